@@ -1,0 +1,75 @@
+"""Every error that this package raises on purpose, and who is to blame for it.
+
+`UserError` and its children are the user's: the command line prints them as one line and exits with code 2.
+The others say what the world did (an object that changed, a video that is broken, a loss that is not a number);
+whoever catches one decides by its type, never by its text.
+"""
+
+from __future__ import annotations
+
+
+class PrpError(Exception):
+    """Parent of every error raised on purpose."""
+
+
+class UserError(PrpError, ValueError):
+    """The input is wrong; the text names it, shows its value and says what to do. Exit code 2 at the command line."""
+
+
+class StoreError(PrpError):
+    """Parent of what an object store can do to us; each names the object's URI."""
+
+
+class ObjectMissing(StoreError):
+    """The store says that there is no such object."""
+
+
+class ObjectChanged(StoreError):
+    """The object is no longer the one the manifest names (another etag, size or sha256)."""
+
+
+class CorruptObject(StoreError):
+    """The bytes that arrived are not those the manifest promises, after every retry."""
+
+
+class StoreUnavailable(StoreError):
+    """The store throttled, stalled or could not be reached until the deadline passed."""
+
+
+class BrokenVideo(PrpError):
+    """One video cannot be read. `reason` is one of `QUARANTINE_REASONS`; `detail` is for a person."""
+
+    def __init__(self, key: str, reason: str, detail: str = "") -> None:
+        super().__init__(f"{key}: {reason}" + (f" ({detail})" if detail else ""))
+        self.key, self.reason, self.detail = key, reason, detail
+
+    def __reduce__(self) -> tuple[type[BrokenVideo], tuple[str, str, str]]:
+        return (BrokenVideo, (self.key, self.reason, self.detail))
+
+
+QUARANTINE_REASONS = {
+    "empty": "the object has no bytes",
+    "not-a-video": "the first bytes are those of no video container we let a decoder see",
+    "no-video-stream": "the container opens but holds no video",
+    "undecodable": "the decoder gives up before the first frame",
+    "truncated": "fewer frames decode than the header promises, by more than the tolerance",
+    "repeated-frames": "the decoder hands out one frame again and again in place of the ones it lost",
+    "too-large": "the picture is larger than the pixel budget",
+    "too-slow": "decoding passed its time limit and was killed",
+    "out-of-memory": "decoding passed its memory limit and was killed",
+    "crashed": "the decoder process died",
+    "missing": "the store has no such object any more",
+    "changed": "the object is no longer the one that was listed",
+    "corrupt": "the bytes do not match the object's checksum",
+}
+
+
+class DivergedError(PrpError):
+    """A loss is not a finite number; every rank raises it at the same step."""
+
+    def __init__(self, step: int, loss_name: str, value: float) -> None:
+        super().__init__(f"{loss_name} is {value} at step {step}: training diverged; lower training.learning_rate")
+        self.step, self.loss_name, self.value = step, loss_name, value
+
+    def __reduce__(self) -> tuple[type[DivergedError], tuple[int, str, float]]:
+        return (DivergedError, (self.step, self.loss_name, self.value))

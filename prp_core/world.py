@@ -1,0 +1,93 @@
+"""Which of how many workers this process is, on which device, and the few words that workers exchange.
+
+`World.alone()` serves a single process (no process group needed); `World.of_process_group()` describes the one that a
+launcher (Ray Train, torchrun) has set up. Nothing else in `prp_core` names `torch.distributed`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+
+@dataclass(frozen=True)
+class World:
+    """A worker's place: `rank` of `size`, computing on `device`."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    def __post_init__(self) -> None:
+        assert 0 <= self.rank < self.size, self
+
+    @classmethod
+    def alone(cls, device: str | torch.device = "cpu") -> World:
+        """One worker and no process group."""
+        return cls(rank=0, size=1, device=torch.device(device))
+
+    @classmethod
+    def of_process_group(cls, device: str | torch.device) -> World:
+        """The process group that the launcher initialised; alone where there is none."""
+        if not (dist.is_available() and dist.is_initialized()):
+            return cls.alone(device)
+        return cls(rank=dist.get_rank(), size=dist.get_world_size(), device=torch.device(device))
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the worker that writes checkpoints and speaks for all."""
+        return self.rank == 0
+
+    def wrap(self, network: nn.Module) -> nn.Module:
+        """`network` with gradients averaged over the workers (DDP); itself when alone."""
+        if self.size == 1:
+            return network
+        ids = [self.device.index] if self.device.type == "cuda" else None
+        return nn.parallel.DistributedDataParallel(network, device_ids=ids)
+
+    def mean(self, values: Mapping[str, float]) -> dict[str, float]:
+        """Each value averaged over the workers; every worker passes the same names."""
+        return {name: total / self.size for name, total in self.sum(values).items()}
+
+    def sum(self, values: Mapping[str, float]) -> dict[str, float]:
+        """Each value summed over the workers; every worker passes the same names."""
+        if self.size == 1 or not values:
+            return dict(values)
+        names = sorted(values)
+        packed = torch.tensor([values[name] for name in names], dtype=torch.float64)
+        packed = packed.to(self.device) if self.device.type == "cuda" else packed
+        dist.all_reduce(packed)
+        return dict(zip(names, packed.tolist(), strict=True))
+
+    def any(self, flag: bool) -> bool:
+        """Whether any worker says yes."""
+        return self.sum({"flag": float(flag)})["flag"] > 0
+
+    def from_first(self, value: Any) -> Any:
+        """The first worker's `value` (picklable, small), on every worker."""
+        if self.size == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0, device=self._exchange_device())
+        return box[0]
+
+    def gather(self, value: Any) -> list[Any]:
+        """Every worker's `value` (picklable, small), by rank, on every worker."""
+        if self.size == 1:
+            return [value]
+        boxes: list[Any] = [None] * self.size
+        dist.all_gather_object(boxes, value)
+        return boxes
+
+    def barrier(self) -> None:
+        """Wait until every worker is here."""
+        if self.size > 1:
+            dist.barrier()
+
+    def _exchange_device(self) -> torch.device | None:
+        return self.device if self.device.type == "cuda" else None
