@@ -20,8 +20,6 @@ from prp_core.training.training_config import TrainingConfig
 class PretrainConfig:
     """All that decides what one pretraining run learns (not where it runs, nor where its videos lie)."""
 
-    __pydantic_config__ = {"extra": "forbid"}
-
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     pretext: PretextTasks = field(default_factory=PretextTasks)
     clip: ClipConfig = field(default_factory=ClipConfig)

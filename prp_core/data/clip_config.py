@@ -17,8 +17,6 @@ SHORT_VIDEO_POLICIES = {
 class ClipConfig:
     """A clip of `length` frames, resized to `resize_height` x `resize_width`, cropped to a square of `crop` pixels."""
 
-    __pydantic_config__ = {"extra": "forbid"}
-
     length: int = 16
     resize_height: int = 128
     resize_width: int = 171
@@ -28,10 +26,18 @@ class ClipConfig:
     short_videos: str = "resample"
 
     def __post_init__(self) -> None:
-        check(self.length > 0 and self.length % 8 == 0, "clip.length", self.length,
-              "must be a positive multiple of 8 (every encoder halves time three times); try 8, 16 or 24")
-        check(self.crop > 0 and self.crop % 16 == 0, "clip.crop", self.crop,
-              "must be a positive multiple of 16 (every encoder halves space four times); try 48, 64 or 112")
+        check(
+            self.length > 0 and self.length % 8 == 0,
+            "clip.length",
+            self.length,
+            "must be a positive multiple of 8 (every encoder halves time three times); try 8, 16 or 24",
+        )
+        check(
+            self.crop > 0 and self.crop % 16 == 0,
+            "clip.crop",
+            self.crop,
+            "must be a positive multiple of 16 (every encoder halves space four times); try 48, 64 or 112",
+        )
         for name in ("resize_height", "resize_width"):
             check(getattr(self, name) >= self.crop, f"clip.{name}", getattr(self, name), f"must be at least clip.crop = {self.crop}")
         check(0 <= self.flip_probability <= 1, "clip.flip_probability", self.flip_probability, "must lie in 0 to 1")

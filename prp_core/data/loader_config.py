@@ -11,8 +11,6 @@ from prp_core.checks import check
 class LoaderConfig:
     """`num_decoders` threads, each with a decoder process of its own that is killed when it passes a limit."""
 
-    __pydantic_config__ = {"extra": "forbid"}
-
     reader: str = "decord"
     num_decoders: int = 4
     num_prefetched_batches: int = 4

@@ -9,6 +9,4 @@ from dataclasses import dataclass
 class EncoderConfig:
     """`name` is a key of `prp_core.encoders.ENCODERS`; checked where the encoder is built and where a config is read."""
 
-    __pydantic_config__ = {"extra": "forbid"}
-
     name: str = "r3d"

@@ -14,23 +14,21 @@ class ViewsConfig:
     `num_clips` clips of `clip_length` consecutive frames, centres evenly spaced (method: 10 clips of 16 frames).
     """
 
-    __pydantic_config__ = {"extra": "forbid"}
-
     num_clips: int = 10
     clip_length: int = 16
     batch_size: int = 32
 
     def __post_init__(self) -> None:
         check(self.num_clips >= 1, "evaluation.views.num_clips", self.num_clips, "must be at least 1")
-        check(self.clip_length > 0 and self.clip_length % 8 == 0, "evaluation.views.clip_length", self.clip_length, "must be a positive multiple of 8")
+        check(
+            self.clip_length > 0 and self.clip_length % 8 == 0, "evaluation.views.clip_length", self.clip_length, "must be a positive multiple of 8"
+        )
         check(self.batch_size >= 1, "evaluation.views.batch_size", self.batch_size, "must be at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RetrievalConfig:
     """Nearest neighbours by cosine; `ks` as text, for example ``"1-5-10-20-50"``."""
-
-    __pydantic_config__ = {"extra": "forbid"}
 
     ks: str = "1-5-10-20-50"
 
@@ -48,8 +46,6 @@ class RetrievalConfig:
 class LinearProbeConfig:
     """A linear classifier on frozen features, fitted on the gallery part and read on the query part."""
 
-    __pydantic_config__ = {"extra": "forbid"}
-
     weight_decay: float = 1e-3
     num_iterations: int = 100
 
@@ -57,8 +53,6 @@ class LinearProbeConfig:
 @dataclass(frozen=True, kw_only=True)
 class RecognitionConfig:
     """Fine-tuning of the whole encoder for class recognition (method: SGD, 160 epochs, x0.1 at `drop_epoch`)."""
-
-    __pydantic_config__ = {"extra": "forbid"}
 
     num_epochs: int = 160
     drop_epoch: int = 100
@@ -76,8 +70,6 @@ class RecognitionConfig:
 @dataclass(frozen=True, kw_only=True)
 class Evaluations:
     """Retrieval always (the sweep's objective comes from it); the probe after each finished trial; recognition for the winner."""
-
-    __pydantic_config__ = {"extra": "forbid"}
 
     views: ViewsConfig = field(default_factory=ViewsConfig)
     retrieval: RetrievalConfig = field(default_factory=RetrievalConfig)

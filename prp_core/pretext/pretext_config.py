@@ -29,8 +29,6 @@ def parse_rates(text: str, path: str = "pretext.playback_rate.rates") -> tuple[i
 class PlaybackRateConfig:
     """Name the rate that a clip plays at (the discriminative branch)."""
 
-    __pydantic_config__ = {"extra": "forbid"}
-
     rates: str = "1-2-4-8"
     loss_weight: float = 0.1
 
@@ -48,8 +46,6 @@ class PlaybackRateConfig:
 class AttentionConfig:
     """How the reconstruction error is weighted towards motion: weights of `low` to `high`."""
 
-    __pydantic_config__ = {"extra": "forbid"}
-
     mode: str = "dpau"
     low: float = 0.8
     high: float = 2.0
@@ -64,8 +60,6 @@ class AttentionConfig:
 class SlowMotionConfig:
     """Reconstruct the clip at `upsampling` times its frame rate (the generative branch)."""
 
-    __pydantic_config__ = {"extra": "forbid"}
-
     upsampling: int = 2
     loss_weight: float = 1.0
     attention: AttentionConfig = field(default_factory=AttentionConfig)
@@ -78,8 +72,6 @@ class SlowMotionConfig:
 @dataclass(frozen=True, kw_only=True)
 class PretextTasks:
     """Both branches of PRP. A task whose loss weight is 0 is computed and logged, and teaches nothing."""
-
-    __pydantic_config__ = {"extra": "forbid"}
 
     playback_rate: PlaybackRateConfig = field(default_factory=PlaybackRateConfig)
     slow_motion: SlowMotionConfig = field(default_factory=SlowMotionConfig)

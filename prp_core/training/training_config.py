@@ -19,8 +19,6 @@ class TrainingConfig:
     first, first x factor, first x factor^2 ... epochs and after the last. `learning_rate_multiplier` is the classifier's.
     """
 
-    __pydantic_config__ = {"extra": "forbid"}
-
     num_epochs: int = 300
     batch_size: int = 8
     optimiser: str = "sgd"
@@ -46,7 +44,14 @@ class TrainingConfig:
         check_choice("training.schedule", self.schedule, SCHEDULES)
         check_choice("training.precision", self.precision, PRECISIONS)
         check(self.learning_rate > 0, "training.learning_rate", self.learning_rate, "must be positive")
-        for name in ("classifier_learning_rate_multiplier", "momentum", "weight_decay", "max_gradient_norm", "warmup_epochs", "checkpoint_every_steps"):
+        for name in (
+            "classifier_learning_rate_multiplier",
+            "momentum",
+            "weight_decay",
+            "max_gradient_norm",
+            "warmup_epochs",
+            "checkpoint_every_steps",
+        ):
             check(getattr(self, name) >= 0, f"training.{name}", getattr(self, name), "must not be negative")
 
     @property
