@@ -28,6 +28,10 @@ class ObjectChanged(StoreError):
     """The object is no longer the one the manifest names (another etag, size or sha256)."""
 
 
+class ObjectExists(StoreError):
+    """A write that asked for an empty place found an object there."""
+
+
 class CorruptObject(StoreError):
     """The bytes that arrived are not those the manifest promises, after every retry."""
 
