@@ -1,0 +1,22 @@
+"""R3D: the residual encoder with full 3D convolutions, in the published size and a small one."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from prp_core.encoders.residual import ResidualEncoder, Triple
+
+
+def full_convolution(in_channels: int, out_channels: int, kernel: Triple, stride: Triple, padding: Triple) -> nn.Module:
+    """One convolution over time and space."""
+    return nn.Conv3d(in_channels, out_channels, kernel, stride, padding, bias=False)
+
+
+def r3d() -> ResidualEncoder:
+    """The published R3D, depth (1, 1, 1, 1): 14,361,792 parameters."""
+    return ResidualEncoder(full_convolution)
+
+
+def r3d_small() -> ResidualEncoder:
+    """R3D narrow enough to train on a CPU."""
+    return ResidualEncoder(full_convolution, widths=(16, 32, 64, 64))
