@@ -1,0 +1,13 @@
+"""The joining: Ray, MLflow, Optuna and S3 are each named in a few rooms here and nowhere else.
+
+What lives here, in the order that a sweep goes through it:
+
+- `cli`, `run_config`: what the user typed becomes one frozen config, or one clear line and exit code 2.
+- `demo_videos`, `index_run`: encoded videos made on the spot; any bucket or folder becomes a manifest.
+- `storage`: S3 behind the object store protocol of `prp_core.data`, with retries as a wrapper; the manifest as Parquet.
+- `search`: Optuna's study, the judge that prunes at rungs, how many trials fit.
+- `sweep_server`, `sweep_run`, `worker`: the sweep as a whole, its trials, and one rank of one trial.
+- `evaluation_run`: the downstream figures of a finished trial.
+- `tracking`: MLflow: one parent run a sweep, one run a trial, the best encoder as a model.
+- `progress`: the one screen that a person watches.
+"""
