@@ -63,7 +63,7 @@ def fill_key_free(network: nn.Module) -> None:
         if isinstance(module, (nn.Conv3d, nn.ConvTranspose3d, nn.Linear)):
             weight = module.weight
             fan = weight.shape[0] if isinstance(module, nn.ConvTranspose3d) else weight[0].numel()
-            uniform = 2 * mix(np.arange(1, weight.numel() + 1)) / 2**32 - 1
+            uniform = 2 * (mix(np.arange(1, weight.numel() + 1)).astype(np.float64) / 2**32) - 1
             weight.copy_(torch.from_numpy(math.sqrt(2 / fan) * math.sqrt(3) * uniform).reshape(weight.shape))
             if module.bias is not None:
                 module.bias.zero_()
