@@ -11,7 +11,9 @@ import pytest
 
 from tests.architecture.source_tree import PACKAGES, REPOSITORY, imports_of, python_files, read
 
-RUNNING_ROOMS = tuple(f"orchestrator/{name}.py" for name in ("sweep_run", "worker", "sweep_server", "evaluation_run", "index_run", "local_cluster"))
+RUNNING_ROOMS = tuple(
+    f"orchestrator/{name}.py" for name in ("sweep_run", "trial_run", "worker", "sweep_server", "evaluation_run", "index_run", "local_cluster")
+)
 
 # A library, and the only files or folders that may import it.
 ROOMS_OF_LIBRARY: dict[str, tuple[str, ...]] = {
