@@ -1,0 +1,190 @@
+"""Patience with a store beyond a network: the same face, with every failure that may pass tried again."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from orchestrator.storage.remote_store import RemoteStore, TryAgain
+from prp_core.data.object_store import CHUNK_BYTES, ObjectInfo
+from prp_core.errors import ObjectExists, StoreUnavailable, UserError
+
+FIRST_WAIT_SECONDS = 0.1
+LONGEST_WAIT_SECONDS = 20.0
+SLOWEST_BYTES_PER_SECOND = 1 << 18  # a body that comes slower than this, breaks included, runs out of time
+CREDENTIALS_SECONDS = 30.0  # time for whoever renews credentials to renew them
+
+
+def seconds_to_wait(num_failures: int, elapsed_seconds: float, allowed_seconds: float, jitter: float) -> float | None:
+    """How long to wait after the `num_failures`-th failure; None: give up.
+
+    Full jitter: `jitter` (0 to 1) of a limit that doubles with each failure, because clients that wait equally long come back together.
+    """
+    limit = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2 ** min(num_failures, 16))
+    wait = jitter * limit
+    return None if elapsed_seconds + wait > allowed_seconds else wait
+
+
+class RetryingStore:
+    """`store` with patience; implements `ObjectStore`.
+
+    A body that breaks is resumed where it broke, on the condition that the object is still the same; a body that ends early is
+    noticed. Failures that will not pass are raised at once. When `deadline_seconds` are over, raises `StoreUnavailable`.
+    """
+
+    def __init__(
+        self,
+        store: RemoteStore,
+        deadline_seconds: float = 120.0,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+        jitter: Callable[[], float] | None = None,
+    ) -> None:
+        self._store, self._deadline_seconds = store, deadline_seconds
+        self._clock, self._sleep, self._jitter = clock, sleep, jitter or _jitter
+        self._counts: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"RetryingStore({self._store!r})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in ("_lock", "_counts")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _lock=threading.Lock(), _counts=Counter())
+
+    @property
+    def uri(self) -> str:
+        """The wrapped store's."""
+        return self._store.uri
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """How often this process had to try again: ``store/retries`` in all, ``store/retries_throttled`` and the like by cause."""
+        with self._lock:
+            return {"store/retries": sum(self._counts.values())} | {f"store/retries_{cause}": count for cause, count in self._counts.items()}
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """See `ObjectStore.list`; goes on after the last key that arrived."""
+        attempts, after = _Attempts(self), ""
+        while True:
+            try:
+                for info in self._store.list(prefix, after=after):
+                    after = info.key
+                    attempts.forget_failures()
+                    with attempts.not_counted():
+                        yield info
+                return
+            except TryAgain as error:
+                attempts.wait_or_give_up(error)
+
+    def read(self, key: str, *, start: int = 0, num_bytes: int | None = None, etag: str | None = None) -> Iterator[bytes]:
+        """See `ObjectStore.read`. Raises `ObjectChanged` also when the object changes while its body is being resumed."""
+        attempts, num_received = _Attempts(self), 0
+        while True:
+            left = None if num_bytes is None else num_bytes - num_received
+            try:
+                for piece in self._store.read(key, start=start + num_received, num_bytes=left, etag=etag):
+                    num_received += len(piece)
+                    attempts.allow_more(len(piece) / SLOWEST_BYTES_PER_SECOND)
+                    with attempts.not_counted():
+                        yield piece
+                return
+            except TryAgain as error:
+                etag = etag or (error.etag if num_received else None)
+                attempts.wait_or_give_up(error)
+
+    def write(self, key: str, data: bytes | Path, *, if_absent: bool = False) -> ObjectInfo:
+        """See `ObjectStore.write`. When the answer to a conditional write was lost, an equal object at the place counts as ours."""
+        attempts = _Attempts(self)
+        num_bytes = len(data) if isinstance(data, bytes) else data.stat().st_size
+        attempts.allow_more(num_bytes / SLOWEST_BYTES_PER_SECOND)
+        while True:
+            try:
+                return self._store.write(key, data, if_absent=if_absent)
+            except ObjectExists:
+                found = self._equal_object(key, data, num_bytes) if attempts.num_failures else None
+                if found is None:
+                    raise
+                return found
+            except TryAgain as error:
+                attempts.wait_or_give_up(error)
+
+    def delete(self, key: str) -> None:
+        """See `ObjectStore.delete`."""
+        attempts = _Attempts(self)
+        while True:
+            try:
+                return self._store.delete(key)
+            except TryAgain as error:
+                attempts.wait_or_give_up(error)
+
+    def _equal_object(self, key: str, data: bytes | Path, num_bytes: int) -> ObjectInfo | None:
+        info = next((item for item in self.list(key) if item.key == key), None)
+        if info is None or info.num_bytes != num_bytes:
+            return None
+        there = hashlib.sha256()
+        for piece in self.read(key, etag=info.etag):
+            there.update(piece)
+        return info if there.digest() == _sha256(data) else None
+
+
+class _Attempts:
+    """The failures of one call so far, and the time it still has."""
+
+    def __init__(self, store: RetryingStore) -> None:
+        self._store, self._started, self._extra_seconds = store, store._clock(), 0.0
+        self.num_failures = 0
+
+    def allow_more(self, seconds: float) -> None:
+        self._extra_seconds += seconds
+
+    @contextlib.contextmanager
+    def not_counted(self) -> Iterator[None]:
+        """While whoever reads is at work: a slow reader is no slow store."""
+        started = self._store._clock()
+        yield
+        self.allow_more(self._store._clock() - started)
+
+    def forget_failures(self) -> None:
+        if self.num_failures:
+            self.num_failures, self._started, self._extra_seconds = 0, self._store._clock(), 0.0
+
+    def wait_or_give_up(self, error: TryAgain) -> None:
+        """Sleep before the next attempt; raises when there will be none."""
+        store = self._store
+        self.num_failures += 1
+        expired = error.cause == "credentials"
+        allowed = (min(store._deadline_seconds, CREDENTIALS_SECONDS) if expired else store._deadline_seconds) + self._extra_seconds
+        wait = seconds_to_wait(self.num_failures, store._clock() - self._started, allowed, store._jitter())
+        if wait is None and expired:
+            raise UserError(f"{error.text}; renew them (aws sso login, a new AWS_SESSION_TOKEN) and start again") from error
+        if wait is None:
+            raise StoreUnavailable(f"{error.text}; gave up after {self.num_failures} attempts in {allowed:.0f} s") from error
+        with store._lock:
+            store._counts[error.cause] += 1
+        store._sleep(wait)
+
+
+def _jitter() -> float:
+    return random.random()
+
+
+def _sha256(data: bytes | Path) -> bytes:
+    digest = hashlib.sha256()
+    if isinstance(data, bytes):
+        digest.update(data)
+        return digest.digest()
+    with data.open("rb") as file:
+        while piece := file.read(CHUNK_BYTES):
+            digest.update(piece)
+    return digest.digest()

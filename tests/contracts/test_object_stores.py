@@ -1,0 +1,124 @@
+"""What every object store keeps to, whatever lies behind it. A new store is tested by one more line in `STORES`."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from orchestrator.storage.open_store import open_store
+from prp_core.data.object_store import ObjectStore, read_all
+from prp_core.errors import ObjectChanged, ObjectExists, ObjectMissing
+
+MakeStore = Callable[[pytest.FixtureRequest, Path], ObjectStore]
+
+
+def _folder(request: pytest.FixtureRequest, folder: Path) -> ObjectStore:
+    return open_store(folder)
+
+
+def _folder_uri(request: pytest.FixtureRequest, folder: Path) -> ObjectStore:
+    return open_store((folder / "with a space").as_uri())
+
+
+def _bucket(request: pytest.FixtureRequest, folder: Path) -> ObjectStore:
+    return open_store(f"s3://{request.getfixturevalue('s3_bucket')}")
+
+
+def _prefix_of_a_bucket(request: pytest.FixtureRequest, folder: Path) -> ObjectStore:
+    server, bucket = request.getfixturevalue("s3_environment"), request.getfixturevalue("s3_bucket")
+    server.client().put_object(Bucket=bucket, Key="some/prefix-beside/not-ours", Body=b"x")
+    return open_store(f"s3://{bucket}/some/prefix/")
+
+
+STORES: dict[str, MakeStore] = {"folder": _folder, "file URI": _folder_uri, "bucket": _bucket, "prefix of a bucket": _prefix_of_a_bucket}
+
+
+@pytest.fixture(params=STORES.values(), ids=STORES.keys())
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
+    return request.param(request, tmp_path)
+
+
+def test_an_empty_store_lists_nothing(store: ObjectStore) -> None:
+    assert isinstance(store, ObjectStore)
+    assert list(store.list()) == []
+
+
+def test_what_was_written_is_listed_and_read(store: ObjectStore, tmp_path: Path) -> None:
+    file = tmp_path.parent / f"{tmp_path.name}-source"
+    file.write_bytes(b"from a file" * 1000)
+    written = [store.write("b/two.bin", b"two"), store.write("a/one.bin", file), store.write("b.bin", b""), store.write("ü/ #?%41+&.bin", b"odd")]
+    assert list(store.list()) == sorted(written, key=lambda info: info.key)
+    assert {info.key: info.num_bytes for info in written} == {"b/two.bin": 3, "a/one.bin": 11_000, "b.bin": 0, "ü/ #?%41+&.bin": 3}
+    assert [info.key for info in store.list("b/")] == ["b/two.bin"]
+    assert [info.key for info in store.list("b")] == ["b.bin", "b/two.bin"]
+    assert read_all(store, "a/one.bin") == file.read_bytes()
+    assert read_all(store, "b.bin") == b""
+    assert read_all(store, "ü/ #?%41+&.bin") == b"odd"
+
+
+@pytest.mark.parametrize(
+    ("start", "num_bytes"), [(0, None), (0, 10), (7, None), (7, 3), (99, 1), (90, 100), (100, None), (150, 5), (5, 0)], ids=lambda value: str(value)
+)
+def test_ranges(store: ObjectStore, start: int, num_bytes: int | None) -> None:
+    content = bytes(range(100))
+    info = store.write("object", content)
+    end = None if num_bytes is None else start + num_bytes
+    assert b"".join(store.read("object", start=start, num_bytes=num_bytes, etag=info.etag)) == content[start:end]
+
+
+def test_a_large_object_arrives_in_pieces(store: ObjectStore) -> None:
+    content = bytes(range(256)) * (5 << 12)
+    info = store.write("large", content)
+    pieces = list(store.read("large", num_bytes=info.num_bytes, etag=info.etag))
+    assert len(pieces) > 1
+    assert b"".join(pieces) == content
+
+
+def test_a_missing_object(store: ObjectStore) -> None:
+    with pytest.raises(ObjectMissing, match="nowhere"):
+        read_all(store, "a/nowhere")
+    store.delete("a/nowhere")
+    store.write("a/here", b"x")
+    store.delete("a/here")
+    assert list(store.list()) == []
+
+
+def test_an_object_that_changed(store: ObjectStore) -> None:
+    old = store.write("object", b"old content")
+    new = store.write("object", b"new")
+    assert read_all(store, "object", etag=new.etag) == b"new"
+    with pytest.raises(ObjectChanged, match="object"):
+        read_all(store, "object", etag=old.etag)
+
+
+def test_one_of_many_writers_wins(store: ObjectStore) -> None:
+    outcomes: dict[int, str] = {}
+
+    def write(number: int) -> None:
+        try:
+            store.write("place", f"writer {number}".encode(), if_absent=True)
+            outcomes[number] = "won"
+        except ObjectExists:
+            outcomes[number] = "lost"
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    winners = [number for number, outcome in outcomes.items() if outcome == "won"]
+    assert len(outcomes) == 8
+    assert len(winners) == 1
+    assert read_all(store, "place") == f"writer {winners[0]}".encode()
+
+
+def test_a_store_crosses_to_another_process(store: ObjectStore) -> None:
+    store.write("object", b"content")
+    copy = pickle.loads(pickle.dumps(store))  # noqa: S301  (our own bytes)
+    assert copy.uri == store.uri
+    assert read_all(copy, "object") == b"content"
+    assert read_all(open_store(store.uri), "object") == b"content"
