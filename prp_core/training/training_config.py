@@ -16,7 +16,8 @@ class TrainingConfig:
     """The published values by default (method: SGD, 300 epochs, batch 8, classifier at ten times the rate).
 
     `batch_size` counts clips over all workers. `first_rung_epochs` and `reduction_factor` place the rungs: evaluation happens after
-    first, first x factor, first x factor^2 ... epochs and after the last. `learning_rate_multiplier` is the classifier's.
+    first, first x factor, first x factor^2 ... epochs and after the last. `momentum` is SGD's. `max_gradient_norm` 0 clips nothing.
+    `checkpoint_every_steps` 0 saves after each epoch; N saves after every N steps and at rungs. Means are logged every `log_every_steps`.
     """
 
     num_epochs: int = 300
@@ -35,9 +36,10 @@ class TrainingConfig:
     reduction_factor: int = 3
     checkpoint_every_steps: int = 0
     num_checkpoints_kept: int = 2
+    log_every_steps: int = 10
 
     def __post_init__(self) -> None:
-        for name in ("num_epochs", "batch_size", "first_rung_epochs", "num_checkpoints_kept", "plateau_patience_epochs"):
+        for name in ("num_epochs", "batch_size", "first_rung_epochs", "num_checkpoints_kept", "plateau_patience_epochs", "log_every_steps"):
             check(getattr(self, name) >= 1, f"training.{name}", getattr(self, name), "must be at least 1")
         check(self.reduction_factor >= 2, "training.reduction_factor", self.reduction_factor, "must be at least 2")
         check_choice("training.optimiser", self.optimiser, OPTIMISERS)

@@ -1,0 +1,39 @@
+"""Reading videos a little ahead of who uses them, in order, with the broken ones among them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from prp_core.errors import BrokenVideo
+
+Item = TypeVar("Item")
+Value = TypeVar("Value")
+
+
+def decode_ahead(items: Iterable[Item], read: Callable[[Item], Value], num_threads: int) -> Iterator[tuple[Item, Value | BrokenVideo]]:
+    """``(item, read(item))`` in the order of `items`, at most two per thread read ahead.
+
+    A `BrokenVideo` is handed over in place of the value; any other error is raised. When the consumer stops, so does the reading.
+    """
+    with ThreadPoolExecutor(num_threads, thread_name_prefix="decode-ahead") as threads:
+        waiting: deque[tuple[Item, Future[Value]]] = deque()
+        try:
+            for item in items:
+                waiting.append((item, threads.submit(read, item)))
+                if len(waiting) > 2 * num_threads:
+                    yield _outcome(*waiting.popleft())
+            while waiting:
+                yield _outcome(*waiting.popleft())
+        finally:
+            for _, future in waiting:
+                future.cancel()
+
+
+def _outcome(item: Item, future: Future[Value]) -> tuple[Item, Value | BrokenVideo]:
+    try:
+        return item, future.result()
+    except BrokenVideo as broken:
+        return item, broken

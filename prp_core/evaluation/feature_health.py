@@ -1,0 +1,34 @@
+"""Have the features collapsed: an encoder that says the same of every video can still have a low pretext loss."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn.functional import normalize
+
+from prp_core.evaluation.feature_table import FeatureTable
+
+MAX_ROWS = 1024
+
+
+def feature_health(table: FeatureTable) -> dict[str, float]:
+    """``feature/effective_rank`` and ``feature/spread``, over at most 1024 evenly chosen videos.
+
+    Effective rank: exp of the entropy of the normalised singular values of the centred features; 1 = all on a line, at most
+    min(videos - 1, D). Spread: root mean square distance of the unit-length features from their mean; 0 = all the same, at most 1.
+    """
+    step = -(-len(table) // MAX_ROWS)
+    unit_ND = normalize(table.features_ND[::step].double())
+    centred_ND = unit_ND - unit_ND.mean(dim=0)
+    spread = centred_ND.square().sum(dim=1).mean().sqrt().item()
+    return {"feature/effective_rank": effective_rank(centred_ND), "feature/spread": spread}
+
+
+def effective_rank(centred_ND: torch.Tensor) -> float:
+    """exp of the entropy of the singular values' shares; 0 for features that are all the same."""
+    gram = centred_ND @ centred_ND.T if len(centred_ND) <= centred_ND.shape[1] else centred_ND.T @ centred_ND
+    singular = torch.linalg.eigvalsh(gram).clamp_min(0).sqrt()
+    singular = singular[singular > 1e-7]  # what rounding leaves of directions that are not there
+    if len(singular) == 0:
+        return 0.0
+    share = singular / singular.sum()
+    return float((-(share * share.log()).sum()).exp())

@@ -1,0 +1,59 @@
+"""The names of training's numbers, and their means over steps.
+
+| name | meaning |
+|---|---|
+| train/loss | weighted sum of both tasks' losses |
+| train/rate_loss, train/reconstruction_loss | each task's loss, unweighted |
+| train/rate_accuracy, train/rate_accuracy_over_chance | of the rate classifier; over chance: 0 = guessing, 1 = perfect |
+| train/gradient_norm | over all parameters, before clipping |
+| train/learning_rate | of the encoder, at the end of the window |
+| epoch/... | the train/ numbers over a whole epoch |
+| time/data_wait_seconds, time/compute_seconds | per step, mean over workers; waiting for frames / computing on them |
+| time/data_wait_share | the part of the time that was waiting |
+| data/... | counters of the loader: quarantined and replaced videos, cache hits and fetches |
+
+Losses of two trials are not comparable where the trials differ in loss weights, rates or clip length; what is measured downstream is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+OBJECTIVE = "retrieval/recall_at_1"
+
+
+class RunningMean:
+    """Means of named numbers over steps; every step counts the same, because every step has the same number of clips."""
+
+    def __init__(self) -> None:
+        self.num_steps = 0
+        self._sums: dict[str, float] = {}
+
+    def add(self, values: Mapping[str, float]) -> None:
+        """Count one step's values."""
+        self.num_steps += 1
+        for name, value in values.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+
+    def means(self) -> dict[str, float]:
+        """The mean of each number; empty before the first step."""
+        return {name: total / self.num_steps for name, total in self._sums.items()}
+
+    def clear(self) -> None:
+        """Start again from nothing."""
+        self.num_steps, self._sums = 0, {}
+
+    def state(self) -> dict[str, object]:
+        """What `load_state` needs to continue bit for bit."""
+        return {"num_steps": self.num_steps, "sums": dict(self._sums)}
+
+    def load_state(self, state: Mapping[str, object]) -> None:
+        """Continue where `state` was taken."""
+        num_steps, sums = state["num_steps"], state["sums"]
+        assert isinstance(num_steps, int) and isinstance(sums, dict), state
+        self.num_steps, self._sums = num_steps, dict(sums)
+
+
+def renamed(metrics: Mapping[str, float], old_prefix: str, new_prefix: str) -> dict[str, float]:
+    """`metrics` with `old_prefix` of each name replaced; names without it are left out."""
+    return {new_prefix + name.removeprefix(old_prefix): value for name, value in metrics.items() if name.startswith(old_prefix)}

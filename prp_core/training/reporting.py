@@ -1,0 +1,48 @@
+"""Whom a training loop tells its numbers, and who may stop it at a rung."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+class Reporter(Protocol):
+    """Spoken to by the first worker only.
+
+    A run that dies and resumes may say the same thing twice: `log` and `at_rung` are to be idempotent for one run by their step and
+    epoch. An error raised here reaches every worker and ends the run on all of them.
+    """
+
+    def log(self, metrics: Mapping[str, float], *, step: int) -> None:
+        """Take note of `metrics` after `step` optimiser steps. Never blocks: training does not wait for a tracker."""
+        ...
+
+    def at_rung(self, *, epoch: int, step: int, metrics: Mapping[str, float]) -> bool:
+        """Judge the run after `epoch` epochs by its evaluation `metrics`; may block. True = go on, False = leave now.
+
+        After the last epoch it is called too, so that the judge sees every final value; there its answer changes nothing.
+        """
+        ...
+
+
+@dataclass
+class MemoryReporter:
+    """Keeps everything in lists; `judge(epoch, metrics)` decides at rungs (by default every run goes on)."""
+
+    judge: Callable[[int, Mapping[str, float]], bool] = lambda epoch, metrics: True
+    logged: list[tuple[int, dict[str, float]]] = field(default_factory=list)
+    rungs: list[tuple[int, int, dict[str, float]]] = field(default_factory=list)
+
+    def log(self, metrics: Mapping[str, float], *, step: int) -> None:
+        """Append ``(step, metrics)`` to `logged`."""
+        self.logged.append((step, dict(metrics)))
+
+    def at_rung(self, *, epoch: int, step: int, metrics: Mapping[str, float]) -> bool:
+        """Append ``(epoch, step, metrics)`` to `rungs` and ask `judge`."""
+        self.rungs.append((epoch, step, dict(metrics)))
+        return self.judge(epoch, metrics)
+
+    def series(self, name: str) -> list[tuple[int, float]]:
+        """The logged values of one metric as ``(step, value)``, in the order in which they came."""
+        return [(step, metrics[name]) for step, metrics in self.logged if name in metrics]

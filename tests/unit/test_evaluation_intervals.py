@@ -1,0 +1,73 @@
+"""Confidence intervals against published tables, and against how often they hold the truth."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from prp_core.evaluation.intervals import Interval, bootstrap_interval, seed_interval, student_quantile, wilson_interval
+
+
+@pytest.mark.parametrize(("degrees", "expected"), [(1, 12.7062), (2, 4.3027), (3, 3.1824), (4, 2.7764), (9, 2.2622), (30, 2.0423), (120, 1.9799)])
+def test_student_quantiles_are_those_of_the_tables(degrees: int, expected: float) -> None:
+    assert student_quantile(0.975, degrees) == pytest.approx(expected, abs=1e-4)
+
+
+def test_student_quantiles_at_other_levels() -> None:
+    assert student_quantile(0.95, 5) == pytest.approx(2.0150, abs=1e-4)
+    assert student_quantile(0.995, 10) == pytest.approx(3.1693, abs=1e-4)
+    assert student_quantile(0.5, 3) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("hits", "total", "low", "high"), [(0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (5, 10, 0.2366, 0.7634), (81, 263, 0.2553, 0.3662)]
+)
+def test_wilson_against_known_values(hits: int, total: int, low: float, high: float) -> None:
+    interval = wilson_interval(hits, total)
+    assert (interval.value, interval.low, interval.high) == pytest.approx((hits / total, low, high), abs=1e-4)
+
+
+def test_wilson_holds_the_truth_about_as_often_as_it_says() -> None:
+    draw = random.Random(0)
+    held = 0
+    for _ in range(1000):
+        interval = wilson_interval(sum(draw.random() < 0.3 for _ in range(40)), 40)
+        held += interval.low <= 0.3 <= interval.high
+    assert 920 <= held <= 985
+
+
+def test_seed_interval_by_hand() -> None:
+    interval = seed_interval([0.5, 0.6, 0.7])
+    half = 4.30265 * 0.1 / 3**0.5
+    assert (interval.value, interval.low, interval.high) == pytest.approx((0.6, 0.6 - half, 0.6 + half), abs=1e-5)
+
+
+def test_bootstrap_is_near_the_normal_interval_for_many_values() -> None:
+    draw = random.Random(0)
+    values = [float(draw.random() < 0.4) for _ in range(500)]
+    interval = bootstrap_interval(values)
+    share = sum(values) / 500
+    half = 1.96 * (share * (1 - share) / 500) ** 0.5
+    assert (interval.value, interval.low, interval.high) == pytest.approx((share, share - half, share + half), abs=0.01)
+    assert bootstrap_interval(values) == interval, "the same each time"
+    assert bootstrap_interval(values, seed=1) != interval
+
+
+def test_videos_of_one_scene_do_not_count_as_independent() -> None:
+    draw = random.Random(0)
+    scenes = [f"scene-{number}" for number in range(20) for _ in range(10)]
+    values = [value for _ in range(20) for value in [float(draw.random() < 0.5)] * 10]
+    alone, grouped = bootstrap_interval(values), bootstrap_interval(values, scenes)
+    assert grouped.high - grouped.low > 2.5 * (alone.high - alone.low)
+    assert grouped.value == alone.value
+
+
+def test_all_alike_leaves_no_room() -> None:
+    assert bootstrap_interval([1.0] * 5, ["a", "a", "b", "c", "c"]) == Interval(1.0, 1.0, 1.0)
+
+
+def test_apart_means_no_overlap() -> None:
+    low, high = Interval(0.3, 0.2, 0.4), Interval(0.6, 0.5, 0.7)
+    assert high.is_above(low) and not low.is_above(high)
+    assert not Interval(0.5, 0.39, 0.6).is_above(low)
