@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import boto3
 from botocore import exceptions as boto_errors
@@ -33,7 +34,7 @@ PASSING = {"RequestTimeout", "InternalError", "OperationAborted", "ConditionalRe
 REMEDIES = {
     "NoSuchBucket": "there is no such bucket; check its name, the endpoint and the region",
     "InvalidBucketName": "this is no name for a bucket (3 to 63 lower-case letters, digits, dots and hyphens)",
-    "AccessDenied": "access denied; these credentials need s3:ListBucket, s3:GetObject and, to write, s3:PutObject",
+    "AccessDenied": "access denied; check the credentials, which need s3:ListBucket, s3:GetObject and, to write, s3:PutObject",
     "InvalidAccessKeyId": "the store does not know this access key; check AWS_ACCESS_KEY_ID or the profile, and the endpoint",
     "SignatureDoesNotMatch": "the secret key does not belong to the access key; check AWS_SECRET_ACCESS_KEY or the profile",
     "RequestTimeTooSkewed": "the clock of this machine is wrong by minutes; set it",
@@ -43,7 +44,8 @@ REMEDIES = {
     "EntityTooLarge": "S3 takes at most 5 GiB in one piece",
 }
 LOST_CONNECTIONS = (
-    boto_errors.HTTPClientError,  # among them: endpoint unreachable, timeouts, resets
+    boto_errors.ConnectionError,  # among them: timeouts, proxies
+    boto_errors.HTTPClientError,  # among them: resets
     boto_errors.ResponseStreamingError,
     boto_errors.IncompleteReadError,
     boto_errors.CredentialRetrievalError,
@@ -160,6 +162,9 @@ class S3Store:
             raise UserError(f"{what}: no trusted connection ({error}); set AWS_CA_BUNDLE to the store's certificate authority") from error
         except (boto_errors.ChecksumError, boto_errors.FlexibleChecksumError) as error:
             raise CorruptObject(f"{what}: {error}") from error
+        except boto_errors.EndpointConnectionError as error:
+            server = urlsplit(error.kwargs.get("endpoint_url", ""))
+            raise TryAgain(f"{what}: no connection to {server.scheme}://{server.netloc}") from error
         except boto_errors.ConnectionClosedError as error:
             raise TryAgain(f"{what}: the store closed the connection", etag=etag) from error
         except LOST_CONNECTIONS as error:

@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 
 FAULTS = {
     "status": "answer the S3 error `code` (named `name`) without asking the server",
+    "lose": "let the server act, then TCP RST in place of its answer",
     "reset": "TCP RST: before the answer (`at` unset) or after `at` bytes of the body",
     "cut": "close after `at` bytes of the body, fewer than Content-Length promises",
     "short": "a well-formed answer whose last `by` bytes are missing (Content-Length rewritten)",
@@ -120,7 +121,7 @@ class Head:
         return self.fields.get("connection", "").lower() == "close"
 
 
-class ConnectionEnds(Exception):  # noqa: N818  (not an error: the fault was to end the connection)
+class ConnectionEnds(Exception):
     """The client's connection is to be closed now."""
 
 
@@ -238,6 +239,8 @@ class Exchange:
         while answer.status == 100:
             answer = await Head.read(reader)
         entry.status = answer.status
+        if fault and fault.do == "lose":
+            self._reset()
         await self._forward_answer(request, answer, reader, entry, fault, rate)
         if answer.closes or request.closes:
             raise ConnectionEnds
