@@ -1,0 +1,100 @@
+"""A manifest as a Parquet file in a store: immutable, named by its content hash."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import re
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+
+from orchestrator.storage.open_store import open_store, split_object_uri
+from orchestrator.storage.store_config import StoreConfig
+from prp_core.data.manifest import Manifest, VideoRecord
+from prp_core.data.object_store import ObjectStore, read_all
+from prp_core.errors import ObjectExists, ObjectMissing, UserError
+
+SUFFIX = ".parquet"
+FORMAT_KEY, FORMAT = b"prp.manifest.format", b"1"
+URI_KEY = b"prp.manifest.uri"
+SCHEMA = pyarrow.schema(
+    [
+        pyarrow.field("key", pyarrow.string(), nullable=False),
+        pyarrow.field("num_bytes", pyarrow.int64(), nullable=False),
+        pyarrow.field("etag", pyarrow.string(), nullable=False),
+        pyarrow.field("sha256", pyarrow.string(), nullable=False),
+        pyarrow.field("num_frames", pyarrow.int64(), nullable=False),
+        pyarrow.field("fps", pyarrow.float64(), nullable=False),
+        pyarrow.field("width", pyarrow.int32(), nullable=False),
+        pyarrow.field("height", pyarrow.int32(), nullable=False),
+        pyarrow.field("codec", pyarrow.string(), nullable=False),
+        pyarrow.field("label", pyarrow.string()),
+        pyarrow.field("group", pyarrow.string(), nullable=False),
+        pyarrow.field("split", pyarrow.string(), nullable=False),
+        pyarrow.field("reason", pyarrow.string(), nullable=False),
+        pyarrow.field("detail", pyarrow.string(), nullable=False),
+    ]
+)
+
+
+def manifest_name(manifest: Manifest) -> str:
+    """``manifest-<content hash>.parquet``."""
+    return f"manifest-{manifest.content_hash}{SUFFIX}"
+
+
+def write_manifest(manifest: Manifest, store: ObjectStore) -> str:
+    """Put the manifest into `store` unless it is there; its URI. A file of that name that holds something else is replaced."""
+    name = manifest_name(manifest)
+    uri = f"{store.uri}/{name}"
+    try:
+        store.write(name, _to_parquet(manifest), if_absent=True)
+    except ObjectExists:
+        try:
+            _from_parquet(read_all(store, name), uri)
+        except UserError:
+            store.write(name, _to_parquet(manifest))
+    return uri
+
+
+def read_manifest(uri: str | Path, config: StoreConfig | None = None) -> Manifest:
+    """The manifest at `uri` (``s3://...``, ``file:///...`` or a path).
+
+    Raises `UserError` when there is none, or when its content is not what its name says.
+    """
+    place, name = split_object_uri(uri)
+    try:
+        data = read_all(open_store(place, config), name)
+    except ObjectMissing:
+        raise UserError(f"There is no manifest at {uri}; make one with: prp data index URI") from None
+    return _from_parquet(data, str(uri))
+
+
+def is_manifest_uri(uri: str | Path) -> bool:
+    """Whether `uri` names a manifest rather than a place with videos; told by its name."""
+    return str(uri).endswith(SUFFIX)
+
+
+def _to_parquet(manifest: Manifest) -> bytes:
+    columns = {field.name: [getattr(record, field.name) for record in manifest.records] for field in SCHEMA}
+    schema = SCHEMA.with_metadata({FORMAT_KEY: FORMAT, URI_KEY: manifest.uri.encode()})
+    buffer = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table(columns, schema=schema), buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def _from_parquet(data: bytes, uri: str) -> Manifest:
+    try:
+        table = pyarrow.parquet.read_table(io.BytesIO(data))
+    except pyarrow.ArrowException as error:
+        raise UserError(f"{uri} is no manifest: {str(error).splitlines()[0]}; make one with: prp data index URI") from error
+    metadata = table.schema.metadata or {}
+    names = [field.name for field in dataclasses.fields(VideoRecord)]
+    if metadata.get(FORMAT_KEY) != FORMAT or table.column_names != names:
+        raise UserError(f"{uri} is a Parquet file, but no manifest of this version; make one with: prp data index URI")
+    manifest = Manifest(metadata[URI_KEY].decode(), tuple(VideoRecord(**row) for row in table.to_pylist()))
+    promised = re.search(rf"manifest-([0-9a-f]{{16}}){re.escape(SUFFIX)}$", uri)
+    if promised and promised[1] != manifest.content_hash:
+        raise UserError(f"{uri} was changed: its content hash is {manifest.content_hash}; manifests are immutable, index again")
+    return manifest
