@@ -1,0 +1,214 @@
+"""How many trials a cluster can run at once, counting the nodes that its autoscaler may still add.
+
+`plan_capacity` is arithmetic on values; `read_cluster` asks a connected Ray for the nodes. A trial is a group of equal workers; they
+may lie on different nodes, but each must fit on one. When not even one trial fits, the reason holds both numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil, floor
+from pathlib import Path
+from typing import Any
+
+NODES_VARIABLE = "PRP_AUTOSCALED_NODES"
+CONFIG_VARIABLE = "PRP_AUTOSCALING_CONFIG"
+_UNBOUNDED = 1 << 20
+_EPSILON = 1e-9  # 0.3 / 0.1 is 2.9999999999999996
+
+
+@dataclass(frozen=True)
+class TrialBundle:
+    """What one trial asks for: `num_workers` times (`cpus_per_worker`, `gpus_per_worker`). Fractions are allowed."""
+
+    num_workers: int
+    cpus_per_worker: float
+    gpus_per_worker: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.num_workers < 1 or min(self.cpus_per_worker, self.gpus_per_worker) < 0 or self.cpus_per_worker + self.gpus_per_worker == 0:
+            raise ValueError(f"{self}: a trial needs at least 1 worker, and each worker some CPU or GPU")
+
+    def __str__(self) -> str:
+        gpus = f", {self.gpus_per_worker:g} GPU" if self.gpus_per_worker else ""
+        return f"{self.num_workers} worker{'s' if self.num_workers > 1 else ''} x {self.cpus_per_worker:g} CPU{gpus}"
+
+
+@dataclass(frozen=True)
+class NodeShape:
+    """Nodes of one kind: CPUs and GPUs of each, how many are `alive`, and the `limit` to which the autoscaler may bring them."""
+
+    cpus: float
+    gpus: float
+    alive: int
+    limit: int
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if self.limit < self.alive or min(self.cpus, self.gpus, self.alive) < 0:
+            raise ValueError(f"{self!r}: needs 0 <= alive <= limit, and no negative CPUs or GPUs")
+
+    def workers_per_node(self, bundle: TrialBundle) -> int:
+        """How many of the bundle's workers fit on one such node."""
+        asked = ((self.cpus, bundle.cpus_per_worker), (self.gpus, bundle.gpus_per_worker))
+        return min(floor(there / each + _EPSILON) for there, each in asked if each > 0)
+
+    def __str__(self) -> str:
+        count = f"{self.alive}" if self.alive == self.limit else f"{self.alive} (up to {self.limit})"
+        return f"{count} x {f'{self.name} ' if self.name else ''}({self.cpus:g} CPU, {self.gpus:g} GPU)"
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """`max_concurrent_trials` once the autoscaler has done its best, `now` on the nodes that are alive, and why, in words."""
+
+    max_concurrent_trials: int
+    now: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class ClusterShape:
+    """A cluster's nodes, how many in all its autoscaler may reach besides the head (None: no bound of its own), and who said so."""
+
+    nodes: tuple[NodeShape, ...]
+    max_autoscaled_nodes: int | None = None
+    source: str = "the nodes that are alive"
+
+    def capacity_for(self, bundle: TrialBundle, reserved_cpus: int = 0) -> Capacity:
+        """`plan_capacity` on these nodes; a refusal says where the limits came from."""
+        plan = plan_capacity(bundle, self.nodes, reserved_cpus, max_autoscaled_nodes=self.max_autoscaled_nodes)
+        if plan.max_concurrent_trials:
+            return plan
+        return Capacity(0, 0, f"{plan.reason} (known from {self.source}; if it can grow further, say so in {NODES_VARIABLE}: docs/clusters.md)")
+
+
+def plan_capacity(
+    bundle: TrialBundle, nodes: Sequence[NodeShape], reserved_cpus: int = 0, *, max_autoscaled_nodes: int | None = None
+) -> Capacity:
+    """How many trials of `bundle` fit on `nodes` at once.
+
+    `reserved_cpus` single CPUs are held by something else (a driver, an evaluation); they lie where they cost least, so the answer is
+    an upper bound. `max_autoscaled_nodes` bounds the nodes of all growing shapes together (``max_workers`` of a `ray up` file).
+    """
+    alive = [(node, node.alive) for node in nodes]
+    now = _workers(bundle, alive, reserved_cpus)
+    most = _workers(bundle, _grown(bundle, nodes, max_autoscaled_nodes), reserved_cpus)
+    trials = most // bundle.num_workers
+    if trials:
+        running = now // bundle.num_workers
+        return Capacity(trials, running, f"room for {trials} trials of {bundle} at once, {running} of them on the nodes that are up")
+    have = ", ".join(str(node) for node in nodes if node.limit) or "none"
+    held = f", {reserved_cpus} CPU held for others" if reserved_cpus else ""
+    reason = f"one trial needs {bundle}; the cluster can give at most {most} such worker{'' if most == 1 else 's'}: nodes {have}{held}"
+    return Capacity(0, 0, reason)
+
+
+def _grown(bundle: TrialBundle, nodes: Sequence[NodeShape], max_autoscaled_nodes: int | None) -> list[tuple[NodeShape, int]]:
+    """The counts that the autoscaler can reach: the shapes that hold most workers grow first, until the common bound."""
+    growing = sorted((node for node in nodes if node.limit > node.alive), key=lambda node: -node.workers_per_node(bundle))
+    growable = {id(node) for node in growing}
+    already = sum(node.alive for node in nodes if id(node) in growable)
+    room = sum(node.limit for node in growing) if max_autoscaled_nodes is None else max(0, max_autoscaled_nodes - already)
+    counts = [(node, node.alive) for node in nodes if id(node) not in growable]
+    for node in growing:
+        added = min(room, node.limit - node.alive)
+        room -= added
+        counts.append((node, node.alive + added))
+    return counts
+
+
+def _workers(bundle: TrialBundle, counts: Sequence[tuple[NodeShape, int]], reserved_cpus: int) -> int:
+    """Workers that fit: CPUs that no worker can use are reserved first, then workers give way."""
+    workers = sum(count * node.workers_per_node(bundle) for node, count in counts)
+    spare = sum(count * floor(node.cpus - node.workers_per_node(bundle) * bundle.cpus_per_worker + _EPSILON) for node, count in counts)
+    missing = max(0, reserved_cpus - spare)
+    if bundle.cpus_per_worker == 0:
+        return workers
+    return max(0, workers - ceil(missing / max(1, floor(bundle.cpus_per_worker + _EPSILON))))
+
+
+def read_cluster(environ: Mapping[str, str] = os.environ) -> ClusterShape:
+    """The cluster to which Ray is connected: its alive nodes, and what its autoscaler may add where that can be known.
+
+    Ray has no public interface for the second. Looked for in this order: ``PRP_AUTOSCALED_NODES`` (JSON: a list of
+    ``{"name", "cpus", "gpus", "max_count"}``), ``PRP_AUTOSCALING_CONFIG`` (path of the `ray up` file that the head was started with), the
+    cluster configuration in Ray's GCS (which only hosted autoscalers fill in 2.60). Raises `ValueError` for a variable it cannot read.
+    """
+    import ray
+
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    if environ.get(NODES_VARIABLE):
+        return merge_nodes(alive, _parse_nodes(environ[NODES_VARIABLE]), None, NODES_VARIABLE)
+    if environ.get(CONFIG_VARIABLE):
+        path = Path(environ[CONFIG_VARIABLE]).expanduser()
+        types, bound = _parse_config(path)
+        return merge_nodes(alive, types, bound, f"{CONFIG_VARIABLE}={path}")
+    types = _types_in_gcs()
+    return merge_nodes(alive, types, None, "Ray's cluster configuration" if types else "the nodes that are alive")
+
+
+def merge_nodes(alive: Sequence[Mapping[str, Any]], types: Sequence[NodeShape], bound: int | None, source: str) -> ClusterShape:
+    """Alive nodes, as `ray.nodes()` gives them, counted into the autoscaler's `types`: by the name of the type, else by equal resources."""
+    counts = [0] * len(types)
+    others: dict[tuple[float, float], int] = {}
+    for node in alive:
+        shape = (float(node["Resources"].get("CPU", 0)), float(node["Resources"].get("GPU", 0)))
+        name = node.get("Labels", {}).get("ray.io/node-group", "")
+        is_head = "node:__internal_head__" in node["Resources"]
+        places = [index for index, one in enumerate(types) if name == one.name] if name else []
+        places = places or [index for index, one in enumerate(types) if not is_head and (one.cpus, one.gpus) == shape and counts[index] < one.limit]
+        if places:
+            counts[places[0]] += 1
+        else:
+            others[shape] = others.get(shape, 0) + 1
+    grown = [NodeShape(one.cpus, one.gpus, count, max(one.limit, count), one.name) for one, count in zip(types, counts, strict=True)]
+    fixed = [NodeShape(cpus, gpus, count, count) for (cpus, gpus), count in sorted(others.items(), reverse=True)]
+    return ClusterShape((*fixed, *grown), bound, source)
+
+
+def _parse_nodes(text: str) -> list[NodeShape]:
+    try:
+        return [_type_of(str(one.get("name", "")), one["cpus"], one.get("gpus", 0), one["max_count"]) for one in json.loads(text)]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f'{NODES_VARIABLE} = {text!r}: needs a JSON list of {{"name", "cpus", "gpus", "max_count"}} ({error!r})') from error
+
+
+def _parse_config(path: Path) -> tuple[list[NodeShape], int]:
+    import yaml  # a dependency of Ray's own
+
+    try:
+        config = yaml.safe_load(path.read_text())
+        bound = int(config["max_workers"])
+        workers = {name: one for name, one in config["available_node_types"].items() if name != config["head_node_type"]}
+        return [_type_of(name, _cpus(one), _gpus(one), one.get("max_workers", bound)) for name, one in workers.items()], bound
+    except (OSError, yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{CONFIG_VARIABLE} = {str(path)!r}: not a readable `ray up` file ({error!r})") from error
+
+
+def _cpus(node_type: Mapping[str, Any]) -> float:
+    return float(node_type["resources"].get("CPU", 0))
+
+
+def _gpus(node_type: Mapping[str, Any]) -> float:
+    return float(node_type["resources"].get("GPU", 0))
+
+
+def _types_in_gcs() -> list[NodeShape]:
+    """Node types in Ray's GCS; none where Ray has none there or has moved the (private) place of it."""
+    try:
+        from ray._private.state import state
+
+        config = state.get_cluster_config()
+    except (ImportError, AttributeError):
+        return []
+    groups = config.node_group_configs if config is not None else []
+    return [_type_of(one.name, one.resources.get("CPU", 0), one.resources.get("GPU", 0), one.max_count) for one in groups]
+
+
+def _type_of(name: str, cpus: float, gpus: float, max_count: int) -> NodeShape:
+    """A type of which no node is alive yet; Ray writes -1 for "as many as you like"."""
+    return NodeShape(float(cpus), float(gpus), 0, int(max_count) if int(max_count) >= 0 else _UNBOUNDED, name)
