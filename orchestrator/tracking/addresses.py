@@ -1,0 +1,128 @@
+"""Tracking URIs: which can serve, which is the default, whether one answers, and the line that opens the page."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import threading
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from orchestrator.tracking.mlflow_client import first_line
+from prp_core.errors import UserError
+
+SQLITE = "sqlite:///"
+SQLITE_MAGIC = b"SQLite format 3\0"
+ANSWER_SECONDS = 8
+
+
+def default_tracking_uri(state_dir: Path) -> str:
+    """The MLflow database of a machine without an MLflow server: one file in `state_dir`, artifacts in a folder beside it."""
+    return f"{SQLITE}{Path(state_dir).resolve() / 'mlflow.db'}"
+
+
+def artifact_root_of(tracking_uri: str) -> str | None:
+    """Where a new experiment keeps its files: beside a sqlite file; None where a server decides."""
+    if not tracking_uri.startswith(SQLITE):
+        return None
+    return (_sqlite_file(tracking_uri).parent / "mlartifacts").as_uri()
+
+
+def ui_command(tracking_uri: str, port: int = 5000) -> str:
+    """What to type, or to open, to see the page of `tracking_uri`."""
+    if tracking_uri.startswith(("http://", "https://")):
+        return tracking_uri
+    return f"uv run mlflow ui --backend-store-uri {shlex.quote(tracking_uri)} --workers 1 --port {port}"
+
+
+def check_usable(tracking_uri: str) -> None:
+    """Raise `UserError` for a URI that no tracker can use; asks nobody, and does not import MLflow."""
+    scheme = tracking_uri.split(":", 1)[0] if ":" in tracking_uri else ""
+    if scheme in ("", "file"):
+        default = default_tracking_uri(Path())
+        raise UserError(f"MLflow URI {tracking_uri!r} is a folder; this MLflow keeps runs in a database: use {default} or http://HOST:PORT")
+    if scheme == "sqlite":
+        _check_sqlite(tracking_uri)
+    elif scheme in ("http", "https") and not urlsplit(tracking_uri).hostname:
+        raise UserError(f"MLflow URI {tracking_uri!r} names no host; write http://HOST:PORT")
+
+
+def check_reachable(tracking_uri: str) -> None:
+    """Raise `UserError` within about 10 s unless MLflow can be used at `tracking_uri`.
+
+    A sqlite file is only looked at. A server is asked for its experiments, with the credentials that MLflow's own variables give.
+    """
+    check_usable(tracking_uri)
+    if tracking_uri.startswith(("http://", "https://")):
+        from mlflow.utils.credentials import get_default_host_creds  # imported before the clock starts: it takes seconds
+
+        error = _ask(lambda: _list_one_experiment(get_default_host_creds(tracking_uri)))
+        if error:
+            raise UserError(f"Cannot use MLflow at {tracking_uri}: {error}. Start it, or check --mlflow; without the option a local database is used")
+
+
+def _list_one_experiment(credentials: Any) -> str:
+    """Nothing, or what is wrong with the server's answer."""
+    from mlflow.utils.rest_utils import http_request
+
+    response = http_request(
+        host_creds=credentials,
+        endpoint="/api/2.0/mlflow/experiments/search",
+        method="POST",
+        json={"max_results": 1},
+        timeout=ANSWER_SECONDS,
+        max_retries=0,
+        raise_on_status=False,
+    )
+    if response.status_code in (401, 403):
+        return f"it refuses these credentials (HTTP {response.status_code}); see MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_TOKEN"
+    if response.status_code != 200:
+        return f"it answers HTTP {response.status_code}"
+    return "" if response.text.lstrip().startswith("{") else "what answers there is not MLflow"
+
+
+def _ask(question: Any) -> str:
+    """The answer of `question`, or why there was none; waits a little longer than one request may take (a name may resolve slowly)."""
+    answers: list[str] = []
+
+    def ask() -> None:
+        try:
+            answers.append(question())
+        except Exception as error:  # noqa: BLE001  (whatever it is, it is why MLflow cannot be used, and the user is told)
+            answers.append(_root_cause(error))
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(ANSWER_SECONDS + 2)
+    return answers[0] if answers else f"no answer within {ANSWER_SECONDS + 2} s"
+
+
+def _root_cause(error: BaseException) -> str:
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__  # type: ignore[assignment]
+    return first_line(error) if isinstance(error, Exception) else repr(error)
+
+
+def _sqlite_file(tracking_uri: str) -> Path:
+    return Path(tracking_uri.removeprefix(SQLITE).split("?")[0]).resolve()
+
+
+def _check_sqlite(tracking_uri: str) -> None:
+    name = tracking_uri.removeprefix(SQLITE).split("?")[0]
+    if not tracking_uri.startswith(SQLITE) or name in ("", ":memory:"):
+        raise UserError(f"MLflow URI {tracking_uri!r} names no file; write sqlite:////absolute/path/mlflow.db (four slashes)")
+    file = _sqlite_file(tracking_uri)
+    folder = file.parent
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(f"MLflow URI {tracking_uri!r}: {folder} is no folder that can be written; choose another place")
+    if not file.exists():
+        return
+    if not file.is_file() or not os.access(file, os.R_OK | os.W_OK):
+        raise UserError(f"MLflow URI {tracking_uri!r}: {file} cannot be written; choose another place")
+    with file.open("rb") as stream:
+        head = stream.read(len(SQLITE_MAGIC))
+    if head not in (b"", SQLITE_MAGIC):
+        raise UserError(f"MLflow URI {tracking_uri!r}: {file} is no sqlite database; choose another place")

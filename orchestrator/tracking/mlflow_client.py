@@ -1,0 +1,82 @@
+"""The one door to MLflow: imported late, asked with short requests, its errors sorted into "try again" and "never"."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from prp_core.errors import PrpError
+
+Result = TypeVar("Result")
+
+REQUEST_SECONDS = 20
+FIRST_PAUSE_SECONDS = 0.2
+LONGEST_PAUSE_SECONDS = 10.0
+
+# MLflow says these when asking again cannot help. Everything else (no connection, 5xx, a locked database, 401 of a token that is being
+# renewed, a proxy's own 404 page) may pass.
+PERMANENT = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "INVALID_STATE", "BAD_REQUEST"}
+REFUSALS = {"PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"}
+
+
+class TrackerUnavailable(PrpError):
+    """MLflow did not answer until the deadline passed; the text names its URI and the last error."""
+
+
+def limit_requests() -> None:
+    """Keep one MLflow request short, silent and without retries of its own; for a process that belongs to a tracker.
+
+    MLflow reads these from the environment at every request. Its own retries repeat a `create_run` whose reply was lost, which makes
+    a second run; ours look for the first one before they create again.
+    """
+    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
+    os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(REQUEST_SECONDS)
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+
+def connect(tracking_uri: str) -> Any:
+    """An `mlflow.MlflowClient` of `tracking_uri` for runs and for registered models; importing MLflow takes seconds."""
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+
+
+def is_temporary(error: Exception) -> bool:
+    """Whether asking again may help."""
+    code = getattr(error, "error_code", None)
+    if code is not None:
+        return code not in PERMANENT
+    return isinstance(error, OSError)  # also every error of `requests`
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether MLflow answered that these credentials may not."""
+    return getattr(error, "error_code", None) in REFUSALS
+
+
+def first_line(error: Exception) -> str:
+    """The error as one line of at most 300 characters."""
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:300]
+
+
+def retry(call: Callable[[], Result], tracking_uri: str, patience_seconds: float) -> Result:
+    """The result of `call`, asked again with growing pauses while its errors are temporary.
+
+    `call` must be safe to repeat when its reply is lost. Raises `TrackerUnavailable` after `patience_seconds`, other errors at once.
+    """
+    deadline = time.monotonic() + patience_seconds
+    pause = FIRST_PAUSE_SECONDS
+    while True:
+        try:
+            return call()
+        except Exception as error:
+            if not is_temporary(error) or is_refusal(error):
+                raise
+            if time.monotonic() + pause > deadline:
+                raise TrackerUnavailable(f"MLflow at {tracking_uri} did not answer for {patience_seconds:.0f} s: {first_line(error)}") from error
+        time.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE_SECONDS)

@@ -1,0 +1,61 @@
+"""Where a result comes from: commit, lock file, data, protocol and versions, as tags of a run."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
+UNKNOWN = "unknown"
+LIBRARIES = ("torch", "torchvision", "ray", "optuna", "mlflow")
+
+
+def provenance_tags(
+    *, dataset_hash: str = "", protocol_hash: str = "", project_root: Path = PROJECT_ROOT, environment: Mapping[str, str] = os.environ
+) -> dict[str, str]:
+    """The tags; what cannot be told is "unknown". A commit with uncommitted changes ends in ``-dirty``."""
+    commit = git_commit(project_root, environment)
+    return {
+        "prp.git_commit": commit,
+        "mlflow.source.git.commit": commit.removesuffix("-dirty"),  # MLflow's page shows this one
+        "prp.lock_sha256": lock_digest(project_root),
+        "prp.dataset_hash": dataset_hash or UNKNOWN,
+        "prp.protocol_hash": protocol_hash or UNKNOWN,
+        "prp.version.python": platform.python_version(),
+        **{f"prp.version.{name}": _version_of(name) for name in LIBRARIES},
+    }
+
+
+def git_commit(project_root: Path, environment: Mapping[str, str] = os.environ) -> str:
+    """The commit of the project's own repository, else what PRP_GIT_COMMIT says (a job's working directory has no .git)."""
+    if (project_root / ".git").exists():
+        commit = _git(project_root, "rev-parse", "HEAD")
+        if commit:
+            return commit + ("-dirty" if _git(project_root, "status", "--porcelain", "--untracked-files=no") else "")
+    return environment.get("PRP_GIT_COMMIT") or UNKNOWN
+
+
+def lock_digest(project_root: Path) -> str:
+    """The sha256 of uv.lock."""
+    lock = project_root / "uv.lock"
+    return hashlib.sha256(lock.read_bytes()).hexdigest() if lock.is_file() else UNKNOWN
+
+
+def _git(folder: Path, *words: str) -> str:
+    try:
+        done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
+
+
+def _version_of(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return UNKNOWN
