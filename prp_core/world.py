@@ -91,3 +91,13 @@ class World:
 
     def _exchange_device(self) -> torch.device | None:
         return self.device if self.device.type == "cuda" else None
+
+
+def use_threads(number: int) -> None:
+    """Let torch compute on `number` threads (at least 1) in this process; called by whoever starts a worker, never at import."""
+    torch.set_num_threads(max(1, number))
+
+
+def best_device() -> str:
+    """``"cuda"`` where a GPU can be used, else ``"cpu"``."""
+    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,0 +1,94 @@
+"""What is measured once the trials have ended: the baselines and the winner's recognition, as tasks on the cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+
+from orchestrator.run_config import RunConfig, parse_config, to_tree
+from orchestrator.sweep_spec import SweepSpec
+from orchestrator.tracking.encoder_file import EncoderCard, pack
+from orchestrator.trial_run import worker_bundle
+from orchestrator.worker import checkpoint_folder, open_data
+from prp_core.errors import UserError
+from prp_core.evaluation.baselines import evaluate_baselines
+from prp_core.evaluation.recognition import fine_tune
+from prp_core.training.encoder_export import checkpoint_encoder_weights, rebuild_encoder
+from prp_core.training.reporting import MemoryReporter
+from prp_core.world import World, best_device, use_threads
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What a task found: numbers, and the encoder's files (`orchestrator.tracking.encoder_file`) if it exported them."""
+
+    metrics: dict[str, float]
+    files: dict[str, bytes] = field(default_factory=dict)
+
+
+def measure_baselines(spec: SweepSpec) -> Any:
+    """Start the task that measures random initialisation and pixels alone on the sweep's own parts; a future of `Evaluated`."""
+    config = parse_config(spec.config)
+    return _on_cluster(config, _baselines).remote(spec)
+
+
+def measure_winner(spec: SweepSpec, number: int, tree: Mapping[str, Any]) -> Any:
+    """Start the task that exports trial `number`'s encoder and fine-tunes it for recognition; a future of `Evaluated`."""
+    return _on_cluster(parse_config(tree), _winner).remote(spec, number, dict(tree))
+
+
+def _on_cluster(config: RunConfig, function: Any) -> Any:
+    bundle = worker_bundle(config)
+    return ray.remote(function).options(num_cpus=bundle["CPU"], num_gpus=bundle.get("GPU", 0), max_retries=2)
+
+
+def _baselines(spec: SweepSpec) -> Evaluated:
+    config = parse_config(spec.config)
+    use_threads(int(config.resources.cpus_per_worker))
+    with open_data(spec, config) as data:
+        metrics = evaluate_baselines(
+            config, gallery=data.parts.train, queries=data.parts.val, source=data.source, world=World.alone(best_device()), with_probe=True
+        )
+    return Evaluated({f"baseline/{name}": value for name, value in metrics.items()})
+
+
+def _winner(spec: SweepSpec, number: int, tree: dict[str, Any]) -> Evaluated:
+    config = parse_config(tree)
+    use_threads(int(config.resources.cpus_per_worker))
+    weights = trial_weights(spec, config, number)
+    card = EncoderCard(
+        encoder=config.encoder.name,
+        config=to_tree(config),
+        dataset_hash=spec.tags["prp.dataset_hash"],
+        protocol_hash=spec.tags["prp.protocol_hash"],
+        provenance=spec.tags,
+    )
+    files = pack(weights, card)
+    if config.evaluation.recognition is None:
+        return Evaluated({}, files)
+    with open_data(spec, config) as data:
+        metrics = fine_tune(
+            rebuild_encoder(config.encoder.name, weights),
+            data.parts.train,
+            data.parts.val,
+            data.source,
+            config.clip,
+            config.evaluation.views,
+            config.evaluation.recognition,
+            world=World.alone(best_device()),
+            seed=config.seed,
+            reporter=MemoryReporter(),
+        )
+    return Evaluated(metrics, files)
+
+
+def trial_weights(spec: SweepSpec, config: RunConfig, number: int) -> dict[str, Any]:
+    """The encoder's weights in trial `number`'s newest checkpoint. Raises `UserError` when there is none."""
+    folder = checkpoint_folder(spec, config, number)
+    checkpoint = folder.latest_committed()
+    if checkpoint is None:
+        raise UserError(f"Trial {number} has no checkpoint under {folder.uri}; was the folder emptied?")
+    return checkpoint_encoder_weights(folder, checkpoint)

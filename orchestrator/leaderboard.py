@@ -1,0 +1,132 @@
+"""How a sweep's end reads: the leaderboard with intervals, the baselines beside it, and where everything is."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+from orchestrator.progress import short, value_names
+from orchestrator.sweep_plan import Plan
+from orchestrator.sweep_server import DOWNSTREAM, TrialView
+from orchestrator.tracking.addresses import ui_command
+from orchestrator.tracking.report import LeaderboardRow, leaderboard_html
+from prp_core.evaluation.intervals import wilson_interval
+
+BASELINE_TITLES = {
+    "random_init": "random initialisation",
+    "mean_frame": "pixels: mean frame",
+    "mean_absolute_difference": "pixels: mean absolute frame difference",
+}
+
+
+@dataclass(frozen=True)
+class Ending:
+    """All that a sweep found."""
+
+    views: Sequence[TrialView]
+    winner: TrialView | None
+    baselines: dict[str, float]
+    model_uri: str
+    run_id: str
+
+
+def ending_lines(plan: Plan, ending: Ending) -> Iterator[str]:
+    """The last screen of a sweep, line by line."""
+    objective = plan.config.sweep.objective
+    yield ""
+    yield _table_text(leaderboard_table(plan, ending))
+    if ending.winner is None:
+        yield "No trial finished; the reasons are above and in the trials' runs."
+    else:
+        recognition = ending.winner.metrics.get("recognition/accuracy")
+        fine_tuned = "" if recognition is None else f"; fine-tuned recognition {recognition:.3f}"
+        yield f"Winner: trial {ending.winner.number}, {objective} {interval_text(plan, ending.winner.objective)}{fine_tuned}"
+        yield f"Its encoder: {ending.model_uri}"
+    yield f"Checkpoints: {plan.spec.folder_uri}"
+    yield f"Manifest:    {plan.spec.manifest_uri}"
+    yield f"Trials:      {plan.spec.database_url}"
+    yield f"MLflow:      run {ending.run_id} at {plan.spec.tracking_uri}"
+    yield f"Open the page with: {ui_command(plan.spec.tracking_uri)}"
+
+
+def leaderboard_table(plan: Plan, ending: Ending) -> Table:
+    """Finished trials by objective, then pruned and failed ones, then the baselines."""
+    objective = plan.config.sweep.objective
+    table = Table(title=f"{plan.spec.sweep_id}: {objective} on {len(plan.parts.val)} validation videos (95 % interval)", title_justify="left")
+    names = value_names(ending.views)
+    for title in ("trial", "state", "epochs", objective.rsplit("/", 1)[-1], "linear probe", *(name.rsplit(".", 1)[-1] for name in names)):
+        table.add_column(title)
+    for row in rows(plan, ending):
+        table.add_row(*row)
+    return table
+
+
+def rows(plan: Plan, ending: Ending) -> list[list[str]]:
+    """The leaderboard's cells: trial, state, epochs, objective, linear probe, then the sampled values."""
+    names, objective = value_names(ending.views), plan.config.sweep.objective
+    order = {"finished": 0, "pruned": 1}
+    ranked = sorted(ending.views, key=lambda view: (order.get(view.state, 2), -_number(view.objective), view.number))
+    table = []
+    for view in ranked:
+        probe = view.metrics.get("linear_probe/accuracy")
+        scores = [interval_text(plan, view.objective), "" if probe is None else f"{probe:.3f}"]
+        values = [short(view.values[name]) if name in view.values else "-" for name in names]
+        table.append([str(view.number), view.state, f"{view.epoch}/{view.num_epochs}", *scores, *values])
+    for name, title in BASELINE_TITLES.items():
+        score, probe = (ending.baselines.get(f"baseline/{name}/{metric}") for metric in (objective, "linear_probe/accuracy"))
+        if score is not None:
+            table.append(["", title, "-", interval_text(plan, score), "" if probe is None else f"{probe:.3f}", *("" for _ in names)])
+    return table
+
+
+def leaderboard_page(plan: Plan, ending: Ending) -> str:
+    """The leaderboard as one self-contained HTML page, kept in the parent run."""
+    objective = plan.config.sweep.objective
+    page_rows = [
+        LeaderboardRow(
+            name=f"trial {view.number}",
+            state=view.state,
+            objective=None if math.isnan(view.objective) else view.objective,
+            params={name.rsplit(".", 1)[-1]: short(value) for name, value in view.values.items()},
+            metrics={name: value for name, value in view.metrics.items() if name.startswith(DOWNSTREAM)},
+            note=interval_text(plan, view.objective) if view.state == "finished" else view.reason,
+        )
+        for view in ending.views
+    ]
+    for name, title in BASELINE_TITLES.items():
+        prefix = f"baseline/{name}/"
+        metrics = {metric.removeprefix(prefix): value for metric, value in ending.baselines.items() if metric.startswith(prefix)}
+        metrics = {metric: value for metric, value in metrics.items() if metric.startswith(DOWNSTREAM)}
+        score = metrics.get(objective)
+        note = "" if score is None else interval_text(plan, score)
+        page_rows.append(LeaderboardRow(name=title, state="", objective=score, metrics=metrics, note=note, is_baseline=True))
+    caption = (
+        f"{objective} on {len(plan.parts.val)} validation videos, 95 % intervals (Wilson). Dataset {plan.manifest.content_hash}, "
+        f"protocol {plan.spec.tags['prp.protocol_hash']}, commit {plan.spec.tags['prp.git_commit']}."
+    )
+    return leaderboard_html(page_rows, title=f"Sweep {plan.spec.sweep_id}", objective_name=objective, caption=caption)
+
+
+def interval_text(plan: Plan, share: float) -> str:
+    """``0.562 [0.433, 0.683]``: a share of the validation videos with Wilson's 95 % interval."""
+    if math.isnan(share):
+        return ""
+    num_queries = len(plan.parts.val)
+    interval = wilson_interval(round(share * num_queries), num_queries)
+    return f"{share:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+
+
+def _number(value: float) -> float:
+    return -math.inf if math.isnan(value) else value
+
+
+def _table_text(table: Table) -> str:
+    console = Console(width=170, file=io.StringIO())
+    with console.capture() as capture:
+        console.print(table)
+    return capture.get().rstrip()

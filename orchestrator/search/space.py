@@ -1,0 +1,45 @@
+"""Running a study's search space on a trial, and turning down what cannot be trained on this corpus before anything is spent.
+
+A space is a function of Optuna's `trial` that suggests values under names that are dotted paths of the config tree; it may branch on
+what it drew. A rate set is suggested as text (``"1-2-4-8"``): tuples do not survive in a database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.run_config import RunConfig, with_values
+from prp_core.data.dilated_sampling import is_eligible
+from prp_core.errors import UserError
+
+Space = Callable[[Any], None]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Whether a config can be trained on a corpus; `reason` says why not, with the numbers."""
+
+    ok: bool
+    reason: str
+
+
+def apply_space(base: RunConfig, sampled: Mapping[str, Any]) -> RunConfig:
+    """`base` with a trial's sampled values in place. Raises `UserError` when a name is no path of the tree or a value is refused."""
+    try:
+        return with_values(base, sampled)
+    except UserError as error:
+        raise UserError(f"The search space suggested something the config refuses: {error}") from None
+
+
+def fits_corpus(config: RunConfig, frame_counts: tuple[int, ...]) -> Fit:
+    """Whether enough videos are long enough for each rate of `config`; `frame_counts` are those of the training part."""
+    length, rates = config.clip.length, config.pretext.playback_rate.rate_list
+    for rate in rates:
+        long_enough = sum(is_eligible(count, length, rate) for count in frame_counts)
+        share = long_enough / max(1, len(frame_counts))
+        if share < config.sweep.min_eligible_fraction or long_enough < 1:
+            needed = f"sweep.min_eligible_fraction = {config.sweep.min_eligible_fraction}"
+            return Fit(False, f"rate {rate} with clip.length {length} fits {long_enough} of {len(frame_counts)} videos, less than {needed}")
+    return Fit(True, "")

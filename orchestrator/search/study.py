@@ -1,0 +1,157 @@
+"""One Optuna study per sweep: ask, report, tell. Its database is the truth about a sweep; Ray Tune's state is disposable.
+
+States: a trial is RUNNING from `ask` until `tell`. A driver that died leaves RUNNING trials behind; the next `ask` hands them out again
+under the same number, so that no trial is lost or run twice. A pruned trial is told PRUNED with the value of its last rung, a trial that
+went NaN or crashed is told FAIL with its reason, and a combination that cannot be trained on this corpus is told PRUNED at once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from orchestrator.search.judge import Verdict, judge, values_at
+from orchestrator.search.space import Fit, Space
+from prp_core.errors import UserError
+
+MAX_UNFIT_IN_A_ROW = 200
+MAX_REPEATS_IN_A_ROW = 20
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A trial to run: its number, the values that its space sampled, and whether it ran before (then it resumes)."""
+
+    number: int
+    values: dict[str, Any]
+    is_resumed: bool
+
+
+class SweepStudy:
+    """Ask and tell over one study; used by one process at a time (see `orchestrator/sweep_server.py`)."""
+
+    def __init__(self, storage_url: str, sweep_id: str, space: Space, *, seed: int, num_startup_trials: int) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        sampler = optuna.samplers.TPESampler(
+            seed=seed, n_startup_trials=num_startup_trials, multivariate=True, group=True, constant_liar=True, warn_independent_sampling=False
+        )
+        self._storage = optuna.storages.get_storage(storage_url)
+        self._study = optuna.create_study(
+            storage=self._storage, study_name=sweep_id, direction="maximize", sampler=sampler, pruner=optuna.pruners.NopPruner(), load_if_exists=True
+        )
+        self._space = space
+        self._orphans = [trial.number for trial in self.trials() if trial.state == TrialState.RUNNING]
+
+    def trials(self) -> list[FrozenTrial]:
+        """Every trial as the database has it, by number."""
+        return self._study.get_trials(deepcopy=False)
+
+    def num_told(self) -> int:
+        """How many trials count towards the sweep's number: finished, pruned at a rung or failed; not those that never fitted."""
+        return sum(trial.state.is_finished() and "unfit" not in trial.user_attrs for trial in self.trials())
+
+    def ask(self, fits: Callable[[Mapping[str, Any]], Fit]) -> Proposal:
+        """The next trial to run: one left behind by a dead driver, else a new one that `fits` accepts.
+
+        Raises `UserError` when nothing that the space suggests fits this corpus.
+        """
+        if self._orphans:
+            return self._adopt(self._orphans.pop(0))
+        last_reason = ""
+        for attempt in range(MAX_UNFIT_IN_A_ROW):
+            trial = self._study.ask()
+            self._space(trial)
+            fit = fits(trial.params)
+            if fit.ok and (attempt >= MAX_REPEATS_IN_A_ROW or not self._was_tried(trial.number, trial.params)):
+                trial.set_user_attr("values", json.dumps(trial.params))
+                return Proposal(trial.number, dict(trial.params), is_resumed=False)
+            last_reason = fit.reason or "these values were tried before"
+            trial.set_user_attr("unfit", last_reason)
+            # The sampler learns from a pruned trial that its values are bad; from a failed one (a mere repeat) it learns nothing.
+            self._study.tell(trial, state=TrialState.FAIL if fit.ok else TrialState.PRUNED)
+        raise UserError(f"Nothing that the search space suggests can be trained here; the last reason: {last_reason}")
+
+    def report(self, number: int, epoch: int, value: float) -> None:
+        """Store what trial `number` scored at the rung after `epoch` epochs; a repeated report changes nothing."""
+        frozen = self.trials()[number]
+        if frozen.state == TrialState.RUNNING and epoch not in frozen.intermediate_values:
+            self._storage.set_trial_intermediate_value(self._id_of(number), epoch, value)
+
+    def verdict(self, number: int, epoch: int, *, pruner: str, reduction_factor: int, is_last_rung: bool, num_startup: int) -> Verdict:
+        """The judge's word on trial `number` at the rung after `epoch` epochs; the same again when asked again."""
+        trials = self.trials()
+        stored = trials[number].user_attrs.get(f"verdict/{epoch}")
+        if stored is not None:
+            return Verdict(**json.loads(stored))
+        scores = {trial.number: trial.intermediate_values for trial in trials}
+        verdict = judge(
+            pruner,
+            epoch=epoch,
+            value=scores[number][epoch],
+            others_at_rung=values_at(epoch, scores, without=number),
+            reduction_factor=reduction_factor,
+            is_last_rung=is_last_rung,
+            num_startup=num_startup,
+        )
+        self.set_note(number, f"verdict/{epoch}", json.dumps({"go_on": verdict.go_on, "reason": verdict.reason}))
+        return verdict
+
+    def tell_finished(self, number: int, value: float) -> None:
+        """Trial `number` ran to its end with `value`."""
+        self._tell(number, TrialState.COMPLETE, value=value)
+
+    def tell_pruned(self, number: int, reason: str) -> None:
+        """Trial `number` was pruned at its last reported rung."""
+        self._tell(number, TrialState.PRUNED, reason=reason)
+
+    def tell_failed(self, number: int, reason: str) -> None:
+        """Trial `number` failed; `reason` names the cause."""
+        self._tell(number, TrialState.FAIL, reason=reason)
+
+    def set_note(self, number: int, name: str, value: str) -> None:
+        """A note kept with the trial in the database."""
+        self._storage.set_trial_user_attr(self._id_of(number), name, value)
+
+    def set_sweep_note(self, name: str, value: str) -> None:
+        """A note kept with the sweep in the database."""
+        self._study.set_user_attr(name, value)
+
+    def sweep_note(self, name: str) -> str | None:
+        """The sweep's note called `name`, None where there is none."""
+        return self._study.user_attrs.get(name)
+
+    def _tell(self, number: int, state: TrialState, *, value: float | None = None, reason: str = "") -> None:
+        if self.trials()[number].state.is_finished():
+            return
+        if reason:
+            self.set_note(number, "reason", reason)
+        self._study.tell(number, value, state=state)
+
+    def _adopt(self, number: int) -> Proposal:
+        """A trial that a dead driver left RUNNING; what its space had not sampled yet is sampled now."""
+        stored = self.trials()[number].user_attrs.get("values")
+        if stored is not None:
+            return Proposal(number, json.loads(stored), is_resumed=True)
+        trial = optuna.trial.Trial(self._study, self._id_of(number))
+        self._space(trial)
+        trial.set_user_attr("values", json.dumps(trial.params))
+        return Proposal(number, dict(trial.params), is_resumed=True)
+
+    def _id_of(self, number: int) -> int:
+        return self._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number)
+
+    def _was_tried(self, number: int, values: Mapping[str, Any]) -> bool:
+        return any(trial.number != number and "unfit" not in trial.user_attrs and trial.params == dict(values) for trial in self.trials())
+
+
+def check_storage_url(url: str) -> None:
+    """Raise `UserError` when the database at `url` cannot be opened."""
+    try:
+        optuna.storages.get_storage(url)
+    except Exception as error:  # noqa: BLE001 - whatever a database driver raises, the user reads one line
+        raise UserError(f"The database of trials {url!r} cannot be opened: {type(error).__name__}: {str(error).splitlines()[0]}") from None

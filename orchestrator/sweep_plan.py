@@ -1,0 +1,158 @@
+"""From a person's words to a sweep that can run: the command's arguments, the videos, the spec; each wrong input is one clear error."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator import demo_videos
+from orchestrator.index_run import index
+from orchestrator.run_config import RunConfig, digest, load_tree, parse_config, replace_path, to_tree
+from orchestrator.search.study import check_storage_url
+from orchestrator.storage.manifest_file import read_manifest
+from orchestrator.sweep_spec import SweepSpec, home_dir, load_spec, save_spec, sweep_dir
+from orchestrator.tracking.addresses import check_reachable, default_tracking_uri
+from orchestrator.tracking.provenance import provenance_tags
+from prp_core.data.manifest import Manifest, Parts, check_feasible, parts
+from prp_core.errors import UserError
+from prp_core.evaluation.protocol import protocol_hash
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that is decided before anything is spent."""
+
+    spec: SweepSpec
+    config: RunConfig
+    manifest: Manifest
+    parts: Parts
+    is_resumed: bool
+
+
+def parse_arguments(argv: list[str] | None, description: str) -> argparse.Namespace:
+    """The arguments that every study under ``sweeps/`` takes."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    add = parser.add_argument
+    add("--preset", default="demo", help="a name under sweeps/presets, or a path to a TOML file (default: demo)")
+    add("--set", dest="settings", action="append", default=[], metavar="PATH=VALUE", help="put a value into the config, for example clip.length=16")
+    add("--data", metavar="URI", help="a folder of videos or s3://bucket/prefix (default: the preset's; the demo makes its own)")
+    add("--manifest", metavar="URI", help="a manifest made by 'prp data index', instead of indexing --data now")
+    add("--splits", metavar="DIR", help="UCF101's or HMDB51's split files")
+    add("--split", type=int, help="which split of --splits (default: 1)")
+    add("--labels", metavar="CSV", help="a table with the columns key,label,group,split")
+    add("--storage", metavar="URI", help="where checkpoints go: a folder that every node sees, or s3://bucket/prefix (default: ~/.prp)")
+    add("--database", metavar="URL", help="Optuna's database (default: sqlite in the sweep's state folder)")
+    add("--mlflow", metavar="URI", help="MLflow's tracking URI (default: sqlite under ~/.prp)")
+    add("--address", default="", help="a Ray cluster (default: the one this job runs on, else a local one)")
+    add("--trials", type=int, help="how many trials in all; with --resume it can be raised")
+    add("--resume", metavar="SWEEP", help="go on with a sweep that was interrupted")
+    add("--dry-run", action="store_true", help="check everything, print the plan, start nothing")
+    add("--verbose", action="store_true", help="Ray's own output as well")
+    return parser.parse_args(argv)
+
+
+def make_plan(arguments: argparse.Namespace, say: Say) -> Plan:
+    """The plan for `arguments`. Indexes the videos when no manifest is given. Raises `UserError` for whatever is wrong with them."""
+    if arguments.resume:
+        return _resumed_plan(arguments)
+    config = parse_config(_tree_of(arguments))
+    home = home_dir()
+    tracking_uri = arguments.mlflow or default_tracking_uri(home)
+    check_reachable(tracking_uri)
+    data_uri = absolute(config.source.uri or str(demo_videos.make(home / "demo-videos")))
+    storage_uri = absolute(arguments.storage or str(home))
+    manifest_uri = config.source.manifest or index_videos(data_uri, config, f"{storage_uri}/manifests", say)
+    manifest = read_manifest(manifest_uri, config.store)
+    sweep_id = f"{config.sweep.name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    state_dir = sweep_dir(sweep_id, home)
+    state_dir.mkdir(parents=True)
+    spec = SweepSpec(
+        sweep_id=sweep_id,
+        config=to_tree(config),
+        state_dir=str(state_dir),
+        storage_uri=storage_uri,
+        database_url=arguments.database or f"sqlite:///{state_dir / 'trials.db'}",
+        tracking_uri=tracking_uri,
+        data_uri=data_uri,
+        manifest_uri=absolute(manifest_uri),
+        tags={},
+    )
+    plan = _checked(spec, config, manifest, is_resumed=False)
+    check_storage_url(spec.database_url)
+    save_spec(plan.spec)
+    return plan
+
+
+def index_videos(data_uri: str, config: RunConfig, out_uri: str, say: Say) -> str:
+    """The URI of the manifest of the videos under `data_uri`; what was indexed before is not read again."""
+    source = config.source
+    say(f"indexing {data_uri}")
+    manifest, manifest_uri = index(
+        data_uri,
+        out_uri,
+        splits_dir=source.splits_dir or None,
+        split=source.split,
+        labels_csv=source.labels_csv or None,
+        loader=config.loader,
+        store=config.store,
+    )
+    say(f"{len(manifest.usable())} videos, {len(manifest.quarantined())} quarantined, in {manifest_uri}")
+    return manifest_uri
+
+
+def absolute(uri: str) -> str:
+    """`uri`, with a relative folder made absolute: workers have other working directories."""
+    return uri if "://" in uri else str(Path(uri).expanduser().resolve())
+
+
+def _resumed_plan(arguments: argparse.Namespace) -> Plan:
+    spec = load_spec(arguments.resume, home_dir())
+    tree = spec.config
+    if arguments.trials:
+        tree = replace_path(tree, "sweep.num_trials", arguments.trials)
+    if arguments.settings:
+        raise UserError(f"--set {arguments.settings[0]}: a resumed sweep keeps its config (only --trials can be raised); start a new sweep instead")
+    config = parse_config(tree)
+    check_reachable(spec.tracking_uri)
+    spec = spec.with_config(to_tree(config))
+    plan = _checked(spec, config, read_manifest(spec.manifest_uri, config.store), is_resumed=True)
+    save_spec(plan.spec)
+    return plan
+
+
+def _tree_of(arguments: argparse.Namespace) -> dict:
+    tree = load_tree(arguments.preset, arguments.settings)
+    given = {
+        "source.uri": arguments.data,
+        "source.manifest": arguments.manifest,
+        "source.splits_dir": arguments.splits,
+        "source.split": arguments.split,
+        "source.labels_csv": arguments.labels,
+        "sweep.num_trials": arguments.trials,
+    }
+    for path, value in given.items():
+        if value is not None:
+            tree = replace_path(tree, path, value)
+    return tree
+
+
+def _checked(spec: SweepSpec, config: RunConfig, manifest: Manifest, *, is_resumed: bool) -> Plan:
+    split = parts(manifest, val_fraction=config.source.val_fraction, seed=config.seed)
+    check_feasible(split.train, config.pretext.playback_rate.rate_list, config.clip.length, config.clip.short_videos)
+    protocol = protocol_hash(config.clip, config.evaluation, manifest, split.train, split.val)
+    tags = {
+        **provenance_tags(dataset_hash=manifest.content_hash, protocol_hash=protocol),
+        "prp.config_digest": digest(config),
+        "prp.data_uri": spec.data_uri,
+        "prp.manifest_uri": spec.manifest_uri,
+        "prp.storage_uri": spec.folder_uri,
+        "prp.num_trials": str(config.sweep.num_trials),
+    }
+    return Plan(dataclasses.replace(spec, tags=tags), config, manifest, split, is_resumed)

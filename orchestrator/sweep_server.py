@@ -1,0 +1,198 @@
+"""The one process of a sweep that asks, judges and tracks: workers, trials and the screen speak to it and to nothing else.
+
+It lives in an actor on the driver's node. It alone writes the study's database and the tracker, so there is nothing to lock; a call
+never waits for the tracker. What it answers is what the database says, so a restarted server goes on where the last one stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from orchestrator.run_config import RunConfig, flatten, parse_config, to_tree
+from orchestrator.search.space import Fit, Space, apply_space, fits_corpus
+from orchestrator.search.study import SweepStudy
+from orchestrator.sweep_spec import SweepSpec
+from orchestrator.tracking.mlflow_tracker import MlflowTracker
+
+DOWNSTREAM = ("retrieval/", "linear_probe/", "recognition/")
+
+
+def as_params(config: RunConfig) -> dict[str, str]:
+    """The config by path, as MLflow's parameters; without the number of trials, which a resume may raise."""
+    return {path: str(value) for path, value in flatten(config).items() if path != "sweep.num_trials"}
+
+
+@dataclass(frozen=True)
+class TrialTask:
+    """What a trial's driver needs to run it; crosses processes."""
+
+    number: int
+    run_id: str
+    config: dict[str, Any]
+    is_resumed: bool
+
+
+@dataclass(frozen=True)
+class TrialOutcome:
+    """How a trial ended: `state` is ``finished``, ``pruned`` or ``failed``; `reason` is for a person."""
+
+    state: str
+    reason: str = ""
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class TrialView:
+    """What the screen and the leaderboard show of a trial."""
+
+    number: int
+    values: dict[str, Any]
+    state: str = "running"
+    epoch: int = 0
+    num_epochs: int = 0
+    step: int = 0
+    objective: float = math.nan
+    rungs: dict[int, float] = field(default_factory=dict)
+    reason: str = ""
+    run_id: str = ""
+    metrics: dict[str, float] = field(default_factory=dict)
+    started: float = 0.0
+    ended: float = 0.0
+
+
+class SweepServer:
+    """Made by the driver inside an actor; every method returns small plain values."""
+
+    def __init__(self, spec: SweepSpec, space: Space, frame_counts: tuple[int, ...]) -> None:
+        self._spec, self._base, self._frame_counts = spec, parse_config(spec.config), frame_counts
+        sweep = self._base.sweep
+        self._study = SweepStudy(spec.database_url, spec.sweep_id, space, seed=self._base.seed, num_startup_trials=sweep.num_startup_trials)
+        self._tracker = MlflowTracker(spec.tracking_uri, sweep.name, spool_dir=Path(spec.state_dir) / "tracker")
+        self._tracker.adopt(spec.sweep_id)
+        self._run_id = self._tracker.start_sweep(spec.sweep_id, params=as_params(self._base), tags=spec.tags)
+        self._views: dict[int, TrialView] = self._views_from_study()
+
+    def sweep_run_id(self) -> str:
+        """The MLflow run that is the parent of the trials'."""
+        return self._run_id
+
+    def num_left(self) -> int:
+        """How many trials are still to be run to reach ``sweep.num_trials``; those that a dead driver left behind are among them."""
+        return max(0, self._base.sweep.num_trials - self._study.num_told())
+
+    def ask(self) -> TrialTask:
+        """The next trial, with its MLflow run started (or taken up again)."""
+        proposal = self._study.ask(self._fits)
+        config = apply_space(self._base, proposal.values)
+        tags = {**self._spec.tags, "prp.checkpoints_uri": f"{self._spec.folder_uri}/{self._spec.trial_folder(proposal.number)}"}
+        run_id = self._tracker.start_trial(self._run_id, proposal.number, params=as_params(config), tags=tags)
+        self._study.set_note(proposal.number, "run_id", run_id)
+        view = self._views.get(proposal.number) or TrialView(proposal.number, proposal.values)
+        view.state, view.run_id, view.started = "running", run_id, view.started or time.time()
+        view.num_epochs = config.training.num_epochs
+        self._views[proposal.number] = view
+        return TrialTask(proposal.number, run_id, to_tree(config), proposal.is_resumed)
+
+    def log(self, number: int, metrics: Mapping[str, float], step: int) -> None:
+        """Hand a trial's metrics to the tracker; never waits for it."""
+        view = self._views[number]
+        view.step = max(view.step, step)
+        view.epoch = max(view.epoch, int(metrics.get("epoch", 0)))
+        view.metrics.update(metrics)
+        self._tracker.log(view.run_id, metrics, step)
+
+    def at_rung(self, number: int, epoch: int, step: int, metrics: Mapping[str, float]) -> bool:
+        """Whether trial `number` goes on after `epoch` epochs; stored, so that the same question has the same answer."""
+        view, config = self._views[number], self._base
+        value = metrics[config.sweep.objective]
+        self.log(number, {**metrics, "epoch": epoch}, step)
+        self._study.report(number, epoch, value)
+        verdict = self._study.verdict(
+            number,
+            epoch,
+            pruner=config.sweep.pruner,
+            reduction_factor=config.training.reduction_factor,
+            is_last_rung=epoch >= view.num_epochs,
+            num_startup=1,
+        )
+        view.rungs[epoch], view.objective, view.reason = value, value, verdict.reason
+        return verdict.go_on
+
+    def tell(self, number: int, outcome: TrialOutcome) -> None:
+        """Close trial `number` in the study and in the tracker; told twice, the first word stands."""
+        view = self._views[number]
+        if outcome.state == "finished":
+            value = outcome.metrics.get(self._base.sweep.objective, math.nan)
+            if not math.isfinite(value):
+                outcome = TrialOutcome("failed", f"{self._base.sweep.objective} is {value} at the end of the trial", outcome.metrics)
+        if outcome.state == "finished":
+            self._study.tell_finished(number, value)
+            view.objective = value
+        elif outcome.state == "pruned":
+            self._study.tell_pruned(number, view.reason)
+        else:
+            self._study.tell_failed(number, outcome.reason)
+        finite = {name: value for name, value in outcome.metrics.items() if math.isfinite(value)}
+        self._study.set_note(number, "metrics", json.dumps(finite))
+        view.metrics.update(outcome.metrics)
+        view.state, view.reason, view.ended = outcome.state, outcome.reason or view.reason, time.time()
+        self._tracker.finish(view.run_id, outcome.state, view.reason)
+
+    def views(self) -> list[TrialView]:
+        """Every trial that fitted this corpus, by number."""
+        return [self._views[number] for number in sorted(self._views)]
+
+    def log_sweep(self, metrics: Mapping[str, float], step: int = 0) -> None:
+        """Metrics of the sweep itself (baselines, the winner's recognition) into the parent run."""
+        self._tracker.log(self._run_id, metrics, step)
+
+    def log_sweep_text(self, path: str, text: str) -> None:
+        """A text artifact of the parent run."""
+        self._tracker.log_text(self._run_id, path, text)
+
+    def tag_sweep(self, tags: Mapping[str, str]) -> None:
+        """Tags of the parent run."""
+        self._tracker.set_tags(self._run_id, tags)
+
+    def register_winner(self, number: int, files: Mapping[str, bytes]) -> str:
+        """Store trial `number`'s encoder as a logged model of its run and give it the alias ``best``; the URI under which it loads."""
+        view, name = self._views[number], f"prp-{self._base.sweep.name}"
+        scores = {metric: value for metric, value in view.metrics.items() if metric.startswith(DOWNSTREAM) and math.isfinite(value)}
+        model_id = self._tracker.log_encoder(view.run_id, files, name=name, metrics=scores, step=view.step, tags=self._spec.tags)
+        version = self._tracker.register(model_id, name)
+        self._tracker.set_tags(self._run_id, {"prp.winner": str(number), "prp.model": f"models:/{name}/{version}"})
+        return f"models:/{name}@best"
+
+    def close(self, end: str, reason: str = "") -> bool:
+        """Finish every run that is still open as `end` and wait until MLflow has everything; False when something waits on disk."""
+        self._tracker.finish(self._run_id, end, reason)
+        for view in self._views.values():
+            if view.state == "running":
+                self._tracker.finish(view.run_id, end, reason)
+        return self._tracker.close()
+
+    def _fits(self, values: Mapping[str, Any]) -> Fit:
+        return fits_corpus(apply_space(self._base, values), self._frame_counts)
+
+    def _views_from_study(self) -> dict[int, TrialView]:
+        views = {}
+        for trial in self._study.trials():
+            notes = trial.user_attrs
+            if "unfit" in notes or "run_id" not in notes:
+                continue
+            view = TrialView(trial.number, json.loads(notes["values"]), run_id=notes["run_id"], rungs=dict(trial.intermediate_values))
+            view.state = {"COMPLETE": "finished", "PRUNED": "pruned", "FAIL": "failed"}.get(trial.state.name, "running")
+            view.num_epochs = apply_space(self._base, view.values).training.num_epochs
+            view.epoch = max(view.rungs, default=0)
+            view.objective = trial.value if trial.value is not None else view.rungs.get(view.epoch, math.nan)
+            view.reason, view.metrics = notes.get("reason", ""), json.loads(notes.get("metrics", "{}"))
+            view.started = trial.datetime_start.timestamp() if trial.datetime_start else 0.0
+            view.ended = trial.datetime_complete.timestamp() if trial.datetime_complete else 0.0
+            views[trial.number] = view
+        return views

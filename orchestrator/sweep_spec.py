@@ -1,0 +1,73 @@
+"""What a sweep is: the small frozen description that its driver, its server and its workers share, and where its files lie.
+
+<home>/sweeps/<sweep id>/     sweep.json, trials.db (Optuna), tracker spool, driver.lock     on the driver's disk
+<storage>/sweeps/<sweep id>/  trials/0007/checkpoints/..., trials/0007/encoder/...            where every node reaches it
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prp_core.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepSpec:
+    """A sweep's identity and places. `config` is the base config as a plain tree; URIs are what every node can open."""
+
+    sweep_id: str
+    config: dict[str, Any]
+    state_dir: str
+    storage_uri: str
+    database_url: str
+    tracking_uri: str
+    data_uri: str
+    manifest_uri: str
+    tags: dict[str, str]
+
+    @property
+    def folder_uri(self) -> str:
+        """Where this sweep's checkpoints lie."""
+        return f"{self.storage_uri.rstrip('/')}/sweeps/{self.sweep_id}"
+
+    def trial_folder(self, number: int) -> str:
+        """A trial's folder, relative to `folder_uri`."""
+        return f"trials/{number:04d}"
+
+    def with_config(self, config: dict[str, Any]) -> SweepSpec:
+        """The same sweep with another base config (a raised number of trials)."""
+        return dataclasses.replace(self, config=config)
+
+
+def home_dir() -> Path:
+    """Where sweeps keep their state on this machine: ``$PRP_HOME``, else ``~/.prp``."""
+    return Path(os.environ.get("PRP_HOME") or Path.home() / ".prp").expanduser().resolve()
+
+
+def sweep_dir(sweep_id: str, home: Path) -> Path:
+    """The state folder of a sweep."""
+    return home / "sweeps" / sweep_id
+
+
+def save_spec(spec: SweepSpec) -> None:
+    """Write ``sweep.json`` beside, then rename."""
+    path = Path(spec.state_dir) / "sweep.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(".tmp")
+    beside.write_text(json.dumps(dataclasses.asdict(spec), indent=1))
+    beside.rename(path)
+
+
+def load_spec(sweep_id: str, home: Path) -> SweepSpec:
+    """The sweep called `sweep_id`. Raises `UserError` that lists the known ones."""
+    path = sweep_dir(sweep_id, home) / "sweep.json"
+    if not path.is_file():
+        known = sorted(entry.parent.name for entry in (home / "sweeps").glob("*/sweep.json"))
+        listing = ", ".join(known[-5:]) if known else "none"
+        raise UserError(f"There is no sweep {sweep_id!r} under {home / 'sweeps'}; known (newest last): {listing}")
+    return SweepSpec(**json.loads(path.read_text()))

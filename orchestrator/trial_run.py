@@ -1,0 +1,127 @@
+"""One trial on the cluster: Ray Tune calls `run_trial`, which trains with Ray Train and tells the server how it ended.
+
+Tune never stops a trial here (it would leak the placement group of the nested run): a pruned trial's workers leave together, `fit`
+returns, and its resources are free. Each attempt has a fresh Ray Train name, because what a trial resumes from is its own
+checkpoint folder and never Ray's snapshot.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.search import Searcher
+
+from orchestrator.run_config import RunConfig, parse_config
+from orchestrator.sweep_server import TrialOutcome, TrialTask
+from orchestrator.sweep_spec import SweepSpec
+
+# A trial's driver only waits. It asks for memory instead of a CPU, so that every CPU is left to training.
+DRIVER_RESOURCES = {"memory": 256 << 20}
+
+# Ray Train's own patience: it reads these in every process of a run.
+TRAIN_ENVIRONMENT = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "60",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "1800",
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+}
+
+
+def run_trial(config: Mapping[str, Any], *, spec: SweepSpec, server: Any) -> dict[str, float]:
+    """Run the trial that `config["task"]` describes to its end, whatever that end is. Never raises for what happened to the trial."""
+    task: TrialTask = config["task"]
+    try:
+        outcome = TrialOutcome(**train(task, spec, server))
+    except Exception as error:  # noqa: BLE001 - one trial's failure never ends the sweep; the reason is told
+        outcome = TrialOutcome("failed", failure_reason(error))
+    ray.get(server.tell.remote(task.number, outcome))
+    return {"number": float(task.number)}
+
+
+def train(task: TrialTask, spec: SweepSpec, server: Any) -> dict[str, Any]:
+    """Train with Ray Train; the first worker's outcome. Raises Ray Train's error when its retries are used up."""
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    from orchestrator.worker import train_worker
+
+    config = parse_config(task.config)
+    trainer = TorchTrainer(
+        train_worker,
+        train_loop_config={"spec": spec, "number": task.number, "config": task.config, "server": server},
+        scaling_config=ScalingConfig(
+            num_workers=config.resources.num_workers, use_gpu=config.resources.gpus_per_worker > 0, resources_per_worker=worker_bundle(config)
+        ),
+        run_config=RunConfig(
+            name=f"{spec.sweep_id}-{task.number:04d}-{uuid.uuid4().hex[:6]}",
+            storage_path=str(Path(spec.state_dir) / "ray-train"),
+            failure_config=FailureConfig(max_failures=config.resources.max_failures),
+        ),
+    )
+    return trainer.fit().return_value
+
+
+def worker_bundle(config: RunConfig) -> dict[str, float]:
+    """What one training worker asks of its node."""
+    bundle = {"CPU": config.resources.cpus_per_worker}
+    if config.resources.gpus_per_worker:
+        bundle["GPU"] = config.resources.gpus_per_worker
+    return bundle
+
+
+def failure_reason(error: BaseException) -> str:
+    """One line for a person: the innermost cause that Ray wrapped."""
+    failures = getattr(error, "worker_failures", None)
+    cause: BaseException = next(iter(failures.values())) if failures else getattr(error, "controller_failure", error)
+    cause = getattr(cause, "cause", None) or cause.__cause__ or cause
+    lines = str(cause).strip().splitlines() or [""]
+    return f"{type(cause).__name__}: {lines[-1] if 'Traceback' in lines[0] else lines[0]}"[:500]
+
+
+class ServerSearcher(Searcher):
+    """Tune's view of the sweep's server: a suggestion is a trial that the study asked for. Tune's own state is never restored."""
+
+    def __init__(self, server: Any) -> None:
+        super().__init__(metric=None, mode=None)
+        self._server = server
+
+    def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
+        """Nothing to set: the space and the objective belong to the study."""
+        return True
+
+    def suggest(self, trial_id: str) -> dict[str, Any]:
+        """The next trial's task."""
+        return {"task": ray.get(self._server.ask.remote())}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Nothing to do: the trial told the server itself; a driver process that died is handled by `Tuner` restarting it."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """The study's database is the state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """The study's database is the state."""
+
+
+def run_trials(spec: SweepSpec, server: Any, *, num_trials: int, max_concurrent: int, verbose: bool) -> None:
+    """Run `num_trials` trials through Ray Tune, at most `max_concurrent` at once; returns when all have ended."""
+    trainable = tune.with_resources(tune.with_parameters(run_trial, spec=spec, server=server), DRIVER_RESOURCES)
+    tuner = tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(
+            search_alg=ServerSearcher(server), num_samples=num_trials, max_concurrent_trials=max_concurrent, reuse_actors=True
+        ),
+        run_config=tune.RunConfig(
+            name=f"{spec.sweep_id}-{uuid.uuid4().hex[:6]}",
+            storage_path=str(Path(spec.state_dir) / "ray-tune"),
+            verbose=1 if verbose else 0,
+            failure_config=tune.FailureConfig(max_failures=2),
+        ),
+    )
+    tuner.fit()

@@ -1,0 +1,47 @@
+"""The judge's decisions as a table: who goes on at a rung, and what it says."""
+
+import pytest
+
+from orchestrator.search.judge import judge, values_at
+
+CASES = [
+    # pruner, value, others at the rung, reduction factor, goes on
+    ("asha", 0.2, [], 3, True),  # the first to arrive has nobody to compare with
+    ("asha", 0.5, [0.4], 3, True),  # best one of two
+    ("asha", 0.3, [0.4], 3, False),
+    ("asha", 0.4, [0.4], 3, True),  # a tie with the bar goes on
+    ("asha", 0.5, [0.6, 0.4, 0.3], 3, True),  # ceil(4 / 3) = 2 go on
+    ("asha", 0.4, [0.6, 0.5, 0.3], 3, False),
+    ("asha", 0.4, [0.6, 0.5, 0.3], 2, False),
+    ("asha", 0.5, [0.6, 0.4, 0.3], 2, True),
+    ("median", 0.5, [0.6, 0.4], 3, True),  # the median itself goes on
+    ("median", 0.3, [0.6, 0.4], 3, False),
+    ("none", 0.0, [0.9, 0.8], 3, True),
+]
+
+
+@pytest.mark.parametrize(("pruner", "value", "others", "factor", "goes_on"), CASES)
+def test_verdicts(pruner: str, value: float, others: list[float], factor: int, goes_on: bool) -> None:
+    verdict = judge(pruner, epoch=5, value=value, others_at_rung=others, reduction_factor=factor, is_last_rung=False)
+    assert verdict.go_on is goes_on
+    assert f"rung 5: {value:.4f}" in verdict.reason
+
+
+@pytest.mark.parametrize("pruner", ["asha", "median", "none"])
+def test_the_last_rung_finishes_even_the_worst(pruner: str) -> None:
+    assert judge(pruner, epoch=9, value=0.0, others_at_rung=[1.0] * 9, reduction_factor=3, is_last_rung=True).go_on
+
+
+def test_nobody_is_pruned_before_enough_others_were_there() -> None:
+    assert judge("asha", epoch=1, value=0.0, others_at_rung=[1.0], reduction_factor=3, is_last_rung=False, num_startup=2).go_on
+
+
+def test_the_reason_names_both_numbers() -> None:
+    verdict = judge("asha", epoch=2, value=0.25, others_at_rung=[0.5, 0.75], reduction_factor=3, is_last_rung=False)
+    assert verdict.reason == "rung 2: 0.2500 < 0.7500, the bar for the best 1 of 3 trials"
+
+
+def test_values_at_leaves_out_the_trial_itself_and_those_that_were_not_there() -> None:
+    scores = {0: {1: 0.1, 3: 0.3}, 1: {1: 0.2}, 2: {}}
+    assert values_at(1, scores, without=1) == [0.1]
+    assert values_at(3, scores, without=1) == [0.3]
