@@ -1,0 +1,91 @@
+"""The node's cache over a real, faulty S3: whatever the network does to the bytes, only the right ones become visible."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from orchestrator.storage.open_store import open_store
+from orchestrator.storage.store_config import StoreConfig
+from prp_core.data.node_cache import NodeCache
+from prp_core.data.object_store import ObjectRef
+from prp_core.errors import CorruptObject, ObjectChanged, ObjectMissing
+from tests.fixtures_s3 import S3Server
+from tests.tools.fault_proxy import FaultProxy
+
+CONTENT = random.Random(7).randbytes(700_000)
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+def _cache(proxy: FaultProxy, bucket: str, folder: Path) -> NodeCache:
+    store = open_store(f"s3://{bucket}", StoreConfig(endpoint_url=proxy.url, silence_seconds=1.0, deadline_seconds=30.0))
+    proxy.clear()
+    return NodeCache(folder / "cache", 1 << 30, store)
+
+
+def _put(server: S3Server, bucket: str, key: str, content: bytes) -> ObjectRef:
+    etag = server.client().put_object(Bucket=bucket, Key=key, Body=content)["ETag"].strip('"')
+    return ObjectRef(key, len(content), etag, hashlib.sha256(content).hexdigest())
+
+
+def test_a_flipped_byte_is_never_seen(s3_environment: S3Server, s3_bucket: str, tmp_path: Path) -> None:
+    ref = _put(s3_environment, s3_bucket, "video", CONTENT)
+    with FaultProxy(s3_environment.endpoint_url) as proxy:
+        cache = _cache(proxy, s3_bucket, tmp_path)
+        proxy.add("flip", at=12_345, times=1)
+        with cache.open(ref) as path:
+            assert hashlib.sha256(path.read_bytes()).hexdigest() == SHA256
+        assert len(proxy.gets()) == 2
+        assert cache.counters["corrupt"] == 1
+        proxy.add("flip")
+        worse = _put(s3_environment, s3_bucket, "worse", CONTENT[::-1])
+        with pytest.raises(CorruptObject, match="worse"), cache.open(worse):
+            raise AssertionError("a corrupt file became visible")
+
+
+def test_a_broken_body_is_resumed_into_one_right_file(s3_environment: S3Server, s3_bucket: str, tmp_path: Path) -> None:
+    ref = _put(s3_environment, s3_bucket, "video", CONTENT)
+    with FaultProxy(s3_environment.endpoint_url) as proxy:
+        cache = _cache(proxy, s3_bucket, tmp_path)
+        proxy.add("cut", at=600_000, times=1)
+        with cache.open(ref) as path:
+            assert path.read_bytes() == CONTENT
+        ranges = [entry.range for entry in proxy.gets()]
+        assert (ranges[0] or "").startswith("bytes=0-")
+        assert ranges[1:] and all(not (text or "").startswith("bytes=0-") for text in ranges[1:])
+        assert cache.counters["downloads"] == 1
+
+
+def test_an_object_of_another_size_or_time(s3_environment: S3Server, s3_bucket: str, tmp_path: Path) -> None:
+    old = _put(s3_environment, s3_bucket, "video", CONTENT)
+    _put(s3_environment, s3_bucket, "video", CONTENT[:-1])
+    cache = NodeCache(tmp_path / "cache", 1 << 30, open_store(f"s3://{s3_bucket}"))
+    with pytest.raises(ObjectChanged), cache.open(old):
+        pass
+    with pytest.raises(ObjectMissing), cache.open(ObjectRef("nowhere", 1, "etag")):
+        pass
+    assert not [path for path in (tmp_path / "cache" / "unfinished").glob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_many_readers_one_download_each_in_a_storm(s3_environment: S3Server, s3_bucket: str, tmp_path: Path, seed: int) -> None:
+    contents = {f"{number}": random.Random(f"{seed}/{number}").randbytes(90_000) for number in range(12)}
+    refs = [_put(s3_environment, s3_bucket, key, content) for key, content in contents.items()]
+    with FaultProxy(s3_environment.endpoint_url, seed=seed) as proxy:
+        cache = _cache(proxy, s3_bucket, tmp_path)
+        for do in ("status", "cut", "short", "flip"):
+            proxy.add(do, method="GET", probability=0.08)
+
+        def read(ref: ObjectRef) -> bool:
+            with cache.open(ref) as path:
+                return path.read_bytes() == contents[ref.key]
+
+        with ThreadPoolExecutor(8) as pool:
+            assert all(pool.map(read, refs * 5))
+        assert any(entry.fault for entry in proxy.journal)
+        assert cache.counters["misses"] == len(refs)
+        assert cache.counters["hits"] == 4 * len(refs)
