@@ -11,3 +11,9 @@ What lives here, in the order that a sweep goes through it:
 - `tracking`: MLflow: one parent run a sweep, one run a trial, the best encoder as a model.
 - `progress`: the one screen that a person watches.
 """
+
+import os
+
+# Ray reads this when it is imported, so it is set before any room here imports Ray. Left alone, a driver below `uv run` has every worker
+# start through `uv run` again, in a copy of the working directory: no worker comes up within minutes, and the sweep hangs.
+os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
