@@ -10,5 +10,5 @@ What lives here, in the order that data flows:
 - `training`: the loop, its steps, its checkpoints (whole or absent) and whom it reports to.
 - `evaluation`: what an encoder is worth downstream: retrieval, a linear probe, recognition, and the baselines beside them.
 
-Importing this package imports nothing; every module in it imports where only torch, torchvision and numpy are installed.
+Importing this package imports nothing; every module in it imports where only torch and numpy are installed.
 """

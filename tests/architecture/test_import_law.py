@@ -18,11 +18,11 @@ RUNNING_ROOMS = tuple(
 # A library, and the only files or folders that may import it.
 ROOMS_OF_LIBRARY: dict[str, tuple[str, ...]] = {
     "torch": ("prp_core/",),
-    "torchvision": ("prp_core/",),
     "decord": ("prp_core/data/readers/",),
     "av": ("prp_core/data/readers/", "orchestrator/demo_videos.py"),
     "cv2": (),
     "torchcodec": (),
+    "torchvision": (),
     "boto3": ("orchestrator/storage/s3_store.py",),
     "botocore": ("orchestrator/storage/s3_store.py",),
     "mlflow": ("orchestrator/tracking/",),
@@ -42,7 +42,7 @@ VISIBLE_PACKAGES: dict[str, set[str]] = {
 }
 
 # All that `prp_core` may import beside the standard library and itself.
-CORE_LIBRARIES = {"torch", "torchvision", "numpy", "decord", "av"}
+CORE_LIBRARIES = {"torch", "numpy", "decord", "av"}
 
 
 def violations(path: Path, source: str) -> list[str]:
@@ -59,7 +59,7 @@ def violations(path: Path, source: str) -> list[str]:
         if item.library == "tests":
             found.append(f"{where}: the tests are no part of the product")
         if package == "prp_core" and item.library not in {*CORE_LIBRARIES, "prp_core", *sys.stdlib_module_names}:
-            found.append(f"{where}: prp_core runs where only torch, torchvision and numpy are installed")
+            found.append(f"{where}: prp_core runs where only torch and numpy are installed")
     return list(dict.fromkeys(found))
 
 
@@ -77,7 +77,7 @@ def test_each_room_of_the_table_is_used(library: str) -> None:
 
 PLANTED = [
     ("prp_core/training/loop.py", "import ray", "imports ray: only orchestrator/sweep_run.py"),
-    ("prp_core/training/loop.py", "import rich", "prp_core runs where only torch, torchvision and numpy are installed"),
+    ("prp_core/training/loop.py", "import rich", "prp_core runs where only torch and numpy are installed"),
     ("prp_core/training/loop.py", "def f():\n    from av import open", "imports av: only prp_core/data/readers/"),
     ("prp_core/data/loader.py", "import importlib\nimportlib.import_module('decord')", "imports decord: only prp_core/data/readers/"),
     ("prp_core/data/loader.py", "from orchestrator.storage import s3_store", "prp_core may see only prp_core"),
