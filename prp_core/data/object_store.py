@@ -177,6 +177,12 @@ class LocalStore:
             raise ObjectMissing(f"{self.uri}/{key}: " + ("no such file" if not real.exists() else "not a plain file"))
         return path
 
+    def expect(self, ref: ObjectRef) -> Path:
+        """The file of `ref`, still the one that was listed. Raises `ObjectMissing` or `ObjectChanged`."""
+        path = self.local_path(ref.key)
+        self._expect(ref.key, path.stat(), ref.etag)
+        return path
+
     def _path(self, key: str) -> Path:
         parts = key.split("/")
         if "\0" in key or any(part in ("", ".", "..") for part in parts):

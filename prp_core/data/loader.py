@@ -1,0 +1,136 @@
+"""The batches of an epoch, decoded ahead by threads, in an order that nothing but (seed, epoch) decides."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import torch
+
+from prp_core.checks import check
+from prp_core.data.clip_config import ClipConfig
+from prp_core.data.clip_dataset import ClipDataset, SampleDraw
+from prp_core.data.loader_config import LoaderConfig
+from prp_core.data.manifest import VideoRecord
+from prp_core.data.spans import SpanBatch, SpanSample
+from prp_core.data.transforms import resize_antialiased
+from prp_core.data.video_source import VideoSource
+from prp_core.errors import BrokenVideo, UserError
+from prp_core.randomness import shares
+from prp_core.world import World
+
+log = logging.getLogger(__name__)
+
+MAX_REPLACEMENTS = 50
+
+
+class SpanLoader:
+    """Batches of spans for one worker of `world`; `batch_size` counts samples over all workers, the last incomplete batch is left out.
+
+    A video that breaks is quarantined for this loader's life: logged once with its reason, counted, and replaced by a draw that
+    depends on the sample alone. Raises `UserError` when the records cannot fill one batch or cannot be drawn at all rates.
+    """
+
+    def __init__(
+        self,
+        source: VideoSource,
+        records: Sequence[VideoRecord],
+        clip: ClipConfig,
+        rates: Sequence[int],
+        *,
+        upsampling: int,
+        with_attention: bool,
+        batch_size: int,
+        seed: int,
+        world: World,
+        loader: LoaderConfig | None = None,
+    ) -> None:
+        check(batch_size % world.size == 0, "training.batch_size", batch_size, f"must be a multiple of the number of workers, {world.size}")
+        if len(records) < batch_size:
+            raise UserError(f"training.batch_size = {batch_size}: only {len(records)} usable training videos; lower it or add videos")
+        self.dataset = ClipDataset(tuple(records), clip, tuple(rates), seed)
+        self.steps_per_epoch = len(records) // batch_size
+        self.quarantined: dict[str, str] = {}
+        self._source, self._clip, self._loader = source, clip, loader or source.loader
+        self._upsampling, self._with_attention = upsampling, with_attention
+        self._batch_size, self._world = batch_size, world
+        self._counts: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    @property
+    def counters(self) -> dict[str, float]:
+        """Totals of this worker since the loader was made; the names are metrics'."""
+        with self._lock:
+            names = ("data/samples", "data/quarantined", "data/replaced", "data/shrunk", "time/data_wait_seconds")
+            return {name: float(self._counts[name]) for name in names}
+
+    def _count(self, name: str, amount: float = 1) -> None:
+        with self._lock:
+            self._counts[name] += amount  # type: ignore[assignment]  # a Counter holds seconds as well
+
+    def batches(self, epoch: int, first_step: int = 0) -> Iterator[SpanBatch]:
+        """This worker's share of each batch of `epoch`, from `first_step` on. Leaving the loop early ends the threads."""
+        steps = iter(range(first_step, self.steps_per_epoch))
+        pool = ThreadPoolExecutor(self._loader.num_decoders, thread_name_prefix="span-loader")
+        ahead: deque[list[Future[SpanSample]]] = deque()
+        try:
+            for step in steps:
+                ahead.append([pool.submit(self._load, epoch, index) for index in self._indices(step)])
+                if len(ahead) > self._loader.num_prefetched_batches:
+                    yield self._wait(ahead.popleft())
+            while ahead:
+                yield self._wait(ahead.popleft())
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _indices(self, step: int) -> list[int]:
+        first = step * self._batch_size
+        return shares(range(first, first + self._batch_size), self._world.rank, self._world.size)
+
+    def _wait(self, futures: list[Future[SpanSample]]) -> SpanBatch:
+        started = time.monotonic()
+        samples = tuple(future.result() for future in futures)
+        self._count("time/data_wait_seconds", time.monotonic() - started)
+        self._count("data/samples", len(samples))
+        return SpanBatch(samples)
+
+    def _load(self, epoch: int, index: int) -> SpanSample:
+        for attempt in range(MAX_REPLACEMENTS):
+            draw = self.dataset.draw(epoch, index, attempt)
+            record = self.dataset.records[draw.video_index]
+            if record.key not in self.quarantined:
+                try:
+                    return self._sample(draw, record)
+                except BrokenVideo as error:
+                    self._quarantine(error)
+            self._count("data/replaced")
+        raise UserError(
+            f"{len(self.quarantined)} of {len(self.dataset.records)} training videos are broken and {MAX_REPLACEMENTS} draws found no other "
+            f"(the last: {record.key}: {self.quarantined[record.key]}); index the corpus again"
+        )
+
+    def _sample(self, draw: SampleDraw, record: VideoRecord) -> SpanSample:
+        positions, frames = self.dataset.positions(draw, self._upsampling, with_attention=self._with_attention)
+        frames_NHWC = self._shrink(self._source.frames(record, frames))
+        return SpanSample(frames_NHWC, positions, draw.rate, draw.rate_label, draw.video_index, draw.start, draw.epoch, draw.index)
+
+    def _shrink(self, frames_NHWC: torch.Tensor) -> torch.Tensor:
+        """The frames as they are, or at the clip's size where they are too large to be carried; the same pixels either way."""
+        limit = self._loader.max_carried_pixels
+        if not limit or frames_NHWC.shape[1] * frames_NHWC.shape[2] <= limit:
+            return frames_NHWC
+        self._count("data/shrunk")
+        resized_NCHW = resize_antialiased(frames_NHWC, self._clip.resize_height, self._clip.resize_width)
+        return resized_NCHW.mul_(255).round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+    def _quarantine(self, error: BrokenVideo) -> None:
+        with self._lock:
+            if error.key in self.quarantined:
+                return
+            self.quarantined[error.key] = error.reason
+            self._counts["data/quarantined"] += 1
+        log.warning("quarantined %s: %s. %s", error.key, error.reason, error.detail)

@@ -1,0 +1,147 @@
+"""The process that decodes: takes requests on a socket, answers with frames, and may be killed at any moment.
+
+Started by `decode_process.DecodeProcess`; run as ``python -m prp_core.data.readers.decode_server READER MEMORY_BYTES SOCKET LIFELINE``.
+Messages both ways: 4 bytes length (little-endian), JSON of that length; a reply's ``shape`` announces that many raw bytes after it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import resource
+import socket
+import struct
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from prp_core.data.container_sniffing import check_container, is_cut_short
+from prp_core.data.readers import READERS
+from prp_core.data.readers.video_reader import VideoReader
+from prp_core.errors import BrokenVideo
+
+# A header may promise a few frames more than decode (genuine UCF101 files: 207 against 205).
+MISSING_FRAMES_ALLOWED = 4
+MISSING_SHARE_ALLOWED = 0.02
+
+
+def inspect(reader_name: str, path: str, max_pixels: int) -> dict[str, Any]:
+    """The video's figures with its frames counted by decoding them all. Raises `BrokenVideo`."""
+    from prp_core.data.readers.header import read_header
+
+    check_container(path)
+    header = read_header(path)
+    if header.width * header.height > max_pixels:
+        raise BrokenVideo(path, "too-large", f"{header.width} x {header.height} pixels, the limit is {max_pixels} in all")
+    reader = READERS[reader_name](path)
+    promised = max(header.num_frames, reader.num_frames_promised)
+    count, shape, failure = _count_frames(reader)
+    if count == 0:
+        raise failure or BrokenVideo(path, "undecodable", "no frame at all")
+    if promised - count > max(MISSING_FRAMES_ALLOWED, MISSING_SHARE_ALLOWED * promised):
+        reason = "repeated-frames" if failure is not None and failure.reason == "repeated-frames" else "truncated"
+        raise BrokenVideo(path, reason, f"{count} of {promised} frames decode" + (f": {failure.detail}" if failure else ""))
+    height, width = shape
+    return {"num_frames": count, "fps": header.fps, "width": width, "height": height, "codec": header.codec}
+
+
+def _count_frames(reader: VideoReader) -> tuple[int, tuple[int, int], BrokenVideo | None]:
+    count, shape = 0, (0, 0)
+    try:
+        for frame_HWC in reader.frames():
+            count, shape = count + 1, (frame_HWC.shape[0], frame_HWC.shape[1])
+    except BrokenVideo as error:
+        return count, shape, error
+    finally:
+        reader.close()
+    return count, shape, None
+
+
+class Server:
+    """Keeps the last file's reader open: spans of one video often come one after the other."""
+
+    def __init__(self, reader_name: str) -> None:
+        self._reader_name = reader_name
+        self._open_path: tuple[str, int] | None = None
+        self._reader: VideoReader | None = None
+
+    def answer(self, request: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray | None]:
+        """(reply, frames or None) to one request; a broken video is a reply."""
+        path = request["path"]
+        try:
+            if request["op"] == "inspect":
+                return {"info": inspect(self._reader_name, path, request["max_pixels"])}, None
+            frames_NHWC = self._read(path, request["indices"])
+            return {"shape": frames_NHWC.shape}, frames_NHWC
+        except BrokenVideo as error:
+            self._forget()
+            reason = "truncated" if error.reason == "undecodable" and is_cut_short(path) else error.reason
+            return {"reason": reason, "detail": error.detail}, None
+        except MemoryError as error:
+            self._forget()
+            return {"reason": "out-of-memory", "detail": str(error)[:200]}, None
+        except FileNotFoundError as error:
+            self._forget()
+            return {"reason": "missing", "detail": str(error)[:200]}, None
+
+    def _read(self, path: str, indices: list[int]) -> np.ndarray:
+        identity = (path, Path(path).stat().st_ino)
+        if self._reader is None or self._open_path != identity:
+            self._forget()
+            check_container(path)
+            self._reader, self._open_path = READERS[self._reader_name](path), identity
+        return np.ascontiguousarray(self._reader.read(indices))
+
+    def _forget(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+        self._reader, self._open_path = None, None
+
+
+def serve(reader_name: str, channel: socket.socket) -> None:
+    """Answer requests until the other end closes."""
+    server = Server(reader_name)
+    while (head := _receive(channel, 4)) is not None:
+        body = _receive(channel, struct.unpack("<I", head)[0])
+        if body is None:
+            return
+        reply, frames_NHWC = server.answer(json.loads(body))
+        text = json.dumps(reply).encode()
+        channel.sendall(struct.pack("<I", len(text)) + text)
+        if frames_NHWC is not None:
+            channel.sendall(frames_NHWC.data.cast("B"))
+
+
+def _receive(channel: socket.socket, num_bytes: int) -> bytes | None:
+    pieces = b""
+    while len(pieces) < num_bytes:
+        piece = channel.recv(num_bytes - len(pieces))
+        if not piece:
+            return None
+        pieces += piece
+    return pieces
+
+
+def die_with_parent(lifeline: int) -> None:
+    """Be killed by SIGIO when the parent's end of the pipe `lifeline` closes, even amid a decode that holds the interpreter.
+
+    Not PR_SET_PDEATHSIG: that fires when the *thread* that started this process ends, and loader threads end every epoch.
+    """
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC | os.O_NONBLOCK)
+
+
+def main() -> None:
+    """Take the arguments, the limits, and serve."""
+    reader_name, memory_bytes, channel, lifeline = sys.argv[1], *map(int, sys.argv[2:])
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    die_with_parent(lifeline)
+    serve(reader_name, socket.socket(fileno=channel))
+
+
+if __name__ == "__main__":
+    main()

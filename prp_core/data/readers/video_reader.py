@@ -1,0 +1,116 @@
+"""What a reader does, and the forward-only reading that every reader shares.
+
+Frame n is the n-th frame that decoding from the file's beginning yields: readers never seek, because seeking lands on wrong
+frames with B-frames in AVI and MPEG-4, with open GOPs and with HEVC (decord 0.6 is off by up to 48 frames). Frames that
+nobody asked for are decoded but not converted to RGB.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from prp_core.errors import BrokenVideo
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """A video's figures. `num_frames` is what the container promises (0: it does not say) until `inspect` has counted."""
+
+    num_frames: int
+    fps: float
+    width: int
+    height: int
+    codec: str
+
+
+class VideoReader(Protocol):
+    """One open video. Every method may raise `BrokenVideo` with reason "undecodable" or "repeated-frames"."""
+
+    @property
+    def num_frames_promised(self) -> int:
+        """Frames that the container lists; 0 where it lists none."""
+        ...
+
+    def read(self, indices: Sequence[int]) -> np.ndarray:
+        """The frames at `indices` (ascending, distinct): uint8 (N, H, W, 3), RGB, upright."""
+        ...
+
+    def frames(self) -> Iterator[np.ndarray]:
+        """Every frame from the first on, uint8 (H, W, 3); ends, or raises, where decoding ends."""
+        ...
+
+    def close(self) -> None:
+        """Let the file go."""
+        ...
+
+
+class ForwardReader(ABC):
+    """A reader that opens, steps and skips; reading backwards opens the file again."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._position = 0
+        self._open()
+
+    @abstractmethod
+    def _open(self) -> None:
+        """Stand before the first frame."""
+
+    @abstractmethod
+    def _next(self) -> np.ndarray | None:
+        """The next frame; None after the last."""
+
+    @abstractmethod
+    def _skip(self, num_frames: int) -> None:
+        """Decode and drop frames."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """See `VideoReader.close`."""
+
+    def frames(self) -> Iterator[np.ndarray]:
+        """See `VideoReader.frames`."""
+        self._rewind()
+        while (frame_HWC := self._step()) is not None:
+            yield frame_HWC
+
+    def read(self, indices: Sequence[int]) -> np.ndarray:
+        """See `VideoReader.read`."""
+        assert len(indices) > 0 and list(indices) == sorted(set(indices)) and indices[0] >= 0, indices
+        frames_NHWC: np.ndarray | None = None
+        for place, index in enumerate(indices):
+            frame_HWC = self._frame_at(index)
+            if frames_NHWC is None:
+                frames_NHWC = np.empty((len(indices), *frame_HWC.shape), dtype=np.uint8)
+            frames_NHWC[place] = frame_HWC
+        assert frames_NHWC is not None
+        return frames_NHWC
+
+    def _frame_at(self, index: int) -> np.ndarray:
+        if index < self._position:
+            self._rewind()
+        if index > self._position:
+            self._skip(index - self._position)
+            self._position = index
+        frame_HWC = self._step()
+        if frame_HWC is None:
+            raise BrokenVideo(self.path, "truncated", f"frame {index} was asked for and decoding ends before it")
+        return frame_HWC
+
+    def _step(self) -> np.ndarray | None:
+        frame_HWC = self._next()
+        self._position += 1
+        if frame_HWC is not None and (frame_HWC.ndim != 3 or frame_HWC.shape[2] != 3):
+            raise BrokenVideo(self.path, "undecodable", f"the decoder gave a frame of shape {frame_HWC.shape}, not (height, width, 3)")
+        return frame_HWC
+
+    def _rewind(self) -> None:
+        if self._position:
+            self.close()
+            self._open()
+            self._position = 0

@@ -1,0 +1,104 @@
+"""Frames of the manifest's videos: from the store, through the node's cache, out of a pool of decode processes."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+
+import torch
+
+from prp_core.data.decode_process import DecodeProcess
+from prp_core.data.loader_config import LoaderConfig
+from prp_core.data.manifest import VideoRecord
+from prp_core.data.node_cache import NodeCache
+from prp_core.data.object_store import LocalStore, ObjectRef, ObjectStore
+from prp_core.data.readers.video_reader import VideoInfo
+from prp_core.errors import BrokenVideo, CorruptObject, ObjectChanged, ObjectMissing, UserError
+
+REASON_OF_STORE_ERROR = {ObjectMissing: "missing", ObjectChanged: "changed", CorruptObject: "corrupt"}
+
+
+class VideoSource:
+    """`loader.num_decoders` decode processes over one store; threads wait their turn. Close it, or use it as a context manager.
+
+    `cache` may be None for a `LocalStore`, whose files are read where they lie. What the store cannot do today
+    (`StoreUnavailable`) is raised as it is; all that is wrong with one video is a `BrokenVideo` with the record's key.
+    """
+
+    def __init__(self, store: ObjectStore, cache: NodeCache | None, loader: LoaderConfig) -> None:
+        if cache is None and not isinstance(store, LocalStore):
+            raise UserError(f"{store.uri}: videos that are not files of this machine need a cache folder")
+        self.store, self.loader = store, loader
+        self._cache = cache
+        self._decoders = [DecodeProcess(loader) for _ in range(loader.num_decoders)]
+        self._idle: queue.LifoQueue[DecodeProcess] = queue.LifoQueue()
+        for decoder in self._decoders:
+            self._idle.put(decoder)
+
+    def __enter__(self) -> VideoSource:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    @property
+    def counters(self) -> dict[str, float]:
+        """``data/decoder_starts`` (more than the decoders there are: some were killed) and the cache's, as ``data/cache_*``."""
+        cache = self._cache.counters if self._cache is not None else {}
+        starts = float(sum(decoder.num_starts for decoder in self._decoders))
+        return {"data/decoder_starts": starts, **{f"data/cache_{name}": value for name, value in cache.items()}}
+
+    def frames(self, record: VideoRecord, positions: Sequence[int]) -> torch.Tensor:
+        """The frames at `positions` (0 to ``record.num_frames - 1``, any order, repeats allowed): uint8 (N, H, W, 3), RGB.
+
+        Raises `BrokenVideo`.
+        """
+        assert positions and min(positions) >= 0 and max(positions) < record.num_frames, (record.key, record.num_frames, tuple(positions))
+        with self.local_file(record.ref) as path, self._decoder() as decoder, _named(record.key):
+            return torch.from_numpy(decoder.read(path, positions))
+
+    def inspect(self, ref: ObjectRef, path: Path, *, timeout_seconds: float) -> VideoInfo:
+        """The figures of the file at `path`, every frame decoded. Raises `BrokenVideo` with `ref`'s key."""
+        with self._decoder() as decoder, _named(ref.key):
+            return decoder.inspect(path, timeout_seconds=timeout_seconds)
+
+    @contextlib.contextmanager
+    def local_file(self, ref: ObjectRef) -> Iterator[Path]:
+        """The object as a verified file of this machine, for the length of the block. Raises `BrokenVideo` or `StoreUnavailable`."""
+        with contextlib.ExitStack() as stack:
+            try:
+                path = stack.enter_context(self._cache.open(ref)) if self._cache is not None else self._file_in_place(ref)
+            except tuple(REASON_OF_STORE_ERROR) as error:
+                raise BrokenVideo(ref.key, REASON_OF_STORE_ERROR[type(error)], str(error)) from error
+            yield path
+
+    def _file_in_place(self, ref: ObjectRef) -> Path:
+        assert isinstance(self.store, LocalStore)
+        return self.store.expect(ref)
+
+    @contextlib.contextmanager
+    def _decoder(self) -> Iterator[DecodeProcess]:
+        decoder = self._idle.get()
+        try:
+            yield decoder
+        finally:
+            self._idle.put(decoder)
+
+    def close(self) -> None:
+        """End the decode processes (waits for requests under way); a later request starts them again."""
+        busy = [self._idle.get() for _ in self._decoders]
+        for decoder in busy:
+            decoder.close()
+            self._idle.put(decoder)
+
+
+@contextlib.contextmanager
+def _named(key: str) -> Iterator[None]:
+    """A broken video is named by its key, not by its place on this machine."""
+    try:
+        yield
+    except BrokenVideo as error:
+        raise BrokenVideo(key, error.reason, error.detail) from error
