@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import nn
 
 TIME_STRIDE = 8
@@ -12,11 +11,8 @@ SPACE_STRIDE = 16
 class Encoder(nn.Module):
     """Parent of the encoders: ``(B, 3, T, H, W)`` to ``(B, feature_channels, T/8, H/16, W/16)``.
 
-    T must be a multiple of 8, H and W of 16. Weights are drawn by torch's own initialisation from its global generator.
+    `forward` takes clips with values in [0, 1]; T must be a multiple of 8, H and W of 16. Weights are drawn by torch's own
+    initialisation from its global generator.
     """
 
     feature_channels: int
-
-    def forward(self, clip_BCTHW: torch.Tensor) -> torch.Tensor:
-        """The feature map of a clip with values in [0, 1]."""
-        raise NotImplementedError
