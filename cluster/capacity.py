@@ -16,6 +16,7 @@ from typing import Any
 
 NODES_VARIABLE = "PRP_AUTOSCALED_NODES"
 CONFIG_VARIABLE = "PRP_AUTOSCALING_CONFIG"
+ALIVE_ONLY = "the nodes that are alive"
 _UNBOUNDED = 1 << 20
 _EPSILON = 1e-9  # 0.3 / 0.1 is 2.9999999999999996
 
@@ -72,39 +73,30 @@ class Capacity:
 
 @dataclass(frozen=True)
 class ClusterShape:
-    """A cluster's nodes, how many in all its autoscaler may reach besides the head (None: no bound of its own), and who said so."""
+    """A cluster's nodes, how many nodes of the growing kinds there may be in all (None: no common bound), and who said so."""
 
     nodes: tuple[NodeShape, ...]
     max_autoscaled_nodes: int | None = None
-    source: str = "the nodes that are alive"
-
-    def capacity_for(self, bundle: TrialBundle, reserved_cpus: int = 0) -> Capacity:
-        """`plan_capacity` on these nodes; a refusal says where the limits came from."""
-        plan = plan_capacity(bundle, self.nodes, reserved_cpus, max_autoscaled_nodes=self.max_autoscaled_nodes)
-        if plan.max_concurrent_trials:
-            return plan
-        return Capacity(0, 0, f"{plan.reason} (known from {self.source}; if it can grow further, say so in {NODES_VARIABLE}: docs/clusters.md)")
+    source: str = ""
 
 
-def plan_capacity(
-    bundle: TrialBundle, nodes: Sequence[NodeShape], reserved_cpus: int = 0, *, max_autoscaled_nodes: int | None = None
-) -> Capacity:
-    """How many trials of `bundle` fit on `nodes` at once.
+def plan_capacity(bundle: TrialBundle, cluster: ClusterShape | Sequence[NodeShape], reserved_cpus: int = 0) -> Capacity:
+    """How many trials of `bundle` fit on the cluster (or on bare nodes) at once.
 
     `reserved_cpus` single CPUs are held by something else (a driver, an evaluation); they lie where they cost least, so the answer is
-    an upper bound. `max_autoscaled_nodes` bounds the nodes of all growing shapes together (``max_workers`` of a `ray up` file).
+    an upper bound. A refusal of a `ClusterShape` that knows its `source` says where its limits came from, and how to widen them.
     """
-    alive = [(node, node.alive) for node in nodes]
-    now = _workers(bundle, alive, reserved_cpus)
-    most = _workers(bundle, _grown(bundle, nodes, max_autoscaled_nodes), reserved_cpus)
+    shape = cluster if isinstance(cluster, ClusterShape) else ClusterShape(tuple(cluster))
+    now = _workers(bundle, [(node, node.alive) for node in shape.nodes], reserved_cpus) // bundle.num_workers
+    most = _workers(bundle, _grown(bundle, shape.nodes, shape.max_autoscaled_nodes), reserved_cpus)
     trials = most // bundle.num_workers
     if trials:
-        running = now // bundle.num_workers
-        return Capacity(trials, running, f"room for {trials} trials of {bundle} at once, {running} of them on the nodes that are up")
-    have = ", ".join(str(node) for node in nodes if node.limit) or "none"
+        return Capacity(trials, now, f"room for {trials} trials of {bundle} at once, {now} of them on the nodes that are up")
+    have = ", ".join(str(node) for node in shape.nodes if node.limit) or "none"
     held = f", {reserved_cpus} CPU held for others" if reserved_cpus else ""
-    reason = f"one trial needs {bundle}; the cluster can give at most {most} such worker{'' if most == 1 else 's'}: nodes {have}{held}"
-    return Capacity(0, 0, reason)
+    known = f" (known from {shape.source}; if it can grow further, say so in {NODES_VARIABLE}: docs/clusters.md)" if shape.source else ""
+    workers = f"{most} such worker{'' if most == 1 else 's'}"
+    return Capacity(0, 0, f"one trial needs {bundle}; the cluster can give at most {workers}: nodes {have}{held}{known}")
 
 
 def _grown(bundle: TrialBundle, nodes: Sequence[NodeShape], max_autoscaled_nodes: int | None) -> list[tuple[NodeShape, int]]:
@@ -148,7 +140,7 @@ def read_cluster(environ: Mapping[str, str] = os.environ) -> ClusterShape:
         types, bound = _parse_config(path)
         return merge_nodes(alive, types, bound, f"{CONFIG_VARIABLE}={path}")
     types = _types_in_gcs()
-    return merge_nodes(alive, types, None, "Ray's cluster configuration" if types else "the nodes that are alive")
+    return merge_nodes(alive, types, None, "Ray's cluster configuration" if types else ALIVE_ONLY)
 
 
 def merge_nodes(alive: Sequence[Mapping[str, Any]], types: Sequence[NodeShape], bound: int | None, source: str) -> ClusterShape:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import ray
 
-from cluster.capacity import Capacity, ClusterShape, NodeShape, TrialBundle, merge_nodes, plan_capacity, read_cluster
+from cluster.capacity import ALIVE_ONLY, Capacity, ClusterShape, NodeShape, TrialBundle, merge_nodes, plan_capacity, read_cluster
 
 LAPTOP = [NodeShape(cpus=2, gpus=0, alive=1, limit=1)]
 HEAD_AND_SPOT = [NodeShape(8, 0, 1, 1, "head"), NodeShape(8, 1, 0, 4, "spot")]
@@ -41,7 +41,7 @@ TWO_GPU_KINDS = [NodeShape(8, 1, 1, 3, "small"), NodeShape(32, 4, 0, 2, "big")]
     ],
 )
 def test_capacity_table(bundle: TrialBundle, nodes: list[NodeShape], reserved: int, bound: int | None, expected: tuple[int, int]) -> None:
-    plan = plan_capacity(bundle, nodes, reserved, max_autoscaled_nodes=bound)
+    plan = plan_capacity(bundle, ClusterShape(tuple(nodes), bound), reserved)
     assert (plan.max_concurrent_trials, plan.now) == expected, plan.reason
 
 
@@ -53,13 +53,13 @@ def test_a_refusal_holds_both_numbers_and_where_they_come_from() -> None:
         "one trial needs 2 workers x 4 CPU, 1 GPU; the cluster can give at most 1 such worker: "
         "nodes 1 x (2 CPU, 0 GPU), 0 (up to 1) x gpu_spot (8 CPU, 1 GPU), 2 CPU held for others",
     )  # fmt: skip
-    reason = ClusterShape(nodes).capacity_for(TrialBundle(2, 4, 1)).reason
+    reason = plan_capacity(TrialBundle(2, 4, 1), ClusterShape(nodes, source=ALIVE_ONLY)).reason
     assert "known from the nodes that are alive" in reason
     assert "PRP_AUTOSCALED_NODES" in reason
 
 
 def test_what_fits_says_so() -> None:
-    plan = ClusterShape(tuple(HEAD_AND_SPOT)).capacity_for(TrialBundle(2, 4, 1))
+    plan = plan_capacity(TrialBundle(2, 4, 1), HEAD_AND_SPOT)
     assert plan.reason == "room for 2 trials of 2 workers x 4 CPU, 1 GPU at once, 0 of them on the nodes that are up"
 
 
@@ -80,7 +80,7 @@ def test_alive_nodes_are_counted_into_their_types_once() -> None:
     alive = [node(8, 1, head=True), node(8, 1, group="on_demand"), node(8, 1), node(8, 1), node(4)]
     shape = merge_nodes(alive, types, 3, "a test")
     assert shape.nodes == (NodeShape(8, 1, 1, 1), NodeShape(4, 0, 1, 1), NodeShape(8, 1, 2, 2, "spot"), NodeShape(8, 1, 1, 1, "on_demand"))
-    assert shape.capacity_for(TrialBundle(1, 8, 1)).max_concurrent_trials == 4
+    assert plan_capacity(TrialBundle(1, 8, 1), shape).max_concurrent_trials == 4
 
 
 @pytest.fixture(scope="module")
@@ -94,8 +94,8 @@ def local_ray() -> Iterator[None]:
 class TestReadingARealRay:
     def test_alone_it_is_its_own_node(self) -> None:
         shape = read_cluster({})
-        assert shape == ClusterShape((NodeShape(3, 0, 1, 1),))
-        assert shape.capacity_for(TrialBundle(1, 1), reserved_cpus=1).max_concurrent_trials == 2
+        assert shape == ClusterShape((NodeShape(3, 0, 1, 1),), source=ALIVE_ONLY)
+        assert plan_capacity(TrialBundle(1, 1), shape, reserved_cpus=1).max_concurrent_trials == 2
 
     def test_the_variable_says_how_far_it_grows(self) -> None:
         shape = read_cluster({"PRP_AUTOSCALED_NODES": json.dumps([{"name": "gpu", "cpus": 8, "gpus": 1, "max_count": 2}])})
@@ -108,7 +108,7 @@ class TestReadingARealRay:
         path.write_text(json.dumps(config))
         shape = read_cluster({"PRP_AUTOSCALING_CONFIG": str(path)})
         assert shape == ClusterShape((NodeShape(3, 0, 1, 1), NodeShape(8, 1, 0, 5, "gpu")), 4, f"PRP_AUTOSCALING_CONFIG={path}")
-        assert shape.capacity_for(TrialBundle(2, 8, 1)).max_concurrent_trials == 2
+        assert plan_capacity(TrialBundle(2, 8, 1), shape).max_concurrent_trials == 2
 
     @pytest.mark.parametrize("value", ["8", "{", '[{"cpus": 8}]', '[{"cpus": "many", "max_count": 1}]'])
     def test_an_unreadable_variable_is_named(self, value: str) -> None:

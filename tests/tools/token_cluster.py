@@ -1,0 +1,174 @@
+"""A one-node Ray cluster on this machine that only answers to its own token: `ray start --head`, as a user would start it.
+
+It has its own ports, temporary directory, token and home, so it disturbs no other Ray here, and ends only its own processes.
+`.env` is the environment of a client that holds the token; `submit`, `wait` and `logs` use it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tests.tools.marked_processes import MARKER_VARIABLE, end_marked_processes, free_ports, marked_processes
+
+BIN_DIR = Path(sys.executable).parent
+RAY = str(BIN_DIR / "ray")
+FINAL_STATES = ("SUCCEEDED", "FAILED", "STOPPED")
+
+
+def clean_environment() -> dict[str, str]:
+    """This process's environment without anything of Ray's: `ray.init` in a test leaves ``RAY_AUTH_MODE`` and more behind."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+
+
+class RayFolder:
+    """The folder of one test cluster with its token in it, and the environment that holds both."""
+
+    def __init__(self, prefix: str) -> None:
+        self.marker = secrets.token_hex(8)
+        # Short, because Ray puts unix sockets below it and a socket's path has 107 characters at most.
+        self.dir = Path(tempfile.mkdtemp(prefix=prefix, dir="/tmp"))
+        self.token_path = self.dir / "auth_token"
+        self.token_path.touch(mode=0o600)
+        self.token_path.write_text(secrets.token_hex(32))
+        (self.dir / "home").mkdir()
+
+    @property
+    def anonymous_env(self) -> dict[str, str]:
+        """The environment of somebody on this machine who holds no token, not even the one in our ``~/.ray``."""
+        path = f"{BIN_DIR}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+        return clean_environment() | {"HOME": str(self.dir / "home"), "PATH": path, "RAY_USAGE_STATS_ENABLED": "0", MARKER_VARIABLE: self.marker}
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The same with the token: by path, so that the secret itself stands in no environment."""
+        return self.anonymous_env | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.token_path)}
+
+    def remove(self) -> None:
+        """End the cluster's processes, then delete the folder."""
+        end_marked_processes(self.marker)
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
+class TokenCluster:
+    """``with TokenCluster(num_cpus=4) as cluster: cluster.wait(cluster.submit("python job.py", working_dir=...))``.
+
+    `address` is what `ray.init` takes (``127.0.0.1:port``), `dashboard_url` what ``ray job submit --address`` takes.
+    """
+
+    def __init__(self, num_cpus: int = 2, *, object_store_memory_bytes: int = 150 << 20, start_timeout_seconds: float = 180.0) -> None:
+        self.num_cpus, self._object_store_memory_bytes = num_cpus, object_store_memory_bytes
+        self._start_timeout_seconds = start_timeout_seconds
+        self._folder = RayFolder("ptc")
+        self._process: subprocess.Popen[bytes] | None = None
+        gcs, dashboard, self._client_port, self._agent_port = free_ports(4)
+        self.address, self.dashboard_url = f"127.0.0.1:{gcs}", f"http://127.0.0.1:{dashboard}"
+
+    @property
+    def env(self) -> dict[str, str]:
+        """Environment of a client that holds the token."""
+        return self._folder.env
+
+    @property
+    def anonymous_env(self) -> dict[str, str]:
+        """Environment of a client that holds none."""
+        return self._folder.anonymous_env
+
+    @property
+    def process_ids(self) -> list[int]:
+        """What is running of this cluster now, its jobs included."""
+        return marked_processes(self._folder.marker)
+
+    def __enter__(self) -> TokenCluster:
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+    def _start(self) -> None:
+        host, gcs_port = self.address.split(":")
+        command = [
+            RAY, "start", "--head", "--block", f"--node-ip-address={host}", f"--port={gcs_port}", f"--temp-dir={self._folder.dir}",
+            f"--num-cpus={self.num_cpus}", "--num-gpus=0", f"--object-store-memory={self._object_store_memory_bytes}", "--disable-usage-stats",
+            "--include-dashboard=true", "--dashboard-host=127.0.0.1", f"--dashboard-port={self.dashboard_url.rpartition(':')[2]}",
+            f"--dashboard-agent-listen-port={self._agent_port}", f"--ray-client-server-port={self._client_port}",
+            "--min-worker-port=0", "--max-worker-port=0",
+        ]  # fmt: skip
+        log = self._folder.dir / "start.log"
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(command, env=self.env, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+        deadline = time.monotonic() + self._start_timeout_seconds
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"`ray start` gave no cluster at {self.address}:\n{log.read_text(errors='replace')[-4000:]}")
+            time.sleep(0.5)
+
+    def _answers(self) -> bool:
+        """Whether the job server behind the dashboard answers, which is the last thing to come up."""
+        try:
+            self.request("/api/jobs/")
+        except OSError:  # refused, reset, or an HTTP error while the server starts
+            return False
+        return True
+
+    def request(self, path: str) -> Any:
+        """GET a path of the dashboard's API with the token. Raises `OSError` (`urllib.error.HTTPError` among them)."""
+        request = urllib.request.Request(self.dashboard_url + path, headers={"Authorization": f"Bearer {self._folder.token_path.read_text()}"})
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)
+
+    def submit_command(self, entrypoint: str | Sequence[str], *, working_dir: Path | None = None, env: Mapping[str, str] | None = None) -> list[str]:
+        """The `ray job submit` command line that runs `entrypoint` (a shell line, or a list of words)."""
+        command = [RAY, "job", "submit", "--no-wait", f"--address={self.dashboard_url}"]
+        command += [f"--working-dir={working_dir}"] if working_dir else []
+        command += [f"--runtime-env-json={json.dumps({'env_vars': dict(env)})}"] if env else []
+        return [*command, "--", *(entrypoint.split() if isinstance(entrypoint, str) else entrypoint)]
+
+    def submit(self, entrypoint: str | Sequence[str], working_dir: Path | None = None, env: Mapping[str, str] | None = None) -> str:
+        """`ray job submit` with the token; returns the job's id. `env` goes to the job and is readable in Ray's API: no secrets."""
+        job_id = f"prp-{secrets.token_hex(6)}"
+        command = self.submit_command(entrypoint, working_dir=working_dir, env=env)
+        command.insert(command.index("--no-wait"), f"--submission-id={job_id}")
+        done = subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=180, check=False)
+        if done.returncode != 0:
+            raise RuntimeError(f"`ray job submit` failed with {done.returncode}:\n{done.stdout}{done.stderr}")
+        return job_id
+
+    def status(self, job_id: str) -> str:
+        """PENDING, RUNNING, SUCCEEDED, FAILED or STOPPED."""
+        return str(self.request(f"/api/jobs/{job_id}")["status"])
+
+    def wait(self, job_id: str, *, timeout_seconds: float = 600.0) -> str:
+        """Wait until the job has ended; returns its last status. Raises `TimeoutError` with the end of its log."""
+        deadline = time.monotonic() + timeout_seconds
+        while (status := self.status(job_id)) not in FINAL_STATES:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"job {job_id} is {status} after {timeout_seconds} s:\n{self.logs(job_id)[-4000:]}")
+            time.sleep(1.0)
+        return status
+
+    def logs(self, job_id: str) -> str:
+        """All that the job's entrypoint wrote."""
+        return str(self.request(f"/api/jobs/{job_id}/logs")["logs"])
+
+    def stop(self) -> None:
+        """End this cluster's processes (no others) and delete its folder; may be called twice."""
+        self._folder.remove()
+        if self._process is not None:
+            self._process.wait()
