@@ -1,0 +1,123 @@
+"""Labels, groups and splits that do not come from the folders: UCF101's and HMDB51's own split files, as they are distributed.
+
+A table maps a video's key, or the end of it (``class/file``), to what is known of it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from prp_core.errors import UserError
+
+UCF101_FILE = re.compile(r"(?P<part>train|test)list(?P<split>\d+)\.txt")
+HMDB51_FILE = re.compile(r"(?P<label>.+)_test_split(?P<split>\d+)\.txt")
+HMDB51_SPLITS = {"0": "", "1": "train", "2": "test"}
+
+UCF101_NAME = re.compile(r"v_\w+_g(?P<group>\d+)_c\d+")
+# HMDB51: movie, class, visible body part, camera motion, people, side, quality, number.
+HMDB51_TAIL = r"_[a-z]_(?:cm|nm)_np\d_(?:fr|ba|le|ri)_(?:goo|med|bad)_\d+"
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """What a table says of one video; None where it says nothing, and then the key decides."""
+
+    label: str | None = None
+    group: str | None = None
+    split: str | None = None
+
+
+def labelling_of(key: str, table: Mapping[str, Labelling]) -> Labelling:
+    """The label, group and split of the video `key`, complete but for the label of a file outside any folder (None)."""
+    said = next((table[name] for name in _names(key) if name in table), Labelling())
+    folder, _, _ = key.rpartition("/")
+    label = said.label if said.label is not None else (folder.rpartition("/")[2] or None)
+    group = said.group if said.group is not None else group_of(key, label)
+    return Labelling(label, group, said.split or "")
+
+
+def _names(key: str) -> Iterator[str]:
+    """The key, then ever shorter ends of it."""
+    while key:
+        yield key
+        key = key.partition("/")[2]
+
+
+def group_of(key: str, label: str | None) -> str:
+    """What must stay in one part with `key`: UCF101's group of one class, HMDB51's source film; else the video alone."""
+    stem = key.rpartition("/")[2].rpartition(".")[0]
+    if match := UCF101_NAME.fullmatch(stem):
+        return f"{label}/g{match['group']}"
+    if label and (match := re.fullmatch(rf"(?P<film>.+)_{re.escape(label)}{HMDB51_TAIL}", stem)):
+        return match["film"]
+    return key
+
+
+def unmatched(table: Mapping[str, Labelling], keys: Iterable[str]) -> tuple[str, ...]:
+    """The table's entries that none of `keys` is described by: videos that the splits promise and the corpus lacks."""
+    used = {next((name for name in _names(key) if name in table), "") for key in keys}
+    return tuple(sorted(name for name in table if name not in used))
+
+
+def read_split_files(folder: Path | str, split: int) -> dict[str, Labelling]:
+    """The table of split `split` (from 1) that the files in `folder` describe.
+
+    UCF101: ``trainlist01.txt``, ``testlist01.txt``; HMDB51: ``<class>_test_split1.txt``, whose 0 means unused. Raises `UserError`.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder of split files")
+    names = sorted(path.name for path in folder.iterdir())
+    for pattern, read in ((UCF101_FILE, _read_ucf101), (HMDB51_FILE, _read_hmdb51)):
+        matches = [match for match in map(pattern.fullmatch, names) if match]
+        if not matches:
+            continue
+        chosen = [match for match in matches if int(match["split"]) == split]
+        if not chosen:
+            there = ", ".join(sorted({str(int(match["split"])) for match in matches}))
+            raise UserError(f"{folder}: no split {split}; there is {there}")
+        return read(folder, chosen)
+    raise UserError(f"{folder}: no split files of UCF101 (trainlist01.txt, testlist01.txt) or HMDB51 (<class>_test_split1.txt)")
+
+
+def _read_ucf101(folder: Path, files: list[re.Match[str]]) -> dict[str, Labelling]:
+    parts = {match["part"] for match in files}
+    if parts != {"train", "test"}:
+        raise UserError(f"{folder}: {files[0][0]} stands alone; both trainlist and testlist of a split are needed")
+    table: dict[str, Labelling] = {}
+    for match in files:
+        for number, words in _lines(folder / match[0]):
+            key = words[0]
+            if "/" not in key:
+                raise UserError(f"{folder / match[0]}, line {number}: {key!r} is not 'class/file'")
+            _add(table, key, Labelling(key.split("/")[-2], None, match["part"]), folder / match[0], number)
+    return table
+
+
+def _read_hmdb51(folder: Path, files: list[re.Match[str]]) -> dict[str, Labelling]:
+    table: dict[str, Labelling] = {}
+    for match in files:
+        for number, words in _lines(folder / match[0]):
+            if len(words) != 2 or words[1] not in HMDB51_SPLITS:
+                raise UserError(f"{folder / match[0]}, line {number}: {' '.join(words)!r} is not 'file 0', 'file 1' or 'file 2'")
+            key = f"{match['label']}/{words[0]}"
+            _add(table, key, Labelling(match["label"], None, HMDB51_SPLITS[words[1]]), folder / match[0], number)
+    return table
+
+
+def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is no text file") from None
+    for number, line in enumerate(text.splitlines(), start=1):
+        if words := line.split():
+            yield number, words
+
+
+def _add(table: dict[str, Labelling], key: str, labelling: Labelling, path: Path, number: int) -> None:
+    if table.setdefault(key, labelling) != labelling:
+        raise UserError(f"{path}, line {number}: {key} is in split {table[key].split!r} already")
