@@ -7,6 +7,7 @@ detach themselves. So what is ended here is what that cluster started: never a n
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import socket
 import time
@@ -50,12 +51,15 @@ def _signal_all(process_ids: list[int], number: signal.Signals) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """`count` TCP ports that are free on loopback now, all different."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+    """`count` TCP ports, all different, on which nobody listens now.
+
+    They lie below the range from which the kernel draws for ``bind(0)`` and for outgoing connections: a port of that range can be
+    gone again before a slow Ray comes to bind it.
+    """
+    ports: list[int] = []
+    while len(ports) < count:
+        port = secrets.choice(range(20_000, 32_000))
+        with socket.socket() as one:
+            if port not in ports and one.connect_ex(("127.0.0.1", port)) != 0:
+                ports.append(port)
+    return ports

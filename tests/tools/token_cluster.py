@@ -55,6 +55,10 @@ class RayFolder:
         """The same with the token: by path, so that the secret itself stands in no environment."""
         return self.anonymous_env | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.token_path)}
 
+    def logs(self, pattern: str) -> list[Path]:
+        """Ray's own log files of the newest session here."""
+        return sorted((self.dir / "session_latest" / "logs").glob(pattern))
+
     def remove(self) -> None:
         """End the cluster's processes, then delete the folder."""
         end_marked_processes(self.marker)
@@ -72,6 +76,7 @@ class TokenCluster:
         self._start_timeout_seconds = start_timeout_seconds
         self._folder = RayFolder("ptc")
         self._process: subprocess.Popen[bytes] | None = None
+        self._log = self._folder.dir / "start.log"
         gcs, dashboard, self._client_port, self._agent_port = free_ports(4)
         self.address, self.dashboard_url = f"127.0.0.1:{gcs}", f"http://127.0.0.1:{dashboard}"
 
@@ -110,14 +115,23 @@ class TokenCluster:
             f"--dashboard-agent-listen-port={self._agent_port}", f"--ray-client-server-port={self._client_port}",
             "--min-worker-port=0", "--max-worker-port=0",
         ]  # fmt: skip
-        log = self._folder.dir / "start.log"
-        with log.open("wb") as output:
+        with self._log.open("wb") as output:
             self._process = subprocess.Popen(command, env=self.env, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
         deadline = time.monotonic() + self._start_timeout_seconds
         while not self._answers():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"`ray start` gave no cluster at {self.address}:\n{log.read_text(errors='replace')[-4000:]}")
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"`ray start` gave no cluster at {self.address}:\n{self.diagnosis()}")
             time.sleep(0.5)
+
+    def _check_alive(self) -> None:
+        """`ray start --block` ends when one of its parts does; its log and the parts' say which."""
+        if self._process is None or self._process.poll() is not None:
+            raise RuntimeError(f"the cluster at {self.address} is dead:\n{self.diagnosis()}")
+
+    def diagnosis(self) -> str:
+        """The ends of the logs of the cluster's parts."""
+        parts = [path for pattern in ("raylet.*", "gcs_server.*", "dashboard*.*") for path in self._folder.logs(pattern)]
+        return "\n".join(f"== {path.name}\n{path.read_text(errors='replace')[-1500:]}" for path in [self._log, *parts] if path.exists())
 
     def _answers(self) -> bool:
         """Whether the job server behind the dashboard answers, which is the last thing to come up."""
@@ -128,7 +142,8 @@ class TokenCluster:
         return True
 
     def request(self, path: str) -> Any:
-        """GET a path of the dashboard's API with the token. Raises `OSError` (`urllib.error.HTTPError` among them)."""
+        """GET a path of the dashboard's API with the token. Raises `OSError` (`urllib.error.HTTPError` among them), `RuntimeError` when dead."""
+        self._check_alive()
         request = urllib.request.Request(self.dashboard_url + path, headers={"Authorization": f"Bearer {self._folder.token_path.read_text()}"})
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)

@@ -1,0 +1,118 @@
+"""A cluster on this machine whose nodes Ray's own autoscaler adds and removes, through Ray's fake multi-node provider.
+
+The nodes are real raylets with the resources that their type declares; only the "cloud" is fake. `cpus` and `gpus` of a type
+are words to the scheduler: nothing checks that the machine has them. The head takes no work unless given CPUs.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tests.tools.marked_processes import free_ports, marked_processes
+from tests.tools.token_cluster import RAY, RayFolder
+
+HEAD_NODE_ID = "f" * 51 + "00000"  # the id and the type under which Ray's fake provider looks for the head
+HEAD_TYPE = "ray.head.default"
+FAKE_PROVIDER = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"
+REPOSITORY_ROOT = Path(__file__).resolve().parents[2]
+
+
+class LocalAutoscalingCluster:
+    """``with LocalAutoscalingCluster({"cpu.worker": node_type(cpus=2, max_workers=2)}) as cluster: ... cluster.address``.
+
+    `node_types` are entries of ``available_node_types`` of a `ray up` file; `autoscaling_config_path` is that file as the head got it.
+    """
+
+    def __init__(
+        self,
+        node_types: Mapping[str, Mapping[str, Any]],
+        *,
+        head_resources: Mapping[str, int] | None = None,
+        idle_seconds: float = 6.0,
+        max_workers: int = 8,
+        provider: str = FAKE_PROVIDER,
+        extra_env: Mapping[str, str] | None = None,
+    ) -> None:
+        self._folder = RayFolder("pac")
+        self._head_resources = {"CPU": 0, **(head_resources or {})}
+        gcs, self._dashboard_port, self._client_port, self._agent_port = free_ports(4)
+        self.address = f"127.0.0.1:{gcs}"
+        self.autoscaling_config_path = self._folder.dir / "autoscaling.json"
+        head_type = {"resources": self._head_resources, "node_config": {}, "max_workers": 0}
+        config = self._config({**node_types, HEAD_TYPE: head_type}, provider, idle_seconds / 60, max_workers)
+        self.autoscaling_config_path.write_text(json.dumps(config))
+        self._extra_env = dict(extra_env or {})
+
+    def _config(self, node_types: Mapping[str, Any], provider: str, idle_minutes: float, max_workers: int) -> dict[str, Any]:
+        lists = """initialization_commands setup_commands head_setup_commands worker_setup_commands head_start_ray_commands
+            worker_start_ray_commands cluster_synced_files rsync_exclude rsync_filter"""
+        empty: dict[str, Any] = {name: [] for name in lists.split()}
+        return {
+            **empty, "cluster_name": "fake_multinode", "max_workers": max_workers, "upscaling_speed": 1.0, "idle_timeout_minutes": idle_minutes,
+            "head_node_type": HEAD_TYPE, "available_node_types": dict(node_types), "auth": {}, "docker": {}, "file_mounts": {},
+            "file_mounts_sync_continuously": False,
+            "provider": {
+                "type": "external", "module": provider, "gcs_address": self.address, "head_node_id": HEAD_NODE_ID, "launch_multiple": True,
+                "use_node_id_as_ip": True, "disable_node_updaters": True, "disable_launch_config_check": True,
+            },
+        }  # fmt: skip
+
+    @property
+    def env(self) -> dict[str, str]:
+        """Environment of a client: the token, and where Ray and `cluster.capacity` find this cluster."""
+        return self._folder.env | {"RAY_ADDRESS": self.address, "PRP_AUTOSCALING_CONFIG": str(self.autoscaling_config_path)}
+
+    @property
+    def process_ids(self) -> list[int]:
+        """What is running of this cluster now."""
+        return marked_processes(self._folder.marker)
+
+    @property
+    def monitor_log(self) -> str:
+        """What the autoscaler wrote so far: read it when a node does not come or go."""
+        return "\n".join(f"== {path.name}\n{path.read_text(errors='replace')[-6000:]}" for path in self._folder.logs("monitor.*"))
+
+    def __enter__(self) -> LocalAutoscalingCluster:
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+    def _start(self) -> None:
+        host, gcs_port = self.address.split(":")
+        others = {name: count for name, count in self._head_resources.items() if name != "CPU"}
+        command = [
+            RAY, "start", "--head", f"--node-ip-address={host}", f"--port={gcs_port}", f"--temp-dir={self._folder.dir}", "--disable-usage-stats",
+            f"--autoscaling-config={self.autoscaling_config_path}", f"--num-cpus={self._head_resources['CPU']}", f"--resources={json.dumps(others)}",
+            f"--object-store-memory={100 << 20}", "--dashboard-host=127.0.0.1", f"--dashboard-port={self._dashboard_port}",
+            f"--dashboard-agent-listen-port={self._agent_port}", f"--ray-client-server-port={self._client_port}",
+            "--min-worker-port=0", "--max-worker-port=0",
+        ]  # fmt: skip
+        head = {
+            "AUTOSCALER_UPDATE_INTERVAL_S": "1", "RAY_FAKE_CLUSTER": "1", "RAY_enable_autoscaler_v2": "1", "RAY_CLOUD_INSTANCE_ID": HEAD_NODE_ID,
+            "RAY_OVERRIDE_NODE_ID_FOR_TESTING": HEAD_NODE_ID, "PYTHONPATH": str(REPOSITORY_ROOT),
+        }  # fmt: skip
+        done = subprocess.run(command, env=self.env | head | self._extra_env, capture_output=True, text=True, timeout=180, check=False)
+        if done.returncode != 0:
+            raise RuntimeError(f"`ray start` gave no cluster at {self.address}:\n{done.stdout}{done.stderr}")
+
+    def stop(self) -> None:
+        """End this cluster's processes (no others) and delete its folder; may be called twice."""
+        self._folder.remove()
+
+
+def node_type(*, cpus: int, gpus: int = 0, max_workers: int = 1, **more: Any) -> dict[str, Any]:
+    """One entry of ``available_node_types``, scaled down to zero, with an object store small enough for a laptop."""
+    resources = {"CPU": cpus, "GPU": gpus, "object_store_memory": 100 << 20}
+    given = {name: count for name, count in resources.items() if count}
+    return {"resources": given, "node_config": {}, "min_workers": 0, "max_workers": max_workers, **more}
