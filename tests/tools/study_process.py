@@ -1,0 +1,113 @@
+"""Running a study as a user does: a process of its own with its own home, that can be interrupted or killed, and leaves a trail."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tests.tools.marked_processes import MARKER_VARIABLE, end_marked_processes, marked_processes
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+TINY_STUDY = REPOSITORY / "tests" / "e2e" / "tiny_study.py"
+TINY_PRESET = REPOSITORY / "tests" / "e2e" / "tiny.toml"
+
+
+class StudyProcess:
+    """``with StudyProcess(home, ["--trials", "3"]) as study: study.wait()``; everything it started is gone after the block."""
+
+    def __init__(self, home: Path, words: Sequence[str], environment: Mapping[str, str] | None = None, script: Path = TINY_STUDY) -> None:
+        self.home, self.marker = home, secrets.token_hex(8)
+        home.mkdir(parents=True, exist_ok=True)
+        self.log_path = home / f"study-{self.marker[:6]}.log"
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        own = {"PRP_HOME": str(home), MARKER_VARIABLE: self.marker, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "200"}
+        with self.log_path.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, str(script), *words],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                cwd=home,
+                env={**clean, **own, **(environment or {})},
+            )
+
+    def __enter__(self) -> StudyProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        end_marked_processes(self.marker)
+
+    @property
+    def output(self) -> str:
+        """All that it printed so far."""
+        return self.log_path.read_text(errors="replace")
+
+    def wait(self, timeout_seconds: float = 280.0) -> int:
+        """Its exit code. Raises `TimeoutError` with the end of its output."""
+        try:
+            return self.process.wait(timeout_seconds)
+        except subprocess.TimeoutExpired:
+            raise TimeoutError(f"the study still runs after {timeout_seconds} s:\n{self.output[-3000:]}") from None
+
+    def wait_for(self, text: str, timeout_seconds: float = 200.0) -> None:
+        """Wait until it has printed `text`. Raises `AssertionError` with the output when it ends first or the time is up."""
+        deadline = time.monotonic() + timeout_seconds
+        while text not in self.output:
+            assert self.process.poll() is None, f"the study ended with {self.process.returncode} before it said {text!r}:\n{self.output[-3000:]}"
+            assert time.monotonic() < deadline, f"the study did not say {text!r}:\n{self.output[-3000:]}"
+            time.sleep(0.2)
+
+    def interrupt(self) -> None:
+        """Ctrl-C."""
+        self.process.send_signal(signal.SIGINT)
+
+    def kill(self) -> None:
+        """kill -9 of the driver alone."""
+        self.process.kill()
+        self.process.wait()
+
+    def left_behind(self, patience_seconds: float = 30.0) -> list[str]:
+        """Command lines of processes that it started and that outlive it by more than `patience_seconds`."""
+        deadline = time.monotonic() + patience_seconds
+        while (left := marked_processes(self.marker)) and time.monotonic() < deadline:
+            time.sleep(0.5)
+        return [_command_line(process_id) for process_id in left]
+
+    @property
+    def sweep_id(self) -> str:
+        """The newest sweep under this home."""
+        return max((self.home / "sweeps").iterdir(), key=lambda folder: folder.stat().st_mtime).name
+
+
+def trial_rows(home: Path, sweep_id: str) -> list[tuple[int, str, float | None]]:
+    """``(number, state, value)`` of each trial in the sweep's database that fitted the corpus, read past Optuna."""
+    query = (
+        "select t.number, t.state, v.value from trials t left join trial_values v using (trial_id) "
+        "where t.trial_id not in (select trial_id from trial_user_attributes where key = 'unfit') order by t.number"
+    )
+    with sqlite3.connect(f"file:{home / 'sweeps' / sweep_id / 'trials.db'}?mode=ro", uri=True) as database:
+        return database.execute(query).fetchall()
+
+
+def rung_rows(home: Path, sweep_id: str) -> list[tuple[int, int, float]]:
+    """``(number, epoch, value)`` of each rung that a trial reported."""
+    query = "select t.number, v.step, v.intermediate_value from trial_intermediate_values v join trials t using (trial_id) order by 1, 2"
+    with sqlite3.connect(f"file:{home / 'sweeps' / sweep_id / 'trials.db'}?mode=ro", uri=True) as database:
+        return database.execute(query).fetchall()
+
+
+def _command_line(process_id: int) -> str:
+    try:
+        return Path(f"/proc/{process_id}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")[:200]
+    except OSError:
+        return f"process {process_id} (just ended)"
