@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from prp_core.errors import BrokenVideo
 
@@ -24,16 +24,18 @@ def decode_ahead(items: Iterable[Item], read: Callable[[Item], Value], num_threa
             for item in items:
                 waiting.append((item, threads.submit(read, item)))
                 if len(waiting) > 2 * num_threads:
-                    yield _outcome(*waiting.popleft())
+                    first, future = waiting.popleft()
+                    yield first, _value_or_broken(future)
             while waiting:
-                yield _outcome(*waiting.popleft())
+                first, future = waiting.popleft()
+                yield first, _value_or_broken(future)
         finally:
             for _, future in waiting:
                 future.cancel()
 
 
-def _outcome(item: Item, future: Future[Value]) -> tuple[Item, Value | BrokenVideo]:
+def _value_or_broken(future: Future[Any]) -> Any:
     try:
-        return item, future.result()
+        return future.result()
     except BrokenVideo as broken:
-        return item, broken
+        return broken

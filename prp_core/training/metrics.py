@@ -10,6 +10,7 @@
 | epoch/... | the train/ numbers over a whole epoch |
 | time/data_wait_seconds, time/compute_seconds | per step, mean over workers; waiting for frames / computing on them |
 | time/data_wait_share | the part of the time that was waiting |
+| time/evaluation_seconds | of the evaluation at a rung |
 | data/... | counters of the loader: quarantined and replaced videos, cache hits and fetches |
 
 Losses of two trials are not comparable where the trials differ in loss weights, rates or clip length; what is measured downstream is.

@@ -1,0 +1,58 @@
+"""What an encoder that never learnt, and pixels alone, achieve on the same videos, views and questions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from prp_core.config import PretrainConfig
+from prp_core.data.manifest import VideoRecord
+from prp_core.data.video_source import VideoSource
+from prp_core.evaluation.downstream import check_labels, evaluate_tables
+from prp_core.evaluation.features import Describe, encoder_feature, extract_tables, in_evaluation_mode
+from prp_core.evaluation.pixel_baselines import PIXEL_BASELINES
+from prp_core.training.agreement import first_alone
+from prp_core.training.learner import build_network
+from prp_core.world import World
+
+RANDOM_INIT = "random_init"
+BASELINES = (RANDOM_INIT, *PIXEL_BASELINES)
+
+
+def evaluate_baselines(
+    config: PretrainConfig,
+    *,
+    gallery: Sequence[VideoRecord],
+    queries: Sequence[VideoRecord],
+    source: VideoSource,
+    world: World,
+    with_probe: bool = False,
+) -> dict[str, float]:
+    """``<baseline>/retrieval/recall_at_1`` and so on, for each of `BASELINES`; the videos are decoded once for all of them.
+
+    `random_init` is the encoder with the very weights that training with this config starts from (running statistics untouched).
+    """
+    check_labels(gallery, queries)
+    encoder = build_network(config).encoder.to(world.device)
+    describers: dict[str, Describe] = {RANDOM_INIT: encoder_feature(encoder)}
+    describers.update({name: _flat(describe) for name, describe in PIXEL_BASELINES.items()})
+    with in_evaluation_mode(encoder):
+        galleries = extract_tables(describers, gallery, source, config.clip, config.evaluation.views, world)
+        tables = extract_tables(describers, queries, source, config.clip, config.evaluation.views, world)
+
+    def numbers() -> dict[str, float]:
+        return {
+            f"{name}/{metric}": value
+            for name in BASELINES
+            for metric, value in evaluate_tables(galleries[name], tables[name], config.evaluation, world, with_probe=with_probe).items()
+        }
+
+    return first_alone(world, "evaluating baselines", numbers)
+
+
+def _flat(describe: Describe) -> Describe:
+    def flat(clips_BCTHW: torch.Tensor) -> torch.Tensor:
+        return describe(clips_BCTHW).flatten(1)
+
+    return flat

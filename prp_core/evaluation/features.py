@@ -1,0 +1,134 @@
+"""One feature vector for each video: the mean over its views (method §6.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+from torch.nn.functional import max_pool3d
+
+from prp_core.data.clip_config import ClipConfig
+from prp_core.data.manifest import VideoRecord
+from prp_core.data.video_source import VideoSource
+from prp_core.errors import BrokenVideo, UserError
+from prp_core.evaluation.decode_ahead import decode_ahead
+from prp_core.evaluation.evaluation_config import ViewsConfig
+from prp_core.evaluation.feature_table import FeatureTable
+from prp_core.evaluation.views import arrange_clips, distinct_positions, view_positions
+from prp_core.randomness import shares
+from prp_core.training.agreement import together
+from prp_core.world import World
+
+POOLING = "max-1-2-2-flatten-mean"
+
+Describe = Callable[[torch.Tensor], torch.Tensor]
+"""From clips (B, 3, T, H, W) in [0, 1] to features (B, D) or larger."""
+
+
+def retrieval_feature(features_BCTHW: torch.Tensor) -> torch.Tensor:
+    """An encoder's feature map as vectors (B, D): max-pool (1,2,2) with stride (1,2,2), flattened in the order C, T, H, W.
+
+    512x2x7x7 becomes 9216 (the seventh row and column are dropped, as published); a map of one row or column is not pooled that way.
+    """
+    height, width = features_BCTHW.shape[-2:]
+    kernel = (1, min(2, height), min(2, width))
+    return max_pool3d(features_BCTHW, kernel_size=kernel, stride=kernel).flatten(1)
+
+
+def extract_features(
+    encoder: nn.Module, records: Sequence[VideoRecord], source: VideoSource, clip: ClipConfig, views: ViewsConfig, world: World
+) -> FeatureTable:
+    """The retrieval features of `records`, in their order, the same table on every worker; see `extract_tables`.
+
+    The encoder works in evaluation mode; every module gets its mode back.
+    """
+    with in_evaluation_mode(encoder):
+        return extract_tables({"encoder": encoder_feature(encoder)}, records, source, clip, views, world)["encoder"]
+
+
+def encoder_feature(encoder: nn.Module) -> Describe:
+    """`encoder` followed by `retrieval_feature`."""
+    return lambda clips_BCTHW: retrieval_feature(encoder(clips_BCTHW))
+
+
+@contextmanager
+def in_evaluation_mode(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode for every module of `network`, and afterwards to each the mode it had."""
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@torch.no_grad()
+def extract_tables(
+    describers: Mapping[str, Describe], records: Sequence[VideoRecord], source: VideoSource, clip: ClipConfig, views: ViewsConfig, world: World
+) -> dict[str, FeatureTable]:
+    """A table for each describer, from one pass over the videos: each is decoded once for all clips and all describers.
+
+    The workers share the videos and exchange the rows. A video that cannot be read has no row and stands in `broken`.
+    Raises `UserError` when none can be read.
+    """
+    mine = shares(range(len(records)), world.rank, world.size)
+    share = together(world, "extracting features", lambda: _describe_share(describers, records, mine, source, clip, views, world.device))
+    rows: dict[int, dict[str, torch.Tensor]] = {}
+    broken: dict[int, tuple[str, str]] = {}
+    for indices, columns, reasons in world.gather(share):
+        rows.update({index: {name: column[row] for name, column in columns.items()} for row, index in enumerate(indices)})
+        broken.update(reasons)
+    if not rows:
+        first = f"; the first: {broken[min(broken)]}" if broken else ""
+        raise UserError(f"none of {len(records)} videos can be evaluated{first}")
+    order = sorted(rows)
+    return {name: _table([rows[index][name] for index in order], [records[index] for index in order], broken) for name in describers}
+
+
+Share = tuple[list[int], dict[str, torch.Tensor], dict[int, tuple[str, str]]]
+
+
+def _describe_share(
+    describers: Mapping[str, Describe],
+    records: Sequence[VideoRecord],
+    mine: Sequence[int],
+    source: VideoSource,
+    clip: ClipConfig,
+    views: ViewsConfig,
+    device: torch.device,
+) -> Share:
+    """(indices, a column of features for each describer, the broken ones) of one worker's share."""
+    indices: list[int] = []
+    columns: dict[str, list[torch.Tensor]] = {name: [] for name in describers}
+    broken: dict[int, tuple[str, str]] = {}
+
+    def read(index: int) -> torch.Tensor:
+        return source.frames(records[index], distinct_positions(view_positions(records[index].num_frames, views)))
+
+    for index, frames_NHWC in decode_ahead(mine, read, source.loader.num_decoders):
+        if isinstance(frames_NHWC, BrokenVideo):
+            broken[index] = (records[index].key, frames_NHWC.reason)
+            continue
+        clips_BCTHW = arrange_clips(frames_NHWC, view_positions(records[index].num_frames, views), clip, device)
+        indices.append(index)
+        for name, describe in describers.items():
+            columns[name].append(mean_over_clips(describe, clips_BCTHW, views.batch_size).cpu())
+    return indices, {name: torch.stack(column) for name, column in columns.items() if column}, broken
+
+
+def mean_over_clips(describe: Describe, clips_BCTHW: torch.Tensor, batch_size: int) -> torch.Tensor:
+    """The mean of what `describe` says of each clip, in float32; at most `batch_size` clips at a time."""
+    return torch.cat([describe(batch).float() for batch in clips_BCTHW.split(batch_size)]).mean(dim=0)
+
+
+def _table(rows: list[torch.Tensor], records: list[VideoRecord], broken: Mapping[int, tuple[str, str]]) -> FeatureTable:
+    return FeatureTable(
+        features_ND=torch.stack(rows),
+        labels=tuple(record.label or "" for record in records),
+        keys=tuple(record.key for record in records),
+        groups=tuple(record.group or record.key for record in records),
+        broken=tuple(broken[index] for index in sorted(broken)),
+    )

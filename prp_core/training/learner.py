@@ -1,0 +1,177 @@
+"""The learner: network, optimiser, schedule and precision behind one verb, `step`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from prp_core.checks import check
+from prp_core.config import PretrainConfig
+from prp_core.errors import DivergedError
+from prp_core.pretext.network import PrpNetwork
+from prp_core.pretext.playback_rate import rate_accuracy_over_chance, rate_loss
+from prp_core.pretext.slow_motion import reconstruction_loss
+from prp_core.pretext.targets import PretextBatch
+from prp_core.randomness import seed_everything
+from prp_core.training.schedule import LearningRateSchedule
+from prp_core.training.training_config import TrainingConfig
+from prp_core.world import World
+
+LOSS_NAMES = ("train/loss", "train/rate_loss", "train/reconstruction_loss", "train/gradient_norm")
+STEP_NAMES = (*LOSS_NAMES, "train/rate_accuracy", "train/rate_accuracy_over_chance")
+
+
+def build_network(config: PretrainConfig) -> PrpNetwork:
+    """The network with the initial weights of ``config.seed``; torch's global generators are left as they were."""
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices=devices):
+        seed_everything(config.seed, "init")
+        rates = config.pretext.playback_rate.rate_list
+        return PrpNetwork(config.encoder.name, num_rates=len(rates), upsampling=config.pretext.slow_motion.upsampling)
+
+
+def check_precision(precision: str, device: torch.device) -> None:
+    """Raise `UserError` for bfloat16 on a CPU.
+
+    There oneDNN's weight gradient of a 3x3x3 convolution over two frames is left-over memory (torch 2.15: errors of 100 % up to
+    infinity), and two frames are what the encoders' last stages see of a clip of 16.
+    """
+    ok = precision != "bfloat16" or device.type != "cpu"
+    check(ok, "training.precision", precision, "needs a GPU; on a CPU torch's bfloat16 convolutions return wrong gradients; use 'float32'")
+
+
+def build_optimiser(network: PrpNetwork, training: TrainingConfig) -> torch.optim.Optimizer:
+    """SGD with momentum (no Nesterov) or AdamW; the rate classifier is a group of its own, at a multiple of the others' rate."""
+    classifier = network.classifier_parameters()
+    ids = {id(parameter) for parameter in classifier}
+    others = [parameter for parameter in network.parameters() if id(parameter) not in ids]
+    groups = [{"params": others, "base_rate": training.learning_rate}]
+    groups.append({"params": classifier, "base_rate": training.learning_rate * training.classifier_learning_rate_multiplier})
+    if training.optimiser == "adamw":
+        return torch.optim.AdamW(groups, lr=training.learning_rate, weight_decay=training.weight_decay)
+    return torch.optim.SGD(groups, lr=training.learning_rate, momentum=training.momentum, weight_decay=training.weight_decay)
+
+
+class Learner:
+    """Learns from one batch after another; every worker of `world` steps at the same time, each on its share of the batch.
+
+    The gradient is that of the mean loss over the whole batch, however unevenly the batch is shared, except that batch norm takes its
+    statistics from each worker's share alone (as the published code does on several GPUs). What counts for evaluation, export and a
+    checkpoint are the first worker's running statistics.
+    """
+
+    def __init__(self, config: PretrainConfig, world: World, steps_per_epoch: int) -> None:
+        check_precision(config.training.precision, world.device)
+        self._config, self._world, self._training = config, world, config.training
+        network = build_network(config).to(world.device)
+        if world.device.type == "cuda":
+            network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.network: PrpNetwork = network
+        self.schedule = LearningRateSchedule(config.training, steps_per_epoch)
+        self.global_step = 0
+        self._optimiser = build_optimiser(self.network, config.training)
+        self._wrapped = world.wrap(self.network)
+
+    @property
+    def learning_rate(self) -> float:
+        """The encoder's rate for the next step."""
+        return self._training.learning_rate * self.schedule.factor(self.global_step)
+
+    def step(self, batch: PretextBatch) -> dict[str, float]:
+        """Update the weights once; the ``train/...`` numbers of `prp_core.training.metrics`, over the whole batch of all workers.
+
+        Raises `DivergedError` on every worker at the same step when a loss or the gradient is not finite.
+        """
+        self.network.train()
+        for group in self._optimiser.param_groups:
+            group["lr"] = group["base_rate"] * self.schedule.factor(self.global_step)
+        self._optimiser.zero_grad(set_to_none=True)
+        logits, rate, reconstruction = self._losses(batch)
+        tasks = self._config.pretext
+        loss = tasks.slow_motion.loss_weight * reconstruction + tasks.playback_rate.loss_weight * rate
+        (loss * self._share(batch)).backward()  # type: ignore[no-untyped-call]
+        gradient_norm = self._clip_gradients()
+        self._optimiser.step()
+        self.global_step += 1
+        return self._numbers(batch, torch.stack([loss, rate, reconstruction, gradient_norm]).detach(), logits.detach())
+
+    def _losses(self, batch: PretextBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """(rate logits, rate loss, reconstruction loss); the losses in float32 whatever the precision of the network."""
+        autocast = torch.autocast(self._world.device.type, dtype=torch.bfloat16, enabled=self._training.precision == "bfloat16")
+        with autocast:
+            output = self._wrapped(batch.clip_BCTHW)
+        logits, prediction_BCTHW = output.rate_logits.float(), output.reconstruction_BCTHW.float()
+        reconstruction = reconstruction_loss(prediction_BCTHW, batch.target_BCTHW, batch.attention_BCTHW, batch.supervised_BT)
+        return logits, rate_loss(logits, batch.rate_labels_B), reconstruction
+
+    def _share(self, batch: PretextBatch) -> float:
+        """What makes the workers' averaged gradients that of the whole batch's mean, even where the shares differ by one clip."""
+        return len(batch.rate_labels_B) * self._world.size / self._training.batch_size
+
+    def _clip_gradients(self) -> torch.Tensor:
+        limit = self._training.max_gradient_norm or math.inf
+        return nn.utils.clip_grad_norm_(self.network.parameters(), limit)
+
+    def _numbers(self, batch: PretextBatch, losses: torch.Tensor, logits: torch.Tensor) -> dict[str, float]:
+        """Each number's mean over the clips of all workers, by true counts."""
+        num_clips = len(batch.rate_labels_B)
+        accuracy = (logits.argmax(1) == batch.rate_labels_B).double().mean()
+        over_chance = rate_accuracy_over_chance(logits, batch.rate_labels_B)
+        values = torch.cat([losses.double(), torch.stack([accuracy, over_chance.double()])]).tolist()  # the one wait for the device
+        sums = {name: value * num_clips for name, value in zip(STEP_NAMES, values, strict=True)}
+        total = self._world.sum({**sums, "clips": num_clips})
+        numbers = {name: total[name] / total["clips"] for name in STEP_NAMES}
+        for name, value in numbers.items():
+            if not math.isfinite(value):
+                raise DivergedError(self.global_step, name, value)
+        return numbers
+
+    def share_buffers(self) -> None:
+        """Give every worker the first one's running statistics: before an evaluation that the workers share."""
+        share_buffers(self.network, self._world)
+
+    def state(self) -> dict[str, Any]:
+        """What all workers have in common; tensors and plain values."""
+        return {
+            "network": self.network.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+            "schedule": self.schedule.state(),
+            "global_step": self.global_step,
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Continue where `state` was taken."""
+        self.network.load_state_dict(state["network"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        self.schedule.load_state(state["schedule"])
+        self.global_step = state["global_step"]
+
+    def own_state(self) -> dict[str, Any]:
+        """What is this worker's alone: batch norm's running statistics and the states of torch's generators."""
+        generators = {"cpu": torch.get_rng_state()}
+        if self._world.device.type == "cuda":
+            generators["cuda"] = torch.cuda.get_rng_state(self._world.device)
+        return {"buffers": dict(self.network.named_buffers()), "generators": generators}
+
+    def load_own_state(self, state: Mapping[str, Any]) -> None:
+        """Continue where `own_state` was taken. A generator of a device that this worker does not use is left alone."""
+        load_buffers(self.network, state["buffers"])
+        torch.set_rng_state(state["generators"]["cpu"])
+        if self._world.device.type == "cuda" and "cuda" in state["generators"]:
+            torch.cuda.set_rng_state(state["generators"]["cuda"], self._world.device)
+
+
+def share_buffers(network: nn.Module, world: World) -> None:
+    """Give every worker's `network` the first worker's buffers."""
+    if world.size > 1:
+        load_buffers(network, world.from_first({name: buffer.cpu() for name, buffer in network.named_buffers()}))
+
+
+def load_buffers(network: nn.Module, buffers: Mapping[str, torch.Tensor]) -> None:
+    """Copy `buffers` (all of the network's, by name) into `network`."""
+    for name, buffer in network.named_buffers():
+        buffer.copy_(buffers[name])

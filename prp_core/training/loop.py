@@ -1,0 +1,198 @@
+"""Pretraining from the first step to the last, as an outline."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from typing import cast
+
+from prp_core.config import PretrainConfig
+from prp_core.data.loader import SpanLoader
+from prp_core.data.manifest import Parts
+from prp_core.data.spans import SpanBatch
+from prp_core.data.video_source import VideoSource
+from prp_core.evaluation.downstream import check_labels, evaluate_encoder
+from prp_core.pretext.targets import build_pretext_batch
+from prp_core.training.agreement import first_alone, together
+from prp_core.training.checkpoint import CheckpointFolder
+from prp_core.training.learner import Learner
+from prp_core.training.metrics import RunningMean, renamed
+from prp_core.training.progress_state import Progress, resume_progress, save_progress
+from prp_core.training.reporting import Reporter
+from prp_core.world import World
+
+
+@dataclass(frozen=True)
+class PretrainData:
+    """The videos: `source` reads them, `parts` says which learn, which steer the search and which are kept for the end."""
+
+    source: VideoSource
+    parts: Parts
+
+
+@dataclass(frozen=True)
+class PretrainOutcome:
+    """How a run ended: after `last_epoch` finished epochs, told to stop or not, with the `metrics` of its last evaluation."""
+
+    last_epoch: int
+    stopped_early: bool
+    metrics: Mapping[str, float]
+
+
+def pretrain(
+    config: PretrainConfig,
+    data: PretrainData,
+    world: World,
+    *,
+    checkpoints: CheckpointFolder,
+    reporter: Reporter,
+    clock: Callable[[], float] = time.perf_counter,
+) -> PretrainOutcome:
+    """Train to the last epoch, or to the rung at which `reporter` says stop; every worker of `world` calls it, all leave together.
+
+    Goes on from the newest checkpoint, at the very step. A rung is evaluated and asked about again when its checkpoint is the newest, so
+    a verdict that was lost with its worker is heard in the end.
+    Raises `UserError` for data that cannot be trained on, `DivergedError` for a loss that is not finite.
+    """
+    run = PretrainRun(config, data, world, checkpoints, reporter, clock)
+    while True:
+        if run.at_rung:
+            metrics = run.evaluate()
+            go_on = run.ask(metrics)
+            if run.finished or not go_on:
+                return PretrainOutcome(run.progress.num_epochs, not run.finished, metrics)
+        run.train_epoch()
+
+
+class PretrainRun:
+    """What the outline of `pretrain` is made of; one run on one worker."""
+
+    def __init__(
+        self,
+        config: PretrainConfig,
+        data: PretrainData,
+        world: World,
+        checkpoints: CheckpointFolder,
+        reporter: Reporter,
+        clock: Callable[[], float],
+    ) -> None:
+        check_labels(data.parts.train, data.parts.val)
+        self._config, self._data, self._world = config, data, world
+        self._checkpoints, self._reporter, self._clock = checkpoints, reporter, clock
+        self._loader = build_loader(config, data, world)
+        self._learner = Learner(config, world, self._loader.steps_per_epoch)
+        self._times = RunningMean()
+        self.progress: Progress = resume_progress(checkpoints, self._learner, config, self._loader.steps_per_epoch, world)
+
+    @property
+    def at_rung(self) -> bool:
+        """Whether the finished epochs are those of a rung, and no step was taken since."""
+        return self.progress.num_epochs in self._config.training.rungs and self.progress.num_steps == 0
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last epoch is over."""
+        return self.progress.num_epochs >= self._config.training.num_epochs
+
+    def train_epoch(self) -> None:
+        """Train the rest of the epoch; a rung's end is always saved."""
+        with closing(self._timed_batches()) as batches:
+            for spans in batches:
+                self._train_step(spans)
+        self._end_epoch()
+
+    def evaluate(self) -> dict[str, float]:
+        """Retrieval of the validation part from the training part; after the last epoch the linear probe as well."""
+        started = self._clock()
+        self._learner.share_buffers()
+        metrics = evaluate_encoder(
+            self._learner.network.encoder,
+            self._config.clip,
+            self._config.evaluation,
+            gallery=self._data.parts.train,
+            queries=self._data.parts.val,
+            source=self._data.source,
+            world=self._world,
+            with_probe=self.finished,
+        )
+        self._log({**metrics, "time/evaluation_seconds": self._clock() - started})
+        return metrics
+
+    def ask(self, metrics: Mapping[str, float]) -> bool:
+        """The reporter's verdict at this rung, the same on every worker."""
+        epoch, step = self.progress.num_epochs, self._learner.global_step
+        return first_alone(self._world, f"reporting rung {epoch}", lambda: self._reporter.at_rung(epoch=epoch, step=step, metrics=metrics))
+
+    def _timed_batches(self) -> Generator[SpanBatch, None, None]:
+        """The epoch's batches from where it stands, each once every worker has its share; waiting and computing are timed."""
+        ahead = self._loader.batches(self.progress.num_epochs, self.progress.num_steps)
+        with closing(cast("Generator[SpanBatch, None, None]", ahead)) as batches:  # its threads end with it, not with the garbage collection
+            started = self._clock()
+            for _ in range(self.progress.num_steps, self._loader.steps_per_epoch):
+                spans = together(self._world, "reading videos", lambda: next(batches))
+                waited = self._clock()
+                yield spans
+                computed = self._clock()
+                self._times.add({"time/data_wait_seconds": waited - started, "time/compute_seconds": computed - waited})
+                started = computed
+
+    def _train_step(self, spans: SpanBatch) -> None:
+        config = self._config
+        batch = build_pretext_batch(spans, config.clip, config.pretext, self._world.device, (config.seed, "transform"))
+        self.progress.count_step(self._learner.step(batch))
+        step = self._learner.global_step
+        if step % config.training.log_every_steps == 0:
+            self._log_window()
+        every = config.training.checkpoint_every_steps
+        last_of_epoch = self.progress.num_steps == self._loader.steps_per_epoch  # then the end of the epoch belongs into the checkpoint
+        if every and step % every == 0 and not last_of_epoch:
+            self._save()
+
+    def _end_epoch(self) -> None:
+        means = self.progress.epoch_mean.means()
+        self._learner.schedule.end_epoch(means["train/loss"])
+        self.progress.end_epoch()
+        self._log({**renamed(means, "train/", "epoch/"), **self._loader_counters()})
+        every = self._config.training.checkpoint_every_steps
+        if self.at_rung or not every or self._learner.global_step % every == 0:
+            self._save()
+
+    def _save(self) -> None:
+        save_progress(self._checkpoints, self.progress, self._learner, self._config, self._loader.steps_per_epoch, self._world)
+
+    def _log_window(self) -> None:
+        times = self._world.mean(self._times.means())
+        if times:
+            total = times["time/data_wait_seconds"] + times["time/compute_seconds"]
+            times["time/data_wait_share"] = times["time/data_wait_seconds"] / total if total else 0.0
+        self._log({**self.progress.window_mean.means(), "train/learning_rate": self._learner.learning_rate, **times})
+        self.progress.window_mean.clear()
+        self._times.clear()
+
+    def _loader_counters(self) -> dict[str, float]:
+        """Totals over the workers since this process started. (The loader's own seconds are left out: waiting is timed here.)"""
+        counters = {**self._data.source.counters, **self._loader.counters}
+        return self._world.sum({name: float(value) for name, value in counters.items() if name.startswith("data/")})
+
+    def _log(self, metrics: Mapping[str, float]) -> None:
+        step, speaks = self._learner.global_step, self._world.is_first
+        together(self._world, "logging", lambda: self._reporter.log(metrics, step=step) if speaks else None)
+
+
+def build_loader(config: PretrainConfig, data: PretrainData, world: World) -> SpanLoader:
+    """The loader of a run's training part; what it hands out depends on the config's seed alone."""
+    slow_motion = config.pretext.slow_motion
+    return SpanLoader(
+        source=data.source,
+        records=data.parts.train,
+        clip=config.clip,
+        rates=config.pretext.playback_rate.rate_list,
+        upsampling=slow_motion.upsampling,
+        with_attention=slow_motion.attention.mode != "none",
+        batch_size=config.training.batch_size,
+        seed=config.seed,
+        world=world,
+        loader=config.loader,
+    )

@@ -1,0 +1,123 @@
+"""Where a run stands, and all that a resume needs to continue as if nothing had happened.
+
+Nothing of the data is stored: which samples a step sees is a pure function of (seed, epoch, step).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from prp_core.config import PretrainConfig
+from prp_core.errors import UserError
+from prp_core.randomness import seed_everything
+from prp_core.training.agreement import together
+from prp_core.training.checkpoint import Checkpoint, CheckpointFolder, from_bytes, to_bytes
+from prp_core.training.learner import Learner
+from prp_core.training.metrics import RunningMean
+from prp_core.world import World
+
+FREE_TO_CHANGE = ("loader.", "training.checkpoint_every_steps", "training.num_checkpoints_kept", "training.log_every_steps", "evaluation.")
+
+
+@dataclass
+class Progress:
+    """`num_epochs` are finished, and `num_steps` of the next one; the means run over that epoch and since the last log."""
+
+    num_epochs: int = 0
+    num_steps: int = 0
+    saved_at_step: int = -1
+    epoch_mean: RunningMean = field(default_factory=RunningMean)
+    window_mean: RunningMean = field(default_factory=RunningMean)
+
+    def count_step(self, numbers: Mapping[str, float]) -> None:
+        """One more step of the epoch, with its numbers."""
+        self.num_steps += 1
+        self.epoch_mean.add(numbers)
+        self.window_mean.add(numbers)
+
+    def end_epoch(self) -> None:
+        """The epoch is over: the next one starts at step 0."""
+        self.num_epochs, self.num_steps = self.num_epochs + 1, 0
+        self.epoch_mean.clear()
+
+    def state(self) -> dict[str, Any]:
+        """What `load_state` needs."""
+        means = {"epoch_mean": self.epoch_mean.state(), "window_mean": self.window_mean.state()}
+        return {"num_epochs": self.num_epochs, "num_steps": self.num_steps, **means}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Continue where `state` was taken."""
+        self.num_epochs, self.num_steps = state["num_epochs"], state["num_steps"]
+        self.epoch_mean.load_state(state["epoch_mean"])
+        self.window_mean.load_state(state["window_mean"])
+
+
+def save_progress(checkpoints: CheckpointFolder, progress: Progress, learner: Learner, config: PretrainConfig, steps: int, world: World) -> None:
+    """Commit a checkpoint, once for each step; `steps` is the number of steps of an epoch."""
+    if progress.saved_at_step == learner.global_step:
+        return
+    files = {f"rank-{world.rank}.pt": to_bytes(learner.own_state())}
+    if world.is_first:
+        files["common.pt"] = to_bytes({"learner": learner.state(), "progress": progress.state()})
+    facts = {
+        "config": flatten(asdict(config)),
+        "steps_per_epoch": steps,
+        "num_workers": world.size,
+        "num_epochs": progress.num_epochs,
+        "num_steps": progress.num_steps,
+    }
+    checkpoints.save(learner.global_step, files, facts=facts, world=world)
+    progress.saved_at_step = learner.global_step
+
+
+def resume_progress(checkpoints: CheckpointFolder, learner: Learner, config: PretrainConfig, steps: int, world: World) -> Progress:
+    """Where the newest committed checkpoint stands, with `learner` brought to it; the very start when there is none.
+
+    With as many workers as before the run continues bit for bit (where the device's kernels are deterministic). A worker that had no
+    predecessor takes the first one's running statistics. Raises `UserError` when the checkpoint was written under another config.
+    """
+    progress = Progress()
+    seed_everything(config.seed, "train", world.rank)
+    checkpoint = checkpoints.latest_committed(world)
+    if checkpoint is None:
+        return progress
+    check_same_run(checkpoint, config, steps, checkpoints.uri)
+    common, own = together(world, "reading a checkpoint", lambda: _read_states(checkpoints, checkpoint, world.rank))
+    learner.load_state(common["learner"])
+    if own is not None:
+        learner.load_own_state(own)
+    progress.load_state(common["progress"])
+    progress.saved_at_step = learner.global_step
+    return progress
+
+
+def _read_states(checkpoints: CheckpointFolder, checkpoint: Checkpoint, rank: int) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    own_name = f"rank-{rank}.pt"
+    own = from_bytes(checkpoints.read(checkpoint, own_name)) if checkpoint.part(own_name) else None
+    return from_bytes(checkpoints.read(checkpoint, "common.pt")), own
+
+
+def check_same_run(checkpoint: Checkpoint, config: PretrainConfig, steps: int, uri: str) -> None:
+    """Raise `UserError` naming the first value that decides what is learnt and differs from the checkpoint's."""
+    now = {**flatten(asdict(config)), "steps per epoch (the number of training videos)": steps}
+    then = {**checkpoint.facts["config"], "steps per epoch (the number of training videos)": checkpoint.facts["steps_per_epoch"]}
+    for path in sorted(now.keys() | then.keys()):
+        if not path.startswith(FREE_TO_CHANGE) and now.get(path) != then.get(path):
+            raise UserError(
+                f"{uri} holds the checkpoint of another run: {path} is {now.get(path)!r} here and {then.get(path)!r} there; "
+                "give this run a folder of its own, or the same config"
+            )
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A tree of dicts as ``{"a.b": value}``, the values as JSON has them."""
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{name}."))
+        else:
+            flat[prefix + name] = json.loads(json.dumps(value))
+    return flat
