@@ -8,7 +8,7 @@ files, `models.py` puts it into MLflow and loads it again, `report.py` is the le
 Importing this package is cheap: MLflow (seconds) and torch are imported when they are first used.
 """
 
-from orchestrator.tracking.addresses import check_reachable, default_tracking_uri, ui_command
+from orchestrator.tracking.addresses import check_reachable, default_tracking_uri, run_page, ui_command
 from orchestrator.tracking.encoder_file import DamagedEncoder, EncoderCard, pack
 from orchestrator.tracking.mlflow_client import TrackerUnavailable
 from orchestrator.tracking.mlflow_tracker import MlflowTracker, SweepRuns
@@ -20,6 +20,7 @@ __all__ = [
     "check_reachable",
     "default_tracking_uri",
     "ui_command",
+    "run_page",
     "MlflowTracker",
     "SweepRuns",
     "TrackerUnavailable",

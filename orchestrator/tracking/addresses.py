@@ -36,6 +36,12 @@ def ui_command(tracking_uri: str, port: int = 5000) -> str:
     return f"uv run mlflow ui --backend-store-uri {shlex.quote(tracking_uri)} --workers 1 --port {port}"
 
 
+def run_page(tracking_uri: str, experiment_id: str, run_id: str, port: int = 5000) -> str:
+    """The address of one run in the page that `ui_command` opens; MLflow's own first page shows chat traces, not training runs."""
+    server = tracking_uri.rstrip("/") if tracking_uri.startswith(("http://", "https://")) else f"http://127.0.0.1:{port}"
+    return f"{server}/#/experiments/{experiment_id}/runs/{run_id}"
+
+
 def check_usable(tracking_uri: str) -> None:
     """Raise `UserError` for a URI that no tracker can use; asks nobody, and does not import MLflow."""
     scheme = tracking_uri.split(":", 1)[0] if ":" in tracking_uri else ""

@@ -27,6 +27,7 @@ from orchestrator.tracking import (
     load_encoder,
     pack,
     ranked,
+    run_page,
     ui_command,
 )
 from orchestrator.tracking.encoder_file import CARD_NAME, WEIGHTS_NAME, digest, unpack
@@ -190,6 +191,8 @@ def test_a_server_that_is_away_or_silent_is_said_in_one_line(monkeypatch: pytest
 def test_the_line_that_opens_the_page() -> None:
     assert ui_command("http://host:5000") == "http://host:5000"
     assert ui_command("sqlite:////a b/mlflow.db", 5001) == "uv run mlflow ui --backend-store-uri 'sqlite:////a b/mlflow.db' --workers 1 --port 5001"
+    assert run_page("http://host:5000/", "1", "abc") == "http://host:5000/#/experiments/1/runs/abc"
+    assert run_page("sqlite:////a/mlflow.db", "1", "abc", 5001) == "http://127.0.0.1:5001/#/experiments/1/runs/abc"
 
 
 def test_the_commit_comes_from_git_else_from_the_environment(tmp_path: Path) -> None:
