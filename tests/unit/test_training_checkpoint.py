@@ -191,7 +191,7 @@ def test_a_part_that_reads_back_different_is_never_committed(tmp_path: Path) -> 
 
 
 def test_a_state_that_would_run_code_is_refused(tmp_path: Path) -> None:
-    state = {"weights": torch.arange(3.0), "step": 5, "nested": {"rates": [0.1, 0.2]}}
+    state: dict[str, Any] = {"weights": torch.arange(3.0), "step": 5, "nested": {"rates": [0.1, 0.2]}}
     back = from_bytes(to_bytes(state))
     assert back["step"] == 5 and back["nested"] == {"rates": [0.1, 0.2]} and torch.equal(back["weights"], state["weights"])
     with pytest.raises(Exception, match=r"[Uu]nsupported|[Ww]eights.only"):

@@ -110,7 +110,7 @@ def test_sgd_by_hand_with_the_classifier_ten_times_faster() -> None:
             for name, weight in network.named_parameters():
                 assert weight.grad is not None
                 speeds[name] = 0.9 * speeds.get(name, torch.zeros(())) + weight.grad + 0.05 * weight
-                weight -= (0.1 if name.startswith("rate_classifier") else 0.01) * speeds[name]
+                weight.sub_((0.1 if name.startswith("rate_classifier") else 0.01) * speeds[name])
     learner = Learner(config, ALONE, 1)
     learner.step(batch), learner.step(batch)
     for name, expected in network.state_dict().items():

@@ -206,8 +206,8 @@ def test_a_resumed_run_is_the_whole_run_bit_for_bit(
     data: PretrainData,
     tmp_path: Path,
     samples: list[tuple[Any, ...]],
-    death: dict[str, int],
-    training: dict[str, object],
+    death: dict[str, Any],
+    training: dict[str, Any],
 ) -> None:
     before, after = MortalReporter(**death), MemoryReporter()
     with pytest.raises(Died):
