@@ -27,6 +27,6 @@ class LoaderConfig:
         check(self.num_decoders >= 1, "loader.num_decoders", self.num_decoders, "must be at least 1")
         check(self.num_prefetched_batches >= 1, "loader.num_prefetched_batches", self.num_prefetched_batches, "must be at least 1")
         check(self.decode_timeout_seconds > 0, "loader.decode_timeout_seconds", self.decode_timeout_seconds, "must be positive")
-        check(self.decode_memory_bytes >= 1 << 28, "loader.decode_memory_bytes", self.decode_memory_bytes, "must be at least 268435456 (256 MiB)")
+        check(self.decode_memory_bytes >= 1 << 29, "loader.decode_memory_bytes", self.decode_memory_bytes, "must be at least 536870912 (512 MiB)")
         check(self.max_carried_pixels >= 0, "loader.max_carried_pixels", self.max_carried_pixels, "must not be negative")
         check(self.max_pixels > 0, "loader.max_pixels", self.max_pixels, "must be positive")

@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 
 from prp_core.checks import check, check_choice
@@ -69,8 +69,8 @@ class Manifest:
 
     @cached_property
     def content_hash(self) -> str:
-        """16 hex digits over all that the manifest says (place and etags included), the name of its file."""
-        return _hash_lines([self.uri], [asdict(record) for record in self.records])
+        """16 hex digits over all that the manifest says (place and etags, but not the wording of details), the name of its file."""
+        return _hash_lines([self.uri], [asdict(replace(record, detail="")) for record in self.records])
 
     @cached_property
     def videos_hash(self) -> str:
@@ -115,8 +115,8 @@ class Parts:
 def parts(manifest: Manifest, *, val_fraction: float, seed: int) -> Parts:
     """The manifest's parts; a pure function of its usable records, `val_fraction` (0 to 1, both excluded) and `seed`.
 
-    Splits that the corpus states are kept. What it leaves open is carved out of train group by group, `val_fraction` of each class:
-    `val` where no video says "val", `test` where none says "test". Once any video says "train", those that say nothing are unused
+    Splits that the corpus states are kept. What it leaves open is carved out of train group by group, `val_fraction` of what each class
+    has there: first `test` where no video says "test", then `val` where none says "val". Once any video says "train", those that say nothing are unused
     (HMDB51's 0). Raises `UserError` when there are too few videos or groups, with the counts.
     """
     check(0 < val_fraction < 1, "val_fraction", val_fraction, "must lie between 0 and 1, both excluded")

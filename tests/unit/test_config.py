@@ -35,7 +35,7 @@ BAD_VALUES: list[tuple[Callable[[], object], str]] = [
     ),
     (lambda: LoaderConfig(num_decoders=0), "loader.num_decoders = 0: must be at least 1"),
     (lambda: LoaderConfig(decode_timeout_seconds=0), "loader.decode_timeout_seconds = 0: must be positive"),
-    (lambda: LoaderConfig(decode_memory_bytes=1), "loader.decode_memory_bytes = 1: must be at least 268435456 (256 MiB)"),
+    (lambda: LoaderConfig(decode_memory_bytes=1), "loader.decode_memory_bytes = 1: must be at least 536870912 (512 MiB)"),
     (lambda: LoaderConfig(max_pixels=0), "loader.max_pixels = 0: must be positive"),
     (
         lambda: PlaybackRateConfig(rates="1,2,4"),

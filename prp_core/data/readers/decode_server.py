@@ -36,11 +36,15 @@ def inspect(reader_name: str, path: str, max_pixels: int) -> dict[str, Any]:
     header = read_header(path)
     if header.width * header.height > max_pixels:
         raise BrokenVideo(path, "too-large", f"{header.width} x {header.height} pixels, the limit is {max_pixels} in all")
-    reader = READERS[reader_name](path)
-    promised = max(header.num_frames, reader.num_frames_promised)
-    count, shape, failure = _count_frames(reader)
+    try:
+        reader = READERS[reader_name](path)
+        promised = max(header.num_frames, reader.num_frames_promised)
+        count, shape, failure = _count_frames(reader)
+    except BrokenVideo as error:
+        count, shape, failure, promised = 0, (0, 0), error, header.num_frames
     if count == 0:
-        raise failure or BrokenVideo(path, "undecodable", "no frame at all")
+        words = failure.detail if failure is not None else "no frame at all"
+        raise BrokenVideo(path, "undecodable", f"{header.codec}: {words}; another loader.reader than {reader_name!r} may decode it")
     if promised - count > max(MISSING_FRAMES_ALLOWED, MISSING_SHARE_ALLOWED * promised):
         reason = "repeated-frames" if failure is not None and failure.reason == "repeated-frames" else "truncated"
         raise BrokenVideo(path, reason, f"{count} of {promised} frames decode" + (f": {failure.detail}" if failure else ""))

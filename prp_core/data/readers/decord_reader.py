@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
+from collections.abc import Sequence
 from typing import Any
 
 import decord
@@ -16,7 +18,24 @@ REPEATED_SHARE_ALLOWED = 1e-6
 
 
 class DecordReader(ForwardReader):
-    """See `VideoReader`. `skip_frames` seeks when it would cross a keyframe, so skips stop short of each and step over it."""
+    """See `VideoReader`. `skip_frames` seeks when it would cross a keyframe, so skips stop short of each and step over it.
+
+    decord picks what to skip by timestamps. Where those are wrong (H.264 with B-frames in AVI) it drops a wanted frame, counts it
+    as lost and raises; such a file is read again without skipping.
+    """
+
+    _may_skip = True
+
+    def read(self, indices: Sequence[int]) -> np.ndarray:
+        """See `VideoReader.read`."""
+        try:
+            return super().read(indices)
+        except BrokenVideo as error:
+            if error.reason != "repeated-frames" or not self._may_skip:
+                raise
+        self._may_skip = False
+        self._rewind()
+        return super().read(indices)
 
     def _open(self) -> None:
         decord.logging.set_level(decord.logging.QUIET)
@@ -37,6 +56,10 @@ class DecordReader(ForwardReader):
         if goal >= self.num_frames_promised:
             raise BrokenVideo(self.path, "truncated", f"frame {goal} was asked for, the file lists {self.num_frames_promised}")
         while position < goal:
+            if not self._may_skip:
+                self._ask(self._video.next)
+                position += 1
+                continue
             place = bisect_right(self._keys, position)
             key = self._keys[place] if place < len(self._keys) else goal + 1
             stop = goal if goal < key else key - 1
@@ -61,6 +84,6 @@ class DecordReader(ForwardReader):
 
 
 def _first_line(error: BaseException) -> str:
-    """decord's own words without its time stamp and its stack of C++ frames."""
-    text = str(error).strip().splitlines()
-    return text[0].rpartition("Check failed: ")[2][:200] if text else type(error).__name__
+    """decord's own words without time stamps, source files, paths and its stack of C++ frames."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return re.sub(r"^\[[\d:]+\] \S+: |^(\[/[^\]]*\] )|Check failed: ", "", re.sub(r"^\[[\d:]+\] \S+: ", "", lines[0]))[:200]

@@ -1,0 +1,164 @@
+"""Small real videos for tests, whose every frame shows its own number; whole ones and broken ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+NUM_BITS = 10
+BLOCK = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoding:
+    """How a video is packed; `suffix` chooses the container."""
+
+    codec: str = "libx264"
+    suffix: str = ".mp4"
+    pixel_format: str = "yuv420p"
+    keyframe_every: int = 12
+    num_b_frames: int = 0
+    container: str | None = None
+    options: dict[str, str] = field(default_factory=dict)
+
+
+# Those that decord and PyAV both read. The B-frames, open GOPs and missing timestamps are what trips random access.
+ENCODINGS = {
+    "h264": Encoding(),
+    "h264 with B-frames": Encoding(num_b_frames=3, keyframe_every=250),
+    "h264 with open GOPs": Encoding(num_b_frames=3, options={"x264-params": "open-gop=1"}),
+    "h264 with B-frames in AVI": Encoding(suffix=".avi", num_b_frames=2),
+    "h264 in Matroska": Encoding(suffix=".mkv", num_b_frames=2),
+    "MPEG-4 in AVI, GOP 12": Encoding(codec="mpeg4", suffix=".avi"),
+    "MPEG-4 in AVI with B-frames": Encoding(codec="mpeg4", suffix=".avi", num_b_frames=2),
+    "MPEG-4 in AVI, one keyframe": Encoding(codec="mpeg4", suffix=".avi", num_b_frames=1, keyframe_every=300),
+    "MPEG-4 in mp4 with B-frames": Encoding(codec="mpeg4", num_b_frames=2),
+    "MPEG-2": Encoding(codec="mpeg2video", suffix=".mpg", num_b_frames=2, container="mpeg"),
+    "Motion JPEG": Encoding(codec="mjpeg", suffix=".avi", pixel_format="yuvj420p"),
+    "VP8": Encoding(codec="libvpx", suffix=".webm"),
+    "VP9": Encoding(codec="libvpx-vp9", suffix=".webm", options={"cpu-used": "8", "deadline": "realtime"}),
+    "FLV": Encoding(codec="flv", suffix=".flv"),
+}
+
+
+def make_video(
+    path: Path,
+    num_frames: int,
+    *,
+    size: tuple[int, int] = (96, 64),
+    fps: int = 25,
+    encoding: Encoding | None = None,
+    seed: int = 0,
+    moving: bool = True,
+) -> Path:
+    """Write a video of `size` (width, height) to `path`, with the suffix as given. Frame n shows n in binary above a moving bar.
+
+    With `moving` off every frame is the same picture (and shows 0).
+    """
+    encoding = encoding or Encoding()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w", format=encoding.container) as container:
+        stream: Any = container.add_stream(encoding.codec, rate=fps)
+        stream.width, stream.height = size
+        stream.pix_fmt = encoding.pixel_format
+        stream.gop_size, stream.max_b_frames = encoding.keyframe_every, encoding.num_b_frames
+        stream.codec_context.thread_count = 1
+        stream.options = encoding.options
+        for number in range(num_frames):
+            frame = av.VideoFrame.from_ndarray(picture(number if moving else 0, size, seed), format="rgb24")
+            for packet in stream.encode(frame):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+    return path
+
+
+def picture(number: int, size: tuple[int, int] = (96, 64), seed: int = 0) -> np.ndarray:
+    """Frame `number`: uint8 (height, width, 3)."""
+    width, height = size
+    image_HWC = np.random.default_rng(seed).integers(40, 90, (height // 8 + 1, width // 8 + 1, 3), dtype=np.uint8)
+    image_HWC = image_HWC.repeat(8, axis=0).repeat(8, axis=1)[:height, :width].copy()
+    left = number * 3 % width
+    image_HWC[BLOCK:, left : left + 6] = 220
+    for bit in range(min(NUM_BITS, width // BLOCK)):
+        image_HWC[:BLOCK, bit * BLOCK : (bit + 1) * BLOCK] = 255 if number >> bit & 1 else 0
+    return image_HWC
+
+
+def shown_numbers(frames_NHWC: np.ndarray) -> list[int]:
+    """The numbers that frames of `make_video` show."""
+    blocks = np.asarray(frames_NHWC)[:, 2 : BLOCK - 2, : NUM_BITS * BLOCK].reshape(len(frames_NHWC), BLOCK - 4, NUM_BITS, BLOCK, 3)
+    bits = blocks[:, :, :, 2:-2].mean(axis=(1, 3, 4)) > 128
+    return [int(sum(1 << place for place, bit in enumerate(row) if bit)) for row in bits]
+
+
+def make_class_folders(folder: Path, labels: Sequence[str], num_videos: int, num_frames: int = 40, **kwargs: Any) -> Path:
+    """`num_videos` videos in a folder for each of `labels`: ``label/label_3.mp4``."""
+    for place, label in enumerate(labels):
+        for number in range(num_videos):
+            make_video(folder / label / f"{label}_{number}.mp4", num_frames, seed=100 * place + number, **kwargs)
+    return folder
+
+
+def make_packed_b_frames(path: Path, num_frames: int = 41) -> Path:
+    """An AVI as DivX 5 wrote it: each B-frame rides in the chunk of the frame after it, and an empty chunk follows."""
+    plain = make_video(path.with_name("plain.avi"), num_frames, encoding=Encoding(codec="mpeg4", suffix=".avi", num_b_frames=1, keyframe_every=300))
+    with av.open(str(plain)) as source:
+        stream: Any = source.streams.video[0]
+        chunks = [bytes(packet) for packet in source.demux(stream) if packet.size]
+        rate = stream.average_rate
+    chunks[0] = chunks[0].replace(b"\x00\x00\x01\xb3", b"\x00\x00\x01\xb2DivX503b1393p\x00\x00\x01\xb3", 1)
+    with av.open(str(path), "w") as target:
+        written: Any = target.add_stream("mpeg4", rate=rate)
+        written.width, written.height, written.pix_fmt = 96, 64, "yuv420p"
+        written.codec_context.open()
+        for number, chunk in enumerate(_packed(chunks)):
+            packet = av.Packet(chunk)
+            packet.stream, packet.pts, packet.dts, packet.time_base = written, number, number, 1 / rate
+            packet.is_keyframe = number == 0
+            target.mux(packet)
+    return path
+
+
+def _packed(chunks: list[bytes]) -> list[bytes]:
+    """Chunks in decoding order I P B P B ... -> I, P+B, empty, P+B, empty, ..."""
+    packed, waiting = [chunks[0]], chunks[1:]
+    while waiting:
+        packed.append(b"".join(waiting[:2]))
+        if len(waiting) > 1:
+            packed.append(b"\x00\x00\x01\xb6\x5f")  # a picture that says "not coded"
+        waiting = waiting[2:]
+    return packed
+
+
+def cut_short(path: Path, share: float) -> Path:
+    """Keep the first `share` of the file's bytes."""
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    return path
+
+
+def with_index_first(path: Path) -> Path:
+    """The mp4 at `path` with its index before its frames, so that it opens even when its tail is lost."""
+    plain = path.with_name(f"plain-{path.name}")
+    path.rename(plain)
+    with av.open(str(plain)) as source, av.open(str(path), "w", options={"movflags": "faststart"}) as target:
+        stream = source.streams.video[0]
+        copy = target.add_stream_from_template(stream)
+        for packet in source.demux(stream):
+            if packet.dts is not None:
+                packet.stream = copy
+                target.mux(packet)
+    plain.unlink()
+    return path
+
+
+def write_playlist(path: Path, listed: Path) -> Path:
+    """A text playlist under a video's name, which makes an unguarded FFmpeg read `listed` instead."""
+    path.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\n{listed}\n#EXT-X-ENDLIST\n")
+    return path
