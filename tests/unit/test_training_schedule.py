@@ -62,7 +62,8 @@ def test_cosine_falls_from_one_to_nothing() -> None:
     assert ours.factor(0) == 1
     assert ours.factor(20) == pytest.approx(0.5)
     assert ours.factor(39) == pytest.approx(0.5 * (1 + math.cos(math.pi * 39 / 40)))
-    ours.end_epoch(5.0), ours.end_epoch(6.0)
+    ours.end_epoch(5.0)
+    ours.end_epoch(6.0)
     assert ours.factor(0) == 1, "an epoch's loss means nothing to it"
 
 
