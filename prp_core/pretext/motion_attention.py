@@ -91,9 +91,9 @@ def _weights_by_window(keys_NKCHW: torch.Tensor, low: float, high: float, exact:
     spread = energy.amax((2, 3), keepdim=True) - smallest
     rise = energy - smallest + EPSILON if exact else energy - smallest
     weights = low + (high - low) * rise / (spread + EPSILON)
+    weights = interpolate(weights, size=keys_NKCHW.shape[-2:], mode="bilinear", align_corners=False)
     unmoved = (spread <= 0).all(dim=1, keepdim=True) if exact else _is_flat(energy, (2, 3))
-    weights = torch.where(unmoved, torch.ones_like(weights), weights)
-    return interpolate(weights, size=keys_NKCHW.shape[-2:], mode="bilinear", align_corners=False)
+    return weights.masked_fill_(unmoved, 1.0)
 
 
 def _weights_by_bump(keys_NKCHW: torch.Tensor, low: float, high: float, exact: bool) -> torch.Tensor:

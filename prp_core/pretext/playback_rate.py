@@ -8,7 +8,7 @@ from torch.nn.functional import cross_entropy
 
 def rate_loss(rate_logits_BR: torch.Tensor, rate_labels_B: torch.Tensor) -> torch.Tensor:
     """Softmax cross-entropy in nats, mean over the batch, all rates alike; log(R) for a network that only guesses."""
-    return cross_entropy(rate_logits_BR.float(), rate_labels_B)
+    return cross_entropy(rate_logits_BR.to(torch.promote_types(rate_logits_BR.dtype, torch.float32)), rate_labels_B)
 
 
 def rate_accuracy_over_chance(rate_logits_BR: torch.Tensor, rate_labels_B: torch.Tensor) -> torch.Tensor:
