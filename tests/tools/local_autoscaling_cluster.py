@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from tests.tools.marked_processes import free_ports, marked_processes
-from tests.tools.token_cluster import RAY, RayFolder
+from tests.tools.token_cluster import PATIENCE, RAY, RayFolder
 
 HEAD_NODE_ID = "f" * 51 + "00000"  # the id and the type under which Ray's fake provider looks for the head
 HEAD_TYPE = "ray.head.default"
@@ -102,7 +102,7 @@ class LocalAutoscalingCluster:
             "AUTOSCALER_UPDATE_INTERVAL_S": "1", "RAY_FAKE_CLUSTER": "1", "RAY_enable_autoscaler_v2": "1", "RAY_CLOUD_INSTANCE_ID": HEAD_NODE_ID,
             "RAY_OVERRIDE_NODE_ID_FOR_TESTING": HEAD_NODE_ID, "PYTHONPATH": str(REPOSITORY_ROOT),
         }  # fmt: skip
-        done = subprocess.run(command, env=self.env | head | self._extra_env, capture_output=True, text=True, timeout=180, check=False)
+        done = subprocess.run(command, env=self.env | PATIENCE | head | self._extra_env, capture_output=True, text=True, timeout=180, check=False)
         if done.returncode != 0:
             raise RuntimeError(f"`ray start` gave no cluster at {self.address}:\n{done.stdout}{done.stderr}")
 

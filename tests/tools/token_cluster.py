@@ -24,6 +24,13 @@ from tests.tools.marked_processes import MARKER_VARIABLE, end_marked_processes, 
 
 BIN_DIR = Path(sys.executable).parent
 RAY = str(BIN_DIR / "ray")
+# A machine that runs many tests at once starves a raylet for longer than Ray forgives by default; it then ends the whole node.
+PATIENCE = {
+    "RAY_agent_register_timeout_ms": "180000",
+    "RAY_health_check_timeout_ms": "60000",
+    "RAY_health_check_failure_threshold": "10",
+    "RAY_raylet_start_wait_time_s": "120",
+}
 FINAL_STATES = ("SUCCEEDED", "FAILED", "STOPPED")
 
 
@@ -116,7 +123,7 @@ class TokenCluster:
             "--min-worker-port=0", "--max-worker-port=0",
         ]  # fmt: skip
         with self._log.open("wb") as output:
-            self._process = subprocess.Popen(command, env=self.env, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+            self._process = subprocess.Popen(command, env=self.env | PATIENCE, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
         deadline = time.monotonic() + self._start_timeout_seconds
         while not self._answers():
             if time.monotonic() > deadline:
