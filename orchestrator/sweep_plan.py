@@ -102,6 +102,8 @@ def index_videos(data_uri: str, config: RunConfig, out_uri: str, say: Say) -> st
         labels_csv=source.labels_csv or None,
         loader=config.loader,
         store=config.store,
+        cache_dir=config.cache.dir or None,
+        cache_capacity_bytes=config.cache.capacity_bytes,
     )
     say(f"{len(manifest.usable())} videos, {len(manifest.quarantined())} quarantined, in {manifest_uri}")
     return manifest_uri

@@ -20,7 +20,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from cluster.capacity import Capacity, TrialBundle, read_cluster
+from cluster.capacity import Capacity, TrialBundle, plan_capacity, read_cluster
 from orchestrator.cli import run_command
 from orchestrator.evaluation_run import measure_baselines, measure_winner
 from orchestrator.leaderboard import Ending, ending_lines, leaderboard_page
@@ -48,7 +48,7 @@ def _run(space: Space, argv: list[str] | None, description: str) -> int:
     say(plan_line(plan))
     with only_driver(plan), ray_cluster(arguments.address, verbose=arguments.verbose):
         capacity = check_capacity(plan.config)
-        say(f"{capacity.max_concurrent_trials} trials at once: {capacity.reason}")
+        say(capacity.reason)
         if arguments.dry_run:
             return 0
         return run_sweep(plan, space, capacity.max_concurrent_trials, verbose=arguments.verbose)
@@ -87,7 +87,7 @@ def check_capacity(config: RunConfig) -> Capacity:
     """How many trials the cluster holds at once. Raises `UserError` with both numbers when not even one fits."""
     resources = config.resources
     bundle = TrialBundle(resources.num_workers, resources.cpus_per_worker, resources.gpus_per_worker)
-    capacity = read_cluster().capacity_for(bundle)
+    capacity = plan_capacity(bundle, read_cluster())
     if capacity.max_concurrent_trials < 1:
         raise UserError(f"The cluster is too small for one trial: {capacity.reason}")
     return capacity

@@ -127,10 +127,14 @@ class SweepServer:
     def tell(self, number: int, outcome: TrialOutcome) -> None:
         """Close trial `number` in the study and in the tracker; told twice, the first word stands."""
         view = self._views[number]
+        if view.state != "running":
+            return
         if outcome.state == "finished":
             value = outcome.metrics.get(self._base.sweep.objective, math.nan)
             if not math.isfinite(value):
                 outcome = TrialOutcome("failed", f"{self._base.sweep.objective} is {value} at the end of the trial", outcome.metrics)
+        finite = {name: score for name, score in {**view.metrics, **outcome.metrics}.items() if math.isfinite(score)}
+        self._study.set_note(number, "metrics", json.dumps(finite))
         if outcome.state == "finished":
             self._study.tell_finished(number, value)
             view.objective = value
@@ -138,8 +142,6 @@ class SweepServer:
             self._study.tell_pruned(number, view.reason)
         else:
             self._study.tell_failed(number, outcome.reason)
-        finite = {name: value for name, value in outcome.metrics.items() if math.isfinite(value)}
-        self._study.set_note(number, "metrics", json.dumps(finite))
         view.metrics.update(outcome.metrics)
         view.state, view.reason, view.ended = outcome.state, outcome.reason or view.reason, time.time()
         self._tracker.finish(view.run_id, outcome.state, view.reason)
@@ -148,17 +150,13 @@ class SweepServer:
         """Every trial that fitted this corpus, by number."""
         return [self._views[number] for number in sorted(self._views)]
 
-    def log_sweep(self, metrics: Mapping[str, float], step: int = 0) -> None:
-        """Metrics of the sweep itself (baselines, the winner's recognition) into the parent run."""
-        self._tracker.log(self._run_id, metrics, step)
+    def log_sweep(self, metrics: Mapping[str, float]) -> None:
+        """Metrics of the sweep itself (baselines, the winner's) into the parent run; the step is how many trials had ended."""
+        self._tracker.log(self._run_id, metrics, self._study.num_told())
 
     def log_sweep_text(self, path: str, text: str) -> None:
         """A text artifact of the parent run."""
         self._tracker.log_text(self._run_id, path, text)
-
-    def tag_sweep(self, tags: Mapping[str, str]) -> None:
-        """Tags of the parent run."""
-        self._tracker.set_tags(self._run_id, tags)
 
     def register_winner(self, number: int, files: Mapping[str, bytes]) -> str:
         """Store trial `number`'s encoder as a logged model of its run and give it the alias ``best``; the URI under which it loads."""

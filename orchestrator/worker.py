@@ -66,7 +66,7 @@ def train_worker(task: Mapping[str, Any]) -> dict[str, Any]:
 
 def checkpoint_folder(spec: SweepSpec, config: RunConfig, number: int) -> CheckpointFolder:
     """Where trial `number` keeps its checkpoints."""
-    store = open_store(spec.folder_uri, config.store)
+    store = open_store(spec.folder_uri, config.store, check=False)
     return CheckpointFolder(store, f"{spec.trial_folder(number)}/checkpoints", num_kept=config.training.num_checkpoints_kept)
 
 
@@ -74,7 +74,7 @@ def checkpoint_folder(spec: SweepSpec, config: RunConfig, number: int) -> Checkp
 def open_data(spec: SweepSpec, config: RunConfig) -> Iterator[PretrainData]:
     """The sweep's videos, split into parts, read through this node's cache; closed with its decoders at the end."""
     manifest = read_manifest(spec.manifest_uri, config.store)
-    store = open_store(spec.data_uri, config.store)
+    store = open_store(spec.data_uri, config.store, check=False)
     cache = NodeCache(cache_dir(config), config.cache.capacity_bytes, store)
     with VideoSource(store, cache, config.loader) as source:
         yield PretrainData(source, parts(manifest, val_fraction=config.source.val_fraction, seed=config.seed))

@@ -114,8 +114,9 @@ class SweepStudy:
         self._tell(number, TrialState.FAIL, reason=reason)
 
     def set_note(self, number: int, name: str, value: str) -> None:
-        """A note kept with the trial in the database."""
-        self._storage.set_trial_user_attr(self._id_of(number), name, value)
+        """A note kept with the trial in the database; what has ended takes no more notes."""
+        if not self.trials()[number].state.is_finished():
+            self._storage.set_trial_user_attr(self._id_of(number), name, value)
 
     def set_sweep_note(self, name: str, value: str) -> None:
         """A note kept with the sweep in the database."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 UNKNOWN = "unknown"
-LIBRARIES = ("torch", "torchvision", "ray", "optuna", "mlflow")
+LIBRARIES = ("torch", "ray", "optuna", "mlflow")
 
 
 def provenance_tags(
