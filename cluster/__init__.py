@@ -1,10 +1,11 @@
 """The placing: where a sweep runs and whether it can.
 
-- `capacity`: pure arithmetic: how many trials of a given size fit the nodes there are, or may be started; why none does.
-- `aws/`: a cluster file for `ray up`: head on demand, GPU workers on spot, down to none when idle.
-- `kuberay/`: the same for Kubernetes, as a RayCluster and a RayJob.
-- `Dockerfile`: the image that both start from.
+- `capacity`: how many trials of a given size fit the nodes there are, or may be started; why none does.
+- `aws/`: a cluster file for `ray up`: head on demand, GPU workers on spot, on demand where spot is short, none when idle.
+- `kuberay/`: the same for Kubernetes, as a RayCluster and a RayJob; `Dockerfile` is the image of both.
+- `mlflow/`: an MLflow server that asks for a password.
+- `uv.txt`: uv itself, pinned by hash, with which nodes and images install `uv.lock`.
 
 Nothing here knows what a clip is, and `prp_core` never meets it: `orchestrator` asks, this package answers.
-Every template starts Ray with token authentication and keeps its dashboard on loopback.
+Every template starts Ray with token authentication; the dashboard is on loopback, or behind a network policy in Kubernetes.
 """

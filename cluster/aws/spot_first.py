@@ -1,7 +1,7 @@
 """How the autoscaler of the AWS cluster chooses between node types: spot first, on demand when spot cannot be had.
 
 Ray 2.60 alone does not fall back. Its autoscaler asks for the same spot type again and again when AWS answers
-InsufficientInstanceCapacity (`tests/integration/test_autoscaling.py` shows it): version 2 does not count failed launches, and
+InsufficientInstanceCapacity (seen on a fake cloud, `tests/tools/spot_shortage.py`): version 2 does not count failed launches, and
 version 1 counts them but its own scorer ignores the count. Version 1 lets the scorer be replaced, so `cluster.yaml` starts it with
 ``RAY_AUTOSCALER_UTILIZATION_SCORER=spot_first.score``. A type that failed is asked again after 30 minutes (Ray's constant).
 

@@ -62,6 +62,7 @@ class TestAws:
     def test_ec2_accepts_the_node_configs(self, aws: dict[str, Any]) -> None:
         """Against botocore's own model of RunInstances, strictly: an unknown name is an error."""
         shape = botocore.session.get_session().get_service_model("ec2").operation_model("RunInstances").input_shape
+        assert shape is not None
         for name, config in node_configs(aws).items():
             report = ParamValidator().validate({**config, "MinCount": 1, "MaxCount": 1}, shape)
             assert not report.has_errors(), f"{name}: {report.generate_report()}"

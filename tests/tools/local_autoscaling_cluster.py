@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import json
 import subprocess
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tests.tools.marked_processes import free_ports, marked_processes
+from tests.tools.marked_processes import end_marked_processes, free_ports, marked_processes
 from tests.tools.token_cluster import PATIENCE, RAY, RayFolder
 
 HEAD_NODE_ID = "f" * 51 + "00000"  # the id and the type under which Ray's fake provider looks for the head
 HEAD_TYPE = "ray.head.default"
 FAKE_PROVIDER = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"
+START_TIMEOUT_SECONDS = 90.0
 REPOSITORY_ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -40,24 +42,24 @@ class LocalAutoscalingCluster:
     ) -> None:
         self._folder = RayFolder("pac")
         self._head_resources = {"CPU": 0, **(head_resources or {})}
-        gcs, self._dashboard_port, self._client_port, self._agent_port = free_ports(4)
-        self.address = f"127.0.0.1:{gcs}"
-        self.autoscaling_config_path = self._folder.dir / "autoscaling.json"
         head_type = {"resources": self._head_resources, "node_config": {}, "max_workers": 0}
-        config = self._config({**node_types, HEAD_TYPE: head_type}, provider, idle_seconds / 60, max_workers)
-        self.autoscaling_config_path.write_text(json.dumps(config))
+        self._node_types = {**node_types, HEAD_TYPE: head_type}
+        self._provider, self._idle_minutes, self._max_workers = provider, idle_seconds / 60, max_workers
         self._extra_env = dict(extra_env or {})
+        self.address = ""
+        self.autoscaling_config_path = self._folder.dir / "autoscaling.json"
 
-    def _config(self, node_types: Mapping[str, Any], provider: str, idle_minutes: float, max_workers: int) -> dict[str, Any]:
+    def _config(self) -> dict[str, Any]:
         lists = """initialization_commands setup_commands head_setup_commands worker_setup_commands head_start_ray_commands
             worker_start_ray_commands cluster_synced_files rsync_exclude rsync_filter"""
         empty: dict[str, Any] = {name: [] for name in lists.split()}
         return {
-            **empty, "cluster_name": "fake_multinode", "max_workers": max_workers, "upscaling_speed": 1.0, "idle_timeout_minutes": idle_minutes,
-            "head_node_type": HEAD_TYPE, "available_node_types": dict(node_types), "auth": {}, "docker": {}, "file_mounts": {},
+            **empty, "cluster_name": "fake_multinode", "max_workers": self._max_workers, "upscaling_speed": 1.0,
+            "idle_timeout_minutes": self._idle_minutes, "head_node_type": HEAD_TYPE, "available_node_types": self._node_types,
+            "auth": {}, "docker": {}, "file_mounts": {},
             "file_mounts_sync_continuously": False,
             "provider": {
-                "type": "external", "module": provider, "gcs_address": self.address, "head_node_id": HEAD_NODE_ID, "launch_multiple": True,
+                "type": "external", "module": self._provider, "gcs_address": self.address, "head_node_id": HEAD_NODE_ID, "launch_multiple": True,
                 "use_node_id_as_ip": True, "disable_node_updaters": True, "disable_launch_config_check": True,
             },
         }  # fmt: skip
@@ -79,7 +81,12 @@ class LocalAutoscalingCluster:
 
     def __enter__(self) -> LocalAutoscalingCluster:
         try:
-            self._start()
+            if not self._start():
+                # On a starved machine `ray start` now and then waits for ever for a part that is there; a second try has always worked.
+                warnings.warn(f"`ray start` is tried again:\n{self._start_log()}", stacklevel=1)
+                end_marked_processes(self._folder.marker)
+                if not self._start():
+                    raise RuntimeError(f"`ray start` gave no cluster at {self.address}:\n{self._start_log()}")
         except BaseException:
             self.stop()
             raise
@@ -88,23 +95,37 @@ class LocalAutoscalingCluster:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.stop()
 
-    def _start(self) -> None:
-        host, gcs_port = self.address.split(":")
+    def _start(self) -> bool:
+        """Start the head on fresh ports; whether it came up in time."""
+        host = "127.0.0.1"
+        gcs_port, dashboard_port, client_port, agent_port = free_ports(4)
+        self.address = f"{host}:{gcs_port}"
+        self.autoscaling_config_path.write_text(json.dumps(self._config()))
         others = {name: count for name, count in self._head_resources.items() if name != "CPU"}
         command = [
             RAY, "start", "--head", f"--node-ip-address={host}", f"--port={gcs_port}", f"--temp-dir={self._folder.dir}", "--disable-usage-stats",
             f"--autoscaling-config={self.autoscaling_config_path}", f"--num-cpus={self._head_resources['CPU']}", f"--resources={json.dumps(others)}",
-            f"--object-store-memory={100 << 20}", "--dashboard-host=127.0.0.1", f"--dashboard-port={self._dashboard_port}",
-            f"--dashboard-agent-listen-port={self._agent_port}", f"--ray-client-server-port={self._client_port}",
+            f"--object-store-memory={100 << 20}", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard_port}",
+            f"--dashboard-agent-listen-port={agent_port}", f"--ray-client-server-port={client_port}",
             "--min-worker-port=0", "--max-worker-port=0",
         ]  # fmt: skip
         head = {
             "AUTOSCALER_UPDATE_INTERVAL_S": "1", "RAY_FAKE_CLUSTER": "1", "RAY_enable_autoscaler_v2": "1", "RAY_CLOUD_INSTANCE_ID": HEAD_NODE_ID,
             "RAY_OVERRIDE_NODE_ID_FOR_TESTING": HEAD_NODE_ID, "PYTHONPATH": str(REPOSITORY_ROOT),
         }  # fmt: skip
-        done = subprocess.run(command, env=self.env | PATIENCE | head | self._extra_env, capture_output=True, text=True, timeout=180, check=False)
-        if done.returncode != 0:
-            raise RuntimeError(f"`ray start` gave no cluster at {self.address}:\n{done.stdout}{done.stderr}")
+        env = self.env | PATIENCE | head | self._extra_env
+        with (self._folder.dir / "start.log").open("wb") as output:  # a file: the daemons would hold a pipe open
+            process = subprocess.Popen(command, env=env, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+        try:
+            return process.wait(timeout=START_TIMEOUT_SECONDS) == 0
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            return False
+
+    def _start_log(self) -> str:
+        paths = [self._folder.dir / "start.log", *self._folder.logs("gcs_server.*"), *self._folder.logs("raylet.*")]
+        return "\n".join(f"== {path.name}\n{path.read_text(errors='replace')[-2000:]}" for path in paths)
 
     def stop(self) -> None:
         """End this cluster's processes (no others) and delete its folder; may be called twice."""

@@ -29,7 +29,6 @@ PATIENCE = {
     "RAY_agent_register_timeout_ms": "180000",
     "RAY_health_check_timeout_ms": "60000",
     "RAY_health_check_failure_threshold": "10",
-    "RAY_raylet_start_wait_time_s": "120",
 }
 FINAL_STATES = ("SUCCEEDED", "FAILED", "STOPPED")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -121,13 +122,13 @@ class TestReadingARealRay:
 
     def test_what_an_autoscaler_wrote_into_the_gcs_is_read(self) -> None:
         from ray._private.state import state
-        from ray._raylet import GCS_AUTOSCALER_CLUSTER_CONFIG_KEY, GCS_AUTOSCALER_STATE_NAMESPACE, GcsClient
         from ray.core.generated.autoscaler_pb2 import ClusterConfig, NodeGroupConfig
 
+        raylet: Any = importlib.import_module("ray._raylet")
         group = NodeGroupConfig(name="gpu", resources={"CPU": 8, "GPU": 1}, max_count=2)
         assert state.get_cluster_config() is None, "Ray's own autoscaler fills this in now: use it first, and mend docs/clusters.md"
-        client = GcsClient(address=ray.get_runtime_context().gcs_address)
-        key, namespace = GCS_AUTOSCALER_CLUSTER_CONFIG_KEY.encode(), GCS_AUTOSCALER_STATE_NAMESPACE.encode()
+        client = raylet.GcsClient(address=ray.get_runtime_context().gcs_address)
+        key, namespace = raylet.GCS_AUTOSCALER_CLUSTER_CONFIG_KEY.encode(), raylet.GCS_AUTOSCALER_STATE_NAMESPACE.encode()
         client.internal_kv_put(key, ClusterConfig(node_group_configs=[group]).SerializeToString(), True, namespace)
         try:
             assert read_cluster({}).nodes == (NodeShape(3, 0, 1, 1), NodeShape(8, 1, 0, 2, "gpu"))
