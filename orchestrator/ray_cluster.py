@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import ray
 
@@ -14,6 +15,10 @@ from prp_core.errors import UserError
 
 # Checkpoints and videos never go through Ray's object store; only small messages do.
 LOCAL_OBJECT_STORE_BYTES = 128 << 20
+# A trial's threads are set by `use_threads`; its loader's threads share its CPUs.
+WORKER_DEFAULTS = {**TRAIN_ENVIRONMENT, "OMP_NUM_THREADS": "1"}
+JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
 WORKING_DIR_EXCLUDES = [".git", ".venv", ".prp", "**/__pycache__", "*.mp4", "*.avi"]
 
 
@@ -23,18 +28,18 @@ def ray_cluster(address: str = "", *, num_cpus: int | None = None, verbose: bool
 
     `num_cpus` sizes the local one (default: the cores of this machine). Raises `UserError` when `address` does not answer.
     """
-    environment = {**TRAIN_ENVIRONMENT, **_thread_environment()}
-    os.environ.update(environment)
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # an interrupt belongs to the sweep, which closes its runs
+    added = use_environment(verbose=verbose)
     quiet = logging.INFO if verbose else logging.ERROR
     given = address or os.environ.get("RAY_ADDRESS", "")
     try:
         if given:
-            inside_job = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
-            runtime_env = {"env_vars": environment} if inside_job else {"env_vars": environment, **_our_code()}
+            # A job's own environment and working directory reach its workers by themselves; Ray refuses a value given twice.
+            inside_job = JOB_VARIABLE in os.environ
+            runtime_env = {"env_vars": added} if inside_job else {"env_vars": worker_environment(), **_our_code()}
             ray.init(address=given, runtime_env=runtime_env, log_to_driver=verbose, logging_level=quiet)
         else:
+            # A trial is a handful of small processes; Ray's default warns on the terminal of every machine with few cores.
+            os.environ.setdefault("RAY_worker_maximum_startup_concurrency", "8")
             ray.init(
                 address="local",
                 num_cpus=num_cpus,
@@ -42,7 +47,7 @@ def ray_cluster(address: str = "", *, num_cpus: int | None = None, verbose: bool
                 log_to_driver=verbose,
                 logging_level=quiet,
                 object_store_memory=LOCAL_OBJECT_STORE_BYTES,
-                runtime_env={"env_vars": environment},
+                runtime_env={"env_vars": worker_environment()},
             )
     except (ConnectionError, RuntimeError, ValueError) as error:
         first_line = (str(error).strip().splitlines() or [""])[0]
@@ -53,11 +58,23 @@ def ray_cluster(address: str = "", *, num_cpus: int | None = None, verbose: bool
         ray.shutdown()
 
 
+def use_environment(*, verbose: bool = False) -> dict[str, str]:
+    """Set what Ray reads from this process's environment, where the user has not; returns what was added of `WORKER_DEFAULTS`."""
+    added = {name: value for name, value in WORKER_DEFAULTS.items() if name not in os.environ}
+    os.environ.update(added)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "1" if verbose else "0")  # Tune's own tables, which ignore verbose=0 otherwise
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # an interrupt belongs to the sweep, which closes its runs
+    return added
+
+
+def worker_environment() -> dict[str, str]:
+    """What every worker's environment has to say, with this process's values."""
+    return {name: os.environ[name] for name in WORKER_DEFAULTS}
+
+
 def _our_code() -> dict[str, object]:
-    """The working directory, sent to a cluster that this driver joins from outside a job."""
-    return {"working_dir": os.getcwd(), "excludes": WORKING_DIR_EXCLUDES}  # noqa: PTH109 - Ray wants text
-
-
-def _thread_environment() -> dict[str, str]:
-    """One thread for each numerical library by default: a trial's CPUs are set by `use_threads`, and loader threads share them."""
-    return {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+    """This checkout, sent to a cluster that the driver joins from outside a job; nothing where the package is installed without one."""
+    if not (PROJECT_ROOT / "pyproject.toml").is_file():
+        return {}
+    return {"working_dir": str(PROJECT_ROOT), "excludes": WORKING_DIR_EXCLUDES}

@@ -87,7 +87,10 @@ def check_capacity(config: RunConfig) -> Capacity:
     """How many trials the cluster holds at once. Raises `UserError` with both numbers when not even one fits."""
     resources = config.resources
     bundle = TrialBundle(resources.num_workers, resources.cpus_per_worker, resources.gpus_per_worker)
-    capacity = plan_capacity(bundle, read_cluster())
+    try:
+        capacity = plan_capacity(bundle, read_cluster())
+    except ValueError as error:
+        raise UserError(str(error)) from None
     if capacity.max_concurrent_trials < 1:
         raise UserError(f"The cluster is too small for one trial: {capacity.reason}")
     return capacity

@@ -138,6 +138,7 @@ class MlflowTracker:
 
         Asked again with the same weights it gives the same model.
         """
+        self._flush_or_raise()  # the same points may be on their way: two writers of one point break sqlite's uniqueness
         return self._retry(lambda: log_encoder_files(self._client, run_id, files, name=name, metrics=metrics, step=step, tags=tags or {}))
 
     def register(self, model_id: str, name: str, alias: str = "best") -> str:

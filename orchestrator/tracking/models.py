@@ -41,11 +41,9 @@ def load_encoder(model_uri: str, tracking_uri: str | None = None) -> Any:
     if WEIGHTS_TAG not in model.tags:
         raise UserError(f"{model_uri!r} at {uri} is not an encoder that this package stored")
     card, weights = unpack(_download(model, uri), model.tags.get(CARD_TAG, ""))
-    from prp_core.encoders import build_encoder
+    from prp_core.training.encoder_export import rebuild_encoder
 
-    encoder = build_encoder(card.encoder)
-    encoder.load_state_dict(weights)
-    return encoder.eval()
+    return rebuild_encoder(card.encoder, weights)
 
 
 def log_encoder_files(

@@ -116,8 +116,8 @@ def parts(manifest: Manifest, *, val_fraction: float, seed: int) -> Parts:
     """The manifest's parts; a pure function of its usable records, `val_fraction` (0 to 1, both excluded) and `seed`.
 
     Splits that the corpus states are kept. What it leaves open is carved out of train group by group, `val_fraction` of what each class
-    has there: first `test` where no video says "test", then `val` where none says "val". Once any video says "train", those that say nothing are unused
-    (HMDB51's 0). Raises `UserError` when there are too few videos or groups, with the counts.
+    has there: first `test` where no video says "test", then `val` where none says "val". Once any video says "train", those that say
+    nothing are unused (HMDB51's 0). Raises `UserError` when there are too few videos or groups, with the counts.
     """
     check(0 < val_fraction < 1, "val_fraction", val_fraction, "must lie between 0 and 1, both excluded")
     by_split = {split: [record for record in manifest.usable() if record.split == split] for split in SPLITS}

@@ -42,7 +42,7 @@ def rebuild_encoder(name: str, weights: Mapping[str, torch.Tensor]) -> Encoder:
             f"{len(unexpected)} unexpected {unexpected[:3]}, {len(misshapen)} of another shape {misshapen[:3]}; name the encoder they were saved from"
         )
     encoder.load_state_dict(dict(weights))
-    return encoder.eval()
+    return encoder.to(memory_format=torch.channels_last_3d).eval()  # type: ignore[call-overload, no-any-return]  # as it was trained, to the bit
 
 
 def _copy(tensor: torch.Tensor) -> torch.Tensor:

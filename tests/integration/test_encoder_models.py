@@ -25,7 +25,7 @@ def tracker(mlflow_server: MlflowServer, request: pytest.FixtureRequest, tmp_pat
 
 def packed_encoder(seed: int) -> tuple[torch.nn.Module, dict[str, bytes]]:
     torch.manual_seed(seed)
-    encoder = build_encoder("r3d_small").eval()
+    encoder = build_encoder("r3d_small").to(memory_format=torch.channels_last_3d).eval()
     return encoder, pack(encoder.state_dict(), EncoderCard(encoder="r3d_small", config={"seed": seed}, protocol_hash="abc"))
 
 

@@ -41,7 +41,8 @@ def clean_environment() -> dict[str, str]:
 class RayFolder:
     """The folder of one test cluster with its token in it, and the environment that holds both."""
 
-    def __init__(self, prefix: str) -> None:
+    def __init__(self, prefix: str, extra_env: Mapping[str, str] | None = None) -> None:
+        self._extra_env = dict(extra_env or {})
         self.marker = secrets.token_hex(8)
         # Short, because Ray puts unix sockets below it and a socket's path has 107 characters at most.
         self.dir = Path(tempfile.mkdtemp(prefix=prefix, dir="/tmp"))
@@ -54,7 +55,11 @@ class RayFolder:
     def anonymous_env(self) -> dict[str, str]:
         """The environment of somebody on this machine who holds no token, not even the one in our ``~/.ray``."""
         path = f"{BIN_DIR}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-        return clean_environment() | {"HOME": str(self.dir / "home"), "PATH": path, "RAY_USAGE_STATS_ENABLED": "0", MARKER_VARIABLE: self.marker}
+        return (
+            clean_environment()
+            | {"HOME": str(self.dir / "home"), "PATH": path, "RAY_USAGE_STATS_ENABLED": "0", MARKER_VARIABLE: self.marker}
+            | self._extra_env
+        )
 
     @property
     def env(self) -> dict[str, str]:
@@ -77,10 +82,17 @@ class TokenCluster:
     `address` is what `ray.init` takes (``127.0.0.1:port``), `dashboard_url` what ``ray job submit --address`` takes.
     """
 
-    def __init__(self, num_cpus: int = 2, *, object_store_memory_bytes: int = 150 << 20, start_timeout_seconds: float = 180.0) -> None:
+    def __init__(
+        self,
+        num_cpus: int = 2,
+        *,
+        object_store_memory_bytes: int = 150 << 20,
+        extra_env: Mapping[str, str] | None = None,
+        start_timeout_seconds: float = 180.0,
+    ) -> None:
         self.num_cpus, self._object_store_memory_bytes = num_cpus, object_store_memory_bytes
         self._start_timeout_seconds = start_timeout_seconds
-        self._folder = RayFolder("ptc")
+        self._folder = RayFolder("ptc", extra_env)
         self._process: subprocess.Popen[bytes] | None = None
         self._log = self._folder.dir / "start.log"
         gcs, dashboard, self._client_port, self._agent_port = free_ports(4)

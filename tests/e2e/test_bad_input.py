@@ -1,0 +1,85 @@
+"""Wrong input: one clear line, exit code 2, and nothing started."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestrator.sweep_run import main
+from tests.e2e.tiny_study import space
+from tests.fixtures_s3 import S3Server
+from tests.tools.study_process import REPOSITORY, TINY_PRESET
+
+CASES = [
+    (["--set", "pretext.playback_rate.rates=fast"], "pretext.playback_rate.rates = 'fast': write a rate set as whole numbers joined by '-'"),
+    (["--set", "clip.length=10"], "clip.length = 10: must be a positive multiple of 8"),
+    (["--set", "clip.lenght=8"], "Did you mean 'clip.length'?"),
+    (["--preset", "tinny"], "Unknown preset 'tinny'"),
+    (["--set", "encoder.name=r3dd"], "Did you mean 'r3d'?"),
+    (["--data", "/no/such/folder"], "/no/such/folder"),
+    (["--mlflow", "http://127.0.0.1:9"], "http://127.0.0.1:9"),
+    (["--mlflow", "./mlruns"], "sqlite:///"),
+    (["--database", "sqlite:////no/such/folder/trials.db"], "cannot be opened"),
+    (["--resume", "rate-search-19700101"], "There is no sweep 'rate-search-19700101'"),
+    (["--set", "clip.length=800"], "no video"),
+    (["--set", "sweep.objective=epoch/rate_accuracy"], "must be a retrieval metric"),
+]
+
+
+def run_here(capfd: pytest.CaptureFixture[str], words: list[str]) -> tuple[int, str]:
+    """Exit code and standard error of the study's command line, in this process."""
+    code = main(space, words)
+    return code, capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("words", "text"), CASES, ids=[" ".join(words)[:40] for words, _ in CASES])
+def test_one_line_and_exit_code_2(
+    words: list[str], text: str, tiny_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PRP_HOME", str(tmp_path))
+    code, errors = run_here(capfd, ["--preset", str(TINY_PRESET), "--data", str(tiny_videos), *words])
+    assert code == 2
+    assert text in errors
+    assert len(errors.strip().splitlines()) == 1, errors
+    assert not list(tmp_path.glob("sweeps/*/trials.db")), "nothing was started"
+
+
+def test_no_video_is_long_enough_says_how_many_are_for_each_rate(
+    tiny_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PRP_HOME", str(tmp_path))
+    words = ["--preset", str(TINY_PRESET), "--data", str(tiny_videos), "--set", "pretext.playback_rate.rates=1-2-64"]
+    code, errors = run_here(capfd, words)
+    assert code == 2
+    assert "rate 64" in errors and "rate 1" in errors, errors
+
+
+def test_a_bucket_that_does_not_exist_and_missing_credentials(
+    s3_environment: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PRP_HOME", str(tmp_path))
+    code, errors = run_here(capfd, ["--preset", str(TINY_PRESET), "--data", "s3://no-such-bucket-here/videos"])
+    assert code == 2 and "no-such-bucket-here" in errors
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    code, errors = run_here(capfd, ["--preset", str(TINY_PRESET), "--data", "s3://no-such-bucket-here/videos"])
+    assert code == 2 and "credentials" in errors.lower(), errors
+
+
+def test_a_cluster_too_small_for_one_trial_names_both_numbers(tiny_videos: Path, tmp_path: Path) -> None:
+    words = ["--preset", str(TINY_PRESET), "--data", str(tiny_videos), "--set", "resources.cpus_per_worker=512"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    done = subprocess.run(
+        [sys.executable, str(REPOSITORY / "tests/e2e/tiny_study.py"), *words],
+        env={**environment, "PRP_HOME": str(tmp_path), "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "The cluster is too small for one trial: one trial needs 1 worker x 512 CPU" in done.stderr
+    assert "nodes 1 x" in done.stderr

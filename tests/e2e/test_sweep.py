@@ -1,0 +1,124 @@
+"""The whole loop as a user runs it, and what is left of it in Optuna's database, in MLflow and on the machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from orchestrator.tracking import load_encoder
+from prp_core.data.object_store import LocalStore
+from prp_core.training.checkpoint import CheckpointFolder
+from prp_core.training.encoder_export import checkpoint_encoder_weights
+from tests.tools.study_process import TINY_PRESET, StudyProcess, rung_rows, trial_rows
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory, tiny_videos: Path):
+    """A finished sweep of 5 trials, one of which was made to diverge."""
+    home = tmp_path_factory.mktemp("swept")
+    words = ["--preset", str(TINY_PRESET), "--data", str(tiny_videos), "--trials", "5"]
+    with StudyProcess(home, words, {"PRP_TEST_DIVERGE": "1"}) as study:
+        assert study.wait() == 0, study.output[-4000:]
+        assert study.left_behind() == []
+        yield study
+
+
+def runs_of(study: StudyProcess) -> tuple[MlflowClient, list]:
+    client = MlflowClient(f"sqlite:///{study.home / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("tiny")
+    return client, client.search_runs([experiment.experiment_id], max_results=100)
+
+
+def test_every_trial_is_told_as_it_ended(swept: StudyProcess) -> None:
+    rows = trial_rows(swept.home, swept.sweep_id)
+    states = [state for _, state, _ in rows]
+    assert len(rows) == 5
+    assert states[1] == "FAIL", "the trial that went NaN fails, alone"
+    assert states.count("PRUNED") >= 1
+    assert states.count("COMPLETE") >= 1
+    epochs = {number: [epoch for trial, epoch, _ in rung_rows(swept.home, swept.sweep_id) if trial == number] for number, _, _ in rows}
+    for number, state, value in rows:
+        if state == "COMPLETE":
+            assert epochs[number] == [1, 2, 4]
+            assert value is not None
+        if state == "PRUNED":
+            assert epochs[number] in ([1], [1, 2])
+
+
+def test_mlflow_has_one_parent_and_one_run_for_each_trial_and_none_is_left_running(swept: StudyProcess) -> None:
+    _, runs = runs_of(swept)
+    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    trials = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    assert (len(parents), len(trials)) == (1, 5)
+    assert {run.data.tags["mlflow.parentRunId"] for run in trials} == {parents[0].info.run_id}
+    statuses = {int(run.data.tags["prp.trial"]): run.info.status for run in trials}
+    assert statuses[1] == "FAILED"
+    assert all(status == "FINISHED" for number, status in statuses.items() if number != 1)
+    assert parents[0].info.status == "FINISHED"
+    pruned = [run for run in trials if run.data.tags["prp.state"] == "pruned"]
+    assert len(pruned) == [state for _, state, _ in trial_rows(swept.home, swept.sweep_id)].count("PRUNED")
+
+
+def test_a_trials_run_says_what_was_varied_measured_and_where_it_comes_from(swept: StudyProcess) -> None:
+    client, runs = runs_of(swept)
+    finished = next(run for run in runs if run.data.tags.get("prp.state") == "finished" and "mlflow.parentRunId" in run.data.tags)
+    assert finished.data.params["pretext.playback_rate.rates"] in ("1-2", "1-3", "2-3")
+    assert finished.data.params["clip.length"] == "8"
+    history = client.get_metric_history(finished.info.run_id, "retrieval/recall_at_1")
+    steps = [point.step for point in history]
+    assert len(steps) == 3 and steps == sorted(set(steps)), "one value for each rung"
+    for metric in ("linear_probe/accuracy", "train/loss", "time/data_wait_share", "retrieval/recall_at_5"):
+        assert metric in finished.data.metrics
+    for tag in ("prp.dataset_hash", "prp.protocol_hash", "prp.git_commit", "prp.lock_sha256", "prp.checkpoints_uri"):
+        assert finished.data.tags[tag] not in ("", "unknown") or tag == "prp.git_commit"
+
+
+def test_the_parent_run_holds_baselines_and_the_report(swept: StudyProcess) -> None:
+    client, runs = runs_of(swept)
+    parent = next(run for run in runs if "mlflow.parentRunId" not in run.data.tags)
+    for name in ("random_init", "mean_frame", "mean_absolute_difference"):
+        assert 0 <= parent.data.metrics[f"baseline/{name}/retrieval/recall_at_1"] <= 1
+    assert [entry.path for entry in client.list_artifacts(parent.info.run_id)] == ["report.html"]
+
+
+def test_the_terminal_ends_with_a_leaderboard_and_every_place(swept: StudyProcess) -> None:
+    text = swept.output
+    for words in (
+        "random initialisation",
+        "Winner: trial",
+        "fine-tuned recognition",
+        "Checkpoints:",
+        "MLflow:",
+        "uv run mlflow ui",
+        "pruned",
+        "failed",
+    ):
+        assert words in text, text
+    assert "Traceback" not in text
+    assert "DivergedError" in text
+
+
+def test_the_best_encoder_loads_in_three_lines_with_the_winners_weights(swept: StudyProcess) -> None:
+    encoder = load_encoder("models:/prp-tiny@best", f"sqlite:///{swept.home / 'mlflow.db'}")
+    rows = [row for row in trial_rows(swept.home, swept.sweep_id) if row[1] == "COMPLETE"]
+    winner = max(rows, key=lambda row: (row[2], -row[0]))[0]
+    folder = CheckpointFolder(LocalStore(swept.home / "sweeps" / swept.sweep_id), f"trials/{winner:04d}/checkpoints")
+    checkpoint = folder.latest_committed()
+    assert checkpoint is not None
+    weights = checkpoint_encoder_weights(folder, checkpoint)
+    assert {name: tensor.tolist() for name, tensor in encoder.state_dict().items()} == {name: tensor.tolist() for name, tensor in weights.items()}
+
+
+def test_an_ended_sweep_can_be_extended_and_its_trials_are_not_run_again(swept: StudyProcess) -> None:
+    before, sweep_id = trial_rows(swept.home, swept.sweep_id), swept.sweep_id
+    with StudyProcess(swept.home, ["--resume", sweep_id, "--trials", "6"], {"PRP_TEST_DIVERGE": "1"}) as again:
+        assert again.wait() == 0, again.output[-4000:]
+        assert again.left_behind() == []
+    after = trial_rows(swept.home, sweep_id)
+    assert after[:5] == before
+    assert len(after) == 6
+    _, runs = runs_of(swept)
+    assert len(runs) == 7
+    assert all(run.info.status in ("FINISHED", "FAILED") for run in runs)

@@ -1,0 +1,123 @@
+"""Trials of two workers on a local cluster of three nodes: pruned together, their places freed, a killed worker's steps taken up again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+from ray.cluster_utils import Cluster
+from ray.util import placement_group_table
+
+from orchestrator.ray_cluster import use_environment
+from orchestrator.sweep_plan import make_plan, parse_arguments
+from orchestrator.sweep_run import check_capacity, start_server
+from orchestrator.trial_run import run_trials
+from tests.tools.study_process import TINY_PRESET, rung_rows, trial_rows
+
+
+def space(trial: Any) -> None:
+    """Rates only: what is pruned here is decided by the fixture's judge, which is the real one."""
+    trial.suggest_categorical("pretext.playback_rate.rates", ["1-2", "1-3", "2-3"])
+
+
+@pytest.fixture
+def three_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A Ray cluster of three nodes on this machine: a head without CPUs and two with one CPU each, so that two workers are two nodes."""
+    monkeypatch.setenv("PRP_HOME", str(tmp_path / "home"))
+    use_environment()
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 80 << 20, "include_dashboard": False})
+    try:
+        for _ in range(2):
+            cluster.add_node(num_cpus=1, object_store_memory=80 << 20)
+        ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+        yield
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
+def plan_for(videos: Path, *settings: str) -> Any:
+    """The plan of a sweep of two-worker trials."""
+    words = ["--preset", str(TINY_PRESET), "--data", str(videos), "--set", "resources.num_workers=2"]
+    for setting in settings:
+        words += ["--set", setting]
+    return make_plan(parse_arguments(words, "test"), lambda line: None)
+
+
+def groups_in_use() -> int:
+    """Placement groups that hold or want resources now, the trial drivers' own (memory alone) left out."""
+    tables = placement_group_table().values()
+    return sum(table["state"] != "REMOVED" and any("CPU" in bundle for bundle in table["bundles"].values()) for table in tables)
+
+
+def wait_until(what: Any, seconds: float) -> bool:
+    """Whether `what()` comes true within `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not what():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.2)
+    return True
+
+
+def test_after_every_prune_nothing_holds_a_place_and_optuna_knows(three_nodes: None, tiny_videos: Path) -> None:
+    plan = plan_for(tiny_videos, "sweep.num_trials=3", "sweep.pruner=asha")
+    assert check_capacity(plan.config).max_concurrent_trials == 1
+    server = start_server(plan, space)
+    seen: list[tuple[str, int]] = []
+    done = threading.Event()
+
+    def watch() -> None:
+        told: set[int] = set()
+        while not done.wait(0.2):
+            for view in ray.get(server.views.remote()):
+                if view.state != "running" and view.number not in told:
+                    told.add(view.number)
+                    seen.append((view.state, groups_in_use()))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        run_trials(plan.spec, server, num_trials=3, max_concurrent=1, verbose=False)
+    finally:
+        done.set()
+        watcher.join()
+    assert groups_in_use() == 0
+    assert wait_until(lambda: ray.available_resources().get("CPU") == 2.0, 10), ray.available_resources()
+    ray.get(server.close.remote("finished"))
+    rows = trial_rows(Path(os.environ["PRP_HOME"]), plan.spec.sweep_id)
+    states = Counter(state for _, state, _ in rows)
+    assert states["FAIL"] == 0 and sum(states.values()) == 3
+    for number, state, _ in rows:
+        epochs = [epoch for trial, epoch, _ in rung_rows(Path(os.environ["PRP_HOME"]), plan.spec.sweep_id) if trial == number]
+        assert epochs == [1, 2, 4] if state == "COMPLETE" else epochs in ([1], [1, 2])
+
+
+def test_a_killed_worker_is_replaced_and_the_trial_goes_on_from_its_checkpoint(three_nodes: None, tiny_videos: Path) -> None:
+    plan = plan_for(tiny_videos, "sweep.num_trials=1", "training.num_epochs=16", "training.checkpoint_every_steps=1")
+    server = start_server(plan, space)
+    killed: list[int] = []
+
+    def kill_one_worker() -> None:
+        assert wait_until(lambda: any(view.rungs for view in ray.get(server.views.remote())), 200)
+        workers = [actor for actor in ray.util.state.list_actors() if "RayTrainWorker" in actor.class_name and actor.state == "ALIVE"]
+        os.kill(workers[0].pid, signal.SIGKILL)
+        killed.append(workers[0].pid)
+
+    killer = threading.Thread(target=kill_one_worker)
+    killer.start()
+    run_trials(plan.spec, server, num_trials=1, max_concurrent=1, verbose=False)
+    killer.join()
+    ray.get(server.close.remote("finished"))
+    assert len(killed) == 1
+    home = Path(os.environ["PRP_HOME"])
+    assert [state for _, state, _ in trial_rows(home, plan.spec.sweep_id)] == ["COMPLETE"]
+    assert [epoch for _, epoch, _ in rung_rows(home, plan.spec.sweep_id)] == [1, 2, 4, 8, 16]
