@@ -108,9 +108,10 @@ def test_a_killed_worker_is_replaced_and_the_trial_goes_on_from_its_checkpoint(t
 
     def kill_one_worker() -> None:
         assert wait_until(lambda: any(view.rungs for view in ray.get(server.views.remote())), 200)
-        workers = [actor for actor in ray.util.state.list_actors() if "RayTrainWorker" in actor.class_name and actor.state == "ALIVE"]
-        os.kill(workers[0].pid, signal.SIGKILL)
-        killed.append(workers[0].pid)
+        actors = ray._private.state.actors().values()  # Ray's public listing of actors needs a dashboard, which this cluster has not
+        workers = [actor["Pid"] for actor in actors if "RayTrainWorker" in actor["ActorClassName"] and actor["State"] == "ALIVE"]
+        os.kill(workers[0], signal.SIGKILL)
+        killed.append(workers[0])
 
     killer = threading.Thread(target=kill_one_worker)
     killer.start()
