@@ -13,7 +13,8 @@ from pathlib import Path
 from orchestrator import demo_videos
 from orchestrator.index_run import index
 from orchestrator.run_config import RunConfig, digest, load_tree, parse_config, replace_path, to_tree
-from orchestrator.search.study import check_storage_url
+from orchestrator.search.space import Space, apply_space, fits_corpus
+from orchestrator.search.study import check_storage_url, first_fit
 from orchestrator.storage.manifest_file import read_manifest
 from orchestrator.sweep_spec import SweepSpec, home_dir, load_spec, save_spec, sweep_dir
 from orchestrator.tracking.addresses import check_reachable, default_tracking_uri
@@ -90,6 +91,24 @@ def make_plan(arguments: argparse.Namespace, say: Say) -> Plan:
     return plan
 
 
+def check_space(plan: Plan, space: Space) -> None:
+    """Raise `UserError` when nothing that `space` suggests can be trained on these videos, with how many are long enough for each rate.
+
+    Finds a name that is no path of the config tree, too, before anything is started.
+    """
+    counts = frame_counts(plan.parts)
+    values, fit = first_fit(space, lambda values: fits_corpus(apply_space(plan.config, values), counts), plan.config.seed)
+    if not fit.ok:
+        config = apply_space(plan.config, values)
+        check_feasible(plan.parts.train, config.pretext.playback_rate.rate_list, config.clip.length, config.clip.short_videos)
+        raise UserError(f"Nothing that the search space suggests fits these videos; the last one drawn: {fit.reason}")
+
+
+def frame_counts(split: Parts) -> tuple[int, ...]:
+    """The lengths of the training videos."""
+    return tuple(record.num_frames for record in split.train)
+
+
 def index_videos(data_uri: str, config: RunConfig, out_uri: str, say: Say) -> str:
     """The URI of the manifest of the videos under `data_uri`; what was indexed before is not read again."""
     source = config.source
@@ -147,7 +166,6 @@ def _tree_of(arguments: argparse.Namespace) -> dict:
 
 def _checked(spec: SweepSpec, config: RunConfig, manifest: Manifest, *, is_resumed: bool) -> Plan:
     split = parts(manifest, val_fraction=config.source.val_fraction, seed=config.seed)
-    check_feasible(split.train, config.pretext.playback_rate.rate_list, config.clip.length, config.clip.short_videos)
     protocol = protocol_hash(config.clip, config.evaluation, manifest, split.train, split.val)
     tags = {
         **provenance_tags(dataset_hash=manifest.content_hash, protocol_hash=protocol),

@@ -28,7 +28,7 @@ from orchestrator.progress import Progress
 from orchestrator.ray_cluster import ray_cluster
 from orchestrator.run_config import RunConfig, to_tree
 from orchestrator.search.space import Space, apply_space
-from orchestrator.sweep_plan import Plan, make_plan, parse_arguments
+from orchestrator.sweep_plan import Plan, check_space, frame_counts, make_plan, parse_arguments
 from orchestrator.sweep_server import SweepServer, TrialOutcome, TrialView
 from orchestrator.trial_run import run_trials
 from prp_core.errors import UserError
@@ -45,6 +45,7 @@ def _run(space: Space, argv: list[str] | None, description: str) -> int:
     arguments = parse_arguments(argv, description)
     signal.signal(signal.SIGTERM, _interrupt)  # `ray job stop` and a scheduler end a sweep as Ctrl-C does
     plan = make_plan(arguments, say)
+    check_space(plan, space)
     say(plan_line(plan))
     with only_driver(plan), ray_cluster(arguments.address, verbose=arguments.verbose):
         capacity = check_capacity(plan.config)
@@ -75,7 +76,7 @@ def start_server(plan: Plan, space: Space) -> Any:
     """The sweep's server, in an actor on this node; it ends with this driver."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     actor = ray.remote(SweepServer).options(num_cpus=0, scheduling_strategy=here, max_restarts=3, max_task_retries=3)
-    server = actor.remote(plan.spec, space, tuple(record.num_frames for record in plan.parts.train))
+    server = actor.remote(plan.spec, space, frame_counts(plan.parts))
     try:
         ray.get(server.sweep_run_id.remote())
     except ray.exceptions.RayActorError as error:

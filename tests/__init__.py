@@ -4,3 +4,6 @@ import os
 
 # As in `orchestrator/__init__.py`, for tests that start Ray without it: `uv run pytest` must not make Ray's workers start through uv.
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+
+# MLflow's telemetry thread changes the environment while other threads read it.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")

@@ -36,7 +36,9 @@ def apply_space(base: RunConfig, sampled: Mapping[str, Any]) -> RunConfig:
 def fits_corpus(config: RunConfig, frame_counts: tuple[int, ...]) -> Fit:
     """Whether enough videos are long enough for each rate of `config`; `frame_counts` are those of the training part."""
     length, rates = config.clip.length, config.pretext.playback_rate.rate_list
-    for rate in rates:
+    if config.clip.short_videos == "loop":
+        return Fit(True, "")
+    for rate in rates[:1] if config.clip.short_videos == "max-rate" else rates:
         long_enough = sum(is_eligible(count, length, rate) for count in frame_counts)
         share = long_enough / max(1, len(frame_counts))
         if share < config.sweep.min_eligible_fraction or long_enough < 1:

@@ -150,6 +150,20 @@ class SweepStudy:
         return any(trial.number != number and "unfit" not in trial.user_attrs and trial.params == dict(values) for trial in self.trials())
 
 
+def first_fit(space: Space, fits: Callable[[Mapping[str, Any]], Fit], seed: int) -> tuple[dict[str, Any], Fit]:
+    """Draw from `space` at random until something fits; the values drawn last, and whether they fit. Touches no database."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+    values, fit = {}, Fit(False, "nothing was drawn")
+    for _ in range(MAX_UNFIT_IN_A_ROW):
+        trial = study.ask()
+        space(trial)
+        values, fit = dict(trial.params), fits(trial.params)
+        if fit.ok:
+            break
+    return values, fit
+
+
 def check_storage_url(url: str) -> None:
     """Raise `UserError` when the database at `url` cannot be opened."""
     try:

@@ -34,11 +34,12 @@ def limit_requests() -> None:
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
     os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(REQUEST_SECONDS)
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 
 def connect(tracking_uri: str) -> Any:
     """An `mlflow.MlflowClient` of `tracking_uri` for runs and for registered models; importing MLflow takes seconds."""
+    # Its thread changes the environment while MLflow's own requests read it, which fails some of them.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)

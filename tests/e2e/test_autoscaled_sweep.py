@@ -20,7 +20,9 @@ print(json.dumps(sum(1 for node in ray.nodes() if node["Alive"]) - 1))
 
 def num_workers_alive(cluster: LocalAutoscalingCluster) -> int:
     """Worker nodes that are up now, asked from a process of its own: a token, once read, stays for a process's life."""
-    done = subprocess.run([sys.executable, "-c", COUNT_NODES], env=cluster.env, capture_output=True, text=True, timeout=120, check=True, cwd=REPOSITORY)
+    done = subprocess.run(
+        [sys.executable, "-c", COUNT_NODES], env=cluster.env, capture_output=True, text=True, timeout=120, check=True, cwd=REPOSITORY
+    )
     return int(json.loads(done.stdout.splitlines()[-1]))
 
 

@@ -52,10 +52,10 @@ def test_no_video_is_long_enough_says_how_many_are_for_each_rate(
     tiny_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PRP_HOME", str(tmp_path))
-    words = ["--preset", str(TINY_PRESET), "--data", str(tiny_videos), "--set", "pretext.playback_rate.rates=1-2-64"]
+    words = ["--preset", str(TINY_PRESET), "--data", str(tiny_videos), "--set", "clip.length=56"]
     code, errors = run_here(capfd, words)
     assert code == 2
-    assert "rate 64" in errors and "rate 1" in errors, errors
+    assert ("no video long enough" in errors and "rate 1: " in errors and "rate 3: 0 of 18" in errors) or "rate 2: 0 of 18" in errors, errors
 
 
 def test_a_bucket_that_does_not_exist_and_missing_credentials(
