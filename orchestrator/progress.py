@@ -81,7 +81,7 @@ class Progress:
             event = (view.state, len(view.rungs))
             if self._said.get(view.number) != event:
                 self._said[view.number] = event
-                self._console.print(event_line(view, self._objective), soft_wrap=True, highlight=False)
+                self._console.print(event_line(view, self._objective), soft_wrap=True, highlight=False, markup=False)
 
 
 def trial_table(views: Sequence[TrialView], objective: str) -> Table:

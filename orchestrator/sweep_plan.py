@@ -67,7 +67,7 @@ def make_plan(arguments: argparse.Namespace, say: Say) -> Plan:
     home = home_dir()
     tracking_uri = arguments.mlflow or default_tracking_uri(home)
     check_reachable(tracking_uri)
-    data_uri = absolute(config.source.uri or str(demo_videos.make(home / "demo-videos")))
+    data_uri = absolute(config.source.uri or make_demo_videos(home, say))
     storage_uri = absolute(arguments.storage or str(home))
     manifest_uri = config.source.manifest or index_videos(data_uri, config, f"{storage_uri}/manifests", say)
     manifest = read_manifest(manifest_uri, config.store)
@@ -107,6 +107,12 @@ def check_space(plan: Plan, space: Space) -> None:
 def frame_counts(split: Parts) -> tuple[int, ...]:
     """The lengths of the training videos."""
     return tuple(record.num_frames for record in split.train)
+
+
+def make_demo_videos(home: Path, say: Say) -> str:
+    """The folder of the demo's videos, made unless it is there."""
+    say(f"no --data given: the demo's own videos, in {home / 'demo-videos'}")
+    return str(demo_videos.make(home / "demo-videos"))
 
 
 def index_videos(data_uri: str, config: RunConfig, out_uri: str, say: Say) -> str:

@@ -50,6 +50,7 @@ def test_a_log_gets_each_event_once(capsys) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 4
     assert lines[1].startswith("trial 1 pruned")
+    assert lines[1].endswith("[rates 1-2-4, length 16, loss_weight 0.123]"), "what stands in brackets is text, not markup"
 
 
 def test_durations() -> None:
