@@ -40,6 +40,7 @@ def ray_cluster(address: str = "", *, num_cpus: int | None = None, verbose: bool
         else:
             # A trial is a handful of small processes; Ray's default warns on the terminal of every machine with few cores.
             os.environ.setdefault("RAY_worker_maximum_startup_concurrency", "8")
+            os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # nobody preempts this machine; saves a process a trial
             ray.init(
                 address="local",
                 num_cpus=num_cpus,
@@ -47,7 +48,7 @@ def ray_cluster(address: str = "", *, num_cpus: int | None = None, verbose: bool
                 log_to_driver=verbose,
                 logging_level=quiet,
                 object_store_memory=LOCAL_OBJECT_STORE_BYTES,
-                runtime_env={"env_vars": worker_environment()},
+                runtime_env={"env_vars": {**worker_environment(), "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}},
             )
     except (ConnectionError, RuntimeError, ValueError) as error:
         first_line = (str(error).strip().splitlines() or [""])[0]

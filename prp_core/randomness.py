@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:  # imported where it is needed: a sweep's server draws and never computes
+    import torch
 
 
 def draw_bits(*key: int | str) -> int:
@@ -36,11 +38,15 @@ def permutation(length: int, *key: int | str) -> list[int]:
 
 def generator_for(*key: int | str, device: str = "cpu") -> torch.Generator:
     """A torch generator seeded by `key`, for initial weights and for augmentation on the device."""
+    import torch
+
     return torch.Generator(device=device).manual_seed(draw_bits(*key) >> 1)
 
 
 def seed_everything(*key: int | str) -> None:
     """Seed torch's global generators by `key`. Called once by whoever starts a run, never at import."""
+    import torch
+
     torch.manual_seed(draw_bits(*key) >> 1)
 
 

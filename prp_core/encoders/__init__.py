@@ -1,26 +1,65 @@
 """Encoders: the networks that pretraining teaches and every evaluation uses.
 
 `encoder.py` says what all have in common, `c3d.py`, `r3d.py` and `r2plus1d.py` build them (the last two on the skeleton in
-`residual.py`), and `ENCODERS` lists them. To add one, write its file and one line here; contract tests find it by its being listed.
+`residual.py`), and `ENCODERS` lists them. To add one, write its file, and its builder and its line here; contract tests find it by its being listed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from prp_core.catalogue import look_up
-from prp_core.encoders.c3d import c3d, c3d_small
-from prp_core.encoders.encoder import Encoder
-from prp_core.encoders.r2plus1d import r2plus1d, r2plus1d_small
-from prp_core.encoders.r3d import r3d, r3d_small
+
+if TYPE_CHECKING:
+    from prp_core.encoders.encoder import Encoder
+
+# Each builder imports its file when it is called: whoever only checks a name (a sweep's server) does not pay for torch.
+
+
+def _c3d() -> Encoder:
+    from prp_core.encoders.c3d import c3d
+
+    return c3d()
+
+
+def _c3d_small() -> Encoder:
+    from prp_core.encoders.c3d import c3d_small
+
+    return c3d_small()
+
+
+def _r3d() -> Encoder:
+    from prp_core.encoders.r3d import r3d
+
+    return r3d()
+
+
+def _r3d_small() -> Encoder:
+    from prp_core.encoders.r3d import r3d_small
+
+    return r3d_small()
+
+
+def _r2plus1d() -> Encoder:
+    from prp_core.encoders.r2plus1d import r2plus1d
+
+    return r2plus1d()
+
+
+def _r2plus1d_small() -> Encoder:
+    from prp_core.encoders.r2plus1d import r2plus1d_small
+
+    return r2plus1d_small()
+
 
 ENCODERS: dict[str, Callable[[], Encoder]] = {
-    "c3d": c3d,
-    "r3d": r3d,
-    "r2plus1d": r2plus1d,
-    "c3d_small": c3d_small,
-    "r3d_small": r3d_small,
-    "r2plus1d_small": r2plus1d_small,
+    "c3d": _c3d,
+    "r3d": _r3d,
+    "r2plus1d": _r2plus1d,
+    "c3d_small": _c3d_small,
+    "r3d_small": _r3d_small,
+    "r2plus1d_small": _r2plus1d_small,
 }
 
 
@@ -29,4 +68,4 @@ def build_encoder(name: str) -> Encoder:
     return look_up("encoder", name, ENCODERS)()
 
 
-__all__ = ["ENCODERS", "Encoder", "build_encoder"]
+__all__ = ["ENCODERS", "build_encoder"]

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from prp_core.encoders import Encoder, build_encoder
+from prp_core.encoders import build_encoder
+from prp_core.encoders.encoder import Encoder
 from prp_core.errors import UserError
 from prp_core.pretext.network import PrpNetwork
 from prp_core.training.checkpoint import Checkpoint, CheckpointFolder, from_bytes
