@@ -47,7 +47,7 @@ def main() -> None:
     folder = demo_videos.make(home_dir() / "demo-videos")
     manifest, _ = index(folder, loader=base.loader)
     split = parts(manifest, val_fraction=base.source.val_fraction, seed=base.seed)
-    print(f"{len(split.train)} training videos, {len(split.test)} test videos of {len({record.group for record in split.test})} scenes")
+    print(f"{len(split.train)} training videos, {len(split.test)} test videos of {len({scene_of(record.group) for record in split.test})} scenes")
     random_hits, trained_hits = [], []
     with VideoSource(LocalStore(folder), None, base.loader) as source:
         for seed in (int(part) for part in arguments.seeds.split("-")):

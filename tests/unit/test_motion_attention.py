@@ -23,7 +23,7 @@ def mended(span_BCTHW: torch.Tensor, mode: str = "dpau") -> torch.Tensor:
     return motion_attention(span_BCTHW, num_output_frames=32, mode=mode)[0]
 
 
-def close(actual: torch.Tensor | list[float], expected: object, tolerance: float = 1e-4) -> None:
+def assert_close(actual: torch.Tensor | list[float], expected: object, tolerance: float = 1e-4) -> None:
     torch.testing.assert_close(torch.as_tensor(actual), torch.tensor(expected), rtol=0, atol=tolerance)
 
 
@@ -34,8 +34,8 @@ def summary(weights_CTHW: torch.Tensor) -> torch.Tensor:
 def test_window_energies_of_the_first_chunk() -> None:
     energy = window_energy(formula_span(16)[:, :, [0, 5, 10, 15]].transpose(1, 2))[0]
     assert energy.shape == (3, 13, 13)
-    close(energy.amin((1, 2)), [0.0036402, 0.0195025, 0.0379099], 1e-6)
-    close(energy.amax((1, 2)), [0.0225758, 0.0400601, 0.0682906], 1e-6)
+    assert_close(energy.amin((1, 2)), [0.0036402, 0.0195025, 0.0379099], 1e-6)
+    assert_close(energy.amax((1, 2)), [0.0225758, 0.0400601, 0.0682906], 1e-6)
     assert [divmod(int(channel.argmax()), 13) for channel in energy] == [(7, 10), (6, 10), (5, 10)]
     row = [
         0.0061194,
@@ -52,7 +52,7 @@ def test_window_energies_of_the_first_chunk() -> None:
         0.0046509,
         0.0051657,
     ]
-    close(energy[0, 0], row, 1e-6)
+    assert_close(energy[0, 0], row, 1e-6)
 
 
 @pytest.mark.parametrize(
@@ -67,23 +67,23 @@ def test_window_energies_of_the_first_chunk() -> None:
 def test_published_dpau(rate: int, numbers: list[float], channel_means: list[float]) -> None:
     weights = published(formula_span(16 * rate))
     assert weights.shape == (3, 32, 112, 112)
-    close(summary(weights), numbers)
-    close(weights.mean((1, 2, 3)), channel_means)
+    assert_close(summary(weights), numbers)
+    assert_close(weights.mean((1, 2, 3)), channel_means)
 
 
 def test_published_dpau_at_single_points() -> None:
     one, eight = published(formula_span(16)), published(formula_span(128))
     places = [(0, 0, 0, 0), (0, 0, 56, 56), (1, 0, 30, 80), (2, 0, 98, 98), (0, 31, 111, 111), (1, 31, 20, 90), (2, 16, 64, 10)]
-    close([float(one[place]) for place in places], [0.95717, 0.88294, 1.09214, 1.56842, 1.06207, 0.96286, 0.95261])
-    close([float(eight[place]) for place in places[4:]], [0.94150, 1.01563, 0.96002])
+    assert_close([float(one[place]) for place in places], [0.95717, 0.88294, 1.09214, 1.56842, 1.06207, 0.96286, 0.95261])
+    assert_close([float(eight[place]) for place in places[4:]], [0.94150, 1.01563, 0.96002])
 
 
 def test_published_dpau_chunk_by_chunk() -> None:
     def chunk_means(rate: int) -> torch.Tensor:
         return published(formula_span(16 * rate))[0].unflatten(0, (rate, -1)).mean((1, 2, 3))
 
-    close(chunk_means(2), [1.04702, 1.07137])
-    close(chunk_means(4).sort().values, [1.04702, 1.06860, 1.07137, 1.09324])
+    assert_close(chunk_means(2), [1.04702, 1.07137])
+    assert_close(chunk_means(4).sort().values, [1.04702, 1.06860, 1.07137, 1.09324])
 
 
 def test_published_dpau_where_little_moves() -> None:
@@ -92,10 +92,10 @@ def test_published_dpau_where_little_moves() -> None:
     still_green = span.clone()
     still_green[:, 1] = 0.25
     weights = published(still_green)
-    close([float(weights[1].min()), float(weights[1].max())], [2.0, 2.0], 1e-6)
-    close(weights[[0, 2]].amin((1, 2, 3)), [0.801876, 0.803869])
-    close(weights[[0, 2]].amax((1, 2, 3)), [1.999455, 1.997076])
-    close(published(0.5 + 1e-3 * (span - 0.5)).mean((1, 2, 3)), [1.98229, 1.98105, 1.97494])
+    assert_close([float(weights[1].min()), float(weights[1].max())], [2.0, 2.0], 1e-6)
+    assert_close(weights[[0, 2]].amin((1, 2, 3)), [0.801876, 0.803869])
+    assert_close(weights[[0, 2]].amax((1, 2, 3)), [1.999455, 1.997076])
+    assert_close(published(0.5 + 1e-3 * (span - 0.5)).mean((1, 2, 3)), [1.98229, 1.98105, 1.97494])
 
 
 @pytest.mark.parametrize(
@@ -109,18 +109,18 @@ def test_published_dpau_where_little_moves() -> None:
 )
 def test_published_gauss(rate: int, numbers: list[float]) -> None:
     weights = published(formula_span(16 * rate), "gauss")
-    close(summary(weights), numbers)
+    assert_close(summary(weights), numbers)
     assert (weights == weights[:1]).all()
 
 
 def test_published_gauss_at_single_points_and_without_motion() -> None:
     one, four = published(formula_span(16), "gauss"), published(formula_span(64), "gauss")
     places = [(0, 0, 56, 56), (1, 0, 30, 80), (2, 0, 98, 98), (1, 31, 20, 90)]
-    close([float(one[place]) for place in places], [0.94332, 1.25868, 0.80159, 0.92810])
-    close(float(four[2, 16, 64, 10]), 0.87088)
+    assert_close([float(one[place]) for place in places], [0.94332, 1.25868, 0.80159, 0.92810])
+    assert_close(float(four[2, 16, 64, 10]), 0.87088)
     assert divmod(int(one[0, 0].argmax()), 112) == (49, 84)
     still = published(torch.full((1, 3, 16, 112, 112), 0.5), "gauss")
-    close(float(still.mean()), 0.881668)
+    assert_close(float(still.mean()), 0.881668)
     assert divmod(int(still[0, 0].argmax()), 112) == (98, 98)
 
 
