@@ -78,7 +78,7 @@ def test_a_cluster_too_small_for_one_trial_names_both_numbers(tiny_videos: Path,
         env={**environment, "PRP_HOME": str(tmp_path), "PYTHONPATH": str(REPOSITORY)},
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=600,
     )
     assert done.returncode == 2, done.stderr
     assert "The cluster is too small for one trial: one trial needs 1 worker x 512 CPU" in done.stderr

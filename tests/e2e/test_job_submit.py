@@ -28,7 +28,7 @@ def test_a_submitted_sweep_from_s3_to_mlflow(s3_server: S3Server, mlflow_server:
         words += ["--set", setting]
     with TokenCluster(num_cpus=2, extra_env={**s3_server.environment, "PRP_HOME": str(tmp_path / "home")}) as cluster:
         job_id = cluster.submit(words, working_dir=REPOSITORY)
-        status = cluster.wait(job_id, timeout_seconds=280)
+        status = cluster.wait(job_id, timeout_seconds=800)
         log = cluster.logs(job_id)
         assert status == "SUCCEEDED", log[-4000:]
         assert s3_server.secret_key not in json.dumps(cluster.request("/api/jobs/")) + log

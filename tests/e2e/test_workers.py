@@ -107,7 +107,7 @@ def test_a_killed_worker_is_replaced_and_the_trial_goes_on_from_its_checkpoint(t
     killed: list[int] = []
 
     def kill_one_worker() -> None:
-        assert wait_until(lambda: any(view.rungs for view in ray.get(server.views.remote())), 200)
+        assert wait_until(lambda: any(view.rungs for view in ray.get(server.views.remote())), 600)
         actors = ray._private.state.actors().values()  # Ray's public listing of actors needs a dashboard, which this cluster has not
         workers = [actor["Pid"] for actor in actors if "RayTrainWorker" in actor["ActorClassName"] and actor["State"] == "ALIVE"]
         os.kill(workers[0], signal.SIGKILL)

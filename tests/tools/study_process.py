@@ -52,14 +52,14 @@ class StudyProcess:
         """All that it printed so far."""
         return self.log_path.read_text(errors="replace")
 
-    def wait(self, timeout_seconds: float = 280.0) -> int:
+    def wait(self, timeout_seconds: float = 800.0) -> int:
         """Its exit code. Raises `TimeoutError` with the end of its output."""
         try:
             return self.process.wait(timeout_seconds)
         except subprocess.TimeoutExpired:
             raise TimeoutError(f"the study still runs after {timeout_seconds} s:\n{self.output[-3000:]}") from None
 
-    def wait_for(self, text: str, timeout_seconds: float = 200.0) -> None:
+    def wait_for(self, text: str, timeout_seconds: float = 500.0) -> None:
         """Wait until it has printed `text`. Raises `AssertionError` with the output when it ends first or the time is up."""
         deadline = time.monotonic() + timeout_seconds
         while text not in self.output:
