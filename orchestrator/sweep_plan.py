@@ -54,7 +54,7 @@ def parse_arguments(argv: list[str] | None, description: str) -> argparse.Namesp
     add("--address", default="", help="a Ray cluster (default: the one this job runs on, else a local one)")
     add("--trials", type=int, help="how many trials in all; with --resume it can be raised")
     add("--resume", metavar="SWEEP", help="go on with a sweep that was interrupted")
-    add("--dry-run", action="store_true", help="check everything, print the plan, start nothing")
+    add("--dry-run", action="store_true", help="index, check everything, print the plan; run no trial")
     add("--verbose", action="store_true", help="Ray's own output as well")
     return parser.parse_args(argv)
 
