@@ -59,21 +59,25 @@ def parse_arguments(argv: list[str] | None, description: str) -> argparse.Namesp
     return parser.parse_args(argv)
 
 
-def make_plan(arguments: argparse.Namespace, say: Say) -> Plan:
-    """The plan for `arguments`. Indexes the videos when no manifest is given. Raises `UserError` for whatever is wrong with them."""
+def make_plan(arguments: argparse.Namespace, space: Space, say: Say) -> Plan:
+    """The plan for `arguments`, checked against `space`. Indexes the videos when no manifest is given.
+
+    Nothing of the sweep is written before all is known to be right. Raises `UserError` for whatever is wrong.
+    """
     if arguments.resume:
-        return _resumed_plan(arguments)
+        return _resumed_plan(arguments, space)
     config = parse_config(_tree_of(arguments))
     home = home_dir()
     tracking_uri = arguments.mlflow or default_tracking_uri(home)
     check_reachable(tracking_uri)
+    if arguments.database:
+        check_storage_url(arguments.database)
     data_uri = absolute(config.source.uri or make_demo_videos(home, say))
     storage_uri = absolute(arguments.storage or str(home))
     manifest_uri = config.source.manifest or index_videos(data_uri, config, f"{storage_uri}/manifests", say)
     manifest = read_manifest(manifest_uri, config.store)
     sweep_id = f"{config.sweep.name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     state_dir = sweep_dir(sweep_id, home)
-    state_dir.mkdir(parents=True)
     spec = SweepSpec(
         sweep_id=sweep_id,
         config=to_tree(config),
@@ -86,7 +90,8 @@ def make_plan(arguments: argparse.Namespace, say: Say) -> Plan:
         tags={},
     )
     plan = _checked(spec, config, manifest, is_resumed=False)
-    check_storage_url(spec.database_url)
+    check_space(plan, space)
+    state_dir.mkdir(parents=True)
     save_spec(plan.spec)
     return plan
 
@@ -139,7 +144,7 @@ def absolute(uri: str) -> str:
     return uri if "://" in uri else str(Path(uri).expanduser().resolve())
 
 
-def _resumed_plan(arguments: argparse.Namespace) -> Plan:
+def _resumed_plan(arguments: argparse.Namespace, space: Space) -> Plan:
     spec = load_spec(arguments.resume, home_dir())
     tree = spec.config
     if arguments.trials:
@@ -150,6 +155,7 @@ def _resumed_plan(arguments: argparse.Namespace) -> Plan:
     check_reachable(spec.tracking_uri)
     spec = spec.with_config(to_tree(config))
     plan = _checked(spec, config, read_manifest(spec.manifest_uri, config.store), is_resumed=True)
+    check_space(plan, space)
     save_spec(plan.spec)
     return plan
 

@@ -28,7 +28,7 @@ from orchestrator.progress import Progress
 from orchestrator.ray_cluster import ray_cluster
 from orchestrator.run_config import RunConfig, to_tree
 from orchestrator.search.space import Space, apply_space
-from orchestrator.sweep_plan import Plan, check_space, frame_counts, make_plan, parse_arguments
+from orchestrator.sweep_plan import Plan, frame_counts, make_plan, parse_arguments
 from orchestrator.sweep_server import SweepServer, TrialOutcome, TrialView
 from orchestrator.trial_run import run_trials
 from prp_core.errors import UserError
@@ -44,8 +44,7 @@ def main(space: Space, argv: list[str] | None = None, description: str = "Search
 def _run(space: Space, argv: list[str] | None, description: str) -> int:
     arguments = parse_arguments(argv, description)
     signal.signal(signal.SIGTERM, _interrupt)  # `ray job stop` and a scheduler end a sweep as Ctrl-C does
-    plan = make_plan(arguments, say)
-    check_space(plan, space)
+    plan = make_plan(arguments, space, say)
     say(plan_line(plan))
     with only_driver(plan), ray_cluster(arguments.address, verbose=arguments.verbose):
         capacity = check_capacity(plan.config)

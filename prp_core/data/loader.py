@@ -14,11 +14,11 @@ import torch
 from prp_core.checks import check
 from prp_core.data.clip_config import ClipConfig
 from prp_core.data.clip_dataset import ClipDataset, SampleDraw
+from prp_core.data.frame_source import FrameSource
 from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.manifest import VideoRecord
 from prp_core.data.spans import SpanBatch, SpanSample
 from prp_core.data.transforms import resize_antialiased
-from prp_core.data.video_source import VideoSource
 from prp_core.errors import BrokenVideo, UserError
 from prp_core.randomness import shares
 from prp_core.world import World
@@ -37,7 +37,7 @@ class SpanLoader:
 
     def __init__(
         self,
-        source: VideoSource,
+        source: FrameSource,
         records: Sequence[VideoRecord],
         clip: ClipConfig,
         rates: Sequence[int],

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 
 from prp_core.config import PretrainConfig
+from prp_core.data.frame_source import FrameSource
 from prp_core.data.manifest import VideoRecord
-from prp_core.data.video_source import VideoSource
 from prp_core.evaluation.downstream import check_labels, evaluate_tables
 from prp_core.evaluation.features import Describe, encoder_feature, extract_tables, in_evaluation_mode
 from prp_core.evaluation.pixel_baselines import PIXEL_BASELINES
@@ -25,7 +25,7 @@ def evaluate_baselines(
     *,
     gallery: Sequence[VideoRecord],
     queries: Sequence[VideoRecord],
-    source: VideoSource,
+    source: FrameSource,
     world: World,
     with_probe: bool = False,
 ) -> dict[str, float]:

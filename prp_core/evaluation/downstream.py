@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from torch import nn
 
 from prp_core.data.clip_config import ClipConfig
+from prp_core.data.frame_source import FrameSource
 from prp_core.data.manifest import VideoRecord
-from prp_core.data.video_source import VideoSource
 from prp_core.errors import UserError
 from prp_core.evaluation.evaluation_config import Evaluations
 from prp_core.evaluation.feature_health import feature_health
@@ -28,7 +28,7 @@ def evaluate_encoder(
     *,
     gallery: Sequence[VideoRecord],
     queries: Sequence[VideoRecord],
-    source: VideoSource,
+    source: FrameSource,
     world: World,
     with_probe: bool,
 ) -> dict[str, float]:

@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn.functional import max_pool3d
 
 from prp_core.data.clip_config import ClipConfig
+from prp_core.data.frame_source import FrameSource
 from prp_core.data.manifest import VideoRecord
-from prp_core.data.video_source import VideoSource
 from prp_core.errors import BrokenVideo, UserError
 from prp_core.evaluation.decode_ahead import decode_ahead
 from prp_core.evaluation.evaluation_config import ViewsConfig
@@ -38,7 +38,7 @@ def retrieval_feature(features_BCTHW: torch.Tensor) -> torch.Tensor:
 
 
 def extract_features(
-    encoder: nn.Module, records: Sequence[VideoRecord], source: VideoSource, clip: ClipConfig, views: ViewsConfig, world: World
+    encoder: nn.Module, records: Sequence[VideoRecord], source: FrameSource, clip: ClipConfig, views: ViewsConfig, world: World
 ) -> FeatureTable:
     """The retrieval features of `records`, in their order, the same table on every worker; see `extract_tables`.
 
@@ -67,7 +67,7 @@ def in_evaluation_mode(network: nn.Module) -> Iterator[None]:
 
 @torch.no_grad()
 def extract_tables(
-    describers: Mapping[str, Describe], records: Sequence[VideoRecord], source: VideoSource, clip: ClipConfig, views: ViewsConfig, world: World
+    describers: Mapping[str, Describe], records: Sequence[VideoRecord], source: FrameSource, clip: ClipConfig, views: ViewsConfig, world: World
 ) -> dict[str, FeatureTable]:
     """A table for each describer, from one pass over the videos: each is decoded once for all clips and all describers.
 
@@ -95,7 +95,7 @@ def _describe_share(
     describers: Mapping[str, Describe],
     records: Sequence[VideoRecord],
     mine: Sequence[int],
-    source: VideoSource,
+    source: FrameSource,
     clip: ClipConfig,
     views: ViewsConfig,
     device: torch.device,

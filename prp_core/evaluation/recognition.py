@@ -12,9 +12,9 @@ from torch.nn.functional import cross_entropy
 
 from prp_core.data.clip_config import ClipConfig
 from prp_core.data.dilated_sampling import num_starts
+from prp_core.data.frame_source import FrameSource
 from prp_core.data.manifest import VideoRecord
 from prp_core.data.transforms import crop_frames, draws_flip, random_offsets, resize_antialiased
-from prp_core.data.video_source import VideoSource
 from prp_core.errors import BrokenVideo, DivergedError, UserError
 from prp_core.evaluation.decode_ahead import decode_ahead
 from prp_core.evaluation.downstream import check_labels
@@ -48,7 +48,7 @@ def fine_tune(
     encoder: nn.Module,
     train: Sequence[VideoRecord],
     evaluation: Sequence[VideoRecord],
-    source: VideoSource,
+    source: FrameSource,
     clip: ClipConfig,
     views: ViewsConfig,
     config: RecognitionConfig,
@@ -86,7 +86,7 @@ class FineTuning:
         self,
         encoder: nn.Module,
         train: Sequence[VideoRecord],
-        source: VideoSource,
+        source: FrameSource,
         clip: ClipConfig,
         views: ViewsConfig,
         config: RecognitionConfig,

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import cast
 
 from prp_core.config import PretrainConfig
+from prp_core.data.frame_source import FrameSource
 from prp_core.data.loader import SpanLoader
 from prp_core.data.manifest import Parts
 from prp_core.data.spans import SpanBatch
-from prp_core.data.video_source import VideoSource
 from prp_core.evaluation.downstream import check_labels, evaluate_encoder
 from prp_core.pretext.targets import build_pretext_batch
 from prp_core.training.agreement import first_alone, together
@@ -28,7 +28,7 @@ from prp_core.world import World
 class PretrainData:
     """The videos: `source` reads them, `parts` says which learn, which steer the search and which are kept for the end."""
 
-    source: VideoSource
+    source: FrameSource
     parts: Parts
 
 

@@ -49,7 +49,7 @@ def plan_for(videos: Path, *settings: str) -> Any:
     words = ["--preset", str(TINY_PRESET), "--data", str(videos), "--set", "resources.num_workers=2"]
     for setting in settings:
         words += ["--set", setting]
-    return make_plan(parse_arguments(words, "test"), lambda line: None)
+    return make_plan(parse_arguments(words, "test"), space, lambda line: None)
 
 
 def groups_in_use() -> int:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
-from collections.abc import Sequence
 from typing import Any
 
 import decord
@@ -18,31 +16,17 @@ REPEATED_SHARE_ALLOWED = 1e-6
 
 
 class DecordReader(ForwardReader):
-    """See `VideoReader`. `skip_frames` seeks when it would cross a keyframe, so skips stop short of each and step over it.
+    """See `VideoReader`. Every frame on the way is decoded and handed over.
 
-    decord picks what to skip by timestamps. Where those are wrong (H.264 with B-frames in AVI) it drops a wanted frame, counts it
-    as lost and raises; such a file is read again without skipping.
+    decord's own `skip_frames` is no use: it picks what to drop by timestamps while its decoder runs ahead in another thread, and now and then
+    drops a wanted frame or hands out its neighbour. `PyavReader` is the fast one.
     """
-
-    _may_skip = True
-
-    def read(self, indices: Sequence[int]) -> np.ndarray:
-        """See `VideoReader.read`."""
-        try:
-            return super().read(indices)
-        except BrokenVideo as error:
-            if error.reason != "repeated-frames" or not self._may_skip:
-                raise
-        self._may_skip = False
-        self._rewind()
-        return super().read(indices)
 
     def _open(self) -> None:
         decord.logging.set_level(decord.logging.QUIET)
         try:
             self._video: Any = decord.VideoReader(self.path, ctx=decord.cpu(0), num_threads=1, fault_tol=REPEATED_SHARE_ALLOWED)
             self.num_frames_promised = len(self._video)
-            self._keys = sorted(int(key) for key in self._video.get_key_indices())
         except (decord.DECORDError, RuntimeError) as error:
             raise BrokenVideo(self.path, "undecodable", _first_line(error)) from None
 
@@ -52,23 +36,11 @@ class DecordReader(ForwardReader):
         return self._ask(lambda: self._video.next().asnumpy())
 
     def _skip(self, num_frames: int) -> None:
-        position, goal = self._position, self._position + num_frames
+        goal = self._position + num_frames
         if goal >= self.num_frames_promised:
             raise BrokenVideo(self.path, "truncated", f"frame {goal} was asked for, the file lists {self.num_frames_promised}")
-        while position < goal:
-            if not self._may_skip:
-                self._ask(self._video.next)
-                position += 1
-                continue
-            place = bisect_right(self._keys, position)
-            key = self._keys[place] if place < len(self._keys) else goal + 1
-            stop = goal if goal < key else key - 1
-            if stop > position:
-                self._ask(lambda num=stop - position: self._video.skip_frames(num))
-            if goal >= key:
-                self._ask(self._video.next)
-                stop = key
-            position = stop
+        for _ in range(num_frames):
+            self._ask(self._video.next)
 
     def _ask(self, step: Any) -> Any:
         try:

@@ -1,0 +1,34 @@
+"""The face of whatever hands out the frames of a manifest's videos: decoders over original files, shards, a cache before either."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+
+from prp_core.data.loader_config import LoaderConfig
+from prp_core.data.manifest import VideoRecord
+
+
+class FrameSource(Protocol):
+    """Thread-safe. Frame n is the n-th frame of a full decode, whoever hands it out."""
+
+    loader: LoaderConfig
+
+    @property
+    def counters(self) -> dict[str, float]:
+        """Totals of this process since the source was opened; the names are metrics' (``data/...``)."""
+        ...
+
+    def frames(self, record: VideoRecord, positions: Sequence[int]) -> torch.Tensor:
+        """The frames at `positions` (0 to ``record.num_frames - 1``, any order, repeats allowed): uint8 (N, H, W, 3), RGB.
+
+        Height and width are the video's own, or the training size where the source holds frames at that size. Raises `BrokenVideo`
+        for what is wrong with this video alone, `StoreUnavailable` for what the store cannot do today.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let processes and files go."""
+        ...
