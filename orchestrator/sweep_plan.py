@@ -12,14 +12,18 @@ from pathlib import Path
 
 from orchestrator import demo_videos
 from orchestrator.index_run import index
+from orchestrator.open_data import expect_all
 from orchestrator.run_config import RunConfig, digest, load_tree, parse_config, replace_path, to_tree
 from orchestrator.search.space import Space, apply_space, fits_corpus
 from orchestrator.search.study import check_storage_url, first_fit
 from orchestrator.storage.manifest_file import read_manifest
+from orchestrator.storage.open_store import open_store
+from orchestrator.storage.prepared_place import read_index, read_marker
 from orchestrator.sweep_spec import SweepSpec, home_dir, load_spec, save_spec, sweep_dir
 from orchestrator.tracking.addresses import check_reachable, default_tracking_uri
 from orchestrator.tracking.provenance import provenance_tags
 from prp_core.data.manifest import Manifest, Parts, check_feasible, parts
+from prp_core.data.shards import check_size
 from prp_core.errors import UserError
 from prp_core.evaluation.protocol import protocol_hash
 
@@ -72,10 +76,16 @@ def make_plan(arguments: argparse.Namespace, space: Space, say: Say) -> Plan:
     check_reachable(tracking_uri)
     if arguments.database:
         check_storage_url(arguments.database)
-    data_uri = absolute(config.source.uri or make_demo_videos(home, say))
     storage_uri = absolute(arguments.storage or str(home))
-    manifest_uri = config.source.manifest or index_videos(data_uri, config, f"{storage_uri}/manifests", say)
-    manifest = read_manifest(manifest_uri, config.store)
+    if config.source.manifest:
+        manifest_uri = config.source.manifest
+        manifest = read_manifest(manifest_uri, config.store)
+        data_uri = absolute(config.source.uri or manifest.uri)
+    else:
+        data_uri = absolute(config.source.uri or make_demo_videos(home, say))
+        manifest_uri = index_videos(data_uri, config, f"{storage_uri}/manifests", say)
+        manifest = read_manifest(manifest_uri, config.store)
+    check_prepared(data_uri, manifest, config)
     sweep_id = f"{config.sweep.name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     state_dir = sweep_dir(sweep_id, home)
     spec = SweepSpec(
@@ -94,6 +104,15 @@ def make_plan(arguments: argparse.Namespace, space: Space, say: Say) -> Plan:
     state_dir.mkdir(parents=True)
     save_spec(plan.spec)
     return plan
+
+
+def check_prepared(data_uri: str, manifest: Manifest, config: RunConfig) -> None:
+    """Raise `UserError` when the videos are prepared ones, and other ones or smaller ones than the sweep wants."""
+    store = open_store(data_uri, config.store, check=False)
+    marker = read_marker(store)
+    if marker is not None:
+        check_size(marker.settings, config.clip.resize_height, config.clip.resize_width, data_uri)
+        expect_all(read_index(store, marker), manifest)
 
 
 def check_space(plan: Plan, space: Space) -> None:

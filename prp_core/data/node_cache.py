@@ -76,6 +76,18 @@ class NodeCache:
                 path.unlink(missing_ok=True)
             os.close(pin)
 
+    def discard(self, ref: ObjectRef) -> None:
+        """Drop the object's file, because its bytes were found wrong after they had been verified; the next `open` fetches it again."""
+        if isinstance(self._store, LocalStore):
+            return
+        with self._space.lock(self._identity(ref)[:3]):
+            try:
+                self._place(ref).unlink()
+            except FileNotFoundError:
+                return  # another process was first
+        self._count(corrupt=1)
+        self._space.release(ref.num_bytes)
+
     def _identity(self, ref: ObjectRef) -> str:
         return hashlib.sha256(f"{self._store.uri}\0{ref.key}\0{ref.etag}\0{ref.num_bytes}".encode()).hexdigest()[:40]
 
