@@ -8,14 +8,14 @@ Ray Train starts the workers again from the newest checkpoint.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import ray
 import ray.train.torch
 
+from orchestrator.frame_tier import cache_dir, through_frame_cache
 from orchestrator.run_config import RunConfig, parse_config
 from orchestrator.storage.manifest_file import read_manifest
 from orchestrator.storage.open_store import open_store
@@ -76,10 +76,6 @@ def open_data(spec: SweepSpec, config: RunConfig) -> Iterator[PretrainData]:
     manifest = read_manifest(spec.manifest_uri, config.store)
     store = open_store(spec.data_uri, config.store, check=False)
     cache = NodeCache(cache_dir(config), config.cache.capacity_bytes, store)
-    with VideoSource(store, cache, config.loader) as source:
+    videos = VideoSource(store, cache, config.loader)
+    with closing(through_frame_cache(videos, config, made_from=store.uri)) as source:
         yield PretrainData(source, parts(manifest, val_fraction=config.source.val_fraction, seed=config.seed))
-
-
-def cache_dir(config: RunConfig) -> Path:
-    """The node's cache folder."""
-    return Path(config.cache.dir).expanduser() if config.cache.dir else Path.home() / ".cache" / "prp"
