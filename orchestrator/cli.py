@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
+from orchestrator.cache_command import CACHE_COMMANDS
 from orchestrator.index_run import IndexProgress, index
 from orchestrator.storage.manifest_file import is_manifest_uri, read_manifest
 from orchestrator.storage.store_config import StoreConfig
@@ -227,6 +228,7 @@ def _say_summary(manifest: Manifest, uri: str) -> None:
 
 
 COMMANDS: dict[str, tuple[str, dict[str, Command]]] = {
+    "cache": ("This node's cache of objects and decoded frames.", {name: Command(*leaf) for name, leaf in CACHE_COMMANDS.items()}),
     "data": (
         "Videos and their manifests.",
         {

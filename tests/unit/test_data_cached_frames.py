@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +22,7 @@ from prp_core.data.loader import SpanLoader
 from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.manifest import Parts, VideoRecord
 from prp_core.data.node_cache import NodeCache
-from prp_core.data.object_store import LocalStore, ObjectInfo
+from prp_core.data.object_store import LocalStore
 from prp_core.data.transforms import resize_antialiased
 from prp_core.data.video_source import VideoSource
 from prp_core.encoders.encoder_config import EncoderConfig
@@ -34,6 +33,7 @@ from prp_core.training.loop import PretrainData, pretrain
 from prp_core.training.reporting import MemoryReporter
 from prp_core.training.training_config import TrainingConfig
 from prp_core.world import World
+from tests.far_store import FarStore
 from tests.tiny_corpus import LOADER, make_corpus, open_source
 from tests.video_factory import make_class_folders
 
@@ -140,30 +140,6 @@ def test_a_broken_video_is_decoded_once_for_all_trials(corpus: Path, tmp_path: P
             assert len(samples) == 8 and loader.quarantined == {broken.key: "truncated"}
             heard += source.counters["data/frames_verdicts_heard"]
     assert heard == 2, "one decode, and twice the verdict"
-
-
-class FarStore:
-    """A folder that stands for a store elsewhere; each fetch of an object is noted."""
-
-    def __init__(self, root: Path) -> None:
-        self._store, self.fetched = LocalStore(root), list[str]()
-
-    @property
-    def uri(self) -> str:
-        return "far://" + self._store.uri
-
-    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        return self._store.list(prefix)
-
-    def read(self, key: str, *, start: int = 0, num_bytes: int | None = None, etag: str | None = None) -> Iterator[bytes]:
-        self.fetched.append(key)
-        return self._store.read(key, start=start, num_bytes=num_bytes, etag=etag)
-
-    def write(self, key: str, data: bytes | Path, *, if_absent: bool = False) -> ObjectInfo:
-        return self._store.write(key, data, if_absent=if_absent)
-
-    def delete(self, key: str) -> None:
-        self._store.delete(key)
 
 
 @pytest.fixture(scope="module")
