@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
+from orchestrator.cache_command import CACHE_COMMANDS
 from orchestrator.index_run import index
 from orchestrator.prepare_command import add_prepare_arguments, run_prepare, say_index_progress
 from orchestrator.storage.manifest_file import is_manifest_uri, read_manifest
@@ -200,6 +201,7 @@ def _say_summary(manifest: Manifest, uri: str) -> None:
 
 
 COMMANDS: dict[str, tuple[str, dict[str, Command]]] = {
+    "cache": ("This node's cache of objects and decoded frames.", {name: Command(*leaf) for name, leaf in CACHE_COMMANDS.items()}),
     "data": (
         "Videos and their manifests.",
         {

@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.data_line import advice_line, data_line
 from orchestrator.sweep_server import TrialView
 
 STATE_STYLES = {"running": "cyan", "finished": "green", "pruned": "yellow", "failed": "red"}
@@ -58,7 +59,9 @@ class Progress:
 
     def screen(self, views: Sequence[TrialView]) -> Group:
         """The whole screen for `views`."""
-        return Group(Text(self._title, style="bold"), Text(self._headline(views)), trial_table(views, self._objective))
+        running = [view.metrics for view in views if view.state == "running"]
+        lines = [Text(data_line(running)), Text(advice_line(running), style="yellow")]
+        return Group(Text(self._title, style="bold"), Text(self._headline(views)), *filter(None, lines), trial_table(views, self._objective))
 
     def _headline(self, views: Sequence[TrialView]) -> str:
         counts = {state: sum(view.state == state for view in views) for state in STATE_STYLES}

@@ -30,6 +30,7 @@ from prp_core.encoders import ENCODERS
 from prp_core.errors import UserError
 
 PRESETS_DIR = Path(__file__).resolve().parent.parent / "sweeps" / "presets"
+AUTOMATIC = -1
 PRUNERS = ("asha", "median", "none")
 
 
@@ -55,12 +56,19 @@ class SourceConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CacheConfig:
-    """The node's cache of objects: where, and how many bytes at most. Empty `dir` means ``~/.cache/prp``."""
+    """The node's cache: where, and how many bytes of objects at most. Empty `dir` means ``~/.cache/prp``.
+
+    `frames_capacity_bytes` is for decoded frames at the training size, which every trial of a node shares: 0 keeps none, -1 takes a
+    quarter of the disk's free space.
+    """
 
     dir: str = ""
     capacity_bytes: int = 200 << 30
+    frames_capacity_bytes: int = AUTOMATIC
 
     def __post_init__(self) -> None:
+        rule = "must be a number of bytes, 0 (keep no decoded frames) or -1 (a quarter of the free disk)"
+        check(self.frames_capacity_bytes >= AUTOMATIC, "cache.frames_capacity_bytes", self.frames_capacity_bytes, rule)
         check(self.capacity_bytes > 0, "cache.capacity_bytes", self.capacity_bytes, "must be positive")
 
 

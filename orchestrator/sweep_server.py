@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from orchestrator.data_line import advice_of
 from orchestrator.run_config import RunConfig, flatten, parse_config, to_tree
 from orchestrator.search.space import Fit, Space, apply_space, fits_corpus
 from orchestrator.search.study import SweepStudy
@@ -106,6 +107,9 @@ class SweepServer:
         view.epoch = max(view.epoch, int(metrics.get("epoch", 0)))
         view.metrics.update(metrics)
         self._tracker.log(view.run_id, metrics, step)
+        advice = advice_of(metrics)
+        if advice:
+            self._tracker.set_tags(view.run_id, {"prp.data_advice": advice})
 
     def at_rung(self, number: int, epoch: int, step: int, metrics: Mapping[str, float]) -> bool:
         """Whether trial `number` goes on after `epoch` epochs; stored, so that the same question has the same answer."""

@@ -16,6 +16,10 @@ class UserError(PrpError, ValueError):
     """The input is wrong; the text names it, shows its value and says what to do. Exit code 2 at the command line."""
 
 
+class DiskFull(UserError):
+    """A cache's disk has no room left; whoever can do without the file goes on without it."""
+
+
 class StoreError(PrpError):
     """Parent of what an object store can do to us; each names the object's URI."""
 

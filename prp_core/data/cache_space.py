@@ -1,4 +1,4 @@
-"""The bounded disk space of a node's cache: who may take how much, and what makes room.
+"""The bounded disk space of one tier of a node's cache: who may take how much, and what makes room.
 
 The file system is the only state, so a kill -9 anywhere leaves nothing to repair: a number in ``usage`` under one lock, rebuilt
 from the folders whenever it says "full". A file that somebody reads or writes is locked by them, and only files that nobody has
@@ -11,20 +11,25 @@ import contextlib
 import errno
 import fcntl
 import os
+import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from prp_core.errors import UserError
+from prp_core.checks import check
+from prp_core.errors import DiskFull
 
 ABANDONED_AFTER_SECONDS = 5
 STALE_AFTER_SECONDS = 86400
 EXTRA_SHARE_FREED = 0.02
+FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
-class _Entry:
+class Entry:
+    """A complete file of the cache: when it was last used and first loaded (seconds since the epoch)."""
+
     used_at: float
     loaded_at: float
     num_bytes: int
@@ -32,18 +37,28 @@ class _Entry:
 
 
 class CacheSpace:
-    """`capacity_bytes` under `root`, shared by every process that opens the same folder.
+    """`capacity_bytes` under `root`, shared by every process that opens the same folder, each with a capacity of its own if need be.
 
     A scan over more data than fits defeats least-recently-used: nothing would be left when the next epoch needs it. So
-    `sticky_share` of the capacity stays as it was first loaded, and the newest rest is recycled.
+    `sticky_share` of the capacity stays as it was first loaded, and the newest rest is recycled. Opening it removes what killed
+    writers left behind.
     """
 
     def __init__(self, root: Path, capacity_bytes: int, sticky_share: float, count: Callable[..., None]) -> None:
-        self.objects, self.unfinished, self._locks = root / "objects", root / "unfinished", root / "locks"
+        check(capacity_bytes > 0, "cache capacity_bytes", capacity_bytes, "must be positive")
+        check(0 <= sticky_share <= 1, "cache sticky_share", sticky_share, "must lie in 0 to 1")
+        self.root, self.objects, self.unfinished, self._locks = root, root / "objects", root / "unfinished", root / "locks"
         for folder in (self.objects, self.unfinished, self._locks):
             folder.mkdir(parents=True, exist_ok=True)
         self._usage_file = root / "usage"
-        self._capacity_bytes, self._sticky_share, self._count = capacity_bytes, sticky_share, count
+        self.capacity_bytes, self.sticky_share, self._count = capacity_bytes, sticky_share, count
+        write_beside(root / "capacity", str(capacity_bytes))
+        with self.lock("usage"):
+            self._unfinished_bytes()
+
+    def place(self, name: str) -> Path:
+        """Where the complete file called `name` (its first two letters spread the files over folders) belongs."""
+        return self.objects / name[:2] / name
 
     @contextlib.contextmanager
     def lock(self, name: str) -> Iterator[None]:
@@ -55,74 +70,104 @@ class CacheSpace:
         finally:
             os.close(file_descriptor)
 
-    def reserve(self, path: Path, num_bytes: int) -> tuple[int, bool]:
-        """(descriptor of the new file at `path`, locked, its blocks allocated; whether it fits and may stay)."""
+    def pin(self, path: Path, num_bytes: int) -> int | None:
+        """A descriptor with a shared lock on the complete file, which stays until it is closed; None when it is not there."""
+        try:
+            file_descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        fcntl.flock(file_descriptor, fcntl.LOCK_SH)
+        status = os.fstat(file_descriptor)
+        if status.st_nlink and status.st_size == num_bytes:
+            os.utime(file_descriptor, ns=(time.time_ns(), status.st_mtime_ns))  # access: last use; change: when it was loaded
+            return file_descriptor
+        if status.st_nlink:  # torn by a power loss
+            path.unlink(missing_ok=True)
+        os.close(file_descriptor)  # or removed between open and lock
+        return None
+
+    def reserve(self, name: str, num_bytes: int, *, must_stay: bool = False) -> tuple[Path, int | None, bool]:
+        """(path of a new unfinished file for `name`, its descriptor, locked and its blocks allocated; whether it fits and may stay).
+
+        With `must_stay` a file that does not fit is not made, and the descriptor is None. Raises `DiskFull`.
+        """
+        path = self.unfinished / f"{name}.{secrets.token_hex(4)}"
         with self.lock("usage"):
             usage = self._usage() + num_bytes
-            if usage > self._capacity_bytes:
+            if usage > self.capacity_bytes:
                 usage = self._make_room(num_bytes) + num_bytes
-            stays = usage <= self._capacity_bytes
-            file_descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o644)
-            try:
-                fcntl.flock(file_descriptor, fcntl.LOCK_EX)
-                if num_bytes:
-                    os.posix_fallocate(file_descriptor, 0, num_bytes)
-            except OSError as error:
-                os.close(file_descriptor)
-                path.unlink()
-                if error.errno == errno.ENOSPC:
-                    raise UserError(f"{path.parent}: the disk has no room for {num_bytes} bytes; lower the cache's capacity or move it") from None
-                raise
+            stays = usage <= self.capacity_bytes
+            if must_stay and not stays:
+                return path, None, False
+            file_descriptor = _allocate(path, num_bytes)
             if stays:
                 self._set_usage(usage)
-            return file_descriptor, stays
+            return path, file_descriptor, stays
+
+    def finish(self, unfinished: Path, file_descriptor: int, name: str) -> Path:
+        """Give the unfinished file its place; the exclusive lock of its writer becomes the shared one of a reader."""
+        place = self.place(name)
+        fcntl.flock(file_descriptor, fcntl.LOCK_SH)
+        place.parent.mkdir(exist_ok=True)
+        unfinished.rename(place)
+        return place
+
+    def abandon(self, unfinished: Path, file_descriptor: int, num_bytes: int) -> None:
+        """Remove an unfinished file and give back the `num_bytes` that were reserved for it (0: it was not to stay)."""
+        unfinished.unlink(missing_ok=True)
+        os.close(file_descriptor)
+        if num_bytes:
+            self.release(num_bytes)
 
     def release(self, num_bytes: int) -> None:
-        """Give back what was reserved for a file that did not come to stay."""
+        """Give back what a file took that is gone."""
         with self.lock("usage"):
             self._set_usage(self._usage() - num_bytes)
+
+    def clear(self, *, keep: Callable[[Entry], bool] = lambda entry: False) -> tuple[list[Entry], list[Entry]]:
+        """Remove every entry that nobody uses and `keep` does not want: (removed, in use)."""
+        with self.lock("usage"):
+            chosen = [entry for entry in self.entries() if not keep(entry)]
+            removed = [entry for entry in chosen if _remove_unlocked(entry.path)]
+            gone = {entry.path for entry in removed}
+            self._usage_file.unlink(missing_ok=True)
+            self._set_usage(self._usage())
+        return removed, [entry for entry in chosen if entry.path not in gone]
+
+    def entries(self) -> list[Entry]:
+        """The complete files, in no order."""
+        found = []
+        for path in self.objects.glob("*/*"):
+            with contextlib.suppress(FileNotFoundError):
+                status = path.stat()
+                found.append(Entry(status.st_atime, status.st_mtime, status.st_size, path))
+        return found
 
     def _usage(self) -> int:
         try:
             return int(self._usage_file.read_text())
         except (FileNotFoundError, ValueError):  # never written, or its writer was killed: count
-            return sum(entry.num_bytes for entry in self._entries()) + self._unfinished_bytes()
+            return sum(entry.num_bytes for entry in self.entries()) + self._unfinished_bytes()
 
     def _set_usage(self, num_bytes: int) -> None:
-        self._usage_file.write_text(str(max(0, num_bytes)))
+        try:
+            self._usage_file.write_text(str(max(0, num_bytes)))
+        except OSError:  # a full disk; without the file the next one counts
+            self._usage_file.unlink(missing_ok=True)
 
     def _make_room(self, num_bytes: int) -> int:
         """Remove unlocked files until `num_bytes` fit; what is in use then."""
         used = self._unfinished_bytes()  # counted first: a file renamed meanwhile counts twice, never zero times
-        entries = self._entries()
+        entries = self.entries()
         used += sum(entry.num_bytes for entry in entries)
-        goal = self._capacity_bytes - max(num_bytes, int(self._capacity_bytes * EXTRA_SHARE_FREED))
-        for entry in self._recycled(entries):
+        goal = self.capacity_bytes - max(num_bytes, int(self.capacity_bytes * EXTRA_SHARE_FREED))
+        for entry in recycled(entries, self.capacity_bytes, self.sticky_share, time.time()):
             if used <= goal:
                 break
             if _remove_unlocked(entry.path):
                 used -= entry.num_bytes
                 self._count(evicted=1)
         return used
-
-    def _recycled(self, entries: list[_Entry]) -> list[_Entry]:
-        """What may go, first to go first: what nobody used for a day, then the window of newest loads, its oldest first."""
-        window_bytes, window = self._capacity_bytes * (1 - self._sticky_share), list[_Entry]()
-        for entry in sorted(entries, key=lambda entry: -entry.loaded_at):
-            window_bytes -= entry.num_bytes
-            if window_bytes < 0 and window:
-                break
-            window.append(entry)
-        stale = sorted((entry for entry in entries if entry.used_at < time.time() - STALE_AFTER_SECONDS), key=lambda entry: entry.used_at)
-        return stale + [entry for entry in reversed(window) if entry not in stale]
-
-    def _entries(self) -> list[_Entry]:
-        found = []
-        for path in self.objects.glob("*/*"):
-            with contextlib.suppress(FileNotFoundError):
-                status = path.stat()
-                found.append(_Entry(status.st_atime, status.st_mtime, status.st_size, path))
-        return found
 
     def _unfinished_bytes(self) -> int:
         """Bytes of files still being written; those whose writer died are removed."""
@@ -133,6 +178,76 @@ class CacheSpace:
                 if time.time() - status.st_mtime <= ABANDONED_AFTER_SECONDS or not _remove_unlocked(path):
                     total += status.st_size
         return total
+
+
+def recycled(entries: Sequence[Entry], capacity_bytes: int, sticky_share: float, now: float) -> list[Entry]:
+    """What may go, first to go first: what nobody used for a day, then all but the sticky part, its oldest load first.
+
+    Sticky are the first loads that fit into their share; the last load never is, so that there is always a way to go on.
+    """
+    by_load = sorted(entries, key=lambda entry: entry.loaded_at)
+    sticky_bytes, num_sticky = capacity_bytes * sticky_share, 0
+    for entry in by_load[:-1]:
+        sticky_bytes -= entry.num_bytes
+        if sticky_bytes < 0:
+            break
+        num_sticky += 1
+    stale = sorted((entry for entry in entries if entry.used_at < now - STALE_AFTER_SECONDS), key=lambda entry: entry.used_at)
+    first = {entry.path for entry in stale}
+    return stale + [entry for entry in by_load[num_sticky:] if entry.path not in first]
+
+
+def used_bytes(root: Path) -> int:
+    """What the tier at `root` takes of its disk, as it keeps the number itself; 0 where there is none yet or nobody has counted."""
+    try:
+        return int((root / "usage").read_text())
+    except (FileNotFoundError, ValueError):
+        return 0
+
+
+def is_in_use(path: Path) -> bool:
+    """Whether somebody reads or writes the file at this moment."""
+    try:
+        file_descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(file_descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(file_descriptor)
+
+
+def write_beside(path: Path, text: str) -> None:
+    """Replace the small file at `path` whole, or on a full disk not at all."""
+    beside = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    try:
+        beside.write_text(text)
+        beside.rename(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        if error.errno not in FULL_ERRORS:
+            raise
+
+
+def _allocate(path: Path, num_bytes: int) -> int:
+    """The descriptor of a new file with its blocks allocated and an exclusive lock."""
+    file_descriptor = None
+    try:
+        file_descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o644)
+        fcntl.flock(file_descriptor, fcntl.LOCK_EX)
+        if num_bytes:
+            os.posix_fallocate(file_descriptor, 0, num_bytes)
+        return file_descriptor
+    except OSError as error:
+        if file_descriptor is not None:
+            os.close(file_descriptor)
+        path.unlink(missing_ok=True)
+        if error.errno in FULL_ERRORS:
+            raise DiskFull(f"{path.parent}: the disk has no room for {num_bytes} bytes; lower the cache's capacity or move it (cache.dir)") from None
+        raise
 
 
 def _remove_unlocked(path: Path) -> bool:

@@ -45,6 +45,7 @@ class DecodeProcess:
         look_up("video reader", loader.reader, READERS)
         self._loader = loader
         self._process: subprocess.Popen[bytes] | None = None
+        self._ended_cpu_seconds = 0.0
         self.num_starts = 0
 
     def __enter__(self) -> DecodeProcess:
@@ -57,6 +58,11 @@ class DecodeProcess:
     def pid(self) -> int | None:
         """The decode process' id while it runs."""
         return self._process.pid if self._process is not None else None
+
+    @property
+    def cpu_seconds(self) -> float:
+        """CPU time of every process that this decoder has had, its start included."""
+        return self._ended_cpu_seconds + (cpu_seconds(self.pid) if self.pid is not None else 0.0)
 
     def inspect(self, path: str | Path, *, timeout_seconds: float | None = None) -> VideoInfo:
         """The file's figures, its frames counted by decoding every one. Raises `BrokenVideo` (key: the path)."""
@@ -78,6 +84,7 @@ class DecodeProcess:
         """End the process; the next request starts another."""
         if self._process is None:
             return
+        self._ended_cpu_seconds = self.cpu_seconds
         process, self._process = self._process, None
         self._channel.close()
         os.close(self._lifeline)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Iterator, Sequence
+from typing import Protocol, runtime_checkable
 
 import torch
 
@@ -31,4 +31,27 @@ class FrameSource(Protocol):
 
     def close(self) -> None:
         """Let processes and files go."""
+        ...
+
+
+@runtime_checkable
+class ReadsThrough(Protocol):
+    """A source that is cheaper to read from a video's first frame to its last than here and there."""
+
+    def read_through(self, record: VideoRecord, num_frames_at_a_time: int) -> Iterator[torch.Tensor]:
+        """All frames of the video in order, uint8 (n, H, W, 3), at most so many at a time. Raises as `FrameSource.frames` does."""
+        ...
+
+
+@runtime_checkable
+class FetchesAhead(Protocol):
+    """A source that can bring a video near before its frames are asked for."""
+
+    @property
+    def capacity_ahead_bytes(self) -> int:
+        """How many bytes of videos may be fetched ahead without pushing out what is still to be used; 0: none."""
+        ...
+
+    def prefetch(self, record: VideoRecord) -> None:
+        """Have the video on this node, if there is room. Raises as `FrameSource.frames` does."""
         ...

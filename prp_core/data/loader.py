@@ -14,6 +14,7 @@ import torch
 from prp_core.checks import check
 from prp_core.data.clip_config import ClipConfig
 from prp_core.data.clip_dataset import ClipDataset, SampleDraw
+from prp_core.data.fetch_ahead import FetchAhead
 from prp_core.data.frame_source import FrameSource
 from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.manifest import VideoRecord
@@ -65,7 +66,7 @@ class SpanLoader:
     def counters(self) -> dict[str, float]:
         """Totals of this worker since the loader was made; the names are metrics'."""
         with self._lock:
-            names = ("data/samples", "data/quarantined", "data/replaced", "data/shrunk", "time/data_wait_seconds")
+            names = ("data/samples", "data/quarantined", "data/replaced", "data/shrunk", "data/prefetch_failures", "time/data_wait_seconds")
             return {name: float(self._counts[name]) for name in names}
 
     def _count(self, name: str, amount: float = 1) -> None:
@@ -74,18 +75,32 @@ class SpanLoader:
 
     def batches(self, epoch: int, first_step: int = 0) -> Iterator[SpanBatch]:
         """This worker's share of each batch of `epoch`, from `first_step` on. Leaving the loop early ends the threads."""
-        steps = iter(range(first_step, self.steps_per_epoch))
-        pool = ThreadPoolExecutor(self._loader.num_decoders, thread_name_prefix="span-loader")
+        indices = [self._indices(step) for step in range(first_step, self.steps_per_epoch)]
+        place_of = {index: place for place, index in enumerate(index for share in indices for index in share)}
         ahead: deque[list[Future[SpanSample]]] = deque()
-        try:
-            for step in steps:
-                ahead.append([pool.submit(self._load, epoch, index) for index in self._indices(step)])
-                if len(ahead) > self._loader.num_prefetched_batches:
+        with self._fetching_ahead(epoch, list(place_of)) as fetching:
+
+            def load(index: int) -> SpanSample:
+                fetching.reach(place_of[index])
+                return self._load(epoch, index)
+
+            pool = ThreadPoolExecutor(self._loader.num_decoders, thread_name_prefix="span-loader")
+            try:
+                for share in indices:
+                    ahead.append([pool.submit(load, index) for index in share])
+                    if len(ahead) > self._loader.num_prefetched_batches:
+                        yield self._wait(ahead.popleft())
+                while ahead:
                     yield self._wait(ahead.popleft())
-            while ahead:
-                yield self._wait(ahead.popleft())
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+                self._count("data/prefetch_failures", fetching.num_failures)
+
+    def _fetching_ahead(self, epoch: int, indices: list[int]) -> FetchAhead:
+        """For this worker's samples of the epoch, in order. (A draw is cheap; a replaced video is fetched by its decoder.)"""
+        dataset = self.dataset
+        num_ahead = self._loader.num_prefetched_videos
+        return FetchAhead(self._source, len(indices), num_ahead, lambda place: dataset.records[dataset.draw(epoch, indices[place]).video_index])
 
     def _indices(self, step: int) -> list[int]:
         first = step * self._batch_size

@@ -1,29 +1,27 @@
 """A node's disk cache of objects: one download per object however many processes ask, bounded, and verified before anyone sees it.
 
-A file under ``objects/`` is complete by construction: written under ``unfinished/``, verified, renamed. Whoever reads one holds a
-shared lock on it, so nothing is removed under a reader. Objects of a `LocalStore` are used where they lie.
+A file under ``objects/`` is complete by construction: written under ``unfinished/``, verified, renamed; its name ends with the sha256
+of its bytes. Whoever reads one holds a shared lock on it, so nothing is removed under a reader. Objects of a `LocalStore` are used
+where they lie.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
-import secrets
-import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from prp_core.checks import check
+from prp_core.data.cache_counters import CacheCounters
 from prp_core.data.cache_space import CacheSpace
 from prp_core.data.object_store import LocalStore, ObjectRef, ObjectStore
 from prp_core.errors import CorruptObject
 
 NUM_DOWNLOADS = 3
-COUNTERS = ("hits", "misses", "waits", "downloads", "bytes", "corrupt", "evicted", "bypassed", "wait_seconds")
+COUNTERS = ("hits", "misses", "waits", "downloads", "bytes", "corrupt", "evicted", "bypassed", "prefetched", "wait_seconds")
+SHARE_AHEAD = 0.25
 
 
 class NodeCache:
@@ -33,46 +31,44 @@ class NodeCache:
     """
 
     def __init__(self, root: Path | str, capacity_bytes: int, store: ObjectStore, *, sticky_share: float = 0.5) -> None:
-        check(capacity_bytes > 0, "cache capacity_bytes", capacity_bytes, "must be positive")
-        check(0 <= sticky_share <= 1, "cache sticky_share", sticky_share, "must lie in 0 to 1")
         self.root, self._store = Path(root).absolute(), store
-        self._counts: Counter[str] = Counter()
-        self._counts_lock = threading.Lock()
-        self._space = CacheSpace(self.root, capacity_bytes, sticky_share, self._count)
+        self._counters = CacheCounters(self.root, COUNTERS)
+        self._space = CacheSpace(self.root, capacity_bytes, sticky_share, self._counters.add)
 
     @property
     def counters(self) -> dict[str, float]:
         """What this process has done so far, by `COUNTERS`."""
-        with self._counts_lock:
-            return {name: float(self._counts[name]) for name in COUNTERS}
+        return self._counters.totals
 
-    def _count(self, **amounts: float) -> None:
-        with self._counts_lock:
-            self._counts.update(amounts)  # type: ignore[arg-type]  # a Counter holds seconds as well
+    @property
+    def capacity_ahead_bytes(self) -> int:
+        """How many bytes may be fetched ahead of their use: a quarter of what is recycled, so that several trials push out nothing unused."""
+        return int(self._space.capacity_bytes * (1 - self._space.sticky_share) * SHARE_AHEAD)
 
     @contextlib.contextmanager
     def open(self, ref: ObjectRef) -> Iterator[Path]:
         """The complete, verified file of the object, which stays until the block ends; any process may open the path meanwhile.
 
-        Raises `ObjectMissing`, `ObjectChanged`, `CorruptObject` (after `NUM_DOWNLOADS` downloads) or `StoreUnavailable`.
+        Raises `ObjectMissing`, `ObjectChanged`, `CorruptObject` (after `NUM_DOWNLOADS` downloads), `StoreUnavailable` or `DiskFull`.
         """
         if isinstance(self._store, LocalStore):
             path = self._store.expect(ref)
-            self._count(hits=1)
+            self._counters.add(hits=1)
             yield path
             return
         started = time.monotonic()
-        path, pin = self._place(ref), self._pin(ref)
-        if pin is None:
-            path, pin = self._fetch(ref)
-            self._count(wait_seconds=time.monotonic() - started)
+        found = self._pin(ref)
+        if found is None:
+            found = self._fetch(ref, must_stay=False)
+            assert found is not None
+            self._counters.add(wait_seconds=time.monotonic() - started)
         else:
-            self._count(hits=1)
+            self._counters.add(hits=1)
+        path, pin = found
         try:
-            os.utime(pin, ns=(time.time_ns(), os.fstat(pin).st_mtime_ns))  # access: last use; change: when it was loaded
             yield path
         finally:
-            if path != self._place(ref):
+            if path.parent == self._space.unfinished:
                 path.unlink(missing_ok=True)
             os.close(pin)
 
@@ -81,73 +77,73 @@ class NodeCache:
         if isinstance(self._store, LocalStore):
             return
         with self._space.lock(self._identity(ref)[:3]):
-            try:
-                self._place(ref).unlink()
-            except FileNotFoundError:
+            found = self._pin(ref)
+            if found is None:
                 return  # another process was first
-        self._count(corrupt=1)
+            path, pin = found
+            path.unlink(missing_ok=True)
+            os.close(pin)
+        self._counters.add(corrupt=1)
         self._space.release(ref.num_bytes)
+
+    def prefetch(self, ref: ObjectRef) -> None:
+        """Have the object on disk, if it may stay there. Raises as `open` does."""
+        if isinstance(self._store, LocalStore):
+            return
+        found = self._pin(ref) or self._fetch(ref, must_stay=True)
+        if found is not None:
+            os.close(found[1])
+
+    def close(self) -> None:
+        """Add this process's counters to the node's."""
+        self._counters.save()
 
     def _identity(self, ref: ObjectRef) -> str:
         return hashlib.sha256(f"{self._store.uri}\0{ref.key}\0{ref.etag}\0{ref.num_bytes}".encode()).hexdigest()[:40]
 
-    def _place(self, ref: ObjectRef) -> Path:
+    def _pin(self, ref: ObjectRef) -> tuple[Path, int] | None:
+        """(path, a descriptor with a shared lock) of the complete file; None when it is not there."""
         identity = self._identity(ref)
-        return self._space.objects / identity[:2] / identity
-
-    def _pin(self, ref: ObjectRef) -> int | None:
-        """A descriptor with a shared lock on the complete file; None when it is not there."""
-        path = self._place(ref)
-        try:
-            file_descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return None
-        fcntl.flock(file_descriptor, fcntl.LOCK_SH)
-        status = os.fstat(file_descriptor)
-        if status.st_nlink and status.st_size == ref.num_bytes:
-            return file_descriptor
-        if status.st_nlink:  # torn by a power loss
-            path.unlink(missing_ok=True)
-        os.close(file_descriptor)  # or removed between open and lock
+        folder = self._space.place(identity).parent
+        paths = [folder / f"{identity}-{ref.sha256}"] if ref.sha256 else sorted(folder.glob(f"{identity}-*"))
+        for path in paths:
+            pin = self._space.pin(path, ref.num_bytes)
+            if pin is not None:
+                return path, pin
         return None
 
-    def _fetch(self, ref: ObjectRef) -> tuple[Path, int]:
-        """(path, pin) after a download by us or, if somebody else was at it, by them."""
-        identity, place = self._identity(ref), self._place(ref)
+    def _fetch(self, ref: ObjectRef, *, must_stay: bool) -> tuple[Path, int] | None:
+        """(path, pin) after a download by us or, if somebody else was at it, by them; None if it `must_stay` and may not."""
+        identity = self._identity(ref)
         with self._space.lock(identity[:3]):
-            pin = self._pin(ref)
-            if pin is not None:
-                self._count(hits=1, waits=1)
-                return place, pin
-            self._count(misses=1)
-            unfinished = self._space.unfinished / f"{identity}.{secrets.token_hex(4)}"
-            pin, stays = self._space.reserve(unfinished, ref.num_bytes)
+            found = self._pin(ref)
+            if found is not None:
+                self._counters.add(**({} if must_stay else {"hits": 1, "waits": 1}))
+                return found
+            unfinished, pin, stays = self._space.reserve(identity, ref.num_bytes, must_stay=must_stay)
+            if pin is None:
+                return None
+            self._counters.add(**{"prefetched" if must_stay else "misses": 1})
             try:
-                self._download(ref, pin)
-                fcntl.flock(pin, fcntl.LOCK_SH)
-                if not stays:
-                    self._count(bypassed=1)
-                    return unfinished, pin
-                place.parent.mkdir(exist_ok=True)
-                unfinished.rename(place)
-                return place, pin
-            except BaseException:
-                unfinished.unlink(missing_ok=True)
-                os.close(pin)
+                sha256 = self._download(ref, pin)
                 if stays:
-                    self._space.release(ref.num_bytes)
+                    return self._space.finish(unfinished, pin, f"{identity}-{sha256}"), pin
+                self._counters.add(bypassed=1)
+                return unfinished, pin
+            except BaseException:
+                self._space.abandon(unfinished, pin, ref.num_bytes if stays else 0)
                 raise
 
-    def _download(self, ref: ObjectRef, file_descriptor: int) -> None:
-        """Write and verify the object, from its beginning again while the bytes are wrong."""
+    def _download(self, ref: ObjectRef, file_descriptor: int) -> str:
+        """Write and verify the object, from its beginning again while the bytes are wrong; its sha256."""
         digests: list[str] = []
         for _ in range(NUM_DOWNLOADS):
-            self._count(downloads=1)
+            self._counters.add(downloads=1)
             num_bytes, sha256, md5 = self._write_pieces(ref, file_descriptor)
             digests.append(sha256)
             if num_bytes == ref.num_bytes and _is_verified(ref, digests, md5):
-                return
-            self._count(corrupt=1)
+                return sha256
+            self._counters.add(corrupt=1)
         wanted = ref.sha256 or f"md5 {ref.etag}, and no two downloads agree"
         raise CorruptObject(
             f"{self._store.uri}/{ref.key}: {num_bytes} bytes of sha256 {digests[-1]} arrived in the last of {NUM_DOWNLOADS} downloads, "
@@ -163,7 +159,7 @@ class NodeCache:
             position += len(piece)
             sha256.update(piece)
             md5.update(piece)
-            self._count(bytes=len(piece))
+            self._counters.add(bytes=len(piece))
         return position, sha256.hexdigest(), md5.hexdigest()
 
 

@@ -158,7 +158,9 @@ class ShardSource:
             self._counts.update(amounts)
 
     def close(self) -> None:
-        """Nothing stays open between two requests."""
+        """Add this process's counters to the node's; nothing else stays open between two requests."""
+        if self._cache is not None:
+            self._cache.close()
 
 
 def _shard_refs(index: ShardIndex, store: ObjectStore) -> list[ObjectRef]:

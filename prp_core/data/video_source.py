@@ -46,10 +46,12 @@ class VideoSource:
 
     @property
     def counters(self) -> dict[str, float]:
-        """``data/decoder_starts`` (more than the decoders there are: some were killed) and the cache's, as ``data/cache_*``."""
+        """``data/decoder_starts`` (more than the decoders there are: some were killed), ``data/decode_seconds`` of CPU that they took, and
+        the cache's, as ``data/cache_*``."""
         cache = self._cache.counters if self._cache is not None else {}
         starts = float(sum(decoder.num_starts for decoder in self._decoders))
-        return {"data/decoder_starts": starts, **{f"data/cache_{name}": value for name, value in cache.items()}}
+        seconds = sum(decoder.cpu_seconds for decoder in self._decoders)
+        return {"data/decoder_starts": starts, "data/decode_seconds": seconds, **{f"data/cache_{name}": value for name, value in cache.items()}}
 
     def frames(self, record: VideoRecord, positions: Sequence[int]) -> torch.Tensor:
         """The frames at `positions` (0 to ``record.num_frames - 1``, any order, repeats allowed): uint8 (N, H, W, 3), RGB.
@@ -59,6 +61,23 @@ class VideoSource:
         assert positions and min(positions) >= 0 and max(positions) < record.num_frames, (record.key, record.num_frames, tuple(positions))
         with self.local_file(record.ref) as path, self._decoder() as decoder, _named(record.key):
             return torch.from_numpy(decoder.read(path, positions))
+
+    def read_through(self, record: VideoRecord, num_frames_at_a_time: int) -> Iterator[torch.Tensor]:
+        """All frames in order, uint8 (n, H, W, 3), out of one decoder that is kept until the last. Raises `BrokenVideo`."""
+        with self.local_file(record.ref) as path, self._decoder() as decoder, _named(record.key):
+            for first in range(0, record.num_frames, num_frames_at_a_time):
+                positions = range(first, min(first + num_frames_at_a_time, record.num_frames))
+                yield torch.from_numpy(decoder.read(path, positions))
+
+    @property
+    def capacity_ahead_bytes(self) -> int:
+        """See `FetchesAhead`; 0 where files are read in place."""
+        return self._cache.capacity_ahead_bytes if self._cache is not None and not isinstance(self.store, LocalStore) else 0
+
+    def prefetch(self, record: VideoRecord) -> None:
+        """Have the video's object in the node's cache, if it may stay there."""
+        if self._cache is not None:
+            self._cache.prefetch(record.ref)
 
     def inspect(self, ref: ObjectRef, path: Path, *, timeout_seconds: float) -> VideoInfo:
         """The figures of the file at `path`, every frame decoded. Raises `BrokenVideo` with `ref`'s key."""
@@ -93,6 +112,8 @@ class VideoSource:
         for decoder in busy:
             decoder.close()
             self._idle.put(decoder)
+        if self._cache is not None:
+            self._cache.close()
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
@@ -17,11 +18,14 @@ from prp_core.evaluation.downstream import check_labels, evaluate_encoder
 from prp_core.pretext.targets import build_pretext_batch
 from prp_core.training.agreement import first_alone, together
 from prp_core.training.checkpoint import CheckpointFolder
+from prp_core.training.data_health import ADVICE, data_advice, with_hit_rates
 from prp_core.training.learner import Learner
 from prp_core.training.metrics import RunningMean, renamed
 from prp_core.training.progress_state import Progress, resume_progress, save_progress
 from prp_core.training.reporting import Reporter
 from prp_core.world import World
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,9 @@ class PretrainRun:
         self._checkpoints, self._reporter, self._clock = checkpoints, reporter, clock
         self._loader = build_loader(config, data, world)
         self._learner = Learner(config, world, self._loader.steps_per_epoch)
-        self._times = RunningMean()
+        self._times, self._epoch_times = RunningMean(), RunningMean()
+        self._last_counters: dict[str, float] = {}
+        self._advised: set[str] = set()
         self.progress: Progress = resume_progress(checkpoints, self._learner, config, self._loader.steps_per_epoch, world)
 
     @property
@@ -135,7 +141,9 @@ class PretrainRun:
                 waited = self._clock()
                 yield spans
                 computed = self._clock()
-                self._times.add({"time/data_wait_seconds": waited - started, "time/compute_seconds": computed - waited})
+                times = {"time/data_wait_seconds": waited - started, "time/compute_seconds": computed - waited}
+                self._times.add(times)
+                self._epoch_times.add(times)
                 started = computed
 
     def _train_step(self, spans: SpanBatch) -> None:
@@ -154,7 +162,7 @@ class PretrainRun:
         means = self.progress.epoch_mean.means()
         self._learner.schedule.end_epoch(means["train/loss"])
         self.progress.end_epoch()
-        self._log({**renamed(means, "train/", "epoch/"), **self._loader_counters()})
+        self._log({**renamed(means, "train/", "epoch/"), **self._data_metrics()})
         every = self._config.training.checkpoint_every_steps
         if self.at_rung or not every or self._learner.global_step % every == 0:
             self._save()
@@ -165,11 +173,24 @@ class PretrainRun:
     def _log_window(self) -> None:
         times = self._world.mean(self._times.means())
         if times:
-            total = times["time/data_wait_seconds"] + times["time/compute_seconds"]
-            times["time/data_wait_share"] = times["time/data_wait_seconds"] / total if total else 0.0
+            times["time/data_wait_share"] = wait_share(times)
         self._log({**self.progress.window_mean.means(), "train/learning_rate": self._learner.learning_rate, **times})
         self.progress.window_mean.clear()
         self._times.clear()
+
+    def _data_metrics(self) -> dict[str, float]:
+        """How the epoch's videos came: counters, hit rates, the share of the time that was waiting, and what to do about it."""
+        times = self._world.mean(self._epoch_times.means())
+        share = wait_share(times) if times else 0.0
+        counters = self._loader_counters()
+        advice = data_advice(share, {name: value - self._last_counters.get(name, 0.0) for name, value in counters.items()})
+        if advice not in ("none", *self._advised) and self._world.is_first:
+            log.warning("training waits for videos %.0f %% of its time: %s", 100 * share, ADVICE[advice])
+        self._advised.add(advice)
+        self._last_counters = counters
+        self._epoch_times.clear()
+        health = {"time/epoch_data_wait_share": share, "data/advice": float(list(ADVICE).index(advice))}
+        return {**with_hit_rates(counters), **health}
 
     def _loader_counters(self) -> dict[str, float]:
         """Totals over the workers since this process started. (The loader's own seconds are left out: waiting is timed here.)"""
@@ -179,6 +200,12 @@ class PretrainRun:
     def _log(self, metrics: Mapping[str, float]) -> None:
         step, speaks = self._learner.global_step, self._world.is_first
         together(self._world, "logging", lambda: self._reporter.log(metrics, step=step) if speaks else None)
+
+
+def wait_share(times: Mapping[str, float]) -> float:
+    """The part (0 to 1) of the time of steps that was waiting for videos."""
+    total = times["time/data_wait_seconds"] + times["time/compute_seconds"]
+    return times["time/data_wait_seconds"] / total if total else 0.0
 
 
 def build_loader(config: PretrainConfig, data: PretrainData, world: World) -> SpanLoader:

@@ -11,7 +11,14 @@
 | time/data_wait_seconds, time/compute_seconds | per step, mean over workers; waiting for frames / computing on them |
 | time/data_wait_share | the part of the time that was waiting |
 | time/evaluation_seconds | of the evaluation at a rung |
-| data/... | counters of the loader: quarantined and replaced videos, cache hits and fetches |
+| time/epoch_data_wait_share | the same over a whole epoch |
+| data/... | counters of the loader, summed over the workers since they started: see below |
+| data/samples, data/quarantined, data/replaced, data/shrunk | of the samples and their videos |
+| data/decoder_starts, data/decode_seconds | of the decode processes; CPU-seconds |
+| data/cache_... | of the node cache's objects: hits, misses, downloads, bytes, evicted, bypassed, prefetched, corrupt |
+| data/frames_... | of the cache of decoded frames: hits, misses (videos decoded), bypassed, evicted, corrupt, bytes, verdicts on broken videos |
+| data/cache_hit_rate, data/frames_hit_rate | hits among all that was asked of the tier, 0 to 1 |
+| data/advice | what would help when videos come too slowly: the place in `data_health.ADVICE`, 0 = nothing |
 
 Losses of two trials are not comparable where the trials differ in loss weights, rates or clip length; what is measured downstream is.
 """

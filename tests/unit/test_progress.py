@@ -5,8 +5,10 @@ import math
 
 from rich.console import Console
 
+from orchestrator.data_line import advice_line, data_line
 from orchestrator.progress import Progress, event_line, minutes
 from orchestrator.sweep_server import TrialView
+from prp_core.training.data_health import ADVICE
 
 
 def views() -> list[TrialView]:
@@ -55,3 +57,18 @@ def test_a_log_gets_each_event_once(capsys) -> None:
 
 def test_durations() -> None:
     assert [minutes(5), minutes(125), minutes(7500)] == ["0m05s", "2m05s", "2h05m"]
+
+
+def test_one_line_says_how_the_videos_come_and_one_what_would_help() -> None:
+    trials = [{"data/frames_hit_rate": 0.9, "time/data_wait_share": 0.5, "data/quarantined": 2.0}, {"data/frames_hit_rate": 1.0}, {}]
+    assert data_line(trials) == "videos: 95% of clips from frames decoded before · waiting 50% of the time · 2 quarantined"
+    assert data_line([{}]) == "" and advice_line(trials) == ""
+    number = float(list(ADVICE).index("more decoders"))
+    assert advice_line([*trials, {"data/advice": number}]).startswith("training waits for videos: decoding is what it waits for; raise loader.num")
+    views_with_data = [*views()]
+    views_with_data[2].metrics.update({"data/cache_hit_rate": 0.25, "data/advice": number})
+    progress = Progress(views, title="t", num_trials=8, objective="retrieval/recall_at_1", clock=lambda: 0.0)
+    console = Console(width=190, file=io.StringIO())
+    with console.capture() as capture:
+        console.print(progress.screen(views_with_data))
+    assert "videos: 25% of objects at hand\ntraining waits for videos: decoding" in "\n".join(map(str.rstrip, capture.get().splitlines()))

@@ -1,0 +1,32 @@
+"""A folder that stands for a store elsewhere: its objects are fetched, and each fetch is noted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from prp_core.data.object_store import LocalStore, ObjectInfo
+
+
+class FarStore:
+    """The objects of the folder `root`, never read in place; `fetched` holds the key of each read."""
+
+    def __init__(self, root: Path) -> None:
+        self._store, self.fetched = LocalStore(root), list[str]()
+
+    @property
+    def uri(self) -> str:
+        return "far://" + self._store.uri
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        return self._store.list(prefix)
+
+    def read(self, key: str, *, start: int = 0, num_bytes: int | None = None, etag: str | None = None) -> Iterator[bytes]:
+        self.fetched.append(key)
+        return self._store.read(key, start=start, num_bytes=num_bytes, etag=etag)
+
+    def write(self, key: str, data: bytes | Path, *, if_absent: bool = False) -> ObjectInfo:
+        return self._store.write(key, data, if_absent=if_absent)
+
+    def delete(self, key: str) -> None:
+        self._store.delete(key)
