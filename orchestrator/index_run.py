@@ -14,6 +14,7 @@ from orchestrator.index_journal import IndexJournal
 from orchestrator.storage.manifest_file import write_manifest
 from orchestrator.storage.open_store import open_store
 from orchestrator.storage.store_config import StoreConfig
+from orchestrator.storage.store_region import check_region
 from orchestrator.sweep_spec import home_dir
 from prp_core.checks import check
 from prp_core.data.indexing import index_videos
@@ -116,6 +117,8 @@ def _open_videos(uri: str | Path, config: StoreConfig | None) -> ObjectStore:
     videos = open_store(uri, config)
     if isinstance(videos, LocalStore) and not videos.root.is_dir():
         raise UserError(f"There is no folder {videos.root}; name a folder of videos or s3://bucket/prefix")
+    if said := check_region(uri, config):
+        log.warning("%s", said)
     return videos
 
 

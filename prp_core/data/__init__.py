@@ -1,8 +1,8 @@
 """From objects in a store to the frames of a training batch.
 
 In the order that data flows: `object_store` (the face of a store, and the folder), `container_sniffing`, `splits` and `indexing`
-make a `manifest` of verified videos; `node_cache` (over `cache_space`) keeps objects on the node's disk; `decode_process` reads them
-with one of `readers/` in a process that can be killed; `video_source` joins these three. `dilated_sampling` is the arithmetic of a
-sample, `clip_dataset` says which sample comes when, `loader` has it decoded ahead and hands out the `spans`, and `transforms` resize
-and crop them on the device. `clip_config` and `loader_config` hold the settings.
+make a `manifest` of verified videos; `node_cache` (over `cache_space`, fed by `ranged_read`) keeps objects on the node's disk;
+`decode_process` reads them with one of `readers/` in a process that can be killed; `video_source` joins these three.
+`dilated_sampling` is the arithmetic of a sample, `clip_dataset` says which sample comes when, `loader` has it decoded ahead and hands
+out the `spans`, and `transforms` resize and crop them on the device. `clip_config` and `loader_config` hold the settings.
 """

@@ -20,6 +20,7 @@ from pathlib import Path
 from prp_core.checks import check
 from prp_core.data.cache_space import CacheSpace
 from prp_core.data.object_store import LocalStore, ObjectRef, ObjectStore
+from prp_core.data.ranged_read import read_in_ranges
 from prp_core.errors import CorruptObject
 
 NUM_DOWNLOADS = 3
@@ -145,7 +146,7 @@ class NodeCache:
     def _write_pieces(self, ref: ObjectRef, file_descriptor: int) -> tuple[int, str, str]:
         """(bytes received, their sha256, their md5)."""
         position, sha256, md5 = 0, hashlib.sha256(), hashlib.md5(usedforsecurity=False)
-        for piece in self._store.read(ref.key, etag=ref.etag):
+        for piece in read_in_ranges(self._store, ref.key, ref.num_bytes, etag=ref.etag):
             if position + len(piece) <= ref.num_bytes:  # never more than was reserved
                 os.pwrite(file_descriptor, piece, position)
             position += len(piece)
