@@ -22,7 +22,7 @@ from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.manifest import SPLITS, Manifest, VideoRecord
 from prp_core.data.node_cache import NodeCache
 from prp_core.data.object_store import LocalStore, ObjectStore
-from prp_core.data.splits import Labelling, read_split_files, unmatched
+from prp_core.data.splits import Labelling, read_split_files, relative_to_store, unmatched
 from prp_core.data.video_source import VideoSource
 from prp_core.errors import UserError
 
@@ -99,7 +99,7 @@ def _run(
         records.append(record)
         num_quarantined += bool(record.reason)
         on_progress(IndexProgress(len(records), num_all, num_reused, num_quarantined))
-    absent = unmatched(table, (record.key for record in records))
+    absent = unmatched(relative_to_store(table, source.store.uri), (record.key for record in records))
     if absent:
         log.warning("%d of the %d videos that the splits or labels name are not there, %r among them", len(absent), len(table), absent[0])
     return Manifest(source.store.uri, tuple(records))

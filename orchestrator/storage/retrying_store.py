@@ -18,7 +18,6 @@ from prp_core.errors import ObjectExists, StoreUnavailable, UserError
 
 FIRST_WAIT_SECONDS = 0.05  # after a lost connection, whose next attempt is most likely fine
 FIRST_WAIT_THROTTLED_SECONDS = 0.2  # a store that throttles asks for rest
-NUM_HASTY_ATTEMPTS = 2
 LONGEST_WAIT_SECONDS = 20.0
 SLOWEST_BYTES_PER_SECOND = 1 << 18  # a body that comes slower than this, breaks included, runs out of time
 CREDENTIALS_SECONDS = 30.0  # time for whoever renews credentials to renew them
@@ -108,8 +107,8 @@ class RetryingStore:
             left = None if num_bytes is None else num_bytes - num_received
             self._count(requests=1)
             try:
-                hasty = attempts.num_in_a_row < NUM_HASTY_ATTEMPTS
-                for piece in self._store.read(key, start=start + num_received, num_bytes=left, etag=etag, hasty=hasty):
+                begin, num_failures = start + num_received, attempts.num_in_a_row
+                for piece in self._store.read(key, start=begin, num_bytes=left, etag=etag, num_failures=num_failures):
                     num_received += len(piece)
                     self._count(bytes=len(piece))
                     attempts.num_in_a_row = 0

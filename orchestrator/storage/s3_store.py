@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import hashlib
 import io
 import os
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import boto3
+import botocore.loaders
+import botocore.session
 from botocore import exceptions as boto_errors
 from botocore.config import Config
 from botocore.utils import InstanceMetadataRegionFetcher
@@ -96,7 +99,7 @@ class S3Store:
                     if item["Size"] or not item["Key"].endswith("/"):
                         yield ObjectInfo(item["Key"][len(self._prefix) :], item["Size"], item["ETag"].strip('"'))
 
-    def read(self, key: str, *, start: int = 0, num_bytes: int | None = None, etag: str | None = None, hasty: bool = False) -> Iterator[bytes]:
+    def read(self, key: str, *, start: int = 0, num_bytes: int | None = None, etag: str | None = None, num_failures: int = 0) -> Iterator[bytes]:
         """See `RemoteStore.read`: one GET. Always of a range, because only then the answer also says how long the object is."""
         if num_bytes == 0:
             return
@@ -104,7 +107,7 @@ class S3Store:
         condition: dict[str, Any] = {"IfMatch": f'"{etag}"'} if etag else {}
         with self._translated(key):
             try:
-                answer = self._client(hasty=hasty).get_object(Key=self._prefix + key, Range=f"bytes={start}-{end}", **self._common, **condition)
+                answer = self._client(num_failures).get_object(Key=self._prefix + key, Range=f"bytes={start}-{end}", **self._common, **condition)
             except boto_errors.ClientError as error:
                 if error.response["Error"].get("Code") == "InvalidRange":
                     return  # nothing lies behind `start`; so answers an empty object too
@@ -155,9 +158,10 @@ class S3Store:
         headers = answer["ResponseMetadata"].get("HTTPHeaders", {})
         return headers.get("x-amz-bucket-region") or None
 
-    def _client(self, *, hasty: bool = False) -> S3Client:
-        silence = self._config.silence_seconds
-        return _clients().get(self._config, min(silence, self._config.first_silence_seconds) if hasty else silence)
+    def _client(self, num_failures: int | None = None) -> S3Client:
+        """The client that bears `first_silence_seconds` of silence, doubled with each of `num_failures`; None: all that is allowed."""
+        first, longest = self._config.first_silence_seconds, self._config.silence_seconds
+        return _clients().get(self._config, longest if num_failures is None else min(longest, first * 2 ** min(num_failures, 16)))
 
     @contextlib.contextmanager
     def _translated(self, key: str, *, etag: str | None = None, writing: bool = False) -> Iterator[None]:
@@ -251,7 +255,9 @@ def region_of_this_machine() -> str | None:
 
 
 def _make_client(config: StoreConfig, silence_seconds: float) -> S3Client:
-    session = boto3.session.Session(profile_name=config.profile, region_name=config.region)
+    base = botocore.session.Session(profile=config.profile)
+    base.register_component("data_loader", _loader())  # to parse AWS's models is nine tenths of what a client costs
+    session = boto3.session.Session(botocore_session=base, region_name=config.region)
     addressing: Any = "path" if config.addressing == "auto" and is_custom_endpoint(config) else config.addressing
     settings = Config(
         # One attempt: `RetryingStore` counts and spaces them all, and must know when a lost answer left a write in doubt.
@@ -265,6 +271,11 @@ def _make_client(config: StoreConfig, silence_seconds: float) -> S3Client:
         s3={"addressing_style": addressing},
     )
     return session.client("s3", endpoint_url=config.endpoint_url, config=settings)
+
+
+@functools.cache
+def _loader() -> Any:
+    return botocore.loaders.create_loader()
 
 
 def _md5() -> Any:

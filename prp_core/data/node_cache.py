@@ -23,7 +23,8 @@ from prp_core.data.object_store import LocalStore, ObjectRef, ObjectStore
 from prp_core.data.ranged_read import read_in_ranges
 from prp_core.errors import CorruptObject
 
-NUM_DOWNLOADS = 3
+NUM_DOWNLOADS = 3  # that bring the same wrong bytes: then the object is so
+MAX_DOWNLOADS = 10  # that bring other wrong bytes each time: then it is the way here
 COUNTERS = ("hits", "misses", "waits", "downloads", "bytes", "corrupt", "evicted", "bypassed", "wait_seconds")
 
 
@@ -55,7 +56,8 @@ class NodeCache:
     def open(self, ref: ObjectRef) -> Iterator[Path]:
         """The complete, verified file of the object, which stays until the block ends; any process may open the path meanwhile.
 
-        Raises `ObjectMissing`, `ObjectChanged`, `CorruptObject` (after `NUM_DOWNLOADS` downloads) or `StoreUnavailable`.
+        Raises `ObjectMissing`, `ObjectChanged`, `StoreUnavailable`, or `CorruptObject` after `NUM_DOWNLOADS` downloads that are wrong in
+        the same way, or `MAX_DOWNLOADS` wrong ones.
         """
         if isinstance(self._store, LocalStore):
             path = self._store.expect(ref)
@@ -130,7 +132,7 @@ class NodeCache:
     def _download(self, ref: ObjectRef, file_descriptor: int) -> None:
         """Write and verify the object, from its beginning again while the bytes are wrong."""
         digests: list[str] = []
-        for _ in range(NUM_DOWNLOADS):
+        while len(digests) < MAX_DOWNLOADS and (not digests or digests.count(digests[-1]) < NUM_DOWNLOADS):
             self._count(downloads=1)
             num_bytes, sha256, md5 = self._write_pieces(ref, file_descriptor)
             digests.append(sha256)
@@ -139,7 +141,7 @@ class NodeCache:
             self._count(corrupt=1)
         wanted = ref.sha256 or f"md5 {ref.etag}, and no two downloads agree"
         raise CorruptObject(
-            f"{self._store.uri}/{ref.key}: {num_bytes} bytes of sha256 {digests[-1]} arrived in the last of {NUM_DOWNLOADS} downloads, "
+            f"{self._store.uri}/{ref.key}: {num_bytes} bytes of sha256 {digests[-1]} arrived in the last of {len(digests)} downloads, "
             f"not {ref.num_bytes} bytes of {wanted}; index again if the object is meant to be so"
         )
 

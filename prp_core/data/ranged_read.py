@@ -16,22 +16,25 @@ from prp_core.errors import CorruptObject
 
 RANGE_BYTES = 16 << 20
 NUM_READERS = 4
-NUM_READS = 3
+NUM_READS = 3  # that bring the same wrong bytes: then the object is so
+MAX_READS = 10  # that bring other wrong bytes each time: then it is the way here
 
 
 def read_verified(store: ObjectStore, key: str, *, start: int, num_bytes: int, sha256: str, etag: str | None = None) -> bytes:
     """`num_bytes` of the object from `start`, whose sha256 (hex) is known; read again while they are wrong.
 
-    Raises `CorruptObject` after `NUM_READS` reads, and what `ObjectStore.read` raises.
+    Raises `CorruptObject` after `NUM_READS` reads that are wrong in the same way or `MAX_READS` wrong ones, and what
+    `ObjectStore.read` raises.
     """
-    for _ in range(NUM_READS):
+    found: list[str] = []
+    while len(found) < MAX_READS and (not found or found.count(found[-1]) < NUM_READS):
         data = b"".join(store.read(key, start=start, num_bytes=num_bytes, etag=etag))
-        found = hashlib.sha256(data).hexdigest()
-        if len(data) == num_bytes and found == sha256:
+        found.append(hashlib.sha256(data).hexdigest())
+        if len(data) == num_bytes and found[-1] == sha256:
             return data
     raise CorruptObject(
-        f"{store.uri}/{key}, bytes {start} to {start + num_bytes - 1}: {len(data)} bytes of sha256 {found} arrived in the last of {NUM_READS} reads, "
-        f"not {num_bytes} of {sha256}; whoever made the digest saw another object"
+        f"{store.uri}/{key}, bytes {start} to {start + num_bytes - 1}: {len(data)} bytes of sha256 {found[-1]} arrived "
+        f"in the last of {len(found)} reads, not {num_bytes} of {sha256}; whoever made the digest saw another object"
     )
 
 
