@@ -15,6 +15,7 @@ from orchestrator.storage.manifest_file import write_manifest
 from orchestrator.storage.open_store import open_store
 from orchestrator.storage.prepared_place import check_not_unfinished, read_marker, read_prepared_manifest
 from orchestrator.storage.store_config import StoreConfig
+from orchestrator.storage.store_region import check_region
 from orchestrator.sweep_spec import home_dir
 from prp_core.checks import check
 from prp_core.data.indexing import index_videos
@@ -22,7 +23,7 @@ from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.manifest import SPLITS, Manifest, VideoRecord
 from prp_core.data.node_cache import NodeCache
 from prp_core.data.object_store import LocalStore, ObjectStore
-from prp_core.data.splits import Labelling, labelling_of, read_split_files, unmatched
+from prp_core.data.splits import Labelling, labelling_of, read_split_files, relative_to_store, unmatched
 from prp_core.data.video_source import VideoSource
 from prp_core.errors import UserError
 
@@ -105,7 +106,7 @@ def _run(
         records.append(record)
         num_quarantined += bool(record.reason)
         on_progress(IndexProgress(len(records), num_all, num_reused, num_quarantined))
-    _warn_of_absent(table, records)
+    _warn_of_absent(relative_to_store(table, source.store.uri), records)
     return Manifest(source.store.uri, tuple(records))
 
 
@@ -119,6 +120,7 @@ def _relabelled(manifest: Manifest, table: Mapping[str, Labelling]) -> Manifest:
     """The same videos with what `table` says of them; as they are where it is empty."""
     if not table:
         return manifest
+    table = relative_to_store(table, manifest.uri)
     _warn_of_absent(table, manifest.records)
     return Manifest(manifest.uri, tuple(replace(record, **asdict(labelling_of(record.key, table))) for record in manifest.records))
 
@@ -135,6 +137,8 @@ def _open_videos(uri: str | Path, config: StoreConfig | None) -> ObjectStore:
     videos = open_store(uri, config)
     if isinstance(videos, LocalStore) and not videos.root.is_dir():
         raise UserError(f"There is no folder {videos.root}; name a folder of videos or s3://bucket/prefix")
+    if said := check_region(uri, config):
+        log.warning("%s", said)
     return videos
 
 

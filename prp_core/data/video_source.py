@@ -46,12 +46,14 @@ class VideoSource:
 
     @property
     def counters(self) -> dict[str, float]:
-        """``data/decoder_starts`` (more than the decoders there are: some were killed), ``data/decode_seconds`` of CPU that they took, and
-        the cache's, as ``data/cache_*``."""
+        """``data/decoder_starts`` (more than the decoders there are: some were killed), ``data/decode_seconds`` of CPU that they took, the
+        cache's as ``data/cache_*``, and a remote store's requests, bytes, retries by cause and seconds of waiting as ``data/store_*``."""
         cache = self._cache.counters if self._cache is not None else {}
+        store: dict[str, float] = getattr(self.store, "counters", {})
         starts = float(sum(decoder.num_starts for decoder in self._decoders))
         seconds = sum(decoder.cpu_seconds for decoder in self._decoders)
-        return {"data/decoder_starts": starts, "data/decode_seconds": seconds, **{f"data/cache_{name}": value for name, value in cache.items()}}
+        named = {f"data/{who}_{name}": value for who, counts in (("cache", cache), ("store", store)) for name, value in counts.items()}
+        return {"data/decoder_starts": starts, "data/decode_seconds": seconds, **named}
 
     def frames(self, record: VideoRecord, positions: Sequence[int]) -> torch.Tensor:
         """The frames at `positions` (0 to ``record.num_frames - 1``, any order, repeats allowed): uint8 (N, H, W, 3), RGB.
