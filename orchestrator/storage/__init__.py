@@ -6,4 +6,6 @@ remote_store    the face that a store beyond a network wears, and the error that
 retrying_store  the same face around it: jittered back-off within a deadline, broken bodies resumed where they broke
 open_store      the store that a URI names
 manifest_file   a manifest as a Parquet file in a store, immutable, named by its content hash
+shard_index_file  the index of prepared shards as a Parquet file, likewise
+prepared_place  the marker that makes a folder or bucket of shards a place to train from
 """
