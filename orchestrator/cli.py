@@ -18,6 +18,8 @@ from orchestrator.cache_command import CACHE_COMMANDS
 from orchestrator.index_run import index
 from orchestrator.prepare_command import add_prepare_arguments, run_prepare, say_index_progress
 from orchestrator.storage.manifest_file import is_manifest_uri, read_manifest
+from orchestrator.storage.open_store import open_store
+from orchestrator.storage.prepared_place import read_marker
 from orchestrator.store_arguments import add_label_arguments, add_store_arguments, store_config
 from prp_core.data.clip_config import ClipConfig
 from prp_core.data.dilated_sampling import span_length
@@ -121,6 +123,9 @@ def _show(arguments: argparse.Namespace) -> int:
     usable, quarantined = manifest.usable(), manifest.quarantined()
     num_frames = sorted(record.num_frames for record in usable)
     print(f"videos under   {manifest.uri}")
+    marker = None if is_manifest_uri(arguments.uri) else read_marker(open_store(arguments.uri, store_config(arguments)))
+    if marker is not None:
+        print(f"prepared       {marker.words}")
     print(f"content hash   {manifest.content_hash}")
     print(f"usable         {len(usable)} of {len(manifest.records)}, {sum(record.num_bytes for record in usable) / 1e9:.2f} GB")
     if usable:

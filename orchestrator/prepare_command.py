@@ -54,7 +54,7 @@ def add_prepare_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_prepare(arguments: argparse.Namespace) -> int:
     """Index, prepare, report; prints the URI of the prepared place."""
-    from orchestrator.prepare_run import prepare  # brings Ray, which no other command here needs
+    from orchestrator.prepare_run import on_cluster, prepare  # brings Ray, which no other command here needs
 
     settings = ShardSettings(
         kind=arguments.kind,
@@ -84,11 +84,9 @@ def run_prepare(arguments: argparse.Namespace) -> int:
     _, report = prepare(
         manifest,
         job,
-        address=arguments.address,
-        num_workers=arguments.workers,
+        on_cluster(arguments.address, num_workers=arguments.workers, verbose=arguments.verbose),
         prices=prices,
         on_progress=say_prepare_progress,
-        verbose=arguments.verbose,
     )
     for line in report_lines(report):
         print(line, file=sys.stderr)

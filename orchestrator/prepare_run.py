@@ -43,19 +43,22 @@ class PrepareProgress:
     num_quarantined: int
 
 
+Note = Callable[[PlannedShard, ShardRecord], None]
+MakeShards = Callable[[PrepareJob, Sequence[PlannedShard], Note], None]
+"""Makes every one of the shards, and tells of each."""
+
+
 def prepare(
     manifest: Manifest,
     job: PrepareJob,
+    make_shards: MakeShards,
     *,
-    address: str = "",
-    num_workers: int | None = None,
     prices: Prices | None = None,
     on_progress: Callable[[PrepareProgress], None] | None = None,
-    verbose: bool = False,
 ) -> tuple[Manifest, PrepareReport]:
     """The prepared manifest and the report of `manifest`'s videos, prepared as `job` says.
 
-    The tasks run on the Ray cluster at `address`, else on a local one of `num_workers` CPUs; none is started where nothing is left to do.
+    `make_shards` (`on_cluster`, `in_this_process`) is asked for those that are not finished, and not at all where none is left.
     Raises `UserError` when `job.uri` holds anything else, `PrpError` when a task fails for good.
     """
     started = time.monotonic()
@@ -68,8 +71,7 @@ def prepare(
     waiting = [planned for planned in plan if record_name(planned) not in finished]
     report_progress = _Progress(plan, len(plan) - len(waiting), on_progress or (lambda progress: None))
     if waiting:
-        with ray_cluster(address, num_cpus=num_workers, verbose=verbose):
-            run_tasks(job, waiting, report_progress.add)
+        make_shards(job, waiting, report_progress.add)
     marker = read_marker(place)
     if marker is not None:
         return read_prepared_manifest(place, marker, job.store), report_from(json.loads(read_all(place, REPORT)))
@@ -87,7 +89,23 @@ def begin(place: ObjectStore, plan: Sequence[PlannedShard], manifest: Manifest) 
     return {info.key for info in place.list(f"{RECORDS}/")}
 
 
-def run_tasks(job: PrepareJob, waiting: Sequence[PlannedShard], note: Callable[[PlannedShard, ShardRecord], None]) -> None:
+def in_this_process(job: PrepareJob, waiting: Sequence[PlannedShard], note: Note) -> None:
+    """One shard after the other, without a cluster."""
+    for planned in waiting:
+        note(planned, make_shard(job, planned))
+
+
+def on_cluster(address: str = "", *, num_workers: int | None = None, verbose: bool = False) -> MakeShards:
+    """As tasks of the Ray cluster at `address`, else of a local one with `num_workers` CPUs."""
+
+    def make_shards(job: PrepareJob, waiting: Sequence[PlannedShard], note: Note) -> None:
+        with ray_cluster(address, num_cpus=num_workers, verbose=verbose):
+            run_tasks(job, waiting, note)
+
+    return make_shards
+
+
+def run_tasks(job: PrepareJob, waiting: Sequence[PlannedShard], note: Note) -> None:
     """Have every shard of `waiting` made on the Ray cluster that is connected; `note` is told of each. Raises the first error for good."""
     task = ray.remote(make_shard).options(num_cpus=1, max_retries=3, retry_exceptions=[StoreUnavailable])
     running: dict[Any, PlannedShard] = {}

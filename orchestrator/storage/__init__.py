@@ -8,4 +8,6 @@ retrying_store  the same face around it: jittered back-off within a deadline, br
 open_store      the store that a URI names
 store_region    whether a bucket lies where we run
 manifest_file   a manifest as a Parquet file in a store, immutable, named by its content hash
+shard_index_file  the index of prepared shards as a Parquet file, likewise
+prepared_place  the marker that makes a folder or bucket of shards a place to train from
 """

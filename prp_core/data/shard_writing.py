@@ -107,9 +107,9 @@ def encode_pieces(frames_NHWC: np.ndarray, settings: ShardSettings) -> list[byte
     """uint8 (N, H, W, 3) RGB as pieces of `settings.frames_per_piece` frames; the last one holds what is left."""
     if settings.kind == "jpeg":
         return encode_jpegs(frames_NHWC, settings.quality)
-    from prp_core.data.readers.compact_video import encode_runs
+    from prp_core.data.readers.compact_video import encode_gops
 
-    return encode_runs(frames_NHWC, settings.gop_length, settings.crf)
+    return encode_gops(frames_NHWC, settings.gop_length, settings.crf)
 
 
 def frames_at_a_time(record: VideoRecord, settings: ShardSettings) -> int:

@@ -1,6 +1,6 @@
 """What a set of prepared shards is: its settings, its shards, and where in them each video's frames lie.
 
-A shard is a plain tar archive. A video's frames are its pieces, one archive entry each, in order: a JPEG for each frame, or a short run
+A shard is a plain tar archive. A video's frames are its pieces, one archive entry each, in order: a JPEG for each frame, or a short GOP
 of H.264 frames. The entries of one video have headers of one length and follow each other, so the sizes say where each piece begins.
 """
 
@@ -21,7 +21,7 @@ TAR_BLOCK = 512
 TAR_END = 2 * TAR_BLOCK
 SHARD_KINDS = {
     "jpeg": "one JPEG for each frame: any frame is decoded alone, the fastest to train from",
-    "video": "short runs of H.264 frames: about a sixth of the bytes, several times the CPU time",
+    "video": "short GOPs of H.264 frames: about a sixth of the bytes, several times the CPU time",
 }
 
 
@@ -29,7 +29,7 @@ SHARD_KINDS = {
 class ShardSettings:
     """How frames are kept: `height` x `width` pixels, as `kind` (a key of `SHARD_KINDS`).
 
-    `quality` is JPEG's, 1 to 100. `crf` is x264's constant rate factor, 0 (lossless) to 51, and `gop_length` the frames of a run.
+    `quality` is JPEG's, 1 to 100. `crf` is x264's constant rate factor, 0 (lossless) to 51, and `gop_length` the frames of a GOP.
     `shard_bytes` is about how large a shard becomes. `reader` is the decoder of the originals: two may differ by a grey level.
     """
 
