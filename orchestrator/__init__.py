@@ -7,10 +7,11 @@ What lives here, in the order that a sweep goes through it:
 - `prepare_command`, `prepare_run`, `prepare_task`, `prepare_report`: videos become shards, task by task; `open_data` reads either.
 - `storage`: S3 behind the object store protocol of `prp_core.data`, with retries as a wrapper; the manifest and the shards' index as Parquet.
 - `search`: Optuna's study, the judge that prunes at rungs, how many trials fit.
+- `frame_tier`, `cache_command`: the node's cache of decoded frames in a worker's data path; `prp cache` looks after it.
 - `sweep_run`, `sweep_server`, `trial_run`, `worker`: the sweep, the process that judges and tracks it, a trial, one of its ranks.
 - `evaluation_run`: the downstream figures of a finished trial.
 - `tracking`: MLflow: one parent run a sweep, one run a trial, the best encoder as a model.
-- `progress`: the one screen that a person watches.
+- `progress`, `data_line`: the one screen that a person watches, and its line on how the videos come.
 """
 
 import os
