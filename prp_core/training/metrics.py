@@ -11,7 +11,8 @@
 | time/data_wait_seconds, time/compute_seconds | per step, mean over workers; waiting for frames / computing on them |
 | time/data_wait_share | the part of the time that was waiting |
 | time/evaluation_seconds | of the evaluation at a rung |
-| data/... | counters of the loader: quarantined and replaced videos, cache hits and fetches |
+| data/... | counters of the loader: quarantined, changed and replaced videos, cache hits and fetches |
+| data/store_... | what was asked of a remote store: requests, bytes, retries in all and by cause, seconds waited before them |
 
 Losses of two trials are not comparable where the trials differ in loss weights, rates or clip length; what is measured downstream is.
 """

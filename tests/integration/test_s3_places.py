@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
 import json
+import secrets
 import shlex
 import sys
 import time
@@ -95,7 +95,7 @@ def test_a_bucket_of_another_region(proxy: FaultProxy, bucket: str) -> None:
 def test_credentials_that_end_in_the_middle_of_a_read(
     proxy: FaultProxy, s3_environment: S3Server, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Tokens of the server's own STS that live for four seconds, handed out by a `credential_process`, as SSO and vaults do."""
+    """Sessions of the server's own STS that live for four seconds, handed out by a `credential_process`, as SSO and vaults do."""
     content = bytes(range(256)) * 20_000
     s3_environment.client().put_object(Bucket=bucket, Key="large", Body=content)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
@@ -125,22 +125,37 @@ def test_credentials_that_end_in_the_middle_of_a_read(
 
 def _hand_out_token(server: S3Server, path: Path, seconds: int) -> dict[str, Any]:
     """Write what a `credential_process` prints: a fresh session of `seconds`."""
-    sts = boto3.session.Session().client(
-        "sts",
+    answer = _client(server, "sts").assume_role(RoleArn=_make_role(server), RoleSessionName="test", DurationSeconds=seconds)["Credentials"]
+    names = ("AccessKeyId", "SecretAccessKey", "SessionToken")
+    printed = {"Version": 1, **{name: answer[name] for name in names}, "Expiration": answer["Expiration"].isoformat()}
+    beside = path.with_suffix(".tmp")
+    beside.write_text(json.dumps(printed))
+    beside.rename(path)
+    return printed
+
+
+def _make_role(server: S3Server) -> str:
+    """The ARN of a role that the server's user may assume and that may do everything with S3."""
+    iam = _client(server, "iam")
+    trust = {"Effect": "Allow", "Principal": {"AWS": ["arn:aws:iam:::user/test"]}, "Action": ["sts:AssumeRole"]}
+    allowed = {"Effect": "Allow", "Action": ["s3:*"], "Resource": ["*"]}
+    # Without spaces: this server takes the plus sign that a form writes for one as it stands.
+    policies = [json.dumps({"Version": "2012-10-17", "Statement": [statement]}, separators=(",", ":")) for statement in (trust, allowed)]
+    name = f"reader-{secrets.token_hex(4)}"
+    arn = iam.create_role(RoleName=name, AssumeRolePolicyDocument=policies[0])["Role"]["Arn"]
+    iam.put_role_policy(RoleName=name, PolicyName="all", PolicyDocument=policies[1])
+    return arn
+
+
+def _client(server: S3Server, service: str) -> Any:
+    return boto3.session.Session().client(  # type: ignore[call-overload]
+        service,
         endpoint_url=server.endpoint_url,
         aws_access_key_id=server.access_key,
         aws_secret_access_key=server.secret_key,
         region_name="us-east-1",
         config=Config(parameter_validation=False),  # Amazon's shortest session is 900 s; this server was told that 1 s will do
     )
-    answer = sts.get_session_token(DurationSeconds=seconds)["Credentials"]
-    names = ("AccessKeyId", "SecretAccessKey", "SessionToken")
-    assert answer["Expiration"] <= datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=seconds + 1)
-    printed = {"Version": 1, **{name: answer[name] for name in names}, "Expiration": answer["Expiration"].isoformat()}
-    beside = path.with_suffix(".tmp")
-    beside.write_text(json.dumps(printed))
-    beside.rename(path)
-    return printed
 
 
 def _wait_until_refused(server: S3Server, bucket: str, token: dict[str, Any]) -> None:
