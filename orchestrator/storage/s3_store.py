@@ -187,6 +187,10 @@ class S3Store:
             raise TryAgain(f"{what}: the store closed the connection", etag=etag) from error
         except LOST_CONNECTIONS as error:
             raise TryAgain(f"{what}: {error}", etag=etag) from error
+        except RuntimeError as error:  # what botocore raises when whoever renews credentials handed out old ones
+            if "expired" not in str(error):
+                raise
+            raise TryAgain(f"{what}: the credentials have expired and were not renewed in time", cause="credentials", etag=etag) from error
         except boto_errors.BotoCoreError as error:
             raise UserError(f"{what}: {error}; check the store's settings and the AWS environment") from error
 

@@ -13,12 +13,13 @@
 | time/evaluation_seconds | of the evaluation at a rung |
 | time/epoch_data_wait_share | the same over a whole epoch |
 | data/... | counters of the loader, summed over the workers since they started: see below |
-| data/samples, data/quarantined, data/replaced, data/shrunk | of the samples and their videos |
+| data/samples, data/quarantined, data/changed, data/replaced, data/shrunk | of the samples and their videos |
 | data/decoder_starts, data/decode_seconds | of the decode processes; CPU-seconds |
 | data/cache_... | of the node cache's objects: hits, misses, downloads, bytes, evicted, bypassed, prefetched, corrupt |
 | data/frames_... | of the cache of decoded frames: hits, misses (videos decoded), bypassed, evicted, corrupt, bytes, verdicts on broken videos |
 | data/cache_hit_rate, data/frames_hit_rate | hits among all that was asked of the tier, 0 to 1 |
 | data/advice | what would help when videos come too slowly: the place in `data_health.ADVICE`, 0 = nothing |
+| data/store_... | what was asked of a remote store: requests, bytes, retries in all and by cause, seconds waited before them |
 
 Losses of two trials are not comparable where the trials differ in loss weights, rates or clip length; what is measured downstream is.
 """

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import datetime
 import json
+import secrets
 import shlex
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,52 +94,79 @@ def test_a_bucket_of_another_region(proxy: FaultProxy, bucket: str) -> None:
 def test_credentials_that_end_in_the_middle_of_a_read(
     proxy: FaultProxy, s3_environment: S3Server, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Tokens of the server's own STS that live for four seconds, handed out by a `credential_process`, as SSO and vaults do."""
+    """Sessions of the server's own STS that live for ten seconds, handed out by a `credential_process`, as SSO and vaults do."""
     content = bytes(range(256)) * 20_000
     s3_environment.client().put_object(Bucket=bucket, Key="large", Body=content)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
-    printed, config = tmp_path / "credentials.json", tmp_path / "config"
-    show = f"import pathlib; print(pathlib.Path({str(printed)!r}).read_text())"
-    (tmp_path / "show.py").write_text(show)
-    config.write_text(f"[default]\ncredential_process = {shlex.join([sys.executable, '-S', str(tmp_path / 'show.py')])}\n")
+    printed, config, role = tmp_path / "credentials.json", tmp_path / "config", _make_role(s3_environment)
+    config.write_text(f"[default]\ncredential_process = cat {shlex.quote(str(printed))}\n")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
-    first = _hand_out_token(s3_environment, printed, seconds=4)
+    sts = _client(s3_environment, "sts")
+    first = _hand_out_session(sts, role, printed)
     store = open_store(f"s3://{bucket}", StoreConfig(endpoint_url=proxy.url))
     proxy.clear()
-    proxy.add("cut", at=1_000_000, times=3)
-    received, tokens_used = b"", []
-    for piece in store.read("large"):
-        received += piece
-        if len({entry.fields["x-amz-security-token"] for entry in proxy.journal}) == len(tokens_used) + 1 and len(tokens_used) < 2:
-            tokens_used.append(len(proxy.journal))
-            _wait_until_refused(s3_environment, bucket, json.loads(printed.read_text()))
-            _hand_out_token(s3_environment, printed, seconds=4)
+    proxy.add("cut", at=1_000_000, times=1)
+    pieces = store.read("large")
+    received = next(pieces)
+    _wait_until_refused(s3_environment, bucket, first)
+    second = _hand_out_session(sts, role, printed)
+    received += b"".join(pieces)
     assert received == content
-    tokens = [entry.fields["x-amz-security-token"] for entry in proxy.journal]
-    assert tokens[0] == first["SessionToken"]
-    assert len(set(tokens)) >= 3, "each of two tokens expired at the server, and what came after was signed with the next"
-    assert [entry.status for entry in proxy.journal] == [206] * len(tokens), "nobody tried with a token that had ended"
+    assert [(entry.fields["x-amz-security-token"], entry.status) for entry in proxy.journal] == [
+        (first["SessionToken"], 206),
+        (second["SessionToken"], 206),
+    ], "the rest was signed with the next session, and nobody tried with the one that had ended"
 
 
-def _hand_out_token(server: S3Server, path: Path, seconds: int) -> dict[str, Any]:
-    """Write what a `credential_process` prints: a fresh session of `seconds`."""
-    sts = boto3.session.Session().client(
-        "sts",
+def test_credentials_that_are_renewed_too_late(
+    proxy: FaultProxy, s3_environment: S3Server, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    printed, config = tmp_path / "credentials.json", tmp_path / "config"
+    keys = {"AccessKeyId": s3_environment.access_key, "SecretAccessKey": s3_environment.secret_key}
+    printed.write_text(json.dumps({"Version": 1, **keys, "SessionToken": "of-yesterday", "Expiration": "2020-01-01T00:00:00Z"}))
+    config.write_text(f"[default]\ncredential_process = cat {shlex.quote(str(printed))}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    with pytest.raises(UserError, match=f"s3://{bucket}: the credentials have expired and were not renewed in time; renew them"):
+        open_store(f"s3://{bucket}", StoreConfig(endpoint_url=proxy.url, deadline_seconds=1.0))
+    assert proxy.journal == []
+
+
+def _hand_out_session(sts: Any, role: str, path: Path) -> dict[str, Any]:
+    """Write what a `credential_process` prints: a fresh session of ten seconds."""
+    answer = sts.assume_role(RoleArn=role, RoleSessionName="test", DurationSeconds=10)["Credentials"]
+    names = ("AccessKeyId", "SecretAccessKey", "SessionToken")
+    printed = {"Version": 1, **{name: answer[name] for name in names}, "Expiration": answer["Expiration"].isoformat()}
+    beside = path.with_suffix(".tmp")
+    beside.write_text(json.dumps(printed))
+    beside.rename(path)
+    return printed
+
+
+def _make_role(server: S3Server) -> str:
+    """The ARN of a role that the server's user may assume and that may do everything with S3."""
+    iam = _client(server, "iam")
+    trust = {"Effect": "Allow", "Principal": {"AWS": ["arn:aws:iam:::user/test"]}, "Action": ["sts:AssumeRole"]}
+    allowed = {"Effect": "Allow", "Action": ["s3:*"], "Resource": ["*"]}
+    # Without spaces: this server takes the plus sign that a form writes for one as it stands.
+    policies = [json.dumps({"Version": "2012-10-17", "Statement": [statement]}, separators=(",", ":")) for statement in (trust, allowed)]
+    name = f"reader-{secrets.token_hex(4)}"
+    arn = iam.create_role(RoleName=name, AssumeRolePolicyDocument=policies[0])["Role"]["Arn"]
+    iam.put_role_policy(RoleName=name, PolicyName="all", PolicyDocument=policies[1])
+    return arn
+
+
+def _client(server: S3Server, service: str) -> Any:
+    return boto3.session.Session().client(  # type: ignore[call-overload]
+        service,
         endpoint_url=server.endpoint_url,
         aws_access_key_id=server.access_key,
         aws_secret_access_key=server.secret_key,
         region_name="us-east-1",
         config=Config(parameter_validation=False),  # Amazon's shortest session is 900 s; this server was told that 1 s will do
     )
-    answer = sts.get_session_token(DurationSeconds=seconds)["Credentials"]
-    names = ("AccessKeyId", "SecretAccessKey", "SessionToken")
-    assert answer["Expiration"] <= datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=seconds + 1)
-    printed = {"Version": 1, **{name: answer[name] for name in names}, "Expiration": answer["Expiration"].isoformat()}
-    beside = path.with_suffix(".tmp")
-    beside.write_text(json.dumps(printed))
-    beside.rename(path)
-    return printed
 
 
 def _wait_until_refused(server: S3Server, bucket: str, token: dict[str, Any]) -> None:
@@ -160,7 +186,7 @@ def _wait_until_refused(server: S3Server, bucket: str, token: dict[str, Any]) ->
             assert error.response["ResponseMetadata"]["HTTPStatusCode"] in (400, 403)
             return
         time.sleep(0.2)
-    raise AssertionError("the token of four seconds was still good after thirty")
+    raise AssertionError("the session of ten seconds was still good after thirty")
 
 
 @pytest.fixture(scope="module")

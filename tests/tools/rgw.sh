@@ -187,7 +187,7 @@ up() {
   start rgw radosgw -n client.admin -f
   wait_until_it_answers
   if [ "$is_new" ]; then
-    in_tree timeout 120 radosgw-admin user create --uid test --display-name test --access-key "$key" --secret-key "$secret" >/dev/null 2>&1
+    in_tree timeout 120 radosgw-admin user create --uid test --display-name test --access-key "$key" --secret-key "$secret" --caps "roles=*" >/dev/null 2>&1
     touch "$data/made"
   fi
   echo "http://127.0.0.1:$port"
