@@ -10,7 +10,7 @@ from pathlib import Path
 
 import ray
 
-from prp_core.errors import UserError
+from prp_core.errors import PrpError, UserError
 
 # Checkpoints and videos never go through Ray's object store; only small messages do.
 LOCAL_OBJECT_STORE_BYTES = 128 << 20
@@ -60,6 +60,10 @@ def ray_cluster(address: str = "", *, num_cpus: int | None = None, verbose: bool
     except (ConnectionError, RuntimeError, ValueError) as error:
         first_line = (str(error).strip().splitlines() or [""])[0]
         raise UserError(f"No Ray cluster answers at {given or 'this machine'}: {first_line[:300]}; check --address and RAY_AUTH_TOKEN") from None
+    except Exception as error:
+        if "timed out during startup" not in str(error):  # Ray has no class of its own for that
+            raise
+        raise PrpError("Ray did not start on this machine within its 30 seconds: the machine is overloaded; try again when it is not") from None
     try:
         yield
     finally:

@@ -18,6 +18,7 @@ import numpy as np
 import simplejpeg
 import torch
 from PIL import Image
+from torchvision.io import ImageReadMode, decode_jpeg
 
 from benchmarks.data import paper_way
 from benchmarks.data.corpus import KINDS, Kind, make_corpus
@@ -73,6 +74,7 @@ def _measure(kind: Kind, folder: Path, options: argparse.Namespace) -> None:
         num_frames = len(paths) * NUM_FRAMES
         print(f"| {name} | {source.index.num_bytes / num_frames:.0f} | {psnr:.1f} | {np.abs(error).mean():.2f} | {1000 * seconds / num_frames:.2f} |")
     ways = [Way(PAPER, lambda r: paper_way.load(r.path, r.start, r.clip_length, r.rate)), _limit(sources["JPEG q90 shards"][0])]
+    ways.append(_torchvision(sources["JPEG q90 shards"][0]))
     ways += [_way(name, source) for name, (source, _) in sources.items()]
     figures = compare(
         ways,
@@ -118,12 +120,16 @@ def _way(name: str, source: ShardSource) -> Way:
     return Way(name, lambda r: source.frames(_record(source, r.path), r.frames), lambda answer, r: answer.numpy())  # type: ignore[attr-defined]
 
 
+def _jpegs(source: ShardSource) -> dict[str, list[bytes]]:
+    """Every video's JPEGs, in memory."""
+    data = b"".join(source.store.read("shards/one.tar"))
+    spans = {key: zip(video.offsets().tolist(), video.sizes.tolist(), strict=True) for key, video in source.index.videos.items()}
+    return {key: [data[offset : offset + size] for offset, size in pieces] for key, pieces in spans.items()}
+
+
 def _limit(source: ShardSource) -> Way:
-    """The JPEGs in memory, decoded by the library into one array; nothing else."""
-    jpegs = {}
-    for key, video in source.index.videos.items():
-        data = b"".join(source.store.read("shards/one.tar"))
-        jpegs[key] = [data[offset : offset + size] for offset, size in zip(video.offsets().tolist(), video.sizes.tolist(), strict=True)]
+    """The library alone: into one buffer, nothing read, checked or kept."""
+    jpegs = _jpegs(source)
     buffer = np.empty((paper_way.HEIGHT, paper_way.WIDTH, 3), dtype=np.uint8)
 
     def load(request: Request) -> None:
@@ -131,6 +137,17 @@ def _limit(source: ShardSource) -> Way:
             simplejpeg.decode_jpeg(jpegs[request.path.name][position], buffer=buffer)
 
     return Way(LIMIT, load)
+
+
+def _torchvision(source: ShardSource) -> Way:
+    """The other library for the same JPEGs, on the CPU, to one tensor."""
+    jpegs = {key: [torch.frombuffer(bytearray(jpeg), dtype=torch.uint8) for jpeg in pieces] for key, pieces in _jpegs(source).items()}
+
+    def load(request: Request) -> torch.Tensor:
+        pieces = [jpegs[request.path.name][position] for position in request.frames]
+        return torch.stack([decode_jpeg(piece, mode=ImageReadMode.RGB) for piece in pieces]).permute(0, 2, 3, 1)
+
+    return Way("torchvision on the same JPEGs, in memory", load, lambda answer, r: answer.numpy())  # type: ignore[attr-defined]
 
 
 def _requests(paths: list[Path], count: int) -> list[Request]:

@@ -19,7 +19,7 @@ from orchestrator.storage.store_config import StoreConfig
 from prp_core.data.manifest import Manifest
 from prp_core.data.object_store import ObjectStore, read_all
 from prp_core.data.shards import ShardIndex, ShardSettings
-from prp_core.errors import ObjectMissing, UserError
+from prp_core.errors import UserError
 
 BEGUN, MARKER = "preparing.json", "prepared.json"
 REPORT = "report.json"
@@ -60,13 +60,13 @@ def write_marker(marker: Marker, store: ObjectStore) -> None:
 
 def read_marker(store: ObjectStore) -> Marker | None:
     """The marker of the place, None where there is none. Raises `UserError` when it is of another version."""
+    if not _holds(store, MARKER):
+        return None
     try:
         tree = json.loads(read_all(store, MARKER))
         if tree.pop("format") != FORMAT:
             raise KeyError("format")
         return marker_from(tree)
-    except ObjectMissing:
-        return None
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{store.uri}/{MARKER} is no marker of this version ({type(error).__name__}: {error}); prepare the videos again") from None
 
@@ -84,13 +84,12 @@ def read_index(store: ObjectStore, marker: Marker) -> ShardIndex:
 
 def check_free(store: ObjectStore, plan_hash: str) -> None:
     """Raise `UserError` unless the place is empty or holds what `plan_hash` makes, finished or begun."""
-    try:
-        begun = json.loads(read_all(store, BEGUN))
-    except ObjectMissing:
+    if not _holds(store, BEGUN):
         first = next(iter(store.list()), None)
         if first is not None:
-            raise UserError(f"{store.uri} holds other objects, {first.key!r} among them; prepare into an empty place") from None
+            raise UserError(f"{store.uri} holds other objects, {first.key!r} among them; prepare into an empty place")
         return
+    begun = json.loads(read_all(store, BEGUN))
     if begun["plan_hash"] != plan_hash:
         raise UserError(
             f"{store.uri} holds shards of other videos or settings (made from {begun['source_uri']}, plan {begun['plan_hash']}, not {plan_hash}); "
@@ -100,7 +99,7 @@ def check_free(store: ObjectStore, plan_hash: str) -> None:
 
 def check_not_unfinished(store: ObjectStore) -> None:
     """Raise `UserError` when shards are still being made in the place, or were left half made."""
-    if any(info.key == BEGUN for info in store.list(BEGUN)):
+    if _holds(store, BEGUN):
         raise UserError(f"{store.uri} is a place whose shards are not finished; run the same 'prp data prepare' again, it goes on where it was")
 
 
@@ -109,3 +108,8 @@ def check_places(source_uri: str, uri: str) -> None:
     source, prepared = f"{source_uri.rstrip('/')}/", f"{uri.rstrip('/')}/"
     if source.startswith(prepared) or prepared.startswith(source):
         raise UserError(f"The shards would go to {uri}, and the videos lie in {source_uri}: choose a place outside")
+
+
+def _holds(store: ObjectStore, key: str) -> bool:
+    """By a listing: asking for an object that is not there is answered "access denied" to who may not list."""
+    return any(info.key == key for info in store.list(key))

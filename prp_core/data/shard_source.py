@@ -8,6 +8,7 @@ import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,12 +19,15 @@ from prp_core.data.manifest import VideoRecord
 from prp_core.data.node_cache import NodeCache
 from prp_core.data.object_store import LocalStore, ObjectRef, ObjectStore
 from prp_core.data.shards import ByteRange, ShardIndex, ShardVideo, kept_whole, merged_ranges
-from prp_core.errors import BrokenVideo, CorruptObject, ObjectChanged, ObjectMissing, UserError
+from prp_core.data.video_source import REASON_OF_STORE_ERROR
+from prp_core.errors import BrokenVideo, UserError
+
+if TYPE_CHECKING:
+    from prp_core.data.readers.compact_video import CompactDecoder
 
 MAX_GAP_BYTES = 256 << 10
 MAX_RANGE_BYTES = 16 << 20
 NUM_READS = 3
-REASON_OF_STORE_ERROR = {ObjectMissing: "missing", ObjectChanged: "changed", CorruptObject: "corrupt"}
 COUNTERS = ("data/shard_frames", "data/shard_bytes", "data/shard_ranges", "data/shard_corrupt")
 
 
@@ -101,13 +105,13 @@ class ShardSource:
             row += len(within)
         return torch.from_numpy(frames_NHWC).to(self._device)
 
-    def _compact_decoder(self):  # type: ignore[no-untyped-def]  # PyAV is loaded only where shards are compact
-        from prp_core.data.readers.compact_video import CompactDecoder
+    def _compact_decoder(self) -> CompactDecoder:
+        """This thread's own."""
+        from prp_core.data.readers.compact_video import CompactDecoder  # PyAV is loaded only where shards are compact
 
-        decoder = getattr(self._of_thread, "decoder", None)
-        if decoder is None:
-            decoder = self._of_thread.decoder = CompactDecoder()
-        return decoder
+        if not hasattr(self._of_thread, "decoder"):
+            self._of_thread.decoder = CompactDecoder()
+        return self._of_thread.decoder
 
     def _pieces(self, video: ShardVideo, numbers: Sequence[int]) -> dict[int, bytes]:
         """The bytes of pieces `numbers` (ascending), each with the right checksum."""

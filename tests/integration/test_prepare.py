@@ -245,7 +245,7 @@ def test_a_node_fetches_each_shard_once(bucket_of_shards: str, proxy: FaultProxy
 
 
 def test_a_cache_that_is_too_small_reads_by_range(bucket_of_shards: str, proxy: FaultProxy, tmp_path: Path) -> None:
-    source, manifest = opened(bucket_of_shards, proxy, tmp_path, 400_000)
+    source, manifest = opened(bucket_of_shards, proxy, tmp_path, 100_000)
     proxy.add("flip", path="/copy/shards/", at=2_000, times=1)
     proxy.add("cut", path="/copy/shards/", at=1_000, times=1)
     for record in manifest.usable():
