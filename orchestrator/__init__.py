@@ -4,7 +4,8 @@ What lives here, in the order that a sweep goes through it:
 
 - `cli`, `run_config`: what the user typed becomes one frozen config, or one clear line and exit code 2.
 - `demo_videos`, `index_run`: encoded videos made on the spot; any bucket or folder becomes a manifest.
-- `storage`: S3 behind the object store protocol of `prp_core.data`, with retries as a wrapper; the manifest as Parquet.
+- `prepare_command`, `prepare_run`, `prepare_task`, `prepare_report`: videos become shards, task by task; `open_data` reads either.
+- `storage`: S3 behind the object store protocol of `prp_core.data`, with retries as a wrapper; the manifest and the shards' index as Parquet.
 - `search`: Optuna's study, the judge that prunes at rungs, how many trials fit.
 - `frame_tier`, `cache_command`: the node's cache of decoded frames in a worker's data path; `prp cache` looks after it.
 - `sweep_run`, `sweep_server`, `trial_run`, `worker`: the sweep, the process that judges and tracks it, a trial, one of its ranks.

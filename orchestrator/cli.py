@@ -15,9 +15,12 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from orchestrator.cache_command import CACHE_COMMANDS
-from orchestrator.index_run import IndexProgress, index
+from orchestrator.index_run import index
+from orchestrator.prepare_command import add_prepare_arguments, run_prepare, say_index_progress
 from orchestrator.storage.manifest_file import is_manifest_uri, read_manifest
-from orchestrator.storage.store_config import StoreConfig
+from orchestrator.storage.open_store import open_store
+from orchestrator.storage.prepared_place import read_marker
+from orchestrator.store_arguments import add_label_arguments, add_store_arguments, store_config
 from prp_core.data.clip_config import ClipConfig
 from prp_core.data.dilated_sampling import span_length
 from prp_core.data.loader_config import LoaderConfig
@@ -93,27 +96,13 @@ def _parser() -> argparse.ArgumentParser:
 # ---- prp data
 
 
-def _add_store_arguments(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("S3", "credentials come from the AWS environment, config files or the machine's role")
-    group.add_argument("--endpoint-url", help="another server than Amazon's")
-    group.add_argument("--region")
-    group.add_argument("--profile", help="a profile of ~/.aws")
-    group.add_argument("--requester-pays", action="store_true", help="pay for reading a bucket whose owner does not")
-
-
 def _add_index_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("uri", metavar="URI", help="a folder or s3://bucket/prefix")
     parser.add_argument("--out", metavar="URI", help="where the manifest goes (default: ~/.prp/manifests)")
-    _add_label_arguments(parser)
+    add_label_arguments(parser)
     parser.add_argument("--workers", type=int, help="videos verified at a time (default: one per CPU)")
     parser.add_argument("--reader", default=LoaderConfig().reader, help="the decoder (default: %(default)s)")
-    _add_store_arguments(parser)
-
-
-def _add_label_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--splits", metavar="DIR", help="UCF101's or HMDB51's own split files")
-    parser.add_argument("--split", type=int, default=1, metavar="N", help="which of the splits (default: %(default)s)")
-    parser.add_argument("--labels", metavar="CSV", help="a table with the columns key,label,group,split (label, group, split may be missing)")
+    add_store_arguments(parser)
 
 
 def _index(arguments: argparse.Namespace) -> int:
@@ -126,7 +115,7 @@ def _index(arguments: argparse.Namespace) -> int:
 def _add_show_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("uri", metavar="MANIFEST", help="a manifest that 'prp data index' made, or a place with videos")
     parser.add_argument("--all", action="store_true", help="every quarantined video, not the first ones only")
-    _add_store_arguments(parser)
+    add_store_arguments(parser)
 
 
 def _show(arguments: argparse.Namespace) -> int:
@@ -134,6 +123,9 @@ def _show(arguments: argparse.Namespace) -> int:
     usable, quarantined = manifest.usable(), manifest.quarantined()
     num_frames = sorted(record.num_frames for record in usable)
     print(f"videos under   {manifest.uri}")
+    marker = None if is_manifest_uri(arguments.uri) else read_marker(open_store(arguments.uri, store_config(arguments)))
+    if marker is not None:
+        print(f"prepared       {marker.words}")
     print(f"content hash   {manifest.content_hash}")
     print(f"usable         {len(usable)} of {len(manifest.records)}, {sum(record.num_bytes for record in usable) / 1e9:.2f} GB")
     if usable:
@@ -158,7 +150,7 @@ def _add_feasibility_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("uri", metavar="MANIFEST", help="a manifest that 'prp data index' made, or a place with videos")
     parser.add_argument("--rates", default="1-2-4-8", help="a rate set (default: %(default)s)")
     parser.add_argument("--lengths", default="8-16", help="clip lengths in frames (default: %(default)s)")
-    _add_store_arguments(parser)
+    add_store_arguments(parser)
 
 
 def _feasibility(arguments: argparse.Namespace) -> int:
@@ -187,7 +179,7 @@ def _parse_lengths(text: str) -> tuple[int, ...]:
 
 def _manifest_at(arguments: argparse.Namespace) -> Manifest:
     if is_manifest_uri(arguments.uri):
-        return read_manifest(arguments.uri, _store_config(arguments))
+        return read_manifest(arguments.uri, store_config(arguments))
     return _make_manifest(arguments, arguments.uri)[0]
 
 
@@ -200,24 +192,10 @@ def _make_manifest(arguments: argparse.Namespace, uri: str) -> tuple[Manifest, s
         split=options.get("split", 1),
         labels_csv=options.get("labels"),
         loader=LoaderConfig(reader=options.get("reader") or LoaderConfig().reader),
-        store=_store_config(arguments),
+        store=store_config(arguments),
         num_workers=options.get("workers"),
-        on_progress=_say_progress,
+        on_progress=say_index_progress,
     )
-
-
-def _store_config(arguments: argparse.Namespace) -> StoreConfig:
-    return StoreConfig(
-        endpoint_url=arguments.endpoint_url, region=arguments.region, profile=arguments.profile, requester_pays=arguments.requester_pays
-    )
-
-
-def _say_progress(progress: IndexProgress) -> None:
-    line = f"{progress.num_done} of {progress.num_videos} videos, {progress.num_reused} known before, {progress.num_quarantined} quarantined"
-    if sys.stderr.isatty():
-        print(f"\r\033[K{line}", end="" if progress.num_done < progress.num_videos else "\n", file=sys.stderr, flush=True)
-    elif progress.num_done == progress.num_videos or progress.num_done % 1000 == 0:
-        print(line, file=sys.stderr, flush=True)
 
 
 def _say_summary(manifest: Manifest, uri: str) -> None:
@@ -233,6 +211,7 @@ COMMANDS: dict[str, tuple[str, dict[str, Command]]] = {
         "Videos and their manifests.",
         {
             "index": Command("Verify every video of a folder or bucket and write the manifest; prints its URI.", _add_index_arguments, _index),
+            "prepare": Command("Turn the videos of a folder or bucket into shards that train many times faster.", add_prepare_arguments, run_prepare),
             "show": Command("What a manifest holds, and which videos are quarantined and why.", _add_show_arguments, _show),
             "feasibility": Command("How many videos are long enough for each rate and clip length.", _add_feasibility_arguments, _feasibility),
         },

@@ -1,8 +1,10 @@
 """A small set of encoded videos made on the spot, whose classes are motions and whose looks say nothing.
 
-A scene (a group: one sprite before one backdrop) is drawn alike for every class, so no single picture tells the class; how the sprite
-moves, and how fast, does. Each class is about 1.75 times as fast as the one before, and rates double: to name the rate of a clip one has
-to see what kind of motion it is and how fast. Place, direction, phase and tempo are drawn for each video. Same settings, same frames.
+A scene (a group) is a blotched sheet that fills the picture. All are drawn alike, so no single picture tells the class; how the camera moves
+over the sheet, and how fast, does. Each class is about 1.6 times as fast as the one before, and rates double: to name the rate of a clip one has
+to see how fast things seem to move, and in what manner. Sheets are much alike, nearly grey and of one contrast, so that motion is what differs
+most between videos (what happens otherwise: docs/experiments.md). Place, direction, phase and tempo are drawn for each video.
+Same settings, same frames.
 """
 
 from __future__ import annotations
@@ -22,10 +24,10 @@ import numpy as np
 
 FRAMES_PER_SECOND = 25
 TEXTURE_SIZE = 256
-SPRITE_TEXELS_PER_PIXEL = 4.5
+TEXELS_PER_PIXEL = 2.5
 NO_LOOKING_AHEAD = "rc-lookahead=0:sync-lookahead=0:mbtree=0:bframes=0"
-MARGIN = 20
-"""Pixels beyond each picture's edge over which a sprite that leaves is out of sight before it comes back on the other side."""
+PIXELS_FROM_CENTRE = 26.0
+"""How far a point of the picture that is seen lies from where it turns, on average: what makes turning as fast as drifting."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +55,7 @@ class DemoSettings:
 
 @dataclass(frozen=True)
 class Path2D:
-    """Where the sprite is, frame by frame: pixels from the picture's centre, radians, and the logarithm of its size."""
+    """Where the camera is over the sheet, frame by frame: pixels from where it began, radians, and the logarithm of how far it sees."""
 
     x_T: np.ndarray
     y_T: np.ndarray
@@ -61,25 +63,8 @@ class Path2D:
     log_size_T: np.ndarray
 
 
-@dataclass(frozen=True)
-class Sprite:
-    """One thing that moves: its texture, its outline (a position in `SHAPES`) and its radius in pixels."""
-
-    texture: np.ndarray
-    shape: int
-    radius: float
-
-
-@dataclass(frozen=True)
-class Scene:
-    """The looks that the videos of one group share. Textures are float32 ``(TEXTURE_SIZE, TEXTURE_SIZE, 3)`` of 0 to 1 that wrap."""
-
-    backdrop: np.ndarray
-    sprites: tuple[Sprite, ...]
-
-
-Motion = Callable[[np.ndarray, float, np.random.Generator], Path2D]
-"""(pixels travelled up to each frame, the sprite's radius, a generator) to where the sprite is."""
+Motion = Callable[[np.ndarray, np.random.Generator], Path2D]
+"""(pixels travelled up to each frame, a generator) to where the camera is."""
 
 BROKEN = ("Drift/v_Drift_g99_c01.mp4", "Turn/v_Turn_g99_c01.mp4")
 """Keys of the broken files: a text that calls itself a video, and a video whose second half never arrived."""
@@ -154,38 +139,38 @@ def encode(path: Path, frames_THWC: np.ndarray) -> None:
         container.mux(stream.encode())
 
 
-def _drift(travelled_T: np.ndarray, radius: float, draw: np.random.Generator) -> Path2D:
-    """A straight line; what leaves the picture comes back on the other side."""
+def _drift(travelled_T: np.ndarray, draw: np.random.Generator) -> Path2D:
+    """A straight line."""
     return _along_a_line(travelled_T, draw.uniform(0, 2 * math.pi))
 
 
-def _turn(travelled_T: np.ndarray, radius: float, draw: np.random.Generator) -> Path2D:
-    """A wheel on the spot, either way round. The rim is half as fast again as a point on average."""
+def _turn(travelled_T: np.ndarray, draw: np.random.Generator) -> Path2D:
+    """A wheel on the spot, either way round."""
     still_T = np.zeros_like(travelled_T)
-    return Path2D(still_T, still_T, 1.5 * travelled_T / radius * draw.choice([-1.0, 1.0]), still_T)
+    return Path2D(still_T, still_T, travelled_T / PIXELS_FROM_CENTRE * draw.choice([-1.0, 1.0]), still_T)
 
 
-def _breathe(travelled_T: np.ndarray, radius: float, draw: np.random.Generator) -> Path2D:
-    """Swelling and shrinking on the spot, by half each way."""
+def _breathe(travelled_T: np.ndarray, draw: np.random.Generator) -> Path2D:
+    """Swelling and shrinking, by half each way."""
     still_T = np.zeros_like(travelled_T)
-    return Path2D(still_T, still_T, still_T, _zigzag(1.5 * travelled_T / radius, 0.45, draw.random()))
+    return Path2D(still_T, still_T, still_T, _zigzag(travelled_T / PIXELS_FROM_CENTRE, 0.45, draw.random()))
 
 
-def _pace(travelled_T: np.ndarray, radius: float, draw: np.random.Generator) -> Path2D:
-    """To and fro along a line of any direction."""
-    return _along_a_line(_zigzag(travelled_T, 12.0, draw.random()), draw.uniform(0, math.pi))
+def _pace(travelled_T: np.ndarray, draw: np.random.Generator) -> Path2D:
+    """To and fro along a line of any direction, about 20 frames a round."""
+    return _along_a_line(_zigzag(travelled_T, 7.0, draw.random()), draw.uniform(0, math.pi))
 
 
-def _orbit(travelled_T: np.ndarray, radius: float, draw: np.random.Generator) -> Path2D:
-    """Round a circle, upright, either way."""
-    reach, still_T = 14.0, np.zeros_like(travelled_T)
+def _orbit(travelled_T: np.ndarray, draw: np.random.Generator) -> Path2D:
+    """Round a circle, upright, either way, about 22 frames a round."""
+    reach, still_T = 8.0, np.zeros_like(travelled_T)
     phase_T = travelled_T / reach * draw.choice([-1.0, 1.0]) + draw.uniform(0, 2 * math.pi)
     return Path2D(reach * np.cos(phase_T), reach * np.sin(phase_T), still_T, still_T)
 
 
-def _shake(travelled_T: np.ndarray, radius: float, draw: np.random.Generator) -> Path2D:
-    """To and fro so short and quick that it trembles."""
-    return _along_a_line(_zigzag(travelled_T, 9.0, draw.random()), draw.uniform(0, math.pi))
+def _shake(travelled_T: np.ndarray, draw: np.random.Generator) -> Path2D:
+    """To and fro so short and quick that it trembles: about 5 frames a round, and no rate that is searched is near a multiple."""
+    return _along_a_line(_zigzag(travelled_T, 4.6, draw.random()), draw.uniform(0, math.pi))
 
 
 def _along_a_line(along_T: np.ndarray, direction: float) -> Path2D:
@@ -200,87 +185,49 @@ def _zigzag(travelled_T: np.ndarray, reach: float, phase: float) -> np.ndarray:
 
 
 MOTIONS: dict[str, tuple[Motion, float]] = {
-    "Drift": (_drift, 0.5),
-    "Turn": (_turn, 1.2),
-    "Breathe": (_breathe, 2.2),
-    "Pace": (_pace, 3.6),
-    "Orbit": (_orbit, 5.6),
-    "Shake": (_shake, 9.0),
+    "Drift": (_drift, 0.35),
+    "Turn": (_turn, 0.56),
+    "Breathe": (_breathe, 0.9),
+    "Pace": (_pace, 1.43),
+    "Orbit": (_orbit, 2.29),
+    "Shake": (_shake, 3.67),
 }
-"""The classes from the slowest to the quickest, with the pixels a frame that points of a sprite cover on average."""
+"""The classes from the slowest to the quickest, with the pixels a frame that points of the sheet cover on average."""
 
 
-def draw_scene(draw: np.random.Generator) -> Scene:
-    """A backdrop and two or three sprites."""
-    grain = _smooth_noise(draw, cycles=draw.uniform(2, 6), sharpness=2.0)[..., None] - 0.5
-    backdrop = draw.uniform(0.2, 0.8, 3) + grain * draw.uniform(-0.3, 0.3, 3)
-    sprites = tuple(_draw_sprite(draw) for _ in range(draw.integers(2, 4)))
-    return Scene(np.clip(backdrop, 0, 1).astype(np.float32), sprites)
+def draw_scene(draw: np.random.Generator) -> np.ndarray:
+    """The sheet that the videos of one group share: uint8 ``(TEXTURE_SIZE, TEXTURE_SIZE, 3)`` that wraps, nearly grey."""
+    blotches = np.clip(0.35 * _smooth_noise(draw, cycles=draw.uniform(3.5, 5)), -0.5, 0.5)[..., None]
+    sheet = draw.uniform(0.47, 0.53, 3) + blotches * draw.uniform(0.9, 1.0)
+    return (np.clip(sheet, 0, 1) * 255).astype(np.uint8)
 
 
-def _draw_sprite(draw: np.random.Generator) -> Sprite:
-    """Its blotches run from a dark to a light colour, so that it can be seen on anything."""
-    pattern = _smooth_noise(draw, cycles=draw.uniform(3, 6), sharpness=5.0)[..., None]
-    dark, light = draw.uniform(0.0, 0.2, 3), draw.uniform(0.7, 1.0, 3)
-    texture = (dark + pattern * (light - dark)).astype(np.float32)
-    return Sprite(texture, int(draw.integers(len(SHAPES))), float(draw.uniform(15, 24)))
-
-
-def _smooth_noise(draw: np.random.Generator, *, cycles: float, sharpness: float) -> np.ndarray:
-    """Blotches of 0 to 1 that wrap, about `cycles` of them across; `sharpness` above 1 pushes them towards 0 and 1."""
+def _smooth_noise(draw: np.random.Generator, *, cycles: float) -> np.ndarray:
+    """Blotches that wrap, about `cycles` of them across; mean 0, standard deviation 1, so that no sheet is brighter or starker than another."""
     down = np.fft.fftfreq(TEXTURE_SIZE)[:, None] * TEXTURE_SIZE
     across = np.fft.rfftfreq(TEXTURE_SIZE)[None, :] * TEXTURE_SIZE
     frequency = np.hypot(down, across)
     spectrum = np.fft.rfft2(draw.standard_normal((TEXTURE_SIZE, TEXTURE_SIZE))) * np.exp(-((frequency / cycles) ** 2)) * (frequency > 0)
     noise = np.fft.irfft2(spectrum, s=(TEXTURE_SIZE, TEXTURE_SIZE))
-    noise = (noise - noise.min()) / (noise.max() - noise.min())
-    return np.clip((noise - 0.5) * sharpness + 0.5, 0, 1)
+    return (noise - noise.mean()) / noise.std()
 
 
-SHAPES: tuple[Callable[[np.ndarray, np.ndarray], np.ndarray], ...] = (
-    lambda u, v: np.hypot(u, v),
-    lambda u, v: np.maximum(np.abs(u), np.abs(v)) / 0.88,
-    lambda u, v: (np.abs(u) + np.abs(v)) / 1.25,
-    lambda u, v: np.maximum(np.abs(u) / 1.2, np.abs(v) / 0.65),
-)
-"""Disc, square, diamond, bar: each maps a point of the sprite to its distance from the centre, in units in which the rim is 1 radius."""
-
-
-def render(motion: str, scene: Scene, num_frames: int, draw: np.random.Generator, *, height: int, width: int) -> np.ndarray:
-    """One video as uint8 ``(num_frames, height, width, 3)``: each sprite of `scene` moves as `motion` says, at one tempo within 8 %."""
+def render(motion: str, sheet: np.ndarray, num_frames: int, draw: np.random.Generator, *, height: int, width: int) -> np.ndarray:
+    """One video as uint8 ``(num_frames, height, width, 3)``: the camera moves over `sheet` as `motion` says, at one tempo within 8 %."""
     move, pixels_per_frame = MOTIONS[motion]
-    travelled_T = np.arange(num_frames) * pixels_per_frame * draw.uniform(0.92, 1.08)
+    path = move(np.arange(num_frames) * pixels_per_frame * draw.uniform(0.92, 1.08), draw)
+    angle_T, size_T = path.angle_T + draw.uniform(0, 2 * math.pi), np.exp(path.log_size_T)
+    centre, place = draw.uniform(-0.5, 0.5, 2) * (width, height), draw.uniform(0, TEXTURE_SIZE, 2)
     down, across = np.mgrid[0:height, 0:width].astype(np.float32)
-    offset = draw.integers(TEXTURE_SIZE, size=2)
-    backdrop_HWC = _look_up_texture(scene.backdrop, across + offset[0], down + offset[1], 2.5)
-    frames_THWC = np.broadcast_to(backdrop_HWC, (num_frames, height, width, 3)).copy()
-    for sprite in scene.sprites:
-        place = draw.uniform(-0.2, 0.2, 2) * (width, height)
-        _put(sprite, move(travelled_T, sprite.radius, draw), place, draw.uniform(0, 2 * math.pi), frames_THWC)
-    frames_THWC += np.float32(draw.uniform(0.0, 0.012)) * draw.standard_normal(frames_THWC.shape, dtype=np.float32)
-    return (np.clip(frames_THWC, 0, 1) * 255).astype(np.uint8)
-
-
-def _put(sprite: Sprite, path: Path2D, place: np.ndarray, angle: float, frames_THWC: np.ndarray) -> None:
-    """Paint `sprite` over each frame. `place` is where the path's origin lies, in pixels from the picture's centre."""
-    height, width = frames_THWC.shape[1:3]
-    down, across = np.mgrid[0:height, 0:width].astype(np.float32)
-    dx_THW = _wrapped(across - width / 2 - _columns(path.x_T + place[0]), width + MARGIN)
-    dy_THW = _wrapped(down - height / 2 - _columns(path.y_T + place[1]), height + MARGIN)
-    angle_T, shrink_T = path.angle_T + angle, np.exp(-path.log_size_T)
-    cosine, sine = _columns(np.cos(angle_T) * shrink_T), _columns(np.sin(angle_T) * shrink_T)
-    u_THW, v_THW = cosine * dx_THW + sine * dy_THW, cosine * dy_THW - sine * dx_THW
-    cover_THW1 = np.clip(0.5 + sprite.radius - SHAPES[sprite.shape](u_THW, v_THW), 0, 1)[..., None]
-    frames_THWC += cover_THW1 * (_look_up_texture(sprite.texture, u_THW, v_THW, SPRITE_TEXELS_PER_PIXEL) - frames_THWC)
+    across, down = across - np.float32(width / 2 + centre[0]), down - np.float32(height / 2 + centre[1])
+    cosine, sine = _columns(np.cos(angle_T) * size_T), _columns(np.sin(angle_T) * size_T)
+    u_THW, v_THW = cosine * across + sine * down + _columns(path.x_T), cosine * down - sine * across + _columns(path.y_T)
+    return _look_up(sheet, u_THW * TEXELS_PER_PIXEL + place[0], v_THW * TEXELS_PER_PIXEL + place[1])
 
 
 def _columns(values_T: np.ndarray) -> np.ndarray:
     return values_T.astype(np.float32)[:, None, None]
 
 
-def _wrapped(distance: np.ndarray, period: float) -> np.ndarray:
-    return (distance + period / 2) % period - period / 2
-
-
-def _look_up_texture(texture: np.ndarray, across: np.ndarray, down: np.ndarray, scale: float) -> np.ndarray:
-    return texture[(down * scale).astype(np.int32) % TEXTURE_SIZE, (across * scale).astype(np.int32) % TEXTURE_SIZE]
+def _look_up(sheet: np.ndarray, across_THW: np.ndarray, down_THW: np.ndarray) -> np.ndarray:
+    return sheet[np.floor(down_THW).astype(np.int32) % TEXTURE_SIZE, np.floor(across_THW).astype(np.int32) % TEXTURE_SIZE]

@@ -8,11 +8,12 @@ from typing import Any
 
 import ray
 
+from orchestrator.open_data import open_data
 from orchestrator.run_config import RunConfig, parse_config, to_tree
 from orchestrator.sweep_spec import SweepSpec
 from orchestrator.tracking.encoder_file import EncoderCard, pack
 from orchestrator.trial_run import worker_bundle
-from orchestrator.worker import checkpoint_folder, open_data
+from orchestrator.worker import checkpoint_folder
 from prp_core.errors import UserError
 from prp_core.evaluation.baselines import evaluate_baselines
 from prp_core.evaluation.recognition import fine_tune
@@ -48,10 +49,9 @@ def _on_cluster(config: RunConfig, function: Any) -> Any:
 def _baselines(spec: SweepSpec) -> Evaluated:
     config = parse_config(spec.config)
     use_threads(int(config.resources.cpus_per_worker))
-    with open_data(spec, config) as data:
-        metrics = evaluate_baselines(
-            config, gallery=data.parts.train, queries=data.parts.val, source=data.source, world=World.alone(best_device()), with_probe=True
-        )
+    world = World.alone(best_device())
+    with open_data(spec, config, world) as data:
+        metrics = evaluate_baselines(config, gallery=data.parts.train, queries=data.parts.val, source=data.source, world=world, with_probe=True)
     return Evaluated({f"baseline/{name}": value for name, value in metrics.items()})
 
 
@@ -69,7 +69,8 @@ def _winner(spec: SweepSpec, number: int, tree: dict[str, Any]) -> Evaluated:
     files = pack(weights, card)
     if config.evaluation.recognition is None:
         return Evaluated({}, files)
-    with open_data(spec, config) as data:
+    world = World.alone(best_device())
+    with open_data(spec, config, world) as data:
         metrics = fine_tune(
             rebuild_encoder(config.encoder.name, weights),
             data.parts.train,
@@ -78,7 +79,7 @@ def _winner(spec: SweepSpec, number: int, tree: dict[str, Any]) -> Evaluated:
             config.clip,
             config.evaluation.views,
             config.evaluation.recognition,
-            world=World.alone(best_device()),
+            world=world,
             seed=config.seed,
             reporter=MemoryReporter(),
         )

@@ -6,14 +6,16 @@ import csv
 import logging
 import os
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from orchestrator.index_journal import IndexJournal
 from orchestrator.storage.manifest_file import write_manifest
 from orchestrator.storage.open_store import open_store
+from orchestrator.storage.prepared_place import check_not_unfinished, read_marker, read_prepared_manifest
 from orchestrator.storage.store_config import StoreConfig
+from orchestrator.storage.store_region import check_region
 from orchestrator.sweep_spec import home_dir
 from prp_core.checks import check
 from prp_core.data.indexing import index_videos
@@ -21,7 +23,7 @@ from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.manifest import SPLITS, Manifest, VideoRecord
 from prp_core.data.node_cache import NodeCache
 from prp_core.data.object_store import LocalStore, ObjectStore
-from prp_core.data.splits import Labelling, read_split_files, unmatched
+from prp_core.data.splits import Labelling, labelling_of, read_split_files, relative_to_store, unmatched
 from prp_core.data.video_source import VideoSource
 from prp_core.errors import UserError
 
@@ -60,7 +62,8 @@ def index(
 
     `splits_dir` holds UCF101's or HMDB51's split files, of which `split` is taken; `labels_csv` is a table with the columns key and
     any of label, group, split. A run that was killed goes on where it was: its journal lies in `state_dir` (default: ``~/.prp``).
-    Videos from a bucket pass through the node's cache, where training finds them. Raises `UserError`, `StoreUnavailable`.
+    Videos from a bucket pass through the node's cache, where training finds them. A prepared place has its manifest already: that one is
+    taken, with the labels, groups and splits of the table where one is given. Raises `UserError`, `StoreUnavailable`.
     """
     check(num_workers is None or num_workers >= 1, "num_workers", num_workers, "must be at least 1")
     state_dir = state_dir or home_dir()
@@ -68,6 +71,11 @@ def index(
     out = open_store(out_uri or state_dir / "manifests", store)
     _refuse_output_among_videos(videos, out)
     table = _label_table(splits_dir, split, labels_csv)
+    marker = read_marker(videos)
+    if marker is not None:
+        manifest = _relabelled(read_prepared_manifest(videos, marker, store), table)
+        return manifest, write_manifest(manifest, out)
+    check_not_unfinished(videos)
     loader = replace(loader or LoaderConfig(), num_decoders=num_workers or len(os.sched_getaffinity(0)))
     cache = NodeCache(Path(cache_dir or "~/.cache/prp").expanduser(), cache_capacity_bytes, videos)
     with IndexJournal(state_dir / "index", videos.uri, loader) as journal, VideoSource(videos, cache, loader) as source:
@@ -98,10 +106,23 @@ def _run(
         records.append(record)
         num_quarantined += bool(record.reason)
         on_progress(IndexProgress(len(records), num_all, num_reused, num_quarantined))
+    _warn_of_absent(relative_to_store(table, source.store.uri), records)
+    return Manifest(source.store.uri, tuple(records))
+
+
+def _warn_of_absent(table: Mapping[str, Labelling], records: Sequence[VideoRecord]) -> None:
     absent = unmatched(table, (record.key for record in records))
     if absent:
         log.warning("%d of the %d videos that the splits or labels name are not there, %r among them", len(absent), len(table), absent[0])
-    return Manifest(source.store.uri, tuple(records))
+
+
+def _relabelled(manifest: Manifest, table: Mapping[str, Labelling]) -> Manifest:
+    """The same videos with what `table` says of them; as they are where it is empty."""
+    if not table:
+        return manifest
+    table = relative_to_store(table, manifest.uri)
+    _warn_of_absent(table, manifest.records)
+    return Manifest(manifest.uri, tuple(replace(record, **asdict(labelling_of(record.key, table))) for record in manifest.records))
 
 
 def _without_local_paths(record: VideoRecord, videos: ObjectStore, cache_root: Path) -> VideoRecord:
@@ -116,6 +137,8 @@ def _open_videos(uri: str | Path, config: StoreConfig | None) -> ObjectStore:
     videos = open_store(uri, config)
     if isinstance(videos, LocalStore) and not videos.root.is_dir():
         raise UserError(f"There is no folder {videos.root}; name a folder of videos or s3://bucket/prefix")
+    if said := check_region(uri, config):
+        log.warning("%s", said)
     return videos
 
 

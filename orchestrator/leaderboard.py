@@ -47,11 +47,24 @@ def ending_lines(plan: Plan, ending: Ending) -> Iterator[str]:
         fine_tuned = "" if recognition is None else f"; fine-tuned recognition {recognition:.3f}"
         yield f"Winner: trial {ending.winner.number}, {objective} {interval_text(plan, ending.winner.objective)}{fine_tuned}"
         yield f"Its encoder: {ending.model_uri}"
+    yield from data_lines(ending.views)
     yield f"Checkpoints: {plan.spec.folder_uri}"
     yield f"Manifest:    {plan.spec.manifest_uri}"
     yield f"Trials:      {plan.spec.database_url}"
     yield f"MLflow:      run {ending.run_id} at {plan.spec.tracking_uri}"
     yield f"Open the page with: {ui_command(plan.spec.tracking_uri)}"
+
+
+def data_lines(views: Sequence[TrialView]) -> Iterator[str]:
+    """What the trials lost of their data on the way; nothing where they lost nothing."""
+    quarantined, changed = (max((view.metrics.get(f"data/{name}", 0.0) for view in views), default=0.0) for name in ("quarantined", "changed"))
+    if quarantined:
+        yield f"Videos:      a trial left out up to {quarantined:.0f} of them (data/quarantined in its run; the log names each with its reason)"
+    if changed:
+        yield (
+            f"WARNING:     up to {changed:.0f} of them changed in the store since they were indexed, so that trials did not all see the same videos; "
+            "index again and start a new sweep to compare them"
+        )
 
 
 def leaderboard_table(plan: Plan, ending: Ending) -> Table:

@@ -10,11 +10,18 @@ from pathlib import Path
 
 import ray
 
-from orchestrator.trial_run import TRAIN_ENVIRONMENT
 from prp_core.errors import UserError
 
 # Checkpoints and videos never go through Ray's object store; only small messages do.
 LOCAL_OBJECT_STORE_BYTES = 128 << 20
+# Ray Train's own patience: it reads these in every process of a run.
+TRAIN_ENVIRONMENT = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "60",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "1800",
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+}
 # A trial's threads are set by `use_threads`; its loader's threads share its CPUs.
 WORKER_DEFAULTS = {**TRAIN_ENVIRONMENT, "OMP_NUM_THREADS": "1"}
 JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import secrets
 import time
 from collections.abc import Callable
@@ -12,14 +13,21 @@ from pathlib import Path
 
 from orchestrator import demo_videos
 from orchestrator.index_run import index
+from orchestrator.manifest_check import check_unchanged
+from orchestrator.open_data import expect_all
 from orchestrator.run_config import RunConfig, digest, load_tree, parse_config, replace_path, to_tree
 from orchestrator.search.space import Space, apply_space, fits_corpus
 from orchestrator.search.study import check_storage_url, first_fit
 from orchestrator.storage.manifest_file import read_manifest
+from orchestrator.storage.open_store import open_store
+from orchestrator.storage.prepared_place import read_index, read_marker
+from orchestrator.storage.store_profiles import read_store_profile
+from orchestrator.storage.store_region import check_region
 from orchestrator.sweep_spec import SweepSpec, home_dir, load_spec, save_spec, sweep_dir
 from orchestrator.tracking.addresses import check_reachable, default_tracking_uri
 from orchestrator.tracking.provenance import provenance_tags
 from prp_core.data.manifest import Manifest, Parts, check_feasible, parts
+from prp_core.data.shards import check_size
 from prp_core.errors import UserError
 from prp_core.evaluation.protocol import protocol_hash
 
@@ -48,6 +56,7 @@ def parse_arguments(argv: list[str] | None, description: str) -> argparse.Namesp
     add("--splits", metavar="DIR", help="UCF101's or HMDB51's split files")
     add("--split", type=int, help="which split of --splits (default: 1)")
     add("--labels", metavar="CSV", help="a table with the columns key,label,group,split")
+    add("--store", metavar="NAME", help="a table of stores.toml (endpoint, region, addressing), in this folder or in ~/.prp")
     add("--storage", metavar="URI", help="where checkpoints go: a folder that every node sees, or s3://bucket/prefix (default: ~/.prp)")
     add("--database", metavar="URL", help="Optuna's database (default: sqlite in the sweep's state folder)")
     add("--mlflow", metavar="URI", help="MLflow's tracking URI (default: sqlite under ~/.prp)")
@@ -65,17 +74,15 @@ def make_plan(arguments: argparse.Namespace, space: Space, say: Say) -> Plan:
     Nothing of the sweep is written before all is known to be right. Raises `UserError` for whatever is wrong.
     """
     if arguments.resume:
-        return _resumed_plan(arguments, space)
+        return _resumed_plan(arguments, space, say)
     config = parse_config(_tree_of(arguments))
     home = home_dir()
     tracking_uri = arguments.mlflow or default_tracking_uri(home)
     check_reachable(tracking_uri)
     if arguments.database:
         check_storage_url(arguments.database)
-    data_uri = absolute(config.source.uri or make_demo_videos(home, say))
     storage_uri = absolute(arguments.storage or str(home))
-    manifest_uri = config.source.manifest or index_videos(data_uri, config, f"{storage_uri}/manifests", say)
-    manifest = read_manifest(manifest_uri, config.store)
+    data_uri, manifest_uri, manifest = find_data(config, home, f"{storage_uri}/manifests", say)
     sweep_id = f"{config.sweep.name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     state_dir = sweep_dir(sweep_id, home)
     spec = SweepSpec(
@@ -86,7 +93,7 @@ def make_plan(arguments: argparse.Namespace, space: Space, say: Say) -> Plan:
         database_url=arguments.database or f"sqlite:///{state_dir / 'trials.db'}",
         tracking_uri=tracking_uri,
         data_uri=data_uri,
-        manifest_uri=absolute(manifest_uri),
+        manifest_uri=manifest_uri,
         tags={},
     )
     plan = _checked(spec, config, manifest, is_resumed=False)
@@ -94,6 +101,33 @@ def make_plan(arguments: argparse.Namespace, space: Space, say: Say) -> Plan:
     state_dir.mkdir(parents=True)
     save_spec(plan.spec)
     return plan
+
+
+def check_prepared(data_uri: str, manifest: Manifest, config: RunConfig) -> None:
+    """Raise `UserError` when the videos are prepared ones, and other ones or smaller ones than the sweep wants."""
+    store = open_store(data_uri, config.store, check=False)
+    marker = read_marker(store)
+    if marker is not None:
+        check_size(marker.settings, config.clip.resize_height, config.clip.resize_width, data_uri)
+        expect_all(read_index(store, marker), manifest)
+
+
+def find_data(config: RunConfig, home: Path, out_uri: str, say: Say) -> tuple[str, str, Manifest]:
+    """``(URI of the videos, URI of their manifest, the manifest)``: the given manifest's if its videos are unchanged, else indexed now."""
+    uri, manifest_uri = config.source.uri, config.source.manifest
+    if manifest_uri:
+        manifest = read_manifest(manifest_uri, config.store)
+        data_uri = absolute(uri or manifest.uri)
+        check_place(data_uri, config, say)
+        store = open_store(data_uri, config.store)
+        if read_marker(store) is None:
+            check_unchanged(manifest, manifest_uri, store)
+    else:
+        data_uri = absolute(uri or make_demo_videos(home, say))
+        manifest_uri = index_videos(data_uri, config, out_uri, say)
+        manifest = read_manifest(manifest_uri, config.store)
+    check_prepared(data_uri, manifest, config)
+    return data_uri, absolute(manifest_uri), manifest
 
 
 def check_space(plan: Plan, space: Space) -> None:
@@ -139,12 +173,18 @@ def index_videos(data_uri: str, config: RunConfig, out_uri: str, say: Say) -> st
     return manifest_uri
 
 
+def check_place(data_uri: str, config: RunConfig, say: Say) -> None:
+    """Refuse a bucket of another region (see `check_region`), once for the whole sweep."""
+    if said := check_region(data_uri, config.store):
+        say(said)
+
+
 def absolute(uri: str) -> str:
     """`uri`, with a relative folder made absolute: workers have other working directories."""
     return uri if "://" in uri else str(Path(uri).expanduser().resolve())
 
 
-def _resumed_plan(arguments: argparse.Namespace, space: Space) -> Plan:
+def _resumed_plan(arguments: argparse.Namespace, space: Space, say: Say) -> Plan:
     spec = load_spec(arguments.resume, home_dir())
     tree = spec.config
     if arguments.trials:
@@ -153,6 +193,7 @@ def _resumed_plan(arguments: argparse.Namespace, space: Space) -> Plan:
         raise UserError(f"--set {arguments.settings[0]}: a resumed sweep keeps its config (only --trials can be raised); start a new sweep instead")
     config = parse_config(tree)
     check_reachable(spec.tracking_uri)
+    check_place(spec.data_uri, config, say)
     spec = spec.with_config(to_tree(config))
     plan = _checked(spec, config, read_manifest(spec.manifest_uri, config.store), is_resumed=True)
     check_space(plan, space)
@@ -161,7 +202,9 @@ def _resumed_plan(arguments: argparse.Namespace, space: Space) -> Plan:
 
 
 def _tree_of(arguments: argparse.Namespace) -> dict:
-    tree = load_tree(arguments.preset, arguments.settings)
+    profile = read_store_profile(arguments.store, [Path.cwd(), home_dir()]) if arguments.store else {}
+    settings = [f"store.{name}={json.dumps(value)}" for name, value in profile.items()]
+    tree = load_tree(arguments.preset, [*settings, *arguments.settings])
     given = {
         "source.uri": arguments.data,
         "source.manifest": arguments.manifest,

@@ -23,15 +23,6 @@ from orchestrator.sweep_spec import SweepSpec
 # A trial's driver only waits. It asks for memory instead of a CPU, so that every CPU is left to training.
 DRIVER_RESOURCES = {"memory": 256 << 20}
 
-# Ray Train's own patience: it reads these in every process of a run.
-TRAIN_ENVIRONMENT = {
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
-    "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "60",
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "1800",
-    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
-    "RAY_TRAIN_METRICS_ENABLED": "0",
-}
-
 
 def run_trial(config: Mapping[str, Any], *, spec: SweepSpec, server: Any) -> dict[str, float]:
     """Run the trial that `config["task"]` describes to its end, whatever that end is. Never raises for what happened to the trial."""

@@ -7,26 +7,21 @@ Ray Train starts the workers again from the newest checkpoint.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 import ray
 import ray.train.torch
 
-from orchestrator.frame_tier import cache_dir, through_frame_cache
+from orchestrator.open_data import open_data
 from orchestrator.run_config import RunConfig, parse_config
-from orchestrator.storage.manifest_file import read_manifest
 from orchestrator.storage.open_store import open_store
 from orchestrator.sweep_server import TrialOutcome
 from orchestrator.sweep_spec import SweepSpec
-from prp_core.data.manifest import parts
-from prp_core.data.node_cache import NodeCache
-from prp_core.data.video_source import VideoSource
 from prp_core.errors import DivergedError, UserError
 from prp_core.training.checkpoint import CheckpointFolder
-from prp_core.training.loop import PretrainData, pretrain
+from prp_core.training.loop import pretrain
 from prp_core.world import World, use_threads
 
 
@@ -56,7 +51,7 @@ def train_worker(task: Mapping[str, Any]) -> dict[str, Any]:
     world = World.of_process_group(ray.train.torch.get_device())
     checkpoints = checkpoint_folder(spec, config, number)
     try:
-        with open_data(spec, config) as data:
+        with open_data(spec, config, world) as data:
             outcome = pretrain(config, data, world, checkpoints=checkpoints, reporter=ServerReporter(task["server"], number))
     except (DivergedError, UserError) as error:
         return asdict(TrialOutcome("failed", f"{type(error).__name__}: {error}"))
@@ -68,14 +63,3 @@ def checkpoint_folder(spec: SweepSpec, config: RunConfig, number: int) -> Checkp
     """Where trial `number` keeps its checkpoints."""
     store = open_store(spec.folder_uri, config.store, check=False)
     return CheckpointFolder(store, f"{spec.trial_folder(number)}/checkpoints", num_kept=config.training.num_checkpoints_kept)
-
-
-@contextmanager
-def open_data(spec: SweepSpec, config: RunConfig) -> Iterator[PretrainData]:
-    """The sweep's videos, split into parts, read through this node's cache; closed with its decoders at the end."""
-    manifest = read_manifest(spec.manifest_uri, config.store)
-    store = open_store(spec.data_uri, config.store, check=False)
-    cache = NodeCache(cache_dir(config), config.cache.capacity_bytes, store)
-    videos = VideoSource(store, cache, config.loader)
-    with closing(through_frame_cache(videos, config, made_from=store.uri)) as source:
-        yield PretrainData(source, parts(manifest, val_fraction=config.source.val_fraction, seed=config.seed))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import random
@@ -86,9 +87,16 @@ class S3Server:
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[S3Server]:
     """The server; it stops and its data go when this process ends, however it ends. That it cannot start is a failure, never a skip."""
+    with running_server() as server:
+        yield server
+
+
+@contextlib.contextmanager
+def running_server(extra: str = "") -> Iterator[S3Server]:
+    """A server of one's own, with `extra` lines in its configuration."""
     data = Path(tempfile.mkdtemp(prefix="prp-s3-"))  # not under pytest's own folder: paths of Unix sockets must be short
     try:
-        process, endpoint_url = _start(data)
+        process, endpoint_url = _start(data, extra)
         try:
             yield S3Server(endpoint_url)
         finally:
@@ -115,10 +123,10 @@ def s3_bucket(s3_environment: S3Server) -> str:
     return s3_environment.make_bucket()
 
 
-def _start(data: Path) -> tuple[subprocess.Popen[str], str]:
+def _start(data: Path, extra: str = "") -> tuple[subprocess.Popen[str], str]:
     said = ""
     for _ in range(3):  # another process may take one of the ports between the look and the start
-        environment = os.environ | {"RGW_DATA": str(data / "store"), "RGW_PORT": str(_free_ports())}
+        environment = os.environ | {"RGW_DATA": str(data / "store"), "RGW_PORT": str(_free_ports()), "RGW_EXTRA": extra}
         process = subprocess.Popen(
             [str(SCRIPT), "serve"],
             env=environment,

@@ -1,100 +1,181 @@
-"""Does PRP teach the demo's encoder anything? Pretrained against its own random initialisation, several seeds, on the untouched test part.
+"""Does PRP teach the demo's encoder anything? Pretrained against its own random initialisation, several seeds, on videos it never saw.
 
-    uv run python -m benchmarks.demo.representation --seeds 0-1-2 --set pretext.playback_rate.rates=1-2-4-8
+    uv run python -m benchmarks.demo.representation --seeds 0-1-2 --demo-seed 1 --scenes 40
 
-Every seed trains the preset's config from its own initialisation on the same training part, without Ray. Queries are the test part, which no
-search ever sees; the gallery is the training part. Printed for each seed and for all: recall@1, with two intervals of 95 %: over seeds (Student's t)
-and over scenes (bootstrap of the scenes' mean hits, since videos of one scene succeed and fail together).
+Every seed trains the preset's config from its own initialisation on the same training part, without Ray. Queries are `--part` of the videos
+that generator seed `--demo-seed` draws, the gallery is the training part. `--scenes` beyond the demo's own draws further scenes, all of them
+queries: training, gallery and the demo's own parts stay what they are, and the intervals over scenes become narrower.
+
+Printed: recall@1 of both, and the difference query by query, each with two intervals of 95 %: over seeds (Student's t) and over scenes
+(bootstrap of whole scenes, since the videos of one scene succeed and fail together); pixel baselines; how often the rate of a query's span is
+named; effective rank of the features. Exit code 1 when, over seeds or over scenes, the two intervals are not apart.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
-import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
+
 from orchestrator import demo_videos
+from orchestrator.demo_videos import DemoSettings
 from orchestrator.index_run import index
 from orchestrator.run_config import RunConfig, load_config
 from orchestrator.sweep_spec import home_dir
-from prp_core.data.manifest import Parts, parts
+from prp_core.data.loader import SpanLoader
+from prp_core.data.manifest import Manifest, Parts, VideoRecord, parts
 from prp_core.data.object_store import LocalStore
 from prp_core.data.video_source import VideoSource
-from prp_core.evaluation.baselines import BASELINES, evaluate_baselines
-from prp_core.evaluation.features import extract_features
+from prp_core.evaluation.feature_health import feature_health
+from prp_core.evaluation.feature_table import FeatureTable
+from prp_core.evaluation.features import Describe, encoder_feature, extract_tables, in_evaluation_mode
 from prp_core.evaluation.intervals import Interval, bootstrap_interval, seed_interval
+from prp_core.evaluation.pixel_baselines import PIXEL_BASELINES
 from prp_core.evaluation.retrieval import hits_at_k
-from prp_core.training.checkpoint import CheckpointFolder
-from prp_core.training.encoder_export import checkpoint_encoder_weights, rebuild_encoder
+from prp_core.pretext.network import PrpNetwork
+from prp_core.pretext.targets import build_pretext_batch
+from prp_core.training.checkpoint import CheckpointFolder, from_bytes
 from prp_core.training.learner import build_network
 from prp_core.training.loop import PretrainData, pretrain
 from prp_core.training.reporting import MemoryReporter
 from prp_core.world import World, use_threads
 
 ALONE = World.alone()
+RANDOM, PRETRAINED = "random initialisation", "pretrained"
+PIXELS: dict[str, Describe] = {"first_frame": lambda clips_BCTHW: clips_BCTHW[:, :, 0], **PIXEL_BASELINES}
+"""The first frame of each view holds looks alone; the mean frame has some motion in it, as blur."""
+Hits = dict[str, list[list[float]]]
+"""For random initialisation and for pretrained: a row for each seed, in it 1.0 or 0.0 for each query."""
 
 
-def main() -> None:
-    """Train, measure, print."""
+def main() -> int:
+    """Train, measure, print; 0 when the intervals are apart, else 1."""
+    arguments = parse()
+    use_threads(1)
+    settings = [*arguments.settings, "training.first_rung_epochs=100000"]  # nobody judges here: one evaluation, after the last epoch
+    configs = [load_config(arguments.preset, [*settings, f"seed={seed}"]) for seed in arguments.seeds.split("-")]
+    folder, split, further = demo_parts(load_config(arguments.preset, settings), arguments.demo_seed, arguments.scenes)
+    queries = (*getattr(split, arguments.part), *further)
+    print(f"{len(split.train)} training videos; queries: {len(queries)} videos of {len({record.group for record in queries})} scenes", flush=True)
+    with VideoSource(LocalStore(folder), None, configs[0].loader) as source:
+        networks = [(build_network(config), trained_network(config, source, split)) for config in configs]
+        named = [rate_accuracy(pair[1], config, source, queries) for pair, config in zip(networks, configs, strict=True)]
+        gallery, asked = tables_of(networks, configs[0], source, split.train), tables_of(networks, configs[0], source, queries)
+    hits = {name: [hits_of(gallery, asked, f"{name} {row}") for row in range(len(configs))] for name in (RANDOM, PRETRAINED)}
+    for name in PIXELS:
+        print(f"{name}: recall@1 {mean(hits_of(gallery, asked, name)):.3f}")
+    for row, config in enumerate(configs):
+        texts = [f"{name} {mean(hits[name][row]):.3f} (effective rank {rank_of(gallery, f'{name} {row}'):.1f})" for name in hits]
+        chance = 1 / len(config.pretext.playback_rate.rate_list)
+        print(f"seed {config.seed}: {', '.join(texts)}; names the rate of {named[row]:.3f} of the queries' spans, chance {chance:.3f}")
+    return report(hits, [record.group for record in queries])
+
+
+def rank_of(tables: Mapping[str, FeatureTable], name: str) -> float:
+    """How many directions the features of a table use; see `feature_health`."""
+    return feature_health(tables[name])["feature/effective_rank"]
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--preset", default="demo")
     parser.add_argument("--seeds", default="0-1-2", help="training seeds joined by '-'")
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="PATH=VALUE")
-    arguments = parser.parse_args()
-    use_threads(1)
-    base = load_config(arguments.preset, arguments.settings)
-    folder = demo_videos.make(home_dir() / "demo-videos")
-    manifest, _ = index(folder, loader=base.loader)
-    split = parts(manifest, val_fraction=base.source.val_fraction, seed=base.seed)
-    print(f"{len(split.train)} training videos, {len(split.test)} test videos of {len({scene_of(record.group) for record in split.test})} scenes")
-    random_hits, trained_hits = [], []
-    with VideoSource(LocalStore(folder), None, base.loader) as source:
-        for seed in (int(part) for part in arguments.seeds.split("-")):
-            config = load_config(arguments.preset, [*arguments.settings, f"seed={seed}"])
-            started = time.process_time()
-            random_hits.append(hits_of(build_network(config).encoder, config, source, split))
-            trained_hits.append(hits_of(trained_encoder(config, source, split), config, source, split))
-            shares = mean(random_hits[-1]), mean(trained_hits[-1])
-            seconds = time.process_time() - started
-            print(f"seed {seed}: random initialisation {shares[0]:.3f}, pretrained {shares[1]:.3f} ({seconds:.0f} CPU-seconds without decoding)")
-        pixels = evaluate_baselines(base, gallery=split.train, queries=split.test, source=source, world=ALONE)
-    report("random initialisation", random_hits, split)
-    report("pretrained", trained_hits, split)
-    for name in BASELINES[1:]:
-        print(f"{name}: {pixels[f'{name}/retrieval/recall_at_1']:.3f}")
+    parser.add_argument("--demo-seed", type=int, default=DemoSettings.seed, help="the seed that the videos are drawn from")
+    parser.add_argument("--scenes", type=int, default=DemoSettings.num_scenes, help="scenes of each class; those beyond the demo's are queries")
+    parser.add_argument("--part", choices=("val", "test"), default="test", help="val while something is being chosen, test once at the end")
+    return parser.parse_args()
 
 
-def trained_encoder(config: RunConfig, source: VideoSource, split: Parts) -> object:
-    """The encoder after the last epoch."""
+def demo_parts(config: RunConfig, demo_seed: int, num_scenes: int) -> tuple[Path, Parts, tuple[VideoRecord, ...]]:
+    """The folder of the videos, the parts that the demo makes of its own scenes, and what lies beyond them."""
+    own = DemoSettings.num_scenes
+    folder = demo_videos.make(home_dir() / "demo-videos", DemoSettings(seed=demo_seed, num_scenes=max(own, num_scenes)))
+    manifest, _ = index(folder, loader=config.loader)
+    further = tuple(record for record in manifest.usable() if scene_number(record) > own)
+    as_in_demo = Manifest(manifest.uri, tuple(record for record in manifest.records if scene_number(record) <= own))
+    split = parts(as_in_demo, val_fraction=config.source.val_fraction, seed=config.seed)
+    return folder, split, further
+
+
+def scene_number(record: VideoRecord) -> int:
+    """``Turn/g07`` is scene 7 of its class."""
+    return int(record.group.rpartition("g")[2])
+
+
+def trained_network(config: RunConfig, source: VideoSource, split: Parts) -> PrpNetwork:
+    """The network after the last epoch."""
     with tempfile.TemporaryDirectory() as folder:
         checkpoints = CheckpointFolder(LocalStore(Path(folder)))
         pretrain(config, PretrainData(source, split), ALONE, checkpoints=checkpoints, reporter=MemoryReporter())
         checkpoint = checkpoints.latest_committed()
         assert checkpoint is not None
-        return rebuild_encoder(config.encoder.name, checkpoint_encoder_weights(checkpoints, checkpoint))
+        network = build_network(config)
+        network.load_state_dict(from_bytes(checkpoints.read(checkpoint, "common.pt"))["learner"]["network"])
+        return network
 
 
-def hits_of(encoder: object, config: RunConfig, source: VideoSource, split: Parts) -> list[float]:
-    """For each test video 1.0 when its nearest training video has its class, else 0.0."""
-    views = config.evaluation.views
-    gallery = extract_features(encoder, split.train, source, config.clip, views, ALONE)  # type: ignore[arg-type]
-    queries = extract_features(encoder, split.test, source, config.clip, views, ALONE)  # type: ignore[arg-type]
-    return [float(hit) for hit in hits_at_k(gallery, queries, (1,))[1].tolist()]
+@torch.no_grad()
+def rate_accuracy(network: PrpNetwork, config: RunConfig, source: VideoSource, queries: Sequence[VideoRecord]) -> float:
+    """The share of spans, one of each of `queries`, whose rate is named."""
+    slow_motion = config.pretext.slow_motion
+    with_attention = slow_motion.attention.mode != "none"
+    rates, upsampling = config.pretext.playback_rate.rate_list, slow_motion.upsampling
+    loader = SpanLoader(
+        source, queries, config.clip, rates, upsampling=upsampling, with_attention=with_attention, batch_size=8, seed=config.seed, world=ALONE
+    )
+    right: list[float] = []
+    with in_evaluation_mode(network):
+        for spans in loader.batches(epoch=0):
+            batch = build_pretext_batch(spans, config.clip, config.pretext, "cpu", (config.seed, "named"))
+            right += (network(batch.clip_BCTHW).rate_logits.argmax(1) == batch.rate_labels_B).float().tolist()
+    return mean(right)
 
 
-def report(name: str, hits: list[list[float]], split: Parts) -> None:
-    """Mean recall@1 with both intervals."""
-    over_scenes = bootstrap_interval([mean(list(column)) for column in zip(*hits, strict=True)], [scene_of(record.group) for record in split.test])
-    texts = [f"over scenes {bounds(over_scenes)}"]
-    if len(hits) > 1:
-        texts.insert(0, f"over seeds {bounds(seed_interval([mean(row) for row in hits]))}")
-    print(f"{name}: recall@1 {mean([mean(row) for row in hits]):.3f}, " + ", ".join(texts))
+def tables_of(
+    networks: Sequence[tuple[PrpNetwork, PrpNetwork]], config: RunConfig, source: VideoSource, records: Sequence[VideoRecord]
+) -> Mapping[str, FeatureTable]:
+    """The features of `records` by the pixel baselines and every network, ``pretrained 0`` being the first seed's; decoded once for all."""
+    describers: dict[str, Describe] = {name: flat(describe) for name, describe in PIXELS.items()}
+    for row, pair in enumerate(networks):
+        for name, network in zip((RANDOM, PRETRAINED), pair, strict=True):
+            describers[f"{name} {row}"] = encoder_feature(network.encoder.eval())
+    return extract_tables(describers, records, source, config.clip, config.evaluation.views, ALONE)
 
 
-def scene_of(group: str) -> str:
-    """The scene, whatever class was filmed in it: ``Spin/g07`` is scene ``g07``."""
-    return group.rpartition("/")[2]
+def flat(describe: Describe) -> Describe:
+    """`describe` with one vector for each clip."""
+    return lambda clips_BCTHW: describe(clips_BCTHW).flatten(1)
+
+
+def hits_of(gallery: Mapping[str, FeatureTable], queries: Mapping[str, FeatureTable], name: str) -> list[float]:
+    """For each query 1.0 when its nearest gallery video has its class, else 0.0."""
+    return [float(hit) for hit in hits_at_k(gallery[name], queries[name], (1,))[1].tolist()]
+
+
+def report(hits: Hits, scenes: Sequence[str]) -> int:
+    """Print recall@1 and the difference with their intervals; 0 when both pairs of intervals are apart, else 1."""
+    over_seeds, over_scenes = {}, {}
+    rows = {**hits, "difference, query by query": differences(hits)}
+    for name, of_seeds in rows.items():
+        over_scenes[name] = bootstrap_interval([mean(column) for column in zip(*of_seeds, strict=True)], scenes)
+        text = f"over scenes {bounds(over_scenes[name])}"
+        if len(of_seeds) > 1:
+            over_seeds[name] = seed_interval([mean(row) for row in of_seeds])
+            text = f"over seeds {bounds(over_seeds[name])}, {text}"
+        print(f"{name}: recall@1 {over_scenes[name].value:.3f}, {text}")
+    apart = [f"over {what}" for what, kind in (("seeds", over_seeds), ("scenes", over_scenes)) if kind and kind[PRETRAINED].is_above(kind[RANDOM])]
+    print(f"the intervals are apart: {' and '.join(apart) or 'no'}")
+    return 0 if len(apart) == 1 + bool(over_seeds) else 1
+
+
+def differences(hits: Hits) -> list[list[float]]:
+    """Pretrained minus random initialisation, query by query, for each seed."""
+    return [[after - before for before, after in zip(*pair, strict=True)] for pair in zip(hits[RANDOM], hits[PRETRAINED], strict=True)]
 
 
 def bounds(interval: Interval) -> str:
@@ -102,10 +183,10 @@ def bounds(interval: Interval) -> str:
     return f"[{interval.low:.3f}, {interval.high:.3f}]"
 
 
-def mean(values: list[float]) -> float:
+def mean(values: Sequence[float]) -> float:
     """The arithmetic mean."""
     return sum(values) / len(values)
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

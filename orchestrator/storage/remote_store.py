@@ -27,7 +27,8 @@ class TryAgain(StoreUnavailable):
 class RemoteStore(Protocol):
     """An `ObjectStore` that makes each attempt once: what may pass raises `TryAgain`, everything else is for good.
 
-    `list` can begin after a key, so that a listing of many pages goes on where it broke.
+    `list` can begin after a key, so that a listing of many pages goes on where it broke. A read that failed
+    `num_failures` times in a row bears more silence than the first before it raises `TryAgain`.
     """
 
     @property
@@ -35,7 +36,7 @@ class RemoteStore(Protocol):
 
     def list(self, prefix: str = "", *, after: str = "") -> Iterator[ObjectInfo]: ...
 
-    def read(self, key: str, *, start: int = 0, num_bytes: int | None = None, etag: str | None = None) -> Iterator[bytes]: ...
+    def read(self, key: str, *, start: int = 0, num_bytes: int | None = None, etag: str | None = None, num_failures: int = 0) -> Iterator[bytes]: ...
 
     def write(self, key: str, data: bytes | Path, *, if_absent: bool = False) -> ObjectInfo: ...
 

@@ -16,18 +16,24 @@ from orchestrator.storage.remote_store import RemoteStore, TryAgain
 from prp_core.data.object_store import CHUNK_BYTES, ObjectInfo
 from prp_core.errors import ObjectExists, StoreUnavailable, UserError
 
-FIRST_WAIT_SECONDS = 0.1
+FIRST_WAIT_SECONDS = 0.05  # after a lost connection, whose next attempt is most likely fine
+FIRST_WAIT_THROTTLED_SECONDS = 0.2  # a store that throttles asks for rest
 LONGEST_WAIT_SECONDS = 20.0
 SLOWEST_BYTES_PER_SECOND = 1 << 18  # a body that comes slower than this, breaks included, runs out of time
 CREDENTIALS_SECONDS = 30.0  # time for whoever renews credentials to renew them
 
 
-def seconds_to_wait(num_failures: int, elapsed_seconds: float, allowed_seconds: float, jitter: float) -> float | None:
-    """How long to wait after the `num_failures`-th failure; None: give up.
+COUNTERS = ("requests", "bytes", "retries", "retries_throttled", "retries_network", "retries_credentials", "wait_seconds")
+KEYS_PER_PAGE = 1000
+
+
+def seconds_to_wait(cause: str, num_failures: int, elapsed_seconds: float, allowed_seconds: float, jitter: float) -> float | None:
+    """How long to wait after the `num_failures`-th failure in a row; None: give up. `cause` is a `TryAgain`'s.
 
     Full jitter: `jitter` (0 to 1) of a limit that doubles with each failure, because clients that wait equally long come back together.
     """
-    limit = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2 ** min(num_failures, 16))
+    first = FIRST_WAIT_THROTTLED_SECONDS if cause == "throttled" else FIRST_WAIT_SECONDS
+    limit = min(LONGEST_WAIT_SECONDS, first * 2 ** min(num_failures - 1, 16))
     wait = jitter * limit
     return None if elapsed_seconds + wait > allowed_seconds else wait
 
@@ -68,19 +74,26 @@ class RetryingStore:
         return self._store.uri
 
     @property
-    def counters(self) -> dict[str, int]:
-        """How often this process had to try again: ``store/retries`` in all, ``store/retries_throttled`` and the like by cause."""
+    def counters(self) -> dict[str, float]:
+        """What this process asked of the store so far, by `COUNTERS`: requests (failed ones too, a listing's pages one by one), bytes read,
+        retries in all and by cause, seconds spent waiting before them."""
         with self._lock:
-            return {"store/retries": sum(self._counts.values())} | {f"store/retries_{cause}": count for cause, count in self._counts.items()}
+            return {name: float(self._counts[name]) for name in COUNTERS}
+
+    def _count(self, **amounts: float) -> None:
+        with self._lock:
+            self._counts.update(amounts)  # type: ignore[arg-type]  # a Counter holds seconds as well
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """See `ObjectStore.list`; goes on after the last key that arrived."""
         attempts, after = _Attempts(self), ""
         while True:
+            self._count(requests=1)
             try:
-                for info in self._store.list(prefix, after=after):
+                for number, info in enumerate(self._store.list(prefix, after=after)):
                     after = info.key
                     attempts.forget_failures()
+                    self._count(requests=number > 0 and number % KEYS_PER_PAGE == 0)
                     with attempts.not_counted():
                         yield info
                 return
@@ -92,9 +105,13 @@ class RetryingStore:
         attempts, num_received = _Attempts(self), 0
         while True:
             left = None if num_bytes is None else num_bytes - num_received
+            self._count(requests=1)
             try:
-                for piece in self._store.read(key, start=start + num_received, num_bytes=left, etag=etag):
+                begin, num_failures = start + num_received, attempts.num_in_a_row
+                for piece in self._store.read(key, start=begin, num_bytes=left, etag=etag, num_failures=num_failures):
                     num_received += len(piece)
+                    self._count(bytes=len(piece))
+                    attempts.num_in_a_row = 0
                     attempts.allow_more(len(piece) / SLOWEST_BYTES_PER_SECOND)
                     with attempts.not_counted():
                         yield piece
@@ -109,6 +126,7 @@ class RetryingStore:
         num_bytes = len(data) if isinstance(data, bytes) else data.stat().st_size
         attempts.allow_more(num_bytes / SLOWEST_BYTES_PER_SECOND)
         while True:
+            self._count(requests=1)
             try:
                 return self._store.write(key, data, if_absent=if_absent)
             except ObjectExists:
@@ -123,6 +141,7 @@ class RetryingStore:
         """See `ObjectStore.delete`."""
         attempts = _Attempts(self)
         while True:
+            self._count(requests=1)
             try:
                 return self._store.delete(key)
             except TryAgain as error:
@@ -144,6 +163,7 @@ class _Attempts:
     def __init__(self, store: RetryingStore) -> None:
         self._store, self._started, self._extra_seconds = store, store._clock(), 0.0
         self.num_failures = 0
+        self.num_in_a_row = 0  # without a byte between them: what the next wait depends on
 
     def allow_more(self, seconds: float) -> None:
         self._extra_seconds += seconds
@@ -157,21 +177,22 @@ class _Attempts:
 
     def forget_failures(self) -> None:
         if self.num_failures:
-            self.num_failures, self._started, self._extra_seconds = 0, self._store._clock(), 0.0
+            self.num_failures = self.num_in_a_row = 0
+            self._started, self._extra_seconds = self._store._clock(), 0.0
 
     def wait_or_give_up(self, error: TryAgain) -> None:
         """Sleep before the next attempt; raises when there will be none."""
         store = self._store
         self.num_failures += 1
+        self.num_in_a_row += 1
         expired = error.cause == "credentials"
         allowed = (min(store._deadline_seconds, CREDENTIALS_SECONDS) if expired else store._deadline_seconds) + self._extra_seconds
-        wait = seconds_to_wait(self.num_failures, store._clock() - self._started, allowed, store._jitter())
+        wait = seconds_to_wait(error.cause, self.num_in_a_row, store._clock() - self._started, allowed, store._jitter())
         if wait is None and expired:
             raise UserError(f"{error.text}; renew them (aws sso login, a new AWS_SESSION_TOKEN) and start again") from error
         if wait is None:
             raise StoreUnavailable(f"{error.text}; gave up after {self.num_failures} attempts in {allowed:.0f} s") from error
-        with store._lock:
-            store._counts[error.cause] += 1
+        store._count(**{"retries": 1, f"retries_{error.cause}": 1, "wait_seconds": wait})
         store._sleep(wait)
 
 

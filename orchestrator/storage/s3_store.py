@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import hashlib
 import io
 import os
@@ -15,8 +16,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import boto3
+import botocore.loaders
+import botocore.session
 from botocore import exceptions as boto_errors
 from botocore.config import Config
+from botocore.utils import InstanceMetadataRegionFetcher
 
 from orchestrator.storage.remote_store import TryAgain
 from orchestrator.storage.store_config import StoreConfig
@@ -95,7 +99,7 @@ class S3Store:
                     if item["Size"] or not item["Key"].endswith("/"):
                         yield ObjectInfo(item["Key"][len(self._prefix) :], item["Size"], item["ETag"].strip('"'))
 
-    def read(self, key: str, *, start: int = 0, num_bytes: int | None = None, etag: str | None = None) -> Iterator[bytes]:
+    def read(self, key: str, *, start: int = 0, num_bytes: int | None = None, etag: str | None = None, num_failures: int = 0) -> Iterator[bytes]:
         """See `RemoteStore.read`: one GET. Always of a range, because only then the answer also says how long the object is."""
         if num_bytes == 0:
             return
@@ -103,7 +107,7 @@ class S3Store:
         condition: dict[str, Any] = {"IfMatch": f'"{etag}"'} if etag else {}
         with self._translated(key):
             try:
-                answer = self._client().get_object(Key=self._prefix + key, Range=f"bytes={start}-{end}", **self._common, **condition)
+                answer = self._client(num_failures).get_object(Key=self._prefix + key, Range=f"bytes={start}-{end}", **self._common, **condition)
             except boto_errors.ClientError as error:
                 if error.response["Error"].get("Code") == "InvalidRange":
                     return  # nothing lies behind `start`; so answers an empty object too
@@ -142,8 +146,22 @@ class S3Store:
         with self._translated(key):
             self._client().delete_object(Key=self._prefix + key, **self._common)
 
-    def _client(self) -> S3Client:
-        return _clients().get(self._config)
+    def bucket_region(self) -> str | None:
+        """The region that the store says the bucket lies in; None where it does not say. One request."""
+        with self._translated(""):
+            try:
+                answer: Any = self._client().head_bucket(Bucket=self._bucket)
+            except boto_errors.ClientError as error:
+                if error.response["ResponseMetadata"].get("HTTPStatusCode") in (429, 500, 503):
+                    raise
+                answer = error.response  # who may not look at a bucket is still told where it lies
+        headers = answer["ResponseMetadata"].get("HTTPHeaders", {})
+        return headers.get("x-amz-bucket-region") or None
+
+    def _client(self, num_failures: int | None = None) -> S3Client:
+        """The client that bears `first_silence_seconds` of silence, doubled with each of `num_failures`; None: all that is allowed."""
+        first, longest = self._config.first_silence_seconds, self._config.silence_seconds
+        return _clients().get(self._config, longest if num_failures is None else min(longest, first * 2 ** min(num_failures, 16)))
 
     @contextlib.contextmanager
     def _translated(self, key: str, *, etag: str | None = None, writing: bool = False) -> Iterator[None]:
@@ -200,12 +218,12 @@ class _Clients:
         self._lock = threading.Lock()
         self._clients: dict[tuple[object, ...], S3Client] = {}
 
-    def get(self, config: StoreConfig) -> S3Client:
+    def get(self, config: StoreConfig, silence_seconds: float) -> S3Client:
         environment = ((name, value) for name, value in os.environ.items() if name.startswith("AWS_"))
-        key = (config, *sorted(environment))
+        key = (config, silence_seconds, *sorted(environment))
         with self._lock:
             if key not in self._clients:
-                self._clients[key] = _make_client(config)
+                self._clients[key] = _make_client(config, silence_seconds)
             return self._clients[key]
 
     def forget(self, config: StoreConfig) -> None:
@@ -221,21 +239,43 @@ def _clients() -> _Clients:
     return _CLIENTS_OF_PROCESS.setdefault(os.getpid(), _Clients())
 
 
-def _make_client(config: StoreConfig) -> S3Client:
-    session = boto3.session.Session(profile_name=config.profile, region_name=config.region)
-    is_other_server = bool(config.endpoint_url or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"))
+def is_custom_endpoint(config: StoreConfig) -> bool:
+    """Whether requests go to another server than the one that Amazon's own rules name."""
+    return bool(config.endpoint_url or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"))
+
+
+def region_of_this_machine() -> str | None:
+    """Where this process runs: what the instance's metadata say where they answer within a second, else ``AWS_REGION``; None: unknown."""
+    fetcher = InstanceMetadataRegionFetcher(timeout=1, num_attempts=1)
+    try:
+        found = fetcher.retrieve_region()
+    except boto_errors.BotoCoreError:
+        found = None
+    return found or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or None
+
+
+def _make_client(config: StoreConfig, silence_seconds: float) -> S3Client:
+    base = botocore.session.Session(profile=config.profile)
+    base.register_component("data_loader", _loader())  # to parse AWS's models is nine tenths of what a client costs
+    session = boto3.session.Session(botocore_session=base, region_name=config.region)
+    addressing: Any = "path" if config.addressing == "auto" and is_custom_endpoint(config) else config.addressing
     settings = Config(
         # One attempt: `RetryingStore` counts and spaces them all, and must know when a lost answer left a write in doubt.
         retries={"mode": "standard", "total_max_attempts": 1},
-        connect_timeout=min(10.0, config.silence_seconds),
-        read_timeout=config.silence_seconds,
+        connect_timeout=min(10.0, silence_seconds),
+        read_timeout=silence_seconds,
         max_pool_connections=64,
         tcp_keepalive=True,
         # Many S3 servers answer 411 to the chunked trailers that carry boto3's own checksums; the MD5 header does the same everywhere.
         request_checksum_calculation="when_required",
-        s3={"addressing_style": "path"} if is_other_server else {},
+        s3={"addressing_style": addressing},
     )
     return session.client("s3", endpoint_url=config.endpoint_url, config=settings)
+
+
+@functools.cache
+def _loader() -> Any:
+    return botocore.loaders.create_loader()
 
 
 def _md5() -> Any:

@@ -117,8 +117,12 @@ class CacheSpace:
         unfinished.unlink(missing_ok=True)
         os.close(file_descriptor)
         if num_bytes:
-            with self.lock("usage"):
-                self._set_usage(self._usage() - num_bytes)
+            self.release(num_bytes)
+
+    def release(self, num_bytes: int) -> None:
+        """Give back what a file took that is gone."""
+        with self.lock("usage"):
+            self._set_usage(self._usage() - num_bytes)
 
     def clear(self, *, keep: Callable[[Entry], bool] = lambda entry: False) -> tuple[list[Entry], list[Entry]]:
         """Remove every entry that nobody uses and `keep` does not want: (removed, in use)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,9 +13,11 @@ from pathlib import Path
 from prp_core.data.container_sniffing import check_container
 from prp_core.data.manifest import VideoRecord
 from prp_core.data.object_store import ObjectInfo, ObjectRef
-from prp_core.data.splits import Labelling, labelling_of, unmatched
+from prp_core.data.splits import Labelling, folders_are_hashes, labelling_of, relative_to_store, unmatched
 from prp_core.data.video_source import VideoSource
 from prp_core.errors import BrokenVideo, UserError
+
+log = logging.getLogger(__name__)
 
 NUM_AHEAD_PER_WORKER = 4
 
@@ -34,15 +37,20 @@ def index_videos(
     so an index that was killed goes on where it was. `on_progress` is called with (done, all) before each record is yielded.
     Raises `UserError` when there is nothing under the store's uri or no entry of `table` fits, and `StoreUnavailable`.
     """
-    known, table = known or {}, table or {}
     listed = list(source.store.list())
+    known, table = known or {}, relative_to_store(table or {}, source.store.uri)
     _check_listing(source.store.uri, listed, table)
+    hashed = folders_are_hashes(info.key for info in listed)
+    if hashed:
+        log.warning(
+            "%s: the folders are hash prefixes (%s/...) and no classes; give labels as a table", source.store.uri, listed[0].key.split("/")[0]
+        )
 
     def record_of(info: ObjectInfo) -> VideoRecord:
         old = known.get(info.key)
         same = old is not None and (old.etag, old.num_bytes) == (info.etag, info.num_bytes)
         found = old if old is not None and same else inspect_object(source, info, inspect_timeout_seconds)
-        return replace(found, **asdict(labelling_of(info.key, table)))
+        return replace(found, **asdict(labelling_of(info.key, table, folders_are_labels=not hashed)))
 
     num_workers = num_workers or source.loader.num_decoders
     ahead: deque[Future[VideoRecord]] = deque()

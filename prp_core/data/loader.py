@@ -66,7 +66,15 @@ class SpanLoader:
     def counters(self) -> dict[str, float]:
         """Totals of this worker since the loader was made; the names are metrics'."""
         with self._lock:
-            names = ("data/samples", "data/quarantined", "data/replaced", "data/shrunk", "data/prefetch_failures", "time/data_wait_seconds")
+            names = (
+                "data/samples",
+                "data/quarantined",
+                "data/changed",
+                "data/replaced",
+                "data/shrunk",
+                "data/prefetch_failures",
+                "time/data_wait_seconds",
+            )
             return {name: float(self._counts[name]) for name in names}
 
     def _count(self, name: str, amount: float = 1) -> None:
@@ -148,4 +156,5 @@ class SpanLoader:
                 return
             self.quarantined[error.key] = error.reason
             self._counts["data/quarantined"] += 1
+            self._counts["data/changed"] += error.reason == "changed"
         log.warning("quarantined %s: %s. %s", error.key, error.reason, error.detail)

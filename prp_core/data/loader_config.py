@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from prp_core.checks import check
+from prp_core.checks import check, check_choice
+
+JPEG_PLACES = {"cpu": "in the loader's threads", "device": "where the network is: on a worker's GPU"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,6 +15,7 @@ class LoaderConfig:
 
     `decode_timeout_seconds` counts the decoder's CPU time for one request. Frames of more than `max_carried_pixels` are resized to
     the clip's size where they are decoded, because a sample of 1280 x 720 would be 165 MB; 0 carries every frame as it is.
+    `decode_jpegs_on` (a key of `JPEG_PLACES`) says where the JPEGs of prepared shards are decoded.
     Objects of a far store are fetched `num_prefetched_videos` videos ahead of the decoders, as far as the node's cache has room; 0: none.
     """
 
@@ -24,6 +27,7 @@ class LoaderConfig:
     decode_memory_bytes: int = 3 << 30
     max_pixels: int = 4096 * 2304
     max_carried_pixels: int = 512 * 384
+    decode_jpegs_on: str = "cpu"
 
     def __post_init__(self) -> None:
         check(self.num_decoders >= 1, "loader.num_decoders", self.num_decoders, "must be at least 1")
@@ -33,3 +37,4 @@ class LoaderConfig:
         check(self.decode_memory_bytes >= 1 << 29, "loader.decode_memory_bytes", self.decode_memory_bytes, "must be at least 536870912 (512 MiB)")
         check(self.max_carried_pixels >= 0, "loader.max_carried_pixels", self.max_carried_pixels, "must not be negative")
         check(self.max_pixels > 0, "loader.max_pixels", self.max_pixels, "must be positive")
+        check_choice("loader.decode_jpegs_on", self.decode_jpegs_on, JPEG_PLACES)

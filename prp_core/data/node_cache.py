@@ -17,9 +17,11 @@ from pathlib import Path
 from prp_core.data.cache_counters import CacheCounters
 from prp_core.data.cache_space import CacheSpace
 from prp_core.data.object_store import LocalStore, ObjectRef, ObjectStore
+from prp_core.data.ranged_read import read_in_ranges
 from prp_core.errors import CorruptObject
 
-NUM_DOWNLOADS = 3
+NUM_DOWNLOADS = 3  # that bring the same wrong bytes: then the object is so
+MAX_DOWNLOADS = 10  # that bring other wrong bytes each time: then it is the way here
 COUNTERS = ("hits", "misses", "waits", "downloads", "bytes", "corrupt", "evicted", "bypassed", "prefetched", "wait_seconds")
 SHARE_AHEAD = 0.25
 
@@ -49,7 +51,8 @@ class NodeCache:
     def open(self, ref: ObjectRef) -> Iterator[Path]:
         """The complete, verified file of the object, which stays until the block ends; any process may open the path meanwhile.
 
-        Raises `ObjectMissing`, `ObjectChanged`, `CorruptObject` (after `NUM_DOWNLOADS` downloads), `StoreUnavailable` or `DiskFull`.
+        Raises `ObjectMissing`, `ObjectChanged`, `StoreUnavailable`, `DiskFull`, or `CorruptObject` after `NUM_DOWNLOADS` downloads that are wrong in
+        the same way, or `MAX_DOWNLOADS` wrong ones.
         """
         if isinstance(self._store, LocalStore):
             path = self._store.expect(ref)
@@ -71,6 +74,20 @@ class NodeCache:
             if path.parent == self._space.unfinished:
                 path.unlink(missing_ok=True)
             os.close(pin)
+
+    def discard(self, ref: ObjectRef) -> None:
+        """Drop the object's file, because its bytes were found wrong after they had been verified; the next `open` fetches it again."""
+        if isinstance(self._store, LocalStore):
+            return
+        with self._space.lock(self._identity(ref)[:3]):
+            found = self._pin(ref)
+            if found is None:
+                return  # another process was first
+            path, pin = found
+            path.unlink(missing_ok=True)
+            os.close(pin)
+        self._counters.add(corrupt=1)
+        self._space.release(ref.num_bytes)
 
     def prefetch(self, ref: ObjectRef) -> None:
         """Have the object on disk, if it may stay there. Raises as `open` does."""
@@ -123,7 +140,7 @@ class NodeCache:
     def _download(self, ref: ObjectRef, file_descriptor: int) -> str:
         """Write and verify the object, from its beginning again while the bytes are wrong; its sha256."""
         digests: list[str] = []
-        for _ in range(NUM_DOWNLOADS):
+        while len(digests) < MAX_DOWNLOADS and (not digests or digests.count(digests[-1]) < NUM_DOWNLOADS):
             self._counters.add(downloads=1)
             num_bytes, sha256, md5 = self._write_pieces(ref, file_descriptor)
             digests.append(sha256)
@@ -132,14 +149,14 @@ class NodeCache:
             self._counters.add(corrupt=1)
         wanted = ref.sha256 or f"md5 {ref.etag}, and no two downloads agree"
         raise CorruptObject(
-            f"{self._store.uri}/{ref.key}: {num_bytes} bytes of sha256 {digests[-1]} arrived in the last of {NUM_DOWNLOADS} downloads, "
+            f"{self._store.uri}/{ref.key}: {num_bytes} bytes of sha256 {digests[-1]} arrived in the last of {len(digests)} downloads, "
             f"not {ref.num_bytes} bytes of {wanted}; index again if the object is meant to be so"
         )
 
     def _write_pieces(self, ref: ObjectRef, file_descriptor: int) -> tuple[int, str, str]:
         """(bytes received, their sha256, their md5)."""
         position, sha256, md5 = 0, hashlib.sha256(), hashlib.md5(usedforsecurity=False)
-        for piece in self._store.read(ref.key, etag=ref.etag):
+        for piece in read_in_ranges(self._store, ref.key, ref.num_bytes, etag=ref.etag):
             if position + len(piece) <= ref.num_bytes:  # never more than was reserved
                 os.pwrite(file_descriptor, piece, position)
             position += len(piece)

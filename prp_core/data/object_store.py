@@ -6,6 +6,7 @@ Keys are relative to the store's `uri`, use ``/`` and never start with it. Other
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -13,9 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from prp_core.errors import ObjectChanged, ObjectExists, ObjectMissing, UserError
+from prp_core.errors import ObjectChanged, ObjectExists, ObjectMissing, StoreUnavailable, UserError
 
 CHUNK_BYTES = 1 << 20
+FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the quota is used up", errno.EFBIG: "the file is larger than may be written here"}
+FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 UNFINISHED_PREFIX = ".unfinished-"
 
 
@@ -146,7 +149,22 @@ class LocalStore:
             raise ObjectChanged(f"{self.uri}/{key} is {_etag(status)}, no longer {etag}; index the folder again")
 
     def write(self, key: str, data: bytes | Path, *, if_absent: bool = False) -> ObjectInfo:
-        """See `ObjectStore.write`; written beside its place, then renamed."""
+        """See `ObjectStore.write`; written beside its place, then renamed. What was there stays when it fails.
+
+        Raises `StoreUnavailable` when the disk is full, `UserError` when the folder may not be written to.
+        """
+        try:
+            return self._write(key, data, if_absent)
+        except OSError as error:
+            if error.errno in FULL:
+                raise StoreUnavailable(
+                    f"{self.uri}/{key} was not written: {FULL[error.errno]} ({error}); free space or name another place"
+                ) from error
+            if error.errno in FORBIDDEN:
+                raise UserError(f"{self.uri}/{key} may not be written ({error}); change the folder's permissions or name another place") from error
+            raise
+
+    def _write(self, key: str, data: bytes | Path, if_absent: bool) -> ObjectInfo:
         path = self._path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.parent / f"{UNFINISHED_PREFIX}{secrets.token_hex(8)}"

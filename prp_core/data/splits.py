@@ -16,6 +16,7 @@ UCF101_FILE = re.compile(r"(?P<part>train|test)list(?P<split>\d+)\.txt")
 HMDB51_FILE = re.compile(r"(?P<label>.+)_test_split(?P<split>\d+)\.txt")
 HMDB51_SPLITS = {"0": "", "1": "train", "2": "test"}
 
+HASH_PREFIX = re.compile(r"[0-9a-f]{2,4}")
 UCF101_NAME = re.compile(r"v_\w+_g(?P<group>\d+)_c\d+")
 # HMDB51: movie, class, visible body part, camera motion, people, side, quality, number.
 HMDB51_TAIL = r"_[a-z]_(?:cm|nm)_np\d_(?:fr|ba|le|ri)_(?:goo|med|bad)_\d+"
@@ -30,13 +31,40 @@ class Labelling:
     split: str | None = None
 
 
-def labelling_of(key: str, table: Mapping[str, Labelling]) -> Labelling:
-    """The label, group and split of the video `key`, complete but for the label of a file outside any folder (None)."""
+def labelling_of(key: str, table: Mapping[str, Labelling], *, folders_are_labels: bool = True) -> Labelling:
+    """The label, group and split of the video `key`.
+
+    The label is None for a file outside any folder, and where neither the table nor (unless `folders_are_labels`) a folder says it.
+    """
     said = next((table[name] for name in _names(key) if name in table), Labelling())
-    folder, _, _ = key.rpartition("/")
-    label = said.label if said.label is not None else (folder.rpartition("/")[2] or None)
+    folder = key.rpartition("/")[0].rpartition("/")[2] if folders_are_labels else ""
+    label = said.label if said.label is not None else (folder or None)
     group = said.group if said.group is not None else group_of(key, label)
     return Labelling(label, group, said.split or "")
+
+
+def folders_are_hashes(keys: Iterable[str]) -> bool:
+    """Whether the videos' folders are hash prefixes (``0a``, ``f3``, ...), which spread a bucket's load and are no classes.
+
+    All of them are then hex digits, equally long (2 to 4), with letters and digits among them: numbered classes have no letters.
+    """
+    names = {key.rpartition("/")[0].rpartition("/")[2] for key in keys}
+    text = "".join(names)
+    return (
+        len(names) > 1
+        and len({len(name) for name in names}) == 1
+        and all(HASH_PREFIX.fullmatch(name) for name in names)
+        and any(character.isdigit() for character in text)
+        and any(character.isalpha() for character in text)
+    )
+
+
+def relative_to_store(table: Mapping[str, Labelling], uri: str) -> dict[str, Labelling]:
+    """`table` with keys as the store at `uri` has them, where they were written with the store's whole URI or with its prefix."""
+    place = re.sub(r"^[a-z0-9]+://", "", uri).rstrip("/")
+    prefix = place.partition("/")[2]
+    heads = [f"{head}/" for head in (uri.rstrip("/"), prefix) if head]
+    return {next((name.removeprefix(head) for head in heads if name.startswith(head)), name): said for name, said in table.items()}
 
 
 def _names(key: str) -> Iterator[str]:

@@ -24,6 +24,14 @@ def resize_antialiased(frames_NHWC: torch.Tensor, height: int, width: int) -> to
     return resized.float().round_().div_(255)
 
 
+def resize_to_uint8(frames_NHWC: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """uint8 frames (N, H, W, 3) -> uint8 (N, `height`, `width`, 3): the pixels of `resize_antialiased`, for who keeps frames."""
+    if frames_NHWC.shape[1:3] == (height, width):
+        return frames_NHWC
+    resized_NCHW = resize_antialiased(frames_NHWC, height, width)
+    return resized_NCHW.mul_(255).round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
 def centre_offsets(height: int, width: int, crop: int) -> tuple[int, int]:
     """(top, left) of the centre crop; (8, 30) for 112 of 128 x 171, as published."""
     return round((height - crop) / 2), round((width - crop) / 2)

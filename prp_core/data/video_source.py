@@ -46,12 +46,14 @@ class VideoSource:
 
     @property
     def counters(self) -> dict[str, float]:
-        """``data/decoder_starts`` (more than the decoders there are: some were killed), ``data/decode_seconds`` of CPU that they took, and
-        the cache's, as ``data/cache_*``."""
+        """``data/decoder_starts`` (more than the decoders there are: some were killed), ``data/decode_seconds`` of CPU that they took, the
+        cache's as ``data/cache_*``, and a remote store's requests, bytes, retries by cause and seconds of waiting as ``data/store_*``."""
         cache = self._cache.counters if self._cache is not None else {}
+        store: dict[str, float] = getattr(self.store, "counters", {})
         starts = float(sum(decoder.num_starts for decoder in self._decoders))
         seconds = sum(decoder.cpu_seconds for decoder in self._decoders)
-        return {"data/decoder_starts": starts, "data/decode_seconds": seconds, **{f"data/cache_{name}": value for name, value in cache.items()}}
+        named = {f"data/{who}_{name}": value for who, counts in (("cache", cache), ("store", store)) for name, value in counts.items()}
+        return {"data/decoder_starts": starts, "data/decode_seconds": seconds, **named}
 
     def frames(self, record: VideoRecord, positions: Sequence[int]) -> torch.Tensor:
         """The frames at `positions` (0 to ``record.num_frames - 1``, any order, repeats allowed): uint8 (N, H, W, 3), RGB.
@@ -66,8 +68,7 @@ class VideoSource:
         """All frames in order, uint8 (n, H, W, 3), out of one decoder that is kept until the last. Raises `BrokenVideo`."""
         with self.local_file(record.ref) as path, self._decoder() as decoder, _named(record.key):
             for first in range(0, record.num_frames, num_frames_at_a_time):
-                positions = range(first, min(first + num_frames_at_a_time, record.num_frames))
-                yield torch.from_numpy(decoder.read(path, positions))
+                yield torch.from_numpy(decoder.read_next(path, first, min(num_frames_at_a_time, record.num_frames - first)))
 
     @property
     def capacity_ahead_bytes(self) -> int:

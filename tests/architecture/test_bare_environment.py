@@ -30,6 +30,7 @@ ABSENT = (
     "safetensors",
     "rich",
     "torchvision",
+    "simplejpeg",
     "orchestrator",
     "cluster",
 )

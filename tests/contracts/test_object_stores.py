@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
+import random
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +13,8 @@ import pytest
 
 from orchestrator.storage.open_store import open_store
 from prp_core.data.object_store import ObjectStore, read_all
-from prp_core.errors import ObjectChanged, ObjectExists, ObjectMissing
+from prp_core.data.ranged_read import read_in_ranges, read_verified
+from prp_core.errors import CorruptObject, ObjectChanged, ObjectExists, ObjectMissing
 
 MakeStore = Callable[[pytest.FixtureRequest, Path], ObjectStore]
 
@@ -76,6 +79,27 @@ def test_a_large_object_arrives_in_pieces(store: ObjectStore) -> None:
     pieces = list(store.read("large", num_bytes=info.num_bytes, etag=info.etag))
     assert len(pieces) > 1
     assert b"".join(pieces) == content
+
+
+def test_an_object_read_by_several_ranges_at_a_time(store: ObjectStore) -> None:
+    content = random.Random(5).randbytes(3_000_001)
+    info = store.write("large", content)
+    pieces = read_in_ranges(store, "large", info.num_bytes, etag=info.etag, range_bytes=1 << 20, num_readers=3)
+    assert b"".join(pieces) == content
+    other = store.write("large", content[::-1])
+    with pytest.raises(ObjectChanged, match="large"):
+        list(read_in_ranges(store, "large", info.num_bytes, etag=info.etag, range_bytes=1 << 20))
+    with pytest.raises(CorruptObject, match="large ends 1000 bytes before the 3001001"):
+        list(read_in_ranges(store, "large", info.num_bytes + 1000, etag=other.etag, range_bytes=1 << 20))
+
+
+def test_a_range_with_a_digest(store: ObjectStore) -> None:
+    content = random.Random(6).randbytes(200_000)
+    info = store.write("object", content)
+    digest = hashlib.sha256(content[1000:51_000]).hexdigest()
+    assert read_verified(store, "object", start=1000, num_bytes=50_000, sha256=digest, etag=info.etag) == content[1000:51_000]
+    with pytest.raises(CorruptObject, match="object, bytes 1001 to 51000: 50000 bytes of sha256 [0-9a-f]{64} arrived in the last of 3 reads"):
+        read_verified(store, "object", start=1001, num_bytes=50_000, sha256=digest)
 
 
 def test_a_missing_object(store: ObjectStore) -> None:

@@ -13,6 +13,7 @@ from orchestrator.storage.open_store import open_store
 from orchestrator.storage.store_config import StoreConfig
 from prp_core.data.node_cache import NodeCache
 from prp_core.data.object_store import ObjectRef
+from prp_core.data.ranged_read import RANGE_BYTES, read_verified
 from prp_core.errors import CorruptObject, ObjectChanged, ObjectMissing
 from tests.fixtures_s3 import S3Server
 from tests.tools.fault_proxy import FaultProxy
@@ -58,6 +59,34 @@ def test_a_broken_body_is_resumed_into_one_right_file(s3_environment: S3Server, 
         assert (ranges[0] or "").startswith("bytes=0-")
         assert ranges[1:] and all(not (text or "").startswith("bytes=0-") for text in ranges[1:])
         assert cache.counters["downloads"] == 1
+
+
+def test_a_large_object_comes_in_ranges_each_of_which_may_break(s3_environment: S3Server, s3_bucket: str, tmp_path: Path) -> None:
+    content = random.Random(8).randbytes(RANGE_BYTES * 2 + 1000)
+    ref = _put(s3_environment, s3_bucket, "shard", content)
+    with FaultProxy(s3_environment.endpoint_url) as proxy:
+        cache = _cache(proxy, s3_bucket, tmp_path)
+        proxy.add("cut", at=RANGE_BYTES // 2, times=2)
+        proxy.add("flip", at=5, times=1)
+        with cache.open(ref) as path:
+            assert path.read_bytes() == content
+        assert cache.counters["corrupt"] == 1, "a byte that flips in a range is found like any other"
+        assert len(proxy.gets()) == 2 * 3 + 2
+        assert all(entry.num_bytes <= RANGE_BYTES for entry in proxy.gets())
+
+
+def test_a_flipped_byte_in_a_range_with_a_digest(s3_environment: S3Server, s3_bucket: str) -> None:
+    ref = _put(s3_environment, s3_bucket, "shard", CONTENT)
+    digest = hashlib.sha256(CONTENT[100_000:300_000]).hexdigest()
+    with FaultProxy(s3_environment.endpoint_url) as proxy:
+        store = open_store(f"s3://{s3_bucket}", StoreConfig(endpoint_url=proxy.url), check=False)
+        proxy.add("flip", at=77, times=2)
+        proxy.add("cut", at=50_000, times=1)
+        found = read_verified(store, ref.key, start=100_000, num_bytes=200_000, sha256=digest, etag=ref.etag)
+        assert found == CONTENT[100_000:300_000]
+        proxy.add("flip", at=77)
+        with pytest.raises(CorruptObject, match="shard, bytes 100000 to 299999"):
+            read_verified(store, ref.key, start=100_000, num_bytes=200_000, sha256=digest)
 
 
 def test_an_object_of_another_size_or_time(s3_environment: S3Server, s3_bucket: str, tmp_path: Path) -> None:

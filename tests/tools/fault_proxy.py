@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -30,13 +30,14 @@ FAULTS = {
     "reset": "TCP RST: before the answer (`at` unset) or after `at` bytes of the body",
     "cut": "close after `at` bytes of the body, fewer than Content-Length promises",
     "short": "a well-formed answer whose last `by` bytes are missing (Content-Length rewritten)",
-    "flip": "xor one byte of the body, at `at`",
+    "flip": "xor one byte of the body, at `at` (unset: anywhere)",
     "stall": "stop for `seconds` after `at` bytes of the body",
     "hang": "read the request, answer nothing for `seconds`, close",
 }
 ADDED_TO_FAULTS = {
     "latency": "wait `seconds` plus up to `jitter_seconds` before forwarding",
     "rate": "slow the body down to `bytes_per_second`",
+    "field": "add the header field `name`: `value` to the answer",
 }
 ERROR_NAMES = {400: "ExpiredToken", 403: "AccessDenied", 404: "NoSuchKey", 500: "InternalError", 503: "SlowDown"}
 READ_BYTES = 1 << 16
@@ -47,7 +48,7 @@ FOREVER = 1 << 60
 class Rule:
     """One fault for the requests it matches: skips the first `skip`, then applies `times` times with `probability`.
 
-    `at` defaults to the middle of the body (`reset` without it comes before the answer).
+    `at` defaults to the middle of the body (`reset` without it comes before the answer, `flip` strikes anywhere).
     """
 
     do: str
@@ -58,6 +59,7 @@ class Rule:
     probability: float = 1.0
     code: int = 503
     name: str = ""
+    value: str = ""
     at: int | None = None
     by: int = 1
     seconds: float = 60.0
@@ -75,7 +77,7 @@ class Rule:
 
 @dataclass
 class Journal:
-    """What became of one request; `num_bytes` counts the bytes of the body that the client was sent."""
+    """What became of one request; `num_bytes` counts the bytes of the body that the client was sent, `fields` are the request's."""
 
     method: str
     path: str
@@ -83,6 +85,7 @@ class Journal:
     fault: str | None = None
     status: int = 0
     num_bytes: int = 0
+    fields: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,18 @@ class Head:
     @property
     def closes(self) -> bool:
         return self.fields.get("connection", "").lower() == "close"
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """The fault for one request, the seconds to wait first, the body's bytes per second (0: unlimited), the answer's added
+    fields, and where in the body (0 to 1) a fault strikes that may strike anywhere."""
+
+    fault: Rule | None
+    latency_seconds: float
+    rate: float
+    added: bytes
+    place: float
 
 
 class ConnectionEnds(Exception):
@@ -174,9 +189,9 @@ class FaultProxy:
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
             task.cancel()
 
-    def _pick(self, request: Head) -> tuple[Rule | None, float, float]:
-        """The fault for this request, the seconds to wait first, and the body's bytes per second (0: unlimited)."""
-        fault, latency_seconds, rate = None, 0.0, 0.0
+    def _pick(self, request: Head) -> Treatment:
+        """What is to be done to this request and its answer."""
+        fault, latency_seconds, rate, added = None, 0.0, 0.0, b""
         with self._lock:
             for rule in self._rules:
                 if not rule.matches(request) or (rule.do in FAULTS and fault is not None):
@@ -188,21 +203,23 @@ class FaultProxy:
                     latency_seconds += rule.seconds + self._random.uniform(0, rule.jitter_seconds)
                 elif rule.do == "rate":
                     rate = rule.bytes_per_second
+                elif rule.do == "field":
+                    added += f"{rule.name}: {rule.value}\r\n".encode()
                 else:
                     fault = rule
-        return fault, latency_seconds, rate
+            return Treatment(fault, latency_seconds, rate, added, self._random.random())
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         exchange = Exchange(self._upstream, reader, writer)
         try:
             while True:
                 request = await Head.read(reader)
-                entry = Journal(request.method, request.path, request.fields.get("range"))
+                entry = Journal(request.method, request.path, request.fields.get("range"), fields=request.fields)
                 self.journal.append(entry)
-                fault, latency_seconds, rate = self._pick(request)
-                entry.fault = fault.do if fault else None
-                await asyncio.sleep(latency_seconds)
-                await exchange.serve(request, entry, fault, rate)
+                treatment = self._pick(request)
+                entry.fault = treatment.fault.do if treatment.fault else None
+                await asyncio.sleep(treatment.latency_seconds)
+                await exchange.serve(request, entry, treatment)
         except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.CancelledError, OSError, ConnectionEnds):
             pass  # the client or the server went away, or the fault was just that
         finally:
@@ -222,8 +239,9 @@ class Exchange:
             if writer is not None:
                 writer.close()
 
-    async def serve(self, request: Head, entry: Journal, fault: Rule | None, rate: float) -> None:
+    async def serve(self, request: Head, entry: Journal, treatment: Treatment) -> None:
         """Answer one request; raises `ConnectionEnds` when no other may follow on this connection."""
+        fault = treatment.fault
         if fault and fault.do == "hang":
             await asyncio.sleep(fault.seconds)
             raise ConnectionEnds
@@ -241,7 +259,7 @@ class Exchange:
         entry.status = answer.status
         if fault and fault.do == "lose":
             self._reset()
-        await self._forward_answer(request, answer, reader, entry, fault, rate)
+        await self._forward_answer(request, answer, reader, entry, treatment)
         if answer.closes or request.closes:
             raise ConnectionEnds
 
@@ -283,13 +301,12 @@ class Exchange:
         if request.is_chunked:
             await pass_chunks(self._client_reader, writer)
 
-    async def _forward_answer(
-        self, request: Head, answer: Head, reader: asyncio.StreamReader, entry: Journal, fault: Rule | None, rate: float
-    ) -> None:
+    async def _forward_answer(self, request: Head, answer: Head, reader: asyncio.StreamReader, entry: Journal, treatment: Treatment) -> None:
+        fault = treatment.fault
         has_no_body = request.method == "HEAD" or answer.status in (204, 304)
         num_bytes = 0 if has_no_body else int(answer.fields.get("content-length", 0))
         num_shown = num_bytes
-        raw = answer.raw
+        raw = answer.raw[:-2] + treatment.added + answer.raw[-2:]
         if fault and fault.do == "short" and num_bytes:
             num_shown = max(0, num_bytes - fault.by)
             raw = re.sub(rb"(?i)(content-length: *)\d+", rb"\g<1>%d" % num_shown, raw)
@@ -298,14 +315,12 @@ class Exchange:
         if answer.is_chunked and not has_no_body:
             entry.num_bytes += await pass_chunks(reader, self._client)
         elif num_bytes:
-            await self._forward_body(reader, num_bytes, num_shown, entry, fault, rate)
+            await self._forward_body(reader, num_bytes, num_shown, entry, treatment)
 
-    async def _forward_body(
-        self, reader: asyncio.StreamReader, num_bytes: int, num_shown: int, entry: Journal, fault: Rule | None, rate: float
-    ) -> None:
-        at = None
+    async def _forward_body(self, reader: asyncio.StreamReader, num_bytes: int, num_shown: int, entry: Journal, treatment: Treatment) -> None:
+        fault, rate, at = treatment.fault, treatment.rate, None
         if fault and fault.do in ("reset", "cut", "flip", "stall"):
-            at = num_bytes // 2 if fault.at is None else fault.at
+            at = int((treatment.place if fault.do == "flip" else 0.5) * num_bytes) if fault.at is None else fault.at
         started, done = time.monotonic(), 0
         while done < num_bytes:
             piece = await reader.read(min(READ_BYTES, num_bytes - done))

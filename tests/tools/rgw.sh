@@ -142,6 +142,7 @@ rgw_run_sync_thread = false
 rgw_thread_pool_size = 64
 rgw_dynamic_resharding = false
 rgw_sts_key = abcdefghijklmnop
+rgw_sts_min_session_duration = 1
 rgw_s3_auth_use_sts = true
 ${RGW_EXTRA:-}
 CONFIG

@@ -15,7 +15,7 @@ from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.manifest import VideoRecord
 from prp_core.data.node_cache import NodeCache
 from prp_core.data.object_store import LocalStore, ObjectInfo
-from prp_core.data.splits import Labelling, group_of, labelling_of, read_split_files, unmatched
+from prp_core.data.splits import Labelling, folders_are_hashes, group_of, labelling_of, read_split_files, relative_to_store, unmatched
 from prp_core.data.video_source import VideoSource
 from prp_core.errors import QUARANTINE_REASONS, UserError
 from tests.unit.test_data_node_cache import FarStore
@@ -118,6 +118,35 @@ def test_a_store_elsewhere_is_indexed_through_the_cache(tmp_path: Path) -> None:
 def test_labels_and_groups_from_names(key: str, label: str | None, group: str) -> None:
     assert labelling_of(key, {}) == Labelling(label, group, "")
     assert group_of(key, label) == group
+
+
+@pytest.mark.parametrize(
+    ("folders", "expected"),
+    [
+        (["0a", "f3", "10"], True),
+        (["0a1", "f3c"], True),
+        (["corpus/0a", "corpus/f3"], True),
+        (["00", "01", "02"], False),  # numbered classes
+        (["add", "bed"], False),  # words that happen to be hex
+        (["a", "1"], False),
+        (["0a", "f3c"], False),
+        (["0a", "run"], False),
+        (["0a"], False),
+        ([""], False),
+    ],
+)
+def test_folders_that_are_hash_prefixes(folders: list[str], expected: bool) -> None:
+    keys = [f"{folder}/{number}.mp4".lstrip("/") for number, folder in enumerate(folders * 2)]
+    assert folders_are_hashes(keys) is expected
+    assert labelling_of("0a/v.mp4", {}, folders_are_labels=not expected).label == (None if expected else "0a")
+
+
+def test_a_table_whose_keys_carry_the_store_s_place() -> None:
+    said = Labelling("jump")
+    table = dict.fromkeys(("s3://b/corpus/0a/1.mp4", "corpus/0b/2.mp4", "0c/3.mp4", "s3://other/0d/4.mp4"), said)
+    assert set(relative_to_store(table, "s3://b/corpus")) == {"0a/1.mp4", "0b/2.mp4", "0c/3.mp4", "s3://other/0d/4.mp4"}
+    assert relative_to_store({"a/b": said}, "s3://b") == {"a/b": said}
+    assert relative_to_store({"file:///v/a/b": said}, "file:///v") == {"a/b": said}
 
 
 def test_ucf101s_own_split_files(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import cache
 from pathlib import Path
 
 import av
@@ -98,10 +99,33 @@ def decoded_until_it_breaks(path: Path) -> list[np.ndarray]:
     return frames
 
 
-@pytest.mark.parametrize(("slower", "faster"), [("Drift", "Pace"), ("Turn", "Orbit"), ("Pace", "Shake")])
-def test_classes_have_a_pace_of_their_own(slower: str, faster: str) -> None:
-    def change(motion: str) -> float:
-        videos = [demo_videos.draw_video(DemoSettings(max_frames=80), motion, scene, 1).astype(np.float32) for scene in range(1, 6)]
-        return float(np.mean([np.abs(np.diff(video, axis=0)).mean() for video in videos]))
+@cache
+def drawn(motion: str) -> tuple[np.ndarray, ...]:
+    """One video of each of six scenes, float32 grey levels, long enough for the slowest to and fro."""
+    settings = DemoSettings(min_frames=48, max_frames=48)
+    return tuple(demo_videos.draw_video(settings, motion, scene, 1).astype(np.float32) for scene in range(1, 7))
 
-    assert change(faster) > 1.2 * change(slower)
+
+def change_at(rate: int, motion: str) -> float:
+    """The mean absolute difference of frames `rate` apart."""
+    return float(np.mean([np.abs(video[rate:] - video[:-rate]).mean() for video in drawn(motion)]))
+
+
+@pytest.mark.parametrize(("slower", "faster"), list(zip(MOTIONS, list(MOTIONS)[2:], strict=False)))
+def test_classes_have_a_pace_of_their_own(slower: str, faster: str) -> None:
+    assert change_at(1, faster) > 1.2 * change_at(1, slower)
+
+
+@pytest.mark.parametrize("motion", MOTIONS)
+def test_no_rate_makes_a_motion_stand_still(motion: str) -> None:
+    at_rates = {rate: change_at(rate, motion) for rate in (1, 2, 3, 4, 6, 8)}
+    assert min(at_rates.values()) > 0.7 * at_rates[1], at_rates
+    assert at_rates[8] > 1.2 * at_rates[1], at_rates
+
+
+def test_a_single_picture_says_nothing_of_the_class() -> None:
+    firsts = {motion: [video[0] for video in drawn(motion)] for motion in MOTIONS}
+    brightness = [np.mean(pictures) for pictures in firsts.values()]
+    contrast = [np.mean([picture.std() for picture in pictures]) for pictures in firsts.values()]
+    assert max(brightness) - min(brightness) < 30, brightness
+    assert max(contrast) / min(contrast) < 1.25, contrast

@@ -54,10 +54,10 @@ class ScriptedStore:
                 raise TryAgain("broke")
             yield ObjectInfo(key, len(self.written.get(key, CONTENT)), self.etag)
 
-    def read(self, key: str, *, start: int = 0, num_bytes: int | None = None, etag: str | None = None) -> Iterator[bytes]:
+    def read(self, key: str, *, start: int = 0, num_bytes: int | None = None, etag: str | None = None, num_failures: int = 0) -> Iterator[bytes]:
         content = self.written.get(key, CONTENT)
         end = len(content) if num_bytes is None else start + num_bytes
-        breaks_after = self._next(f"read {start}-{end} of {etag}")
+        breaks_after = self._next(f"read {start}-{end} of {etag} after {num_failures}")
         served_etag = self.etag
         if etag not in (None, served_etag):
             raise ObjectChanged(key)
@@ -89,28 +89,35 @@ def patient(store: ScriptedStore, clock: Clock | None = None, deadline_seconds: 
 
 
 @pytest.mark.parametrize(
-    ("num_failures", "elapsed", "jitter", "expected"),
+    ("cause", "num_failures", "elapsed", "jitter", "expected"),
     [
-        (1, 0.0, 1.0, 0.2),
-        (1, 0.0, 0.0, 0.0),
-        (3, 0.0, 0.5, 0.4),
-        (20, 0.0, 1.0, 20.0),
-        (1, 59.9, 1.0, None),
-        (1, 59.9, 0.1, 0.02),
-        (1, 61.0, 0.0, None),
+        ("network", 1, 0.0, 1.0, 0.05),
+        ("throttled", 1, 0.0, 1.0, 0.2),
+        ("throttled", 1, 0.0, 0.0, 0.0),
+        ("network", 3, 0.0, 0.5, 0.1),
+        ("throttled", 3, 0.0, 0.5, 0.4),
+        ("network", 20, 0.0, 1.0, 20.0),
+        ("throttled", 20, 0.0, 1.0, 20.0),
+        ("throttled", 1, 59.9, 1.0, None),
+        ("throttled", 1, 59.9, 0.1, 0.02),
+        ("network", 1, 61.0, 0.0, None),
     ],
 )
-def test_the_wait_before_the_next_attempt(num_failures: int, elapsed: float, jitter: float, expected: float | None) -> None:
-    assert seconds_to_wait(num_failures, elapsed, 60.0, jitter) == (None if expected is None else pytest.approx(expected))
+def test_the_wait_before_the_next_attempt(cause: str, num_failures: int, elapsed: float, jitter: float, expected: float | None) -> None:
+    assert seconds_to_wait(cause, num_failures, elapsed, 60.0, jitter) == (None if expected is None else pytest.approx(expected))
 
 
 def test_a_broken_body_goes_on_where_it_broke_if_the_object_is_the_same() -> None:
     inner, clock = ScriptedStore(TryAgain("busy", "throttled"), 3, 0, 4), Clock()
     store = patient(inner, clock)
     assert read_all(store, "a") == CONTENT
-    assert inner.calls == ["read 0-200 of None", "read 0-200 of None", "read 30-200 of v1", "read 30-200 of v1", "read 70-200 of v1"]
-    assert clock.naps == pytest.approx([0.1, 0.2, 0.4, 0.8])
-    assert store.counters == {"store/retries": 4, "store/retries_throttled": 1, "store/retries_network": 3}
+    calls = ["read 0-200 of None after 0", "read 0-200 of None after 1"]
+    assert inner.calls == [*calls, "read 30-200 of v1 after 1", "read 30-200 of v1 after 2", "read 70-200 of v1 after 1"]
+    assert clock.naps == pytest.approx([0.1, 0.025, 0.05, 0.025]), "bytes that arrive end a row of failures"
+    counters = store.counters
+    assert counters.pop("wait_seconds") == pytest.approx(0.2)
+    by_cause = {"retries_throttled": 1, "retries_network": 3, "retries_credentials": 0}
+    assert counters == {"requests": 5, "bytes": len(CONTENT), "retries": 4, **by_cause}
 
 
 def test_a_body_is_never_put_together_from_two_versions() -> None:
@@ -130,7 +137,7 @@ def test_a_listing_goes_on_after_the_last_key() -> None:
 
 def test_it_gives_up_at_the_deadline() -> None:
     inner, clock = ScriptedStore(*[TryAgain("script://a: silence")] * 100), Clock()
-    with pytest.raises(StoreUnavailable, match=r"script://a: silence; gave up after 12 attempts in 60 s"):
+    with pytest.raises(StoreUnavailable, match=r"script://a: silence; gave up after 14 attempts in 60 s"):
         read_all(patient(inner, clock), "a")
     assert 30 < clock.now <= 60
 

@@ -1,49 +1,100 @@
-"""Frames by PyAV, which bundles a current FFmpeg: maintained, and reads what decord's FFmpeg of 2018 cannot (AV1, for one)."""
+"""Frames by PyAV, which bundles a current FFmpeg: only the packets that the wanted frames need are decoded, where that is provably the same."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
-import av
 import numpy as np
 
-from prp_core.data.readers.header import open_container, video_stream
-from prp_core.data.readers.video_reader import ForwardReader
-from prp_core.errors import BrokenVideo
+from prp_core.data.readers.frame_arrays import RgbConverter, copy_planes, planes_kind
+from prp_core.data.readers.selective_decode import SelectiveDecode, Surprise
+from prp_core.data.readers.sequential_reader import SequentialReader
+from prp_core.data.readers.video_reader import YuvPlanes
+
+Answer = TypeVar("Answer")
 
 
-class PyavReader(ForwardReader):
-    """See `VideoReader`. One thread; frames that are skipped are not converted."""
+class PyavReader:
+    """See `VideoReader`. A file whose packets leave a doubt, or whose decoding surprises once, is read from its beginning from then on."""
 
-    def _open(self) -> None:
-        self._container = open_container(self.path)
-        stream = video_stream(self._container, self.path)
-        stream.thread_type = "NONE"
-        stream.codec_context.thread_count = 1
-        self.num_frames_promised = int(stream.frames)
-        self._size: tuple[int, int] | None = None
-        self._decoded: Iterator[Any] = self._container.decode(stream)
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._selective: SelectiveDecode | None = None
+        self._sequential: SequentialReader | None = None
+        self._converter = RgbConverter()
 
-    def _next(self) -> np.ndarray | None:
-        frame = self._decode()
-        if frame is None:
+    @property
+    def is_selective(self) -> bool:
+        """Whether the last frames that were read came from chosen packets."""
+        return self._selective is not None
+
+    @property
+    def num_frames_promised(self) -> int:
+        """See `VideoReader.num_frames_promised`."""
+        return self._from_the_beginning().num_frames_promised
+
+    def frames(self) -> Iterator[np.ndarray]:
+        """See `VideoReader.frames`."""
+        return self._from_the_beginning().frames()
+
+    def read(self, indices: Sequence[int], num_frames: int = 0) -> np.ndarray:
+        """See `VideoReader.read`."""
+        assert len(indices) > 0 and list(indices) == sorted(set(indices)) and indices[0] >= 0, indices
+        frames_NHWC = self._try(lambda frames: self._stack_rgb(frames, len(indices)), indices, num_frames)
+        return self._from_the_beginning().read(indices) if frames_NHWC is None else frames_NHWC
+
+    def read_planes(self, indices: Sequence[int], num_frames: int = 0) -> YuvPlanes | None:
+        """See `VideoReader.read_planes`; files that are read from their beginning have none."""
+        return self._try(lambda frames: _stack_planes(frames, len(indices)), indices, num_frames)
+
+    def _try(self, stack: Callable[[Iterator[Any]], Answer], indices: Sequence[int], num_frames: int) -> Answer | None:
+        """What `stack` makes of the chosen frames; None, for this file for good, where they cannot be had without the others."""
+        if self._sequential is not None:
             return None
-        self._size = self._size or (frame.width, frame.height)  # a later change of size is scaled back, as decord does
-        frame_HWC = frame.to_ndarray(format="rgb24", width=self._size[0], height=self._size[1])
-        return np.rot90(frame_HWC, k=int(frame.rotation) // 90 % 4) if frame.rotation else frame_HWC
-
-    def _skip(self, num_frames: int) -> None:
-        for _ in range(num_frames):
-            if self._decode() is None:
-                return
-
-    def _decode(self) -> Any:
+        self._selective = self._selective or SelectiveDecode(self.path)
         try:
-            return next(self._decoded, None)
-        except (av.FFmpegError, ValueError) as error:
-            raise BrokenVideo(self.path, "undecodable", str(error)[:200]) from None
+            return stack(self._selective.frames(indices, num_frames))
+        except Surprise:
+            self._from_the_beginning()
+            return None
+
+    def _stack_rgb(self, frames: Iterator[Any], count: int) -> np.ndarray:
+        frames_NHWC = None
+        for place, frame in enumerate(frames):
+            if frames_NHWC is None:
+                frames_NHWC = np.empty((count, frame.height, frame.width, 3), np.uint8)
+            elif (frame.height, frame.width) != frames_NHWC.shape[1:3]:
+                raise Surprise
+            frames_NHWC[place] = self._converter.array(frame, frame.width, frame.height)
+        assert frames_NHWC is not None
+        return frames_NHWC
+
+    def _from_the_beginning(self) -> SequentialReader:
+        if self._selective is not None:
+            self._selective.close()
+            self._selective = None
+        self._sequential = self._sequential or SequentialReader(self.path)
+        return self._sequential
 
     def close(self) -> None:
         """See `VideoReader.close`."""
-        self._container.close()
+        for part in (self._selective, self._sequential):
+            if part is not None:
+                part.close()
+        self._selective = self._sequential = None
+
+
+def _stack_planes(frames: Iterator[Any], count: int) -> YuvPlanes | None:
+    planes_NHW, kind = None, None
+    for place, frame in enumerate(frames):
+        if planes_NHW is None:
+            kind = planes_kind(frame)
+            if kind is None:
+                return None
+            planes_NHW = np.empty((count, frame.height * 3 // 2, frame.width), np.uint8)
+        elif (frame.height * 3 // 2, frame.width) != planes_NHW.shape[1:] or planes_kind(frame) != kind:
+            raise Surprise
+        copy_planes(frame, planes_NHW[place])
+    assert planes_NHW is not None and kind is not None
+    return YuvPlanes(planes_NHW, *kind)

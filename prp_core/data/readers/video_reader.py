@@ -1,8 +1,8 @@
 """What a reader does, and the forward-only reading that every reader shares.
 
-Frame n is the n-th frame that decoding from the file's beginning yields: readers never seek, because seeking lands on wrong
+Frame n is the n-th frame that decoding from the file's beginning yields: readers never seek by time, because that lands on wrong
 frames with B-frames in AVI and MPEG-4, with open GOPs and with HEVC (decord 0.6 is off by up to 48 frames). Frames that
-nobody asked for are decoded but not converted to RGB.
+nobody asked for are not converted to RGB, and not even decoded where the file's own headers prove that they need not be.
 """
 
 from __future__ import annotations
@@ -28,6 +28,19 @@ class VideoInfo:
     codec: str
 
 
+@dataclass(frozen=True)
+class YuvPlanes:
+    """Frames as most codecs store them, 8-bit 4:2:0, not yet RGB.
+
+    `planes_NHW` is uint8 (N, H * 3 / 2, W): H rows of luma, then the H/2 x W/2 values of U and those of V, each row by row.
+    `matrix` is a key of `YUV_MATRICES`; `full_range` says that black is 0 and not 16.
+    """
+
+    planes_NHW: np.ndarray
+    matrix: str
+    full_range: bool
+
+
 class VideoReader(Protocol):
     """One open video. Every method may raise `BrokenVideo` with reason "undecodable" or "repeated-frames"."""
 
@@ -36,8 +49,15 @@ class VideoReader(Protocol):
         """Frames that the container lists; 0 where it lists none."""
         ...
 
-    def read(self, indices: Sequence[int]) -> np.ndarray:
-        """The frames at `indices` (ascending, distinct): uint8 (N, H, W, 3), RGB, upright."""
+    def read(self, indices: Sequence[int], num_frames: int = 0) -> np.ndarray:
+        """The frames at `indices` (ascending, distinct): uint8 (N, H, W, 3), RGB, upright.
+
+        `num_frames` is the count that `inspect` verified (0: not known); a reader that counts otherwise must not trust its own.
+        """
+        ...
+
+    def read_planes(self, indices: Sequence[int], num_frames: int = 0) -> YuvPlanes | None:
+        """The same frames before they become RGB; None for a file, or by a reader, that has no such planes."""
         ...
 
     def frames(self) -> Iterator[np.ndarray]:
@@ -79,7 +99,11 @@ class ForwardReader(ABC):
         while (frame_HWC := self._step()) is not None:
             yield frame_HWC
 
-    def read(self, indices: Sequence[int]) -> np.ndarray:
+    def read_planes(self, indices: Sequence[int], num_frames: int = 0) -> YuvPlanes | None:
+        """See `VideoReader.read_planes`: none."""
+        return None
+
+    def read(self, indices: Sequence[int], num_frames: int = 0) -> np.ndarray:
         """See `VideoReader.read`."""
         assert len(indices) > 0 and list(indices) == sorted(set(indices)) and indices[0] >= 0, indices
         frames_NHWC: np.ndarray | None = None

@@ -1,0 +1,149 @@
+"""Clips per CPU-second from prepared shards, against bare JPEG decoding of the same frames and against the paper's way of loading.
+
+uv run python -m benchmarks.data.shards [--videos FOLDER] [--num-rounds 7] [--num-clips 24]
+
+The shards lie in a folder, in the page cache. CPU time of this process; one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import tempfile
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import simplejpeg
+import torch
+from PIL import Image
+
+from benchmarks.data import paper_way
+from benchmarks.data.corpus import KINDS, Kind, make_corpus
+from benchmarks.data.measure import Request, Way, compare, table
+from prp_core.data.dilated_sampling import needed_positions, num_starts
+from prp_core.data.loader_config import LoaderConfig
+from prp_core.data.manifest import VideoRecord
+from prp_core.data.object_store import LocalStore
+from prp_core.data.shard_source import ShardSource
+from prp_core.data.shard_writing import write_shard
+from prp_core.data.shards import ShardFile, ShardIndex, ShardSettings
+from prp_core.data.video_source import VideoSource
+
+RATES, CLIP_LENGTH, UPSAMPLING = (1, 2, 4, 8), 16, 2
+NUM_VIDEOS, NUM_FRAMES = 4, 180
+PAPER, LIMIT = "paper's way: frames resized, mask made", "limit: libjpeg-turbo on the same JPEGs, in memory"
+SETTINGS = {
+    "JPEG q90 shards": ShardSettings(),
+    "JPEG q80 shards": ShardSettings(quality=80),
+    "compact shards, crf 18, GOPs of 8": ShardSettings(kind="video"),
+    "compact shards, crf 18, GOPs of 12": ShardSettings(kind="video", gop_length=12),
+}
+
+
+def main() -> None:
+    """One table for each kind of original that is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--videos", type=Path, help="re-encode these instead of made scenes")
+    parser.add_argument("--kind", type=int, default=len(KINDS) - 1, help="which kind of original, by its place in benchmarks.data.corpus.KINDS")
+    parser.add_argument("--num-rounds", type=int, default=7)
+    parser.add_argument("--num-clips", type=int, default=24)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        _measure(KINDS[options.kind], Path(folder), options)
+
+
+def _measure(kind: Kind, folder: Path, options: argparse.Namespace) -> None:
+    (folder / "videos").mkdir()
+    paths = make_corpus(folder / "videos", kind, num_videos=NUM_VIDEOS, num_frames=NUM_FRAMES, source=options.videos)
+    originals = np.stack([np.stack(_resized(path, folder)) for path in paths])
+    sources = {name: _prepared(paths, settings, folder / str(place)) for place, (name, settings) in enumerate(SETTINGS.items())}
+    num_bytes = sum(path.stat().st_size for path in paths) / len(paths) / NUM_FRAMES
+    print(f"\n{kind.name}: {len(paths)} videos of {NUM_FRAMES} frames, {num_bytes:.0f} bytes a frame")
+    print(
+        "\n| shards | bytes a frame, headers included | PSNR (dB) | mean difference (grey levels) | CPU-ms a frame to make |\n|---|---|---|---|---|"
+    )
+    for name, (source, seconds) in sources.items():
+        decoded = np.stack([source.frames(_record(source, path), range(NUM_FRAMES)).numpy() for path in paths])
+        error = decoded.astype(np.float32) - originals
+        psnr = 10 * np.log10(255**2 / np.square(error).mean())
+        num_frames = len(paths) * NUM_FRAMES
+        print(f"| {name} | {source.index.num_bytes / num_frames:.0f} | {psnr:.1f} | {np.abs(error).mean():.2f} | {1000 * seconds / num_frames:.2f} |")
+    ways = [Way(PAPER, lambda r: paper_way.load(r.path, r.start, r.clip_length, r.rate)), _limit(sources["JPEG q90 shards"][0])]
+    ways += [_way(name, source) for name, (source, _) in sources.items()]
+    figures = compare(
+        ways,
+        _requests(paths, options.num_clips),
+        lambda request, size: originals[paths.index(request.path)][request.frames],
+        num_rounds=options.num_rounds,
+    )
+    print("\n" + table(figures, base=PAPER, limit=LIMIT))
+
+
+def _record(source: ShardSource, path: Path) -> VideoRecord:
+    video = source.index.videos[path.name]
+    return VideoRecord(key=video.key, num_bytes=0, etag="", num_frames=video.num_frames, sha256=video.sha256)
+
+
+def _resized(path: Path, folder: Path) -> list[np.ndarray]:
+    """Every frame, by PIL at the training size: what the paper's way would load."""
+    size = (paper_way.WIDTH, paper_way.HEIGHT)
+    with VideoSource(LocalStore(folder / "videos"), None, LoaderConfig(num_decoders=1)) as source:
+        record = _original(path)
+        frames_NHWC = source.frames(record, range(record.num_frames)).numpy()
+    return [np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BILINEAR)) for frame in frames_NHWC]
+
+
+def _original(path: Path) -> VideoRecord:
+    info = next(info for info in LocalStore(path.parent).list() if info.key == path.name)
+    return VideoRecord(key=info.key, num_bytes=info.num_bytes, etag=info.etag, num_frames=NUM_FRAMES, width=340, height=256)
+
+
+def _prepared(paths: list[Path], settings: ShardSettings, folder: Path) -> tuple[ShardSource, float]:
+    """(the videos as one shard, CPU-seconds of this process that resizing and encoding took)."""
+    (folder / "shards").mkdir(parents=True)
+    loader = LoaderConfig(num_decoders=1)
+    started = time.process_time()
+    with VideoSource(LocalStore(paths[0].parent), None, loader) as source, (folder / "shards" / "one.tar").open("w+b") as file:
+        written = write_shard(source, [_original(path) for path in paths], settings, file, number=0)
+    seconds = time.process_time() - started
+    index = ShardIndex(settings, (ShardFile("shards/one.tar", written.num_bytes, written.sha256),), {video.key: video for video in written.videos})
+    return ShardSource(index, LocalStore(folder), None, loader), seconds
+
+
+def _way(name: str, source: ShardSource) -> Way:
+    return Way(name, lambda r: source.frames(_record(source, r.path), r.frames), lambda answer, r: answer.numpy())  # type: ignore[attr-defined]
+
+
+def _limit(source: ShardSource) -> Way:
+    """The JPEGs in memory, decoded by the library into one array; nothing else."""
+    jpegs = {}
+    for key, video in source.index.videos.items():
+        data = b"".join(source.store.read("shards/one.tar"))
+        jpegs[key] = [data[offset : offset + size] for offset, size in zip(video.offsets().tolist(), video.sizes.tolist(), strict=True)]
+    buffer = np.empty((paper_way.HEIGHT, paper_way.WIDTH, 3), dtype=np.uint8)
+
+    def load(request: Request) -> None:
+        for position in request.frames:
+            simplejpeg.decode_jpeg(jpegs[request.path.name][position], buffer=buffer)
+
+    return Way(LIMIT, load)
+
+
+def _requests(paths: list[Path], count: int) -> list[Request]:
+    """Samples as pretraining draws them: rates in turn, any start that fits, the frames of clip, target and attention."""
+    draw = random.Random(0)
+    requests = []
+    for number in range(count):
+        rate = RATES[number % len(RATES)]
+        start = draw.randrange(num_starts(NUM_FRAMES, CLIP_LENGTH, rate))
+        positions = needed_positions(CLIP_LENGTH, rate, UPSAMPLING, True)
+        requests.append(Request(paths[number // len(RATES) % len(paths)], start, rate, CLIP_LENGTH, positions))
+    return requests
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""A prepared place: a folder or bucket that holds shards, their index and their manifest, and is told by the marker written last.
+
+shards/shard-00000-<plan>.tar      the frames              records/shard-00000-<plan>.parquet   what each task made and saw
+shard-index-<hash>.parquet         where each video lies   manifest-<hash>.parquet              its videos, as any manifest
+preparing.json                     what is being made      report.json                          what it took
+prepared.json                      the marker
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from orchestrator.storage.manifest_file import read_manifest
+from orchestrator.storage.shard_index_file import read_shard_index
+from orchestrator.storage.store_config import StoreConfig
+from prp_core.data.manifest import Manifest
+from prp_core.data.object_store import ObjectStore, read_all
+from prp_core.data.shards import ShardIndex, ShardSettings
+from prp_core.errors import ObjectMissing, UserError
+
+BEGUN, MARKER = "preparing.json", "prepared.json"
+REPORT = "report.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Marker:
+    """What a prepared place is and what it was made from; the same for the same input."""
+
+    settings: ShardSettings
+    plan_hash: str
+    index: str
+    manifest: str
+    source_uri: str
+    source_manifest_hash: str
+    num_shards: int
+    num_videos: int
+    num_frames: int
+    num_bytes: int
+
+    @property
+    def words(self) -> str:
+        """One line for a person."""
+        settings = self.settings
+        return f"{settings.codec}, {settings.height} x {settings.width}, {self.num_videos} videos in {self.num_shards} shards, from {self.source_uri}"
+
+
+def marker_from(tree: Mapping[str, Any]) -> Marker:
+    """The marker as JSON kept it."""
+    return Marker(**{**tree, "settings": ShardSettings(**tree["settings"])})
+
+
+def write_marker(marker: Marker, store: ObjectStore) -> None:
+    """Make the place a prepared one."""
+    store.write(MARKER, json.dumps({"format": FORMAT, **asdict(marker)}, indent=1, sort_keys=True).encode())
+
+
+def read_marker(store: ObjectStore) -> Marker | None:
+    """The marker of the place, None where there is none. Raises `UserError` when it is of another version."""
+    try:
+        tree = json.loads(read_all(store, MARKER))
+        if tree.pop("format") != FORMAT:
+            raise KeyError("format")
+        return marker_from(tree)
+    except ObjectMissing:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{store.uri}/{MARKER} is no marker of this version ({type(error).__name__}: {error}); prepare the videos again") from None
+
+
+def read_prepared_manifest(store: ObjectStore, marker: Marker, config: StoreConfig | None) -> Manifest:
+    """The place's own manifest, said of where it lies now (a prepared place may be copied anywhere)."""
+    manifest = read_manifest(f"{store.uri}/{marker.manifest}", config)
+    return Manifest(store.uri, manifest.records)
+
+
+def read_index(store: ObjectStore, marker: Marker) -> ShardIndex:
+    """The place's index."""
+    return read_shard_index(store, marker.index)
+
+
+def check_free(store: ObjectStore, plan_hash: str) -> None:
+    """Raise `UserError` unless the place is empty or holds what `plan_hash` makes, finished or begun."""
+    try:
+        begun = json.loads(read_all(store, BEGUN))
+    except ObjectMissing:
+        first = next(iter(store.list()), None)
+        if first is not None:
+            raise UserError(f"{store.uri} holds other objects, {first.key!r} among them; prepare into an empty place") from None
+        return
+    if begun["plan_hash"] != plan_hash:
+        raise UserError(
+            f"{store.uri} holds shards of other videos or settings (made from {begun['source_uri']}, plan {begun['plan_hash']}, not {plan_hash}); "
+            "a prepared place never changes: choose another one, or empty it"
+        )
+
+
+def check_not_unfinished(store: ObjectStore) -> None:
+    """Raise `UserError` when shards are still being made in the place, or were left half made."""
+    if any(info.key == BEGUN for info in store.list(BEGUN)):
+        raise UserError(f"{store.uri} is a place whose shards are not finished; run the same 'prp data prepare' again, it goes on where it was")
+
+
+def check_places(source_uri: str, uri: str) -> None:
+    """Raise `UserError` when one place lies within the other: what is prepared would be taken for videos."""
+    source, prepared = f"{source_uri.rstrip('/')}/", f"{uri.rstrip('/')}/"
+    if source.startswith(prepared) or prepared.startswith(source):
+        raise UserError(f"The shards would go to {uri}, and the videos lie in {source_uri}: choose a place outside")

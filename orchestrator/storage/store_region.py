@@ -1,0 +1,55 @@
+"""Whether a bucket lies where we run: reading videos from another region is slow and costs money for every byte."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.storage.s3_store import S3Store, is_custom_endpoint, region_of_this_machine
+from orchestrator.storage.store_config import StoreConfig
+from prp_core.errors import StoreUnavailable, UserError
+
+PRICE = "about $20 per TB between regions, up to $90 out to the internet"
+
+
+@dataclass(frozen=True)
+class RegionVerdict:
+    """`ok` is False where the bucket must not be read; `text` says why, or what could not be known, and is empty where all is well."""
+
+    ok: bool
+    text: str = ""
+
+
+def judge_region(uri: str, bucket_region: str | None, our_region: str | None, *, allow_other_region: bool) -> RegionVerdict:
+    """The verdict on reading `uri`, whose bucket lies in `bucket_region`, from `our_region`; None: unknown, which refuses nothing."""
+    if bucket_region is None:
+        return RegionVerdict(True, f"{uri}: the store does not say in which region the bucket lies, so it was not compared with ours")
+    if our_region is None:
+        unknown = "where this machine runs is unknown (no instance metadata, no AWS_REGION)"
+        return RegionVerdict(True, f"{uri} lies in {bucket_region}; {unknown}. Downloads to elsewhere cost {PRICE}")
+    if bucket_region == our_region:
+        return RegionVerdict(True)
+    where = f"{uri} lies in {bucket_region}, and this machine runs in {our_region}"
+    if allow_other_region:
+        return RegionVerdict(True, f"{where}; allowed by store.allow_other_region, at {PRICE}")
+    remedy = f"run in {bucket_region}, copy the bucket, or set store.allow_other_region = true"
+    return RegionVerdict(False, f"{where}: downloads would cost {PRICE}; {remedy}")
+
+
+def check_region(uri: str | Path, config: StoreConfig | None = None) -> str:
+    """Compare the region of the bucket at `uri` with this machine's; what a person should know, empty where there is nothing to say.
+
+    Asks the store once. Folders pass, and so does a server of one's own unless ``store.region`` says that it has regions. Raises
+    `UserError` when the bucket lies in another region and that is not allowed.
+    """
+    config = config or StoreConfig()
+    if not str(uri).startswith("s3://") or (is_custom_endpoint(config) and config.region is None):
+        return ""
+    try:
+        bucket_region = S3Store(str(uri), config).bucket_region()
+    except StoreUnavailable:
+        bucket_region = None  # whoever reads next says what is wrong, with more patience
+    verdict = judge_region(str(uri), bucket_region, region_of_this_machine(), allow_other_region=config.allow_other_region)
+    if not verdict.ok:
+        raise UserError(verdict.text)
+    return verdict.text

@@ -1,0 +1,198 @@
+"""The order and the kinds of H.264 pictures, read from the headers of their packets.
+
+A picture whose slices all have nal_ref_idc 0 is referred to by none; an IDR picture begins anew. ITU-T H.264, 7.3 and 7.4.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import insort
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from prp_core.data.readers.bits import Bits
+from prp_core.data.readers.packet_layout import PacketLayout
+
+SLICE, IDR_SLICE, SEI, SEQUENCE, PICTURE_SET = 1, 5, 6, 7, 8
+DELIMITER, END_OF_SEQUENCE, END_OF_STREAM, FILLER = 9, 10, 11, 12
+EXPECTED_UNITS = {SLICE, IDR_SLICE, SEI, SEQUENCE, PICTURE_SET, DELIMITER, END_OF_SEQUENCE, END_OF_STREAM, FILLER}
+PROFILES_WITH_CHROMA = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135}
+FULL_SAMPLE_ASPECT = 255
+OLD_ENCODER = re.compile(rb"x264 - core (\d+)")
+LAST_BUILD_THAT_FFMPEG_TREATS_APART = 164
+
+
+@dataclass(frozen=True)
+class _Picture:
+    is_idr: bool
+    is_disposable: bool
+
+
+@dataclass(frozen=True)
+class SequenceHeader:
+    """What a sequence parameter set says of whole frames and of their order; `num_reordered` None: it does not say."""
+
+    frames_only: bool
+    num_reordered: int | None
+
+
+def h264_layout(extradata: bytes, packets: list[Any]) -> PacketLayout | None:
+    """The layout of a progressive stream with one picture in each packet; None where the headers leave a doubt."""
+    length_bytes, parameter_sets = _of_extradata(extradata)
+    pictures = []
+    for packet in packets:
+        picture = _picture(list(_units(bytes(packet), length_bytes)), parameter_sets)
+        if picture is None:
+            return None
+        pictures.append(picture)
+    headers = [unit for unit in parameter_sets if unit[0] & 31 == SEQUENCE]
+    if len(headers) != 1 or not pictures[0].is_idr:
+        return None
+    try:
+        header = read_sequence_header(headers[0])
+    except ValueError:
+        return None
+    shown = _order([packet.pts for packet in packets], header)
+    if shown is None:
+        return None
+    # Beyond the first packet, the encoder's mark on it is lost to the decoder.
+    build = OLD_ENCODER.search(bytes(packets[0])[:1024])
+    may_seek = build is None or int(build[1]) >= LAST_BUILD_THAT_FFMPEG_TREATS_APART
+    starts = tuple(place for place, picture in enumerate(pictures) if picture.is_idr and (may_seek or place == 0))
+    disposable = frozenset(place for place, picture in enumerate(pictures) if picture.is_disposable)
+    frame_of = {place: frame for frame, place in enumerate(shown)}
+    if any(frame_of[place] != place for place in starts):
+        return None  # all that is decoded before an IDR picture is shown before it
+    return PacketLayout(shown, starts, disposable)
+
+
+def _order(times: list[int | None], header: SequenceHeader) -> tuple[int, ...] | None:
+    """Places by time of presentation, if FFmpeg is sure to follow it: it is unsure of reordering that no header announces."""
+    if not header.frames_only or None in times or len(set(times)) != len(times):
+        return None
+    shown = tuple(sorted(range(len(times)), key=lambda place: times[place] or 0))
+    earlier: list[int] = []
+    most = 0
+    for time in times:
+        assert time is not None
+        insort(earlier, time)
+        most = max(most, len(earlier) - 1 - earlier.index(time))
+    return shown if most <= (header.num_reordered or 0) else None
+
+
+def _of_extradata(extradata: bytes) -> tuple[int, set[bytes]]:
+    """(bytes of a unit's length, 0 where start codes part them; the parameter sets)."""
+    if extradata[:1] != b"\x01":
+        return 0, {unit for unit in _units(extradata, 0) if unit[0] & 31 in (SEQUENCE, PICTURE_SET)}
+    found, position = set(), 5
+    for mask in (31, 255):
+        count, position = extradata[position] & mask, position + 1
+        for _ in range(count):
+            size = int.from_bytes(extradata[position : position + 2], "big")
+            found.add(extradata[position + 2 : position + 2 + size])
+            position += 2 + size
+    return (extradata[4] & 3) + 1, found
+
+
+def _units(data: bytes, length_bytes: int) -> Iterator[bytes]:
+    """The units of a packet, without what parts them."""
+    if not length_bytes:
+        yield from (unit for unit in (piece.rstrip(b"\0") for piece in data.split(b"\0\0\1")[1:]) if unit)
+        return
+    position = 0
+    while position < len(data):
+        size = int.from_bytes(data[position : position + length_bytes], "big")
+        position += length_bytes
+        if size:
+            yield data[position : position + size]
+        position += size
+
+
+def _picture(units: list[bytes], parameter_sets: set[bytes]) -> _Picture | None:
+    """What a packet's units say; None unless they are the slices of one picture under parameter sets known from the start."""
+    slices = [unit for unit in units if unit[0] & 31 in (SLICE, IDR_SLICE)]
+    first_slices = [unit for unit in slices if len(unit) > 1 and unit[1] & 0x80]
+    kinds = {unit[0] & 31 for unit in slices}
+    references = {bool(unit[0] & 0x60) for unit in slices}
+    strange = any(unit[0] & 31 not in EXPECTED_UNITS for unit in units)
+    unknown = any(unit[0] & 31 in (SEQUENCE, PICTURE_SET) and unit not in parameter_sets for unit in units)
+    if len(first_slices) != 1 or len(kinds) != 1 or len(references) != 1 or strange or unknown:
+        return None
+    return _Picture(is_idr=kinds == {IDR_SLICE}, is_disposable=references == {False})
+
+
+def read_sequence_header(unit: bytes) -> SequenceHeader:
+    """The parts of a sequence parameter set that order depends on (7.3.2.1.1, E.1.1). Raises `ValueError` where it is cut short."""
+    bits = Bits(unit[1:].replace(b"\0\0\3", b"\0\0"))
+    profile = bits.take(8)
+    bits.skip(16)
+    bits.golomb()
+    if profile in PROFILES_WITH_CHROMA:
+        _skip_chroma(bits)
+    bits.golomb()
+    order_kind = bits.golomb()
+    if order_kind == 0:
+        bits.golomb()
+    elif order_kind == 1:
+        bits.skip(1)
+        bits.signed_golomb(), bits.signed_golomb()
+        for _ in range(bits.golomb()):
+            bits.signed_golomb()
+    bits.golomb()
+    bits.skip(1)
+    bits.golomb(), bits.golomb()
+    frames_only = bool(bits.take(1))
+    bits.skip(1 if frames_only else 2)
+    if bits.take(1):
+        for _ in range(4):
+            bits.golomb()
+    return SequenceHeader(frames_only, _num_reordered(bits) if bits.take(1) else None)
+
+
+def _skip_chroma(bits: Bits) -> None:
+    if bits.golomb() == 3:
+        bits.skip(1)
+    bits.golomb(), bits.golomb()
+    bits.skip(1)
+    if bits.take(1):
+        raise ValueError("scaling matrices are not read")
+
+
+def _num_reordered(bits: Bits) -> int | None:
+    """max_num_reorder_frames of the usability information."""
+    if bits.take(1) and bits.take(8) == FULL_SAMPLE_ASPECT:
+        bits.skip(32)
+    if bits.take(1):
+        bits.skip(1)
+    if bits.take(1):
+        bits.skip(4)
+        if bits.take(1):
+            bits.skip(24)
+    if bits.take(1):
+        bits.golomb(), bits.golomb()
+    if bits.take(1):
+        bits.skip(65)
+    has_timing = [_skip_timing(bits), _skip_timing(bits)]
+    if any(has_timing):
+        bits.skip(1)
+    bits.skip(1)
+    if not bits.take(1):
+        return None
+    bits.skip(1)
+    for _ in range(4):
+        bits.golomb()
+    return bits.golomb()
+
+
+def _skip_timing(bits: Bits) -> bool:
+    """Pass over hypothetical decoder parameters, if there are any."""
+    if not bits.take(1):
+        return False
+    count = bits.golomb() + 1
+    bits.skip(8)
+    for _ in range(count):
+        bits.golomb(), bits.golomb()
+        bits.skip(1)
+    bits.skip(20)
+    return True

@@ -1,0 +1,135 @@
+"""The order and the kinds of MPEG-4 Part 2 pictures (XviD, DivX), read from the headers of their packets.
+
+B-pictures refer to others and nothing refers to them. DivX packed them into the packet of the picture before; FFmpeg's filter
+takes them out again. ISO/IEC 14496-2, 6.2: a picture (VOP) begins with 00 00 01 B6 and two bits of its kind.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from av.bitstream import BitStreamFilterContext
+
+from prp_core.data.readers.bits import Bits
+from prp_core.data.readers.packet_layout import PacketLayout
+
+START = b"\x00\x00\x01"
+PICTURE, GROUP = b"\x00\x00\x01\xb6", 0xB3
+KIND_I, KIND_B = 0, 2
+LARGEST_EMPTY_PICTURE_BYTES = 19  # the filter takes a longer packet for a picture
+EXTENDED_ASPECT, GREYSCALE = 15, 3
+PACKED_BY_DIVX = re.compile(rb"DivX\d+[Bb]\d+p")
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """`reorders` is announced in the header: where it is not, FFmpeg finds out in passing, and repeats a frame."""
+
+    reorders: bool
+    time_bits: int
+
+
+@dataclass(frozen=True)
+class _Picture:
+    kind: int
+    is_coded: bool
+
+
+def mpeg4_layout(stream: Any, packets: list[Any]) -> tuple[list[Any], PacketLayout] | None:
+    """(the packets with one picture in each, their layout); None where the headers leave a doubt. Raises `ValueError` where they end early."""
+    extradata, data = stream.codec_context.extradata or b"", [bytes(packet) for packet in packets]
+    layer = _layer([*_headers(extradata), *_headers(data[0].partition(PICTURE)[0])])
+    if layer is None:
+        return None
+    if any(chunk.count(PICTURE) != 1 for chunk in data):
+        if not _is_packed_as_divx_did(data, layer) or not PACKED_BY_DIVX.search(extradata + data[0]):
+            return None
+        unpack = BitStreamFilterContext("mpeg4_unpack_bframes", stream)
+        packets = [clear for packet in packets for clear in unpack.filter(packet)]
+        data = [bytes(packet) for packet in packets]
+    pictures = [_pictures(chunk, layer) for chunk in data]
+    if any(len(found) != 1 or not found[0].is_coded for found in pictures):
+        return None  # an empty picture of its own shows no frame
+    layout = _layout([found[0].kind for found in pictures], [_headers(chunk.partition(PICTURE)[0]) for chunk in data], _headers(extradata), layer)
+    return None if layout is None else (packets, layout)
+
+
+def _layout(kinds: list[int], headers: list[list[bytes]], known: list[bytes], layer: _Layer) -> PacketLayout | None:
+    """The layout of pictures of these kinds, with the headers before each; `known` are those that the decoder starts with."""
+    if kinds[0] != KIND_I or any(set(later) - set(headers[0]) - set(known) for later in headers[1:]):
+        return None
+    if KIND_B in kinds and (kinds[1] == KIND_B or not layer.reorders):
+        return None
+    # What a decoder learns from packet 0 must be known to one that begins elsewhere.
+    starts = [place for place, kind in enumerate(kinds) if kind == KIND_I and set(headers[0]) <= {*known, *headers[place]}]
+    disposable = frozenset(place for place, kind in enumerate(kinds) if kind == KIND_B)
+    return PacketLayout(_order(kinds), tuple(sorted({0, *starts})), disposable)
+
+
+def _is_packed_as_divx_did(data: list[bytes], layer: _Layer) -> bool:
+    """Whether each packet of two pictures is followed, sooner or later, by the empty one that it owes."""
+    owed = False
+    for chunk in data:
+        pictures = _pictures(chunk, layer)
+        empty = len(pictures) == 1 and not pictures[0].is_coded
+        if not 1 <= len(pictures) <= 2 or (len(pictures) == 2 and owed) or empty != (owed and len(chunk) <= LARGEST_EMPTY_PICTURE_BYTES):
+            return False
+        owed = len(pictures) == 2 or (owed and not empty)
+    return not owed
+
+
+def _pictures(chunk: bytes, layer: _Layer) -> list[_Picture]:
+    """The pictures of a packet (6.2.5): kind, time, and whether anything was coded."""
+    found = []
+    for piece in chunk.split(PICTURE)[1:]:
+        bits = Bits(piece[:64] + bytes(8))
+        kind = bits.take(2)
+        while bits.take(1):
+            pass
+        bits.skip(1 + layer.time_bits + 1)
+        found.append(_Picture(kind, bool(bits.take(1))))
+    return found
+
+
+def _headers(data: bytes) -> list[bytes]:
+    """The units before a picture, each from its start code on; groups of pictures, which hold a time only, are left out."""
+    units = [START + unit for unit in data.split(START)[1:] if unit]
+    return [unit[:4] + unit[4:].rstrip(b"\0") for unit in units if unit[3] != GROUP]
+
+
+def _layer(headers: list[bytes]) -> _Layer | None:
+    """The first video object layer's header (6.2.3), as far as the size of the clock."""
+    layers = [unit for unit in headers if 0x20 <= unit[3] <= 0x2F]
+    if not layers:
+        return None
+    bits = Bits(layers[0][4:] + bytes(8))
+    bits.skip(1 + 8)
+    if bits.take(1):
+        bits.skip(4 + 3)
+    if bits.take(4) == EXTENDED_ASPECT:
+        bits.skip(16)
+    reorders = False
+    if bits.take(1):
+        bits.skip(2)
+        reorders = not bits.take(1)
+        if bits.take(1):
+            bits.skip(79)
+    if bits.take(2) == GREYSCALE:
+        return None
+    bits.skip(1)
+    return _Layer(reorders, time_bits=max(1, (bits.take(16) - 1).bit_length()))
+
+
+def _order(kinds: list[int]) -> tuple[int, ...]:
+    """Places in the order of frames: a B-picture is shown at once, any other when the next other comes."""
+    shown: list[int] = []
+    held: list[int] = []
+    for place, kind in enumerate(kinds):
+        if kind == KIND_B:
+            shown.append(place)
+        else:
+            shown += held
+            held = [place]
+    return tuple(shown + held)

@@ -1,0 +1,61 @@
+"""Which packet of a file holds which frame, where decoding may begin, and which packets may be left out: found without decoding one.
+
+An index exists only where all of this follows from the bytes themselves; `index_packets` answers None for every other file, and the
+reader then decodes from the beginning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prp_core.data.readers.h264_packets import h264_layout
+from prp_core.data.readers.mpeg4_packets import mpeg4_layout
+from prp_core.data.readers.packet_layout import PacketLayout
+
+# The packets of the open file are kept; a larger file is read from the disk as it is decoded.
+MAX_FILE_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class PacketIndex:
+    """The packets in decoding order, and what their bytes say about them."""
+
+    packets: tuple[Any, ...]
+    layout: PacketLayout
+
+    @property
+    def num_frames(self) -> int:
+        """Frames that a decode of the whole file yields."""
+        return len(self.layout.shown)
+
+    def runs(self, indices: Sequence[int]) -> list[list[int]]:
+        """See `PacketLayout.runs`."""
+        return self.layout.runs(indices)
+
+
+def index_packets(container: Any, stream: Any, path: str) -> PacketIndex | None:
+    """The index of the open `stream`, whose packets are consumed; None where decoding from the beginning is the only safe way."""
+    if stream.codec_context.pix_fmt not in ("yuv420p", "yuvj420p") or Path(path).stat().st_size > MAX_FILE_BYTES:
+        return None
+    *packets, end = container.demux(stream)
+    if end.size or not packets or any(packet.size == 0 or packet.is_corrupt or packet.is_discard for packet in packets):
+        return None
+    codec = stream.codec_context.name
+    if codec == "mpeg4":
+        unpacked = mpeg4_layout(stream, packets)
+        if unpacked is None:
+            return None
+        packets, layout = unpacked
+    elif codec == "h264":
+        found = h264_layout(stream.codec_context.extradata or b"", packets)
+        if found is None:
+            return None
+        layout = found
+    else:
+        return None
+    for place, packet in enumerate(packets):  # the decoder hands the number on to the frame
+        packet.pts = packet.dts = place
+    return PacketIndex(tuple(packets), layout)

@@ -1,0 +1,65 @@
+"""Decoding of chosen frames from the packets that they need, and of nothing else; any surprise on the way is the caller's to hear of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import av
+
+from prp_core.data.readers.header import open_container, video_stream
+from prp_core.data.readers.packet_index import PacketIndex, index_packets
+
+
+class Surprise(Exception):
+    """The decoder gave other frames than the packets' headers announce; only a decode from the beginning knows them."""
+
+
+class SelectiveDecode:
+    """One open file with its packets in memory. Raises `BrokenVideo` when it does not open."""
+
+    def __init__(self, path: str) -> None:
+        self._container = open_container(path)
+        stream = video_stream(self._container, path)
+        self._context: Any = stream.codec_context
+        self._context.thread_type = "NONE"
+        self._context.thread_count = 1
+        try:
+            self.index: PacketIndex | None = index_packets(self._container, stream, path)
+        except (av.FFmpegError, ValueError, IndexError):
+            self.index = None
+
+    def frames(self, indices: Sequence[int], num_frames: int = 0) -> Iterator[Any]:
+        """The decoder's frames at `indices` (ascending). Raises `Surprise`; `num_frames` is the file's verified count, if known."""
+        index = self.index
+        if index is None or indices[-1] >= index.num_frames or num_frames not in (0, index.num_frames):
+            raise Surprise
+        place_of_next = iter([index.layout.shown[number] for number in indices])
+        wanted = next(place_of_next, None)
+        for run in index.runs(indices):
+            for expected, frame in self._run(index, run):
+                if frame.pts != expected or frame.is_corrupt or frame.interlaced_frame or frame.rotation:
+                    raise Surprise
+                if expected == wanted:
+                    wanted = next(place_of_next, None)
+                    yield frame
+        if wanted is not None:
+            raise Surprise
+
+    def _run(self, index: PacketIndex, run: list[int]) -> Iterator[tuple[int, Any]]:
+        """(the place that comes next, the frame that came) for each frame of one run."""
+        expected = iter(index.layout.in_order(run))
+        try:
+            for packet in (*(index.packets[place] for place in run), None):
+                for frame in self._context.decode(packet):
+                    yield next(expected, -1), frame
+        except (av.FFmpegError, ValueError):
+            raise Surprise from None
+        finally:
+            self._context.flush_buffers()
+        if next(expected, None) is not None:
+            raise Surprise
+
+    def close(self) -> None:
+        """Let the file go."""
+        self._container.close()

@@ -1,0 +1,215 @@
+"""Buckets as companies have them: another region, somebody else's bill, hashed prefixes, credentials that end, objects that change."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from orchestrator.index_run import index
+from orchestrator.leaderboard import data_lines
+from orchestrator.manifest_check import check_unchanged
+from orchestrator.storage.open_store import open_store
+from orchestrator.storage.store_config import StoreConfig
+from orchestrator.storage.store_region import check_region
+from orchestrator.sweep_server import TrialView
+from prp_core.data.clip_config import ClipConfig
+from prp_core.data.loader import SpanLoader
+from prp_core.data.loader_config import LoaderConfig
+from prp_core.data.node_cache import NodeCache
+from prp_core.data.object_store import read_all
+from prp_core.data.video_source import VideoSource
+from prp_core.errors import UserError
+from prp_core.world import World
+from tests.fixtures_s3 import S3Server
+from tests.sample_stream import encode_video
+from tests.tools.fault_proxy import FaultProxy
+
+
+@pytest.fixture
+def proxy(s3_environment: S3Server) -> Iterator[FaultProxy]:
+    with FaultProxy(s3_environment.endpoint_url) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="module")
+def bucket(s3_server: S3Server) -> str:
+    name = s3_server.make_bucket()
+    s3_server.client().put_object(Bucket=name, Key="object", Body=b"content")
+    return name
+
+
+def test_the_owner_of_a_bucket_does_not_pay(proxy: FaultProxy, bucket: str) -> None:
+    for pays in (True, False):
+        store = open_store(f"s3://{bucket}", StoreConfig(endpoint_url=proxy.url, requester_pays=pays))
+        assert read_all(store, "object") == b"content"
+        store.write("other", b"x")
+        store.delete("other")
+        said = [entry.fields.get("x-amz-request-payer") for entry in proxy.journal]
+        assert said == ["requester" if pays else None] * 4, "a listing, a read, a write, a deletion"
+        proxy.clear()
+
+
+@pytest.mark.parametrize(
+    ("addressing", "expected"),
+    [("auto", "http://s3.example.test/{}"), ("path", "http://s3.example.test/{}"), ("virtual", "http://{}.s3.example.test/")],
+)
+def test_where_the_bucket_s_name_goes(proxy: FaultProxy, bucket: str, monkeypatch: pytest.MonkeyPatch, addressing: str, expected: str) -> None:
+    monkeypatch.setenv("HTTP_PROXY", proxy.url)  # so that a request arrives whose host nobody can resolve, with its whole URL
+    monkeypatch.setenv("NO_PROXY", "")
+    proxy.add("status", code=404, name="NoSuchBucket")
+    with pytest.raises(UserError, match="there is no such bucket"):
+        open_store(f"s3://{bucket}", StoreConfig(endpoint_url="http://s3.example.test", addressing=addressing))
+    assert [entry.path.split("?")[0] for entry in proxy.journal] == [expected.format(bucket)]
+
+
+def test_a_bucket_of_another_region(proxy: FaultProxy, bucket: str) -> None:
+    here = {"endpoint_url": proxy.url, "region": "us-east-1"}  # this machine's is AWS_REGION = us-east-1
+    uri = f"s3://{bucket}/videos"
+    assert "does not say in which region" in check_region(uri, StoreConfig(**here))
+    proxy.add("field", name="x-amz-bucket-region", value="eu-west-1")
+    with pytest.raises(UserError, match=f"{uri} lies in eu-west-1, and this machine runs in us-east-1: downloads would cost about .20 per TB"):
+        check_region(uri, StoreConfig(**here))
+    with pytest.raises(UserError, match="lies in eu-west-1"):
+        index(uri, store=StoreConfig(**here))
+    assert "allowed by store.allow_other_region" in check_region(uri, StoreConfig(**here, allow_other_region=True))
+    assert check_region(uri, StoreConfig(endpoint_url=proxy.url)) == "", "a server of one's own has no regions unless somebody says so"
+    proxy.clear()
+    proxy.add("field", name="x-amz-bucket-region", value="us-east-1")
+    assert check_region(uri, StoreConfig(**here)) == ""
+    proxy.clear()
+    proxy.add("status", code=503)
+    assert "does not say in which region" in check_region(uri, StoreConfig(**here)), "what cannot be known refuses nothing"
+
+
+def test_credentials_that_end_in_the_middle_of_a_read(
+    proxy: FaultProxy, s3_environment: S3Server, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tokens of the server's own STS that live for four seconds, handed out by a `credential_process`, as SSO and vaults do."""
+    content = bytes(range(256)) * 20_000
+    s3_environment.client().put_object(Bucket=bucket, Key="large", Body=content)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    printed, config = tmp_path / "credentials.json", tmp_path / "config"
+    show = f"import pathlib; print(pathlib.Path({str(printed)!r}).read_text())"
+    (tmp_path / "show.py").write_text(show)
+    config.write_text(f"[default]\ncredential_process = {shlex.join([sys.executable, '-S', str(tmp_path / 'show.py')])}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    first = _hand_out_token(s3_environment, printed, seconds=4)
+    store = open_store(f"s3://{bucket}", StoreConfig(endpoint_url=proxy.url))
+    proxy.clear()
+    proxy.add("cut", at=1_000_000, times=3)
+    received, tokens_used = b"", []
+    for piece in store.read("large"):
+        received += piece
+        if len({entry.fields["x-amz-security-token"] for entry in proxy.journal}) == len(tokens_used) + 1 and len(tokens_used) < 2:
+            tokens_used.append(len(proxy.journal))
+            _wait_until_refused(s3_environment, bucket, json.loads(printed.read_text()))
+            _hand_out_token(s3_environment, printed, seconds=4)
+    assert received == content
+    tokens = [entry.fields["x-amz-security-token"] for entry in proxy.journal]
+    assert tokens[0] == first["SessionToken"]
+    assert len(set(tokens)) >= 3, "each of two tokens expired at the server, and what came after was signed with the next"
+    assert [entry.status for entry in proxy.journal] == [206] * len(tokens), "nobody tried with a token that had ended"
+
+
+def _hand_out_token(server: S3Server, path: Path, seconds: int) -> dict[str, Any]:
+    """Write what a `credential_process` prints: a fresh session of `seconds`."""
+    sts = boto3.session.Session().client(
+        "sts",
+        endpoint_url=server.endpoint_url,
+        aws_access_key_id=server.access_key,
+        aws_secret_access_key=server.secret_key,
+        region_name="us-east-1",
+        config=Config(parameter_validation=False),  # Amazon's shortest session is 900 s; this server was told that 1 s will do
+    )
+    answer = sts.get_session_token(DurationSeconds=seconds)["Credentials"]
+    names = ("AccessKeyId", "SecretAccessKey", "SessionToken")
+    assert answer["Expiration"] <= datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=seconds + 1)
+    printed = {"Version": 1, **{name: answer[name] for name in names}, "Expiration": answer["Expiration"].isoformat()}
+    beside = path.with_suffix(".tmp")
+    beside.write_text(json.dumps(printed))
+    beside.rename(path)
+    return printed
+
+
+def _wait_until_refused(server: S3Server, bucket: str, token: dict[str, Any]) -> None:
+    client = boto3.session.Session().client(
+        "s3",
+        endpoint_url=server.endpoint_url,
+        aws_access_key_id=token["AccessKeyId"],
+        aws_secret_access_key=token["SecretAccessKey"],
+        aws_session_token=token["SessionToken"],
+        region_name="us-east-1",
+    )
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            client.get_object(Bucket=bucket, Key="object", Range="bytes=0-0")
+        except ClientError as error:
+            assert error.response["ResponseMetadata"]["HTTPStatusCode"] in (400, 403)
+            return
+        time.sleep(0.2)
+    raise AssertionError("the token of four seconds was still good after thirty")
+
+
+@pytest.fixture(scope="module")
+def hashed(s3_server: S3Server) -> str:
+    """A bucket whose videos lie under prefixes of two hex digits, as S3 likes them spread."""
+    name, client = s3_server.make_bucket(), s3_server.client()
+    content = encode_video(1, 30, 64, 96)
+    for number in range(12):
+        client.put_object(Bucket=name, Key=f"corpus/{(number * 37 + 10) % 256:02x}/video-{number:02d}.mp4", Body=content)
+    return name
+
+
+def _index(bucket: str, folder: Path, **how: Any) -> dict[str, Any]:
+    manifest, _ = index(f"s3://{bucket}/corpus", folder / "out", cache_dir=folder / "cache", state_dir=folder / "state", num_workers=1, **how)
+    return {record.key: record for record in manifest.usable()}
+
+
+def test_hashed_prefixes_are_no_classes(s3_environment: S3Server, hashed: str, tmp_path: Path) -> None:
+    records = _index(hashed, tmp_path)
+    assert len(records) == 12
+    assert {record.label for record in records.values()} == {None}
+    table = tmp_path / "labels.csv"
+    rows = [f"s3://{hashed}/corpus/0a/video-00.mp4,jump,scene 1", "corpus/2f/video-01.mp4,run,", "54/video-02.mp4,jump,", "video-03.mp4,run,"]
+    table.write_text("\n".join(["key,label,group", *rows]) + "\n")
+    records = _index(hashed, tmp_path, labels_csv=table)
+    labels = [record.label for record in sorted(records.values(), key=lambda record: record.key.partition("/")[2])]
+    assert labels == ["jump", "run", "jump", "run"] + [None] * 8, "whatever prefix the table's keys carry"
+    assert records["0a/video-00.mp4"].group == "scene 1"
+
+
+def test_an_object_that_changed_after_it_was_indexed(s3_environment: S3Server, hashed: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    manifest, uri = index(f"s3://{hashed}/corpus", tmp_path / "out", cache_dir=tmp_path / "index", state_dir=tmp_path / "state", num_workers=1)
+    records = manifest.usable()
+    store = open_store(manifest.uri)
+    check_unchanged(manifest, uri, store)
+    changed = records[3].key
+    s3_environment.client().put_object(Bucket=hashed, Key=f"corpus/{changed}", Body=encode_video(2, 30, 64, 96))
+    with pytest.raises(UserError, match=f"is no longer what {uri} says: of 12 videos 1 changed .'{changed}' among them. since they were indexed"):
+        check_unchanged(manifest, uri, store)
+
+    clip = ClipConfig(length=8, resize_height=32, resize_width=32, crop=32)
+    with VideoSource(store, NodeCache(tmp_path / "cache", 1 << 30, store), LoaderConfig(num_decoders=1)) as source:
+        loader = SpanLoader(source, records, clip, (1, 2), upsampling=2, with_attention=False, batch_size=4, seed=1, world=World.alone())
+        videos = [sample.video_index for batch in loader.batches(0) for sample in batch.samples]
+    assert 3 not in videos, "the new bytes under the old name are never a sample"
+    assert loader.quarantined == {changed: "changed"}
+    assert (loader.counters["data/quarantined"], loader.counters["data/changed"]) == (1, 1)
+    assert f"quarantined {changed}: changed" in caplog.text
+    lines = list(data_lines([TrialView(0, {}, metrics=dict(loader.counters))]))
+    assert len(lines) == 2
+    assert lines[1].startswith("WARNING:     up to 1 of them changed in the store since they were indexed")
+    assert list(data_lines([TrialView(0, {}, metrics={"data/quarantined": 0.0, "data/changed": 0.0})])) == []
