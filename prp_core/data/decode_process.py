@@ -80,6 +80,16 @@ class DecodeProcess:
             return frames_NHWC
         return frames_NHWC[np.searchsorted(wanted, list(indices))]
 
+    def read_next(self, path: str | Path, first: int, count: int) -> np.ndarray:
+        """`count` frames from number `first` on: uint8 (count, H, W, 3), RGB. Raises `BrokenVideo` (key: the path).
+
+        Asked for one part after the other, each frame is decoded once.
+        """
+        request = {"op": "next", "path": os.fspath(path), "first": first, "count": count}
+        _, frames_NHWC = self._request(request, self._loader.decode_timeout_seconds)
+        assert frames_NHWC is not None
+        return frames_NHWC
+
     def close(self) -> None:
         """End the process; the next request starts another."""
         if self._process is None:

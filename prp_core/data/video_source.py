@@ -68,8 +68,7 @@ class VideoSource:
         """All frames in order, uint8 (n, H, W, 3), out of one decoder that is kept until the last. Raises `BrokenVideo`."""
         with self.local_file(record.ref) as path, self._decoder() as decoder, _named(record.key):
             for first in range(0, record.num_frames, num_frames_at_a_time):
-                positions = range(first, min(first + num_frames_at_a_time, record.num_frames))
-                yield torch.from_numpy(decoder.read(path, positions))
+                yield torch.from_numpy(decoder.read_next(path, first, min(num_frames_at_a_time, record.num_frames - first)))
 
     @property
     def capacity_ahead_bytes(self) -> int:

@@ -23,9 +23,11 @@ from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.manifest import Parts, VideoRecord
 from prp_core.data.node_cache import NodeCache
 from prp_core.data.object_store import LocalStore
+from prp_core.data.readers import READERS
 from prp_core.data.transforms import resize_antialiased
 from prp_core.data.video_source import VideoSource
 from prp_core.encoders.encoder_config import EncoderConfig
+from prp_core.errors import BrokenVideo
 from prp_core.evaluation.evaluation_config import Evaluations, RetrievalConfig, ViewsConfig
 from prp_core.pretext.pretext_config import PlaybackRateConfig, PretextTasks
 from prp_core.training.checkpoint import CheckpointFolder
@@ -56,8 +58,8 @@ def cached(source: FrameSource, root: Path, capacity: int = GENEROUS, clip: Clip
     return CachedFrames(source, FrameCache(root, capacity), clip, made_by="test")
 
 
-@pytest.mark.parametrize("size", [(36, 43), (40, 64), (128, 171), (32, 32)])
-@pytest.mark.parametrize("reader", ["decord", "pyav"])
+@pytest.mark.parametrize("size", [(36, 43), (128, 171)])
+@pytest.mark.parametrize("reader", sorted(READERS))
 def test_cached_frames_are_what_the_learner_would_make(corpus: Path, tmp_path: Path, size: tuple[int, int], reader: str) -> None:
     clip = ClipConfig(length=8, resize_height=size[0], resize_width=size[1], crop=32)
     unknown = parts_of(corpus).train[0]
@@ -107,15 +109,21 @@ def test_training_and_evaluation_from_the_cache_are_bit_identical(corpus: Path, 
         assert source.counters["data/frames_bypassed"] > 0 and source.counters["data/frames_misses"] == 0
 
 
-def test_a_whole_video_is_one_pass_of_one_decoder(corpus: Path) -> None:
+@pytest.mark.parametrize("reader", sorted(READERS))
+def test_a_whole_video_is_one_pass_of_one_decoder(corpus: Path, reader: str) -> None:
     record = parts_of(corpus).train[0]
-    with open_source(corpus) as source:
+    with VideoSource(LocalStore(corpus), None, replace(LOADER, reader=reader)) as source:
         chunks = source.read_through(record, 10)
         first = next(chunks)
         assert source._idle.empty(), "the decoder is kept between the chunks"
         rest = list(chunks)
         assert [len(chunk) for chunk in (first, *rest)] == [10, 10, 10, 10, 4]
         assert torch.equal(torch.cat([first, *rest]), source.frames(record, list(range(record.num_frames))))
+        path, decoder = corpus / record.key, source._decoders[0]
+        assert torch.equal(torch.from_numpy(decoder.read_next(path, 17, 3)), source.frames(record, [17, 18, 19])), "anywhere, too"
+        assert torch.equal(torch.from_numpy(decoder.read_next(path, 5, 2)), source.frames(record, [5, 6]))
+        with pytest.raises(BrokenVideo, match="truncated .frame 44 was asked for"):
+            decoder.read_next(path, 40, 10)
 
 
 def loader_of(source: FrameSource, records: list[VideoRecord], **kwargs: object) -> SpanLoader:

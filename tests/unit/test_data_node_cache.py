@@ -7,6 +7,7 @@ import hashlib
 import multiprocessing
 import os
 import random
+import resource
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 
 from prp_core.data.node_cache import NUM_DOWNLOADS, NodeCache
 from prp_core.data.object_store import LocalStore, ObjectInfo, ObjectRef
-from prp_core.errors import CorruptObject, ObjectChanged, ObjectMissing, StoreUnavailable, UserError
+from prp_core.errors import CorruptObject, DiskFull, ObjectChanged, ObjectMissing, StoreUnavailable, UserError
 
 
 class FarStore:
@@ -231,3 +232,20 @@ def test_a_store_that_is_away_is_nobodys_corruption(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailable), cache.open(refs[0]):
         pass
     assert cache.counters["corrupt"] == 0 and _bytes_on_disk(tmp_path / "cache") == 0
+
+
+def test_a_full_disk_is_a_clear_error_and_nothing_torn(tmp_path: Path) -> None:
+    store, refs = _fill(tmp_path)
+
+    def fetch_on_small_disk() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (OBJECT_BYTES // 2, OBJECT_BYTES // 2))
+        with pytest.raises(DiskFull, match="the disk has no room for 20000 bytes; lower the cache's capacity or move it"):
+            NodeCache(tmp_path / "cache", 1 << 30, store).open(refs[0]).__enter__()
+        os._exit(0 if _bytes_on_disk(tmp_path / "cache") == 0 else 1)
+
+    process = multiprocessing.get_context("fork").Process(target=fetch_on_small_disk)
+    process.start()
+    process.join(60)
+    assert process.exitcode == 0
+    with NodeCache(tmp_path / "cache", 1 << 30, store).open(refs[0]) as path:
+        assert path.read_bytes() == _content(0)

@@ -7,12 +7,14 @@ Messages both ways: 4 bytes length (little-endian), JSON of that length; a reply
 from __future__ import annotations
 
 import fcntl
+import itertools
 import json
 import os
 import resource
 import socket
 import struct
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +73,7 @@ class Server:
         self._reader_name = reader_name
         self._open_path: tuple[str, int] | None = None
         self._reader: VideoReader | None = None
+        self._rest: tuple[int, Iterator[np.ndarray]] | None = None
 
     def answer(self, request: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray | None]:
         """(reply, frames or None) to one request; a broken video is a reply."""
@@ -78,7 +81,10 @@ class Server:
         try:
             if request["op"] == "inspect":
                 return {"info": inspect(self._reader_name, path, request["max_pixels"])}, None
-            frames_NHWC = self._read(path, request["indices"])
+            if request["op"] == "next":
+                frames_NHWC = self._read_next(path, request["first"], request["count"])
+            else:
+                frames_NHWC = self._read(path, request["indices"])
             return {"shape": frames_NHWC.shape}, frames_NHWC
         except BrokenVideo as error:
             self._forget()
@@ -92,14 +98,31 @@ class Server:
             return {"reason": "missing", "detail": str(error)[:200]}, None
 
     def _read(self, path: str, indices: list[int]) -> np.ndarray:
+        self._rest = None
+        return np.ascontiguousarray(self._open(path).read(indices))
+
+    def _read_next(self, path: str, first: int, count: int) -> np.ndarray:
+        """`count` frames from number `first` on; those that follow the request before are decoded where it stopped."""
+        reader = self._open(path)
+        if self._rest is None or self._rest[0] != first:
+            self._rest = (first, itertools.islice(reader.frames(), first, None))
+        rest = self._rest[1]
+        frames = list(itertools.islice(rest, count))
+        if len(frames) < count:
+            raise BrokenVideo(path, "truncated", f"frame {first + len(frames)} was asked for and decoding ends before it")
+        self._rest = (first + count, rest)
+        return np.stack(frames)
+
+    def _open(self, path: str) -> VideoReader:
         identity = (path, Path(path).stat().st_ino)
         if self._reader is None or self._open_path != identity:
             self._forget()
             check_container(path)
             self._reader, self._open_path = READERS[self._reader_name](path), identity
-        return np.ascontiguousarray(self._reader.read(indices))
+        return self._reader
 
     def _forget(self) -> None:
+        self._rest = None
         if self._reader is not None:
             self._reader.close()
         self._reader, self._open_path = None, None
