@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 
+from prp_core.data.colour import Frames
 from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.manifest import VideoRecord
 
@@ -31,4 +32,13 @@ class FrameSource(Protocol):
 
     def close(self) -> None:
         """Let processes and files go."""
+        ...
+
+
+@runtime_checkable
+class PlanarSource(Protocol):
+    """A source that can hand out frames before they become RGB, which ``loader.colour = "device"`` wants."""
+
+    def planes(self, record: VideoRecord, positions: Sequence[int]) -> Frames:
+        """As `FrameSource.frames`, but as 8-bit 4:2:0 where the video is stored so."""
         ...

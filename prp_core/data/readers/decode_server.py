@@ -78,8 +78,7 @@ class Server:
         try:
             if request["op"] == "inspect":
                 return {"info": inspect(self._reader_name, path, request["max_pixels"])}, None
-            frames_NHWC = self._read(path, request["indices"])
-            return {"shape": frames_NHWC.shape}, frames_NHWC
+            return self._read(path, request)
         except BrokenVideo as error:
             self._forget()
             reason = "truncated" if error.reason == "undecodable" and is_cut_short(path) else error.reason
@@ -91,13 +90,18 @@ class Server:
             self._forget()
             return {"reason": "missing", "detail": str(error)[:200]}, None
 
-    def _read(self, path: str, indices: list[int]) -> np.ndarray:
+    def _read(self, path: str, request: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray]:
         identity = (path, Path(path).stat().st_ino)
         if self._reader is None or self._open_path != identity:
             self._forget()
             check_container(path)
             self._reader, self._open_path = READERS[self._reader_name](path), identity
-        return np.ascontiguousarray(self._reader.read(indices))
+        indices, num_frames = request["indices"], request["num_frames"]
+        planes = self._reader.read_planes(indices, num_frames) if request["planes"] else None
+        if planes is not None:
+            return {"shape": planes.planes_NHW.shape, "matrix": planes.matrix, "full_range": planes.full_range}, planes.planes_NHW
+        frames_NHWC = np.ascontiguousarray(self._reader.read(indices, num_frames))
+        return {"shape": frames_NHWC.shape}, frames_NHWC
 
     def _forget(self) -> None:
         if self._reader is not None:
