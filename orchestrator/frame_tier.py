@@ -36,9 +36,13 @@ def frames_capacity(configured_bytes: int, free_bytes: int, used: int) -> int:
 def through_frame_cache(source: FrameSource, config: RunConfig, *, made_from: str) -> FrameSource:
     """`source` with the node's cache of decoded frames before it, or itself where ``cache.frames_capacity_bytes`` is 0.
 
+    With ``loader.colour = "device"`` frames leave the decoder as planes that only a device turns into RGB: nothing is kept then either.
     `made_from` names the videos' store, or the shards. Closing the result closes `source`.
     """
     if config.cache.frames_capacity_bytes == 0:
+        return source
+    if config.loader.colour == "device":
+        log.info("loader.colour is 'device': decoded frames are not kept on the node")
         return source
     folder = cache_dir(config) / "frames"
     folder.mkdir(parents=True, exist_ok=True)

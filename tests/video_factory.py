@@ -46,6 +46,37 @@ ENCODINGS = {
 }
 
 
+# The streams that chosen packets can be decoded from, and (below) those that look so and must not be.
+SELECTIVE = {
+    "h264": Encoding(),
+    "h264, one keyframe": Encoding(num_b_frames=3, keyframe_every=250),
+    "h264, open GOPs": Encoding(num_b_frames=3, options={"x264-params": "open-gop=1"}),
+    "h264, B-pyramid": Encoding(num_b_frames=5, keyframe_every=30, options={"x264-params": "b-pyramid=normal:b-adapt=0"}),
+    "h264, no B": Encoding(options={"x264-params": "bframes=0"}),
+    "h264, intra-refresh": Encoding(options={"x264-params": "intra-refresh=1"}),
+    "h264, slices": Encoding(num_b_frames=2, options={"x264-params": "slices=3"}),
+    "h264 in Matroska": Encoding(suffix=".mkv", num_b_frames=2),
+    "h264 in a transport stream": Encoding(suffix=".ts", num_b_frames=2, container="mpegts"),
+    "MPEG-4 in AVI, GOP 12": Encoding(codec="mpeg4", suffix=".avi"),
+    "MPEG-4 in AVI, GOP 12, B": Encoding(codec="mpeg4", suffix=".avi", num_b_frames=2),
+    "MPEG-4 in AVI, GOP 250, B": Encoding(codec="mpeg4", suffix=".avi", num_b_frames=2, keyframe_every=250),
+    "MPEG-4 in AVI, quarter pixels": Encoding(codec="mpeg4", suffix=".avi", num_b_frames=2, options={"flags": "+qpel"}),
+    "MPEG-4 in mp4, B": Encoding(codec="mpeg4", num_b_frames=2),
+    "MPEG-4 in Matroska, B": Encoding(codec="mpeg4", suffix=".mkv", num_b_frames=2),
+}
+SEQUENTIAL = {
+    "h264 in AVI": Encoding(suffix=".avi", num_b_frames=2),
+    "h264, interlaced": Encoding(num_b_frames=2, options={"x264-params": "interlaced=1"}),
+    "h264, 4:4:4": Encoding(num_b_frames=2, pixel_format="yuv444p"),
+    "h264, 10 bit": Encoding(num_b_frames=2, pixel_format="yuv420p10le"),
+    "MPEG-4, interlaced": Encoding(codec="mpeg4", suffix=".avi", num_b_frames=2, options={"flags": "+ildct+ilme"}),
+    "MPEG-2": Encoding(codec="mpeg2video", suffix=".mpg", num_b_frames=2, container="mpeg"),
+    "HEVC": Encoding(codec="libx265", num_b_frames=2, options={"x265-params": "log-level=none:pools=1:frame-threads=1"}),
+    "VP9": Encoding(codec="libvpx-vp9", suffix=".webm", options={"cpu-used": "8", "deadline": "realtime"}),
+    "Motion JPEG": Encoding(codec="mjpeg", suffix=".avi", pixel_format="yuvj420p"),
+}
+
+
 def make_video(
     path: Path,
     num_frames: int,
@@ -105,9 +136,10 @@ def make_class_folders(folder: Path, labels: Sequence[str], num_videos: int, num
     return folder
 
 
-def make_packed_b_frames(path: Path, num_frames: int = 41) -> Path:
-    """An AVI as DivX 5 wrote it: each B-frame rides in the chunk of the frame after it, and an empty chunk follows."""
-    plain = make_video(path.with_name("plain.avi"), num_frames, encoding=Encoding(codec="mpeg4", suffix=".avi", num_b_frames=1, keyframe_every=300))
+def make_packed_b_frames(path: Path, num_frames: int = 41, *, num_b_frames: int = 1, keyframe_every: int = 300) -> Path:
+    """An AVI as DivX 5 wrote it: the first B-frame rides in the chunk of the frame before it, and an empty chunk follows the last."""
+    encoding = Encoding(codec="mpeg4", suffix=".avi", num_b_frames=num_b_frames, keyframe_every=keyframe_every)
+    plain = make_video(path.with_name(f"plain-{path.name}"), num_frames, encoding=encoding)
     with av.open(str(plain)) as source:
         stream: Any = source.streams.video[0]
         chunks = [bytes(packet) for packet in source.demux(stream) if packet.size]
@@ -120,19 +152,20 @@ def make_packed_b_frames(path: Path, num_frames: int = 41) -> Path:
         for number, chunk in enumerate(_packed(chunks)):
             packet = av.Packet(chunk)
             packet.stream, packet.pts, packet.dts, packet.time_base = written, number, number, 1 / rate
-            packet.is_keyframe = number == 0
+            packet.is_keyframe = b"\x00\x00\x01\xb0" in chunk
             target.mux(packet)
     return path
 
 
 def _packed(chunks: list[bytes]) -> list[bytes]:
-    """Chunks in decoding order I P B P B ... -> I, P+B, empty, P+B, empty, ..."""
-    packed, waiting = [chunks[0]], chunks[1:]
-    while waiting:
-        packed.append(b"".join(waiting[:2]))
-        if len(waiting) > 1:
-            packed.append(b"\x00\x00\x01\xb6\x5f")  # a picture that says "not coded"
-        waiting = waiting[2:]
+    """Chunks in decoding order I P B B P ... -> I, P+B, B, empty, P ..."""
+    groups: list[list[bytes]] = []
+    for chunk in chunks:
+        is_b = chunk[chunk.index(b"\x00\x00\x01\xb6") + 4] >> 6 == 2
+        groups[-1 if is_b else len(groups) :] = [[*groups[-1], chunk] if is_b else [chunk]]
+    packed: list[bytes] = []
+    for first, *others in groups:
+        packed += [first + others[0], *others[1:], b"\x00\x00\x01\xb6\x5f"] if others else [first]  # the last says "not coded"
     return packed
 
 

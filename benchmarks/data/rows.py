@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from benchmarks.data import paper_way
 from benchmarks.data.measure import Request, Way
+from prp_core.data.colour import PlanarFrames, rgb_from_planes
 from prp_core.data.decode_process import DecodeProcess
 from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.readers import READERS
@@ -26,9 +29,10 @@ def ways() -> list[Way]:
         Way("decord as a peer calls it (get_batch)", _decord_batch, lambda answer, r: answer),  # type: ignore[arg-type,return-value]
         _reader_way("decord reader: RGB", "decord"),
         _reader_way("our reader: RGB", "pyav"),
-        Way("our reader: planes", _planes),
+        Way("our reader: planes", _planes, _rgb_of),
         Way(LIMIT, DecoderAlone().load),
-        _process_way("decode process: RGB"),
+        _process_way("decode process: RGB", DecodeProcess.read),
+        _process_way("decode process: planes", DecodeProcess.read_planes),
     ]
 
 
@@ -89,12 +93,16 @@ class DecoderAlone:
             context.flush_buffers()
 
 
-def _process_way(name: str, **options: Any) -> Way:
-    process = DecodeProcess(LoaderConfig(reader="pyav", **options))
+def _rgb_of(planes: Any, _: Request) -> np.ndarray:
+    return rgb_from_planes(PlanarFrames(torch.from_numpy(planes.planes_NHW), planes.matrix, planes.full_range)).numpy()
+
+
+def _process_way(name: str, read: Callable[..., Any]) -> Way:
+    process = DecodeProcess(LoaderConfig(reader="pyav"))
     return Way(
         name,
-        lambda r: process.read(r.path, r.frames),
-        lambda answer, _: answer,  # type: ignore[arg-type,return-value]
+        lambda r: read(process, r.path, r.frames),
+        lambda answer, r: answer if isinstance(answer, np.ndarray) else _rgb_of(answer, r),
         pids=lambda: [process.pid] if process.pid else [],
         close=process.close,
     )

@@ -24,7 +24,7 @@ import numpy as np
 from prp_core.catalogue import look_up
 from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.readers import READERS
-from prp_core.data.readers.video_reader import VideoInfo
+from prp_core.data.readers.video_reader import VideoInfo, YuvPlanes
 from prp_core.errors import BrokenVideo
 
 NUM_TRIES_AFTER_CRASH = 2
@@ -70,15 +70,25 @@ class DecodeProcess:
         reply, _ = self._request(request, timeout_seconds or self._loader.decode_timeout_seconds)
         return VideoInfo(**reply["info"])
 
-    def read(self, path: str | Path, indices: Sequence[int]) -> np.ndarray:
-        """Frames `indices` (any order, repeats allowed): uint8 (N, H, W, 3), RGB. Raises `BrokenVideo` (key: the path)."""
+    def read(self, path: str | Path, indices: Sequence[int], *, num_frames: int = 0) -> np.ndarray:
+        """Frames `indices` (any order, repeats allowed): uint8 (N, H, W, 3), RGB. Raises `BrokenVideo` (key: the path).
+
+        `num_frames` is the count that `inspect` verified, 0 where it is not known: the decoder checks its own against it.
+        """
+        _, frames_NHWC = self._read(path, indices, num_frames, planes=False)
+        return frames_NHWC
+
+    def read_planes(self, path: str | Path, indices: Sequence[int], *, num_frames: int = 0) -> np.ndarray | YuvPlanes:
+        """The same frames as planes, or as RGB where the file has no such planes."""
+        reply, frames = self._read(path, indices, num_frames, planes=True)
+        return YuvPlanes(frames, reply["matrix"], reply["full_range"]) if "matrix" in reply else frames
+
+    def _read(self, path: str | Path, indices: Sequence[int], num_frames: int, *, planes: bool) -> tuple[dict[str, Any], np.ndarray]:
         wanted = sorted(set(indices))
-        request = {"op": "read", "path": os.fspath(path), "indices": wanted}
-        _, frames_NHWC = self._request(request, self._loader.decode_timeout_seconds)
-        assert frames_NHWC is not None
-        if wanted == list(indices):
-            return frames_NHWC
-        return frames_NHWC[np.searchsorted(wanted, list(indices))]
+        request = {"op": "read", "path": os.fspath(path), "indices": wanted, "num_frames": num_frames, "planes": planes}
+        reply, frames = self._request(request, self._loader.decode_timeout_seconds)
+        assert frames is not None
+        return reply, frames if wanted == list(indices) else frames[np.searchsorted(wanted, list(indices))]
 
     def read_next(self, path: str | Path, first: int, count: int) -> np.ndarray:
         """`count` frames from number `first` on: uint8 (count, H, W, 3), RGB. Raises `BrokenVideo` (key: the path).

@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
+from prp_core.data.colour import Frames
 from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.manifest import VideoRecord
 
@@ -54,4 +55,13 @@ class FetchesAhead(Protocol):
 
     def prefetch(self, record: VideoRecord) -> None:
         """Have the video on this node, if there is room. Raises as `FrameSource.frames` does."""
+        ...
+
+
+@runtime_checkable
+class PlanarSource(Protocol):
+    """A source that can hand out frames before they become RGB, which ``loader.colour = "device"`` wants."""
+
+    def planes(self, record: VideoRecord, positions: Sequence[int]) -> Frames:
+        """As `FrameSource.frames`, but as 8-bit 4:2:0 where the video is stored so."""
         ...

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
@@ -14,8 +14,9 @@ import torch
 from prp_core.checks import check
 from prp_core.data.clip_config import ClipConfig
 from prp_core.data.clip_dataset import ClipDataset, SampleDraw
+from prp_core.data.colour import Frames, PlanarFrames, rgb_from_planes
 from prp_core.data.fetch_ahead import FetchAhead
-from prp_core.data.frame_source import FrameSource
+from prp_core.data.frame_source import FrameSource, PlanarSource
 from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.manifest import VideoRecord
 from prp_core.data.spans import SpanBatch, SpanSample
@@ -57,6 +58,7 @@ class SpanLoader:
         self.steps_per_epoch = len(records) // batch_size
         self.quarantined: dict[str, str] = {}
         self._source, self._clip, self._loader = source, clip, loader or source.loader
+        self._read = _frames_of(source, self._loader)
         self._upsampling, self._with_attention = upsampling, with_attention
         self._batch_size, self._world = batch_size, world
         self._counts: Counter[str] = Counter()
@@ -138,14 +140,15 @@ class SpanLoader:
 
     def _sample(self, draw: SampleDraw, record: VideoRecord) -> SpanSample:
         positions, frames = self.dataset.positions(draw, self._upsampling, with_attention=self._with_attention)
-        frames_NHWC = self._shrink(self._source.frames(record, frames))
-        return SpanSample(frames_NHWC, positions, draw.rate, draw.rate_label, draw.video_index, draw.start, draw.epoch, draw.index)
+        carried = self._shrink(self._read(record, frames))
+        return SpanSample(carried, positions, draw.rate, draw.rate_label, draw.video_index, draw.start, draw.epoch, draw.index)
 
-    def _shrink(self, frames_NHWC: torch.Tensor) -> torch.Tensor:
+    def _shrink(self, frames: Frames) -> Frames:
         """The frames as they are, or at the clip's size where they are too large to be carried; the same pixels either way."""
         limit = self._loader.max_carried_pixels
-        if not limit or frames_NHWC.shape[1] * frames_NHWC.shape[2] <= limit:
-            return frames_NHWC
+        if not limit or frames.shape[1] * frames.shape[2] <= limit:
+            return frames
+        frames_NHWC = rgb_from_planes(frames) if isinstance(frames, PlanarFrames) else frames
         self._count("data/shrunk")
         resized_NCHW = resize_antialiased(frames_NHWC, self._clip.resize_height, self._clip.resize_width)
         return resized_NCHW.mul_(255).round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
@@ -158,3 +161,12 @@ class SpanLoader:
             self._counts["data/quarantined"] += 1
             self._counts["data/changed"] += error.reason == "changed"
         log.warning("quarantined %s: %s. %s", error.key, error.reason, error.detail)
+
+
+def _frames_of(source: FrameSource, loader: LoaderConfig) -> Callable[[VideoRecord, Sequence[int]], Frames]:
+    """What reads a sample's frames, by `loader.colour`. Raises `UserError` where the source holds RGB already."""
+    if loader.colour == "decoder":
+        return source.frames
+    if not isinstance(source, PlanarSource):
+        raise UserError(f"loader.colour = {loader.colour!r}: these frames are stored as RGB; set it to 'decoder'")
+    return source.planes

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
+from prp_core.data.colour import Frames
 
 
 @dataclass(frozen=True)
 class SpanSample:
     """The frames of one video that one clip, its target and its attention need.
 
-    `frames_NHWC` is uint8 RGB at the video's own size; frame n lies `positions[n]` native frames after `start`
-    (ascending; what `dilated_sampling.needed_positions` gave). `rate_label` is the position of `rate` in the rate set.
+    `frames_NHWC` is uint8 RGB at the video's own size, or the planes that become it on the device; frame n lies `positions[n]`
+    native frames after `start` (ascending; what `dilated_sampling.needed_positions` gave). `rate_label` is the position of
+    `rate` in the rate set.
     `epoch` and `index` name the sample: its random draws depend on them and on the seed alone.
     """
 
-    frames_NHWC: torch.Tensor
+    frames_NHWC: Frames
     positions: tuple[int, ...]
     rate: int
     rate_label: int

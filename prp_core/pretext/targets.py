@@ -12,6 +12,7 @@ from itertools import pairwise
 import torch
 
 from prp_core.data.clip_config import ClipConfig
+from prp_core.data.colour import kind_of, to_device
 from prp_core.data.dilated_sampling import chunk_of_output, input_positions, key_frame_positions, target_positions
 from prp_core.data.spans import SpanBatch, SpanSample
 from prp_core.data.transforms import crop_frames, crop_offsets, draws_flip, resize_antialiased
@@ -101,16 +102,13 @@ def crop_spans(samples: tuple[SpanSample, ...], clip: ClipConfig, device: torch.
 
 
 def _resize_spans(samples: tuple[SpanSample, ...], clip: ClipConfig, device: torch.device) -> list[torch.Tensor]:
-    """Each sample's frames at the clip's size; neighbours of one picture size are resized together."""
-    sizes = [sample.frames_NHWC.shape[1:] for sample in samples]
-    cuts = [0, *(b + 1 for b, (left, right) in enumerate(pairwise(sizes)) if left != right), len(samples)]
+    """Each sample's frames at the clip's size; neighbours of one picture size and one kind of colour are resized together."""
+    kinds = [kind_of(sample.frames_NHWC) for sample in samples]
+    cuts = [0, *(b + 1 for b, (left, right) in enumerate(pairwise(kinds)) if left != right), len(samples)]
     resized: list[torch.Tensor] = []
     for first, stop in pairwise(cuts):
         frames = [sample.frames_NHWC for sample in samples[first:stop]]
-        together_NHWC = torch.cat(frames)
-        if device.type == "cuda":
-            together_NHWC = together_NHWC.pin_memory()
-        together_NHWC = together_NHWC.to(device, non_blocking=True)
+        together_NHWC = to_device(frames, device)
         resized.extend(resize_antialiased(together_NHWC, clip.resize_height, clip.resize_width).split([len(part) for part in frames]))
     return resized
 

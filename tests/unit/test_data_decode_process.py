@@ -103,7 +103,7 @@ def test_a_video_that_stands_still_is_no_broken_one(tmp_path: Path, reader: str)
 
 def test_lost_frames_that_decord_fills_with_copies_are_found(tmp_path: Path) -> None:
     stream = make_video(tmp_path / "stream.ts", 60, encoding=Encoding(suffix=".ts", num_b_frames=2, container="mpegts"))
-    with DecodeProcess(LoaderConfig()) as process, DecodeProcess(LoaderConfig(reader="pyav")) as other:
+    with DecodeProcess(LoaderConfig(reader="decord")) as process, DecodeProcess(LoaderConfig(reader="pyav")) as other:
         assert _reason(process, stream) == "repeated-frames"
         assert other.inspect(stream).num_frames == 60
 

@@ -278,6 +278,19 @@ def test_broken_videos_are_counted_wherever_they_are_met(tmp_path: Path) -> None
     assert counts == [7, 3, 2]
 
 
+def test_training_takes_planes(corpus: Path, tmp_path: Path, data: PretrainData) -> None:
+    """Losses of frames that become RGB on the device are those of frames that came as RGB, but for a grey level here and there."""
+    losses = []
+    loader = dataclasses.replace(LOADER, colour="device")
+    config = dataclasses.replace(config_with(num_epochs=1), loader=loader)
+    with VideoSource(LocalStore(corpus), None, loader) as source:
+        for name, chosen, frames in (("rgb", config_with(num_epochs=1), data), ("planes", config, PretrainData(source, data.parts))):
+            reporter = MemoryReporter()
+            pretrain(chosen, frames, ALONE, checkpoints=CheckpointFolder(LocalStore(tmp_path / name), num_kept=1), reporter=reporter)
+            losses.append([value for _, value in reporter.series("train/loss")])
+    assert losses[0] != losses[1] and losses[1] == pytest.approx(losses[0], rel=0.02)
+
+
 def work(world: World, corpus: str, folder: str) -> dict[str, Any]:
     """What one of two workers sees: a whole run, one that is told to stop, one that dies and resumes."""
     answer: dict[str, Any] = {}

@@ -83,9 +83,8 @@ class Server:
                 return {"info": inspect(self._reader_name, path, request["max_pixels"])}, None
             if request["op"] == "next":
                 frames_NHWC = self._read_next(path, request["first"], request["count"])
-            else:
-                frames_NHWC = self._read(path, request["indices"])
-            return {"shape": frames_NHWC.shape}, frames_NHWC
+                return {"shape": frames_NHWC.shape}, frames_NHWC
+            return self._read(path, request)
         except BrokenVideo as error:
             self._forget()
             reason = "truncated" if error.reason == "undecodable" and is_cut_short(path) else error.reason
@@ -97,9 +96,14 @@ class Server:
             self._forget()
             return {"reason": "missing", "detail": str(error)[:200]}, None
 
-    def _read(self, path: str, indices: list[int]) -> np.ndarray:
+    def _read(self, path: str, request: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray]:
         self._rest = None
-        return np.ascontiguousarray(self._open(path).read(indices))
+        reader, indices, num_frames = self._open(path), request["indices"], request["num_frames"]
+        planes = reader.read_planes(indices, num_frames) if request["planes"] else None
+        if planes is not None:
+            return {"shape": planes.planes_NHW.shape, "matrix": planes.matrix, "full_range": planes.full_range}, planes.planes_NHW
+        frames_NHWC = np.ascontiguousarray(reader.read(indices, num_frames))
+        return {"shape": frames_NHWC.shape}, frames_NHWC
 
     def _read_next(self, path: str, first: int, count: int) -> np.ndarray:
         """`count` frames from number `first` on; those that follow the request before are decoded where it stopped."""

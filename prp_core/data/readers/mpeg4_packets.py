@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from av.bitstream import BitStreamFilterContext
 
@@ -31,8 +31,8 @@ class _Layer:
     time_bits: int
 
 
-@dataclass(frozen=True)
-class _Picture:
+class _Picture(NamedTuple):
+    position: int
     kind: int
     is_coded: bool
 
@@ -43,16 +43,18 @@ def mpeg4_layout(stream: Any, packets: list[Any]) -> tuple[list[Any], PacketLayo
     layer = _layer([*_headers(extradata), *_headers(data[0].partition(PICTURE)[0])])
     if layer is None:
         return None
-    if any(chunk.count(PICTURE) != 1 for chunk in data):
-        if not _is_packed_as_divx_did(data, layer) or not PACKED_BY_DIVX.search(extradata + data[0]):
+    pictures = [_pictures(chunk, layer) for chunk in data]
+    if any(len(found) != 1 for found in pictures):
+        if not _is_packed_as_divx_did(data, pictures) or not PACKED_BY_DIVX.search(extradata + data[0]):
             return None
         unpack = BitStreamFilterContext("mpeg4_unpack_bframes", stream)
         packets = [clear for packet in packets for clear in unpack.filter(packet)]
         data = [bytes(packet) for packet in packets]
-    pictures = [_pictures(chunk, layer) for chunk in data]
+        pictures = [_pictures(chunk, layer, most=1) for chunk in data]
     if any(len(found) != 1 or not found[0].is_coded for found in pictures):
         return None  # an empty picture of its own shows no frame
-    layout = _layout([found[0].kind for found in pictures], [_headers(chunk.partition(PICTURE)[0]) for chunk in data], _headers(extradata), layer)
+    headers = [_headers(chunk[: found[0].position]) for chunk, found in zip(data, pictures, strict=True)]
+    layout = _layout([found[0].kind for found in pictures], headers, _headers(extradata), layer)
     return None if layout is None else (packets, layout)
 
 
@@ -68,11 +70,10 @@ def _layout(kinds: list[int], headers: list[list[bytes]], known: list[bytes], la
     return PacketLayout(_order(kinds), tuple(sorted({0, *starts})), disposable)
 
 
-def _is_packed_as_divx_did(data: list[bytes], layer: _Layer) -> bool:
+def _is_packed_as_divx_did(data: list[bytes], pictures_of: list[list[_Picture]]) -> bool:
     """Whether each packet of two pictures is followed, sooner or later, by the empty one that it owes."""
     owed = False
-    for chunk in data:
-        pictures = _pictures(chunk, layer)
+    for chunk, pictures in zip(data, pictures_of, strict=True):
         empty = len(pictures) == 1 and not pictures[0].is_coded
         if not 1 <= len(pictures) <= 2 or (len(pictures) == 2 and owed) or empty != (owed and len(chunk) <= LARGEST_EMPTY_PICTURE_BYTES):
             return False
@@ -80,21 +81,24 @@ def _is_packed_as_divx_did(data: list[bytes], layer: _Layer) -> bool:
     return not owed
 
 
-def _pictures(chunk: bytes, layer: _Layer) -> list[_Picture]:
-    """The pictures of a packet (6.2.5): kind, time, and whether anything was coded."""
-    found = []
-    for piece in chunk.split(PICTURE)[1:]:
-        bits = Bits(piece[:64] + bytes(8))
-        kind = bits.take(2)
-        while bits.take(1):
-            pass
-        bits.skip(1 + layer.time_bits + 1)
-        found.append(_Picture(kind, bool(bits.take(1))))
+def _pictures(chunk: bytes, layer: _Layer, most: int = 3) -> list[_Picture]:
+    """The first `most` pictures of a packet (6.2.5): kind, whole seconds as ones, time, and whether anything was coded."""
+    found: list[_Picture] = []
+    at = chunk.find(PICTURE)
+    while at >= 0:
+        head = int.from_bytes(chunk[at + 4 : at + 20].ljust(16, b"\0"), "big")
+        coded_bit = 128 - 3 - layer.time_bits - 3
+        while coded_bit > 0 and head >> coded_bit + layer.time_bits + 3 & 1:
+            coded_bit -= 1
+        found.append(_Picture(at, head >> 126, bool(head >> coded_bit & 1)))
+        at = chunk.find(PICTURE, at + 4) if len(found) < most else -1
     return found
 
 
 def _headers(data: bytes) -> list[bytes]:
     """The units before a picture, each from its start code on; groups of pictures, which hold a time only, are left out."""
+    if not data:
+        return []
     units = [START + unit for unit in data.split(START)[1:] if unit]
     return [unit[:4] + unit[4:].rstrip(b"\0") for unit in units if unit[3] != GROUP]
 

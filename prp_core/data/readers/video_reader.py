@@ -33,7 +33,7 @@ class YuvPlanes:
     """Frames as most codecs store them, 8-bit 4:2:0, not yet RGB.
 
     `planes_NHW` is uint8 (N, H * 3 / 2, W): H rows of luma, then the H/2 x W/2 values of U and those of V, each row by row.
-    `matrix` is a key of `YUV_MATRICES`; `full_range` says that black is 0 and not 16.
+    `matrix` is ``bt601`` or ``bt709``; `full_range` says that black is 0 and not 16.
     """
 
     planes_NHW: np.ndarray

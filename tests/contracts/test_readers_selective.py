@@ -1,0 +1,136 @@
+"""Decoding from chosen packets: bit for bit a full decode on every kind of stream, and left alone where it could be otherwise."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from prp_core.data.dilated_sampling import needed_positions
+from prp_core.data.readers.frame_arrays import copy_planes
+from prp_core.data.readers.pyav_reader import PyavReader
+from prp_core.data.readers.selective_decode import SelectiveDecode
+from prp_core.data.readers.sequential_reader import SequentialReader
+from prp_core.errors import BrokenVideo
+from tests.video_factory import SELECTIVE, SEQUENTIAL, make_packed_b_frames, make_video
+
+NUM_FRAMES = 90
+SHARED_VIDEOS = Path(__file__).parents[3] / "shared" / "videos"
+
+
+def _questions(num_frames: int, seed: int, count: int) -> list[list[int]]:
+    """Frames as the sampler asks for them, and some that it never would, in no order of time."""
+    draw = random.Random(seed)
+    questions = []
+    for number in range(count):
+        length, rate = draw.choice([8, 16]), [1, 2, 4, 8][number % 4]
+        start = draw.randrange(max(1, num_frames - length * rate + 1))
+        positions = needed_positions(length, rate, 2, draw.random() < 0.5)
+        questions.append(sorted({min(start + position, num_frames - 1) for position in positions}))
+        questions.append(sorted(draw.sample(range(num_frames), draw.randint(1, min(6, num_frames)))))
+    return questions
+
+
+def _check(path: Path, *, seed: int, count: int = 6) -> PyavReader:
+    """One handle through all questions, RGB and planes; the handle."""
+    every_NHWC = np.stack(list(SequentialReader(str(path)).frames()))
+    planes_NHW = _all_planes(path)
+    reader = PyavReader(str(path))
+    for indices in _questions(len(every_NHWC), seed, count):
+        np.testing.assert_array_equal(reader.read(indices, len(every_NHWC)), every_NHWC[indices], err_msg=f"{path.name}: {indices}")
+        planes = reader.read_planes(indices, len(every_NHWC))
+        if planes is not None:
+            np.testing.assert_array_equal(planes.planes_NHW, planes_NHW[indices], err_msg=f"{path.name}: {indices}")
+    return reader
+
+
+def _all_planes(path: Path) -> np.ndarray:
+    """The planes of a full decode; empty where they are not of our kind."""
+    with av.open(str(path)) as container:
+        decoded = container.decode(container.streams.best("video"))
+        frames = [frame for frame in decoded if frame.format.name in ("yuv420p", "yuvj420p") and frame.width % 2 == 0]
+    planes_NHW = np.zeros((len(frames), frames[0].height * 3 // 2, frames[0].width) if frames else (0, 0, 0), np.uint8)
+    for target_HW, frame in zip(planes_NHW, frames, strict=True):
+        copy_planes(frame, target_HW)
+    return planes_NHW
+
+
+@pytest.mark.parametrize("name", SELECTIVE)
+def test_chosen_packets_give_the_frames_of_a_full_decode(name: str, tmp_path: Path) -> None:
+    path = make_video(tmp_path / f"video{SELECTIVE[name].suffix}", NUM_FRAMES, encoding=SELECTIVE[name])
+    reader = _check(path, seed=len(name))
+    assert reader.is_selective, "this stream can be proved safe"
+    assert reader.read_planes([0, 50]) is not None
+
+
+@pytest.mark.parametrize("name", SEQUENTIAL)
+def test_streams_that_cannot_be_proved_are_decoded_whole(name: str, tmp_path: Path) -> None:
+    path = make_video(tmp_path / f"video{SEQUENTIAL[name].suffix}", NUM_FRAMES, encoding=SEQUENTIAL[name])
+    assert not _check(path, seed=len(name), count=3).is_selective
+
+
+@pytest.mark.parametrize(("num_b_frames", "keyframe_every"), [(1, 300), (2, 12), (3, 50)])
+def test_packed_b_frames_are_unpacked_first(num_b_frames: int, keyframe_every: int, tmp_path: Path) -> None:
+    path = make_packed_b_frames(tmp_path / "packed.avi", 91, num_b_frames=num_b_frames, keyframe_every=keyframe_every)
+    reader = _check(path, seed=num_b_frames)
+    decode = SelectiveDecode(str(path))
+    assert reader.is_selective and decode.index is not None
+    assert len(decode.index.layout.disposable) > 40, "there are B-frames to leave out"
+
+
+def test_disposable_packets_stay_out_of_the_decoder(tmp_path: Path) -> None:
+    path = make_video(tmp_path / "video.avi", NUM_FRAMES, encoding=SELECTIVE["MPEG-4 in AVI, GOP 250, B"])
+    index = SelectiveDecode(str(path)).index
+    assert index is not None
+    assert len(index.runs([60])[0]) < 30, "frame 60 needs the third of the packets before it"
+    path = make_video(tmp_path / "video.mp4", NUM_FRAMES, encoding=SELECTIVE["h264"])
+    index = SelectiveDecode(str(path)).index
+    assert index is not None
+    assert index.runs([61]) == [[60, 61]] and index.runs([0, 61]) == [[0], [60, 61]], "GOPs of 12, of no use to each other"
+
+
+def test_a_count_that_was_verified_otherwise_wins(tmp_path: Path) -> None:
+    path = make_video(tmp_path / "video.mp4", 30)
+    reader = PyavReader(str(path))
+    reader.read([3], 30)
+    assert reader.is_selective
+    frames_NHWC = reader.read([3], 29)
+    assert not reader.is_selective
+    np.testing.assert_array_equal(frames_NHWC, SequentialReader(str(path)).read([3]))
+
+
+def test_a_packet_that_decodes_otherwise_than_it_says_ends_in_a_full_decode(tmp_path: Path) -> None:
+    """Headers whole, picture data not: what the decoder makes of it is what a full decode makes of it."""
+    path = make_video(tmp_path / "video.avi", NUM_FRAMES, encoding=SELECTIVE["MPEG-4 in AVI, GOP 12, B"])
+    data = bytearray(path.read_bytes())
+    draw = random.Random(3)
+    begin = data.index(b"movi") + 2000
+    for _ in range(12):
+        data[draw.randrange(begin, len(data) * 3 // 4)] ^= 0x5A
+    path.write_bytes(data)
+    reader = PyavReader(str(path))
+    try:
+        every_NHWC = np.stack(list(SequentialReader(str(path)).frames()))
+    except BrokenVideo:
+        with pytest.raises(BrokenVideo):
+            reader.read(list(range(NUM_FRAMES)))
+        return
+    np.testing.assert_array_equal(reader.read(list(range(len(every_NHWC))), len(every_NHWC)), every_NHWC)
+
+
+@pytest.mark.skipif(not SHARED_VIDEOS.exists(), reason="the videos from elsewhere are not beside this checkout")
+def test_videos_from_elsewhere() -> None:
+    paths = sorted(
+        path for path in SHARED_VIDEOS.glob("odd/*.*") if path.suffix in (".mp4", ".avi", ".mov", ".mkv") and path.stat().st_size < 1 << 20
+    )
+    read = 0
+    for path in paths:
+        try:
+            _check(path, seed=1, count=2)
+        except BrokenVideo:
+            continue
+        read += 1
+    assert read >= 8
