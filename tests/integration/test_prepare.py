@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -33,9 +34,9 @@ from prp_core.errors import BrokenVideo, ObjectMissing, UserError
 from prp_core.world import World
 from tests.fixtures_s3 import S3Server
 from tests.tools.fault_proxy import FaultProxy
-from tests.tools.marked_processes import MARKER_VARIABLE, end_marked_processes
 from tests.video_factory import cut_short, make_video, shown_numbers, with_index_first
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 NUM_VIDEOS, NUM_FRAMES = 9, 40
 SIZES = ["--height", "64", "--width", "96", "--shard-bytes", "300000"]
 SETTINGS = ShardSettings(height=64, width=96, shard_bytes=300_000)
@@ -71,16 +72,6 @@ def job_for(videos: Path, place: Path, home: Path) -> PrepareJob:
         store=StoreConfig(),
         cache_dir=str(home / "cache"),
         cache_capacity_bytes=1 << 30,
-    )
-
-
-def prepare_process(home: Path, *words: str, marker: str = "") -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", "import sys; from orchestrator.cli import main; sys.exit(main())", "data", "prepare", *words, "--workers", "1"],
-        env={**os.environ, "HOME": str(home), "PRP_HOME": str(home / "state"), "OMP_NUM_THREADS": "1", MARKER_VARIABLE: marker},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
     )
 
 
@@ -166,37 +157,60 @@ def test_mistakes_are_one_line(
     assert contents(LocalStore(prepared), "") == before
 
 
+def prepare_here(source_uri: str, uri: str, home: str, endpoint_url: str = "") -> None:
+    """Index and prepare in this process: what a test kills, or lets end."""
+    folder, store = Path(home), StoreConfig(endpoint_url=endpoint_url or None)
+    job = dataclasses.replace(job_for(folder, folder, folder), source_uri=source_uri, uri=uri, store=store)
+    prepare(indexed(source_uri, folder, store=store), job, in_this_process)
+
+
 def test_a_killed_run_goes_on_and_makes_the_same_shards(
     prepared: Path, videos: Path, s3_environment: S3Server, s3_bucket: str, tmp_path: Path
 ) -> None:
-    """From a bucket into a bucket, the driver killed amid the tasks; the folder that nobody disturbed is what must come out."""
+    """From a bucket into a bucket, killed amid the shards; what must come out is what came of a folder, undisturbed."""
     s3_environment.upload_folder(videos, s3_bucket, "videos/")
     source, uri = f"s3://{s3_bucket}/videos", f"s3://{s3_bucket}/prepared"
     place = open_store(uri)
+    code = "import sys; from tests.integration.test_prepare import prepare_here; prepare_here(*sys.argv[1:])"
     with FaultProxy(s3_environment.endpoint_url) as proxy:
-        proxy.add("latency", method="PUT", path="/prepared/", seconds=1.0)
-        process = prepare_process(tmp_path, source, uri, *SIZES, "--endpoint-url", proxy.url, marker="killed-prepare")
+        proxy.add("latency", method="PUT", path="/prepared/shards/", seconds=2.0)
+        process = subprocess.Popen([sys.executable, "-c", code, source, uri, str(tmp_path), proxy.url], cwd=REPOSITORY)
         deadline = time.monotonic() + 400
         while len(list(place.list("records/"))) < 1 and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.1)
         process.kill()
         process.wait()
-        end_marked_processes("killed-prepare")
     finished = {info.key: info.etag for info in place.list("records/")}
     assert finished and read_marker(place) is None, "killed in the middle"
     with pytest.raises(UserError, match="whose shards are not finished; run the same 'prp data prepare' again"):
         indexed(uri, tmp_path)
 
-    again = prepare_process(tmp_path, source, uri, *SIZES)
-    out, error = again.communicate(timeout=600)
-    assert (again.returncode, out.strip()) == (0, uri), error
-    assert f"{len(finished)} finished before" in error
-    assert "9 videos, 360 frames in" in error and f"1 quarantined: 1 truncated; see them with: prp data show {uri}" in error
-    assert all({info.key: info.etag for info in place.list("records/")}[key] == etag for key, etag in finished.items()), "not made again"
+    prepare_here(source, uri, str(tmp_path))
+    now = {info.key: info.etag for info in place.list("records/")}
+    assert {key: now[key] for key in finished} == finished, "not made again"
+    assert len(now) > len(finished)
     assert contents(place) == contents(LocalStore(prepared)), "byte for byte the same shards"
+    assert json.loads(contents(place, "report.json")["report.json"])["num_reused_shards"] == len(finished)
     here, there = marker_of(place), marker_of(LocalStore(prepared))
     assert [file.sha256 for file in read_index(place, here).files] == [file.sha256 for file in read_index(LocalStore(prepared), there).files]
     assert indexed(uri, tmp_path).videos_hash == indexed(prepared, tmp_path).videos_hash
+
+
+def test_the_command_makes_the_same_shards_as_tasks_of_a_cluster(prepared: Path, videos: Path, tmp_path: Path) -> None:
+    code = "import sys; from orchestrator.cli import main; sys.exit(main())"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "data", "prepare", str(videos), "place", *SIZES, "--workers", "1", "--cpu-hour-price", "0.1"],
+        cwd=tmp_path,
+        env={**os.environ, "HOME": str(tmp_path), "PRP_HOME": str(tmp_path / "state"), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    out, error = process.communicate(timeout=600)
+    assert (process.returncode, out.strip()) == (0, (tmp_path / "place").as_uri()), error
+    assert "10 of 10 videos, 0 known before, 1 quarantined" in error
+    assert "9 videos, 360 frames in" in error and "1 quarantined: 1 truncated; see them with: prp data show file://" in error
+    assert contents(LocalStore(tmp_path / "place")) == contents(LocalStore(prepared))
 
 
 @pytest.fixture
@@ -246,7 +260,7 @@ def test_a_node_fetches_each_shard_once(bucket_of_shards: str, proxy: FaultProxy
 
 def test_a_cache_that_is_too_small_reads_by_range(bucket_of_shards: str, proxy: FaultProxy, tmp_path: Path) -> None:
     source, manifest = opened(bucket_of_shards, proxy, tmp_path, 100_000)
-    proxy.add("flip", path="/copy/shards/", at=2_000, times=1)
+    proxy.add("flip", path="/copy/shards/", at=300, times=1)
     proxy.add("cut", path="/copy/shards/", at=1_000, times=1)
     for record in manifest.usable():
         assert shown_numbers(source.frames(record, (3, 5, 9)).numpy()) == [3, 5, 9]
@@ -256,7 +270,7 @@ def test_a_cache_that_is_too_small_reads_by_range(bucket_of_shards: str, proxy: 
     for entry in proxy.gets("/copy/shards/"):
         first, last = (int(text) for text in (entry.range or "").removeprefix("bytes=").split("-"))
         assert last - first < largest / 4, "a few frames, not a shard"
-    proxy.add("flip", path="/copy/shards/", at=500)
+    proxy.add("flip", path="/copy/shards/", at=300)
     with pytest.raises(BrokenVideo, match="corrupt"):
         source.frames(manifest.usable()[0], (3, 5, 9))
 
