@@ -78,9 +78,7 @@ def warm_against_memcpy(folder: Path, records: list[VideoRecord], num_rounds: in
         clips = [source.frames(*request) for request in requests]  # fills
         warm, copy, paper, few = [], [], [], draws[:4]
         for _ in range(max(5, num_rounds)):
-            paper.append(
-                cpu_seconds(lambda: [paper_way.load(folder / "videos" / records[d.video_index].key, d.start, 16, d.rate) for d in draws[:4]])
-            )
+            paper.append(cpu_seconds(lambda: [paper_way.load(folder / "videos" / records[d.video_index].key, d.start, 16, d.rate) for d in few]))
             warm.append(cpu_seconds(lambda: [source.frames(*request) for request in requests]))
             copy.append(cpu_seconds(lambda: [clip_NHWC.clone() for clip_NHWC in clips]))
     num_bytes = sum(clip_NHWC.numel() for clip_NHWC in clips)

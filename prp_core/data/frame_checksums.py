@@ -24,7 +24,7 @@ def frame_checksums(frames_NF: np.ndarray, salt: int, positions: np.ndarray) -> 
         rows_NRC = words_NW[:, : num_rows * NUM_COLUMNS].reshape(len(frames_NF), num_rows, NUM_COLUMNS)
         np.sum(rows_NRC, axis=1, dtype=np.uint64, out=columns_NC)
     columns_NC[:, : num_words - num_rows * NUM_COLUMNS] += words_NW[:, num_rows * NUM_COLUMNS :]
-    sums_N = (columns_NC * WEIGHTS[:NUM_COLUMNS]).sum(axis=1, dtype=np.uint64)
+    sums_N = columns_NC @ WEIGHTS[:NUM_COLUMNS]  # modulo 2**64, without a temporary array
     tail_NB = frames_NF[:, num_words * 8 :].astype(np.uint64)
     sums_N += (tail_NB * WEIGHTS[NUM_COLUMNS : NUM_COLUMNS + tail_NB.shape[1]]).sum(axis=1, dtype=np.uint64)
     return sums_N + np.uint64(salt) + (positions.astype(np.uint64) + np.uint64(1)) * np.uint64(GOLDEN)
