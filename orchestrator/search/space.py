@@ -1,7 +1,8 @@
 """Running a study's search space on a trial, and turning down what cannot be trained on this corpus before anything is spent.
 
 A space is a function of Optuna's `trial` that suggests values under names that are dotted paths of the config tree; it may branch on
-what it drew. A rate set is suggested as text (``"1-2-4-8"``): tuples do not survive in a database.
+what it drew. A rate set is suggested as text (``"1-2-4-8"``): tuples do not survive in a database. `dimensions.py` says what an ``@`` in a
+name means.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.run_config import RunConfig, with_values
+from orchestrator.search.dimensions import config_values
 from prp_core.data.dilated_sampling import is_eligible
 from prp_core.errors import UserError
 
@@ -28,7 +30,7 @@ class Fit:
 def apply_space(base: RunConfig, sampled: Mapping[str, Any]) -> RunConfig:
     """`base` with a trial's sampled values in place. Raises `UserError` when a name is no path of the tree or a value is refused."""
     try:
-        return with_values(base, sampled)
+        return with_values(base, config_values(sampled))
     except UserError as error:
         raise UserError(f"The search space suggested something the config refuses: {error}") from None
 
