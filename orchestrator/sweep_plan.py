@@ -12,12 +12,14 @@ from pathlib import Path
 
 from orchestrator import demo_videos
 from orchestrator.index_run import index
-from orchestrator.run_config import RunConfig, digest, load_tree, parse_config, replace_path, to_tree
+from orchestrator.run_config import RunConfig, digest, flatten, load_tree, parse_config, replace_path, to_tree
 from orchestrator.search.space import Space, apply_space, fits_corpus
 from orchestrator.search.study import check_storage_url, first_fit
+from orchestrator.search.warm_start import NOTHING_KNOWN, WarmStart, plan_warm_start
 from orchestrator.storage.manifest_file import read_manifest
 from orchestrator.sweep_spec import SweepSpec, home_dir, load_spec, save_spec, sweep_dir
 from orchestrator.tracking.addresses import check_reachable, default_tracking_uri
+from orchestrator.tracking.history import read_trials
 from orchestrator.tracking.provenance import provenance_tags
 from prp_core.data.manifest import Manifest, Parts, check_feasible, parts
 from prp_core.errors import UserError
@@ -54,6 +56,12 @@ def parse_arguments(argv: list[str] | None, description: str) -> argparse.Namesp
     add("--address", default="", help="a Ray cluster (default: the one this job runs on, else a local one)")
     add("--trials", type=int, help="how many trials in all; with --resume it can be raised")
     add("--resume", metavar="SWEEP", help="go on with a sweep that was interrupted")
+    add(
+        "--warm-start",
+        default="none",
+        metavar="auto|none|SWEEP",
+        help="begin with what earlier sweeps found: all of this name that were measured alike, or one (default: %(default)s)",
+    )
     add("--dry-run", action="store_true", help="index, check everything, print the plan; run no trial")
     add("--verbose", action="store_true", help="Ray's own output as well")
     return parser.parse_args(argv)
@@ -107,6 +115,19 @@ def check_space(plan: Plan, space: Space) -> None:
         config = apply_space(plan.config, values)
         check_feasible(plan.parts.train, config.pretext.playback_rate.rate_list, config.clip.length, config.clip.short_videos)
         raise UserError(f"Nothing that the search space suggests fits these videos; the last one drawn: {fit.reason}")
+
+
+def warm_start_of(plan: Plan, space: Space, choice: str, say: Say) -> WarmStart:
+    """What earlier sweeps are worth to this one, by ``--warm-start``. A resumed sweep has it already."""
+    if choice == "none" or plan.is_resumed:
+        return NOTHING_KNOWN
+    sweep = plan.config.sweep
+    sweep_id = "" if choice == "auto" else choice
+    past = read_trials(plan.spec.tracking_uri, sweep.name, sweep.objective, sweep_id=sweep_id, but_not=plan.spec.sweep_id)
+    params = {path: str(value) for path, value in flatten(plan.config).items()}
+    warm = plan_warm_start(past, space, params, plan.spec.tags["prp.protocol_hash"])
+    say(warm.line())
+    return warm
 
 
 def frame_counts(split: Parts) -> tuple[int, ...]:

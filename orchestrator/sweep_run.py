@@ -29,7 +29,8 @@ from orchestrator.ray_cluster import ray_cluster
 from orchestrator.room import RoomWatch, check_capacity, plan_room
 from orchestrator.run_config import to_tree
 from orchestrator.search.space import Space, apply_space
-from orchestrator.sweep_plan import Plan, frame_counts, make_plan, parse_arguments
+from orchestrator.search.warm_start import NOTHING_KNOWN, WarmStart
+from orchestrator.sweep_plan import Plan, frame_counts, make_plan, parse_arguments, warm_start_of
 from orchestrator.sweep_server import SweepServer, TrialOutcome, TrialView
 from orchestrator.trial_run import run_trials
 from prp_core.errors import UserError
@@ -52,16 +53,23 @@ def _run(space: Space, argv: list[str] | None, description: str) -> int:
     with only_driver(plan), ray_cluster(arguments.address, verbose=arguments.verbose):
         room = plan_room(plan.config)
         say(f"{room.capacity.reason}; {room.judging.reason}")
+        warm = warm_start_of(plan, space, arguments.warm_start, say)
         if arguments.dry_run:
             return 0
-        return run_sweep(plan, space, RoomWatch(plan.config, room), judging=room.judging, verbose=arguments.verbose)
+        return run_sweep(plan, space, RoomWatch(plan.config, room), judging=room.judging, warm=warm, verbose=arguments.verbose)
 
 
 def run_sweep(
-    plan: Plan, space: Space, max_concurrent: int | Callable[[], int], *, judging: JudgePlan = JUDGED_BY_WORKERS, verbose: bool = False
+    plan: Plan,
+    space: Space,
+    max_concurrent: int | Callable[[], int],
+    *,
+    judging: JudgePlan = JUDGED_BY_WORKERS,
+    warm: WarmStart = NOTHING_KNOWN,
+    verbose: bool = False,
 ) -> int:
     """Run the trials that are left, then measure the winner; the exit code. An interrupt closes every MLflow run before it leaves."""
-    server = start_server(plan, space, judging)
+    server = start_server(plan, space, judging, warm)
     try:
         _run_trials(plan, server, max_concurrent, verbose)
         ending = finish(plan, server)
@@ -76,11 +84,11 @@ def run_sweep(
     return 0 if ending.winner is not None else 1
 
 
-def start_server(plan: Plan, space: Space, judging: JudgePlan = JUDGED_BY_WORKERS) -> Any:
+def start_server(plan: Plan, space: Space, judging: JudgePlan = JUDGED_BY_WORKERS, warm: WarmStart = NOTHING_KNOWN) -> Any:
     """The sweep's server, in an actor on this node; it ends with this driver."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     actor = ray.remote(SweepServer).options(num_cpus=0, scheduling_strategy=here, max_restarts=3, max_task_retries=3)
-    server = actor.remote(plan.spec, space, frame_counts(plan.parts), judging)
+    server = actor.remote(plan.spec, space, frame_counts(plan.parts), judging, warm)
     try:
         ray.get(server.sweep_run_id.remote())
     except ray.exceptions.RayActorError as error:

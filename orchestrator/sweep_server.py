@@ -19,7 +19,9 @@ from orchestrator.late_judging import LateJudging
 from orchestrator.run_config import RunConfig, flatten, parse_config, to_tree
 from orchestrator.search.space import Fit, Space, apply_space, fits_corpus
 from orchestrator.search.study import SweepStudy
+from orchestrator.search.warm_start import NOTHING_KNOWN, WarmStart
 from orchestrator.sweep_spec import SweepSpec
+from orchestrator.tracking.history import SAMPLED_TAG
 from orchestrator.tracking.mlflow_tracker import MlflowTracker
 
 DOWNSTREAM = ("retrieval/", "linear_probe/", "recognition/")
@@ -72,10 +74,18 @@ class TrialView:
 class SweepServer:
     """Made by the driver inside an actor; every method returns small plain values."""
 
-    def __init__(self, spec: SweepSpec, space: Space, frame_counts: tuple[int, ...], judging: JudgePlan = JUDGED_BY_WORKERS) -> None:
+    def __init__(
+        self,
+        spec: SweepSpec,
+        space: Space,
+        frame_counts: tuple[int, ...],
+        judging: JudgePlan = JUDGED_BY_WORKERS,
+        warm: WarmStart = NOTHING_KNOWN,
+    ) -> None:
         self._spec, self._base, self._frame_counts = spec, parse_config(spec.config), frame_counts
         sweep = self._base.sweep
         self._study = SweepStudy(spec.database_url, spec.sweep_id, space, seed=self._base.seed, num_startup_trials=sweep.num_startup_trials)
+        self._study.warm_up(warm)
         self._tracker = MlflowTracker(spec.tracking_uri, sweep.name, spool_dir=Path(spec.state_dir) / "tracker")
         self._tracker.adopt(spec.sweep_id)
         self._run_id = self._tracker.start_sweep(spec.sweep_id, params=as_params(self._base), tags=spec.tags)
@@ -97,6 +107,7 @@ class SweepServer:
         proposal = self._study.ask(self._fits)
         config = apply_space(self._base, proposal.values)
         tags = {**self._spec.tags, "prp.checkpoints_uri": f"{self._spec.folder_uri}/{self._spec.trial_folder(proposal.number)}"}
+        tags[SAMPLED_TAG] = json.dumps(proposal.sampled)
         run_id = self._tracker.start_trial(self._run_id, proposal.number, params=as_params(config), tags=tags)
         self._study.set_note(proposal.number, "run_id", run_id)
         view = self._views.get(proposal.number) or TrialView(proposal.number, proposal.values)

@@ -35,9 +35,8 @@ def suggest_generated_rate_set(trial: Any, *, sizes: Sequence[int] = (2, 3, 4), 
     kind = "powers" if only_powers else "any"
     sets = {size: rate_sets(size, largest, powers=only_powers) for size in sizes}
     possible = [size for size in sizes if sets[size]]
-    check(
-        bool(possible), "sizes", tuple(sizes), f"no set of so many {'powers of two' if only_powers else 'rates'} up to {largest}; name smaller sizes"
-    )
+    what = "powers of two" if only_powers else "rates"
+    check(bool(possible), "sizes", tuple(sizes), f"no set holds so many {what} up to {largest}; name smaller sizes")
     size = trial.suggest_categorical(f"@rates.size.{kind}", possible) if len(possible) > 1 else possible[0]
     return trial.suggest_categorical(f"{RATES}@{kind}-{size}-to-{largest}", sets[size])  # type: ignore[no-any-return]
 

@@ -1,8 +1,9 @@
 """Whether a trial goes on after a rung: pure functions of what every trial scored there.
 
 Asynchronous successive halving in its stopping form: at each rung a trial goes on when it is among the best ``1/reduction_factor`` of those
-that have reached the rung so far, itself included, rounded down but at least one. Nothing waits: the first to arrive goes on. The method is Li et al., "A System for
-Massively Parallel Hyperparameter Tuning" (MLSys 2020), section 3.2, with trials that run on instead of being promoted later.
+that have reached the rung so far, itself included (rounded down, but at least one). Nothing waits: the first to arrive goes on. The method is
+Li et al., "A System for Massively Parallel Hyperparameter Tuning" (MLSys 2020), section 3.2, with trials that run on instead of being
+promoted later.
 
 What arriving early gains there is taken back when better trials come: a trial that runs on is judged again with every value that its newest
 rung receives (`overtaken`). So whoever runs is, at any time, among the best of its newest rung, which is what the paper's promotion asks for.

@@ -66,8 +66,8 @@ class SweepSampler(optuna.samplers.BaseSampler):
 
 
 def counts(trial: FrozenTrial) -> bool:
-    """Whether a trial was or will be run, here or in an earlier sweep; what never fitted does not count."""
-    return "unfit" not in trial.user_attrs
+    """Whether a trial was or will be run, here or in an earlier sweep; what never fitted, or waits to be tried, does not count."""
+    return "unfit" not in trial.user_attrs and trial.state != TrialState.WAITING
 
 
 def least_drawn(distribution: BaseDistribution, others: Sequence[Any], num_stretches: int, draw: random.Random) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
@@ -19,6 +19,7 @@ from orchestrator.search.dimensions import config_values
 from orchestrator.search.judge import Verdict, judge, late_verdict, overtaken, values_at
 from orchestrator.search.sampler import SweepSampler
 from orchestrator.search.space import Fit, Space
+from orchestrator.search.warm_start import WarmStart, add_to_study
 from prp_core.errors import UserError
 
 MAX_UNFIT_IN_A_ROW = 200
@@ -27,11 +28,12 @@ MAX_REPEATS_IN_A_ROW = 20
 
 @dataclass(frozen=True)
 class Proposal:
-    """A trial to run: its number, the values that its space sampled, and whether it ran before (then it resumes)."""
+    """A trial to run: its number, the config's values by path, whether it ran before (then it resumes), and what its space drew, by name."""
 
     number: int
     values: dict[str, Any]
     is_resumed: bool
+    sampled: dict[str, Any] = field(default_factory=dict)
 
 
 class SweepStudy:
@@ -53,8 +55,12 @@ class SweepStudy:
         return self._study.get_trials(deepcopy=False)
 
     def num_told(self) -> int:
-        """How many trials count towards the sweep's number: finished, pruned at a rung or failed; not those that never fitted."""
-        return sum(trial.state.is_finished() and "unfit" not in trial.user_attrs for trial in self.trials())
+        """How many trials count towards the sweep's number: finished, pruned at a rung or failed; not those that never fitted or ran elsewhere."""
+        return sum(trial.state.is_finished() and not {"unfit", "warm"} & trial.user_attrs.keys() for trial in self.trials())
+
+    def warm_up(self, warm: WarmStart) -> None:
+        """Take in what earlier sweeps found; see `warm_start.py`."""
+        add_to_study(self._study, warm)
 
     def ask(self, fits: Callable[[Mapping[str, Any]], Fit]) -> Proposal:
         """The next trial to run: one left behind by a dead driver, else a new one that `fits` accepts.
@@ -172,7 +178,7 @@ class SweepStudy:
         """A trial that a dead driver left RUNNING; what its space had not sampled yet is sampled now."""
         stored = self.trials()[number].user_attrs.get("values")
         if stored is not None:
-            return Proposal(number, json.loads(stored), is_resumed=True)
+            return Proposal(number, json.loads(stored), is_resumed=True, sampled=dict(self.trials()[number].params))
         trial = optuna.trial.Trial(self._study, self._id_of(number))
         self._space(trial)
         return self._proposal(trial, is_resumed=True)
@@ -180,7 +186,7 @@ class SweepStudy:
     def _proposal(self, trial: optuna.trial.Trial, *, is_resumed: bool) -> Proposal:
         values = config_values(trial.params)
         trial.set_user_attr("values", json.dumps(values))
-        return Proposal(trial.number, values, is_resumed)
+        return Proposal(trial.number, values, is_resumed, dict(trial.params))
 
     def _keep_verdict(self, number: int, epoch: int, verdict: Verdict) -> None:
         self.set_note(number, f"verdict/{epoch}", json.dumps({"go_on": verdict.go_on, "reason": verdict.reason}))

@@ -17,9 +17,8 @@ from ray.cluster_utils import Cluster
 from ray.util import placement_group_table
 
 from orchestrator.ray_cluster import use_environment
-from orchestrator.room import plan_room
 from orchestrator.sweep_plan import make_plan, parse_arguments
-from orchestrator.sweep_run import start_server
+from orchestrator.sweep_run import check_capacity, start_server
 from orchestrator.trial_run import run_trials
 from tests.tools.study_process import TINY_PRESET, rung_rows, trial_rows
 
@@ -69,12 +68,10 @@ def wait_until(what: Any, seconds: float) -> bool:
     return True
 
 
-@pytest.mark.parametrize("judge", ["worker", "task"])
-def test_after_every_prune_nothing_holds_a_place_and_optuna_knows(three_nodes: None, tiny_videos: Path, judge: str) -> None:
-    plan = plan_for(tiny_videos, "sweep.num_trials=3", "sweep.pruner=asha", f"sweep.judge={judge}", "resources.judge_cpus=0.5")
-    room = plan_room(plan.config)
-    assert (room.capacity.max_concurrent_trials, room.judging.where) == (1, judge)
-    server = start_server(plan, space, room.judging)
+def test_after_every_prune_nothing_holds_a_place_and_optuna_knows(three_nodes: None, tiny_videos: Path) -> None:
+    plan = plan_for(tiny_videos, "sweep.num_trials=3", "sweep.pruner=asha")
+    assert check_capacity(plan.config).max_concurrent_trials == 1
+    server = start_server(plan, space)
     seen: list[tuple[str, int]] = []
     done = threading.Event()
 
@@ -102,8 +99,6 @@ def test_after_every_prune_nothing_holds_a_place_and_optuna_knows(three_nodes: N
     for number, state, _ in rows:
         epochs = [epoch for trial, epoch, _ in rung_rows(Path(os.environ["PRP_HOME"]), plan.spec.sweep_id) if trial == number]
         assert epochs == [1, 2, 4] if state == "COMPLETE" else epochs in ([1], [1, 2])
-    stored = sorted(Path(plan.spec.folder_uri).glob("trials/*/rungs/*"))
-    assert stored == [], "the weights that a judge needed are gone with their trial"
 
 
 def test_a_killed_worker_is_replaced_and_the_trial_goes_on_from_its_checkpoint(three_nodes: None, tiny_videos: Path) -> None:
