@@ -70,6 +70,8 @@ class ResourcesConfig:
     """What one trial asks of the cluster: `num_workers` workers of so many CPUs and GPUs each.
 
     A rung that is evaluated beside training (``sweep.judge``) asks for `judge_cpus` and `judge_gpus` (a share of one GPU is enough).
+    `worker_memory_gib` is the memory of the GPU (without GPUs: of the node) that one worker may fill; a trial that needs more is refused
+    before it starts. 0: not known, nothing is refused.
     """
 
     num_workers: int = 1
@@ -78,12 +80,14 @@ class ResourcesConfig:
     max_failures: int = 3
     judge_cpus: float = 1.0
     judge_gpus: float = 0.0
+    worker_memory_gib: float = 0.0
 
     def __post_init__(self) -> None:
         check(self.num_workers >= 1, "resources.num_workers", self.num_workers, "must be at least 1")
         check(self.cpus_per_worker > 0, "resources.cpus_per_worker", self.cpus_per_worker, "must be positive")
         check(self.gpus_per_worker >= 0, "resources.gpus_per_worker", self.gpus_per_worker, "must not be negative")
         check(self.max_failures >= 0, "resources.max_failures", self.max_failures, "must not be negative")
+        check(self.worker_memory_gib >= 0, "resources.worker_memory_gib", self.worker_memory_gib, "must not be negative")
         check(self.judge_cpus > 0, "resources.judge_cpus", self.judge_cpus, "must be positive")
         check(0 <= self.judge_gpus <= 1, "resources.judge_gpus", self.judge_gpus, "must lie in 0 to 1: an evaluation runs on one GPU")
 

@@ -6,14 +6,15 @@ import argparse
 import dataclasses
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from orchestrator import demo_videos
 from orchestrator.index_run import index
 from orchestrator.run_config import RunConfig, digest, flatten, load_tree, parse_config, replace_path, to_tree
-from orchestrator.search.space import Space, apply_space, fits_corpus
+from orchestrator.search.space import Fit, Space, apply_space, fits_corpus, fits_memory
 from orchestrator.search.study import check_storage_url, first_fit
 from orchestrator.search.warm_start import NOTHING_KNOWN, WarmStart, plan_warm_start
 from orchestrator.storage.manifest_file import read_manifest
@@ -24,6 +25,7 @@ from orchestrator.tracking.provenance import provenance_tags
 from prp_core.data.manifest import Manifest, Parts, check_feasible, parts
 from prp_core.errors import UserError
 from prp_core.evaluation.protocol import protocol_hash
+from prp_core.training.memory_estimate import NetworkMemory, memory_table
 
 Say = Callable[[str], None]
 
@@ -109,8 +111,14 @@ def check_space(plan: Plan, space: Space) -> None:
 
     Finds a name that is no path of the config tree, too, before anything is started.
     """
-    counts = frame_counts(plan.parts)
-    values, fit = first_fit(space, lambda values: fits_corpus(apply_space(plan.config, values), counts), plan.config.seed)
+    counts, memory = frame_counts(plan.parts), memory_figures(plan.config)
+
+    def fits(values: Mapping[str, Any]) -> Fit:
+        config = apply_space(plan.config, values)
+        fit = fits_corpus(config, counts)
+        return fit if not fit.ok else fits_memory(config, memory)
+
+    values, fit = first_fit(space, fits, plan.config.seed)
     if not fit.ok:
         config = apply_space(plan.config, values)
         check_feasible(plan.parts.train, config.pretext.playback_rate.rate_list, config.clip.length, config.clip.short_videos)
@@ -128,6 +136,11 @@ def warm_start_of(plan: Plan, space: Space, choice: str, say: Say) -> WarmStart:
     warm = plan_warm_start(past, space, params, plan.spec.tags["prp.protocol_hash"])
     say(warm.line())
     return warm
+
+
+def memory_figures(config: RunConfig) -> dict[str, NetworkMemory]:
+    """What every encoder takes on a worker, where the memory of one is known; else nothing, and nothing is refused."""
+    return memory_table() if config.resources.worker_memory_gib else {}
 
 
 def frame_counts(split: Parts) -> tuple[int, ...]:

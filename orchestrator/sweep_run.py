@@ -30,7 +30,7 @@ from orchestrator.room import RoomWatch, check_capacity, plan_room
 from orchestrator.run_config import to_tree
 from orchestrator.search.space import Space, apply_space
 from orchestrator.search.warm_start import NOTHING_KNOWN, WarmStart
-from orchestrator.sweep_plan import Plan, frame_counts, make_plan, parse_arguments, warm_start_of
+from orchestrator.sweep_plan import Plan, frame_counts, make_plan, memory_figures, parse_arguments, warm_start_of
 from orchestrator.sweep_server import SweepServer, TrialOutcome, TrialView
 from orchestrator.trial_run import run_trials
 from prp_core.errors import UserError
@@ -88,7 +88,7 @@ def start_server(plan: Plan, space: Space, judging: JudgePlan = JUDGED_BY_WORKER
     """The sweep's server, in an actor on this node; it ends with this driver."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     actor = ray.remote(SweepServer).options(num_cpus=0, scheduling_strategy=here, max_restarts=3, max_task_retries=3)
-    server = actor.remote(plan.spec, space, frame_counts(plan.parts), judging, warm)
+    server = actor.remote(plan.spec, space, frame_counts(plan.parts), judging, warm, memory_figures(plan.config))
     try:
         ray.get(server.sweep_run_id.remote())
     except ray.exceptions.RayActorError as error:

@@ -17,7 +17,7 @@ from typing import Any
 from orchestrator.judging import JUDGED_BY_WORKERS, JudgePlan, Rung, start_on_cluster
 from orchestrator.late_judging import LateJudging
 from orchestrator.run_config import RunConfig, flatten, parse_config, to_tree
-from orchestrator.search.space import Fit, Space, apply_space, fits_corpus
+from orchestrator.search.space import Fit, MemoryFigures, Space, apply_space, fits_corpus, fits_memory
 from orchestrator.search.study import SweepStudy
 from orchestrator.search.warm_start import NOTHING_KNOWN, WarmStart
 from orchestrator.sweep_spec import SweepSpec
@@ -81,8 +81,9 @@ class SweepServer:
         frame_counts: tuple[int, ...],
         judging: JudgePlan = JUDGED_BY_WORKERS,
         warm: WarmStart = NOTHING_KNOWN,
+        memory: Mapping[str, MemoryFigures] | None = None,
     ) -> None:
-        self._spec, self._base, self._frame_counts = spec, parse_config(spec.config), frame_counts
+        self._spec, self._base, self._frame_counts, self._memory = spec, parse_config(spec.config), frame_counts, memory or {}
         sweep = self._base.sweep
         self._study = SweepStudy(spec.database_url, spec.sweep_id, space, seed=self._base.seed, num_startup_trials=sweep.num_startup_trials)
         self._study.warm_up(warm)
@@ -229,7 +230,9 @@ class SweepServer:
             view.rungs[rung.epoch] = view.objective = metrics[objective]
 
     def _fits(self, values: Mapping[str, Any]) -> Fit:
-        return fits_corpus(apply_space(self._base, values), self._frame_counts)
+        config = apply_space(self._base, values)
+        fit = fits_corpus(config, self._frame_counts)
+        return fit if not fit.ok else fits_memory(config, self._memory)
 
     def _views_from_study(self) -> dict[int, TrialView]:
         views = {}
