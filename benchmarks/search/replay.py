@@ -24,7 +24,6 @@ from typing import Any
 from benchmarks.search.grid import Cell, read_grid, synthetic_grid
 from orchestrator.search.space import Fit
 from orchestrator.search.study import SweepStudy
-from prp_core.errors import UserError
 
 WEIGHT = "pretext.playback_rate.loss_weight"
 
@@ -64,13 +63,13 @@ class Replay:
         self._rungs = sorted(grid[0].scores)
         self._events: list[tuple[float, int, int]] = []
         self._running: dict[int, _Running] = {}
-        self._spent, self.reached = 0.0, list[Reached]()
+        self.spent, self.reached = 0.0, list[Reached]()
 
     def run(self, budget: float) -> list[Reached]:
         """Search until `budget` CPU-seconds are spent or nothing new is left to try."""
         for _ in range(self._rules.num_workers):
             self._start(0.0)
-        while self._events and self._spent < budget:
+        while self._events and self.spent < budget:
             now, epoch, number = heapq.heappop(self._events)
             if not self._running[number].stopped:
                 self._arrive(now, epoch, number)
@@ -92,10 +91,9 @@ class Replay:
         return min(self._grid, key=distance)
 
     def _start(self, now: float) -> None:
-        try:
-            proposal = self.study.ask(lambda values: Fit(True, ""))
-        except UserError:
-            return  # every combination was tried
+        if len({id(running.cell) for running in self._running.values()}) == len(self._grid):
+            return  # every cell was tried
+        proposal = self.study.ask(lambda values: Fit(True, ""))
         running = self._running[proposal.number] = _Running(self._cell_of(proposal.values), now)
         self._await(proposal.number, running, self._rungs[0])
 
@@ -105,7 +103,7 @@ class Replay:
     def _arrive(self, now: float, epoch: int, number: int) -> None:
         running, rules = self._running[number], self._rules
         past = [rung for rung in self._rungs if rung < epoch]
-        self._spent += running.cell.costs[epoch] - (running.cell.costs[past[-1]] if past else 0.0)
+        self.spent += running.cell.costs[epoch] - (running.cell.costs[past[-1]] if past else 0.0)
         self.study.report(number, epoch, running.cell.scores[epoch])
         is_last = epoch == self._rungs[-1]
         verdict = self.study.late_verdict(
@@ -118,7 +116,7 @@ class Replay:
         )
         if is_last:
             self.study.tell_finished(number, running.cell.scores[epoch])
-            self.reached.append(Reached(self._spent, running.cell.scores[epoch]))
+            self.reached.append(Reached(self.spent, running.cell.scores[epoch]))
         elif not verdict.go_on:
             self.study.tell_pruned(number, verdict.reason)
         else:
@@ -135,7 +133,7 @@ class Replay:
         for number, verdict in self.study.overtaken(epoch, live, pruner=rules.pruner, reduction_factor=rules.reduction_factor).items():
             running = self._running[number]
             running.stopped = True
-            self._spent += now - running.started - running.cell.costs[epoch]
+            self.spent += now - running.started - running.cell.costs[epoch]
             self.study.tell_pruned(number, verdict.reason)
             self._start(now)
 
