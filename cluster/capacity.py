@@ -80,20 +80,22 @@ class ClusterShape:
     source: str = ""
 
 
-def plan_capacity(bundle: TrialBundle, cluster: ClusterShape | Sequence[NodeShape], reserved_cpus: int = 0) -> Capacity:
+def plan_capacity(bundle: TrialBundle, cluster: ClusterShape | Sequence[NodeShape], reserved_cpus: int = 0, reserved_gpus: float = 0.0) -> Capacity:
     """How many trials of `bundle` fit on the cluster (or on bare nodes) at once.
 
-    `reserved_cpus` single CPUs are held by something else (a driver, an evaluation); they lie where they cost least, so the answer is
-    an upper bound. A refusal of a `ClusterShape` that knows its `source` says where its limits came from, and how to widen them.
+    `reserved_cpus` single CPUs and `reserved_gpus` (shares of) GPUs are held by something else (a driver, an evaluation); they lie where
+    they cost least, so the answer is an upper bound. A refusal of a `ClusterShape` that knows its `source` says where its limits came
+    from, and how to widen them.
     """
     shape = cluster if isinstance(cluster, ClusterShape) else ClusterShape(tuple(cluster))
-    now = _workers(bundle, [(node, node.alive) for node in shape.nodes], reserved_cpus) // bundle.num_workers
-    most = _workers(bundle, _grown(bundle, shape.nodes, shape.max_autoscaled_nodes), reserved_cpus)
+    now = _workers(bundle, [(node, node.alive) for node in shape.nodes], reserved_cpus, reserved_gpus) // bundle.num_workers
+    most = _workers(bundle, _grown(bundle, shape.nodes, shape.max_autoscaled_nodes), reserved_cpus, reserved_gpus)
     trials = most // bundle.num_workers
     if trials:
         return Capacity(trials, now, f"room for {trials} trials of {bundle} at once, {now} of them on the nodes that are up")
     have = ", ".join(str(node) for node in shape.nodes if node.limit) or "none"
-    held = f", {reserved_cpus} CPU held for others" if reserved_cpus else ""
+    parts = [f"{reserved_cpus} CPU"] * bool(reserved_cpus) + [f"{reserved_gpus:g} GPU"] * bool(reserved_gpus)
+    held = f", {', '.join(parts)} held for others" if parts else ""
     known = f" (known from {shape.source}; if it can grow further, say so in {NODES_VARIABLE}: docs/clusters.md)" if shape.source else ""
     workers = f"{most} such worker{'' if most == 1 else 's'}"
     return Capacity(0, 0, f"one trial needs {bundle}; the cluster can give at most {workers}: nodes {have}{held}{known}")
@@ -113,14 +115,17 @@ def _grown(bundle: TrialBundle, nodes: Sequence[NodeShape], max_autoscaled_nodes
     return counts
 
 
-def _workers(bundle: TrialBundle, counts: Sequence[tuple[NodeShape, int]], reserved_cpus: int) -> int:
-    """Workers that fit: CPUs that no worker can use are reserved first, then workers give way."""
+def _workers(bundle: TrialBundle, counts: Sequence[tuple[NodeShape, int]], reserved_cpus: int, reserved_gpus: float = 0.0) -> int:
+    """Workers that fit: CPUs and GPUs that no worker can use are reserved first, then workers give way."""
     workers = sum(count * node.workers_per_node(bundle) for node, count in counts)
-    spare = sum(count * floor(node.cpus - node.workers_per_node(bundle) * bundle.cpus_per_worker + _EPSILON) for node, count in counts)
-    missing = max(0, reserved_cpus - spare)
-    if bundle.cpus_per_worker == 0:
-        return workers
-    return max(0, workers - ceil(missing / max(1, floor(bundle.cpus_per_worker + _EPSILON))))
+    spare_cpus = sum(count * floor(node.cpus - node.workers_per_node(bundle) * bundle.cpus_per_worker + _EPSILON) for node, count in counts)
+    spare_gpus = sum(count * (node.gpus - node.workers_per_node(bundle) * bundle.gpus_per_worker) for node, count in counts)
+    given_way = [0]
+    if bundle.cpus_per_worker:
+        given_way.append(ceil(max(0, reserved_cpus - spare_cpus) / max(1, floor(bundle.cpus_per_worker + _EPSILON))))
+    if bundle.gpus_per_worker:
+        given_way.append(ceil(max(0.0, reserved_gpus - spare_gpus) / bundle.gpus_per_worker - _EPSILON))
+    return max(0, workers - max(given_way))
 
 
 def read_cluster(environ: Mapping[str, str] = os.environ) -> ClusterShape:

@@ -23,8 +23,9 @@ from orchestrator.storage.prepared_place import read_marker
 from orchestrator.store_arguments import add_label_arguments, add_store_arguments, store_config
 from prp_core.data.clip_config import ClipConfig
 from prp_core.data.dilated_sampling import span_length
+from prp_core.data.feasibility import lost_classes
 from prp_core.data.loader_config import LoaderConfig
-from prp_core.data.manifest import Manifest, feasibility
+from prp_core.data.manifest import Manifest, VideoRecord, feasibility
 from prp_core.errors import PrpError, UserError
 from prp_core.pretext.pretext_config import parse_rates
 
@@ -150,6 +151,7 @@ def _add_feasibility_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("uri", metavar="MANIFEST", help="a manifest that 'prp data index' made, or a place with videos")
     parser.add_argument("--rates", default="1-2-4-8", help="a rate set (default: %(default)s)")
     parser.add_argument("--lengths", default="8-16", help="clip lengths in frames (default: %(default)s)")
+    parser.add_argument("--classes", action="store_true", help="the same for each class")
     add_store_arguments(parser)
 
 
@@ -158,13 +160,25 @@ def _feasibility(arguments: argparse.Namespace) -> int:
     lengths = _parse_lengths(arguments.lengths)
     manifest = _manifest_at(arguments)
     records = manifest.usable()
-    counts = {length: feasibility(records, rates, length) for length in lengths}
     print(f"{len(records)} usable videos; those long enough for a clip of so many frames (span in the source):")
+    _print_feasibility(records, rates, lengths)
+    if arguments.classes:
+        for label in manifest.labels:
+            own = [record for record in records if record.label == label]
+            print(f"class {label}: {len(own)} videos")
+            _print_feasibility(own, rates, lengths)
+    for length in lengths:
+        for rate, labels in lost_classes(records, rates, length).items():
+            print(f"rate {rate} with {length} frames loses every video of {len(labels)} of {len(manifest.labels)} classes: {', '.join(labels)}")
+    return 0
+
+
+def _print_feasibility(records: Sequence[VideoRecord], rates: Sequence[int], lengths: Sequence[int]) -> None:
+    counts = {length: feasibility(records, rates, length) for length in lengths}
     print("rate  " + "".join(f"{f'{length} frames':>24}" for length in lengths))
     for rate in rates:
         cells = (f"{counts[length][rate]} ({span_length(length, rate)})" for length in lengths)
         print(f"{rate:>4}  " + "".join(f"{cell:>24}" for cell in cells))
-    return 0
 
 
 def _parse_lengths(text: str) -> tuple[int, ...]:

@@ -32,6 +32,7 @@ from prp_core.errors import UserError
 PRESETS_DIR = Path(__file__).resolve().parent.parent / "sweeps" / "presets"
 AUTOMATIC = -1
 PRUNERS = ("asha", "median", "none")
+JUDGES = ("auto", "task", "worker")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,18 +75,29 @@ class CacheConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ResourcesConfig:
-    """What one trial asks of the cluster: `num_workers` workers of so many CPUs and GPUs each."""
+    """What one trial asks of the cluster: `num_workers` workers of so many CPUs and GPUs each.
+
+    A rung that is evaluated beside training (``sweep.judge``) asks for `judge_cpus` and `judge_gpus` (a share of one GPU is enough).
+    `worker_memory_gib` is the memory of the GPU (without GPUs: of the node) that one worker may fill; a trial that needs more is refused
+    before it starts. 0: not known, nothing is refused.
+    """
 
     num_workers: int = 1
     cpus_per_worker: float = 1.0
     gpus_per_worker: float = 0.0
     max_failures: int = 3
+    judge_cpus: float = 1.0
+    judge_gpus: float = 0.0
+    worker_memory_gib: float = 0.0
 
     def __post_init__(self) -> None:
         check(self.num_workers >= 1, "resources.num_workers", self.num_workers, "must be at least 1")
         check(self.cpus_per_worker > 0, "resources.cpus_per_worker", self.cpus_per_worker, "must be positive")
         check(self.gpus_per_worker >= 0, "resources.gpus_per_worker", self.gpus_per_worker, "must not be negative")
         check(self.max_failures >= 0, "resources.max_failures", self.max_failures, "must not be negative")
+        check(self.worker_memory_gib >= 0, "resources.worker_memory_gib", self.worker_memory_gib, "must not be negative")
+        check(self.judge_cpus > 0, "resources.judge_cpus", self.judge_cpus, "must be positive")
+        check(0 <= self.judge_gpus <= 1, "resources.judge_gpus", self.judge_gpus, "must lie in 0 to 1: an evaluation runs on one GPU")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +105,9 @@ class SweepConfig:
     """How the search runs. `max_concurrent_trials` 0 means as many as the cluster holds.
 
     The objective is the name of a downstream metric: losses and pretext accuracies of trials with other rate sets are not comparable.
-    `num_startup_trials` are drawn at random before the sampler models anything.
+    `num_startup_trials` cover the space evenly before the sampler models anything. `judge` says where rungs are evaluated: by the
+    ``worker`` that trains, by a ``task`` beside it while training goes on, or ``auto``: a task where the cluster has room for one
+    without giving up a trial.
     """
 
     name: str = "rate-search"
@@ -101,6 +115,7 @@ class SweepConfig:
     max_concurrent_trials: int = 0
     objective: str = "retrieval/recall_at_1"
     pruner: str = "asha"
+    judge: str = "auto"
     num_startup_trials: int = 8
     min_eligible_fraction: float = 0.5
 
@@ -108,6 +123,7 @@ class SweepConfig:
         check(self.num_trials >= 1, "sweep.num_trials", self.num_trials, "must be at least 1")
         check(self.max_concurrent_trials >= 0, "sweep.max_concurrent_trials", self.max_concurrent_trials, "must not be negative")
         check_choice("sweep.pruner", self.pruner, PRUNERS)
+        check_choice("sweep.judge", self.judge, JUDGES)
         rule = "must be a retrieval metric such as 'retrieval/recall_at_1': a pretext loss or accuracy is not comparable across rate sets"
         check(self.objective.startswith("retrieval/"), "sweep.objective", self.objective, rule)
         check(0 <= self.min_eligible_fraction <= 1, "sweep.min_eligible_fraction", self.min_eligible_fraction, "must lie in 0 to 1")

@@ -7,17 +7,19 @@ import dataclasses
 import json
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from orchestrator import demo_videos
 from orchestrator.index_run import index
 from orchestrator.manifest_check import check_unchanged
 from orchestrator.open_data import expect_all
-from orchestrator.run_config import RunConfig, digest, load_tree, parse_config, replace_path, to_tree
-from orchestrator.search.space import Space, apply_space, fits_corpus
+from orchestrator.run_config import RunConfig, digest, flatten, load_tree, parse_config, replace_path, to_tree
+from orchestrator.search.space import Fit, Space, apply_space, fits_corpus, fits_memory
 from orchestrator.search.study import check_storage_url, first_fit
+from orchestrator.search.warm_start import NOTHING_KNOWN, WarmStart, plan_warm_start
 from orchestrator.storage.manifest_file import read_manifest
 from orchestrator.storage.open_store import open_store
 from orchestrator.storage.prepared_place import read_index, read_marker
@@ -25,11 +27,13 @@ from orchestrator.storage.store_profiles import read_store_profile
 from orchestrator.storage.store_region import check_region
 from orchestrator.sweep_spec import SweepSpec, home_dir, load_spec, save_spec, sweep_dir
 from orchestrator.tracking.addresses import check_reachable, default_tracking_uri
+from orchestrator.tracking.history import read_trials
 from orchestrator.tracking.provenance import provenance_tags
 from prp_core.data.manifest import Manifest, Parts, check_feasible, parts
 from prp_core.data.shards import check_size
 from prp_core.errors import UserError
 from prp_core.evaluation.protocol import protocol_hash
+from prp_core.training.memory_estimate import NetworkMemory, memory_table
 
 Say = Callable[[str], None]
 
@@ -63,6 +67,12 @@ def parse_arguments(argv: list[str] | None, description: str) -> argparse.Namesp
     add("--address", default="", help="a Ray cluster (default: the one this job runs on, else a local one)")
     add("--trials", type=int, help="how many trials in all; with --resume it can be raised")
     add("--resume", metavar="SWEEP", help="go on with a sweep that was interrupted")
+    add(
+        "--warm-start",
+        default="none",
+        metavar="auto|none|SWEEP",
+        help="begin with what earlier sweeps found: all of this name that were measured alike, or one (default: %(default)s)",
+    )
     add("--dry-run", action="store_true", help="index, check everything, print the plan; run no trial")
     add("--verbose", action="store_true", help="Ray's own output as well")
     return parser.parse_args(argv)
@@ -135,12 +145,36 @@ def check_space(plan: Plan, space: Space) -> None:
 
     Finds a name that is no path of the config tree, too, before anything is started.
     """
-    counts = frame_counts(plan.parts)
-    values, fit = first_fit(space, lambda values: fits_corpus(apply_space(plan.config, values), counts), plan.config.seed)
+    counts, memory = frame_counts(plan.parts), memory_figures(plan.config)
+
+    def fits(values: Mapping[str, Any]) -> Fit:
+        config = apply_space(plan.config, values)
+        fit = fits_corpus(config, counts)
+        return fit if not fit.ok else fits_memory(config, memory)
+
+    values, fit = first_fit(space, fits, plan.config.seed)
     if not fit.ok:
         config = apply_space(plan.config, values)
         check_feasible(plan.parts.train, config.pretext.playback_rate.rate_list, config.clip.length, config.clip.short_videos)
         raise UserError(f"Nothing that the search space suggests fits these videos; the last one drawn: {fit.reason}")
+
+
+def warm_start_of(plan: Plan, space: Space, choice: str, say: Say) -> WarmStart:
+    """What earlier sweeps are worth to this one, by ``--warm-start``. A resumed sweep has it already."""
+    if choice == "none" or plan.is_resumed:
+        return NOTHING_KNOWN
+    sweep = plan.config.sweep
+    sweep_id = "" if choice == "auto" else choice
+    past = read_trials(plan.spec.tracking_uri, sweep.name, sweep.objective, sweep_id=sweep_id, but_not=plan.spec.sweep_id)
+    params = {path: str(value) for path, value in flatten(plan.config).items()}
+    warm = plan_warm_start(past, space, params, plan.spec.tags["prp.protocol_hash"])
+    say(warm.line())
+    return warm
+
+
+def memory_figures(config: RunConfig) -> dict[str, NetworkMemory]:
+    """What every encoder takes on a worker, where the memory of one is known; else nothing, and nothing is refused."""
+    return memory_table() if config.resources.worker_memory_gib else {}
 
 
 def frame_counts(split: Parts) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -20,18 +20,22 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from cluster.capacity import Capacity, TrialBundle, plan_capacity, read_cluster
 from orchestrator.cli import run_command
 from orchestrator.evaluation_run import measure_baselines, measure_winner
+from orchestrator.judging import JUDGED_BY_WORKERS, JudgePlan
 from orchestrator.leaderboard import Ending, ending_lines, leaderboard_page
 from orchestrator.progress import Progress
 from orchestrator.ray_cluster import ray_cluster
-from orchestrator.run_config import RunConfig, to_tree
+from orchestrator.room import RoomWatch, check_capacity, plan_room
+from orchestrator.run_config import to_tree
 from orchestrator.search.space import Space, apply_space
-from orchestrator.sweep_plan import Plan, frame_counts, make_plan, parse_arguments
+from orchestrator.search.warm_start import NOTHING_KNOWN, WarmStart
+from orchestrator.sweep_plan import Plan, frame_counts, make_plan, memory_figures, parse_arguments, warm_start_of
 from orchestrator.sweep_server import SweepServer, TrialOutcome, TrialView
 from orchestrator.trial_run import run_trials
 from prp_core.errors import UserError
+
+__all__ = ["check_capacity", "main"]
 
 INTERRUPTED = 130
 
@@ -47,16 +51,25 @@ def _run(space: Space, argv: list[str] | None, description: str) -> int:
     plan = make_plan(arguments, space, say)
     say(plan_line(plan))
     with only_driver(plan), ray_cluster(arguments.address, verbose=arguments.verbose):
-        capacity = check_capacity(plan.config)
-        say(capacity.reason)
+        room = plan_room(plan.config)
+        say(f"{room.capacity.reason}; {room.judging.reason}")
+        warm = warm_start_of(plan, space, arguments.warm_start, say)
         if arguments.dry_run:
             return 0
-        return run_sweep(plan, space, capacity.max_concurrent_trials, verbose=arguments.verbose)
+        return run_sweep(plan, space, RoomWatch(plan.config, room), judging=room.judging, warm=warm, verbose=arguments.verbose)
 
 
-def run_sweep(plan: Plan, space: Space, max_concurrent: int, *, verbose: bool = False) -> int:
+def run_sweep(
+    plan: Plan,
+    space: Space,
+    max_concurrent: int | Callable[[], int],
+    *,
+    judging: JudgePlan = JUDGED_BY_WORKERS,
+    warm: WarmStart = NOTHING_KNOWN,
+    verbose: bool = False,
+) -> int:
     """Run the trials that are left, then measure the winner; the exit code. An interrupt closes every MLflow run before it leaves."""
-    server = start_server(plan, space)
+    server = start_server(plan, space, judging, warm)
     try:
         _run_trials(plan, server, max_concurrent, verbose)
         ending = finish(plan, server)
@@ -71,11 +84,11 @@ def run_sweep(plan: Plan, space: Space, max_concurrent: int, *, verbose: bool = 
     return 0 if ending.winner is not None else 1
 
 
-def start_server(plan: Plan, space: Space) -> Any:
+def start_server(plan: Plan, space: Space, judging: JudgePlan = JUDGED_BY_WORKERS, warm: WarmStart = NOTHING_KNOWN) -> Any:
     """The sweep's server, in an actor on this node; it ends with this driver."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     actor = ray.remote(SweepServer).options(num_cpus=0, scheduling_strategy=here, max_restarts=3, max_task_retries=3)
-    server = actor.remote(plan.spec, space, frame_counts(plan.parts))
+    server = actor.remote(plan.spec, space, frame_counts(plan.parts), judging, warm, memory_figures(plan.config))
     try:
         ray.get(server.sweep_run_id.remote())
     except ray.exceptions.RayActorError as error:
@@ -83,20 +96,7 @@ def start_server(plan: Plan, space: Space) -> Any:
     return server
 
 
-def check_capacity(config: RunConfig) -> Capacity:
-    """How many trials the cluster holds at once. Raises `UserError` with both numbers when not even one fits."""
-    resources = config.resources
-    bundle = TrialBundle(resources.num_workers, resources.cpus_per_worker, resources.gpus_per_worker)
-    try:
-        capacity = plan_capacity(bundle, read_cluster())
-    except ValueError as error:
-        raise UserError(str(error)) from None
-    if capacity.max_concurrent_trials < 1:
-        raise UserError(f"The cluster is too small for one trial: {capacity.reason}")
-    return capacity
-
-
-def _run_trials(plan: Plan, server: Any, max_concurrent: int, verbose: bool) -> None:
+def _run_trials(plan: Plan, server: Any, max_concurrent: int | Callable[[], int], verbose: bool) -> None:
     sweep = plan.config.sweep
     num_left = ray.get(server.num_left.remote())
     with Progress(
@@ -107,13 +107,7 @@ def _run_trials(plan: Plan, server: Any, max_concurrent: int, verbose: bool) -> 
         clock=time.monotonic,
     ):
         if num_left:
-            run_trials(
-                plan.spec,
-                server,
-                num_trials=num_left,
-                max_concurrent=min(num_left, sweep.max_concurrent_trials or max_concurrent),
-                verbose=verbose,
-            )
+            run_trials(plan.spec, server, num_trials=num_left, max_concurrent=max_concurrent, verbose=verbose)
     for view in ray.get(server.views.remote()):
         if view.state == "running":  # its driver's process died more often than Tune restarts it
             ray.get(server.tell.remote(view.number, TrialOutcome("failed", "the process that drove the trial died, see Ray's logs")))

@@ -15,10 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.data_line import advice_of
+from orchestrator.judging import JUDGED_BY_WORKERS, JudgePlan, Rung, start_on_cluster
+from orchestrator.late_judging import LateJudging
 from orchestrator.run_config import RunConfig, flatten, parse_config, to_tree
-from orchestrator.search.space import Fit, Space, apply_space, fits_corpus
+from orchestrator.search.space import Fit, MemoryFigures, Space, apply_space, fits_corpus, fits_memory
 from orchestrator.search.study import SweepStudy
+from orchestrator.search.warm_start import NOTHING_KNOWN, WarmStart
 from orchestrator.sweep_spec import SweepSpec
+from orchestrator.tracking.history import SAMPLED_TAG
 from orchestrator.tracking.mlflow_tracker import MlflowTracker
 
 DOWNSTREAM = ("retrieval/", "linear_probe/", "recognition/")
@@ -31,12 +35,13 @@ def as_params(config: RunConfig) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class TrialTask:
-    """What a trial's driver needs to run it; crosses processes."""
+    """What a trial's driver needs to run it; crosses processes. `judge` says who evaluates its rungs, ``worker`` or ``task``."""
 
     number: int
     run_id: str
     config: dict[str, Any]
     is_resumed: bool
+    judge: str = "worker"
 
 
 @dataclass(frozen=True)
@@ -70,14 +75,26 @@ class TrialView:
 class SweepServer:
     """Made by the driver inside an actor; every method returns small plain values."""
 
-    def __init__(self, spec: SweepSpec, space: Space, frame_counts: tuple[int, ...]) -> None:
-        self._spec, self._base, self._frame_counts = spec, parse_config(spec.config), frame_counts
+    def __init__(
+        self,
+        spec: SweepSpec,
+        space: Space,
+        frame_counts: tuple[int, ...],
+        judging: JudgePlan = JUDGED_BY_WORKERS,
+        warm: WarmStart = NOTHING_KNOWN,
+        memory: Mapping[str, MemoryFigures] | None = None,
+    ) -> None:
+        self._spec, self._base, self._frame_counts, self._memory = spec, parse_config(spec.config), frame_counts, memory or {}
         sweep = self._base.sweep
         self._study = SweepStudy(spec.database_url, spec.sweep_id, space, seed=self._base.seed, num_startup_trials=sweep.num_startup_trials)
+        self._study.warm_up(warm)
         self._tracker = MlflowTracker(spec.tracking_uri, sweep.name, spool_dir=Path(spec.state_dir) / "tracker")
         self._tracker.adopt(spec.sweep_id)
         self._run_id = self._tracker.start_sweep(spec.sweep_id, params=as_params(self._base), tags=spec.tags)
         self._views: dict[int, TrialView] = self._views_from_study()
+        self._where_judged = judging.where
+        running = {view.number: view.num_epochs for view in self._views.values() if view.state == "running"}
+        self._late = LateJudging(self._study, self._base, self._start_judging, judging.max_at_once, record=self._record_late, num_epochs=running)
 
     def sweep_run_id(self) -> str:
         """The MLflow run that is the parent of the trials'."""
@@ -92,13 +109,40 @@ class SweepServer:
         proposal = self._study.ask(self._fits)
         config = apply_space(self._base, proposal.values)
         tags = {**self._spec.tags, "prp.checkpoints_uri": f"{self._spec.folder_uri}/{self._spec.trial_folder(proposal.number)}"}
+        tags[SAMPLED_TAG] = json.dumps(proposal.sampled)
         run_id = self._tracker.start_trial(self._run_id, proposal.number, params=as_params(config), tags=tags)
         self._study.set_note(proposal.number, "run_id", run_id)
         view = self._views.get(proposal.number) or TrialView(proposal.number, proposal.values)
         view.state, view.run_id, view.started = "running", run_id, view.started or time.time()
         view.num_epochs = config.training.num_epochs
         self._views[proposal.number] = view
-        return TrialTask(proposal.number, run_id, to_tree(config), proposal.is_resumed)
+        self._late.begin(proposal.number, view.num_epochs)
+        return TrialTask(proposal.number, run_id, to_tree(config), proposal.is_resumed, self._where_judged)
+
+    def num_waiting(self) -> int:
+        """How many running trials hold no worker any more, and wait for their last evaluation only."""
+        return sum(view.state == "running" and self._late.is_over(view.number) for view in self._views.values())
+
+    def hand_in(self, number: int, epoch: int, step: int, key: str) -> None:
+        """A rung to be evaluated by a task while its trial trains on; its weights lie under `key` of the sweep's folder."""
+        self._late.hand_in(number, epoch, step, key)
+        self._late.advance()
+
+    def says_stop(self, number: int) -> bool:
+        """Whether a late verdict has stopped trial `number`."""
+        self._late.advance()
+        reason = self._late.stop_reason(number)
+        self._views[number].reason = reason or self._views[number].reason
+        return reason is not None
+
+    def final_outcome(self, number: int) -> TrialOutcome | None:
+        """How trial `number`, which has trained to its end, ends by its last evaluation; None while that is still to come."""
+        if self.says_stop(number):
+            return TrialOutcome("pruned")
+        failure, metrics = self._late.failure(number), self._late.final_metrics(number)
+        if failure is not None:
+            return TrialOutcome("failed", failure)
+        return None if metrics is None else TrialOutcome("finished", "", metrics)
 
     def log(self, number: int, metrics: Mapping[str, float], step: int) -> None:
         """Hand a trial's metrics to the tracker; never waits for it."""
@@ -133,6 +177,7 @@ class SweepServer:
         view = self._views[number]
         if view.state != "running":
             return
+        self._late.end(number)
         if outcome.state == "finished":
             value = outcome.metrics.get(self._base.sweep.objective, math.nan)
             if not math.isfinite(value):
@@ -179,8 +224,19 @@ class SweepServer:
                 self._tracker.finish(view.run_id, end, reason)
         return self._tracker.close()
 
+    def _start_judging(self, rung: Rung) -> Any:
+        return start_on_cluster(self._spec, rung, to_tree(apply_space(self._base, self._views[rung.number].values)))
+
+    def _record_late(self, rung: Rung, metrics: Mapping[str, float]) -> None:
+        view, objective = self._views[rung.number], self._base.sweep.objective
+        self.log(rung.number, {**metrics, "epoch": rung.epoch}, rung.step)
+        if objective in metrics:
+            view.rungs[rung.epoch] = view.objective = metrics[objective]
+
     def _fits(self, values: Mapping[str, Any]) -> Fit:
-        return fits_corpus(apply_space(self._base, values), self._frame_counts)
+        config = apply_space(self._base, values)
+        fit = fits_corpus(config, self._frame_counts)
+        return fit if not fit.ok else fits_memory(config, self._memory)
 
     def _views_from_study(self) -> dict[int, TrialView]:
         views = {}

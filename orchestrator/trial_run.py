@@ -7,8 +7,10 @@ checkpoint folder and never Ray's snapshot.
 
 from __future__ import annotations
 
+import logging
+import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,15 @@ from ray.tune.search import Searcher
 from orchestrator.run_config import RunConfig, parse_config
 from orchestrator.sweep_server import TrialOutcome, TrialTask
 from orchestrator.sweep_spec import SweepSpec
+from prp_core.errors import PrpError
+
+_LOGGER = logging.getLogger(__name__)
 
 # A trial's driver only waits. It asks for memory instead of a CPU, so that every CPU is left to training.
 DRIVER_RESOURCES = {"memory": 256 << 20}
+
+# How often a sweep whose places are taken looks whether one is free.
+ROOM_SECONDS = 0.5
 
 
 def run_trial(config: Mapping[str, Any], *, spec: SweepSpec, server: Any) -> dict[str, float]:
@@ -29,10 +37,31 @@ def run_trial(config: Mapping[str, Any], *, spec: SweepSpec, server: Any) -> dic
     task: TrialTask = config["task"]
     try:
         outcome = TrialOutcome(**train(task, spec, server))
+        if task.judge == "task" and outcome.state == "finished":
+            outcome = wait_for_last_rung(task, server)
     except Exception as error:  # noqa: BLE001 - one trial's failure never ends the sweep; the reason is told
         outcome = TrialOutcome("failed", failure_reason(error))
     ray.get(server.tell.remote(task.number, outcome))
+    if task.judge == "task":
+        forget_stored_rungs(task, spec)
     return {"number": float(task.number)}
+
+
+def wait_for_last_rung(task: TrialTask, server: Any, pause_seconds: float = 0.5) -> TrialOutcome:
+    """How the trial ends by its last evaluation. Only this process waits, which holds neither a CPU nor a GPU."""
+    while (outcome := ray.get(server.final_outcome.remote(task.number))) is None:
+        time.sleep(pause_seconds)
+    return outcome
+
+
+def forget_stored_rungs(task: TrialTask, spec: SweepSpec) -> None:
+    """Remove the weights that the judge needed no longer than the trial ran; a store that is away keeps them, said aloud."""
+    from orchestrator.worker import forget_rungs
+
+    try:
+        forget_rungs(spec, parse_config(task.config), task.number)
+    except PrpError as error:
+        _LOGGER.warning("trial %d: the weights of its rungs stay where they are: %s", task.number, error)
 
 
 def train(task: TrialTask, spec: SweepSpec, server: Any) -> dict[str, Any]:
@@ -45,7 +74,7 @@ def train(task: TrialTask, spec: SweepSpec, server: Any) -> dict[str, Any]:
     config = parse_config(task.config)
     trainer = TorchTrainer(
         train_worker,
-        train_loop_config={"spec": spec, "number": task.number, "config": task.config, "server": server},
+        train_loop_config={"spec": spec, "number": task.number, "config": task.config, "server": server, "judge": task.judge},
         scaling_config=ScalingConfig(
             num_workers=config.resources.num_workers, use_gpu=config.resources.gpus_per_worker > 0, resources_per_worker=worker_bundle(config)
         ),
@@ -76,22 +105,35 @@ def failure_reason(error: BaseException) -> str:
 
 
 class ServerSearcher(Searcher):
-    """Tune's view of the sweep's server: a suggestion is a trial that the study asked for. Tune's own state is never restored."""
+    """Tune's view of the sweep's server: a suggestion is a trial that the study asked for. Tune's own state is never restored.
 
-    def __init__(self, server: Any) -> None:
+    `room` says how many trials may train at once *now*; it is asked again while the sweep runs, so that a cluster that grows is used.
+    """
+
+    def __init__(self, server: Any, room: Callable[[], int], clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(metric=None, mode=None)
-        self._server = server
+        self._server, self._room, self._clock = server, room, clock
+        self._not_before = -1.0
+        self._running: set[str] = set()
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
         """Nothing to set: the space and the objective belong to the study."""
         return True
 
-    def suggest(self, trial_id: str) -> dict[str, Any]:
-        """The next trial's task."""
-        return {"task": ray.get(self._server.ask.remote())}
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        """The next trial's task; None while there is no room for it, then Tune asks again."""
+        if self._clock() < self._not_before:
+            return None
+        if len(self._running) - ray.get(self._server.num_waiting.remote()) >= self._room():
+            self._not_before = self._clock() + ROOM_SECONDS
+            return None
+        task = ray.get(self._server.ask.remote())
+        self._running.add(trial_id)
+        return {"task": task}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Nothing to do: the trial told the server itself; a driver process that died is handled by `Tuner` restarting it."""
+        """Its place is free. The trial told the server itself; a driver process that died is handled by `Tuner` restarting it."""
+        self._running.discard(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
         """The study's database is the state."""
@@ -100,14 +142,13 @@ class ServerSearcher(Searcher):
         """The study's database is the state."""
 
 
-def run_trials(spec: SweepSpec, server: Any, *, num_trials: int, max_concurrent: int, verbose: bool) -> None:
-    """Run `num_trials` trials through Ray Tune, at most `max_concurrent` at once; returns when all have ended."""
+def run_trials(spec: SweepSpec, server: Any, *, num_trials: int, max_concurrent: int | Callable[[], int], verbose: bool) -> None:
+    """Run `num_trials` trials through Ray Tune, at most `max_concurrent` at once (a function: asked while they run); returns at their end."""
+    room: Callable[[], int] = max_concurrent if callable(max_concurrent) else lambda: max_concurrent
     trainable = tune.with_resources(tune.with_parameters(run_trial, spec=spec, server=server), DRIVER_RESOURCES)
     tuner = tune.Tuner(
         trainable,
-        tune_config=tune.TuneConfig(
-            search_alg=ServerSearcher(server), num_samples=num_trials, max_concurrent_trials=max_concurrent, reuse_actors=True
-        ),
+        tune_config=tune.TuneConfig(search_alg=ServerSearcher(server, room), num_samples=num_trials, reuse_actors=True),
         run_config=tune.RunConfig(
             name=f"{spec.sweep_id}-{uuid.uuid4().hex[:6]}",
             storage_path=str(Path(spec.state_dir) / "ray-tune"),

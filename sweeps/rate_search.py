@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from orchestrator.search.dimensions import suggest_rate_set
 from orchestrator.sweep_run import main
 
 
 def space(trial: Any) -> None:
     """Rates, clip length, the balance of the two losses, and what depends on them."""
-    trial.suggest_categorical("pretext.playback_rate.rates", ["1-2", "1-4", "1-2-4", "1-3-6", "1-2-4-8", "2-4-8"])
+    suggest_rate_set(trial, ["1-2", "1-4", "1-2-4", "1-3-6", "1-2-4-8", "2-4-8"])
     trial.suggest_categorical("clip.length", [8, 16])
     rate_weight = trial.suggest_float("pretext.playback_rate.loss_weight", 0.01, 10.0, log=True)
     mode = trial.suggest_categorical("pretext.slow_motion.attention.mode", ["dpau", "none"])

@@ -8,15 +8,18 @@ went NaN or crashed is told FAIL with its reason, and a combination that cannot 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from orchestrator.search.judge import Verdict, judge, values_at
+from orchestrator.search.dimensions import config_values
+from orchestrator.search.judge import Verdict, judge, late_verdict, overtaken, values_at
+from orchestrator.search.sampler import SweepSampler
 from orchestrator.search.space import Fit, Space
+from orchestrator.search.warm_start import WarmStart, add_to_study
 from prp_core.errors import UserError
 
 MAX_UNFIT_IN_A_ROW = 200
@@ -25,21 +28,21 @@ MAX_REPEATS_IN_A_ROW = 20
 
 @dataclass(frozen=True)
 class Proposal:
-    """A trial to run: its number, the values that its space sampled, and whether it ran before (then it resumes)."""
+    """A trial to run: its number, the config's values by path, whether it ran before (then it resumes), and what its space drew, by name."""
 
     number: int
     values: dict[str, Any]
     is_resumed: bool
+    sampled: dict[str, Any] = field(default_factory=dict)
 
 
 class SweepStudy:
     """Ask and tell over one study; used by one process at a time (see `orchestrator/sweep_server.py`)."""
 
-    def __init__(self, storage_url: str, sweep_id: str, space: Space, *, seed: int, num_startup_trials: int) -> None:
+    def __init__(self, storage_url: str | None, sweep_id: str, space: Space, *, seed: int, num_startup_trials: int) -> None:
+        """Open or create it; no `storage_url` keeps it in memory alone, for a replay. Draws depend on `seed`."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        sampler = optuna.samplers.TPESampler(
-            seed=seed, n_startup_trials=num_startup_trials, multivariate=True, group=True, constant_liar=True, warn_independent_sampling=False
-        )
+        sampler = SweepSampler(seed=seed, num_startup=num_startup_trials)
         self._storage = optuna.storages.get_storage(storage_url)
         self._study = optuna.create_study(
             storage=self._storage, study_name=sweep_id, direction="maximize", sampler=sampler, pruner=optuna.pruners.NopPruner(), load_if_exists=True
@@ -52,8 +55,12 @@ class SweepStudy:
         return self._study.get_trials(deepcopy=False)
 
     def num_told(self) -> int:
-        """How many trials count towards the sweep's number: finished, pruned at a rung or failed; not those that never fitted."""
-        return sum(trial.state.is_finished() and "unfit" not in trial.user_attrs for trial in self.trials())
+        """How many trials count towards the sweep's number: finished, pruned at a rung or failed; not those that never fitted or ran elsewhere."""
+        return sum(trial.state.is_finished() and not {"unfit", "warm"} & trial.user_attrs.keys() for trial in self.trials())
+
+    def warm_up(self, warm: WarmStart) -> None:
+        """Take in what earlier sweeps found; see `warm_start.py`."""
+        add_to_study(self._study, warm)
 
     def ask(self, fits: Callable[[Mapping[str, Any]], Fit]) -> Proposal:
         """The next trial to run: one left behind by a dead driver, else a new one that `fits` accepts.
@@ -68,8 +75,7 @@ class SweepStudy:
             self._space(trial)
             fit = fits(trial.params)
             if fit.ok and (attempt >= MAX_REPEATS_IN_A_ROW or not self._was_tried(trial.number, trial.params)):
-                trial.set_user_attr("values", json.dumps(trial.params))
-                return Proposal(trial.number, dict(trial.params), is_resumed=False)
+                return self._proposal(trial, is_resumed=False)
             last_reason = fit.reason or "these values were tried before"
             trial.set_user_attr("unfit", last_reason)
             # The sampler learns from a pruned trial that its values are bad; from a failed one (a mere repeat) it learns nothing.
@@ -88,7 +94,7 @@ class SweepStudy:
         stored = trials[number].user_attrs.get(f"verdict/{epoch}")
         if stored is not None:
             return Verdict(**json.loads(stored))
-        scores = {trial.number: trial.intermediate_values for trial in trials}
+        scores = self.scores()
         verdict = judge(
             pruner,
             epoch=epoch,
@@ -98,8 +104,43 @@ class SweepStudy:
             is_last_rung=is_last_rung,
             num_startup=num_startup,
         )
-        self.set_note(number, f"verdict/{epoch}", json.dumps({"go_on": verdict.go_on, "reason": verdict.reason}))
+        self._keep_verdict(number, epoch, verdict)
         return verdict
+
+    def late_verdict(
+        self, number: int, epoch: int, *, pruner: str, reduction_factor: int, last_epoch: int, handed_in: Iterable[int], num_startup: int = 1
+    ) -> Verdict:
+        """As `verdict`, of a trial that may be beyond that rung: see `judge.late_verdict`. A stored verdict stands."""
+        stored = self.notes(number).get(f"verdict/{epoch}")
+        if stored is not None:
+            return Verdict(**json.loads(stored))
+        verdict = late_verdict(
+            pruner,
+            number=number,
+            epoch=epoch,
+            last_epoch=last_epoch,
+            scores=self.scores(),
+            handed_in=handed_in,
+            reduction_factor=reduction_factor,
+            num_startup=num_startup,
+        )
+        self._keep_verdict(number, epoch, verdict)
+        return verdict
+
+    def overtaken(self, epoch: int, last_epochs: Mapping[int, int], *, pruner: str, reduction_factor: int) -> dict[int, Verdict]:
+        """Which of the running trials (each with its number of epochs) are to stop at rung `epoch` after all; stored like other verdicts."""
+        verdicts = overtaken(pruner, epoch=epoch, last_epochs=last_epochs, scores=self.scores(), reduction_factor=reduction_factor)
+        for number, verdict in verdicts.items():
+            self._keep_verdict(number, epoch, verdict)
+        return verdicts
+
+    def scores(self) -> dict[int, dict[int, float]]:
+        """Trial number -> epoch -> value, of every rung that was reported."""
+        return {trial.number: trial.intermediate_values for trial in self.trials()}
+
+    def notes(self, number: int) -> dict[str, Any]:
+        """The notes kept with trial `number`."""
+        return dict(self.trials()[number].user_attrs)
 
     def tell_finished(self, number: int, value: float) -> None:
         """Trial `number` ran to its end with `value`."""
@@ -137,11 +178,18 @@ class SweepStudy:
         """A trial that a dead driver left RUNNING; what its space had not sampled yet is sampled now."""
         stored = self.trials()[number].user_attrs.get("values")
         if stored is not None:
-            return Proposal(number, json.loads(stored), is_resumed=True)
+            return Proposal(number, json.loads(stored), is_resumed=True, sampled=dict(self.trials()[number].params))
         trial = optuna.trial.Trial(self._study, self._id_of(number))
         self._space(trial)
-        trial.set_user_attr("values", json.dumps(trial.params))
-        return Proposal(number, dict(trial.params), is_resumed=True)
+        return self._proposal(trial, is_resumed=True)
+
+    def _proposal(self, trial: optuna.trial.Trial, *, is_resumed: bool) -> Proposal:
+        values = config_values(trial.params)
+        trial.set_user_attr("values", json.dumps(values))
+        return Proposal(trial.number, values, is_resumed, dict(trial.params))
+
+    def _keep_verdict(self, number: int, epoch: int, verdict: Verdict) -> None:
+        self.set_note(number, f"verdict/{epoch}", json.dumps({"go_on": verdict.go_on, "reason": verdict.reason}))
 
     def _id_of(self, number: int) -> int:
         return self._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number)

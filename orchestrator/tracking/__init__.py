@@ -3,7 +3,7 @@
 `addresses.py` tells which tracking URIs can serve; `mlflow_tracker.py` is the tracker that a sweep holds; behind it `runs.py` finds and
 creates runs, `spool.py` keeps on disk what was logged until it has arrived, `sender.py` carries it there, and `mlflow_client.py` is
 the door to MLflow itself. `provenance.py` gives the tags that say where a result comes from. `encoder_file.py` is an encoder as
-files, `models.py` puts it into MLflow and loads it again, `report.py` is the leaderboard page.
+files, `models.py` puts it into MLflow and loads it again, `report.py` is the leaderboard page, `history.py` reads earlier sweeps back.
 
 Importing this package is cheap: MLflow (seconds) and torch are imported when they are first used.
 """

@@ -19,10 +19,11 @@ from prp_core.pretext.targets import build_pretext_batch
 from prp_core.training.agreement import first_alone, together
 from prp_core.training.checkpoint import CheckpointFolder
 from prp_core.training.data_health import ADVICE, data_advice, with_hit_rates
+from prp_core.training.encoder_export import encoder_weights
 from prp_core.training.learner import Learner
 from prp_core.training.metrics import RunningMean, renamed
 from prp_core.training.progress_state import Progress, resume_progress, save_progress
-from prp_core.training.reporting import Reporter
+from prp_core.training.reporting import LateJudge, Reporter
 from prp_core.world import World
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ class PretrainData:
 
 @dataclass(frozen=True)
 class PretrainOutcome:
-    """How a run ended: after `last_epoch` finished epochs, told to stop or not, with the `metrics` of its last evaluation."""
+    """How a run ended: after `last_epoch` finished epochs, told to stop or not, with the `metrics` of its last evaluation (none of a late judge)."""
 
     last_epoch: int
     stopped_early: bool
@@ -52,22 +53,25 @@ def pretrain(
     *,
     checkpoints: CheckpointFolder,
     reporter: Reporter,
+    late: LateJudge | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> PretrainOutcome:
     """Train to the last epoch, or to the rung at which `reporter` says stop; every worker of `world` calls it, all leave together.
 
     Goes on from the newest checkpoint, at the very step. A rung is evaluated and asked about again when its checkpoint is the newest, so
-    a verdict that was lost with its worker is heard in the end.
+    a verdict that was lost with its worker is heard in the end. With `late` nothing is evaluated here: a rung's weights are handed in,
+    training goes on, and the workers leave together at the first log window or epoch's end at which `late` says stop.
     Raises `UserError` for data that cannot be trained on, `DivergedError` for a loss that is not finite.
     """
-    run = PretrainRun(config, data, world, checkpoints, reporter, clock)
+    run = PretrainRun(config, data, world, checkpoints, reporter, late, clock)
     while True:
         if run.at_rung:
-            metrics = run.evaluate()
-            go_on = run.ask(metrics)
+            metrics = run.evaluate() if late is None else {}
+            go_on = run.ask(metrics) if late is None else run.hand_in(late)
             if run.finished or not go_on:
                 return PretrainOutcome(run.progress.num_epochs, not run.finished, metrics)
-        run.train_epoch()
+        if not run.train_epoch():
+            return PretrainOutcome(run.progress.num_epochs, True, {})
 
 
 class PretrainRun:
@@ -80,11 +84,12 @@ class PretrainRun:
         world: World,
         checkpoints: CheckpointFolder,
         reporter: Reporter,
+        late: LateJudge | None,
         clock: Callable[[], float],
     ) -> None:
         check_labels(data.parts.train, data.parts.val)
         self._config, self._data, self._world = config, data, world
-        self._checkpoints, self._reporter, self._clock = checkpoints, reporter, clock
+        self._checkpoints, self._reporter, self._late, self._clock = checkpoints, reporter, late, clock
         self._loader = build_loader(config, data, world)
         self._learner = Learner(config, world, self._loader.steps_per_epoch)
         self._times, self._epoch_times = RunningMean(), RunningMean()
@@ -102,12 +107,15 @@ class PretrainRun:
         """Whether the last epoch is over."""
         return self.progress.num_epochs >= self._config.training.num_epochs
 
-    def train_epoch(self) -> None:
-        """Train the rest of the epoch; a rung's end is always saved."""
+    def train_epoch(self) -> bool:
+        """Train the rest of the epoch; a rung's end is always saved. False: a late judge said stop, and every worker is at the same step."""
         with closing(self._timed_batches()) as batches:
             for spans in batches:
                 self._train_step(spans)
+                if self._told_to_stop():
+                    return False
         self._end_epoch()
+        return True
 
     def evaluate(self) -> dict[str, float]:
         """Retrieval of the validation part from the training part; after the last epoch the linear probe as well."""
@@ -130,6 +138,20 @@ class PretrainRun:
         """The reporter's verdict at this rung, the same on every worker."""
         epoch, step = self.progress.num_epochs, self._learner.global_step
         return first_alone(self._world, f"reporting rung {epoch}", lambda: self._reporter.at_rung(epoch=epoch, step=step, metrics=metrics))
+
+    def hand_in(self, late: LateJudge) -> bool:
+        """Give the rung's weights to the late judge, on the first worker; every worker goes on."""
+        epoch, step = self.progress.num_epochs, self._learner.global_step
+        weights = encoder_weights(self._learner.network) if self._world.is_first else {}
+        first_alone(self._world, f"handing in rung {epoch}", lambda: late.hand_in(epoch=epoch, step=step, weights=weights))
+        return True
+
+    def _told_to_stop(self) -> bool:
+        """The late judge's word, asked for at each log window and at an epoch's end; the same on every worker."""
+        due = self._learner.global_step % self._config.training.log_every_steps == 0 or self.progress.num_steps == self._loader.steps_per_epoch
+        if self._late is None or not due:
+            return False
+        return first_alone(self._world, "asking for a verdict", self._late.says_stop)
 
     def _timed_batches(self) -> Generator[SpanBatch, None, None]:
         """The epoch's batches from where it stands, each once every worker has its share; waiting and computing are timed."""

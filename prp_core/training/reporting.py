@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import torch
+
 
 class Reporter(Protocol):
     """Spoken to by the first worker only.
@@ -23,6 +25,21 @@ class Reporter(Protocol):
 
         After the last epoch it is called too, so that the judge sees every final value; there its answer changes nothing.
         """
+        ...
+
+
+class LateJudge(Protocol):
+    """Evaluates rungs elsewhere while training goes on; its word comes when it comes. Spoken to by the first worker only.
+
+    A run that dies and resumes may hand in the same rung twice; the second time changes nothing. An error raised here ends the run.
+    """
+
+    def hand_in(self, *, epoch: int, step: int, weights: Mapping[str, torch.Tensor]) -> None:
+        """Take the encoder's `weights` (copies on the CPU) after `epoch` epochs; the checkpoint of `step` is committed. Waits for no verdict."""
+        ...
+
+    def says_stop(self) -> bool:
+        """Whether the run was told to stop, as far as is known now. Never blocks."""
         ...
 
 

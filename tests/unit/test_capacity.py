@@ -46,6 +46,19 @@ def test_capacity_table(bundle: TrialBundle, nodes: list[NodeShape], reserved: i
     assert (plan.max_concurrent_trials, plan.now) == expected, plan.reason
 
 
+@pytest.mark.parametrize(
+    ("bundle", "nodes", "gpus", "expected"),
+    [
+        (TrialBundle(1, 6, 1), [NodeShape(48, 8, 1, 1)], 0.5, 7),  # a share of a GPU takes a whole one from the trials
+        (TrialBundle(1, 6, 1), [NodeShape(48, 8, 1, 1)], 2.0, 6),
+        (TrialBundle(1, 6, 0.75), [NodeShape(48, 1, 1, 1)], 0.25, 1),  # what is left of the GPU is enough
+        (TrialBundle(1, 1, 0), [NodeShape(4, 1, 1, 1)], 1.0, 4),  # trials without GPUs lose nothing
+    ],
+)
+def test_what_judges_need_of_gpus_is_taken_off(bundle: TrialBundle, nodes: list[NodeShape], gpus: float, expected: int) -> None:
+    assert plan_capacity(bundle, nodes, reserved_gpus=gpus).max_concurrent_trials == expected
+
+
 def test_a_refusal_holds_both_numbers_and_where_they_come_from() -> None:
     nodes = (NodeShape(2, 0, 1, 1), NodeShape(8, 1, 0, 1, "gpu_spot"))
     plan = plan_capacity(TrialBundle(2, 4, 1), nodes, reserved_cpus=2)

@@ -8,7 +8,7 @@ import pytest
 from optuna.trial import TrialState
 
 from orchestrator.run_config import RunConfig, with_values
-from orchestrator.search.space import Fit, apply_space, fits_corpus
+from orchestrator.search.space import Fit, apply_space, fits_corpus, fits_memory
 from orchestrator.search.study import SweepStudy, check_storage_url
 from prp_core.errors import UserError
 
@@ -114,6 +114,31 @@ def test_a_space_that_names_no_path_of_the_tree_is_refused() -> None:
 def test_feasibility_counts_the_videos_that_are_long_enough(rates: str, length: int, ok: bool, reason: str) -> None:
     config = with_values(RunConfig(), {"pretext.playback_rate.rates": rates, "clip.length": length})
     assert fits_corpus(config, (40, 70, 90, 200)) == Fit(ok, reason)
+
+
+class TwoGib:
+    """Two GiB for each clip, whatever the clip."""
+
+    def worker_bytes(self, *, num_clips: int, length: int, crop: int, upsampling: int) -> float:
+        return num_clips * 2.0 * 2**30
+
+
+@pytest.mark.parametrize(
+    ("settings", "ok"),
+    [
+        ({}, True),  # memory is not known
+        ({"resources.worker_memory_gib": 16.0}, True),
+        ({"resources.worker_memory_gib": 15.0}, False),
+        ({"resources.worker_memory_gib": 15.0, "resources.num_workers": 2}, True),
+        ({"resources.worker_memory_gib": 15.0, "training.precision": "bfloat16"}, True),
+    ],
+)
+def test_what_does_not_fit_a_workers_memory_is_refused(settings: dict[str, Any], ok: bool) -> None:
+    fit = fits_memory(with_values(RunConfig(), settings), {RunConfig().encoder.name: TwoGib()})
+    assert fit.ok is ok
+    if not ok:
+        assert "8 clips of 16 frames of 112 x 112 with upsampling 2 on" in fit.reason
+        assert "need at least 16.0 GiB, more than resources.worker_memory_gib = 15" in fit.reason
 
 
 def test_a_repeat_is_asked_again_and_teaches_the_sampler_nothing(tmp_path: Path) -> None:

@@ -1,0 +1,87 @@
+"""Recorded trainings of every cell of a grid: what each scored at each rung and what it had cost until then."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+RATES = ("1-2", "1-4", "1-2-4", "1-3-6", "1-2-4-8", "2-4-8")
+LENGTHS = (8, 16)
+WEIGHTS = (0.1, 1.0)
+MODES = ("dpau", "none")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One combination of `values` (path -> value); `scores` and cumulated `costs` (CPU-seconds) by the epoch of each rung."""
+
+    values: dict[str, Any]
+    scores: dict[int, float]
+    costs: dict[int, float]
+
+    @property
+    def final(self) -> float:
+        """The score after the last epoch."""
+        return self.scores[max(self.scores)]
+
+    @property
+    def cost(self) -> float:
+        """What the whole training cost."""
+        return self.costs[max(self.costs)]
+
+
+def cells_to_record() -> list[dict[str, Any]]:
+    """The 48 combinations: 6 rate sets x 2 clip lengths x 2 weights x 2 attention modes."""
+    return [
+        {
+            "pretext.playback_rate.rates": rates,
+            "clip.length": length,
+            "pretext.playback_rate.loss_weight": weight,
+            "pretext.slow_motion.attention.mode": mode,
+        }
+        for rates, length, weight, mode in product(RATES, LENGTHS, WEIGHTS, MODES)
+    ]
+
+
+def write_cell(path: Path, cell: Cell) -> None:
+    """Append one line."""
+    with path.open("a") as file:
+        file.write(json.dumps(asdict(cell)) + "\n")
+
+
+def read_grid(path: Path) -> list[Cell]:
+    """The cells of a file of JSON lines; a line that a crash cut short is left out."""
+    cells = []
+    for line in path.read_text().splitlines() if path.is_file() else ():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        by_epoch = ({int(epoch): value for epoch, value in row[name].items()} for name in ("scores", "costs"))
+        cells.append(Cell(row["values"], *by_epoch))
+    return cells
+
+
+def synthetic_grid(seed: int, rungs: Sequence[int] = (3, 6, 12), combinations: Sequence[Mapping[str, Any]] = ()) -> list[Cell]:
+    """A made-up grid for trying things out: additive effects with interaction, curves that saturate at their own pace, noisy scores.
+
+    Nothing measured on it says anything of the method, only of the search.
+    """
+    draw = random.Random(seed)
+    combinations = combinations or cells_to_record()
+    effects: dict[tuple[str, Any], float] = {}
+    cells = []
+    for values in combinations:
+        parts = [effects.setdefault(item, draw.gauss(0, 0.05)) for item in values.items()]
+        goal = min(max(0.45 + sum(parts) + draw.gauss(0, 0.02), 0.2), 0.95)
+        pace = draw.uniform(2.0, 5.0)
+        scores = {epoch: round(0.25 + (goal - 0.25) * (1 - math.exp(-epoch / pace)) + draw.gauss(0, 0.015), 4) for epoch in rungs}
+        speed = 6.0 if values.get("clip.length") == 16 else 3.0
+        cells.append(Cell(dict(values), scores, {epoch: speed * epoch for epoch in rungs}))
+    return cells

@@ -1,0 +1,194 @@
+"""What does the search save? The default search against random search on a recorded grid, with a simulated clock.
+
+    uv run python -m benchmarks.search.replay --grid grid.jsonl --seeds 100
+    uv run python -m benchmarks.search.replay --synthetic 3            # three made-up grids: of use only while a rule is being worked on
+
+The study, its sampler and its judge are the real ones; only the trainings are looked up. Workers are asynchronous: each takes the next trial
+when it is free. Costs are CPU-seconds of training and of evaluation at rungs. Random search trains every draw to its end, without repeats.
+Reached means: a trial that ran to its end scored it. Printed: the median over seeds of the cost to reach what random search has found after N trials
+(its median over seeds), for several N, and the ratio.
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import math
+import random
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.search.grid import Cell, read_grid, synthetic_grid
+from orchestrator.search.space import Fit
+from orchestrator.search.study import SweepStudy
+
+WEIGHT = "pretext.playback_rate.loss_weight"
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How the search is run: the defaults of the demo's preset. `look_back` also stops running trials that others have overtaken."""
+
+    pruner: str = "asha"
+    reduction_factor: int = 2
+    num_startup: int = 4
+    num_workers: int = 2
+    look_back: bool = True
+
+
+@dataclass(frozen=True)
+class Reached:
+    """After `cost` CPU-seconds in all, a trial had finished with `score`."""
+
+    cost: float
+    score: float
+
+
+@dataclass
+class _Running:
+    cell: Cell
+    started: float
+    stopped: bool = False
+
+
+class Replay:
+    """One search over a grid; `run` gives what was reached, cheapest first."""
+
+    def __init__(self, grid: Sequence[Cell], rules: Rules, seed: int) -> None:
+        self._grid, self._rules = grid, rules
+        self.study = SweepStudy(None, "replay", self._space, seed=seed, num_startup_trials=rules.num_startup)
+        self._rungs = sorted(grid[0].scores)
+        self._events: list[tuple[float, int, int]] = []
+        self._running: dict[int, _Running] = {}
+        self.spent, self.reached = 0.0, list[Reached]()
+
+    def run(self, budget: float) -> list[Reached]:
+        """Search until `budget` CPU-seconds are spent or nothing new is left to try."""
+        for _ in range(self._rules.num_workers):
+            self._start(0.0)
+        while self._events and self.spent < budget:
+            now, epoch, number = heapq.heappop(self._events)
+            if not self._running[number].stopped:
+                self._arrive(now, epoch, number)
+        return self.reached
+
+    def _space(self, trial: Any) -> None:
+        for name in self._grid[0].values:
+            choices = sorted({cell.values[name] for cell in self._grid})
+            if name == WEIGHT:
+                trial.suggest_float(name, choices[0] / 3, choices[-1] * 3, log=True)
+            else:
+                trial.suggest_categorical(name, choices)
+
+    def _cell_of(self, values: dict[str, Any]) -> Cell:
+        def distance(cell: Cell) -> float:
+            others = sum(cell.values[name] != value for name, value in values.items() if name != WEIGHT)
+            return 1e6 * others + (abs(math.log(cell.values[WEIGHT] / values[WEIGHT])) if WEIGHT in values else 0.0)
+
+        return min(self._grid, key=distance)
+
+    def _start(self, now: float) -> None:
+        if len({id(running.cell) for running in self._running.values()}) == len(self._grid):
+            return  # every cell was tried
+        proposal = self.study.ask(lambda values: Fit(True, ""))
+        running = self._running[proposal.number] = _Running(self._cell_of(proposal.values), now)
+        self._await(proposal.number, running, self._rungs[0])
+
+    def _await(self, number: int, running: _Running, epoch: int) -> None:
+        heapq.heappush(self._events, (running.started + running.cell.costs[epoch], epoch, number))
+
+    def _arrive(self, now: float, epoch: int, number: int) -> None:
+        running, rules = self._running[number], self._rules
+        past = [rung for rung in self._rungs if rung < epoch]
+        self.spent += running.cell.costs[epoch] - (running.cell.costs[past[-1]] if past else 0.0)
+        self.study.report(number, epoch, running.cell.scores[epoch])
+        is_last = epoch == self._rungs[-1]
+        verdict = self.study.late_verdict(
+            number,
+            epoch,
+            pruner=rules.pruner,
+            reduction_factor=rules.reduction_factor,
+            last_epoch=self._rungs[-1],
+            handed_in=[*past, epoch],
+        )
+        if is_last:
+            self.study.tell_finished(number, running.cell.scores[epoch])
+            self.reached.append(Reached(self.spent, running.cell.scores[epoch]))
+        elif not verdict.go_on:
+            self.study.tell_pruned(number, verdict.reason)
+        else:
+            self._await(number, running, self._rungs[len(past) + 1])
+        running.stopped = is_last or not verdict.go_on
+        if rules.look_back:
+            self._look_back(now, epoch)
+        if running.stopped:
+            self._start(now)
+
+    def _look_back(self, now: float, epoch: int) -> None:
+        rules = self._rules
+        live = {number: self._rungs[-1] for number, running in self._running.items() if not running.stopped}
+        for number, verdict in self.study.overtaken(epoch, live, pruner=rules.pruner, reduction_factor=rules.reduction_factor).items():
+            running = self._running[number]
+            running.stopped = True
+            self.spent += now - running.started - running.cell.costs[epoch]
+            self.study.tell_pruned(number, verdict.reason)
+            self._start(now)
+
+
+def random_search(grid: Sequence[Cell], seed: int) -> list[Reached]:
+    """Every cell to its end, in random order, none twice: the strongest form of random search on a grid."""
+    cells, spent, reached = list(grid), 0.0, []
+    random.Random(seed).shuffle(cells)
+    for cell in cells:
+        spent += cell.cost
+        reached.append(Reached(spent, cell.final))
+    return reached
+
+
+def cost_to_reach(reached: Sequence[Reached], score: float) -> float:
+    """The least cost at which `score` was reached; infinite where it was not."""
+    return min((one.cost for one in reached if one.score >= score), default=math.inf)
+
+
+def compare(grid: Sequence[Cell], rules: Rules, seeds: Sequence[int], num_random: Sequence[int]) -> list[tuple[int, float, float, float]]:
+    """``(N, score, median cost of random search, median cost of the search)`` to reach what N random trials find (median over seeds)."""
+    chance = [random_search(grid, seed) for seed in seeds]
+    ours = [Replay(grid, rules, seed).run(sum(cell.cost for cell in grid)) for seed in seeds]
+    rows = []
+    for number in num_random:
+        score = statistics.median_low([max(one.score for one in run[:number]) for run in chance])
+        costs = [statistics.median_high([cost_to_reach(run, score) for run in runs]) for runs in (chance, ours)]
+        rows.append((number, score, costs[0], costs[1]))
+    return rows
+
+
+def print_table(rows: Sequence[tuple[int, float, float, float]], say: Callable[[str], None] = print) -> None:
+    """One line for each N."""
+    say(f"{'random trials':>13} {'score':>7} {'random':>9} {'search':>9} {'ratio':>6}   (median CPU-seconds to reach the score)")
+    for number, score, chance, ours in rows:
+        say(f"{number:>13} {score:>7.3f} {chance:>9.0f} {ours:>9.0f} {ours / chance:>6.2f}")
+
+
+def main() -> None:
+    """Read or make the grids, replay, print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--grid", type=Path, help="JSON lines of benchmarks.search.record_grid")
+    parser.add_argument("--synthetic", type=int, default=0, metavar="N", help="N made-up grids instead")
+    parser.add_argument("--seeds", type=int, default=100)
+    parser.add_argument("--random-trials", default="8-16-32", help="what N random trials find is to be reached (default: %(default)s)")
+    for name, default in vars(Rules()).items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int if isinstance(default, bool | int) else str, default=default)
+    arguments = parser.parse_args()
+    rules = Rules(**{name: type(default)(getattr(arguments, name)) for name, default in vars(Rules()).items()})
+    grids = [synthetic_grid(seed) for seed in range(arguments.synthetic)] or [read_grid(arguments.grid)]
+    print(f"{rules}, {arguments.seeds} seeds")
+    for grid in grids:
+        print(f"{len(grid)} cells, best {max(cell.final for cell in grid):.3f}, {sum(cell.cost for cell in grid):.0f} CPU-seconds in all")
+        print_table(compare(grid, rules, range(arguments.seeds), [int(part) for part in arguments.random_trials.split("-")]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""How many trials run at once and where their rungs are evaluated: read from the cluster, again and again while a sweep runs."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cluster.capacity import Capacity, ClusterShape, TrialBundle, plan_capacity, read_cluster
+from orchestrator.judging import JudgePlan, num_judges, plan_judging
+from orchestrator.run_config import RunConfig
+from prp_core.errors import UserError
+
+LOOK_AGAIN_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Room:
+    """`capacity` for trials, with what `judging` needs already taken off."""
+
+    capacity: Capacity
+    judging: JudgePlan
+
+
+def plan_room(config: RunConfig) -> Room:
+    """The room on the cluster to which Ray is connected. Raises `UserError` with the numbers when not even one trial, or no judge, fits."""
+    return room_on(_read_cluster(), config)
+
+
+def room_on(shape: ClusterShape, config: RunConfig) -> Room:
+    """The room on a cluster of `shape`; pure."""
+    alone, beside = _capacity(shape, config, judged_beside=False), _capacity(shape, config, judged_beside=True)
+    if alone.max_concurrent_trials < 1:
+        raise UserError(f"The cluster is too small for one trial: {alone.reason}")
+    most = config.sweep.max_concurrent_trials or config.sweep.num_trials
+    judging = plan_judging(
+        config.sweep.judge,
+        trials_alone=min(most, alone.max_concurrent_trials),
+        trials_beside=min(most, beside.max_concurrent_trials),
+        same_device=config.resources.gpus_per_worker == 0 or config.resources.judge_gpus > 0,
+    )
+    if judging.where == "worker":
+        return Room(alone, judging)
+    judge = TrialBundle(1, config.resources.judge_cpus, config.resources.judge_gpus)
+    place = plan_capacity(judge, shape)
+    if place.max_concurrent_trials < 1:
+        raise UserError(f"sweep.judge = {config.sweep.judge!r}, but the cluster holds no evaluation: {place.reason.replace('one trial', 'one')}")
+    # Where a trial and an evaluation do not fit side by side, they take turns: who waits for a verdict holds no CPU and no GPU.
+    return Room(beside if beside.max_concurrent_trials else alone, judging)
+
+
+def check_capacity(config: RunConfig) -> Capacity:
+    """How many trials the cluster holds at once. Raises `UserError` with both numbers when not even one fits."""
+    return plan_room(config).capacity
+
+
+class RoomWatch:
+    """How many trials may train at once now; asks the cluster anew every ten seconds, so that a sweep grows with it.
+
+    Never less than one trial: a cluster that has shrunk below that is waited for. Where rungs are evaluated was settled at the start.
+    """
+
+    def __init__(self, config: RunConfig, room: Room, clock: Callable[[], float] = time.monotonic) -> None:
+        self._config, self._judging, self._clock = config, room.judging, clock
+        self._most = config.sweep.max_concurrent_trials
+        self._known, self._looked_at = room.capacity.max_concurrent_trials, clock()
+
+    def __call__(self) -> int:
+        """Trials at once."""
+        if self._clock() - self._looked_at >= LOOK_AGAIN_SECONDS:
+            capacity = _capacity(_read_cluster(), self._config, judged_beside=self._judging.where == "task")
+            self._known, self._looked_at = max(1, capacity.max_concurrent_trials), self._clock()
+        return min(self._known, self._most) if self._most else self._known
+
+
+def _capacity(shape: ClusterShape, config: RunConfig, *, judged_beside: bool) -> Capacity:
+    resources, most = config.resources, config.sweep.max_concurrent_trials or config.sweep.num_trials
+    bundle = TrialBundle(resources.num_workers, resources.cpus_per_worker, resources.gpus_per_worker)
+    alone = plan_capacity(bundle, shape)
+    if not judged_beside or alone.max_concurrent_trials < 1:
+        return alone
+    judges = num_judges(min(most, alone.max_concurrent_trials))
+    return plan_capacity(bundle, shape, math.ceil(judges * resources.judge_cpus), judges * resources.judge_gpus)
+
+
+def _read_cluster() -> ClusterShape:
+    try:
+        return read_cluster()
+    except ValueError as error:
+        raise UserError(str(error)) from None

@@ -1,0 +1,141 @@
+"""What earlier sweeps found, for the study of this one: trials measured alike count as completed ones, others are hints to try first.
+
+A past trial counts when it was measured by the same protocol, trained with the same values wherever this space does not vary, and its sampled
+values lie inside this space. One that lies inside but was measured or trained otherwise is tried again early, because figures of another
+protocol do not compare.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from orchestrator.search.dimensions import config_values
+from orchestrator.search.space import Space
+from orchestrator.tracking.history import TrialRecord
+
+# What decides what is learnt. Two trials that differ here, other than in what the space varies, are two experiments.
+LEARNING = ("encoder.", "clip.", "pretext.", "training.", "seed")
+NOT_LEARNING = ("training.checkpoint_every_steps", "training.num_checkpoints_kept", "training.log_every_steps")
+MAX_HINTS = 3
+
+
+@dataclass(frozen=True)
+class WarmStart:
+    """Of the past trials: those that count, with this space's values and distributions, and the values to try first."""
+
+    counted: tuple[tuple[TrialRecord, dict[str, Any], dict[str, BaseDistribution]], ...] = ()
+    hints: tuple[tuple[TrialRecord, dict[str, Any]], ...] = ()
+    num_outside: int = 0
+
+    def line(self) -> str:
+        """For a person."""
+        sweeps = len({one.sweep_id for one in [*(entry[0] for entry in self.counted), *(entry[0] for entry in self.hints)]})
+        if not self.counted and not self.hints:
+            return f"warm start: nothing of use found ({self.num_outside} past trials lie outside this space)"
+        return (
+            f"warm start: {len(self.counted)} trials of {sweeps} earlier sweep{'s' if sweeps > 1 else ''} count as measured, "
+            f"{len(self.hints)} measured or trained otherwise are tried first, {self.num_outside} lie outside this space"
+        )
+
+
+NOTHING_KNOWN = WarmStart()
+
+
+def plan_warm_start(past: Sequence[TrialRecord], space: Space, params: Mapping[str, str], protocol_hash: str) -> WarmStart:
+    """What `past` is worth to a sweep with `space` over the base config `params` (by path, as text), measured by `protocol_hash`."""
+    counted, hints, num_outside = [], [], 0
+    for one in past:
+        replayed = _Replayed(one)
+        try:
+            space(replayed)
+        except OutsideSpace:
+            num_outside += 1
+            continue
+        alike = one.protocol_hash == protocol_hash and trained_alike(one.params, params, set(config_values(replayed.params)))
+        if alike and one.rungs:
+            counted.append((one, replayed.params, replayed.distributions))
+        elif one.state == "finished" and one.rungs:
+            hints.append((one, replayed.params))
+    hints.sort(key=lambda hint: -hint[0].rungs[max(hint[0].rungs)])
+    return WarmStart(tuple(counted), tuple(hints[:MAX_HINTS]), num_outside)
+
+
+def trained_alike(theirs: Mapping[str, str], ours: Mapping[str, str], varied: set[str]) -> bool:
+    """Whether two configs agree in all that decides what is learnt, the `varied` paths aside."""
+    paths = {path for path in {*theirs, *ours} if path.startswith(LEARNING) and path not in NOT_LEARNING and path not in varied}
+    return all(theirs.get(path) == ours.get(path) for path in paths)
+
+
+def add_to_study(study: optuna.Study, warm: WarmStart) -> None:
+    """Put what counts into `study` as ended trials, marked ``warm``, and the hints at the front of its queue. Done again, nothing is doubled."""
+    there = {trial.user_attrs.get(mark) for trial in study.get_trials(deepcopy=False) for mark in ("warm", "hint")}
+    counted = [entry for entry in warm.counted if entry[0].name not in there]
+    for past, values, distributions in counted:
+        finished = past.state == "finished"
+        study.add_trial(
+            optuna.trial.create_trial(
+                state=optuna.trial.TrialState.COMPLETE if finished else optuna.trial.TrialState.PRUNED,
+                value=past.rungs[max(past.rungs)],
+                params=values,
+                distributions=distributions,
+                intermediate_values=dict(past.rungs),
+                user_attrs={"warm": past.name},
+            )
+        )
+    for past, values in (hint for hint in warm.hints if hint[0].name not in there):
+        study.enqueue_trial(values, user_attrs={"hint": past.name})
+
+
+class OutsideSpace(Exception):
+    """A past trial has no value for a dimension of this space, or one that it does not offer."""
+
+
+class _Replayed:
+    """Stands in for Optuna's trial: answers each suggestion with what the past trial had there."""
+
+    def __init__(self, past: TrialRecord) -> None:
+        self._past, self.number = past, past.number
+        self.params: dict[str, Any] = {}
+        self.distributions: dict[str, BaseDistribution] = {}
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        return self._take(name, CategoricalDistribution(tuple(choices)))
+
+    def suggest_float(self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False) -> Any:
+        return self._take(name, FloatDistribution(low, high, log=log, step=step))
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> Any:
+        return self._take(name, IntDistribution(low, high, log=log, step=step))
+
+    def _take(self, name: str, distribution: BaseDistribution) -> Any:
+        value = self._past.sampled[name] if name in self._past.sampled else self._from_config(name, distribution)
+        if not _offers(distribution, value):
+            raise OutsideSpace(name)
+        self.params[name], self.distributions[name] = value, distribution
+        return value
+
+    def _from_config(self, name: str, distribution: BaseDistribution) -> Any:
+        """The value that the past trial's config had under the path, where its space did not vary it."""
+        text = self._past.params.get(name.partition("@")[0])
+        if text is None:
+            raise OutsideSpace(name)
+        if isinstance(distribution, CategoricalDistribution):
+            return next((choice for choice in distribution.choices if str(choice) == text), None)
+        try:
+            return int(text) if isinstance(distribution, IntDistribution) else float(text)
+        except ValueError:
+            raise OutsideSpace(name) from None
+
+
+def _offers(distribution: BaseDistribution, value: Any) -> bool:
+    if isinstance(distribution, CategoricalDistribution):
+        return any(type(choice) is type(value) and choice == value for choice in distribution.choices)
+    try:
+        return distribution._contains(distribution.to_internal_repr(value))
+    except (TypeError, ValueError):
+        return False

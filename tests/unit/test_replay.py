@@ -1,0 +1,66 @@
+"""The replay runs the real study and the real judge on a grid, and its costs add up."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from benchmarks.search.grid import Cell, cells_to_record, read_grid, synthetic_grid, write_cell
+from benchmarks.search.replay import Reached, Replay, Rules, compare, cost_to_reach, random_search
+from orchestrator.search.study import SweepStudy
+
+RATES = "pretext.playback_rate.rates"
+GOOD, BAD = {1: 0.5, 2: 0.7, 4: 0.9}, {1: 0.1, 2: 0.1, 4: 0.1}
+COSTS = {1: 10.0, 2: 20.0, 4: 40.0}
+SMALL = [Cell({RATES: rates}, GOOD if rates == "1-3" else BAD, COSTS) for rates in ("1-2", "1-3", "1-4", "1-8")]
+
+
+def test_the_replay_holds_what_the_real_study_and_judge_said() -> None:
+    replay = Replay(SMALL, Rules(num_startup=4, num_workers=1), seed=0)
+    reached = replay.run(1e9)
+    assert isinstance(replay.study, SweepStudy)
+    trials = {trial.params[RATES]: trial for trial in replay.study.trials() if trial.intermediate_values}
+    assert set(trials) == {"1-2", "1-3", "1-4", "1-8"}
+    assert trials["1-3"].state.name == "COMPLETE" and trials["1-3"].intermediate_values == GOOD
+    after_the_good_one = [trial for trial in trials.values() if trial.number > trials["1-3"].number]
+    assert all(trial.state.name == "PRUNED" and trial.intermediate_values == {1: 0.1} for trial in after_the_good_one)
+    assert max(one.score for one in reached) == 0.9
+    spent = sum(COSTS[max(trial.intermediate_values)] for trial in trials.values())
+    assert replay.reached[-1].cost <= spent == pytest.approx(replay.spent)
+
+
+def test_a_running_trial_that_is_overtaken_costs_what_it_trained() -> None:
+    slow = [Cell({RATES: "1-2"}, BAD, COSTS), Cell({RATES: "1-3"}, GOOD, {1: 15.0, 2: 30.0, 4: 60.0})]
+    replay = Replay(slow, Rules(num_startup=2, num_workers=2), seed=0)
+    replay.run(1e9)
+    bad = next(trial for trial in replay.study.trials() if trial.params[RATES] == "1-2" and trial.intermediate_values)
+    assert (bad.state.name, bad.intermediate_values) == ("PRUNED", {1: 0.1}), "it arrived first, and was stopped at 15 on its way to 20"
+    assert replay.spent == 60.0 + 15.0
+
+
+def test_random_search_trains_every_cell_once_to_its_end() -> None:
+    reached = random_search(SMALL, seed=3)
+    assert [one.cost for one in reached] == [40.0, 80.0, 120.0, 160.0]
+    assert sorted(one.score for one in reached) == [0.1, 0.1, 0.1, 0.9]
+
+
+def test_costs_to_reach_a_score() -> None:
+    run = [Reached(10, 0.3), Reached(20, 0.5), Reached(30, 0.4)]
+    assert [cost_to_reach(run, score) for score in (0.2, 0.4, 0.6)] == [10, 20, math.inf]
+
+
+def test_on_a_made_up_grid_the_search_is_cheaper_than_chance() -> None:
+    ((number, score, chance, ours),) = compare(synthetic_grid(0), Rules(), range(5), [8])
+    assert number == 8 and 0 < score < 1
+    assert ours < chance
+
+
+def test_a_grid_is_read_back_and_a_torn_line_is_not(tmp_path: Path) -> None:
+    for cell in SMALL[:2]:
+        write_cell(tmp_path / "grid.jsonl", cell)
+    with (tmp_path / "grid.jsonl").open("a") as file:
+        file.write('{"values": {"pretext')
+    assert read_grid(tmp_path / "grid.jsonl") == SMALL[:2]
+    assert len(cells_to_record()) == 48 and read_grid(tmp_path / "none.jsonl") == []
