@@ -75,7 +75,8 @@ def read_table(path: Path = TABLE) -> PriceTable:
         return PriceTable(str(tree["as_of"]), str(tree["source"]), instances)
     except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
         form = '"g5.2xlarge" = { on_demand = 1.2, spot = 0.5, gpus = 1, cpus = 8 }'
-        raise ValueError(f"price file {str(path)!r} is not readable ({error!r}); it needs as_of, source and [instances] with lines such as {form}") from error
+        needs = f"it needs as_of, source and [instances] with lines such as {form}"
+        raise ValueError(f"price file {str(path)!r} is not readable ({error!r}); {needs}") from error
 
 
 def _listed(line: Mapping[str, Any], spot_share: float) -> ListedInstance:

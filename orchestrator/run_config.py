@@ -21,6 +21,8 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from orchestrator.budget import BudgetConfig
+from orchestrator.confirm import ConfirmConfig
 from orchestrator.storage.store_config import StoreConfig
 from prp_core.catalogue import look_up, unknown
 from prp_core.checks import check, check_choice
@@ -66,18 +68,25 @@ class CacheConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ResourcesConfig:
-    """What one trial asks of the cluster: `num_workers` workers of so many CPUs and GPUs each."""
+    """What one trial asks of the cluster: `num_workers` workers of so many CPUs and GPUs each.
+
+    `usd_per_gpu_hour` and `usd_per_cpu_hour` are prices of yours, for the ledger; 0 means that the price list is asked (`cluster/prices.toml`).
+    """
 
     num_workers: int = 1
     cpus_per_worker: float = 1.0
     gpus_per_worker: float = 0.0
     max_failures: int = 3
+    usd_per_gpu_hour: float = 0.0
+    usd_per_cpu_hour: float = 0.0
 
     def __post_init__(self) -> None:
         check(self.num_workers >= 1, "resources.num_workers", self.num_workers, "must be at least 1")
         check(self.cpus_per_worker > 0, "resources.cpus_per_worker", self.cpus_per_worker, "must be positive")
         check(self.gpus_per_worker >= 0, "resources.gpus_per_worker", self.gpus_per_worker, "must not be negative")
         check(self.max_failures >= 0, "resources.max_failures", self.max_failures, "must not be negative")
+        for name in ("usd_per_gpu_hour", "usd_per_cpu_hour"):
+            check(getattr(self, name) >= 0, f"resources.{name}", getattr(self, name), "must not be negative (0: by the price list)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +123,8 @@ class RunConfig(PretrainConfig):
     cache: CacheConfig = field(default_factory=CacheConfig)
     resources: ResourcesConfig = field(default_factory=ResourcesConfig)
     sweep: SweepConfig = field(default_factory=SweepConfig)
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
+    confirm: ConfirmConfig = field(default_factory=ConfirmConfig)
 
     def __post_init__(self) -> None:
         look_up("encoder", self.encoder.name, ENCODERS)

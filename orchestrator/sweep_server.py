@@ -14,18 +14,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cluster.prices import Price
+from orchestrator.budget import Gate
+from orchestrator.confirm import ConfirmedRun
+from orchestrator.confirm_book import ConfirmBook, ConfirmTask
+from orchestrator.cost_meter import Held
 from orchestrator.run_config import RunConfig, flatten, parse_config, to_tree
+from orchestrator.search.judge import Verdict
 from orchestrator.search.space import Fit, Space, apply_space, fits_corpus
 from orchestrator.search.study import SweepStudy
+from orchestrator.sweep_account import SweepAccount, trial_owner
 from orchestrator.sweep_spec import SweepSpec
 from orchestrator.tracking.mlflow_tracker import MlflowTracker
 
+# What a resume may change: a run keeps its parameters.
+NO_PARAMS = ("sweep.num_trials", "budget.", "confirm.")
 DOWNSTREAM = ("retrieval/", "linear_probe/", "recognition/")
 
 
 def as_params(config: RunConfig) -> dict[str, str]:
-    """The config by path, as MLflow's parameters; without the number of trials, which a resume may raise."""
-    return {path: str(value) for path, value in flatten(config).items() if path != "sweep.num_trials"}
+    """The config by path, as MLflow's parameters; without the number of trials, the budget and the confirmation, which a resume may change."""
+    return {path: str(value) for path, value in flatten(config).items() if not path.startswith(NO_PARAMS)}
 
 
 @dataclass(frozen=True)
@@ -69,7 +78,7 @@ class TrialView:
 class SweepServer:
     """Made by the driver inside an actor; every method returns small plain values."""
 
-    def __init__(self, spec: SweepSpec, space: Space, frame_counts: tuple[int, ...]) -> None:
+    def __init__(self, spec: SweepSpec, space: Space, frame_counts: tuple[int, ...], price: Price | None = None) -> None:
         self._spec, self._base, self._frame_counts = spec, parse_config(spec.config), frame_counts
         sweep = self._base.sweep
         self._study = SweepStudy(spec.database_url, spec.sweep_id, space, seed=self._base.seed, num_startup_trials=sweep.num_startup_trials)
@@ -77,6 +86,10 @@ class SweepServer:
         self._tracker.adopt(spec.sweep_id)
         self._run_id = self._tracker.start_sweep(spec.sweep_id, params=as_params(self._base), tags=spec.tags)
         self._views: dict[int, TrialView] = self._views_from_study()
+        self._account = SweepAccount(Path(spec.state_dir) / "ledger.jsonl", self._base, price, self._config_of)
+        for view in self._views.values():
+            self._account.reached(view.number, max(view.rungs, default=0))
+        self._confirm = ConfirmBook(self._study, self._tracker, self._account, spec, self._run_id, as_params)
 
     def sweep_run_id(self) -> str:
         """The MLflow run that is the parent of the trials'."""
@@ -97,7 +110,17 @@ class SweepServer:
         view.state, view.run_id, view.started = "running", run_id, view.started or time.time()
         view.num_epochs = config.training.num_epochs
         self._views[proposal.number] = view
+        self._account.asked(trial_owner(proposal.number), config)
         return TrialTask(proposal.number, run_id, to_tree(config), proposal.is_resumed)
+
+    def gate(self) -> Gate:
+        """Whether the budget lets a new trial start."""
+        return self._account.gate()
+
+    def workers_started(self, number: int) -> None:
+        """The first word of a trial's workers, at each start of them."""
+        if self._views[number].state == "running":
+            self._account.started(trial_owner(number))
 
     def log(self, number: int, metrics: Mapping[str, float], step: int) -> None:
         """Hand a trial's metrics to the tracker; never waits for it."""
@@ -105,6 +128,8 @@ class SweepServer:
         view.step = max(view.step, step)
         view.epoch = max(view.epoch, int(metrics.get("epoch", 0)))
         view.metrics.update(metrics)
+        if view.state == "running":
+            self._account.heard(trial_owner(number), step, metrics)
         self._tracker.log(view.run_id, metrics, step)
 
     def at_rung(self, number: int, epoch: int, step: int, metrics: Mapping[str, float]) -> bool:
@@ -121,8 +146,19 @@ class SweepServer:
             is_last_rung=epoch >= view.num_epochs,
             num_startup=1,
         )
+        self._account.at_rung(trial_owner(number), epoch)
+        verdict = self._within_budget(number, epoch, verdict)
         view.rungs[epoch], view.objective, view.reason = value, value, verdict.reason
         return verdict.go_on
+
+    def _within_budget(self, number: int, epoch: int, verdict: Verdict) -> Verdict:
+        """The judge's `verdict`, unless the way to the next rung is more than the budget holds: then the trial is pruned for that."""
+        reason = self._account.prune_for_budget(number, epoch) if verdict.go_on else ""
+        if not reason:
+            return verdict
+        pruned = Verdict(False, f"rung {epoch}: {reason}")
+        self._study.set_verdict(number, epoch, pruned)
+        return pruned
 
     def tell(self, number: int, outcome: TrialOutcome) -> None:
         """Close trial `number` in the study and in the tracker; told twice, the first word stands."""
@@ -144,6 +180,11 @@ class SweepServer:
             self._study.tell_failed(number, outcome.reason)
         view.metrics.update(outcome.metrics)
         view.state, view.reason, view.ended = outcome.state, outcome.reason or view.reason, time.time()
+        self._account.ended(trial_owner(number), self._study.pruned_at(number))
+        costs = self._account.totals(number)
+        self._tracker.log(view.run_id, costs.metrics(), view.step)
+        view.metrics.update(costs.metrics())
+        self._log_costs()
         self._tracker.finish(view.run_id, outcome.state, view.reason)
 
     def views(self) -> list[TrialView]:
@@ -153,6 +194,59 @@ class SweepServer:
     def log_sweep(self, metrics: Mapping[str, float]) -> None:
         """Metrics of the sweep itself (baselines, the winner's) into the parent run; the step is how many trials had ended."""
         self._tracker.log(self._run_id, metrics, self._study.num_told())
+
+    def _log_costs(self) -> None:
+        """What the sweep has cost so far, into the parent run; the step is the number of the ledger's lines."""
+        self._tracker.log(self._run_id, self._account.totals().metrics(), self._account.num_entries)
+
+    def cost_line(self) -> str:
+        """What was spent, of what budget, in one phrase."""
+        return self._account.cost_line()
+
+    def book_task(self, kind: str, number: int, started: float, ended: float, gpus: float, cpus: float, rung_epoch: int = 0) -> None:
+        """A task beside the trials held so much from `started` to `ended` (seconds since 1970); `kind` as the ledger names it."""
+        self._account.book(kind, number, started, ended, Held(gpus, cpus), rung_epoch=rung_epoch)
+        self._log_costs()
+
+    def affordable_candidates(self) -> int:
+        """How many candidates the rest of the budget can confirm."""
+        return self._account.affordable_candidates()
+
+    def total_costs(self) -> dict[int, float]:
+        """GPU-hours (CPU-hours where there is no GPU) that each finished trial took."""
+        sums = {number: self._account.totals(number) for number, view in self._views.items() if view.state == "finished"}
+        return {number: one.gpu_hours or one.cpu_hours for number, one in sums.items()}
+
+    def start_confirm(self, number: int, seed: int) -> ConfirmTask:
+        """The run that trains trial `number`'s config with another seed; its MLflow run is started or taken up again."""
+        return self._confirm.start(number, seed, self._config_of(number))
+
+    def confirm_started(self, number: int, seed: int) -> None:
+        """The first word of a confirming run's workers."""
+        self._confirm.started(number, seed)
+
+    def log_confirm(self, number: int, seed: int, metrics: Mapping[str, float], step: int) -> None:
+        """Hand a confirming run's metrics to the tracker."""
+        self._confirm.log(number, seed, metrics, step)
+
+    def end_confirm(self, number: int, seed: int, run: ConfirmedRun | None, reason: str = "", *, is_final: bool = True) -> None:
+        """Close a confirming run; `run` is kept with the study. Failed (`run` None), it is tried again by a resume unless `is_final`."""
+        self._confirm.end(number, seed, run, reason, is_final=is_final)
+        self._log_costs()
+
+    def confirmed_runs(self) -> tuple[list[ConfirmedRun], dict[tuple[int, int], str]]:
+        """The confirming runs that are done, and why others failed for good, by (trial, seed)."""
+        return self._confirm.done()
+
+    def note(self, name: str, value: str | None = None) -> str | None:
+        """The sweep's note called `name`, after setting it to `value` where one is given."""
+        if value is not None:
+            self._study.set_sweep_note(name, value)
+        return self._study.sweep_note(name)
+
+    def tag_sweep(self, tags: Mapping[str, str]) -> None:
+        """Tags of the parent run."""
+        self._tracker.set_tags(self._run_id, tags)
 
     def log_sweep_text(self, path: str, text: str) -> None:
         """A text artifact of the parent run."""
@@ -173,7 +267,11 @@ class SweepServer:
         for view in self._views.values():
             if view.state == "running":
                 self._tracker.finish(view.run_id, end, reason)
+        self._confirm.close(end, reason)
         return self._tracker.close()
+
+    def _config_of(self, number: int) -> RunConfig:
+        return apply_space(self._base, self._views[number].values)
 
     def _fits(self, values: Mapping[str, Any]) -> Fit:
         return fits_corpus(apply_space(self._base, values), self._frame_counts)

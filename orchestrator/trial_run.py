@@ -46,20 +46,25 @@ def run_trial(config: Mapping[str, Any], *, spec: SweepSpec, server: Any) -> dic
 
 def train(task: TrialTask, spec: SweepSpec, server: Any) -> dict[str, Any]:
     """Train with Ray Train; the first worker's outcome. Raises Ray Train's error when its retries are used up."""
+    from orchestrator.worker import train_worker
+
+    work = {"spec": spec, "number": task.number, "config": task.config, "server": server}
+    return fit_workers(train_worker, work, spec, parse_config(task.config), f"{spec.sweep_id}-{task.number:04d}")
+
+
+def fit_workers(function: Any, work: Mapping[str, Any], spec: SweepSpec, config: RunConfig, name: str) -> dict[str, Any]:
+    """Run `function(work)` on the workers that `config` asks for; the first one's answer. Raises as `train` does."""
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
-    from orchestrator.worker import train_worker
-
-    config = parse_config(task.config)
     trainer = TorchTrainer(
-        train_worker,
-        train_loop_config={"spec": spec, "number": task.number, "config": task.config, "server": server},
+        function,
+        train_loop_config=dict(work),
         scaling_config=ScalingConfig(
             num_workers=config.resources.num_workers, use_gpu=config.resources.gpus_per_worker > 0, resources_per_worker=worker_bundle(config)
         ),
         run_config=RunConfig(
-            name=f"{spec.sweep_id}-{task.number:04d}-{uuid.uuid4().hex[:6]}",
+            name=f"{name}-{uuid.uuid4().hex[:6]}",
             storage_path=str(Path(spec.state_dir) / "ray-train"),
             failure_config=FailureConfig(max_failures=config.resources.max_failures),
         ),
@@ -95,8 +100,11 @@ class ServerSearcher(Searcher):
         """Nothing to set: the space and the objective belong to the study."""
         return True
 
-    def suggest(self, trial_id: str) -> dict[str, Any]:
-        """The next trial's task."""
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next trial's task; None while the budget waits for running trials, Tune's word for the end when no more will start."""
+        word = ray.get(self._server.gate.remote()).word
+        if word != "start":
+            return None if word == "wait" else Searcher.FINISHED
         return {"task": ray.get(self._server.ask.remote())}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:

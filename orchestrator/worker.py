@@ -27,6 +27,7 @@ from prp_core.data.video_source import VideoSource
 from prp_core.errors import DivergedError, UserError
 from prp_core.training.checkpoint import CheckpointFolder
 from prp_core.training.loop import PretrainData, pretrain
+from prp_core.training.memory import is_out_of_memory
 from prp_core.world import World, use_threads
 
 
@@ -55,13 +56,34 @@ def train_worker(task: Mapping[str, Any]) -> dict[str, Any]:
     use_threads(int(config.resources.cpus_per_worker))
     world = World.of_process_group(ray.train.torch.get_device())
     checkpoints = checkpoint_folder(spec, config, number)
+    if world.is_first:
+        task["server"].workers_started.remote(number)
     try:
         with open_data(spec, config) as data:
             outcome = pretrain(config, data, world, checkpoints=checkpoints, reporter=ServerReporter(task["server"], number))
-    except (DivergedError, UserError) as error:
-        return asdict(TrialOutcome("failed", f"{type(error).__name__}: {error}"))
+    except Exception as error:
+        reason = lasting_failure(error, config)
+        if reason is None:
+            raise
+        return asdict(TrialOutcome("failed", reason))
     state = "pruned" if outcome.stopped_early else "finished"
     return asdict(TrialOutcome(state, "", dict(outcome.metrics)))
+
+
+def lasting_failure(error: Exception, config: RunConfig) -> str | None:
+    """Why `error` would come again however often the workers start, in one line; None for what a restart may mend.
+
+    Diverged, refused input, out of memory: the trial fails. Anything else (a worker that died, a store that was away) is Ray Train's to retry.
+    """
+    if isinstance(error, DivergedError | UserError):
+        return f"{type(error).__name__}: {error}"
+    if is_out_of_memory(error):
+        clips = config.training.batch_size // config.resources.num_workers
+        return (
+            f"OutOfMemory: {clips} clips of {config.clip.length} frames on each worker are too many ({str(error).splitlines()[0][:150]}); "
+            "lower training.batch_size or clip.length, or raise resources.num_workers"
+        )
+    return None
 
 
 def checkpoint_folder(spec: SweepSpec, config: RunConfig, number: int) -> CheckpointFolder:
@@ -72,12 +94,15 @@ def checkpoint_folder(spec: SweepSpec, config: RunConfig, number: int) -> Checkp
 
 @contextmanager
 def open_data(spec: SweepSpec, config: RunConfig) -> Iterator[PretrainData]:
-    """The sweep's videos, split into parts, read through this node's cache; closed with its decoders at the end."""
+    """The sweep's videos, split into parts by the sweep's seed (whatever a run's own is), read through this node's cache.
+
+    Closed with its decoders at the end.
+    """
     manifest = read_manifest(spec.manifest_uri, config.store)
     store = open_store(spec.data_uri, config.store, check=False)
     cache = NodeCache(cache_dir(config), config.cache.capacity_bytes, store)
     with VideoSource(store, cache, config.loader) as source:
-        yield PretrainData(source, parts(manifest, val_fraction=config.source.val_fraction, seed=config.seed))
+        yield PretrainData(source, parts(manifest, val_fraction=config.source.val_fraction, seed=spec.seed))
 
 
 def cache_dir(config: RunConfig) -> Path:

@@ -98,8 +98,18 @@ class SweepStudy:
             is_last_rung=is_last_rung,
             num_startup=num_startup,
         )
-        self.set_note(number, f"verdict/{epoch}", json.dumps({"go_on": verdict.go_on, "reason": verdict.reason}))
+        self.set_verdict(number, epoch, verdict)
         return verdict
+
+    def set_verdict(self, number: int, epoch: int, verdict: Verdict) -> None:
+        """Keep `verdict` as the one on trial `number` at the rung after `epoch` epochs: the same answer when asked again."""
+        self.set_note(number, f"verdict/{epoch}", json.dumps({"go_on": verdict.go_on, "reason": verdict.reason}))
+
+    def pruned_at(self, number: int) -> int | None:
+        """The first rung at which trial `number` was told to leave; None where it never was."""
+        notes = self.trials()[number].user_attrs
+        verdicts = {int(name.partition("/")[2]): json.loads(value) for name, value in notes.items() if name.startswith("verdict/")}
+        return min((epoch for epoch, verdict in verdicts.items() if not verdict["go_on"]), default=None)
 
     def tell_finished(self, number: int, value: float) -> None:
         """Trial `number` ran to its end with `value`."""
@@ -125,6 +135,10 @@ class SweepStudy:
     def sweep_note(self, name: str) -> str | None:
         """The sweep's note called `name`, None where there is none."""
         return self._study.user_attrs.get(name)
+
+    def sweep_notes(self, prefix: str) -> dict[str, str]:
+        """The sweep's notes whose names start with `prefix`."""
+        return {name: value for name, value in self._study.user_attrs.items() if name.startswith(prefix)}
 
     def _tell(self, number: int, state: TrialState, *, value: float | None = None, reason: str = "") -> None:
         if self.trials()[number].state.is_finished():
