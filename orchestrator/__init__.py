@@ -7,6 +7,8 @@ What lives here, in the order that a sweep goes through it:
 - `storage`: S3 behind the object store protocol of `prp_core.data`, with retries as a wrapper; the manifest as Parquet.
 - `search`: Optuna's study, the judge that prunes at rungs, how many trials fit.
 - `sweep_run`, `sweep_server`, `trial_run`, `worker`: the sweep, the process that judges and tracks it, a trial, one of its ranks.
+- `ledger`, `cost_meter`, `sweep_account`, `budget`, `pricing`: what was held and wasted, what it costs, whether another trial may start.
+- `confirm`, `confirm_book`, `confirm_run`: the best again with new seeds, and whether one of them wins.
 - `evaluation_run`: the downstream figures of a finished trial.
 - `tracking`: MLflow: one parent run a sweep, one run a trial, the best encoder as a model.
 - `progress`: the one screen that a person watches.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ def test_a_trial_from_its_asking_to_its_end() -> None:
         ("asked", 100), ("started", 107), ("heard", 110, 4), ("at_rung", 115, 1), ("heard", 120, 8), ("at_rung", 127, 2), ("ended", 128)
     )
     assert slices(entries) == [(1, 1, 7, 0, 0), (1, 1, 0, 8, 0), (2, 1, 0, 12, 0), (4, 1, 0, 1, 0)]
-    assert all(one.ended == two.started for one, two in zip(entries, entries[1:], strict=False)), "no gap, no overlap"
+    assert all(one.ended == two.started for one, two in pairwise(entries)), "no gap, no overlap"
     assert total(entries).gpu_hours == pytest.approx(21 / 3600)
 
 
