@@ -1,6 +1,7 @@
 """The placing: where a sweep runs and whether it can.
 
 - `capacity`: how many trials of a given size fit the nodes there are, or may be started; why none does.
+- `prices`: what an hour of its machines costs, by a dated list that a person can replace.
 - `aws/`: a cluster file for `ray up`: head on demand, GPU workers on spot, on demand where spot is short, none when idle.
 - `kuberay/`: the same for Kubernetes, as a RayCluster and a RayJob; `Dockerfile` is the image of both.
 - `mlflow/`: an MLflow server that asks for a password.

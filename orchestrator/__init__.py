@@ -9,6 +9,8 @@ What lives here, in the order that a sweep goes through it:
 - `search`: Optuna's study, the judge that prunes at rungs, how many trials fit.
 - `frame_tier`, `cache_command`: the node's cache of decoded frames in a worker's data path; `prp cache` looks after it.
 - `sweep_run`, `sweep_server`, `trial_run`, `worker`: the sweep, the process that judges and tracks it, a trial, one of its ranks.
+- `ledger`, `cost_meter`, `sweep_account`, `budget`, `pricing`: what was held and wasted, what it costs, whether another trial may start.
+- `confirm`, `confirm_book`, `confirm_run`: the best again with new seeds, and whether one of them wins.
 - `evaluation_run`: the downstream figures of a finished trial.
 - `tracking`: MLflow: one parent run a sweep, one run a trial, the best encoder as a model.
 - `progress`, `data_line`: the one screen that a person watches, and its line on how the videos come.

@@ -1,8 +1,11 @@
-"""What is measured once the trials have ended: the baselines and the winner's recognition, as tasks on the cluster."""
+"""What is measured once the trials have ended, as tasks on the cluster: baselines, the winner's recognition, and the test part once."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+import functools
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +19,7 @@ from orchestrator.trial_run import worker_bundle
 from orchestrator.worker import checkpoint_folder
 from prp_core.errors import UserError
 from prp_core.evaluation.baselines import evaluate_baselines
+from prp_core.evaluation.downstream import evaluate_encoder
 from prp_core.evaluation.recognition import fine_tune
 from prp_core.training.encoder_export import checkpoint_encoder_weights, rebuild_encoder
 from prp_core.training.reporting import MemoryReporter
@@ -24,10 +28,12 @@ from prp_core.world import World, best_device, use_threads
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What a task found: numbers, and the encoder's files (`orchestrator.tracking.encoder_file`) if it exported them."""
+    """What a task found: numbers, the encoder's files (`orchestrator.tracking.encoder_file`) if it exported them, and when it held its resources."""
 
     metrics: dict[str, float]
     files: dict[str, bytes] = field(default_factory=dict)
+    started: float = 0.0
+    ended: float = 0.0
 
 
 def measure_baselines(spec: SweepSpec) -> Any:
@@ -41,9 +47,26 @@ def measure_winner(spec: SweepSpec, number: int, tree: Mapping[str, Any]) -> Any
     return _on_cluster(parse_config(tree), _winner).remote(spec, number, dict(tree))
 
 
-def _on_cluster(config: RunConfig, function: Any) -> Any:
+def measure_test(spec: SweepSpec, number: int, tree: Mapping[str, Any]) -> Any:
+    """Start the task that measures trial `number`'s encoder, and the baselines, on the test part; a future of `Evaluated`.
+
+    The sweep asks for this once and keeps what it found. Names start with ``test/``.
+    """
+    return _on_cluster(parse_config(tree), _test).remote(spec, number, dict(tree))
+
+
+def _on_cluster(config: RunConfig, function: Callable[..., Evaluated]) -> Any:
     bundle = worker_bundle(config)
-    return ray.remote(function).options(num_cpus=bundle["CPU"], num_gpus=bundle.get("GPU", 0), max_retries=2)
+    return ray.remote(_timed(function)).options(num_cpus=bundle["CPU"], num_gpus=bundle.get("GPU", 0), max_retries=2)
+
+
+def _timed(function: Callable[..., Evaluated]) -> Callable[..., Evaluated]:
+    @functools.wraps(function)
+    def timed(*arguments: Any) -> Evaluated:
+        started = time.time()
+        return dataclasses.replace(function(*arguments), started=started, ended=time.time())
+
+    return timed
 
 
 def _baselines(spec: SweepSpec) -> Evaluated:
@@ -84,6 +107,28 @@ def _winner(spec: SweepSpec, number: int, tree: dict[str, Any]) -> Evaluated:
             reporter=MemoryReporter(),
         )
     return Evaluated(metrics, files)
+
+
+def _test(spec: SweepSpec, number: int, tree: dict[str, Any]) -> Evaluated:
+    """As the published protocol has it: the test part against all that is not test, fine-tuning on the same."""
+    config = parse_config(tree)
+    use_threads(int(config.resources.cpus_per_worker))
+    encoder, world = rebuild_encoder(config.encoder.name, trial_weights(spec, config, number)), World.alone(best_device())
+    encoder = encoder.to(world.device)
+    with open_data(spec, config) as data:
+        known, test = (*data.parts.train, *data.parts.val), data.parts.test
+        metrics = evaluate_encoder(
+            encoder, config.clip, config.evaluation, gallery=known, queries=test, source=data.source, world=world, with_probe=True
+        )
+        baselines = evaluate_baselines(config, gallery=known, queries=test, source=data.source, world=world, with_probe=True)
+        metrics.update({f"baseline/{name}": value for name, value in baselines.items()})
+        if config.evaluation.recognition is not None:
+            views, recognition = config.evaluation.views, config.evaluation.recognition
+            reporter = MemoryReporter()
+            metrics.update(
+                fine_tune(encoder, known, test, data.source, config.clip, views, recognition, world=world, seed=config.seed, reporter=reporter)
+            )
+    return Evaluated({f"test/{name}": value for name, value in metrics.items()})
 
 
 def trial_weights(spec: SweepSpec, config: RunConfig, number: int) -> dict[str, Any]:

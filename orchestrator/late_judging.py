@@ -22,7 +22,10 @@ Record = Callable[[Rung, Mapping[str, float]], None]
 
 
 class LateJudging:
-    """The late verdicts of one sweep. `record` tells the tracker and the screen what a rung scored; `num_epochs` is each running trial's."""
+    """The late verdicts of one sweep. `record` tells the tracker and the screen what a rung scored; `num_epochs` is each running trial's.
+
+    `beyond_budget` says of a trial (number, epoch of its rung) why the way to its next rung is not paid for; empty when it is.
+    """
 
     def __init__(
         self,
@@ -33,9 +36,11 @@ class LateJudging:
         *,
         record: Record,
         num_epochs: Mapping[int, int],
+        beyond_budget: Callable[[int, int], str] = lambda number, epoch: "",
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._study, self._config, self._record, self._clock = study, config, record, clock
+        self._beyond_budget = beyond_budget
         self._desk = JudgeDesk(start, max_at_once)
         self._num_epochs = dict(num_epochs)
         self._handed_in: dict[int, dict[int, Rung]] = {}
@@ -103,6 +108,8 @@ class LateJudging:
         self._record(rung, {**judged.metrics, "judge/lag_seconds": self._clock() - rung.handed_in_at})
         self._decide(rung.number, rung.epoch)
         self._look_back(rung.epoch)
+        if not rung.is_last and rung.number not in self._stopped:
+            self._hold_to_budget(rung.number, rung.epoch)
 
     def _decide(self, number: int, epoch: int) -> None:
         self._obey(
@@ -116,6 +123,13 @@ class LateJudging:
                 handed_in=self._handed_in.get(number, {}),
             ),
         )
+
+    def _hold_to_budget(self, number: int, epoch: int) -> None:
+        reason = self._beyond_budget(number, epoch)
+        if reason:
+            verdict = Verdict(False, f"rung {epoch}: {reason}")
+            self._study.set_verdict(number, epoch, verdict)
+            self._obey(number, verdict)
 
     def _look_back(self, epoch: int) -> None:
         running = {number: last for number, last in self._num_epochs.items() if number not in self._stopped and not self.is_over(number)}

@@ -26,13 +26,17 @@ BASELINE_TITLES = {
 
 @dataclass(frozen=True)
 class Ending:
-    """All that a sweep found."""
+    """All that a sweep found. `confirmation`, `test` and `cost` are sentences; empty where there was none."""
 
     views: Sequence[TrialView]
     winner: TrialView | None
     baselines: dict[str, float]
     model_uri: str
     run_id: str
+    confirmation: str = ""
+    is_tie: bool = False
+    test: str = ""
+    cost: str = ""
 
 
 def ending_lines(plan: Plan, ending: Ending) -> Iterator[str]:
@@ -45,9 +49,16 @@ def ending_lines(plan: Plan, ending: Ending) -> Iterator[str]:
     else:
         recognition = ending.winner.metrics.get("recognition/accuracy")
         fine_tuned = "" if recognition is None else f"; fine-tuned recognition {recognition:.3f}"
-        yield f"Winner: trial {ending.winner.number}, {objective} {interval_text(plan, ending.winner.objective)}{fine_tuned}"
+        word = "Taken" if ending.is_tie else "Winner"
+        yield f"{word}: trial {ending.winner.number}, {objective} {interval_text(plan, ending.winner.objective)}{fine_tuned}"
+        if ending.confirmation:
+            yield f"Confirmed: {ending.confirmation}"
+        if ending.test:
+            yield ending.test
         yield f"Its encoder: {ending.model_uri}"
     yield from data_lines(ending.views)
+    if ending.cost:
+        yield f"Cost:        {ending.cost.removeprefix('cost ')}"
     yield f"Checkpoints: {plan.spec.folder_uri}"
     yield f"Manifest:    {plan.spec.manifest_uri}"
     yield f"Trials:      {plan.spec.database_url}"

@@ -23,10 +23,22 @@ MAX_ROWS = 16
 class Progress:
     """Polls `get_views` on a thread of its own until closed; draws a screen on a terminal, prints events elsewhere."""
 
-    def __init__(self, get_views: Callable[[], Sequence[TrialView]], *, title: str, num_trials: int, objective: str, clock: Callable[[], float]):
+    def __init__(
+        self,
+        get_views: Callable[[], Sequence[TrialView]],
+        *,
+        title: str,
+        num_trials: int,
+        objective: str,
+        clock: Callable[[], float],
+        get_cost: Callable[[], str] | None = None,
+    ):
+        """`get_cost` gives a phrase on what was spent, shown beside the time that is gone."""
+        self._get_cost = get_cost
         self._get_views, self._title, self._num_trials, self._objective, self._clock = get_views, title, num_trials, objective, clock
         self._console = Console(file=sys.stdout)
         self._started = clock()
+        self._cost = ""
         self._said: dict[int, tuple[str, int]] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
@@ -53,6 +65,7 @@ class Progress:
 
     def _poll(self) -> Sequence[TrialView] | None:
         try:
+            self._cost = self._get_cost() if self._get_cost else ""
             return self._get_views()
         except Exception:  # noqa: BLE001 - a screen that misses one look is no reason to end a sweep; the driver sees real failures itself
             return None
@@ -69,7 +82,8 @@ class Progress:
         best = max((view.objective for view in views if not math.isnan(view.objective)), default=math.nan)
         best_text = "none yet" if math.isnan(best) else f"{best:.3f}"
         parts = [f"{ended} of {self._num_trials} trials ended", *(f"{counts[state]} {state}" for state in STATE_STYLES if counts[state])]
-        return " · ".join([*parts, f"best {self._objective} {best_text}", f"{minutes(self._clock() - self._started)} gone", self._left(views, ended)])
+        parts += [f"best {self._objective} {best_text}", f"{minutes(self._clock() - self._started)} gone"]
+        return " · ".join([*parts, *([self._cost] if self._cost else []), self._left(views, ended)])
 
     def _left(self, views: Sequence[TrialView], ended: int) -> str:
         if not ended:

@@ -21,6 +21,8 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from orchestrator.budget import BudgetConfig
+from orchestrator.confirm import ConfirmConfig
 from orchestrator.storage.store_config import StoreConfig
 from prp_core.catalogue import look_up, unknown
 from prp_core.checks import check, check_choice
@@ -80,6 +82,7 @@ class ResourcesConfig:
     A rung that is evaluated beside training (``sweep.judge``) asks for `judge_cpus` and `judge_gpus` (a share of one GPU is enough).
     `worker_memory_gib` is the memory of the GPU (without GPUs: of the node) that one worker may fill; a trial that needs more is refused
     before it starts. 0: not known, nothing is refused.
+    `usd_per_gpu_hour` and `usd_per_cpu_hour` are prices of yours, for the ledger; 0 means that the price list is asked (`cluster/prices.toml`).
     """
 
     num_workers: int = 1
@@ -89,6 +92,8 @@ class ResourcesConfig:
     judge_cpus: float = 1.0
     judge_gpus: float = 0.0
     worker_memory_gib: float = 0.0
+    usd_per_gpu_hour: float = 0.0
+    usd_per_cpu_hour: float = 0.0
 
     def __post_init__(self) -> None:
         check(self.num_workers >= 1, "resources.num_workers", self.num_workers, "must be at least 1")
@@ -98,6 +103,8 @@ class ResourcesConfig:
         check(self.worker_memory_gib >= 0, "resources.worker_memory_gib", self.worker_memory_gib, "must not be negative")
         check(self.judge_cpus > 0, "resources.judge_cpus", self.judge_cpus, "must be positive")
         check(0 <= self.judge_gpus <= 1, "resources.judge_gpus", self.judge_gpus, "must lie in 0 to 1: an evaluation runs on one GPU")
+        for name in ("usd_per_gpu_hour", "usd_per_cpu_hour"):
+            check(getattr(self, name) >= 0, f"resources.{name}", getattr(self, name), "must not be negative (0: by the price list)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +145,8 @@ class RunConfig(PretrainConfig):
     cache: CacheConfig = field(default_factory=CacheConfig)
     resources: ResourcesConfig = field(default_factory=ResourcesConfig)
     sweep: SweepConfig = field(default_factory=SweepConfig)
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
+    confirm: ConfirmConfig = field(default_factory=ConfirmConfig)
 
     def __post_init__(self) -> None:
         look_up("encoder", self.encoder.name, ENCODERS)

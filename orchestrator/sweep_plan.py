@@ -66,6 +66,11 @@ def parse_arguments(argv: list[str] | None, description: str) -> argparse.Namesp
     add("--mlflow", metavar="URI", help="MLflow's tracking URI (default: sqlite under ~/.prp)")
     add("--address", default="", help="a Ray cluster (default: the one this job runs on, else a local one)")
     add("--trials", type=int, help="how many trials in all; with --resume it can be raised")
+    add("--confirm", type=int, metavar="K", help="train the best K again with new seeds before a winner is named; 0: do not; also with --resume")
+    add("--budget-gpu-hours", type=float, metavar="H", help="start no trial that would bring the sweep beyond H GPU-hours; --resume may raise it")
+    add("--budget-cpu-hours", type=float, metavar="H", help="the same in CPU-hours, for a cluster without GPUs")
+    add("--budget-usd", type=float, metavar="D", help="the same in dollars; needs to know the machines' price")
+    add("--prices", metavar="FILE", help="a price list to use instead of cluster/prices.toml, in its form")
     add("--resume", metavar="SWEEP", help="go on with a sweep that was interrupted")
     add(
         "--warm-start",
@@ -220,11 +225,10 @@ def absolute(uri: str) -> str:
 
 def _resumed_plan(arguments: argparse.Namespace, space: Space, say: Say) -> Plan:
     spec = load_spec(arguments.resume, home_dir())
-    tree = spec.config
-    if arguments.trials:
-        tree = replace_path(tree, "sweep.num_trials", arguments.trials)
+    tree = _with_given(spec.config, _changeable(arguments))
     if arguments.settings:
-        raise UserError(f"--set {arguments.settings[0]}: a resumed sweep keeps its config (only --trials can be raised); start a new sweep instead")
+        kept = "a resumed sweep keeps its config (only --trials, --confirm, --prices and the budget can be changed)"
+        raise UserError(f"--set {arguments.settings[0]}: {kept}; start a new sweep instead")
     config = parse_config(tree)
     check_reachable(spec.tracking_uri)
     check_place(spec.data_uri, config, say)
@@ -245,8 +249,23 @@ def _tree_of(arguments: argparse.Namespace) -> dict:
         "source.splits_dir": arguments.splits,
         "source.split": arguments.split,
         "source.labels_csv": arguments.labels,
-        "sweep.num_trials": arguments.trials,
     }
+    return _with_given(tree, given | _changeable(arguments))
+
+
+def _changeable(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What a new sweep and a resumed one both take from the command line, by path."""
+    return {
+        "sweep.num_trials": arguments.trials,
+        "confirm.num_candidates": arguments.confirm,
+        "budget.gpu_hours": arguments.budget_gpu_hours,
+        "budget.cpu_hours": arguments.budget_cpu_hours,
+        "budget.usd": arguments.budget_usd,
+        "budget.prices": absolute(arguments.prices) if arguments.prices else None,
+    }
+
+
+def _with_given(tree: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     for path, value in given.items():
         if value is not None:
             tree = replace_path(tree, path, value)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import signal
 import sys
@@ -20,10 +21,15 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from cluster.prices import Price
+from orchestrator.budget import Gate
 from orchestrator.cli import run_command
-from orchestrator.evaluation_run import measure_baselines, measure_winner
+from orchestrator.confirm import best_trials
+from orchestrator.confirm_run import confirm
+from orchestrator.evaluation_run import Evaluated, measure_baselines, measure_test, measure_winner
 from orchestrator.judging import JUDGED_BY_WORKERS, JudgePlan
 from orchestrator.leaderboard import Ending, ending_lines, leaderboard_page
+from orchestrator.pricing import find_price, money_line
 from orchestrator.progress import Progress
 from orchestrator.ray_cluster import ray_cluster
 from orchestrator.room import RoomWatch, check_capacity, plan_room
@@ -32,7 +38,7 @@ from orchestrator.search.space import Space, apply_space
 from orchestrator.search.warm_start import NOTHING_KNOWN, WarmStart
 from orchestrator.sweep_plan import Plan, frame_counts, make_plan, memory_figures, parse_arguments, warm_start_of
 from orchestrator.sweep_server import SweepServer, TrialOutcome, TrialView
-from orchestrator.trial_run import run_trials
+from orchestrator.trial_run import run_trials, worker_bundle
 from prp_core.errors import UserError
 
 __all__ = ["check_capacity", "main"]
@@ -53,10 +59,13 @@ def _run(space: Space, argv: list[str] | None, description: str) -> int:
     with only_driver(plan), ray_cluster(arguments.address, verbose=arguments.verbose):
         room = plan_room(plan.config)
         say(f"{room.capacity.reason}; {room.judging.reason}")
+        price = find_price(plan.config)
+        say(money_line(plan.config, price))
         warm = warm_start_of(plan, space, arguments.warm_start, say)
         if arguments.dry_run:
             return 0
-        return run_sweep(plan, space, RoomWatch(plan.config, room), judging=room.judging, warm=warm, verbose=arguments.verbose)
+        watch = RoomWatch(plan.config, room)
+        return run_sweep(plan, space, watch, judging=room.judging, warm=warm, price=price, verbose=arguments.verbose)
 
 
 def run_sweep(
@@ -66,13 +75,14 @@ def run_sweep(
     *,
     judging: JudgePlan = JUDGED_BY_WORKERS,
     warm: WarmStart = NOTHING_KNOWN,
+    price: Price | None = None,
     verbose: bool = False,
 ) -> int:
-    """Run the trials that are left, then measure the winner; the exit code. An interrupt closes every MLflow run before it leaves."""
-    server = start_server(plan, space, judging, warm)
+    """Run the trials that are left, confirm and measure the best; the exit code. An interrupt closes every MLflow run before it leaves."""
+    server = start_server(plan, space, judging, warm, price)
     try:
         _run_trials(plan, server, max_concurrent, verbose)
-        ending = finish(plan, server)
+        ending = finish(plan, server, max_concurrent if isinstance(max_concurrent, int) else max_concurrent())
     except KeyboardInterrupt:
         _close_interrupted(plan, server)
         return INTERRUPTED
@@ -84,11 +94,13 @@ def run_sweep(
     return 0 if ending.winner is not None else 1
 
 
-def start_server(plan: Plan, space: Space, judging: JudgePlan = JUDGED_BY_WORKERS, warm: WarmStart = NOTHING_KNOWN) -> Any:
+def start_server(
+    plan: Plan, space: Space, judging: JudgePlan = JUDGED_BY_WORKERS, warm: WarmStart = NOTHING_KNOWN, price: Price | None = None
+) -> Any:
     """The sweep's server, in an actor on this node; it ends with this driver."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     actor = ray.remote(SweepServer).options(num_cpus=0, scheduling_strategy=here, max_restarts=3, max_task_retries=3)
-    server = actor.remote(plan.spec, space, frame_counts(plan.parts), judging, warm, memory_figures(plan.config))
+    server = actor.remote(plan.spec, space, frame_counts(plan.parts), judging, warm, memory_figures(plan.config), price)
     try:
         ray.get(server.sweep_run_id.remote())
     except ray.exceptions.RayActorError as error:
@@ -105,35 +117,104 @@ def _run_trials(plan: Plan, server: Any, max_concurrent: int | Callable[[], int]
         num_trials=sweep.num_trials,
         objective=sweep.objective,
         clock=time.monotonic,
+        get_cost=lambda: ray.get(server.cost_line.remote(), timeout=10),
     ):
-        if num_left:
+        if num_left and ray.get(server.gate.remote()).word != "stop":
             run_trials(plan.spec, server, num_trials=num_left, max_concurrent=max_concurrent, verbose=verbose)
+    stopped = ray.get(server.gate.remote()) if ray.get(server.num_left.remote()) else Gate("start")
+    if stopped.word != "start":
+        say(f"no more trials: {stopped.reason}")
     for view in ray.get(server.views.remote()):
-        if view.state == "running":  # its driver's process died more often than Tune restarts it
-            ray.get(server.tell.remote(view.number, TrialOutcome("failed", "the process that drove the trial died, see Ray's logs")))
+        if view.state == "running":
+            ray.get(server.tell.remote(view.number, left_over(stopped)))
 
 
-def finish(plan: Plan, server: Any) -> Ending:
-    """Measure the baselines and the winner, register the winner's encoder, write the leaderboard, close the parent run."""
+def left_over(stopped: Gate) -> TrialOutcome:
+    """What becomes of a trial that is not told when all have ended: the budget kept an interrupted one from going on, or its driver died."""
+    if stopped.word != "start":
+        return TrialOutcome("pruned", stopped.reason)
+    return TrialOutcome("failed", "the process that drove the trial died more often than Tune restarts it, see Ray's logs")
+
+
+def finish(plan: Plan, server: Any, max_concurrent: int = 1) -> Ending:
+    """Confirm the best, measure the baselines and the one that is taken, register its encoder, write the leaderboard, close the parent run."""
     views: Sequence[TrialView] = ray.get(server.views.remote())
-    finished = [view for view in views if view.state == "finished"]
-    winner = max(finished, key=lambda view: (view.objective, -view.number), default=None)
-    say("measuring baselines on the same split" + ("" if winner is None else f", fine-tuning trial {winner.number} for recognition"))
-    pending = [measure_baselines(plan.spec)]
-    if winner is not None:
-        tree = to_tree(apply_space(plan.config, winner.values))
-        pending.append(measure_winner(plan.spec, winner.number, tree))
-    baselines, *winners = ray.get(pending)
-    model_uri = ""
-    if winner is not None:
-        winner.metrics.update(winners[0].metrics)
-        ray.get(server.log.remote(winner.number, winners[0].metrics, winner.step))
-        model_uri = ray.get(server.register_winner.remote(winner.number, winners[0].files))
-    ending = Ending(list(views), winner, baselines.metrics, model_uri, ray.get(server.sweep_run_id.remote()))
-    ray.get(server.log_sweep.remote(baselines.metrics))
+    scores = {view.number: view.objective for view in views if view.state == "finished"}
+    confirmation = confirm(plan, server, scores, max_concurrent, say)
+    taken = confirmation.taken if confirmation else next(iter(best_trials(scores, 1)), None)
+    winner = next((view for view in views if view.number == taken), None)
+    baselines, model_uri = measure_end(plan, server, winner)
+    test = touch_test(plan, server, winner) if winner is not None and confirmation else ""
+    ending = Ending(
+        list(views),
+        winner,
+        baselines,
+        model_uri,
+        ray.get(server.sweep_run_id.remote()),
+        confirmation=confirmation.text if confirmation else "",
+        is_tie=confirmation is not None and confirmation.verdict == "tie",
+        test=test,
+        cost=ray.get(server.cost_line.remote()),
+    )
     ray.get(server.log_sweep_text.remote("report.html", leaderboard_page(plan, ending)))
     ray.get(server.close.remote("finished"))
     return ending
+
+
+def measure_end(plan: Plan, server: Any, winner: TrialView | None) -> tuple[dict[str, float], str]:
+    """The baselines' figures and, of `winner`, recognition on the validation part; its encoder's URI once it is registered."""
+    say("measuring baselines on the same split" + ("" if winner is None else f", fine-tuning trial {winner.number} for recognition"))
+    pending = [measure_baselines(plan.spec)]
+    if winner is not None:
+        pending.append(measure_winner(plan.spec, winner.number, to_tree(apply_space(plan.config, winner.values))))
+    baselines, *winners = ray.get(pending)
+    book(plan, server, "baseline", -1, baselines)
+    ray.get(server.log_sweep.remote(baselines.metrics))
+    if winner is None:
+        return baselines.metrics, ""
+    book(plan, server, "recognition", winner.number, winners[0])
+    winner.metrics.update(winners[0].metrics)
+    ray.get(server.log.remote(winner.number, winners[0].metrics, winner.step))
+    return baselines.metrics, ray.get(server.register_winner.remote(winner.number, winners[0].files))
+
+
+def touch_test(plan: Plan, server: Any, winner: TrialView) -> str:
+    """Measure the test part for `winner`, once in the life of the sweep; a sentence with the figures. Asked again, what is stored is shown.
+
+    Kept as the sweep's note ``test`` (and within ``confirmation``), with the time, which is also the tag ``prp.test_touched``.
+    """
+    stored = ray.get(server.note.remote("test"))
+    if stored is None:
+        if not plan.parts.test:
+            return "Test part:   empty, nothing was measured on it"
+        say(f"measuring trial {winner.number} on the test part, once")
+        found = ray.get(measure_test(plan.spec, winner.number, to_tree(apply_space(plan.config, winner.values))))
+        book(plan, server, "test", winner.number, found)
+        when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(found.ended))
+        stored = json.dumps({"trial": winner.number, "time": when, "metrics": found.metrics})
+        ray.get(server.note.remote("test", stored))
+        ray.get(server.log.remote(winner.number, found.metrics, winner.step))
+        ray.get(server.log_sweep.remote(found.metrics))
+    test = json.loads(stored)
+    confirmation = json.loads(ray.get(server.note.remote("confirmation")) or "{}")
+    ray.get(server.note.remote("confirmation", json.dumps({**confirmation, "test": test["metrics"]})))
+    ray.get(server.tag_sweep.remote({"prp.test_touched": f"{test['time']}, trial {test['trial']}"}))
+    return test_part_line(test, winner.number, plan.config.sweep.objective)
+
+
+def test_part_line(test: dict[str, Any], winner: int, objective: str) -> str:
+    """The stored figures of the test part in one sentence; says so when they are another trial's than the `winner` of now."""
+    metrics = test["metrics"]
+    names = {"": objective, "random initialisation ": f"baseline/random_init/{objective}", "fine-tuned recognition ": "recognition/accuracy"}
+    figures = [f"{title}{metrics[f'test/{name}']:.3f}" for title, name in names.items() if f"test/{name}" in metrics]
+    other = "" if test["trial"] == winner else f"; they are not trial {winner}'s: the test part is measured once"
+    return f"Test part:   trial {test['trial']}, {objective} {', '.join(figures)} (measured once, {test['time']}{other})"
+
+
+def book(plan: Plan, server: Any, kind: str, number: int, found: Evaluated) -> None:
+    """Write what a task held into the ledger; `number` -1: it belongs to no trial."""
+    bundle = worker_bundle(plan.config)
+    ray.get(server.book_task.remote(kind, number, found.started, found.ended, bundle.get("GPU", 0.0), bundle["CPU"]))
 
 
 def _close_interrupted(plan: Plan, server: Any) -> None:

@@ -14,23 +14,33 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cluster.prices import Price
+from orchestrator.budget import Gate
+from orchestrator.confirm import ConfirmedRun
+from orchestrator.confirm_book import ConfirmBook, ConfirmTask
+from orchestrator.cost_meter import Held
 from orchestrator.data_line import advice_of
 from orchestrator.judging import JUDGED_BY_WORKERS, JudgePlan, Rung, start_on_cluster
 from orchestrator.late_judging import LateJudging
+from orchestrator.ledger import JUDGE
 from orchestrator.run_config import RunConfig, flatten, parse_config, to_tree
+from orchestrator.search.judge import Verdict
 from orchestrator.search.space import Fit, MemoryFigures, Space, apply_space, fits_corpus, fits_memory
 from orchestrator.search.study import SweepStudy
 from orchestrator.search.warm_start import NOTHING_KNOWN, WarmStart
+from orchestrator.sweep_account import SweepAccount, trial_owner
 from orchestrator.sweep_spec import SweepSpec
 from orchestrator.tracking.history import SAMPLED_TAG
 from orchestrator.tracking.mlflow_tracker import MlflowTracker
 
+# What a resume may change: a run keeps its parameters.
+NO_PARAMS = ("sweep.num_trials", "budget.", "confirm.")
 DOWNSTREAM = ("retrieval/", "linear_probe/", "recognition/")
 
 
 def as_params(config: RunConfig) -> dict[str, str]:
-    """The config by path, as MLflow's parameters; without the number of trials, which a resume may raise."""
-    return {path: str(value) for path, value in flatten(config).items() if path != "sweep.num_trials"}
+    """The config by path, as MLflow's parameters; without the number of trials, the budget and the confirmation, which a resume may change."""
+    return {path: str(value) for path, value in flatten(config).items() if not path.startswith(NO_PARAMS)}
 
 
 @dataclass(frozen=True)
@@ -83,6 +93,7 @@ class SweepServer:
         judging: JudgePlan = JUDGED_BY_WORKERS,
         warm: WarmStart = NOTHING_KNOWN,
         memory: Mapping[str, MemoryFigures] | None = None,
+        price: Price | None = None,
     ) -> None:
         self._spec, self._base, self._frame_counts, self._memory = spec, parse_config(spec.config), frame_counts, memory or {}
         sweep = self._base.sweep
@@ -92,9 +103,21 @@ class SweepServer:
         self._tracker.adopt(spec.sweep_id)
         self._run_id = self._tracker.start_sweep(spec.sweep_id, params=as_params(self._base), tags=spec.tags)
         self._views: dict[int, TrialView] = self._views_from_study()
+        self._account = SweepAccount(Path(spec.state_dir) / "ledger.jsonl", self._base, price, self._config_of)
+        for view in self._views.values():
+            self._account.reached(view.number, max(view.rungs, default=0))
+        self._confirm = ConfirmBook(self._study, self._tracker, self._account, spec, self._run_id, as_params)
         self._where_judged = judging.where
         running = {view.number: view.num_epochs for view in self._views.values() if view.state == "running"}
-        self._late = LateJudging(self._study, self._base, self._start_judging, judging.max_at_once, record=self._record_late, num_epochs=running)
+        self._late = LateJudging(
+            self._study,
+            self._base,
+            self._start_judging,
+            judging.max_at_once,
+            record=self._record_late,
+            beyond_budget=self._account.prune_for_budget,
+            num_epochs=running,
+        )
 
     def sweep_run_id(self) -> str:
         """The MLflow run that is the parent of the trials'."""
@@ -116,6 +139,7 @@ class SweepServer:
         view.state, view.run_id, view.started = "running", run_id, view.started or time.time()
         view.num_epochs = config.training.num_epochs
         self._views[proposal.number] = view
+        self._account.asked(trial_owner(proposal.number), config)
         self._late.begin(proposal.number, view.num_epochs)
         return TrialTask(proposal.number, run_id, to_tree(config), proposal.is_resumed, self._where_judged)
 
@@ -125,6 +149,8 @@ class SweepServer:
 
     def hand_in(self, number: int, epoch: int, step: int, key: str) -> None:
         """A rung to be evaluated by a task while its trial trains on; its weights lie under `key` of the sweep's folder."""
+        if self._views[number].state == "running":
+            self._account.at_rung(trial_owner(number), epoch)
         self._late.hand_in(number, epoch, step, key)
         self._late.advance()
 
@@ -144,12 +170,23 @@ class SweepServer:
             return TrialOutcome("failed", failure)
         return None if metrics is None else TrialOutcome("finished", "", metrics)
 
+    def gate(self) -> Gate:
+        """Whether the budget lets a new trial start."""
+        return self._account.gate()
+
+    def workers_started(self, number: int) -> None:
+        """The first word of a trial's workers, at each start of them."""
+        if self._views[number].state == "running":
+            self._account.started(trial_owner(number))
+
     def log(self, number: int, metrics: Mapping[str, float], step: int) -> None:
         """Hand a trial's metrics to the tracker; never waits for it."""
         view = self._views[number]
         view.step = max(view.step, step)
         view.epoch = max(view.epoch, int(metrics.get("epoch", 0)))
         view.metrics.update(metrics)
+        if view.state == "running":
+            self._account.heard(trial_owner(number), step, metrics)
         self._tracker.log(view.run_id, metrics, step)
         advice = advice_of(metrics)
         if advice:
@@ -169,8 +206,19 @@ class SweepServer:
             is_last_rung=epoch >= view.num_epochs,
             num_startup=1,
         )
+        self._account.at_rung(trial_owner(number), epoch)
+        verdict = self._within_budget(number, epoch, verdict)
         view.rungs[epoch], view.objective, view.reason = value, value, verdict.reason
         return verdict.go_on
+
+    def _within_budget(self, number: int, epoch: int, verdict: Verdict) -> Verdict:
+        """The judge's `verdict`, unless the way to the next rung is more than the budget holds: then the trial is pruned for that."""
+        reason = self._account.prune_for_budget(number, epoch) if verdict.go_on else ""
+        if not reason:
+            return verdict
+        pruned = Verdict(False, f"rung {epoch}: {reason}")
+        self._study.set_verdict(number, epoch, pruned)
+        return pruned
 
     def tell(self, number: int, outcome: TrialOutcome) -> None:
         """Close trial `number` in the study and in the tracker; told twice, the first word stands."""
@@ -193,6 +241,11 @@ class SweepServer:
             self._study.tell_failed(number, outcome.reason)
         view.metrics.update(outcome.metrics)
         view.state, view.reason, view.ended = outcome.state, outcome.reason or view.reason, time.time()
+        self._account.ended(trial_owner(number), self._study.pruned_at(number))
+        costs = self._account.totals(number)
+        self._tracker.log(view.run_id, costs.metrics(), view.step)
+        view.metrics.update(costs.metrics())
+        self._log_costs()
         self._tracker.finish(view.run_id, outcome.state, view.reason)
 
     def views(self) -> list[TrialView]:
@@ -202,6 +255,59 @@ class SweepServer:
     def log_sweep(self, metrics: Mapping[str, float]) -> None:
         """Metrics of the sweep itself (baselines, the winner's) into the parent run; the step is how many trials had ended."""
         self._tracker.log(self._run_id, metrics, self._study.num_told())
+
+    def _log_costs(self) -> None:
+        """What the sweep has cost so far, into the parent run; the step is the number of the ledger's lines."""
+        self._tracker.log(self._run_id, self._account.totals().metrics(), self._account.num_entries)
+
+    def cost_line(self) -> str:
+        """What was spent, of what budget, in one phrase."""
+        return self._account.cost_line()
+
+    def book_task(self, kind: str, number: int, started: float, ended: float, gpus: float, cpus: float, rung_epoch: int = 0) -> None:
+        """A task beside the trials held so much from `started` to `ended` (seconds since 1970); `kind` as the ledger names it."""
+        self._account.book(kind, number, started, ended, Held(gpus, cpus), rung_epoch=rung_epoch)
+        self._log_costs()
+
+    def affordable_candidates(self) -> int:
+        """How many candidates the rest of the budget can confirm."""
+        return self._account.affordable_candidates()
+
+    def total_costs(self) -> dict[int, float]:
+        """GPU-hours (CPU-hours where there is no GPU) that each finished trial took."""
+        sums = {number: self._account.totals(number) for number, view in self._views.items() if view.state == "finished"}
+        return {number: one.gpu_hours or one.cpu_hours for number, one in sums.items()}
+
+    def start_confirm(self, number: int, seed: int) -> ConfirmTask:
+        """The run that trains trial `number`'s config with another seed; its MLflow run is started or taken up again."""
+        return self._confirm.start(number, seed, self._config_of(number))
+
+    def confirm_started(self, number: int, seed: int) -> None:
+        """The first word of a confirming run's workers."""
+        self._confirm.started(number, seed)
+
+    def log_confirm(self, number: int, seed: int, metrics: Mapping[str, float], step: int) -> None:
+        """Hand a confirming run's metrics to the tracker."""
+        self._confirm.log(number, seed, metrics, step)
+
+    def end_confirm(self, number: int, seed: int, run: ConfirmedRun | None, reason: str = "", *, is_final: bool = True) -> None:
+        """Close a confirming run; `run` is kept with the study. Failed (`run` None), it is tried again by a resume unless `is_final`."""
+        self._confirm.end(number, seed, run, reason, is_final=is_final)
+        self._log_costs()
+
+    def confirmed_runs(self) -> tuple[list[ConfirmedRun], dict[tuple[int, int], str]]:
+        """The confirming runs that are done, and why others failed for good, by (trial, seed)."""
+        return self._confirm.done()
+
+    def note(self, name: str, value: str | None = None) -> str | None:
+        """The sweep's note called `name`, after setting it to `value` where one is given."""
+        if value is not None:
+            self._study.set_sweep_note(name, value)
+        return self._study.sweep_note(name)
+
+    def tag_sweep(self, tags: Mapping[str, str]) -> None:
+        """Tags of the parent run."""
+        self._tracker.set_tags(self._run_id, tags)
 
     def log_sweep_text(self, path: str, text: str) -> None:
         """A text artifact of the parent run."""
@@ -222,16 +328,23 @@ class SweepServer:
         for view in self._views.values():
             if view.state == "running":
                 self._tracker.finish(view.run_id, end, reason)
+        self._confirm.close(end, reason)
         return self._tracker.close()
 
     def _start_judging(self, rung: Rung) -> Any:
-        return start_on_cluster(self._spec, rung, to_tree(apply_space(self._base, self._views[rung.number].values)))
+        return start_on_cluster(self._spec, rung, to_tree(self._config_of(rung.number)))
 
     def _record_late(self, rung: Rung, metrics: Mapping[str, float]) -> None:
         view, objective = self._views[rung.number], self._base.sweep.objective
         self.log(rung.number, {**metrics, "epoch": rung.epoch}, rung.step)
         if objective in metrics:
             view.rungs[rung.epoch] = view.objective = metrics[objective]
+            now, resources = time.time(), self._base.resources
+            started = now - metrics.get("time/evaluation_seconds", 0.0)
+            self._account.book(JUDGE, rung.number, started, now, Held(resources.judge_gpus, resources.judge_cpus), rung_epoch=rung.epoch)
+
+    def _config_of(self, number: int) -> RunConfig:
+        return apply_space(self._base, self._views[number].values)
 
     def _fits(self, values: Mapping[str, Any]) -> Fit:
         config = apply_space(self._base, values)

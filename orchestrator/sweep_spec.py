@@ -1,7 +1,7 @@
 """What a sweep is: the small frozen description that its driver, its server and its workers share, and where its files lie.
 
-<home>/sweeps/<sweep id>/     sweep.json, trials.db (Optuna), tracker spool, driver.lock     on the driver's disk
-<storage>/sweeps/<sweep id>/  trials/0007/checkpoints/..., trials/0007/encoder/...            where every node reaches it
+<home>/sweeps/<sweep id>/     sweep.json, trials.db (Optuna), ledger.jsonl, tracker spool, driver.lock     on the driver's disk
+<storage>/sweeps/<sweep id>/  trials/0007/checkpoints/..., confirm/0007-seed-633/checkpoints/...     where every node reaches it
 """
 
 from __future__ import annotations
@@ -34,6 +34,15 @@ class SweepSpec:
     def folder_uri(self) -> str:
         """Where this sweep's checkpoints lie."""
         return f"{self.storage_uri.rstrip('/')}/sweeps/{self.sweep_id}"
+
+    @property
+    def seed(self) -> int:
+        """The base config's seed: by it the parts are carved, the same for every run of the sweep."""
+        return int(self.config["seed"])
+
+    def confirm_folder(self, number: int, seed: int) -> str:
+        """The folder of a run that confirms trial `number` with another seed, relative to `folder_uri`."""
+        return f"confirm/{number:04d}-seed-{seed}"
 
     def trial_folder(self, number: int) -> str:
         """A trial's folder, relative to `folder_uri`."""

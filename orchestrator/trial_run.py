@@ -66,20 +66,25 @@ def forget_stored_rungs(task: TrialTask, spec: SweepSpec) -> None:
 
 def train(task: TrialTask, spec: SweepSpec, server: Any) -> dict[str, Any]:
     """Train with Ray Train; the first worker's outcome. Raises Ray Train's error when its retries are used up."""
+    from orchestrator.worker import train_worker
+
+    work = {"spec": spec, "number": task.number, "config": task.config, "server": server, "judge": task.judge}
+    return fit_workers(train_worker, work, spec, parse_config(task.config), f"{spec.sweep_id}-{task.number:04d}")
+
+
+def fit_workers(function: Any, work: Mapping[str, Any], spec: SweepSpec, config: RunConfig, name: str) -> dict[str, Any]:
+    """Run `function(work)` on the workers that `config` asks for; the first one's answer. Raises as `train` does."""
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
-    from orchestrator.worker import train_worker
-
-    config = parse_config(task.config)
     trainer = TorchTrainer(
-        train_worker,
-        train_loop_config={"spec": spec, "number": task.number, "config": task.config, "server": server, "judge": task.judge},
+        function,
+        train_loop_config=dict(work),
         scaling_config=ScalingConfig(
             num_workers=config.resources.num_workers, use_gpu=config.resources.gpus_per_worker > 0, resources_per_worker=worker_bundle(config)
         ),
         run_config=RunConfig(
-            name=f"{spec.sweep_id}-{task.number:04d}-{uuid.uuid4().hex[:6]}",
+            name=f"{name}-{uuid.uuid4().hex[:6]}",
             storage_path=str(Path(spec.state_dir) / "ray-train"),
             failure_config=FailureConfig(max_failures=config.resources.max_failures),
         ),
@@ -120,16 +125,22 @@ class ServerSearcher(Searcher):
         """Nothing to set: the space and the objective belong to the study."""
         return True
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """The next trial's task; None while there is no room for it, then Tune asks again."""
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next trial's task; None while there is no room or the budget waits for running trials, Tune's word for the end when none will start."""
         if self._clock() < self._not_before:
             return None
         if len(self._running) - ray.get(self._server.num_waiting.remote()) >= self._room():
-            self._not_before = self._clock() + ROOM_SECONDS
-            return None
+            return self._later()
+        word = ray.get(self._server.gate.remote()).word
+        if word != "start":
+            return self._later() if word == "wait" else Searcher.FINISHED
         task = ray.get(self._server.ask.remote())
         self._running.add(trial_id)
         return {"task": task}
+
+    def _later(self) -> dict[str, Any] | None:
+        self._not_before = self._clock() + ROOM_SECONDS
+        return None
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Its place is free. The trial told the server itself; a driver process that died is handled by `Tuner` restarting it."""

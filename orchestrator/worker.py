@@ -24,6 +24,7 @@ from prp_core.errors import DivergedError, UserError
 from prp_core.training.agreement import first_alone
 from prp_core.training.checkpoint import CheckpointFolder
 from prp_core.training.loop import pretrain
+from prp_core.training.memory import is_out_of_memory
 from prp_core.training.rung_weights import StoredRung, list_rungs, remove_rungs, write_rung
 from prp_core.world import World, use_threads
 
@@ -89,12 +90,17 @@ def train_worker(task: Mapping[str, Any]) -> dict[str, Any]:
     use_threads(int(config.resources.cpus_per_worker))
     world = World.of_process_group(ray.train.torch.get_device())
     checkpoints = checkpoint_folder(spec, config, number)
+    if world.is_first:
+        task["server"].workers_started.remote(number)
     try:
         with open_data(spec, config, world) as data:
             reporter, late = ServerReporter(task["server"], number), late_judge(task, config, world)
             outcome = pretrain(config, data, world, checkpoints=checkpoints, reporter=reporter, late=late)
-    except (DivergedError, UserError) as error:
-        return asdict(TrialOutcome("failed", f"{type(error).__name__}: {error}"))
+    except Exception as error:
+        reason = lasting_failure(error, config)
+        if reason is None:
+            raise
+        return asdict(TrialOutcome("failed", reason))
     state = "pruned" if outcome.stopped_early else "finished"
     return asdict(TrialOutcome(state, "", dict(outcome.metrics)))
 
@@ -117,6 +123,22 @@ def rungs_folder(spec: SweepSpec, number: int) -> str:
 def forget_rungs(spec: SweepSpec, config: RunConfig, number: int) -> None:
     """Remove them: trial `number` has ended."""
     remove_rungs(open_store(spec.folder_uri, config.store, check=False), rungs_folder(spec, number))
+
+
+def lasting_failure(error: Exception, config: RunConfig) -> str | None:
+    """Why `error` would come again however often the workers start, in one line; None for what a restart may mend.
+
+    Diverged, refused input, out of memory: the trial fails. Anything else (a worker that died, a store that was away) is Ray Train's to retry.
+    """
+    if isinstance(error, DivergedError | UserError):
+        return f"{type(error).__name__}: {error}"
+    if is_out_of_memory(error):
+        clips = config.training.batch_size // config.resources.num_workers
+        return (
+            f"OutOfMemory: {clips} clips of {config.clip.length} frames on each worker are too many ({str(error).splitlines()[0][:150]}); "
+            "lower training.batch_size or clip.length, or raise resources.num_workers"
+        )
+    return None
 
 
 def checkpoint_folder(spec: SweepSpec, config: RunConfig, number: int) -> CheckpointFolder:

@@ -104,7 +104,7 @@ class SweepStudy:
             is_last_rung=is_last_rung,
             num_startup=num_startup,
         )
-        self._keep_verdict(number, epoch, verdict)
+        self.set_verdict(number, epoch, verdict)
         return verdict
 
     def late_verdict(
@@ -124,14 +124,14 @@ class SweepStudy:
             reduction_factor=reduction_factor,
             num_startup=num_startup,
         )
-        self._keep_verdict(number, epoch, verdict)
+        self.set_verdict(number, epoch, verdict)
         return verdict
 
     def overtaken(self, epoch: int, last_epochs: Mapping[int, int], *, pruner: str, reduction_factor: int) -> dict[int, Verdict]:
         """Which of the running trials (each with its number of epochs) are to stop at rung `epoch` after all; stored like other verdicts."""
         verdicts = overtaken(pruner, epoch=epoch, last_epochs=last_epochs, scores=self.scores(), reduction_factor=reduction_factor)
         for number, verdict in verdicts.items():
-            self._keep_verdict(number, epoch, verdict)
+            self.set_verdict(number, epoch, verdict)
         return verdicts
 
     def scores(self) -> dict[int, dict[int, float]]:
@@ -141,6 +141,16 @@ class SweepStudy:
     def notes(self, number: int) -> dict[str, Any]:
         """The notes kept with trial `number`."""
         return dict(self.trials()[number].user_attrs)
+
+    def set_verdict(self, number: int, epoch: int, verdict: Verdict) -> None:
+        """Keep `verdict` as the one on trial `number` at the rung after `epoch` epochs: the same answer when asked again."""
+        self.set_note(number, f"verdict/{epoch}", json.dumps({"go_on": verdict.go_on, "reason": verdict.reason}))
+
+    def pruned_at(self, number: int) -> int | None:
+        """The first rung at which trial `number` was told to leave; None where it never was."""
+        notes = self.trials()[number].user_attrs
+        verdicts = {int(name.partition("/")[2]): json.loads(value) for name, value in notes.items() if name.startswith("verdict/")}
+        return min((epoch for epoch, verdict in verdicts.items() if not verdict["go_on"]), default=None)
 
     def tell_finished(self, number: int, value: float) -> None:
         """Trial `number` ran to its end with `value`."""
@@ -167,6 +177,10 @@ class SweepStudy:
         """The sweep's note called `name`, None where there is none."""
         return self._study.user_attrs.get(name)
 
+    def sweep_notes(self, prefix: str) -> dict[str, str]:
+        """The sweep's notes whose names start with `prefix`."""
+        return {name: value for name, value in self._study.user_attrs.items() if name.startswith(prefix)}
+
     def _tell(self, number: int, state: TrialState, *, value: float | None = None, reason: str = "") -> None:
         if self.trials()[number].state.is_finished():
             return
@@ -187,9 +201,6 @@ class SweepStudy:
         values = config_values(trial.params)
         trial.set_user_attr("values", json.dumps(values))
         return Proposal(trial.number, values, is_resumed, dict(trial.params))
-
-    def _keep_verdict(self, number: int, epoch: int, verdict: Verdict) -> None:
-        self.set_note(number, f"verdict/{epoch}", json.dumps({"go_on": verdict.go_on, "reason": verdict.reason}))
 
     def _id_of(self, number: int) -> int:
         return self._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number)

@@ -18,7 +18,19 @@ from typing import Any
 from orchestrator.tracking.addresses import artifact_root_of, check_usable
 from orchestrator.tracking.mlflow_client import TrackerUnavailable, connect, first_line, is_refusal, limit_requests, retry
 from orchestrator.tracking.models import log_encoder_files, register_model
-from orchestrator.tracking.runs import NONFINITE_TAG, PARENT_TAG, REASON_TAG, ROLE_TAG, STATE_TAG, SWEEP_TAG, TRIAL_TAG, RunBook, shortened_tags
+from orchestrator.tracking.runs import (
+    CONFIRM_TAG,
+    NONFINITE_TAG,
+    PARENT_TAG,
+    REASON_TAG,
+    ROLE_TAG,
+    SEED_TAG,
+    STATE_TAG,
+    SWEEP_TAG,
+    TRIAL_TAG,
+    RunBook,
+    shortened_tags,
+)
 from orchestrator.tracking.sender import METRICS_PER_REQUEST, Sender
 from orchestrator.tracking.spool import Spool
 from prp_core.catalogue import look_up
@@ -89,6 +101,12 @@ class MlflowTracker:
         sweep_id = self._sweep_id_of(sweep_run_id)
         identity = {SWEEP_TAG: sweep_id, TRIAL_TAG: str(trial_number), ROLE_TAG: "trial"}
         return self._start(identity, sweep_id, name or f"trial-{trial_number:04d}", params, {**tags, PARENT_TAG: sweep_run_id})
+
+    def start_confirm(self, sweep_run_id: str, trial_number: int, seed: int, params: Mapping[str, str], tags: Mapping[str, str]) -> str:
+        """The id of the nested run that confirms that trial with `seed`, created or found; raises as `start_sweep` does."""
+        sweep_id = self._sweep_id_of(sweep_run_id)
+        identity = {SWEEP_TAG: sweep_id, CONFIRM_TAG: str(trial_number), SEED_TAG: str(seed), ROLE_TAG: "confirm"}
+        return self._start(identity, sweep_id, f"confirm-{trial_number:04d}-seed-{seed}", params, {**tags, PARENT_TAG: sweep_run_id})
 
     def log(self, run_id: str, metrics: Mapping[str, float], step: int) -> None:
         """Accept the metrics of one step. The steps of one metric ascend within a run.
@@ -221,7 +239,7 @@ class MlflowTracker:
     def _close_running(self, sweep_id: str, end: str, reason: str, *, including_parent: bool) -> SweepRuns:
         self._flush_or_raise()
         runs = self._book.delete_strays(self._book.find({SWEEP_TAG: sweep_id}))
-        parents = [run for run in runs if TRIAL_TAG not in run.data.tags]
+        parents = [run for run in runs if TRIAL_TAG not in run.data.tags and CONFIRM_TAG not in run.data.tags]
         trials = {int(run.data.tags[TRIAL_TAG]): run for run in reversed(runs) if TRIAL_TAG in run.data.tags}
         closed = [run.info.run_id for run in runs if run.info.status == "RUNNING" and (including_parent or run not in parents)]
         for run_id in closed:

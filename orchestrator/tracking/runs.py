@@ -14,6 +14,8 @@ from prp_core.errors import UserError
 SWEEP_TAG = "prp.sweep_id"
 TRIAL_TAG = "prp.trial"
 ROLE_TAG = "prp.role"
+CONFIRM_TAG = "prp.confirm_of"  # on a run that confirms a trial with another seed: the trial's number
+SEED_TAG = "prp.seed"
 STATE_TAG = "prp.state"
 REASON_TAG = "prp.reason"
 NONFINITE_TAG = "prp.nonfinite."
@@ -112,8 +114,8 @@ def shortened_tags(tags: Mapping[str, str]) -> dict[str, str]:
     return {name: shortened(str(value), LONGEST_TAG) for name, value in tags.items()}
 
 
-def _identity(run: Any) -> tuple[str, str]:
-    return run.data.tags.get(SWEEP_TAG, ""), run.data.tags.get(TRIAL_TAG, "")
+def _identity(run: Any) -> tuple[str, ...]:
+    return tuple(run.data.tags.get(tag, "") for tag in (SWEEP_TAG, TRIAL_TAG, CONFIRM_TAG, SEED_TAG))
 
 
 def _quotable(value: str) -> str:

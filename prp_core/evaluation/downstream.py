@@ -42,6 +42,27 @@ def evaluate_encoder(
     return first_alone(world, "evaluating features", lambda: evaluate_tables(gallery_table, query_table, evaluations, world, with_probe=with_probe))
 
 
+def query_hits(
+    encoder: nn.Module,
+    clip: ClipConfig,
+    evaluations: Evaluations,
+    *,
+    gallery: Sequence[VideoRecord],
+    queries: Sequence[VideoRecord],
+    source: FrameSource,
+    world: World,
+) -> dict[str, bool]:
+    """For each query, by key, whether its nearest gallery video has its class; a query that cannot be read is left out.
+
+    What paired comparisons of encoders are made of. The same on every worker; raises as `evaluate_encoder` does.
+    """
+    check_labels(gallery, queries)
+    gallery_table = extract_features(encoder, gallery, source, clip, evaluations.views, world)
+    query_table = extract_features(encoder, queries, source, clip, evaluations.views, world)
+    hits = hits_at_k(gallery_table, query_table, (1,))[1].tolist()
+    return dict(zip(query_table.keys, hits, strict=True))
+
+
 def evaluate_tables(gallery: FeatureTable, queries: FeatureTable, evaluations: Evaluations, world: World, *, with_probe: bool) -> dict[str, float]:
     """The same from features: ``retrieval/...``, ``feature/...``, ``linear_probe/...`` and the counts behind them.
 

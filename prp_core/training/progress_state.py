@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from prp_core.config import PretrainConfig
@@ -104,8 +104,10 @@ def check_same_run(checkpoint: Checkpoint, config: PretrainConfig, steps: int, u
     """Raise `UserError` naming the first value that decides what is learnt and differs from the checkpoint's."""
     now = {**flatten(asdict(config)), "steps per epoch (the number of training videos)": steps}
     then = {**checkpoint.facts["config"], "steps per epoch (the number of training videos)": checkpoint.facts["steps_per_epoch"]}
+    learning = {entry.name for entry in fields(PretrainConfig)}  # where a run takes place, and what its sweep may spend, may change
     for path in sorted(now.keys() | then.keys()):
-        if not path.startswith(FREE_TO_CHANGE) and now.get(path) != then.get(path):
+        decides = path.partition(".")[0] in learning or path.startswith("steps per epoch")
+        if decides and not path.startswith(FREE_TO_CHANGE) and now.get(path) != then.get(path):
             raise UserError(
                 f"{uri} holds the checkpoint of another run: {path} is {now.get(path)!r} here and {then.get(path)!r} there; "
                 "give this run a folder of its own, or the same config"

@@ -11,10 +11,8 @@ import pytest
 
 from tests.architecture.source_tree import PACKAGES, REPOSITORY, imports_of, python_files, read
 
-RUNNING_ROOMS = tuple(
-    f"orchestrator/{name}.py"
-    for name in ("sweep_run", "trial_run", "worker", "sweep_server", "evaluation_run", "index_run", "prepare_run", "ray_cluster")
-)
+RUNNING = ("sweep_run", "trial_run", "worker", "sweep_server", "evaluation_run", "confirm_run", "index_run", "prepare_run", "ray_cluster")
+RUNNING_ROOMS = tuple(f"orchestrator/{name}.py" for name in RUNNING)
 
 # A library, and the only files or folders that may import it.
 ROOMS_OF_LIBRARY: dict[str, tuple[str, ...]] = {

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
+from orchestrator.ledger import read_ledger, total, total_of_trial
 from orchestrator.tracking import load_encoder
 from prp_core.data.object_store import LocalStore
 from prp_core.training.checkpoint import CheckpointFolder
 from prp_core.training.encoder_export import checkpoint_encoder_weights
-from tests.tools.study_process import TINY_PRESET, StudyProcess, rung_rows, trial_rows
+from tests.tools.study_process import TINY_PRESET, StudyProcess, rung_rows, sweep_notes, trial_rows
 
 
 @pytest.fixture(scope="module")
@@ -111,14 +115,59 @@ def test_the_best_encoder_loads_in_three_lines_with_the_winners_weights(swept: S
     assert {name: tensor.tolist() for name, tensor in encoder.state_dict().items()} == {name: tensor.tolist() for name, tensor in weights.items()}
 
 
-def test_an_ended_sweep_can_be_extended_and_its_trials_are_not_run_again(swept: StudyProcess) -> None:
+def test_the_ledger_adds_up_to_what_mlflow_shows(swept: StudyProcess) -> None:
+    entries = read_ledger(swept.home / "sweeps" / swept.sweep_id / "ledger.jsonl")
+    states = {number: state for number, state, _ in trial_rows(swept.home, swept.sweep_id)}
+    assert {entry.trial for entry in entries if entry.kind == "train"} == set(states)
+    assert {entry.kind for entry in entries} == {"train", "baseline", "recognition"}
+    _, runs = runs_of(swept)
+    for run in runs:
+        number = run.data.tags.get("prp.trial")
+        sums = total(entries) if number is None else total_of_trial(entries, int(number))
+        assert run.data.metrics["cost/cpu_hours"] == pytest.approx(sums.cpu_hours)
+        assert run.data.metrics["waste/pending_seconds"] == pytest.approx(sums.pending_seconds)
+    for number, state in states.items():
+        slices = sorted((entry.started, entry.ended) for entry in entries if entry.owner == ("train", number, None))
+        assert all(one[1] <= two[0] for one, two in pairwise(slices)), "no second is counted twice"
+        if state == "COMPLETE":
+            assert {entry.rung_epoch for entry in entries if entry.trial == number and entry.busy_seconds} >= {1, 2, 4}
+    assert "Cost:" in swept.output and "CPU-hours" in swept.output
+
+
+def confirmed_pairs(study: StudyProcess) -> set[str]:
+    """What of the confirmation a driver said that it did: "trial 3 with seed 8"."""
+    return set(re.findall(r"^(trial \d+ with seed \d+): retrieval", study.output, re.MULTILINE))
+
+
+def test_an_ended_sweep_can_be_extended_and_its_best_confirmed_through_a_kill_9(swept: StudyProcess) -> None:
     before, sweep_id = trial_rows(swept.home, swept.sweep_id), swept.sweep_id
-    with StudyProcess(swept.home, ["--resume", sweep_id, "--trials", "6"], {"PRP_TEST_DIVERGE": "1"}) as again:
-        assert again.wait() == 0, again.output[-4000:]
+    with StudyProcess(swept.home, ["--resume", sweep_id, "--trials", "6", "--confirm", "2"], {"PRP_TEST_DIVERGE": "1"}) as again:
+        again.wait_for("with seed 8: retrieval")
+        again.kill()
         assert again.left_behind() == []
+    with StudyProcess(swept.home, ["--resume", sweep_id], {"PRP_TEST_DIVERGE": "1"}) as last:
+        assert last.wait() == 0, last.output[-4000:]
+        assert last.left_behind() == []
     after = trial_rows(swept.home, sweep_id)
     assert after[:5] == before
-    assert len(after) == 6
-    _, runs = runs_of(swept)
-    assert len(runs) == 7
+    assert len(after) == 6, "a confirming run is no trial"
+    assert confirmed_pairs(again) and not confirmed_pairs(again) & confirmed_pairs(last), "what is done is not done again"
+    assert len(confirmed_pairs(again) | confirmed_pairs(last)) == 4
+
+    note = json.loads(sweep_notes(swept.home, sweep_id)["confirmation"])
+    best = sorted((row for row in after if row[1] == "COMPLETE"), key=lambda row: (-(row[2] or 0), row[0]))[:2]
+    assert {one["trial"] for one in note["candidates"]} == {number for number, _, _ in best}
+    assert all(one["seeds"] == [8, 9] and len(one["recall_at_1"]) == 2 for one in note["candidates"])
+    assert note["verdict"] in ("winner", "tie") and note["text"] in last.output
+    assert 0 <= note["test"]["test/retrieval/recall_at_1"] <= 1 and "test/baseline/random_init/retrieval/recall_at_1" in note["test"]
+
+    client, runs = runs_of(swept)
+    assert len(runs) == 7 + 4
     assert all(run.info.status in ("FINISHED", "FAILED") for run in runs)
+    confirming = [run for run in runs if "prp.confirm_of" in run.data.tags]
+    assert sorted(run.data.tags["prp.seed"] for run in confirming) == ["8", "8", "9", "9"]
+    parent = next(run for run in runs if run.data.tags["prp.role"] == "sweep")
+    assert f"trial {note['taken']}" in parent.data.tags["prp.test_touched"] and parent.data.tags["prp.winner"] == str(note["taken"])
+    entries = read_ledger(swept.home / "sweeps" / sweep_id / "ledger.jsonl")
+    assert {"confirm", "test"} <= {entry.kind for entry in entries}
+    assert client.get_run(parent.info.run_id).data.metrics["cost/cpu_hours"] == pytest.approx(total(entries).cpu_hours)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import signal
@@ -104,6 +105,12 @@ def rung_rows(home: Path, sweep_id: str) -> list[tuple[int, int, float]]:
     query = "select t.number, v.step, v.intermediate_value from trial_intermediate_values v join trials t using (trial_id) order by 1, 2"
     with sqlite3.connect(f"file:{home / 'sweeps' / sweep_id / 'trials.db'}?mode=ro", uri=True) as database:
         return database.execute(query).fetchall()
+
+
+def sweep_notes(home: Path, sweep_id: str) -> dict[str, str]:
+    """The notes kept with the sweep itself."""
+    with sqlite3.connect(f"file:{home / 'sweeps' / sweep_id / 'trials.db'}?mode=ro", uri=True) as database:
+        return {name: json.loads(value) for name, value in database.execute("select key, value_json from study_user_attributes")}
 
 
 def _command_line(process_id: int) -> str:

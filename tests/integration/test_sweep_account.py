@@ -1,0 +1,224 @@
+"""The account within the sweep's server: a real study, a real MLflow database, a server that is killed, and a budget that runs out."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from cluster.prices import Price
+from orchestrator.confirm import ConfirmedRun
+from orchestrator.ledger import read_ledger, total
+from orchestrator.pricing import find_price, money_line
+from orchestrator.run_config import load_config, to_tree, with_values
+from orchestrator.sweep_server import SweepServer, TrialOutcome
+from orchestrator.sweep_spec import SweepSpec
+from prp_core.errors import UserError
+from tests.e2e.tiny_study import space
+from tests.tools.study_process import TINY_PRESET
+
+PRICE = Price(0.0, 3.6, "made up")  # a tenth of a cent for a second of one CPU
+METRIC = "retrieval/recall_at_1"
+
+
+class Clock:
+    """A time that a test sets."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def spec_at(folder: Path, **values: Any) -> SweepSpec:
+    """A sweep of the tiny preset in `folder`, with `values` put into its config."""
+    config = with_values(load_config(str(TINY_PRESET)), values)
+    (folder / "state").mkdir(exist_ok=True)
+    return SweepSpec(
+        sweep_id="sweep",
+        config=to_tree(config),
+        state_dir=str(folder / "state"),
+        storage_uri=str(folder),
+        database_url=f"sqlite:///{folder / 'trials.db'}",
+        tracking_uri=f"sqlite:///{folder / 'mlflow.db'}",
+        data_uri=str(folder),
+        manifest_uri="",
+        tags={},
+    )
+
+
+@pytest.fixture
+def server_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[SweepServer, Clock]]:
+    """Makes the sweep's server, or the one after it, with a clock of its own."""
+
+    def make(**values: Any) -> tuple[SweepServer, Clock]:
+        clock = Clock()
+        server = SweepServer(spec_at(tmp_path, **values), space, (60,) * 20, PRICE)
+        server._account._clock = clock
+        return server, clock
+
+    return make
+
+
+def train(server: SweepServer, clock: Clock, seconds_per_epoch: float, value: float) -> tuple[int, str]:
+    """Run a trial as its workers would, to its end or to the rung at which it is told to leave; (number, state)."""
+    number = server.ask().number
+    clock.now += 5
+    server.workers_started(number)
+    last = 0
+    for epoch in (1, 2, 4):
+        clock.now += seconds_per_epoch * (epoch - last)
+        server.log(number, {"time/data_wait_share": 0.25}, epoch * 10)
+        last = epoch
+        if not server.at_rung(number, epoch, epoch * 10, {METRIC: value}) or epoch == 4:
+            break
+    state = "finished" if last == 4 else "pruned"
+    server.tell(number, TrialOutcome(state, "", {METRIC: value}))
+    return number, state
+
+
+def runs_by_name(folder: Path) -> dict[str, Any]:
+    """Every MLflow run of the sweep by its name."""
+    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("tiny")
+    return {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+
+
+def test_what_a_trial_costs_is_in_the_ledger_in_its_run_and_in_the_parents(server_at: Any, tmp_path: Path) -> None:
+    server, clock = server_at(**{"sweep.pruner": "none"})
+    assert train(server, clock, 10.0, 0.5) == (0, "finished")
+    server.book_task("baseline", -1, 2000.0, 2060.0, 0.0, 1.0)
+    server.book_task("baseline", -1, 2000.0, 2060.0, 0.0, 1.0)
+    entries = read_ledger(tmp_path / "state" / "ledger.jsonl")
+    assert [(one.kind, one.rung_epoch, one.busy_seconds) for one in entries if one.busy_seconds] == [
+        ("train", 1, 10.0),
+        ("train", 2, 10.0),
+        ("train", 4, 20.0),
+        ("baseline", 0, 60.0),
+    ]
+    assert total(entries).pending_seconds == 5.0
+    assert total(entries).usd == pytest.approx(0.1)
+    assert server.cost_line() == "cost 0.0278 CPU-hours, 0.1 USD"
+    server.close("finished")
+    trial, parent = (runs_by_name(tmp_path)[name].data.metrics for name in ("trial-0000", "sweep"))
+    assert trial["cost/usd"] == pytest.approx(0.04) and trial["waste/data_wait_seconds"] == pytest.approx(10.0)
+    assert parent["cost/usd"] == pytest.approx(0.1) and parent["cost/cpu_hours"] == pytest.approx(100 / 3600)
+
+
+def test_a_budget_keeps_its_reserve_prunes_at_a_rung_and_goes_on_when_it_is_raised(server_at: Any, tmp_path: Path) -> None:
+    """A trial's way is 40 s, so one run's worth (40 s, baselines and fine-tuning) is kept of the 140 s."""
+    values = {"sweep.pruner": "none", "budget.cpu_hours": 140 / 3600}
+    server, clock = server_at(**values)
+    assert [train(server, clock, 10.0, 0.5) for _ in range(2)] == [(0, "finished"), (1, "finished")]
+    assert server.gate().word == "start", "80 spent, 40 kept, 10 for the first rung"
+    assert train(server, clock, 10.0, 0.9) == (2, "pruned"), "90 spent: the way to the second rung is not covered"
+    assert server.gate().word == "stop"
+    pruned = server.views()[2]
+    assert "budget: 0.025 of 0.0388889 CPU-hours spent, 0.0111 kept for the end" in pruned.reason
+    server.close("finished")
+    assert runs_by_name(tmp_path)["trial-0002"].data.tags["prp.state"] == "pruned"
+    again, clock = server_at(**{**values, "budget.cpu_hours": 1.0})
+    assert again.gate().word == "start"
+    assert again.cost_line().startswith("cost 0.025 of 1 CPU-hours"), "the account goes on"
+    assert train(again, clock, 10.0, 0.5) == (3, "finished")
+    again.close("finished")
+
+
+def test_while_trials_run_a_new_one_waits_for_what_they_may_free(server_at: Any) -> None:
+    server, clock = server_at(**{"sweep.pruner": "none", "budget.cpu_hours": 100 / 3600})
+    train(server, clock, 10.0, 0.5)
+    number = server.ask().number
+    server.workers_started(number)
+    assert server.gate().word == "wait"
+    server.tell(number, TrialOutcome("failed", "made to"))
+    assert server.gate().word == "start"
+
+
+def _trial_and_death(spec: SweepSpec, ready: Any) -> None:
+    server, clock = SweepServer(spec, space, (60,) * 20, PRICE), Clock()
+    server._account._clock = clock
+    number = server.ask().number
+    server.workers_started(number)
+    for second in range(1, 46):
+        clock.now += 1
+        server.log(number, {"train/loss": 1.0}, second)
+    ready.set()
+    signal.pause()
+
+
+def test_a_server_that_is_killed_with_9_counts_nothing_twice_and_loses_less_than_a_slice(tmp_path: Path) -> None:
+    spec = spec_at(tmp_path)
+    ready = multiprocessing.get_context("spawn").Event()
+    process = multiprocessing.get_context("spawn").Process(target=_trial_and_death, args=(spec, ready))
+    process.start()
+    assert ready.wait(200)
+    os.kill(process.pid or 0, signal.SIGKILL)
+    process.join()
+    server, clock = SweepServer(spec, space, (60,) * 20, PRICE), Clock()
+    server._account._clock = clock
+    before = total(read_ledger(tmp_path / "state" / "ledger.jsonl")).busy_seconds
+    assert before == 30.0, "of 45 s, to the last slice that was written"
+    clock.now = 9000.0  # hours later
+    number = server.ask().number
+    clock.now += 5
+    server.workers_started(number)
+    clock.now += 10
+    server.at_rung(number, 1, 60, {METRIC: 0.5})
+    entries = read_ledger(tmp_path / "state" / "ledger.jsonl")
+    assert (number, total(entries).busy_seconds, total(entries).pending_seconds) == (0, 40.0, 5.0)
+    assert [one.attempt for one in entries if one.busy_seconds] == [1, 2]
+    server.close("killed")
+
+
+def test_confirming_runs_are_no_trials_and_what_is_noted_stays(server_at: Any, tmp_path: Path) -> None:
+    server, clock = server_at(**{"sweep.pruner": "none"})
+    train(server, clock, 10.0, 0.5)
+    task = server.start_confirm(0, 8)
+    assert task.config["seed"] == 8 and task.config["training"]["first_rung_epochs"] == task.config["training"]["num_epochs"]
+    server.confirm_started(0, 8)
+    clock.now += 30
+    server.log_confirm(0, 8, {METRIC: 0.25}, 10)
+    found = ConfirmedRun(trial=0, seed=8, recall_at_1=0.25, hits="0100", run_id=task.run_id)
+    server.end_confirm(0, 8, found)
+    server.end_confirm(0, 8, None, "a second word")
+    server.start_confirm(0, 9)
+    server.close("killed", "interrupted")
+    again, _ = server_at(**{"sweep.pruner": "none"})
+    assert again.confirmed_runs() == ([found], {})
+    assert len(again.views()) == 1 and again.num_left() == 3, "Optuna knows nothing of them"
+    again.start_confirm(0, 9)
+    again.end_confirm(0, 9, None, "DivergedError: made to")
+    assert again.confirmed_runs() == ([found], {(0, 9): "DivergedError: made to"})
+    again.close("finished")
+    runs = runs_by_name(tmp_path)
+    confirming = runs["confirm-0000-seed-8"]
+    assert confirming.data.tags["mlflow.parentRunId"] == runs["sweep"].info.run_id
+    assert (confirming.data.tags["prp.confirm_of"], confirming.info.status) == ("0", "FINISHED")
+    assert runs["confirm-0000-seed-9"].info.status == "FAILED"
+    entries = read_ledger(tmp_path / "state" / "ledger.jsonl")
+    assert total(entries, lambda one: one.kind == "confirm").busy_seconds == 30.0
+
+
+def test_a_budget_in_dollars_needs_a_price_and_says_how_to_give_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = with_values(load_config(str(TINY_PRESET)), {"budget.usd": 5.0})
+    monkeypatch.setenv("PRP_INSTANCE_TYPE", "x99.mega")
+    with pytest.raises(UserError, match=r"--budget-usd 5 needs a price, and the machines are x99.mega on demand.*--prices FILE"):
+        find_price(config)
+    monkeypatch.setenv("PRP_INSTANCE_TYPE", "m6i.xlarge")
+    price = find_price(config)
+    assert price is not None and price.usd_per_cpu_hour == pytest.approx(0.048)
+    assert money_line(config, price).startswith("budget: 5 USD; $0.048 a CPU-hour: m6i.xlarge on demand")
+    mine = tmp_path / "mine.toml"
+    mine.write_text(json.dumps("nothing"))
+    with pytest.raises(UserError, match="is not readable"):
+        find_price(with_values(config, {"budget.prices": str(mine)}))
+    own = find_price(with_values(config, {"resources.usd_per_cpu_hour": 0.01}))
+    assert own == Price(0.0, 0.01, "the config's own price")
