@@ -14,8 +14,6 @@ NAME_IN_USE = {
     "opencv-python-headless": "cv2",
     "pillow": "PIL",
     "pyyaml": "yaml",
-    "opencv-python-headless": "cv2",
-    "pillow": "PIL",
     "types-pyyaml": "yaml",
     "types-jsonschema": "jsonschema",
     "boto3-stubs": "boto3",
