@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import secrets
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from orchestrator.run_config import RunConfig, digest, load_tree, parse_config, 
 from orchestrator.search.space import Space, apply_space, fits_corpus
 from orchestrator.search.study import check_storage_url, first_fit
 from orchestrator.storage.manifest_file import read_manifest
-from orchestrator.sweep_spec import SweepSpec, home_dir, load_spec, save_spec, sweep_dir
+from orchestrator.sweep_spec import STUDY_TAG, SweepSpec, home_dir, load_spec, save_spec, sweep_dir
 from orchestrator.tracking.addresses import check_reachable, default_tracking_uri
 from orchestrator.tracking.provenance import provenance_tags
 from prp_core.data.manifest import Manifest, Parts, check_feasible, parts
@@ -186,5 +187,6 @@ def _checked(spec: SweepSpec, config: RunConfig, manifest: Manifest, *, is_resum
         "prp.manifest_uri": spec.manifest_uri,
         "prp.storage_uri": spec.folder_uri,
         "prp.num_trials": str(config.sweep.num_trials),
+        STUDY_TAG: sys.argv[0],
     }
     return Plan(dataclasses.replace(spec, tags=tags), config, manifest, split, is_resumed)

@@ -23,15 +23,16 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from cluster.capacity import Capacity, TrialBundle, plan_capacity, read_cluster
 from orchestrator.cli import run_command
 from orchestrator.evaluation_run import measure_baselines, measure_winner
-from orchestrator.leaderboard import Ending, ending_lines, leaderboard_page
+from orchestrator.leaderboard import Ending, ending_lines
 from orchestrator.progress import Progress
 from orchestrator.ray_cluster import ray_cluster
 from orchestrator.run_config import RunConfig, to_tree
 from orchestrator.search.space import Space, apply_space
 from orchestrator.sweep_plan import Plan, frame_counts, make_plan, parse_arguments
 from orchestrator.sweep_server import SweepServer, TrialOutcome, TrialView
+from orchestrator.sweep_spec import SweepSpec
 from orchestrator.trial_run import run_trials
-from prp_core.errors import UserError
+from prp_core.errors import PrpError, UserError
 
 INTERRUPTED = 130
 
@@ -137,9 +138,20 @@ def finish(plan: Plan, server: Any) -> Ending:
         model_uri = ray.get(server.register_winner.remote(winner.number, winners[0].files))
     ending = Ending(list(views), winner, baselines.metrics, model_uri, ray.get(server.sweep_run_id.remote()))
     ray.get(server.log_sweep.remote(baselines.metrics))
-    ray.get(server.log_sweep_text.remote("report.html", leaderboard_page(plan, ending)))
+    keep_report(plan.spec, server)
     ray.get(server.close.remote("finished"))
     return ending
+
+
+def keep_report(spec: SweepSpec, server: Any) -> None:
+    """The sweep's page into the parent run; a sweep whose page cannot be written is no worse for it, and says how to have it later."""
+    from orchestrator.report.page import sweep_page  # matplotlib and MLflow, which the sweep's start need not wait for
+
+    try:
+        ray.get(server.flush.remote())
+        ray.get(server.log_sweep_text.remote("report.html", sweep_page(spec)))
+    except (PrpError, OSError, ray.exceptions.RayError) as error:
+        say(f"the report was not written ({' '.join(str(error).split())[:300]}); have it with: uv run prp report {spec.sweep_id}")
 
 
 def _close_interrupted(plan: Plan, server: Any) -> None:

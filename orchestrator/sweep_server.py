@@ -158,6 +158,10 @@ class SweepServer:
         """A text artifact of the parent run."""
         self._tracker.log_text(self._run_id, path, text)
 
+    def flush(self) -> bool:
+        """Wait until MLflow has what was logged so far; False when it does not answer in time."""
+        return self._tracker.flush(timeout_seconds=30)
+
     def register_winner(self, number: int, files: Mapping[str, bytes]) -> str:
         """Store trial `number`'s encoder as a logged model of its run and give it the alias ``best``; the URI under which it loads."""
         view, name = self._views[number], f"prp-{self._base.sweep.name}"

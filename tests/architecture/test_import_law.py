@@ -12,7 +12,8 @@ import pytest
 from tests.architecture.source_tree import PACKAGES, REPOSITORY, imports_of, python_files, read
 
 RUNNING_ROOMS = tuple(
-    f"orchestrator/{name}.py" for name in ("sweep_run", "trial_run", "worker", "sweep_server", "evaluation_run", "index_run", "ray_cluster")
+    f"orchestrator/{name}.py"
+    for name in ("sweep_run", "trial_run", "worker", "sweep_server", "evaluation_run", "index_run", "ray_cluster", "reproduce_run")
 )
 
 # A library, and the only files or folders that may import it.
@@ -31,6 +32,7 @@ ROOMS_OF_LIBRARY: dict[str, tuple[str, ...]] = {
     "pydantic": ("orchestrator/run_config.py",),
     "pyarrow": ("orchestrator/storage/manifest_file.py",),
     "safetensors": ("orchestrator/tracking/",),
+    "matplotlib": ("orchestrator/report/figures.py",),
 }
 
 # A package of ours, and those of ours that it may import.
