@@ -8,11 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import ray.train.torch
-
-from orchestrator.ray_cluster import ray_cluster
 from orchestrator.run_config import RunConfig, parse_config, to_tree
-from orchestrator.sweep_run import check_capacity
 from orchestrator.sweep_spec import SweepSpec
 from orchestrator.trial_run import failure_reason, worker_bundle
 from orchestrator.worker import checkpoint_folder, open_data
@@ -53,6 +49,7 @@ class Repeated:
 def train_again(config: RunConfig, last_epoch: int, *, data_uri: str, manifest_uri: str, storage: Path, address: str = "") -> Repeated:
     """Train with `config` to the rung after `last_epoch` epochs; checkpoints go below `storage`, a folder that every node sees.
 
+    One worker needs no cluster: it trains in this process. Several train on the cluster at `address`, else on a local one.
     Raises `UserError` when the cluster cannot hold the trial.
     """
     spec = SweepSpec(
@@ -66,6 +63,11 @@ def train_again(config: RunConfig, last_epoch: int, *, data_uri: str, manifest_u
         manifest_uri=manifest_uri,
         tags={},
     )
+    if config.resources.num_workers == 1 and not address:
+        return Repeated(**_train(spec, last_epoch, World.alone("cuda" if config.resources.gpus_per_worker else "cpu")))
+    from orchestrator.ray_cluster import ray_cluster
+    from orchestrator.sweep_run import check_capacity
+
     with ray_cluster(address):
         check_capacity(config)
         return Repeated(**_fit(spec, config, last_epoch))
@@ -96,11 +98,15 @@ def _fit(spec: SweepSpec, config: RunConfig, last_epoch: int) -> dict[str, Any]:
 
 def repeat_worker(task: Mapping[str, Any]) -> dict[str, Any]:
     """Train on this worker; the fields of `Repeated`, filled on the first one. `task` holds ``spec`` and ``last_epoch``."""
-    spec: SweepSpec = task["spec"]
+    import ray.train.torch
+
+    return _train(task["spec"], task["last_epoch"], World.of_process_group(ray.train.torch.get_device()))
+
+
+def _train(spec: SweepSpec, last_epoch: int, world: World) -> dict[str, Any]:
     config = parse_config(spec.config)
     use_threads(int(config.resources.cpus_per_worker))
-    world = World.of_process_group(ray.train.torch.get_device())
-    recorder, failure = Recorder(task["last_epoch"]), ""
+    recorder, failure = Recorder(last_epoch), ""
     try:
         with open_data(spec, config) as data:
             pretrain(config, data, world, checkpoints=checkpoint_folder(spec, config, 0), reporter=recorder)

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rich.console import Group
+
     from orchestrator.progress import Progress
     from orchestrator.sweep_spec import SweepSpec
     from orchestrator.sweep_status import SweepStatus
@@ -108,7 +110,7 @@ def _show_once(status: SweepStatus, progress: Progress) -> None:
     Console(file=sys.stdout, width=None if sys.stdout.isatty() else 200).print(_screen(status, progress))
 
 
-def _screen(status: SweepStatus, progress: Progress) -> object:
+def _screen(status: SweepStatus, progress: Progress) -> Group:
     from rich.console import Group
     from rich.text import Text
 

@@ -140,6 +140,11 @@ class SweepRecord:
         return sorted(done, key=lambda trial: (-trial.objective, trial.number))
 
     @property
+    def best(self) -> TrialRecord | None:
+        """The best finished trial."""
+        return self.finished[0] if self.finished else None
+
+    @property
     def varied(self) -> list[str]:
         """The dotted paths that any trial sampled, in the order of their first appearance."""
         return list(dict.fromkeys(name for trial in self.trials for name in trial.values))

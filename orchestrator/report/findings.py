@@ -11,6 +11,7 @@ from orchestrator.sweep_record import BASELINE_PREFIX, RATES_PATH, SweepRecord, 
 from prp_core.evaluation.intervals import Interval, seed_interval, wilson_interval
 
 CONFUSION = "rate_confusion/"
+MIN_TRIALS_FOR_MEAN = 3  # two that happen to be equal would make an interval of no width
 NAMES = {
     RATES_PATH: "rates",
     "pretext.playback_rate.loss_weight": "rate loss weight",
@@ -26,8 +27,9 @@ NAMES = {
 
 @dataclass(frozen=True, kw_only=True)
 class RateSetRow:
-    """The trials of one rate set. `best`: of the finished ones (over videos, Wilson); `mean`: over finished trials (Student's t).
+    """The trials of one rate set.
 
+    `best`: of the finished ones (over videos, Wilson); `mean`: over finished trials (Student's t), where there are enough.
     `first_rung` is the mean of every trial at the first rung, where none had been pruned yet.
     """
 
@@ -95,7 +97,7 @@ def _rate_set(record: SweepRecord, rates: str, trials: tuple[TrialRecord, ...]) 
         trials=trials,
         best=video_interval(record, finished[0].objective) if finished else None,
         best_trial=finished[0].number if finished else None,
-        mean=seed_interval([trial.objective for trial in finished]) if len(finished) >= 2 else None,
+        mean=seed_interval([trial.objective for trial in finished]) if len(finished) >= MIN_TRIALS_FOR_MEAN else None,
         first_rung=fmean(early) if early else None,
     )
 

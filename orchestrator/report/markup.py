@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
-RATE_SET = re.compile(r"(?<![\w-])\d+(?:-\d+)+(?![\w-])|\[\d[\d., ]*\]")
+RATE_SET = re.compile(r"(?<![\w-])\d+(?:-\d+)+(?![\w-])|\[\d[\d., ]*\]|trial \d+")
 
 STYLE = """
 :root { --ink: #1a1a1a; --soft: #555; --line: #d5d5d5; --blue: #0072B2; }
@@ -23,6 +23,7 @@ th { text-align: left; border-bottom: 1.5px solid var(--ink); font-weight: 600; 
 td { border-bottom: 1px solid var(--line); vertical-align: top; white-space: nowrap; }
 td:last-child { white-space: normal; overflow-wrap: anywhere; } .whole { white-space: nowrap; }
 th, td { padding: .22rem .7rem .22rem 0; } .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+th.number { white-space: normal; }
 tr.best td { font-weight: 600; } tr.soft td { color: var(--soft); }
 .two { display: grid; grid-template-columns: 1fr 1fr; gap: 1.4rem 2.2rem; margin-top: 1.2rem; }
 figure { margin: 0; break-inside: avoid; } figure svg { width: 100%; height: auto; display: block; }

@@ -62,7 +62,7 @@ def rate_sets(record: SweepRecord) -> str:
                 _counts(row),
                 interval_text(row.best),
                 "" if row.best_trial is None else str(row.best_trial),
-                "one trial" if row.mean is None and row.best is not None else interval_text(row.mean),
+                f"{row.count('finished')} finished" if row.mean is None and row.best is not None else interval_text(row.mean),
                 _number(row.first_rung),
             ),
         )
@@ -90,7 +90,7 @@ def trials(record: SweepRecord) -> str:
     varied = record.varied
     order = {"finished": 0, "pruned": 1, "running": 2}
     ranked = sorted(record.trials, key=lambda trial: (order.get(trial.state, 3), -_score(trial), trial.number))
-    best = record.finished[0].number if record.finished else None
+    best = record.best.number if record.best else None
     used = {trial.number: findings.cost_of(record, trial) for trial in record.trials}
     factor, unit = findings.readable_unit(_unit(record), max((cost.amount for cost in used.values()), default=0.0))
     money = ["$"] if any(cost.usd is not None for cost in used.values()) else []
@@ -132,7 +132,7 @@ def data_and_protocol(record: SweepRecord) -> str:
         "loader": ", ".join(f"{value:,.0f} {name.removeprefix('data/').replace('_', ' ')}" for name, value in counts.items() if value),
         **_waste(record),
     }
-    best, views = (record.finished or [None])[0], config.evaluation.views
+    best, views = record.best, config.evaluation.views
     low, high = (best.metrics.get(f"{record.objective}_{end}") if best else None for end in ("low", "high"))
     protocol = {
         "protocol": record.tags.get("prp.protocol_hash", "unknown") + ": figures compare only where it is equal",
@@ -149,7 +149,7 @@ def data_and_protocol(record: SweepRecord) -> str:
 
 def reproduce(record: SweepRecord) -> str:
     """What to type to have it again, and what it stands on."""
-    tags, best = record.tags, record.finished[0] if record.finished else None
+    tags, best = record.tags, record.best
     commit = tags.get("prp.git_commit", "unknown")
     lines = [f"git checkout {commit.removesuffix('-dirty')} && uv sync"] if commit != "unknown" else ["uv sync"]
     if best is not None and best.run_id:
@@ -211,7 +211,7 @@ def _curves(record: SweepRecord) -> str:
     judged = [trial for trial in record.trials if trial.rungs]
     if not judged:
         return markup.instead("No trial has reached a rung", "Learning curves appear after the first evaluation.")
-    best, rung = (record.finished or [None])[0], findings.first_rung(record)
+    best, rung = record.best, findings.first_rung(record)
     pruned = [trial for trial in judged if trial.state == "pruned"]
     title = f"{len(pruned)} of {len(judged)} trials were pruned"
     if best is not None and rung in best.rungs:
@@ -248,7 +248,7 @@ def _cost(record: SweepRecord) -> str:
 def _confusion(record: SweepRecord) -> str:
     from orchestrator.report.figures import draw_confusion
 
-    best = (record.finished or [None])[0]
+    best = record.best
     confusion = findings.confusion_of(best) if best else {}
     if best is None or not confusion:
         return markup.instead("How rates are mixed up is not known", "No finished trial's run holds rate_confusion/ metrics.")
@@ -276,7 +276,7 @@ def _unit(record: SweepRecord) -> str:
 
 def _verdict(trial: TrialRecord) -> str:
     """Why it ended as it did; nothing for a trial that went all the way, and a failure's reason stands in its own table."""
-    return trial.reason.removeprefix("rung ") if trial.state == "pruned" else "see below" if trial.state == "failed" else ""
+    return trial.reason.replace("the bar for the ", "") if trial.state == "pruned" else "see below" if trial.state == "failed" else ""
 
 
 def _waste(record: SweepRecord) -> dict[str, str]:
