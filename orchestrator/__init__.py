@@ -9,7 +9,8 @@ What lives here, in the order that a sweep goes through it:
 - `sweep_run`, `sweep_server`, `trial_run`, `worker`: the sweep, the process that judges and tracks it, a trial, one of its ranks.
 - `evaluation_run`: the downstream figures of a finished trial.
 - `tracking`: MLflow: one parent run a sweep, one run a trial, the best encoder as a model.
-- `progress`: the one screen that a person watches.
+- `progress`, `status_command`: the one screen that a person watches, while the driver runs and after a disconnect.
+- `sweep_record`, `report`: all that is known of a sweep, and the page that answers with it; `reproduction`: a trial trained again.
 """
 
 import os

@@ -70,14 +70,16 @@ def train_again(config: RunConfig, last_epoch: int, *, data_uri: str, manifest_u
 
     with ray_cluster(address):
         check_capacity(config)
-        return Repeated(**_fit(spec, config, last_epoch))
+        return train_on_cluster(spec, last_epoch)
 
 
-def _fit(spec: SweepSpec, config: RunConfig, last_epoch: int) -> dict[str, Any]:
+def train_on_cluster(spec: SweepSpec, last_epoch: int) -> Repeated:
+    """Train the config of `spec` on the Ray cluster that this process is connected to; what broke is its `failure`."""
     from ray.train import FailureConfig, ScalingConfig
     from ray.train import RunConfig as RayRunConfig
     from ray.train.torch import TorchTrainer
 
+    config = parse_config(spec.config)
     resources = config.resources
     trainer = TorchTrainer(
         repeat_worker,
@@ -91,9 +93,9 @@ def _fit(spec: SweepSpec, config: RunConfig, last_epoch: int) -> dict[str, Any]:
         ),
     )
     try:
-        return trainer.fit().return_value
+        return Repeated(**trainer.fit().return_value)
     except Exception as error:  # noqa: BLE001 - whatever broke is the answer to "does it come out the same?"
-        return {"values": {}, "last_step": 0, "failure": failure_reason(error)}
+        return Repeated({}, 0, failure_reason(error))
 
 
 def repeat_worker(task: Mapping[str, Any]) -> dict[str, Any]:

@@ -49,7 +49,7 @@ class TrialOutcome:
 
 @dataclass
 class TrialView:
-    """What the screen and the leaderboard show of a trial."""
+    """What the screen and the leaderboard show of a trial; ``waiting``: its driver has gone, and a resume takes it up again."""
 
     number: int
     values: dict[str, Any]
