@@ -13,7 +13,8 @@ What lives here, in the order that a sweep goes through it:
 - `confirm`, `confirm_book`, `confirm_run`: the best again with new seeds, and whether one of them wins.
 - `evaluation_run`: the downstream figures of a finished trial.
 - `tracking`: MLflow: one parent run a sweep, one run a trial, the best encoder as a model.
-- `progress`, `data_line`: the one screen that a person watches, and its line on how the videos come.
+- `progress`, `status_command`, `data_line`: the one screen that a person watches, while the driver runs and after a disconnect.
+- `sweep_record`, `report`: all that is known of a sweep, and the page that answers with it; `reproduction`: a trial trained again.
 """
 
 import os

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
+from orchestrator import report_command, reproduce_command, status_command
 from orchestrator.cache_command import CACHE_COMMANDS
 from orchestrator.index_run import index
 from orchestrator.prepare_command import add_prepare_arguments, run_prepare, say_index_progress
@@ -83,15 +84,23 @@ def _run(argv: Sequence[str] | None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="prp", description="Playback Rate Perception at cluster scale.")
-    groups = parser.add_subparsers(metavar="GROUP", required=True)
-    for group_name, (group_help, commands) in COMMANDS.items():
+    groups = parser.add_subparsers(metavar="COMMAND", required=True)
+    for group_name, entry in COMMANDS.items():
+        if isinstance(entry, Command):
+            _add_leaf(groups, group_name, entry)
+            continue
+        group_help, commands = entry
         group = groups.add_parser(group_name, help=group_help, description=group_help)
         leaves = group.add_subparsers(metavar="COMMAND", required=True)
         for name, command in commands.items():
-            leaf = leaves.add_parser(name, help=command.help, description=command.help)
-            command.add_arguments(leaf)
-            leaf.set_defaults(command=command)
+            _add_leaf(leaves, name, command)
     return parser
+
+
+def _add_leaf(leaves: argparse._SubParsersAction, name: str, command: Command) -> None:
+    leaf = leaves.add_parser(name, help=command.help, description=command.help)
+    command.add_arguments(leaf)
+    leaf.set_defaults(command=command)
 
 
 # ---- prp data
@@ -219,7 +228,13 @@ def _say_summary(manifest: Manifest, uri: str) -> None:
         print(f"quarantined: {_counts(record.reason for record in quarantined)}; see them with: prp data show {uri}", file=sys.stderr)
 
 
-COMMANDS: dict[str, tuple[str, dict[str, Command]]] = {
+# A name of the first level is a group of commands, or a command itself.
+COMMANDS: dict[str, Command | tuple[str, dict[str, Command]]] = {
+    "status": Command("How a sweep stands, live; without a sweep, the list of sweeps.", status_command.add_arguments, status_command.run),
+    "report": Command("Write the report of a sweep as one HTML page; prints where it is.", report_command.add_arguments, report_command.run),
+    "reproduce": Command(
+        "Train a trial again from its MLflow run alone and say whether the metrics agree.", reproduce_command.add_arguments, reproduce_command.run
+    ),
     "cache": ("This node's cache of objects and decoded frames.", {name: Command(*leaf) for name, leaf in CACHE_COMMANDS.items()}),
     "data": (
         "Videos and their manifests.",

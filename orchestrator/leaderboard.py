@@ -12,16 +12,10 @@ from rich.table import Table
 
 from orchestrator.progress import short, value_names
 from orchestrator.sweep_plan import Plan
-from orchestrator.sweep_server import DOWNSTREAM, TrialView
+from orchestrator.sweep_record import BASELINE_TITLES
+from orchestrator.sweep_server import TrialView
 from orchestrator.tracking.addresses import ui_command
-from orchestrator.tracking.report import LeaderboardRow, leaderboard_html
 from prp_core.evaluation.intervals import wilson_interval
-
-BASELINE_TITLES = {
-    "random_init": "random initialisation",
-    "mean_frame": "pixels: mean frame",
-    "mean_absolute_difference": "pixels: mean absolute frame difference",
-}
 
 
 @dataclass(frozen=True)
@@ -106,34 +100,6 @@ def rows(plan: Plan, ending: Ending) -> list[list[str]]:
         if score is not None:
             table.append(["", title, "-", interval_text(plan, score), "" if probe is None else f"{probe:.3f}", *("" for _ in names)])
     return table
-
-
-def leaderboard_page(plan: Plan, ending: Ending) -> str:
-    """The leaderboard as one self-contained HTML page, kept in the parent run."""
-    objective = plan.config.sweep.objective
-    page_rows = [
-        LeaderboardRow(
-            name=f"trial {view.number}",
-            state=view.state,
-            objective=None if math.isnan(view.objective) else view.objective,
-            params={name.rsplit(".", 1)[-1]: short(value) for name, value in view.values.items()},
-            metrics={name: value for name, value in view.metrics.items() if name.startswith(DOWNSTREAM)},
-            note=interval_text(plan, view.objective) if view.state == "finished" else view.reason,
-        )
-        for view in ending.views
-    ]
-    for name, title in BASELINE_TITLES.items():
-        prefix = f"baseline/{name}/"
-        metrics = {metric.removeprefix(prefix): value for metric, value in ending.baselines.items() if metric.startswith(prefix)}
-        metrics = {metric: value for metric, value in metrics.items() if metric.startswith(DOWNSTREAM)}
-        score = metrics.get(objective)
-        note = "" if score is None else interval_text(plan, score)
-        page_rows.append(LeaderboardRow(name=title, state="", objective=score, metrics=metrics, note=note, is_baseline=True))
-    caption = (
-        f"{objective} on {len(plan.parts.val)} validation videos, 95 % intervals (Wilson). Dataset {plan.manifest.content_hash}, "
-        f"protocol {plan.spec.tags['prp.protocol_hash']}, commit {plan.spec.tags['prp.git_commit']}."
-    )
-    return leaderboard_html(page_rows, title=f"Sweep {plan.spec.sweep_id}", objective_name=objective, caption=caption)
 
 
 def interval_text(plan: Plan, share: float) -> str:

@@ -16,7 +16,7 @@ from rich.text import Text
 from orchestrator.data_line import advice_line, data_line
 from orchestrator.sweep_server import TrialView
 
-STATE_STYLES = {"running": "cyan", "finished": "green", "pruned": "yellow", "failed": "red"}
+STATE_STYLES = {"running": "cyan", "waiting": "dim", "finished": "green", "pruned": "yellow", "failed": "red"}
 MAX_ROWS = 16
 
 
@@ -78,7 +78,7 @@ class Progress:
 
     def _headline(self, views: Sequence[TrialView]) -> str:
         counts = {state: sum(view.state == state for view in views) for state in STATE_STYLES}
-        ended = len(views) - counts["running"]
+        ended = len(views) - counts["running"] - counts["waiting"]
         best = max((view.objective for view in views if not math.isnan(view.objective)), default=math.nan)
         best_text = "none yet" if math.isnan(best) else f"{best:.3f}"
         parts = [f"{ended} of {self._num_trials} trials ended", *(f"{counts[state]} {state}" for state in STATE_STYLES if counts[state])]
@@ -140,5 +140,5 @@ def minutes(seconds: float) -> str:
 
 
 def _row_order(view: TrialView) -> tuple[int, float]:
-    order = {"running": 0, "finished": 1, "pruned": 2, "failed": 3}.get(view.state, 4)
+    order = {"running": 0, "waiting": 1, "finished": 2, "pruned": 3, "failed": 4}.get(view.state, 5)
     return order, -math.inf if math.isnan(view.objective) else -view.objective

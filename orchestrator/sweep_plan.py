@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import json
 import secrets
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from orchestrator.storage.open_store import open_store
 from orchestrator.storage.prepared_place import read_index, read_marker
 from orchestrator.storage.store_profiles import read_store_profile
 from orchestrator.storage.store_region import check_region
-from orchestrator.sweep_spec import SweepSpec, home_dir, load_spec, save_spec, sweep_dir
+from orchestrator.sweep_spec import STUDY_TAG, SweepSpec, home_dir, load_spec, save_spec, sweep_dir
 from orchestrator.tracking.addresses import check_reachable, default_tracking_uri
 from orchestrator.tracking.history import read_trials
 from orchestrator.tracking.provenance import provenance_tags
@@ -282,5 +283,6 @@ def _checked(spec: SweepSpec, config: RunConfig, manifest: Manifest, *, is_resum
         "prp.manifest_uri": spec.manifest_uri,
         "prp.storage_uri": spec.folder_uri,
         "prp.num_trials": str(config.sweep.num_trials),
+        STUDY_TAG: sys.argv[0],
     }
     return Plan(dataclasses.replace(spec, tags=tags), config, manifest, split, is_resumed)

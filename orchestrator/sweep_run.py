@@ -28,7 +28,7 @@ from orchestrator.confirm import best_trials
 from orchestrator.confirm_run import confirm
 from orchestrator.evaluation_run import Evaluated, measure_baselines, measure_test, measure_winner
 from orchestrator.judging import JUDGED_BY_WORKERS, JudgePlan
-from orchestrator.leaderboard import Ending, ending_lines, leaderboard_page
+from orchestrator.leaderboard import Ending, ending_lines
 from orchestrator.pricing import find_price, money_line
 from orchestrator.progress import Progress
 from orchestrator.ray_cluster import ray_cluster
@@ -38,6 +38,7 @@ from orchestrator.search.space import Space, apply_space
 from orchestrator.search.warm_start import NOTHING_KNOWN, WarmStart
 from orchestrator.sweep_plan import Plan, frame_counts, make_plan, memory_figures, parse_arguments, warm_start_of
 from orchestrator.sweep_server import SweepServer, TrialOutcome, TrialView
+from orchestrator.sweep_spec import SweepSpec
 from orchestrator.trial_run import run_trials, worker_bundle
 from prp_core.errors import UserError
 
@@ -156,7 +157,7 @@ def finish(plan: Plan, server: Any, max_concurrent: int = 1) -> Ending:
         test=test,
         cost=ray.get(server.cost_line.remote()),
     )
-    ray.get(server.log_sweep_text.remote("report.html", leaderboard_page(plan, ending)))
+    keep_report(plan.spec, server)
     ray.get(server.close.remote("finished"))
     return ending
 
@@ -215,6 +216,17 @@ def book(plan: Plan, server: Any, kind: str, number: int, found: Evaluated) -> N
     """Write what a task held into the ledger; `number` -1: it belongs to no trial."""
     bundle = worker_bundle(plan.config)
     ray.get(server.book_task.remote(kind, number, found.started, found.ended, bundle.get("GPU", 0.0), bundle["CPU"]))
+
+
+def keep_report(spec: SweepSpec, server: Any) -> None:
+    """The sweep's page into the parent run; a sweep whose page cannot be written is no worse for it, and says how to have it later."""
+    from orchestrator.report.page import sweep_page  # matplotlib and MLflow, which the sweep's start need not wait for
+
+    try:
+        ray.get(server.flush.remote())
+        ray.get(server.log_sweep_text.remote("report.html", sweep_page(spec)))
+    except Exception as error:  # noqa: BLE001 - hours of training end well whatever a picture runs into; the person is told
+        say(f"the report was not written ({' '.join(str(error).split())[:300]}); have it with: uv run prp report {spec.sweep_id}")
 
 
 def _close_interrupted(plan: Plan, server: Any) -> None:

@@ -65,7 +65,7 @@ class TrialOutcome:
 
 @dataclass
 class TrialView:
-    """What the screen and the leaderboard show of a trial."""
+    """What the screen and the leaderboard show of a trial; ``waiting``: its driver has gone, and a resume takes it up again."""
 
     number: int
     values: dict[str, Any]
@@ -312,6 +312,10 @@ class SweepServer:
     def log_sweep_text(self, path: str, text: str) -> None:
         """A text artifact of the parent run."""
         self._tracker.log_text(self._run_id, path, text)
+
+    def flush(self) -> bool:
+        """Wait until MLflow has what was logged so far; False when it does not answer in time."""
+        return self._tracker.flush(timeout_seconds=30)
 
     def register_winner(self, number: int, files: Mapping[str, bytes]) -> str:
         """Store trial `number`'s encoder as a logged model of its run and give it the alias ``best``; the URI under which it loads."""

@@ -15,6 +15,8 @@ from typing import Any
 
 from prp_core.errors import UserError
 
+STUDY_TAG = "prp.study"  # the script that was started, for whoever wants to resume the sweep
+
 
 @dataclass(frozen=True, kw_only=True)
 class SweepSpec:

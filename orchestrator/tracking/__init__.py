@@ -3,7 +3,7 @@
 `addresses.py` tells which tracking URIs can serve; `mlflow_tracker.py` is the tracker that a sweep holds; behind it `runs.py` finds and
 creates runs, `spool.py` keeps on disk what was logged until it has arrived, `sender.py` carries it there, and `mlflow_client.py` is
 the door to MLflow itself. `provenance.py` gives the tags that say where a result comes from. `encoder_file.py` is an encoder as
-files, `models.py` puts it into MLflow and loads it again, `report.py` is the leaderboard page, `history.py` reads earlier sweeps back.
+files, `models.py` puts it into MLflow and loads it again; `reading.py` reads what a sweep left there, `history.py` earlier sweeps.
 
 Importing this package is cheap: MLflow (seconds) and torch are imported when they are first used.
 """
@@ -14,7 +14,6 @@ from orchestrator.tracking.mlflow_client import TrackerUnavailable
 from orchestrator.tracking.mlflow_tracker import MlflowTracker, SweepRuns
 from orchestrator.tracking.models import load_encoder
 from orchestrator.tracking.provenance import provenance_tags
-from orchestrator.tracking.report import LeaderboardRow, leaderboard_html, ranked
 
 __all__ = [
     "check_reachable",
@@ -29,7 +28,4 @@ __all__ = [
     "pack",
     "DamagedEncoder",
     "load_encoder",
-    "LeaderboardRow",
-    "ranked",
-    "leaderboard_html",
 ]

@@ -19,3 +19,10 @@ def rate_accuracy_over_chance(rate_logits_BR: torch.Tensor, rate_labels_B: torch
     chance = 1 / rate_logits_BR.shape[1]
     accuracy = (rate_logits_BR.argmax(dim=1) == rate_labels_B).float().mean()
     return (accuracy - chance) / (1 - chance)
+
+
+def rate_counts(rate_logits_BR: torch.Tensor, rate_labels_B: torch.Tensor) -> torch.Tensor:
+    """How many clips of each true rate (row) were named as each rate (column): (R, R) float64."""
+    rates_R = torch.arange(rate_logits_BR.shape[1], device=rate_labels_B.device)
+    true_BR, named_BR = rate_labels_B[:, None] == rates_R, rate_logits_BR.argmax(dim=1)[:, None] == rates_R
+    return true_BR.double().T @ named_BR.double()

@@ -13,10 +13,11 @@ from prp_core.checks import check
 from prp_core.config import PretrainConfig
 from prp_core.errors import DivergedError
 from prp_core.pretext.network import PrpNetwork
-from prp_core.pretext.playback_rate import rate_accuracy_over_chance, rate_loss
+from prp_core.pretext.playback_rate import rate_accuracy_over_chance, rate_counts, rate_loss
 from prp_core.pretext.slow_motion import reconstruction_loss
 from prp_core.pretext.targets import PretextBatch
 from prp_core.randomness import seed_everything
+from prp_core.training.metrics import confusion_names
 from prp_core.training.schedule import LearningRateSchedule
 from prp_core.training.training_config import TrainingConfig
 from prp_core.world import World
@@ -81,7 +82,8 @@ class Learner:
         return self._training.learning_rate * self.schedule.factor(self.global_step)
 
     def step(self, batch: PretextBatch) -> dict[str, float]:
-        """Update the weights once; the ``train/...`` numbers of `prp_core.training.metrics`, over the whole batch of all workers.
+        """Update the weights once; the ``train/...`` numbers of `prp_core.training.metrics`, over the whole batch of all workers,
+        and of each true and named rate the share of the batch's clips, ``rate_confusion/...``.
 
         Raises `DivergedError` on every worker at the same step when a loss or the gradient is not finite.
         """
@@ -120,10 +122,12 @@ class Learner:
         num_clips = len(batch.rate_labels_B)
         accuracy = (logits.argmax(1) == batch.rate_labels_B).double().mean()
         over_chance = rate_accuracy_over_chance(logits, batch.rate_labels_B)
-        values = torch.cat([losses.double(), torch.stack([accuracy, over_chance.double()])]).tolist()  # the one wait for the device
-        sums = {name: value * num_clips for name, value in zip(STEP_NAMES, values, strict=True)}
+        counts = rate_counts(logits, batch.rate_labels_B).flatten()
+        values = torch.cat([losses.double(), torch.stack([accuracy, over_chance.double()]), counts]).tolist()  # the one wait for the device
+        sums = {name: value * num_clips for name, value in zip(STEP_NAMES, values, strict=False)}
+        sums.update(zip(confusion_names(self._config.pretext.playback_rate.rate_list), values[len(STEP_NAMES) :], strict=True))
         total = self._world.sum({**sums, "clips": num_clips})
-        numbers = {name: total[name] / total["clips"] for name in STEP_NAMES}
+        numbers = {name: total[name] / total["clips"] for name in sums}
         for name, value in numbers.items():
             if not math.isfinite(value):
                 raise DivergedError(self.global_step, name, value)

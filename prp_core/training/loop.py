@@ -21,7 +21,7 @@ from prp_core.training.checkpoint import CheckpointFolder
 from prp_core.training.data_health import ADVICE, data_advice, with_hit_rates
 from prp_core.training.encoder_export import encoder_weights
 from prp_core.training.learner import Learner
-from prp_core.training.metrics import RunningMean, renamed
+from prp_core.training.metrics import RunningMean, confusion_by_true_rate, renamed
 from prp_core.training.progress_state import Progress, resume_progress, save_progress
 from prp_core.training.reporting import LateJudge, Reporter
 from prp_core.world import World
@@ -184,7 +184,7 @@ class PretrainRun:
         means = self.progress.epoch_mean.means()
         self._learner.schedule.end_epoch(means["train/loss"])
         self.progress.end_epoch()
-        self._log({**renamed(means, "train/", "epoch/"), **self._data_metrics()})
+        self._log({**renamed(means, "train/", "epoch/"), **confusion_by_true_rate(means), **self._data_metrics()})
         every = self._config.training.checkpoint_every_steps
         if self.at_rung or not every or self._learner.global_step % every == 0:
             self._save()

@@ -8,6 +8,7 @@
 | train/gradient_norm | over all parameters, before clipping |
 | train/learning_rate | of the encoder, at the end of the window |
 | epoch/... | the train/ numbers over a whole epoch |
+| rate_confusion/<true>_as_<named> | of the epoch's clips of one rate, the share that the classifier named so; at an epoch's end |
 | time/data_wait_seconds, time/compute_seconds | per step, mean over workers; waiting for frames / computing on them |
 | time/data_wait_share | the part of the time that was waiting |
 | time/evaluation_seconds | of the evaluation at a rung |
@@ -26,9 +27,10 @@ Losses of two trials are not comparable where the trials differ in loss weights,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 OBJECTIVE = "retrieval/recall_at_1"
+CONFUSION = "rate_confusion/"
 
 
 class RunningMean:
@@ -66,3 +68,18 @@ class RunningMean:
 def renamed(metrics: Mapping[str, float], old_prefix: str, new_prefix: str) -> dict[str, float]:
     """`metrics` with `old_prefix` of each name replaced; names without it are left out."""
     return {new_prefix + name.removeprefix(old_prefix): value for name, value in metrics.items() if name.startswith(old_prefix)}
+
+
+def confusion_names(rates: Sequence[int]) -> list[str]:
+    """``rate_confusion/<true>_as_<named>`` for each pair of `rates`, row by row."""
+    return [f"{CONFUSION}{true}_as_{named}" for true in rates for named in rates]
+
+
+def confusion_by_true_rate(means: Mapping[str, float]) -> dict[str, float]:
+    """The ``rate_confusion/...`` of `means`, shares of all clips, as shares of the clips of each true rate; a rate never drawn is left out."""
+    shares = {name: value for name, value in means.items() if name.startswith(CONFUSION)}
+    totals: dict[str, float] = {}
+    for name, value in shares.items():
+        true = name.partition("_as_")[0]
+        totals[true] = totals.get(true, 0.0) + value
+    return {name: value / totals[name.partition("_as_")[0]] for name, value in shares.items() if totals[name.partition("_as_")[0]] > 0}

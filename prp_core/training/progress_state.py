@@ -16,7 +16,7 @@ from prp_core.randomness import seed_everything
 from prp_core.training.agreement import together
 from prp_core.training.checkpoint import Checkpoint, CheckpointFolder, from_bytes, to_bytes
 from prp_core.training.learner import Learner
-from prp_core.training.metrics import RunningMean
+from prp_core.training.metrics import CONFUSION, RunningMean
 from prp_core.world import World
 
 FREE_TO_CHANGE = ("loader.", "training.checkpoint_every_steps", "training.num_checkpoints_kept", "training.log_every_steps", "evaluation.")
@@ -36,7 +36,7 @@ class Progress:
         """One more step of the epoch, with its numbers."""
         self.num_steps += 1
         self.epoch_mean.add(numbers)
-        self.window_mean.add(numbers)
+        self.window_mean.add({name: value for name, value in numbers.items() if not name.startswith(CONFUSION)})
 
     def end_epoch(self) -> None:
         """The epoch is over: the next one starts at step 0."""

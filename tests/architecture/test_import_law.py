@@ -11,7 +11,10 @@ import pytest
 
 from tests.architecture.source_tree import PACKAGES, REPOSITORY, imports_of, python_files, read
 
-RUNNING = ("sweep_run", "trial_run", "worker", "sweep_server", "evaluation_run", "confirm_run", "index_run", "prepare_run", "ray_cluster")
+RUNNING = (
+    *("sweep_run", "trial_run", "worker", "sweep_server", "judging"),
+    *("evaluation_run", "confirm_run", "index_run", "prepare_run", "ray_cluster", "reproduce_run"),
+)
 RUNNING_ROOMS = tuple(f"orchestrator/{name}.py" for name in RUNNING)
 
 # A library, and the only files or folders that may import it.
@@ -31,6 +34,7 @@ ROOMS_OF_LIBRARY: dict[str, tuple[str, ...]] = {
     "pydantic": ("orchestrator/run_config.py",),
     "pyarrow": ("orchestrator/storage/manifest_file.py", "orchestrator/storage/shard_index_file.py"),
     "safetensors": ("orchestrator/tracking/",),
+    "matplotlib": ("orchestrator/report/figures.py",),
 }
 
 # A package of ours, and those of ours that it may import.

@@ -15,7 +15,16 @@ MAX_LINES_OF_TEST_FILE = 600
 MAX_LINES_OF_FUNCTION = 60
 
 # `print` belongs to the command line; numbers over time are metrics, not log lines.
-MAY_PRINT = ("orchestrator/cli.py", "orchestrator/prepare_command.py", "orchestrator/progress.py", "benchmarks/", "tests/tools/")
+MAY_PRINT = (
+    "orchestrator/cli.py",
+    "orchestrator/prepare_command.py",
+    "orchestrator/progress.py",
+    "orchestrator/report_command.py",
+    "orchestrator/status_command.py",
+    "orchestrator/reproduce_command.py",
+    "benchmarks/",
+    "tests/tools/",
+)
 
 # What the project's files may not hold. A class of one letter keeps a pattern from matching its own line.
 DOES_NOT_BELONG = {

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from orchestrator.cli import main
 from orchestrator.ledger import read_ledger, total, total_of_trial
 from orchestrator.tracking import load_encoder
 from prp_core.data.object_store import LocalStore
@@ -85,6 +86,30 @@ def test_the_parent_run_holds_baselines_and_the_report(swept: StudyProcess) -> N
     for name in ("random_init", "mean_frame", "mean_absolute_difference"):
         assert 0 <= parent.data.metrics[f"baseline/{name}/retrieval/recall_at_1"] <= 1
     assert [entry.path for entry in client.list_artifacts(parent.info.run_id)] == ["report.html"]
+
+
+def test_the_report_in_the_parent_run_is_the_sweeps_page(swept: StudyProcess) -> None:
+    client, runs = runs_of(swept)
+    parent = next(run for run in runs if "mlflow.parentRunId" not in run.data.tags)
+    page = Path(client.download_artifacts(parent.info.run_id, "report.html")).read_text()
+    assert swept.sweep_id in page and "<svg role=" in page
+    assert "DivergedError" in page and "random initialisation" in page, "the failure and the baselines of this very sweep"
+    assert "is taken for" in page or "Every rate is named right" in page, "the classifier's confusions were logged"
+
+
+def test_a_run_is_enough_to_train_its_trial_again_and_every_figure_is_equal(
+    swept: StudyProcess, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client, runs = runs_of(swept)
+    pruned = next(run for run in runs if run.data.tags.get("prp.state") == "pruned")
+    monkeypatch.setenv("PRP_HOME", str(swept.home))
+    assert main(["reproduce", pruned.info.run_id]) == 0, capsys.readouterr()
+    out = capsys.readouterr().out
+    assert "every value equal" in out and "retrieval/recall_at_1 " in out and "differs" not in out
+    assert list(swept.home.glob("reproduce-*")) == [], "nothing is left of it"
+    client.log_metric(pruned.info.run_id, "retrieval/recall_at_7", 0.5, step=1)  # a figure that training again does not give
+    assert main(["reproduce", pruned.info.run_id]) == 1
+    assert "does not agree: 1 of" in capsys.readouterr().out
 
 
 def test_the_terminal_ends_with_a_leaderboard_and_every_place(swept: StudyProcess) -> None:

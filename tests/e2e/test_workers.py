@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import threading
@@ -17,6 +18,10 @@ from ray.cluster_utils import Cluster
 from ray.util import placement_group_table
 
 from orchestrator.ray_cluster import use_environment
+from orchestrator.reproduce_run import train_on_cluster
+from orchestrator.run_config import to_tree
+from orchestrator.search.record import read_study
+from orchestrator.search.space import apply_space
 from orchestrator.sweep_plan import make_plan, parse_arguments
 from orchestrator.sweep_run import check_capacity, start_server
 from orchestrator.trial_run import run_trials
@@ -99,6 +104,17 @@ def test_after_every_prune_nothing_holds_a_place_and_optuna_knows(three_nodes: N
     for number, state, _ in rows:
         epochs = [epoch for trial, epoch, _ in rung_rows(Path(os.environ["PRP_HOME"]), plan.spec.sweep_id) if trial == number]
         assert epochs == [1, 2, 4] if state == "COMPLETE" else epochs in ([1], [1, 2])
+    check_that_the_first_trial_comes_out_the_same(plan)
+
+
+def check_that_the_first_trial_comes_out_the_same(plan: Any) -> None:
+    """Train trial 0 of a sweep again on the same cluster, on two workers: its figure at the first rung is the recorded one."""
+    first = read_study(plan.spec.database_url, plan.spec.sweep_id).trials[0]
+    tree = to_tree(apply_space(plan.config, first.values))
+    again = train_on_cluster(dataclasses.replace(plan.spec, sweep_id="reproduced", config=tree), last_epoch=1)
+    assert again.failure == ""
+    assert again.values["epoch"] == {again.last_step: 1.0}
+    assert again.values[plan.config.sweep.objective] == {again.last_step: first.rungs[1]}
 
 
 def test_a_killed_worker_is_replaced_and_the_trial_goes_on_from_its_checkpoint(three_nodes: None, tiny_videos: Path) -> None:

@@ -55,7 +55,7 @@ def test_our_own_mistakes_keep_their_traceback() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "the following arguments are required: GROUP; see prp --help"),
+        ([], "the following arguments are required: COMMAND; see prp --help"),
         (["data", "indx"], "invalid choice: 'indx'"),
         (["data", "show"], "the following arguments are required: MANIFEST; see prp data show --help"),
         (["data", "show", "/nowhere/x.parquet"], "There is no manifest at /nowhere/x.parquet; make one with: prp data index URI"),
@@ -75,7 +75,12 @@ def test_wrong_arguments(arguments: list[str], said: str, capsys: pytest.Capture
 
 
 @pytest.mark.parametrize(
-    "path", [(), *((group,) for group in COMMANDS), *((group, name) for group, (_, leaves) in COMMANDS.items() for name in leaves)]
+    "path",
+    [
+        (),
+        *((name,) for name in COMMANDS),
+        *((group, name) for group, entry in COMMANDS.items() if isinstance(entry, tuple) for name in entry[1]),
+    ],
 )
 def test_every_command_explains_itself(path: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:

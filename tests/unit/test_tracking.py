@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -18,15 +17,12 @@ import torch
 from orchestrator.tracking import (
     DamagedEncoder,
     EncoderCard,
-    LeaderboardRow,
     TrackerUnavailable,
     addresses,
     check_reachable,
     default_tracking_uri,
-    leaderboard_html,
     load_encoder,
     pack,
-    ranked,
     run_page,
     ui_command,
 )
@@ -237,30 +233,3 @@ def test_where_an_encoder_is_must_be_said(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     with pytest.raises(UserError, match=r"Which MLflow\? Pass tracking_uri"):
         load_encoder("models:/prp-demo@best")
-
-
-ROWS = [
-    LeaderboardRow(name="trial 0", state="finished", objective=0.5, params={"rates": "1-2", "same": "x"}, metrics={"recall": 0.5}),
-    LeaderboardRow(name="trial 1", state="pruned", objective=0.9, params={"rates": "<b>", "same": "x"}, note="at epoch 3"),
-    LeaderboardRow(name="trial 2", state="finished", objective=0.7, params={"rates": "1-4", "same": "x"}, metrics={"recall": 0.7, "probe": 0.25}),
-    LeaderboardRow(name="random init", state="", objective=0.6, is_baseline=True),
-    LeaderboardRow(name="trial 3", state="failed", objective=None, params={"rates": "1-2", "same": "x"}),
-]
-
-
-def test_a_pruned_trial_never_ranks_above_a_finished_one() -> None:
-    assert [row.name for row in ranked(ROWS)] == ["trial 2", "random init", "trial 0", "trial 1", "trial 3"]
-
-
-def test_the_page_marks_the_best_trial_shows_what_varies_and_escapes_what_it_shows() -> None:
-    page = leaderboard_html(ROWS, title="a & b", objective_name="recall", caption="ten videos")
-    lines = page.splitlines()
-    assert [line.split('"')[1] for line in lines if line.startswith("<tr class")] == ["best", "baseline", "", "partial", "partial"]
-    (head,) = (line for line in lines if line.startswith("<thead>"))
-    assert head == "<thead><tr><th></th><th>state</th><th>note</th><th>recall</th><th>rates</th><th>probe</th></tr></thead>"
-    assert "&lt;b&gt;" in page
-    assert "<b>" not in page
-    assert "<h1>a &amp; b</h1>" in page
-    assert "src=" not in page
-    assert "href=" not in page
-    assert os.linesep + "</tbody>" in page

@@ -85,7 +85,9 @@ def test_a_step_says_what_the_formulas_say() -> None:
     loss.backward()
     norm = torch.cat([parameter.grad.flatten() for parameter in network.parameters() if parameter.grad is not None]).norm()
     accuracy = (output.rate_logits.argmax(1) == batch.rate_labels_B).float().mean().item()
+    pairs = list(zip(batch.rate_labels_B.tolist(), output.rate_logits.argmax(1).tolist(), strict=True))
     assert Learner(config_with(), ALONE, 1).step(batch) == {
+        **{f"rate_confusion/{2**i}_as_{2**j}": pytest.approx(pairs.count((i, j)) / 4) for i in range(3) for j in range(3)},
         "train/loss": pytest.approx(loss.item(), rel=1e-5),
         "train/rate_loss": pytest.approx(rate.item(), rel=1e-5),
         "train/reconstruction_loss": pytest.approx(reconstruction.item(), rel=1e-5),

@@ -172,6 +172,13 @@ def test_a_run_trains_is_judged_and_measured(whole: WholeRun, data: PretrainData
     assert [step for step, _ in reporter.series("train/loss")] == [1, 2, 3, 4, 5, 6]
     assert [step for step, _ in reporter.series("epoch/loss")] == [2, 4, 6]
     assert [step for step, _ in reporter.series(OBJECTIVE)] == [2, 6]
+    confusion = {
+        name: value for step, metrics in reporter.logged if step == 6 for name, value in metrics.items() if name.startswith("rate_confusion/")
+    }
+    for true in ("1", "2"):
+        row = {name: value for name, value in confusion.items() if name.startswith(f"rate_confusion/{true}_as_")}
+        assert not row or sum(row.values()) == pytest.approx(1), "shares of the clips of one true rate"
+    assert confusion and not any(name.startswith("rate_confusion/") for name in reporter.logged[0][1]), "at the end of an epoch only"
     by_step = dict(reporter.series("train/loss"))
     assert reporter.series("epoch/loss")[1][1] == pytest.approx((by_step[3] + by_step[4]) / 2)
     assert all(0 <= value <= 1 for _, value in reporter.series("time/data_wait_share"))

@@ -1,0 +1,258 @@
+"""What can be said of a sweep, decided from its record: who is best, whether that is shown, what it cost, what went to waste."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from orchestrator.sweep_record import BASELINE_PREFIX, RATES_PATH, SweepRecord, TrialRecord, train_attempts
+from prp_core.evaluation.intervals import Interval, seed_interval, wilson_interval
+
+CONFUSION = "rate_confusion/"
+MIN_TRIALS_FOR_MEAN = 3  # two that happen to be equal would make an interval of no width
+NAMES = {
+    RATES_PATH: "rates",
+    "pretext.playback_rate.loss_weight": "rate loss weight",
+    "pretext.slow_motion.loss_weight": "reconstruction loss weight",
+    "pretext.slow_motion.upsampling": "upsampling",
+    "pretext.slow_motion.attention.mode": "attention mode",
+    "pretext.slow_motion.attention.high": "attention high",
+    "pretext.slow_motion.attention.low": "attention low",
+    "training.learning_rate": "learning rate",
+    "training.classifier_learning_rate_multiplier": "classifier rate x",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RateSetRow:
+    """The trials of one rate set.
+
+    `best`: of the finished ones (over videos, Wilson); `mean`: over finished trials (Student's t), where there are enough.
+    `first_rung` is the mean of every trial at the first rung, where none had been pruned yet.
+    """
+
+    rates: str
+    trials: tuple[TrialRecord, ...]
+    best: Interval | None
+    best_trial: int | None
+    mean: Interval | None
+    first_rung: float | None
+
+    def count(self, state: str) -> int:
+        """How many of its trials ended so."""
+        return sum(trial.state == state for trial in self.trials)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a reader takes away: `verdict` is ``winner``, ``tie``, ``alone`` (nothing to compare with) or ``none``; `notes` qualify it."""
+
+    verdict: str
+    headline: str
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a trial used. `amount` is in `unit` ("GPU h" or "CPU h"); `usd` None: no price is known."""
+
+    amount: float
+    unit: str
+    usd: float | None
+
+
+@dataclass(frozen=True)
+class Point:
+    """A trial in the plane of cost and recall."""
+
+    trial: TrialRecord
+    cost: float
+    recall: float
+
+
+def video_interval(record: SweepRecord, share: float | None) -> Interval | None:
+    """Wilson's 95 % interval of a share of the validation videos; None for no number."""
+    if share is None or not math.isfinite(share) or not record.data.num_val:
+        return None
+    return wilson_interval(round(share * record.data.num_val), record.data.num_val)
+
+
+def rate_sets(record: SweepRecord) -> list[RateSetRow]:
+    """Every rate set that was tried: those with a finished trial by their best, then the others by their first rung."""
+    groups: dict[str, list[TrialRecord]] = {}
+    for trial in record.trials:
+        groups.setdefault(trial.rates, []).append(trial)
+    rows = [_rate_set(record, rates, tuple(trials)) for rates, trials in groups.items()]
+    return sorted(rows, key=lambda row: (row.best is None, -(row.best.value if row.best else row.first_rung or 0.0), row.rates))
+
+
+def _rate_set(record: SweepRecord, rates: str, trials: tuple[TrialRecord, ...]) -> RateSetRow:
+    finished = sorted((trial for trial in trials if trial in record.finished), key=lambda trial: (-trial.objective, trial.number))
+    first = min((min(trial.rungs) for trial in record.trials if trial.rungs), default=0)
+    early = [trial.rungs[first] for trial in trials if first in trial.rungs]
+    return RateSetRow(
+        rates=rates,
+        trials=trials,
+        best=video_interval(record, finished[0].objective) if finished else None,
+        best_trial=finished[0].number if finished else None,
+        mean=seed_interval([trial.objective for trial in finished]) if len(finished) >= MIN_TRIALS_FOR_MEAN else None,
+        first_rung=fmean(early) if early else None,
+    )
+
+
+def first_rung(record: SweepRecord) -> int:
+    """The epoch of the first rung that any trial reported; 0 where none did."""
+    return min((min(trial.rungs) for trial in record.trials if trial.rungs), default=0)
+
+
+def answer(record: SweepRecord) -> Answer:
+    """The sweep's answer. A winner is named only where its interval lies above the next rate set's, or the confirmation says so."""
+    rows = [row for row in rate_sets(record) if row.best is not None]
+    metric = metric_title(record.objective)
+    if not rows:
+        ended = sum(trial.state != "running" for trial in record.trials)
+        return Answer("none", f"No trial has finished yet: {ended} of {record.config.sweep.num_trials} ended.", ())
+    best, others = rows[0], rows[1:]
+    assert best.best is not None
+    lead = f"trial {best.best_trial} reaches {metric} {interval_text(best.best)}"
+    if record.confirmation is not None:
+        return Answer(record.confirmation.verdict, record.confirmation.text, (*_notes(record, best.best, confirmed=True),))
+    if not others:
+        return Answer("alone", f"Only rates {best.rates} have a finished trial: {lead}.", _notes(record, best.best))
+    overlapping = [row for row in others if row.best is not None and not best.best.is_above(row.best)]
+    next_best = others[0]
+    if not overlapping:
+        text = f"Rates {best.rates} are best: {lead}, above every other rate set (next {next_best.rates}, {interval_text(next_best.best)})."
+        return Answer("winner", text, _notes(record, best.best))
+    whom = rates_list([row.rates for row in overlapping])
+    shown = f"{metric} {interval_text(best.best)} (trial {best.best_trial})"
+    text = f"A tie: rates {best.rates} lead with {shown}, but on {record.data.num_val} videos that cannot be told from {whom}."
+    return Answer("tie", text, _notes(record, best.best))
+
+
+def _notes(record: SweepRecord, best: Interval, *, confirmed: bool = False) -> tuple[str, ...]:
+    notes = []
+    untrained = video_interval(record, record.baselines.get(f"{BASELINE_PREFIX}random_init/{record.objective}"))
+    if untrained is not None:
+        shown = "pretraining helps" if best.is_above(untrained) else "the intervals overlap, so that pretraining helps is not shown"
+        notes.append(f"The same encoder untrained reaches {interval_text(untrained)}: {shown}. Guessing reaches {record.data.chance:.3f}.")
+    if not confirmed:
+        many = f"the best of {len(record.finished)} finished trials" if len(record.finished) > 1 else "one trial"
+        notes.append(f"Not confirmed: {many}, each with one seed, chosen on the very videos that the figure is from. Expect less on others.")
+    return tuple(notes)
+
+
+def rates_list(names: Sequence[str], limit: int = 3) -> str:
+    """``1-2``, ``1-2 and 1-4``, ``1-2, 1-4, 2-4-8 and 2 more``."""
+    shown = list(names[:limit]) + ([f"{len(names) - limit} more"] if len(names) > limit else [])
+    return " and ".join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else shown[0]
+
+
+def interval_text(interval: Interval | None) -> str:
+    """``0.562 [0.433, 0.683]``; nothing for nothing."""
+    return "" if interval is None else f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+
+
+def metric_title(name: str) -> str:
+    """``recall@1`` for ``retrieval/recall_at_1``."""
+    return name.rsplit("/", 1)[-1].replace("_at_", "@").replace("_", " ")
+
+
+def cost_of(record: SweepRecord, trial: TrialRecord) -> Cost:
+    """What training `trial` used: by the ledger, else its duration times its resources."""
+    on_gpu = trial.gpus > 0
+    rows = train_attempts(record.ledger, trial.number) if record.ledger is not None else []
+    if rows:
+        seconds = sum((row.gpus if on_gpu else row.cpus) * row.busy_seconds for row in rows)
+        usd = sum(row.usd or 0.0 for row in rows) if any(row.usd is not None for row in rows) else None
+        return Cost(seconds / 3600, "GPU h" if on_gpu else "CPU h", usd)
+    return Cost(trial.seconds * (trial.gpus if on_gpu else trial.cpus) / 3600, "GPU h" if on_gpu else "CPU h", None)
+
+
+def readable_unit(unit: str, largest: float) -> tuple[float, str]:
+    """(factor, unit) that makes `largest` of the hours in `unit` a number of a few digits: hours, minutes or seconds."""
+    for factor, time_unit in ((1, "h"), (60, "min")):
+        if largest * factor >= 1:
+            return factor, unit.replace(" h", f" {time_unit}")
+    return 3600, unit.replace(" h", " s")
+
+
+def cost_points(record: SweepRecord) -> list[Point]:
+    """Every trial that used something and was measured."""
+    points = (Point(trial, cost_of(record, trial).amount, trial.objective) for trial in record.trials)
+    return [point for point in points if point.cost > 0 and math.isfinite(point.recall)]
+
+
+def pareto_front(points: Iterable[Point]) -> list[Point]:
+    """Those that no other reaches at the same cost or less, by cost."""
+    front: list[Point] = []
+    for point in sorted(points, key=lambda point: (point.cost, -point.recall)):
+        if not front or point.recall > front[-1].recall:
+            front.append(point)
+    return front
+
+
+@dataclass(frozen=True)
+class Waste:
+    """Where the time of the trials went, in resource-seconds (of a GPU, else of a CPU); the parts of `busy` add up to it."""
+
+    busy: float
+    learning: float
+    data_wait: float
+    redone: float
+    late: float
+    pending: float
+    usd: float | None
+
+
+def waste_of(record: SweepRecord) -> Waste | None:
+    """The ledger's sums over every attempt that trained a trial; None without a ledger."""
+    rows = [row for row in record.ledger or () if row.kind == "train"]
+    if not rows:
+        return None
+    on_gpu = any(row.gpus > 0 for row in rows)
+
+    def total(name: str) -> float:
+        return sum((row.gpus if on_gpu else row.cpus) * getattr(row, name) for row in rows)
+
+    busy, wait, redone, late = (total(f"{name}_seconds") for name in ("busy", "data_wait", "redone", "late"))
+    prices = [row.usd for row in record.ledger or () if row.usd is not None]
+    return Waste(busy, max(0.0, busy - wait - redone - late), wait, redone, late, total("pending_seconds"), sum(prices) if prices else None)
+
+
+def confusion_of(trial: TrialRecord) -> dict[tuple[int, int], float]:
+    """(true rate, named rate) -> share of the clips of the true rate, at the end of the trial's last epoch; empty where it was not logged."""
+    pairs = {name.removeprefix(CONFUSION).partition("_as_"): value for name, value in trial.metrics.items() if name.startswith(CONFUSION)}
+    return {(int(true), int(named)): value for (true, _, named), value in pairs.items()}
+
+
+def most_confused(confusion: Mapping[tuple[int, int], float]) -> tuple[int, int, float] | None:
+    """(true, named, share) of the commonest mistake; None where there is none."""
+    mistakes = [(share, true, named) for (true, named), share in confusion.items() if true != named and share > 0]
+    share, true, named = max(mistakes, default=(0.0, 0, 0))
+    return (true, named, share) if mistakes else None
+
+
+def counters(record: SweepRecord) -> dict[str, float]:
+    """The ``data/...`` counters summed over the trials."""
+    totals: dict[str, float] = {}
+    for trial in record.trials:
+        for name, value in trial.metrics.items():
+            if name.startswith("data/"):
+                totals[name] = totals.get(name, 0.0) + value
+    return dict(sorted(totals.items()))
+
+
+def reasons(items: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """(who, reason) grouped by reason, in the order of first appearance."""
+    grouped: dict[str, list[str]] = {}
+    for who, reason in items:
+        grouped.setdefault(reason, []).append(who)
+    return grouped
+
+
+def short_name(path: str) -> str:
+    """What a path is called in the report: a name of our own where its words need one, else the last two of them."""
+    return NAMES.get(path) or " ".join(path.split(".")[-2:]).replace("_", " ")

@@ -1,0 +1,152 @@
+"""Reading a sweep's study: every trial as plain values, and which dimension mattered."""
+
+from __future__ import annotations
+
+import json
+import random
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.importance import PedAnovaImportanceEvaluator
+from optuna.trial import FrozenTrial
+
+from prp_core.errors import UserError
+
+SQLITE = "sqlite:///"
+STATES = {"COMPLETE": "finished", "PRUNED": "pruned", "FAIL": "failed"}
+
+# Which trials count as good, and how many of those PED-ANOVA needs before what it says is about the space and not about chance.
+TARGET_QUANTILE = 0.25
+MIN_TRIALS_FOR_IMPORTANCE = 12
+NUM_SHUFFLES = 100
+
+
+@dataclass(frozen=True)
+class StudyTrial:
+    """A trial as the study's database has it; `unfit` is why it could not be trained on these videos ("" where it could).
+
+    `rungs` is epoch -> objective, `verdicts` epoch -> the judge's reason. Times are seconds since 1970, 0 where there is none.
+    """
+
+    number: int
+    values: Mapping[str, Any]
+    state: str
+    reason: str = ""
+    unfit: str = ""
+    value: float | None = None
+    rungs: Mapping[int, float] = field(default_factory=dict)
+    verdicts: Mapping[int, str] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    started: float = 0.0
+    ended: float = 0.0
+    run_id: str = ""
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """A study: its trials by number (the unfit ones too) and the notes kept with the sweep."""
+
+    trials: tuple[StudyTrial, ...]
+    notes: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Importance:
+    """How much each dimension decided whether a trial was good at the rung after `epoch` epochs; the sum is 1.
+
+    `noise` is the most that `NUM_SHUFFLES` shuffles of the same scores gave a dimension. `missing` says why there is
+    nothing (then `shares` is empty).
+    """
+
+    epoch: int = 0
+    num_trials: int = 0
+    shares: Mapping[str, float] = field(default_factory=dict)
+    noise: Mapping[str, float] = field(default_factory=dict)
+    missing: str = ""
+
+
+def read_study(database_url: str, sweep_id: str) -> StudyRecord:
+    """The study of `sweep_id`; empty where no trial was ever asked for. Raises `UserError` when the database cannot be opened."""
+    study = _load(database_url, sweep_id)
+    if study is None:
+        return StudyRecord((), {})
+    notes = {name: value for name, value in study.user_attrs.items() if isinstance(value, str)}
+    own = (trial for trial in study.get_trials(deepcopy=False) if "warm" not in trial.user_attrs)  # not those that an earlier sweep ran
+    return StudyRecord(tuple(_plain(trial) for trial in own), notes)
+
+
+def importance(database_url: str, sweep_id: str, *, min_trials: int = MIN_TRIALS_FOR_IMPORTANCE) -> Importance:
+    """PED-ANOVA over what every trial scored at the first rung, the one place where all of them compare: later, only the good ones are left.
+
+    The good ones are the best quarter. Dimensions that exist in some trials only are measured among those (conditional PED-ANOVA).
+    """
+    study = _load(database_url, sweep_id)
+    every = study.get_trials(deepcopy=False) if study else []
+    trials = [trial for trial in every if trial.intermediate_values and "warm" not in trial.user_attrs]
+    epoch = min((min(trial.intermediate_values) for trial in trials), default=0)
+    trials = [trial for trial in trials if epoch in trial.intermediate_values]
+    if len(trials) < min_trials:
+        return Importance(
+            epoch, len(trials), missing=f"{len(trials)} trials reached the first rung; {min_trials} are needed to tell importance from luck"
+        )
+    scores = [trial.intermediate_values[epoch] for trial in trials]
+    if len(set(scores)) < 2:
+        return Importance(epoch, len(trials), missing=f"all {len(trials)} trials scored the same at the first rung")
+    shares = _shares(trials, scores)
+    shuffled = []
+    for seed in range(NUM_SHUFFLES):
+        drawn = list(scores)
+        random.Random(seed).shuffle(drawn)
+        shuffled.append(_shares(trials, drawn))
+    noise = {name: max(one.get(name, 0.0) for one in shuffled) for name in shares}
+    return Importance(epoch, len(trials), shares, noise)
+
+
+def _shares(trials: Sequence[FrozenTrial], scores: Sequence[float]) -> dict[str, float]:
+    study = optuna.create_study(direction="maximize")
+    study.add_trials(
+        [
+            optuna.trial.create_trial(params=trial.params, distributions=trial.distributions, value=score)
+            for trial, score in zip(trials, scores, strict=True)
+        ]
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns of branches with one trial, which it leaves out
+        evaluator = PedAnovaImportanceEvaluator(target_quantile=TARGET_QUANTILE)
+        return dict(optuna.importance.get_param_importances(study, evaluator=evaluator))
+
+
+def _load(database_url: str, sweep_id: str) -> Any:
+    """The study; None where there is none. Never makes a database."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if database_url.startswith(SQLITE) and not Path(database_url.removeprefix(SQLITE)).exists():
+        return None
+    try:
+        return optuna.load_study(study_name=sweep_id, storage=database_url)
+    except KeyError:
+        return None
+    except Exception as error:  # noqa: BLE001 - whatever a database driver raises, the user reads one line
+        raise UserError(f"The database of trials {database_url!r} cannot be read: {type(error).__name__}: {str(error).splitlines()[0]}") from None
+
+
+def _plain(trial: FrozenTrial) -> StudyTrial:
+    notes = trial.user_attrs
+    verdicts = {int(name.removeprefix("verdict/")): json.loads(text)["reason"] for name, text in notes.items() if name.startswith("verdict/")}
+    return StudyTrial(
+        number=trial.number,
+        values=json.loads(notes["values"]) if "values" in notes else dict(trial.params),
+        state=STATES.get(trial.state.name, "running"),
+        reason=notes.get("reason", ""),
+        unfit=notes.get("unfit", ""),
+        value=trial.value,
+        rungs=dict(trial.intermediate_values),
+        verdicts=verdicts,
+        metrics=json.loads(notes.get("metrics", "{}")),
+        started=trial.datetime_start.timestamp() if trial.datetime_start else 0.0,
+        ended=trial.datetime_complete.timestamp() if trial.datetime_complete else 0.0,
+        run_id=notes.get("run_id", ""),
+    )

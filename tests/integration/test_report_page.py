@@ -1,0 +1,189 @@
+"""The report as a browser shows it, and the commands that read a sweep, on the records that a sweep of 20 trials leaves."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import re
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from orchestrator.cli import main
+from orchestrator.search.record import importance, read_study
+from orchestrator.sweep_record import SweepRecord, load_record
+from orchestrator.sweep_spec import SweepSpec
+from tests.recorded_sweep import build_sweep
+
+NUM_TRIALS = 20
+SECTIONS = ["answer", "rate-sets", "why", "cost", "trials", "failures", "data", "reproduce"]
+LOADING = {"src", "srcset", "href", "xlink:href", "data", "action", "poster", "background"}
+
+
+@dataclass(frozen=True)
+class Recorded:
+    home: Path
+    spec: SweepSpec
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
+    home = tmp_path_factory.mktemp("home")
+    return Recorded(home, build_sweep(home, num_trials=NUM_TRIALS, ledger=True))
+
+
+@pytest.fixture(scope="module")
+def page(recorded: Recorded, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page that the command writes."""
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PRP_HOME", str(recorded.home))
+        assert main(["report", recorded.spec.sweep_id, "--out", str(path)]) == 0
+    return path
+
+
+class Elements(HTMLParser):
+    """Every element of a page, and the text of each svg."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+class Server:
+    """Serves a folder and remembers what was asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        asked: list[str] = []
+
+        class Handler(http.server.SimpleHTTPRequestHandler):
+            def log_message(self, format: str, *args: object) -> None:
+                asked.append(self.path)
+
+        self.asked = asked
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
+        self.uri = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def server(page: Path) -> Iterator[Server]:
+    server = Server(page.parent)
+    yield server
+    server.close()
+
+
+def chromium(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a headless Chromium with a profile of its own; what pages write to their console is on stderr."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    assert program, "no Chromium: apt-get install chromium (.ci/run does)"
+    own = ["--headless", "--disable-gpu", "--no-first-run", "--disable-background-networking", f"--user-data-dir={folder / 'profile'}"]
+    # Its sandbox refuses to run as root, which is who runs the tests in a container.
+    own += ["--no-sandbox", "--disable-dev-shm-usage", "--enable-logging=stderr", "--hide-scrollbars"]
+    return subprocess.run([program, *own, *words], capture_output=True, text=True, timeout=300, check=True)
+
+
+def test_the_page_needs_nothing_but_itself(page: Path) -> None:
+    text = page.read_text()
+    for tag, attributes in Elements(text).found:
+        assert tag not in ("script", "iframe", "object", "embed", "img"), tag
+        for name, value in attributes.items():
+            assert name not in LOADING or (value or "").startswith(("#", "data:")), (tag, name, value)
+    assert re.findall(r"url\((?!#)", text) == [] and "@import" not in text
+    assert "default-src 'none'" in text
+
+
+def test_a_browser_shows_every_section_without_a_complaint(page: Path, server: Server, tmp_path: Path) -> None:
+    done = chromium(tmp_path, "--dump-dom", f"{server.uri}/{page.name}")
+    assert "CONSOLE" not in done.stderr, done.stderr
+    assert server.asked == [f"/{page.name}"], "nothing else was loaded"
+    found = Elements(done.stdout).found
+    assert [attributes["id"] for tag, attributes in found if tag in ("header", "section")] == SECTIONS
+    pictures = [attributes for tag, attributes in found if tag == "svg"]
+    assert len(pictures) == 5
+    assert all(picture["role"] == "img" and len(picture["aria-label"] or "") > 40 for picture in pictures)
+    ids = [attributes["id"] for _, attributes in found if "id" in attributes]
+    assert len(ids) == len(set(ids)), "ids are of one figure each"
+    assert ">recall@1 on the validation part</text>" in done.stdout, "text stays text"
+
+
+def test_it_prints_on_at_most_four_pages(page: Path, tmp_path: Path) -> None:
+    chromium(tmp_path, "--no-pdf-header-footer", f"--print-to-pdf={tmp_path / 'report.pdf'}", page.as_uri())
+    pages = re.findall(rb"/Type\s*/Page\b(?!s)", (tmp_path / "report.pdf").read_bytes())
+    assert 2 <= len(pages) <= 4
+
+
+def test_what_the_page_says(recorded: Recorded, page: Path) -> None:
+    record, text = load_record(recorded.spec), page.read_text()
+    assert len(record.trials) == NUM_TRIALS and record.unfit == ()
+    assert f"trial {record.best.number}" in text and record.parent_run_id in text
+    assert "Not confirmed" in text and "A tie:" in text
+    assert "DivergedError: train/loss is nan at step 17" in text, "a failure has its reason"
+    pruned = next(trial for trial in record.trials if trial.state == "pruned")
+    assert pruned.reason.split(",")[0].replace("<", "&lt;") in text, "and so has a pruned trial"
+    assert "truncated" in text and record.data.content_hash in text and record.tags["prp.lock_sha256"] in text
+    assert "By the ledger." in text and "waiting for a place" in text
+    assert f"prp reproduce {record.best.run_id}" in text
+    assert "What pretext accuracy is not" in text
+
+
+def test_the_record_joins_the_database_and_mlflow(recorded: Recorded) -> None:
+    record, study = load_record(recorded.spec), read_study(recorded.spec.database_url, recorded.spec.sweep_id)
+    assert isinstance(record, SweepRecord)
+    states = {trial.number: trial.state for trial in study.trials if not trial.unfit}
+    assert {trial.number: trial.state for trial in record.trials} == states
+    assert set(states.values()) == {"finished", "pruned", "failed"}
+    assert record.baselines["baseline/random_init/retrieval/recall_at_1"] == 0.30
+    best = record.best
+    assert best is not None and best.metrics["data/samples"] == 1440 and best.rungs[12] == best.objective
+    assert best.metrics["linear_probe/accuracy"] == pytest.approx(best.objective - 0.05)
+    assert all(trial.run_id and trial.ended >= trial.started > 0 for trial in record.trials)
+
+
+def test_importance_says_when_it_cannot_know(recorded: Recorded) -> None:
+    spec = recorded.spec
+    known = importance(spec.database_url, spec.sweep_id)
+    assert sum(known.shares.values()) == pytest.approx(1) and known.num_trials == NUM_TRIALS and known.epoch == 3
+    assert known.shares.keys() == known.noise.keys() and "pretext.slow_motion.attention.high" in known.shares, "conditional dimensions too"
+    unknown = importance(spec.database_url, spec.sweep_id, min_trials=NUM_TRIALS + 1)
+    assert unknown.shares == {} and unknown.missing == "20 trials reached the first rung; 21 are needed to tell importance from luck"
+    assert importance(f"sqlite:///{recorded.home / 'none.db'}", spec.sweep_id).num_trials == 0
+    assert not (recorded.home / "none.db").exists(), "looking makes no database"
+
+
+def test_status_after_a_disconnect(recorded: Recorded, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRP_HOME", str(recorded.home))
+    assert main(["status"]) == 0
+    assert f"{recorded.spec.sweep_id}  ended" in capsys.readouterr().out
+    assert main(["status", recorded.spec.sweep_id, "--once"]) == 0
+    out = capsys.readouterr().out
+    assert "20 of 20 trials ended" in out and "its page: uv run prp report" in out
+    assert main(["status", "no-such-sweep"]) == 2
+    assert f"known (newest last): {recorded.spec.sweep_id}" in capsys.readouterr().err
+
+
+def test_status_of_a_sweep_whose_driver_died(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = build_sweep(tmp_path, num_trials=3, failing=(), with_end=False, state_of_last="running")
+    monkeypatch.setenv("PRP_HOME", str(tmp_path))
+    assert main(["status", spec.sweep_id]) == 0, "it does not wait for what will not come"
+    out = capsys.readouterr().out
+    assert "2 of 3 trials ended" in out and "waiting" in out
+    assert f"its driver is not running any more; resume with: uv run python sweeps/YOUR_STUDY.py --resume {spec.sweep_id}" in " ".join(out.split())
+    assert main(["report", spec.sweep_id]) == 0
+    text = Path(capsys.readouterr().out.strip()).read_text()
+    assert "No ledger: a trial&#x27;s cost is its duration" in text
+    assert "Which dimension mattered is not known" in text
