@@ -23,6 +23,8 @@ from orchestrator.sweep_spec import SweepSpec
 # A trial's driver only waits. It asks for memory instead of a CPU, so that every CPU is left to training.
 DRIVER_RESOURCES = {"memory": 256 << 20}
 
+DRIVER_DIED = TrialOutcome("failed", "the process that drove the trial died more often than Tune restarts it, see Ray's logs")
+
 # Ray Train's own patience: it reads these in every process of a run.
 TRAIN_ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
@@ -95,6 +97,7 @@ class ServerSearcher(Searcher):
     def __init__(self, server: Any) -> None:
         super().__init__(metric=None, mode=None)
         self._server = server
+        self._numbers: dict[str, int] = {}
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
         """Nothing to set: the space and the objective belong to the study."""
@@ -105,10 +108,14 @@ class ServerSearcher(Searcher):
         word = ray.get(self._server.gate.remote()).word
         if word != "start":
             return None if word == "wait" else Searcher.FINISHED
-        return {"task": ray.get(self._server.ask.remote())}
+        task = ray.get(self._server.ask.remote())
+        self._numbers[trial_id] = task.number
+        return {"task": task}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Nothing to do: the trial told the server itself; a driver process that died is handled by `Tuner` restarting it."""
+        """The trial told the server itself, unless the process that drove it died more often than Tune restarts it."""
+        if error:
+            ray.get(self._server.tell.remote(self._numbers[trial_id], DRIVER_DIED))
 
     def save(self, checkpoint_path: str) -> None:
         """The study's database is the state."""
