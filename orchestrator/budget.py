@@ -134,13 +134,13 @@ def seconds_to_rung(pace: float, last_rung: int, next_rung: int, busy_since: flo
     return max(0.0, pace * (next_rung - last_rung) - busy_since)
 
 
-def affordable_candidates(account: Account, run_cost: Cost, num_candidates: int, num_seeds: int) -> int:
+def affordable_candidates(account: Account, run_cost: Cost, num_candidates: int, num_seeds: int, num_done: int = 0) -> int:
     """How many candidates can be confirmed with `num_seeds` runs each, one run's worth left for the rest; 0 where fewer than two can.
 
-    `account` reserves nothing any more: the end has come.
+    `num_done` of the runs are done already. `account` reserves nothing any more: the end has come.
     """
     for number in range(num_candidates, 1, -1):
-        if not account.lacking(run_cost.times(number * num_seeds + 1)):
+        if not account.lacking(run_cost.times(max(0, number * num_seeds - num_done) + 1)):
             return number
     return 0
 

@@ -56,8 +56,10 @@ def confirm(plan: Plan, server: Any, scores: Mapping[int, float], max_concurrent
         return None
     affordable = ray.get(server.affordable_candidates.remote())
     if affordable < config.num_candidates:
-        rest = "are confirmed" if affordable else "is the least that can be compared: nothing is confirmed"
-        say(f"the budget does not cover {config.num_candidates} candidates with {config.num_seeds} seeds each: {affordable or 2} {rest}")
+        rest = f"the best {affordable} are confirmed" if affordable else "nothing is confirmed"
+        say(f"the budget does not cover {config.num_candidates} candidates with {config.num_seeds} seeds each: {rest}")
+    if not affordable:
+        return None
     trials = best_trials(scores, affordable)
     if len(trials) < 2:
         say(f"nothing to confirm: {len(scores)} finished trial{'s' if len(scores) != 1 else ''}, comparing needs 2")

@@ -47,7 +47,6 @@ def ray_cluster(address: str = "", *, num_cpus: int | None = None, verbose: bool
         else:
             # A trial is a handful of small processes; Ray's default warns on the terminal of every machine with few cores.
             os.environ.setdefault("RAY_worker_maximum_startup_concurrency", "8")
-            os.environ.setdefault("RAY_agent_register_timeout_ms", "180000")  # else a busy machine's node gives up on itself after seconds
             os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # nobody preempts this machine; saves a process a trial
             ray.init(
                 address="local",

@@ -41,6 +41,7 @@ class SweepAccount:
         self._meters: dict[Owner, CostMeter] = {}
         self._running: dict[Owner, RunConfig] = {}
         self._reached: dict[int, int] = {}
+        self._sums: tuple[int, Totals] | None = None
 
     # ---- what the server hears
 
@@ -114,7 +115,7 @@ class SweepAccount:
 
     def account(self, without: int | None = None, *, at_end: bool = False) -> Account:
         """How the sweep stands; `without` leaves a trial's expectation out, `at_end` reserves and expects nothing any more."""
-        spent = Cost.of(total(self._ledger.entries))
+        spent = Cost.of(self.totals())
         for owner, config in self._running.items():
             spent = spent.plus(self._cost(config, self._meter(owner).busy_since_slice))
         if at_end:
@@ -125,10 +126,10 @@ class SweepAccount:
                 expected = expected.plus(self._cost(config, self._seconds_left(number, config, pace_of(number, known))))
         return Account(self._base.budget, spent, expected, self._reserve(known))
 
-    def affordable_candidates(self) -> int:
-        """How many candidates the rest of the budget can confirm."""
-        confirm = self._base.confirm
-        return affordable_candidates(self.account(at_end=True), self._full_run(self._paces()), confirm.num_candidates, confirm.num_seeds)
+    def affordable_candidates(self, num_done: int) -> int:
+        """How many candidates the rest of the budget can confirm, `num_done` runs being done."""
+        confirm, run_cost = self._base.confirm, self._full_run(self._paces())
+        return affordable_candidates(self.account(at_end=True), run_cost, confirm.num_candidates, confirm.num_seeds, num_done)
 
     def cost_line(self) -> str:
         """What was spent, of what, for the screen."""
@@ -136,7 +137,11 @@ class SweepAccount:
 
     def totals(self, number: int | None = None) -> Totals:
         """The sums of the ledger: of the whole sweep, or of what the search spent on trial `number`."""
-        return total(self._ledger.entries) if number is None else total_of_trial(self._ledger.entries, number)
+        if number is not None:
+            return total_of_trial(self._ledger.entries, number)
+        if self._sums is None or self._sums[0] != self.num_entries:  # a screen asks twice a second, the ledger changes twice a minute
+            self._sums = (self.num_entries, total(self._ledger.entries))
+        return self._sums[1]
 
     @property
     def num_entries(self) -> int:

@@ -39,7 +39,7 @@ from orchestrator.search.warm_start import NOTHING_KNOWN, WarmStart
 from orchestrator.sweep_plan import Plan, frame_counts, make_plan, memory_figures, parse_arguments, warm_start_of
 from orchestrator.sweep_server import SweepServer, TrialOutcome, TrialView
 from orchestrator.sweep_spec import SweepSpec
-from orchestrator.trial_run import run_trials, worker_bundle
+from orchestrator.trial_run import DRIVER_DIED, run_trials, worker_bundle
 from prp_core.errors import UserError
 
 __all__ = ["check_capacity", "main"]
@@ -134,7 +134,7 @@ def left_over(stopped: Gate) -> TrialOutcome:
     """What becomes of a trial that is not told when all have ended: the budget kept an interrupted one from going on, or its driver died."""
     if stopped.word != "start":
         return TrialOutcome("pruned", stopped.reason)
-    return TrialOutcome("failed", "the process that drove the trial died more often than Tune restarts it, see Ray's logs")
+    return DRIVER_DIED
 
 
 def finish(plan: Plan, server: Any, max_concurrent: int = 1) -> Ending:
@@ -200,10 +200,10 @@ def touch_test(plan: Plan, server: Any, winner: TrialView) -> str:
     confirmation = json.loads(ray.get(server.note.remote("confirmation")) or "{}")
     ray.get(server.note.remote("confirmation", json.dumps({**confirmation, "test": test["metrics"]})))
     ray.get(server.tag_sweep.remote({"prp.test_touched": f"{test['time']}, trial {test['trial']}"}))
-    return test_part_line(test, winner.number, plan.config.sweep.objective)
+    return line_of_test_part(test, winner.number, plan.config.sweep.objective)
 
 
-def test_part_line(test: dict[str, Any], winner: int, objective: str) -> str:
+def line_of_test_part(test: dict[str, Any], winner: int, objective: str) -> str:
     """The stored figures of the test part in one sentence; says so when they are another trial's than the `winner` of now."""
     metrics = test["metrics"]
     names = {"": objective, "random initialisation ": f"baseline/random_init/{objective}", "fine-tuned recognition ": "recognition/accuracy"}

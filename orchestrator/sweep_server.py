@@ -236,7 +236,7 @@ class SweepServer:
             self._study.tell_finished(number, value)
             view.objective = value
         elif outcome.state == "pruned":
-            self._study.tell_pruned(number, view.reason)
+            self._study.tell_pruned(number, outcome.reason or view.reason)
         else:
             self._study.tell_failed(number, outcome.reason)
         view.metrics.update(outcome.metrics)
@@ -271,7 +271,7 @@ class SweepServer:
 
     def affordable_candidates(self) -> int:
         """How many candidates the rest of the budget can confirm."""
-        return self._account.affordable_candidates()
+        return self._account.affordable_candidates(len(self._confirm.done()[0]))
 
     def total_costs(self) -> dict[int, float]:
         """GPU-hours (CPU-hours where there is no GPU) that each finished trial took."""

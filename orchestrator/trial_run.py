@@ -28,6 +28,8 @@ _LOGGER = logging.getLogger(__name__)
 # A trial's driver only waits. It asks for memory instead of a CPU, so that every CPU is left to training.
 DRIVER_RESOURCES = {"memory": 256 << 20}
 
+DRIVER_DIED = TrialOutcome("failed", "the process that drove the trial died more often than Tune restarts it, see Ray's logs")
+
 # How often a sweep whose places are taken looks whether one is free.
 ROOM_SECONDS = 0.5
 
@@ -119,7 +121,7 @@ class ServerSearcher(Searcher):
         super().__init__(metric=None, mode=None)
         self._server, self._room, self._clock = server, room, clock
         self._not_before = -1.0
-        self._running: set[str] = set()
+        self._running: dict[str, int] = {}
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
         """Nothing to set: the space and the objective belong to the study."""
@@ -135,7 +137,7 @@ class ServerSearcher(Searcher):
         if word != "start":
             return self._later() if word == "wait" else Searcher.FINISHED
         task = ray.get(self._server.ask.remote())
-        self._running.add(trial_id)
+        self._running[trial_id] = task.number
         return {"task": task}
 
     def _later(self) -> dict[str, Any] | None:
@@ -143,8 +145,10 @@ class ServerSearcher(Searcher):
         return None
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Its place is free. The trial told the server itself; a driver process that died is handled by `Tuner` restarting it."""
-        self._running.discard(trial_id)
+        """Its place is free. The trial told the server itself, unless the process that drove it died more often than Tune restarts it."""
+        number = self._running.pop(trial_id)
+        if error:
+            ray.get(self._server.tell.remote(number, DRIVER_DIED))
 
     def save(self, checkpoint_path: str) -> None:
         """The study's database is the state."""

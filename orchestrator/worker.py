@@ -134,8 +134,9 @@ def lasting_failure(error: Exception, config: RunConfig) -> str | None:
         return f"{type(error).__name__}: {error}"
     if is_out_of_memory(error):
         clips = config.training.batch_size // config.resources.num_workers
+        first_line = (str(error).splitlines() or [type(error).__name__])[0][:150]
         return (
-            f"OutOfMemory: {clips} clips of {config.clip.length} frames on each worker are too many ({str(error).splitlines()[0][:150]}); "
+            f"OutOfMemory: {clips} clips of {config.clip.length} frames on each worker are too many ({first_line}); "
             "lower training.batch_size or clip.length, or raise resources.num_workers"
         )
     return None

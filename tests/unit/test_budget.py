@@ -96,6 +96,11 @@ def test_how_many_candidates_the_rest_confirms(spent: float, number: int) -> Non
     assert affordable_candidates(Account(BudgetConfig(gpu_hours=7.2 + 2.5), hours(spent + 2.2)), hours(1), 3, 2) == number
 
 
+def test_runs_that_are_done_need_not_be_paid_again() -> None:
+    account = Account(BudgetConfig(gpu_hours=4.5), hours(0))
+    assert [affordable_candidates(account, hours(1), 3, 2, num_done) for num_done in (0, 1, 3, 6)] == [0, 2, 3, 3]
+
+
 def test_without_a_budget_everything_is_confirmed() -> None:
     assert affordable_candidates(Account(BudgetConfig(), hours(99)), hours(1), 3, 3) == 3
 
