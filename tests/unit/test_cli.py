@@ -103,16 +103,12 @@ def test_feasibility(manifest_uri: str, capsys: pytest.CaptureFixture[str]) -> N
     lines = capsys.readouterr().out.splitlines()
     rows = {line.split()[0]: line.split()[1:] for line in lines[2:] if line.split()[0].isdigit()}
     assert rows == {"1": ["2", "(8)", "2", "(16)"], "2": ["2", "(16)", "1", "(32)"], "4": ["1", "(32)", "0", "(64)"]}
-    assert [line for line in lines if "loses" in line] == [
-        "rate 4 with 8 frames loses every video of 1 of 2 classes: a",
-        "rate 2 with 16 frames loses every video of 1 of 2 classes: a",
-        "rate 4 with 16 frames loses every video of 2 of 2 classes: a, b",
-    ]
+    assert [line for line in lines if "loses" in line] == ["rate 4 with 16 frames loses every video of 1 of 1 classes: a"]
 
 
 def test_feasibility_of_each_class(manifest_uri: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "feasibility", manifest_uri, "--rates", "1-2", "--lengths", "16", "--classes"]) == 0
-    assert capsys.readouterr().out.count("class ") == 2
+    assert "class a: 2 videos\nrate                16 frames\n   1                  2 (16)\n   2                  1 (32)\n" in capsys.readouterr().out
 
 
 def test_a_reader_that_leaves_early(manifest_uri: str) -> None:

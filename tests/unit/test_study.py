@@ -116,6 +116,13 @@ def test_feasibility_counts_the_videos_that_are_long_enough(rates: str, length: 
     assert fits_corpus(config, (40, 70, 90, 200)) == Fit(ok, reason)
 
 
+def test_every_trial_has_the_sweeps_seed_so_that_differences_are_paired(tmp_path: Path) -> None:
+    study, base = study_at(tmp_path), with_values(RunConfig(), {"seed": 11})
+    configs = [apply_space(base, study.ask(anything).values) for _ in range(6)]
+    assert {config.seed for config in configs} == {11}
+    assert len({(config.clip.length, config.pretext.playback_rate.rates) for config in configs}) > 1
+
+
 class TwoGib:
     """Two GiB for each clip, whatever the clip."""
 
