@@ -12,7 +12,8 @@ import pytest
 from tests.architecture.source_tree import PACKAGES, REPOSITORY, imports_of, python_files, read
 
 RUNNING_ROOMS = tuple(
-    f"orchestrator/{name}.py" for name in ("sweep_run", "trial_run", "worker", "sweep_server", "evaluation_run", "index_run", "ray_cluster")
+    f"orchestrator/{name}.py"
+    for name in ("sweep_run", "trial_run", "judging", "worker", "sweep_server", "evaluation_run", "index_run", "ray_cluster")
 )
 
 # A library, and the only files or folders that may import it.
