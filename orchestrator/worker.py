@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ray
 import ray.train.torch
@@ -27,9 +27,6 @@ from prp_core.training.loop import pretrain
 from prp_core.training.memory import is_out_of_memory
 from prp_core.training.rung_weights import StoredRung, list_rungs, remove_rungs, write_rung
 from prp_core.world import World, use_threads
-
-if TYPE_CHECKING:
-    import torch
 
 
 class ServerReporter:
@@ -57,7 +54,7 @@ class LateServerJudge:
         self._server, self._number, self._store, self._folder = server, number, store, folder
         self._answer: Any = None
 
-    def hand_in(self, *, epoch: int, step: int, weights: Mapping[str, torch.Tensor]) -> None:
+    def hand_in(self, *, epoch: int, step: int, weights: Mapping[str, Any]) -> None:
         """Store and tell."""
         self._tell(write_rung(self._store, self._folder, epoch=epoch, step=step, weights=weights))
 
