@@ -18,6 +18,7 @@ def page(record: SweepRecord, dimensions: Importance) -> str:
     parts = (
         sections.head(record),
         sections.rate_sets(record),
+        sections.confirmation(record),
         sections.why(record, dimensions),
         sections.cost(record),
         sections.trials(record),

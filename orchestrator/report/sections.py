@@ -73,6 +73,30 @@ def rate_sets(record: SweepRecord) -> str:
     return markup.section("rate-sets", "Rate sets", picture, markup.table(head, cells, numbers=(2, 3, 4, 5)))
 
 
+def confirmation(record: SweepRecord) -> str:
+    """The best trials trained again with several seeds, and the winner's figures on the test part; nothing where that was not done."""
+    found = record.confirmation
+    if found is None:
+        return ""
+    rows = [
+        (
+            "",
+            (
+                str(one.trial),
+                ", ".join(str(seed) for seed in one.seeds),
+                ", ".join(f"{value:.3f}" for value in one.recall_at_1),
+                f"{sum(one.recall_at_1) / max(1, len(one.recall_at_1)):.3f} [{one.low:.3f}, {one.high:.3f}]",
+            ),
+        )
+        for one in found.candidates
+    ]
+    test = {name: f"{value:.3f}" for name, value in found.test.items()}
+    parts = [markup.table(("trial", "seeds", "recall@1 of each", "mean [95 %, seeds]"), rows)]
+    if test:
+        parts += [markup.paragraph(f"On the {record.data.num_test} test videos, which nothing was chosen by:"), markup.facts(test)]
+    return markup.section("confirmation", "The best again, with other seeds", *parts)
+
+
 def why(record: SweepRecord, importance: Importance) -> str:
     """Which dimension mattered, and how the trials went from rung to rung."""
     return markup.section("why", "What mattered, and when it showed", markup.two(_importance(record, importance), _curves(record)))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.report import findings, markup
+from orchestrator.report import findings, markup, sections
 from orchestrator.run_config import load_config, to_tree
 from orchestrator.sweep_record import (
     Attempt,
@@ -196,6 +196,13 @@ def test_a_confirmation_counts_once_it_has_a_verdict() -> None:
     assert read_confirmation(json.dumps(tree)) == Confirmation((Candidate(3, (1, 2), (0.5, 0.6), 0.4, 0.7),), "tie", "A tie.", {})
     assert read_confirmation(None) is None
     assert read_confirmation(json.dumps({"candidates": []})) is None
+
+
+def test_a_confirmation_is_shown_with_its_seeds_and_the_test_part() -> None:
+    text = sections.confirmation(record(trial(0, "1-2", 0.5), confirmation=CONFIRMED))
+    assert "<td>1, 2</td><td>0.500, 0.600</td><td>0.550 [0.400, 0.700]</td>" in text
+    assert "On the 100 test videos" in text and "<dd>0.500</dd>" in text
+    assert sections.confirmation(record(trial(0, "1-2", 0.5))) == ""
 
 
 def test_what_a_page_shows_is_escaped() -> None:
