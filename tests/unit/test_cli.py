@@ -108,7 +108,8 @@ def test_feasibility(manifest_uri: str, capsys: pytest.CaptureFixture[str]) -> N
 
 def test_feasibility_of_each_class(manifest_uri: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "feasibility", manifest_uri, "--rates", "1-2", "--lengths", "16", "--classes"]) == 0
-    assert "class a: 2 videos\nrate                16 frames\n   1                  2 (16)\n   2                  1 (32)\n" in capsys.readouterr().out
+    words = capsys.readouterr().out.partition("class a: 2 videos\n")[2].split()
+    assert words[:9] == ["rate", "16", "frames", "1", "2", "(16)", "2", "1", "(32)"]
 
 
 def test_a_reader_that_leaves_early(manifest_uri: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cli import _store_config
+from orchestrator.store_arguments import store_config
 from orchestrator.manifest_check import check_unchanged, differences
 from orchestrator.storage.store_config import StoreConfig
 from orchestrator.storage.store_profiles import read_store_profile
@@ -61,10 +61,10 @@ def test_a_store_profile_and_the_options_that_go_before_it(tmp_path: Path, monke
     monkeypatch.setenv("PRP_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
     expected = StoreConfig(endpoint_url="https://s3.example.org", addressing="path", region="there", requester_pays=True)
-    assert _store_config(_arguments(store="ceph", region="there", requester_pays=True)) == expected
+    assert store_config(_arguments(store="ceph", region="there", requester_pays=True)) == expected
     monkeypatch.chdir(tmp_path / "home")
-    assert _store_config(_arguments(store="other")) == StoreConfig(region="there")
-    assert _store_config(_arguments()) == StoreConfig()
+    assert store_config(_arguments(store="other")) == StoreConfig(region="there")
+    assert store_config(_arguments()) == StoreConfig()
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_a_profile_s_values_are_checked(tmp_path: Path, monkeypatch: pytest.Monk
     ):
         (tmp_path / "stores.toml").write_text(f"[mine]\n{line}\n")
         with pytest.raises(UserError) as caught:
-            _store_config(_arguments(store="mine"))
+            store_config(_arguments(store="mine"))
         assert text in str(caught.value)
 
 
