@@ -77,7 +77,7 @@ class StudyProcess:
         self.process.kill()
         self.process.wait()
 
-    def left_behind(self, patience_seconds: float = 30.0) -> list[str]:
+    def left_behind(self, patience_seconds: float = 90.0) -> list[str]:
         """Command lines of processes that it started and that outlive it by more than `patience_seconds`."""
         deadline = time.monotonic() + patience_seconds
         while (left := marked_processes(self.marker)) and time.monotonic() < deadline:

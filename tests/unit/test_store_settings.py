@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.store_arguments import store_config
 from orchestrator.manifest_check import check_unchanged, differences
 from orchestrator.storage.store_config import StoreConfig
 from orchestrator.storage.store_profiles import read_store_profile
 from orchestrator.storage.store_region import check_region, judge_region
+from orchestrator.store_arguments import store_config
 from prp_core.data.manifest import Manifest, VideoRecord
 from prp_core.data.object_store import LocalStore, ObjectInfo
 from prp_core.errors import UserError
