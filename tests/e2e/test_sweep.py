@@ -166,7 +166,7 @@ def confirmed_pairs(study: StudyProcess) -> set[str]:
 
 def test_an_ended_sweep_can_be_extended_and_its_best_confirmed_through_a_kill_9(swept: StudyProcess) -> None:
     before, sweep_id = trial_rows(swept.home, swept.sweep_id), swept.sweep_id
-    with StudyProcess(swept.home, ["--resume", sweep_id, "--trials", "5", "--confirm", "2"], {"PRP_TEST_DIVERGE": "1"}) as again:
+    with StudyProcess(swept.home, ["--resume", sweep_id, "--trials", "6", "--confirm", "2"], {"PRP_TEST_DIVERGE": "1"}) as again:
         again.wait_for("with seed 8: retrieval")
         again.kill()
         assert again.left_behind() == []
@@ -174,8 +174,8 @@ def test_an_ended_sweep_can_be_extended_and_its_best_confirmed_through_a_kill_9(
         assert last.wait() == 0, last.output[-4000:]
         assert last.left_behind() == []
     after = trial_rows(swept.home, sweep_id)
-    assert after[:4] == before
-    assert len(after) == 5, "a confirming run is no trial"
+    assert after[:5] == before
+    assert len(after) == 6, "a confirming run is no trial"
     assert confirmed_pairs(again) and not confirmed_pairs(again) & confirmed_pairs(last), "what is done is not done again"
     assert len(confirmed_pairs(again) | confirmed_pairs(last)) == 4
 
@@ -187,7 +187,7 @@ def test_an_ended_sweep_can_be_extended_and_its_best_confirmed_through_a_kill_9(
     assert 0 <= note["test"]["test/retrieval/recall_at_1"] <= 1 and "test/baseline/random_init/retrieval/recall_at_1" in note["test"]
 
     client, runs = runs_of(swept)
-    assert len(runs) == 6 + 4
+    assert len(runs) == 7 + 4
     assert all(run.info.status in ("FINISHED", "FAILED") for run in runs)
     confirming = [run for run in runs if "prp.confirm_of" in run.data.tags]
     assert sorted(run.data.tags["prp.seed"] for run in confirming) == ["8", "8", "9", "9"]
