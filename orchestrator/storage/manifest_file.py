@@ -86,7 +86,7 @@ def _to_parquet(manifest: Manifest) -> bytes:
 
 def _from_parquet(data: bytes, uri: str) -> Manifest:
     try:
-        table = pyarrow.parquet.ParquetFile(io.BytesIO(data)).read(use_threads=False)  # its threads may abort an ending process
+        table = pyarrow.parquet.read_table(pyarrow.BufferReader(data))  # over a Python file, its threads abort a process that ends meanwhile
     except pyarrow.ArrowException as error:
         raise UserError(f"{uri} is no manifest: {str(error).splitlines()[0]}; make one with: prp data index URI") from error
     metadata = table.schema.metadata or {}
