@@ -86,7 +86,7 @@ def _to_parquet(manifest: Manifest) -> bytes:
 
 def _from_parquet(data: bytes, uri: str) -> Manifest:
     try:
-        table = pyarrow.parquet.read_table(pyarrow.BufferReader(data))  # over a Python file, its threads abort a process that ends meanwhile
+        table = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(data), pre_buffer=False).read(use_threads=False)
     except pyarrow.ArrowException as error:
         raise UserError(f"{uri} is no manifest: {str(error).splitlines()[0]}; make one with: prp data index URI") from error
     metadata = table.schema.metadata or {}

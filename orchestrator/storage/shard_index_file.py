@@ -84,7 +84,7 @@ def index_to_parquet(index: ShardIndex, extra: Mapping[str, Any] | None = None) 
 def index_from_parquet(data: bytes, uri: str) -> tuple[ShardIndex, dict[str, Any]]:
     """(the index, what was kept beside it). Raises `UserError` for what is no such file; `uri` names it there."""
     try:
-        table = pyarrow.parquet.read_table(pyarrow.BufferReader(data))  # over a Python file, its threads abort a process that ends meanwhile
+        table = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(data), pre_buffer=False).read(use_threads=False)
     except pyarrow.ArrowException as error:
         raise UserError(f"{uri} is no index of shards: {str(error).splitlines()[0]}; prepare the videos again") from error
     metadata = table.schema.metadata or {}
