@@ -8,6 +8,14 @@ import sys
 import time
 from pathlib import Path
 
+from mlflow import MlflowClient
+
+from orchestrator.index_run import index
+from orchestrator.prepare_run import in_this_process, prepare
+from orchestrator.prepare_task import PrepareJob
+from orchestrator.storage.store_config import StoreConfig
+from prp_core.data.loader_config import LoaderConfig
+from prp_core.data.shards import ShardSettings
 from tests.tools.local_autoscaling_cluster import LocalAutoscalingCluster, node_type
 from tests.tools.study_process import REPOSITORY, TINY_PRESET, StudyProcess, trial_rows
 
@@ -29,15 +37,37 @@ def num_workers_alive(cluster: LocalAutoscalingCluster) -> int:
     return int(json.loads(done.stdout.splitlines()[-1]))
 
 
+def prepared(videos: Path, folder: Path) -> tuple[str, str, str]:
+    """(URI of `videos` as shards, hash of the originals' manifest, hash of the shards')."""
+    manifest, _ = index(videos, folder / "manifests", state_dir=folder / "state", cache_dir=folder / "cache")
+    job = PrepareJob(
+        source_uri=manifest.uri,
+        uri=(folder / "prepared").as_uri(),
+        settings=ShardSettings(height=40, width=48),
+        loader=LoaderConfig(num_decoders=1),
+        store=StoreConfig(),
+        cache_dir=str(folder / "cache"),
+        cache_capacity_bytes=1 << 30,
+    )
+    made, _ = prepare(manifest, job, in_this_process)
+    return job.uri, manifest.content_hash, made.content_hash
+
+
 def test_the_nodes_of_a_sweep_come_and_go(tiny_videos: Path, tmp_path: Path) -> None:
     with LocalAutoscalingCluster({"cpu.worker": node_type(cpus=1, max_workers=2)}, idle_seconds=IDLE_SECONDS) as cluster:
         assert num_workers_alive(cluster) == 0
-        words = ["--preset", str(TINY_PRESET), "--data", str(tiny_videos), "--trials", "2", "--set", "evaluation.views.num_clips=1"]
+        place, original_hash, prepared_hash = prepared(tiny_videos, tmp_path)
+        words = ["--preset", str(TINY_PRESET), "--data", place, "--trials", "2", "--set", "evaluation.views.num_clips=1"]
         with StudyProcess(tmp_path, words, cluster.env) as study:
             assert study.wait(800) == 0, study.output[-3000:] + cluster.monitor_log
             assert "room for 2 trials of 1 worker x 1 CPU at once, 0 of them on the nodes that are up" in study.output
             sweep_id = study.sweep_id
         assert all(state in ("COMPLETE", "PRUNED") for _, state, _ in trial_rows(tmp_path, sweep_id))
+        client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+        runs = client.search_runs([client.get_experiment_by_name("tiny").experiment_id])
+        trials = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+        assert all(run.data.metrics["data/shard_frames"] > 0 and run.data.metrics["data/quarantined"] == 0 for run in trials)
+        assert {run.data.tags["prp.dataset_hash"] for run in trials} == {prepared_hash} != {original_hash}
         deadline = time.monotonic() + 240
         while num_workers_alive(cluster):
             assert time.monotonic() < deadline, "idle nodes stay up:\n" + cluster.monitor_log

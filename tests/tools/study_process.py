@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import signal
 import sqlite3
@@ -118,3 +119,8 @@ def _command_line(process_id: int) -> str:
         return Path(f"/proc/{process_id}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")[:200]
     except OSError:
         return f"process {process_id} (just ended)"
+
+
+def confirmed_pairs(study: StudyProcess) -> set[str]:
+    """What of the confirmation a driver said that it did: "trial 3 with seed 8"."""
+    return set(re.findall(r"^(trial \d+ with seed \d+): retrieval", study.output, re.MULTILINE))
