@@ -21,7 +21,7 @@ p { margin: .4rem 0; max-width: 60rem; } .eyebrow, .small, figcaption p { color:
 table { border-collapse: collapse; width: 100%; font-size: .85rem; } caption { text-align: left; color: var(--soft); padding: .2rem 0; }
 th { text-align: left; border-bottom: 1.5px solid var(--ink); font-weight: 600; vertical-align: bottom; }
 td { border-bottom: 1px solid var(--line); vertical-align: top; white-space: nowrap; }
-td:last-child { white-space: normal; overflow-wrap: anywhere; } .whole { white-space: nowrap; }
+td:last-child { white-space: normal; overflow-wrap: anywhere; min-width: 13em; } .whole { white-space: nowrap; }
 th, td { padding: .22rem .7rem .22rem 0; } .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 th.number { white-space: normal; }
 tr.best td { font-weight: 600; } tr.soft td { color: var(--soft); }
@@ -36,7 +36,7 @@ pre { background: #f5f5f5; padding: .6rem .8rem; font-size: .8rem; white-space: 
 @media print {
   body { font-size: 9.5pt; line-height: 1.38; padding: 0; max-width: none; } h1 { font-size: 15pt; } h2 { margin-top: 1.1rem; break-after: avoid; }
   pre { background: none; border-left: 2px solid var(--line); } tr, dl, pre, .keep { break-inside: avoid; } thead { display: table-header-group; }
-  .two { gap: .8rem 1.4rem; margin-top: .7rem; } table, dl { font-size: 8pt; } pre { font-size: 7.5pt; }
+  .two { gap: .8rem 1.4rem; margin-top: .7rem; } table, dl { font-size: 7.5pt; } th, td { padding-right: .4rem; } pre { font-size: 7.5pt; }
 }
 """
 

@@ -117,7 +117,7 @@ def test_a_prepared_folder_says_what_it_is_and_where_it_comes_from(prepared: Pat
 
 def test_frames_come_from_the_shards(prepared: Path, tmp_path: Path) -> None:
     place, manifest = LocalStore(prepared), indexed(prepared, tmp_path)
-    with open_source(place, manifest, config_with(cache={"dir": str(tmp_path / "cache")}), World.alone()) as source:
+    with open_source(place, manifest, config_with(cache={"dir": str(tmp_path / "cache"), "frames_capacity_bytes": 0}), World.alone()) as source:
         assert isinstance(source, ShardSource)
         for record in manifest.usable():
             assert shown_numbers(source.frames(record, (39, 0, 7)).numpy()) == [39, 0, 7]
@@ -227,7 +227,7 @@ def proxy(s3_environment: S3Server) -> Iterator[FaultProxy]:
 
 
 def opened(bucket: str, proxy: FaultProxy, folder: Path, capacity_bytes: int) -> tuple[ShardSource, Manifest]:
-    config = config_with(cache={"dir": str(folder / "cache"), "capacity_bytes": capacity_bytes}, store={"endpoint_url": proxy.url})
+    config = config_with(cache={"dir": str(folder / "cache"), "capacity_bytes": capacity_bytes, "frames_capacity_bytes": 0}, store={"endpoint_url": proxy.url})
     place = open_store(f"s3://{bucket}/copy", config.store)
     manifest = indexed(f"s3://{bucket}/copy", folder)
     source = open_source(place, manifest, config, World.alone())

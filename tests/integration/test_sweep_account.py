@@ -61,7 +61,7 @@ def server_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
 
     def make(**values: Any) -> tuple[SweepServer, Clock]:
         clock = Clock()
-        server = SweepServer(spec_at(tmp_path, **values), space, (60,) * 20, PRICE)
+        server = SweepServer(spec_at(tmp_path, **values), space, (60,) * 20, price=PRICE)
         server._account._clock = clock
         return server, clock
 
@@ -143,7 +143,7 @@ def test_while_trials_run_a_new_one_waits_for_what_they_may_free(server_at: Any)
 
 
 def _trial_and_death(spec: SweepSpec, ready: Any) -> None:
-    server, clock = SweepServer(spec, space, (60,) * 20, PRICE), Clock()
+    server, clock = SweepServer(spec, space, (60,) * 20, price=PRICE), Clock()
     server._account._clock = clock
     number = server.ask().number
     server.workers_started(number)
@@ -162,7 +162,7 @@ def test_a_server_that_is_killed_with_9_counts_nothing_twice_and_loses_less_than
     assert ready.wait(200)
     os.kill(process.pid or 0, signal.SIGKILL)
     process.join()
-    server, clock = SweepServer(spec, space, (60,) * 20, PRICE), Clock()
+    server, clock = SweepServer(spec, space, (60,) * 20, price=PRICE), Clock()
     server._account._clock = clock
     before = total(read_ledger(tmp_path / "state" / "ledger.jsonl")).busy_seconds
     assert before == 30.0, "of 45 s, to the last slice that was written"
