@@ -40,7 +40,7 @@ class ShardSettings:
     crf: int = 18
     gop_length: int = 8
     shard_bytes: int = 64 << 20
-    reader: str = "decord"
+    reader: str = "pyav"
 
     def __post_init__(self) -> None:
         check_choice("kind of shard", self.kind, SHARD_KINDS)
