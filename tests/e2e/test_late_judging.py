@@ -14,12 +14,14 @@ import ray
 from ray import tune
 from ray.cluster_utils import Cluster
 
+from orchestrator.budget import Gate
 from orchestrator.ray_cluster import use_environment
 from orchestrator.room import Room, RoomWatch, plan_room
 from orchestrator.run_config import RunConfig, flatten, with_values
 from orchestrator.search.warm_start import plan_warm_start
 from orchestrator.sweep_plan import make_plan, parse_arguments
 from orchestrator.sweep_run import start_server
+from orchestrator.sweep_server import TrialTask
 from orchestrator.tracking.history import TrialRecord
 from orchestrator.trial_run import ServerSearcher, run_trials
 from tests.e2e.test_workers import groups_in_use, wait_until
@@ -107,9 +109,12 @@ class Asking:
     def num_waiting(self) -> int:
         return 0
 
-    def ask(self) -> int:
+    def gate(self) -> Gate:
+        return Gate("start")
+
+    def ask(self) -> TrialTask:
         self.asked += 1
-        return self.asked
+        return TrialTask(self.asked, "", {}, is_resumed=False)
 
     def enter(self) -> None:
         self.present += 1

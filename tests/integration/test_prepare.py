@@ -227,7 +227,9 @@ def proxy(s3_environment: S3Server) -> Iterator[FaultProxy]:
 
 
 def opened(bucket: str, proxy: FaultProxy, folder: Path, capacity_bytes: int) -> tuple[ShardSource, Manifest]:
-    config = config_with(cache={"dir": str(folder / "cache"), "capacity_bytes": capacity_bytes, "frames_capacity_bytes": 0}, store={"endpoint_url": proxy.url})
+    config = config_with(
+        cache={"dir": str(folder / "cache"), "capacity_bytes": capacity_bytes, "frames_capacity_bytes": 0}, store={"endpoint_url": proxy.url}
+    )
     place = open_store(f"s3://{bucket}/copy", config.store)
     manifest = indexed(f"s3://{bucket}/copy", folder)
     source = open_source(place, manifest, config, World.alone())

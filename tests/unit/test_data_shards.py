@@ -220,7 +220,7 @@ def test_another_input_or_setting_is_another_plan() -> None:
     assert plan_shards(Manifest("s3://elsewhere", manifest.records), settings)[0].plan_hash == name, "the place does not matter"
     labelled = Manifest("file:///v", tuple(dataclasses.replace(entry, label="x", split="test") for entry in manifest.records))
     assert plan_shards(labelled, settings)[0].plan_hash == name, "nor do labels"
-    for other in ({"quality": 91}, {"height": 127}, {"kind": "video"}, {"shard_bytes": 1 << 20}, {"reader": "pyav"}):
+    for other in ({"quality": 91}, {"height": 127}, {"kind": "video"}, {"shard_bytes": 1 << 20}, {"reader": "decord"}):
         assert plan_shards(manifest, dataclasses.replace(settings, **other))[0].plan_hash != name, other
     assert plan_shards(Manifest("file:///v", (manifest.records[0], record("b", 6))), settings)[0].plan_hash != name
 
