@@ -35,7 +35,7 @@ class Point:
 
 
 def config_of_params(params: Mapping[str, str]) -> RunConfig:
-    """The config that a run's parameters describe; every leaf of the tree is among them, as text that gives the value back exactly.
+    """The config that a run's parameters describe; every leaf of the tree that a trial depends on is among them, as exact text.
 
     Raises `UserError` for a parameter that MLflow holds shortened, and for one that this version's config does not know.
     """

@@ -27,6 +27,8 @@ from orchestrator.trial_run import ServerSearcher, run_trials
 from tests.e2e.test_workers import groups_in_use, wait_until
 from tests.tools.study_process import TINY_PRESET, rung_rows
 
+pytestmark = [pytest.mark.campaign, pytest.mark.timeout(1800)]
+
 RATES = "pretext.playback_rate.rates"
 
 
