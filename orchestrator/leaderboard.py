@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -116,7 +117,7 @@ def _number(value: float) -> float:
 
 
 def _table_text(table: Table) -> str:
-    console = Console(width=170, file=io.StringIO())
+    console = Console(width=min(170, shutil.get_terminal_size((170, 40)).columns), file=io.StringIO())
     with console.capture() as capture:
         console.print(table)
     return capture.get().rstrip()
