@@ -240,7 +240,12 @@ def read_ledger(path: Path) -> tuple[Attempt, ...] | None:
     lines = path.read_text().splitlines()
     known = {field.name for field in fields(Attempt)}
     rows = (row for number, line in enumerate(lines) if (row := _json_row(line, is_last=number == len(lines) - 1)) is not None)
-    return tuple(Attempt(**{name: value for name, value in row.items() if name in known}) for row in rows)
+    return tuple(Attempt(**{name: value for name, value in _priced(row).items() if name in known}) for row in rows)
+
+
+def _priced(row: dict[str, Any]) -> dict[str, Any]:
+    """The ledger writes 0 dollars on no price at all where none is known."""
+    return {**row, "usd": None} if row.get("price") == "" else row
 
 
 def _json_row(line: str, *, is_last: bool) -> dict[str, Any] | None:

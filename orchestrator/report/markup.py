@@ -21,7 +21,7 @@ p { margin: .4rem 0; max-width: 60rem; } .eyebrow, .small, figcaption p { color:
 table { border-collapse: collapse; width: 100%; font-size: .85rem; } caption { text-align: left; color: var(--soft); padding: .2rem 0; }
 th { text-align: left; border-bottom: 1.5px solid var(--ink); font-weight: 600; vertical-align: bottom; }
 td { border-bottom: 1px solid var(--line); vertical-align: top; white-space: nowrap; }
-td:last-child { white-space: normal; overflow-wrap: anywhere; min-width: 13em; } .whole { white-space: nowrap; }
+td:last-child { white-space: normal; overflow-wrap: anywhere; min-width: 11em; } .whole { white-space: nowrap; }
 th, td { padding: .22rem .7rem .22rem 0; } .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 th.number { white-space: normal; }
 tr.best td { font-weight: 600; } tr.soft td { color: var(--soft); }

@@ -183,7 +183,10 @@ def test_the_videos_of_a_sweep() -> None:
 def test_a_ledger_whose_writer_was_killed(tmp_path: Path) -> None:
     path = tmp_path / "ledger.jsonl"
     assert read_ledger(path) is None
-    rows = [{"trial": 0, "rung_epoch": 3, "busy_seconds": 5.0, "usd": None, "a field of a later version": 1}, {"trial": 1, "kind": "judge"}]
+    rows = [
+        {"trial": 0, "rung_epoch": 3, "busy_seconds": 5.0, "usd": None, "a field of a later version": 1},
+        {"trial": 1, "kind": "judge", "usd": 0.0, "price": ""},
+    ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"trial": 2, "bu')
     assert read_ledger(path) == (Attempt(trial=0, rung_epoch=3, busy_seconds=5.0), Attempt(trial=1, kind="judge"))
     path.write_text('{"trial": 2, "bu\n{"trial": 1}\n')
