@@ -30,6 +30,9 @@ DRIVER_RESOURCES = {"memory": 256 << 20}
 
 DRIVER_DIED = TrialOutcome("failed", "the process that drove the trial died more often than Tune restarts it, see Ray's logs")
 
+# How many controllers of Ray Train a trial may use up; on a busy machine one may not come up in its time.
+MAX_CONTROLLERS = 3
+
 # How often a sweep whose places are taken looks whether one is free.
 ROOM_SECONDS = 0.5
 
@@ -38,7 +41,7 @@ def run_trial(config: Mapping[str, Any], *, spec: SweepSpec, server: Any) -> dic
     """Run the trial that `config["task"]` describes to its end, whatever that end is. Never raises for what happened to the trial."""
     task: TrialTask = config["task"]
     try:
-        outcome = TrialOutcome(**train(task, spec, server))
+        outcome = TrialOutcome(**train_patiently(task, spec, server))
         if task.judge == "task" and outcome.state == "finished":
             outcome = wait_for_last_rung(task, server)
     except Exception as error:  # noqa: BLE001 - one trial's failure never ends the sweep; the reason is told
@@ -47,6 +50,16 @@ def run_trial(config: Mapping[str, Any], *, spec: SweepSpec, server: Any) -> dic
     if task.judge == "task":
         forget_stored_rungs(task, spec)
     return {"number": float(task.number)}
+
+
+def train_patiently(task: TrialTask, spec: SweepSpec, server: Any) -> dict[str, Any]:
+    """As `train`, once more when Ray Train's own controller died: what it ran with is lost, what the trial had committed is not."""
+    for _ in range(MAX_CONTROLLERS - 1):
+        try:
+            return train(task, spec, server)
+        except ray.exceptions.RayActorError as error:
+            _LOGGER.warning("trial %d: its controller died (%s); starting it again", task.number, failure_reason(error))
+    return train(task, spec, server)
 
 
 def wait_for_last_rung(task: TrialTask, server: Any, pause_seconds: float = 0.5) -> TrialOutcome:

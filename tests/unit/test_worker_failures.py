@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+import ray
 import torch
 
+from orchestrator import trial_run
 from orchestrator.budget import Gate
 from orchestrator.run_config import load_config, with_values
 from orchestrator.sweep_run import left_over, line_of_test_part
+from orchestrator.sweep_server import TrialTask
 from orchestrator.worker import lasting_failure
 from prp_core.errors import BrokenVideo, DivergedError, StoreUnavailable, UserError
 from prp_core.training.checkpoint import Checkpoint
@@ -86,3 +89,20 @@ def test_the_stored_figures_of_the_test_part_are_shown_with_whose_they_are() -> 
 def test_a_trial_that_is_left_over_says_why() -> None:
     assert left_over(Gate("stop", "budget: spent")).state == "pruned"
     assert left_over(Gate("start")).state == "failed"
+
+
+def test_a_controller_that_dies_is_started_again_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    lives = [ray.exceptions.ActorDiedError(), ray.exceptions.ActorDiedError(), {"state": "finished"}]
+
+    def train(task: TrialTask, spec: object, server: object) -> dict:
+        life = lives.pop(0)
+        if isinstance(life, Exception):
+            raise life
+        return life
+
+    monkeypatch.setattr(trial_run, "train", train)
+    task = TrialTask(1, "run", {}, is_resumed=False)
+    assert trial_run.train_patiently(task, None, None) == {"state": "finished"}  # type: ignore[arg-type]
+    lives.extend(ray.exceptions.ActorDiedError() for _ in range(trial_run.MAX_CONTROLLERS))
+    with pytest.raises(ray.exceptions.ActorDiedError):
+        trial_run.train_patiently(task, None, None)  # type: ignore[arg-type]
