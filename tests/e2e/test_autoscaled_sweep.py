@@ -66,9 +66,7 @@ def test_the_nodes_of_a_sweep_come_and_go(tiny_videos: Path, tmp_path: Path) -> 
         client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
         runs = client.search_runs([client.get_experiment_by_name("tiny").experiment_id])
         trials = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
-        assert any(run.data.metrics["data/shard_frames"] > 0 for run in trials), (
-            "what one trial took from a shard the other finds in the node's cache"
-        )
+        assert any(run.data.metrics["data/shard_frames"] > 0 for run in trials), "what one took from a shard, the other finds in the cache"
         assert all(run.data.metrics["data/quarantined"] == 0 for run in trials)
         assert {run.data.tags["prp.dataset_hash"] for run in trials} == {prepared_hash} != {original_hash}
         deadline = time.monotonic() + 240
