@@ -13,6 +13,7 @@ from orchestrator.prepare_task import PrepareJob
 from orchestrator.storage.manifest_file import read_manifest
 from orchestrator.storage.open_store import open_store
 from orchestrator.storage.prepared_place import check_places, read_marker
+from orchestrator.storage.store_region import check_region
 from orchestrator.store_arguments import add_label_arguments, add_store_arguments, store_config
 from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.manifest import Manifest
@@ -111,6 +112,8 @@ def _manifest_of(arguments: argparse.Namespace, job: PrepareJob) -> Manifest:
         return manifest
     if arguments.splits or arguments.labels:
         raise UserError("--manifest says the labels and splits already; give --splits or --labels without it")
+    if said := check_region(job.source_uri, job.store):  # without a manifest, indexing asks
+        print(said, file=sys.stderr)
     return read_manifest(arguments.manifest, job.store)
 
 

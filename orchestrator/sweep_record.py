@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from orchestrator.confirm import Candidate
 from orchestrator.run_config import RunConfig, parse_config
 from orchestrator.search.record import StudyRecord, StudyTrial, read_study
 from orchestrator.search.space import apply_space
@@ -49,17 +50,6 @@ class Attempt:
     redone_seconds: float = 0.0
     late_seconds: float = 0.0
     usd: float | None = None
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One of the best trials, trained again with several seeds; `low` and `high` bound its mean."""
-
-    trial: int
-    seeds: tuple[int, ...]
-    recall_at_1: tuple[float, ...]
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)

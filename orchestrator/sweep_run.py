@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -64,6 +65,8 @@ def _run(space: Space, argv: list[str] | None, description: str) -> int:
         say(money_line(plan.config, price))
         warm = warm_start_of(plan, space, arguments.warm_start, say)
         if arguments.dry_run:
+            if not plan.is_resumed:  # nothing of it will ever be resumed
+                shutil.rmtree(plan.spec.state_dir)
             return 0
         watch = RoomWatch(plan.config, room)
         return run_sweep(plan, space, watch, judging=room.judging, warm=warm, price=price, verbose=arguments.verbose)

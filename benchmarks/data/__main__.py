@@ -6,7 +6,6 @@ uv run python -m benchmarks.data [--videos FOLDER] [--num-rounds 7] [--num-clips
 from __future__ import annotations
 
 import argparse
-import random
 import tempfile
 from pathlib import Path
 
@@ -14,12 +13,9 @@ import cv2
 import torch
 
 from benchmarks.data.corpus import KINDS, make_corpus
-from benchmarks.data.measure import Request, compare, table
+from benchmarks.data.measure import compare, table
 from benchmarks.data.rows import LIMIT, PAPER, truth, ways
-from prp_core.data.dilated_sampling import needed_positions, num_starts
-
-RATES, CLIP_LENGTH, UPSAMPLING = (1, 2, 4, 8), 16, 2
-NUM_VIDEOS, NUM_FRAMES = 4, 180
+from benchmarks.data.samples import NUM_FRAMES, NUM_VIDEOS, sample_requests
 
 
 def main() -> None:
@@ -41,18 +37,6 @@ def main() -> None:
                 row.close()
         print(f"\n{kind.name}: {len(paths)} videos of {NUM_FRAMES} frames, {kilobytes:.0f} kB each\n", flush=True)
         print(table(figures, base=PAPER, limit=LIMIT), flush=True)
-
-
-def sample_requests(paths: list[Path], count: int) -> list[Request]:
-    """Samples as pretraining draws them: rates in turn, any start that fits, the frames of clip, target and attention."""
-    draw = random.Random(0)
-    requests = []
-    for number in range(count):
-        rate = RATES[number % len(RATES)]
-        start = draw.randrange(num_starts(NUM_FRAMES, CLIP_LENGTH, rate))
-        positions = needed_positions(CLIP_LENGTH, rate, UPSAMPLING, True)
-        requests.append(Request(paths[number // len(RATES) % len(paths)], start, rate, CLIP_LENGTH, positions))
-    return requests
 
 
 if __name__ == "__main__":

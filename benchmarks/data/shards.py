@@ -8,7 +8,6 @@ The shards lie in a folder, in the page cache. CPU time of this process; one thr
 from __future__ import annotations
 
 import argparse
-import random
 import tempfile
 import time
 from pathlib import Path
@@ -23,7 +22,7 @@ from torchvision.io import ImageReadMode, decode_jpeg
 from benchmarks.data import paper_way
 from benchmarks.data.corpus import KINDS, Kind, make_corpus
 from benchmarks.data.measure import Request, Way, compare, table
-from prp_core.data.dilated_sampling import needed_positions, num_starts
+from benchmarks.data.samples import NUM_FRAMES, NUM_VIDEOS, sample_requests
 from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.manifest import VideoRecord
 from prp_core.data.object_store import LocalStore
@@ -32,8 +31,6 @@ from prp_core.data.shard_writing import write_shard
 from prp_core.data.shards import ShardFile, ShardIndex, ShardSettings
 from prp_core.data.video_source import VideoSource
 
-RATES, CLIP_LENGTH, UPSAMPLING = (1, 2, 4, 8), 16, 2
-NUM_VIDEOS, NUM_FRAMES = 4, 180
 PAPER, LIMIT = "paper's way: frames resized, mask made", "limit: libjpeg-turbo on the same JPEGs, in memory"
 SETTINGS = {
     "JPEG q90 shards": ShardSettings(),
@@ -78,7 +75,7 @@ def _measure(kind: Kind, folder: Path, options: argparse.Namespace) -> None:
     ways += [_way(name, source) for name, (source, _) in sources.items()]
     figures = compare(
         ways,
-        _requests(paths, options.num_clips),
+        sample_requests(paths, options.num_clips),
         lambda request, size: originals[paths.index(request.path)][request.frames],
         num_rounds=options.num_rounds,
     )
@@ -148,18 +145,6 @@ def _torchvision(source: ShardSource) -> Way:
         return torch.stack([decode_jpeg(piece, mode=ImageReadMode.RGB) for piece in pieces]).permute(0, 2, 3, 1)
 
     return Way("torchvision on the same JPEGs, in memory", load, lambda answer, r: answer.numpy())  # type: ignore[attr-defined]
-
-
-def _requests(paths: list[Path], count: int) -> list[Request]:
-    """Samples as pretraining draws them: rates in turn, any start that fits, the frames of clip, target and attention."""
-    draw = random.Random(0)
-    requests = []
-    for number in range(count):
-        rate = RATES[number % len(RATES)]
-        start = draw.randrange(num_starts(NUM_FRAMES, CLIP_LENGTH, rate))
-        positions = needed_positions(CLIP_LENGTH, rate, UPSAMPLING, True)
-        requests.append(Request(paths[number // len(RATES) % len(paths)], start, rate, CLIP_LENGTH, positions))
-    return requests
 
 
 if __name__ == "__main__":
