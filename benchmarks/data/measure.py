@@ -6,6 +6,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +38,7 @@ Truth = Callable[[Request, tuple[int, int]], np.ndarray]  # the frames that a re
 class Way:
     """A way to load: `load` does what is timed, `pictures` turns its answer into uint8 (N, H, W, 3) to be compared, untimed.
 
-    `pids` names processes that work for it; `close` ends them.
+    `pids` names processes that work for it; `close` ends them. `num_at_once` requests are loaded at a time, each by a thread.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Way:
     pictures: Callable[[object, Request], np.ndarray] | None = None
     pids: Callable[[], Sequence[int]] = tuple
     close: Callable[[], None] = lambda: None
+    num_at_once: int = 1
 
 
 @dataclass(frozen=True)
@@ -68,11 +70,20 @@ def compare(ways: Sequence[Way], requests: Sequence[Request], truth: Truth, *, n
     for number in range(num_rounds + 1):
         for way in ways:
             started = _cpu(way)
-            for request in requests:
-                way.load(request)
+            _load_all(way, requests)
             rate = len(requests) / (_cpu(way) - started)
             rates[way.name] += [rate] if number else []
     return [Figure(way.name, tuple(rates[way.name]), *_differences(way, requests, truth)) for way in ways]
+
+
+def _load_all(way: Way, requests: Sequence[Request]) -> None:
+    if way.num_at_once == 1:
+        for request in requests:
+            way.load(request)
+        return
+    with ThreadPoolExecutor(way.num_at_once) as threads:
+        for _ in threads.map(way.load, requests):
+            pass
 
 
 def _cpu(way: Way) -> float:

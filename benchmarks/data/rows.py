@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from queue import Queue
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ def ways() -> list[Way]:
         Way(LIMIT, DecoderAlone().load),
         _process_way("decode process: RGB", DecodeProcess.read),
         _process_way("decode process: planes", DecodeProcess.read_planes),
+        _process_way("2 decode processes at once: planes", DecodeProcess.read_planes, num_processes=2),
     ]
 
 
@@ -97,12 +99,28 @@ def _rgb_of(planes: Any, _: Request) -> np.ndarray:
     return rgb_from_planes(PlanarFrames(torch.from_numpy(planes.planes_NHW), planes.matrix, planes.full_range)).numpy()
 
 
-def _process_way(name: str, read: Callable[..., Any]) -> Way:
-    process = DecodeProcess(LoaderConfig(reader="pyav"))
+def _process_way(name: str, read: Callable[..., Any], num_processes: int = 1) -> Way:
+    processes = [DecodeProcess(LoaderConfig(reader="pyav")) for _ in range(num_processes)]
+    idle: Queue[DecodeProcess] = Queue()
+    for process in processes:
+        idle.put(process)
+
+    def load(request: Request) -> Any:
+        process = idle.get()
+        try:
+            return read(process, request.path, request.frames)
+        finally:
+            idle.put(process)
+
+    def close() -> None:
+        for process in processes:
+            process.close()
+
     return Way(
         name,
-        lambda r: read(process, r.path, r.frames),
+        load,
         lambda answer, r: answer if isinstance(answer, np.ndarray) else _rgb_of(answer, r),
-        pids=lambda: [process.pid] if process.pid else [],
-        close=process.close,
+        pids=lambda: [process.pid for process in processes if process.pid],
+        close=close,
+        num_at_once=num_processes,
     )

@@ -1,18 +1,13 @@
 """Clips per CPU-second from prepared shards, against bare JPEG decoding of the same frames and against the paper's way of loading.
 
-uv run python -m benchmarks.data.shards [--videos FOLDER] [--num-rounds 7] [--num-clips 24]
-
-The shards lie in a folder, in the page cache. CPU time of this process; one thread.
+Run by `python -m benchmarks.data`. The shards lie in a folder, in the page cache. CPU time of this process; one thread.
 """
 
 from __future__ import annotations
 
-import argparse
-import tempfile
 import time
 from pathlib import Path
 
-import cv2
 import numpy as np
 import simplejpeg
 import torch
@@ -20,8 +15,8 @@ from PIL import Image
 from torchvision.io import ImageReadMode, decode_jpeg
 
 from benchmarks.data import paper_way
-from benchmarks.data.corpus import KINDS, Kind, make_corpus
-from benchmarks.data.measure import Request, Way, compare, table
+from benchmarks.data.corpus import Kind, make_corpus
+from benchmarks.data.measure import Figure, Request, Way, compare
 from benchmarks.data.samples import NUM_FRAMES, NUM_VIDEOS, sample_requests
 from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.manifest import VideoRecord
@@ -40,46 +35,33 @@ SETTINGS = {
 }
 
 
-def main() -> None:
-    """One table for each kind of original that is asked for."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--videos", type=Path, help="re-encode these instead of made scenes")
-    parser.add_argument("--kind", type=int, default=len(KINDS) - 1, help="which kind of original, by its place in benchmarks.data.corpus.KINDS")
-    parser.add_argument("--num-rounds", type=int, default=7)
-    parser.add_argument("--num-clips", type=int, default=24)
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    with tempfile.TemporaryDirectory() as folder:
-        _measure(KINDS[options.kind], Path(folder), options)
-
-
-def _measure(kind: Kind, folder: Path, options: argparse.Namespace) -> None:
+def measure(kind: Kind, folder: Path, *, videos: Path | None, num_rounds: int, num_clips: int) -> tuple[str, list[Figure]]:
+    """(what the shards of each kind weigh and how true they are, a figure for each way); everything is written below `folder`."""
     (folder / "videos").mkdir()
-    paths = make_corpus(folder / "videos", kind, num_videos=NUM_VIDEOS, num_frames=NUM_FRAMES, source=options.videos)
+    paths = make_corpus(folder / "videos", kind, num_videos=NUM_VIDEOS, num_frames=NUM_FRAMES, source=videos)
     originals = np.stack([np.stack(_resized(path, folder)) for path in paths])
     sources = {name: _prepared(paths, settings, folder / str(place)) for place, (name, settings) in enumerate(SETTINGS.items())}
-    num_bytes = sum(path.stat().st_size for path in paths) / len(paths) / NUM_FRAMES
-    print(f"\n{kind.name}: {len(paths)} videos of {NUM_FRAMES} frames, {num_bytes:.0f} bytes a frame")
-    print(
-        "\n| shards | bytes a frame, headers included | PSNR (dB) | mean difference (grey levels) | CPU-ms a frame to make |\n|---|---|---|---|---|"
-    )
+    num_frames = len(paths) * NUM_FRAMES
+    lines = [
+        f"{kind.name}: {len(paths)} videos of {NUM_FRAMES} frames, {sum(path.stat().st_size for path in paths) / num_frames:.0f} bytes a frame\n",
+        "| shards | bytes a frame, headers included | PSNR (dB) | mean difference (grey levels) | CPU-ms a frame to make |\n|---|---|---|---|---|",
+    ]
     for name, (source, seconds) in sources.items():
         decoded = np.stack([source.frames(_record(source, path), range(NUM_FRAMES)).numpy() for path in paths])
         error = decoded.astype(np.float32) - originals
         psnr = 10 * np.log10(255**2 / np.square(error).mean())
-        num_frames = len(paths) * NUM_FRAMES
-        print(f"| {name} | {source.index.num_bytes / num_frames:.0f} | {psnr:.1f} | {np.abs(error).mean():.2f} | {1000 * seconds / num_frames:.2f} |")
+        weight = source.index.num_bytes / num_frames
+        lines.append(f"| {name} | {weight:.0f} | {psnr:.1f} | {np.abs(error).mean():.2f} | {1000 * seconds / num_frames:.2f} |")
     ways = [Way(PAPER, lambda r: paper_way.load(r.path, r.start, r.clip_length, r.rate)), _limit(sources["JPEG q90 shards"][0])]
     ways.append(_torchvision(sources["JPEG q90 shards"][0]))
     ways += [_way(name, source) for name, (source, _) in sources.items()]
     figures = compare(
         ways,
-        sample_requests(paths, options.num_clips),
+        sample_requests(paths, num_clips),
         lambda request, size: originals[paths.index(request.path)][request.frames],
-        num_rounds=options.num_rounds,
+        num_rounds=num_rounds,
     )
-    print("\n" + table(figures, base=PAPER, limit=LIMIT))
+    return "\n".join(lines), figures
 
 
 def _record(source: ShardSource, path: Path) -> VideoRecord:
@@ -145,7 +127,3 @@ def _torchvision(source: ShardSource) -> Way:
         return torch.stack([decode_jpeg(piece, mode=ImageReadMode.RGB) for piece in pieces]).permute(0, 2, 3, 1)
 
     return Way("torchvision on the same JPEGs, in memory", load, lambda answer, r: answer.numpy())  # type: ignore[attr-defined]
-
-
-if __name__ == "__main__":
-    main()

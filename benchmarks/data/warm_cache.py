@@ -1,22 +1,19 @@
 """What the node's cache of decoded frames gives: warm clips against memcpy, and four trials that share a node against each alone.
 
-    uv run python -m benchmarks.data.warm_cache [--rounds 3] [--videos 24] [--frames 150]
-
-CPU-seconds, children counted; medians of interleaved rounds. The videos are made on the spot: 320 x 240, MPEG-4 with B-frames in AVI; clips
-have 16 frames at 128 x 171. A trial is one process with one decoder that loads one epoch. memcpy is `Tensor.clone` of the very bytes of a clip.
+Run by `python -m benchmarks.data`. CPU-seconds, children counted; medians of interleaved rounds. The videos are made on the spot: 320 x 240,
+MPEG-4 with B-frames in AVI; clips have 16 frames at 128 x 171. A trial is one process with one decoder that loads one epoch.
+memcpy is `Tensor.clone` of the very bytes of a clip.
 """
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
 import statistics
-import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import torch
 
 from benchmarks.data import paper_way
@@ -39,27 +36,42 @@ RATE_SETS = ((1, 2, 4, 8), (1, 2), (1, 3, 6), (2, 4, 8))
 CLIP = ClipConfig(length=16)
 SPAWN = multiprocessing.get_context("spawn")
 LOADER = LoaderConfig(num_decoders=1, reader="pyav")
+PAPER, NUM_FRAMES, NUM_FAST = "paper's way", 150, 5
+COLUMNS = ("cpu", "data/samples", "data/cache_downloads", "data/frames_misses")
 
 
-def main() -> None:
-    """Make the videos, measure both, print the rows."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
-    parser.add_argument("--rounds", type=int, default=3, help="of trials; 0: only the warm cache, against memcpy and the paper's way")
-    parser.add_argument("--videos", type=int, default=24)
-    parser.add_argument("--frames", type=int, default=150)
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        for number in range(arguments.videos):
-            encoding = ENCODINGS["MPEG-4 in AVI with B-frames"]
-            make_video(folder / "videos" / f"{number:03}.avi", arguments.frames, size=(320, 240), seed=number, encoding=encoding)
-        with VideoSource(LocalStore(folder / "videos"), None, LOADER) as source:
-            records = list(index_videos(source))
-        warm_against_memcpy(folder, records, arguments.rounds)
-        if arguments.rounds:
-            shared_against_alone(folder, records, arguments.rounds)
+@dataclass(frozen=True)
+class Shared:
+    """Of each round, for the trials that share a cache and for those alone: clips per CPU-second, downloads and decodes per video."""
+
+    shared: tuple[tuple[float, float, float], ...]
+    alone: tuple[tuple[float, float, float], ...]
+
+    @property
+    def times(self) -> float:
+        """How many times the clips per CPU-second of each alone: the median of the rounds."""
+        return statistics.median(together[0] / single[0] for together, single in zip(self.shared, self.alone, strict=True))
+
+    @property
+    def downloads(self) -> float:
+        """Downloads per video of the four that share: the worst round's."""
+        return max(together[1] for together in self.shared)
+
+    def table(self) -> str:
+        """A row for each way, medians of the rounds."""
+        lines = ["| way | clips per CPU-second | downloads per video | decodes per video |", "|---|---|---|---|"]
+        for name, rounds in (("one cache for all four", self.shared), ("each with its own", self.alone)):
+            clips, downloads, decodes = (statistics.median(column) for column in zip(*rounds, strict=True))
+            lines.append(f"| {name} | {clips:.1f} | {downloads:.2f} | {decodes:.2f} |")
+        return "\n".join(lines)
+
+
+def make_videos(folder: Path, number: int) -> list[VideoRecord]:
+    """`number` indexed videos under ``folder/videos``."""
+    for seed in range(number):
+        make_video(folder / "videos" / f"{seed:03}.avi", NUM_FRAMES, size=(320, 240), seed=seed, encoding=ENCODINGS["MPEG-4 in AVI with B-frames"])
+    with VideoSource(LocalStore(folder / "videos"), None, LOADER) as source:
+        return list(index_videos(source))
 
 
 def open_trial(folder: Path, cache_dir: Path) -> CachedFrames:
@@ -69,8 +81,8 @@ def open_trial(folder: Path, cache_dir: Path) -> CachedFrames:
     return CachedFrames(videos, FrameCache(cache_dir / "frames", 1 << 40), CLIP, made_by="benchmark")
 
 
-def warm_against_memcpy(folder: Path, records: list[VideoRecord], num_rounds: int) -> None:
-    """Clips per CPU-second out of a warm cache, every frame checked, and copies per CPU-second of the same bytes."""
+def warm_against_memcpy(folder: Path, records: list[VideoRecord], num_rounds: int) -> dict[str, float]:
+    """CPU-seconds a clip: out of a warm cache, every frame checked; copied in memory; loaded the paper's way. And ``bytes`` of a clip."""
     with open_trial(folder, folder / "warm") as source:
         dataset = ClipDataset(records, CLIP, RATE_SETS[0], 1)
         draws = [dataset.draw(epoch, index) for epoch in range(4) for index in range(len(records))]
@@ -79,15 +91,26 @@ def warm_against_memcpy(folder: Path, records: list[VideoRecord], num_rounds: in
         warm, copy, paper, few = [], [], [], draws[:4]
         for _ in range(max(5, num_rounds)):
             paper.append(cpu_seconds(lambda: [paper_way.load(folder / "videos" / records[d.video_index].key, d.start, 16, d.rate) for d in few]))
-            warm.append(cpu_seconds(lambda: [source.frames(*request) for request in requests]))
-            copy.append(cpu_seconds(lambda: [clip_NHWC.clone() for clip_NHWC in clips]))
-    num_bytes = sum(clip_NHWC.numel() for clip_NHWC in clips)
-    paper_seconds = statistics.median(paper) / 4 * len(clips)
-    seconds = {"warm cache": statistics.median(warm), "memcpy": statistics.median(copy), "paper": paper_seconds}
-    for name, spent in seconds.items():
-        print(f"{name:<12}{len(clips) / spent:10.0f} clips per CPU-second, {num_bytes / spent / 1e9:6.2f} GB/s")
-    against = {name: spent / seconds["warm cache"] for name, spent in seconds.items()}
-    print(f"warm cache against memcpy: {against['memcpy']:.0%}, against the paper's way: {against['paper']:.0f} times")
+            for _ in range(NUM_FAST):
+                warm.append(cpu_seconds(lambda: [source.frames(*request) for request in requests]))
+                copy.append(cpu_seconds(lambda: [clip_NHWC.clone() for clip_NHWC in clips]))
+    return {
+        "warm cache": statistics.median(warm) / len(clips),
+        "memcpy": statistics.median(copy) / len(clips),
+        PAPER: statistics.median(paper) / len(few),
+        "bytes": sum(clip_NHWC.numel() for clip_NHWC in clips) / len(clips),
+    }
+
+
+def warm_table(seconds: dict[str, float]) -> str:
+    """A row for each way."""
+    lines = ["| way | clips per CPU-second | GB/s | paper's = 1 | of memcpy |", "|---|---|---|---|---|"]
+    for name in (PAPER, "warm cache", "memcpy"):
+        each = seconds[name]
+        lines.append(
+            f"| {name} | {1 / each:.0f} | {seconds['bytes'] / each / 1e9:.2f} | {seconds[PAPER] / each:.0f}x | {seconds['memcpy'] / each:.0%} |"
+        )
+    return "\n".join(lines)
 
 
 def cpu_seconds(work: Any) -> float:
@@ -97,19 +120,16 @@ def cpu_seconds(work: Any) -> float:
     return time.process_time() - started
 
 
-def shared_against_alone(folder: Path, records: list[VideoRecord], num_rounds: int) -> None:
-    """Clips per CPU-second of four trials at once in one cache, against the four one after another, each with a cache of its own."""
-    ratios = []
+def shared_against_alone(folder: Path, records: list[VideoRecord], num_rounds: int) -> Shared:
+    """Four trials at once in one cache, against the four one after another, each with a cache of its own."""
+    rounds: dict[str, list[tuple[float, float, float]]] = {"shared": [], "alone": []}
     for number in range(num_rounds):
-        shared = run_trials(folder, [folder / f"shared-{number}"] * len(RATE_SETS), records, at_once=True)
-        alone = run_trials(folder, [folder / f"alone-{number}-{trial}" for trial in range(len(RATE_SETS))], records, at_once=False)
-        ratios.append(sum(row["cpu"] for row in alone) / sum(row["cpu"] for row in shared))
-        for name, rows in (("shared", shared), ("alone", alone)):
-            spent, clips = sum(row["cpu"] for row in rows), sum(row["data/samples"] for row in rows)
-            downloads = sum(row["data/cache_downloads"] for row in rows) / len(records)
-            decodes = sum(row["data/frames_misses"] for row in rows) / len(records)
-            print(f"{name:<12}{clips / spent:8.1f} clips per CPU-second, {downloads:.2f} downloads and {decodes:.2f} decodes per video")
-    print(f"four trials that share a node, against each alone: {statistics.median(ratios):.2f} times the clips per CPU-second")
+        caches = {"shared": [folder / f"shared-{number}"] * len(RATE_SETS), "alone": [folder / f"alone-{number}-{n}" for n in range(len(RATE_SETS))]}
+        for name, places in caches.items():
+            rows = run_trials(folder, places, records, at_once=name == "shared")
+            spent, clips, downloads, decodes = (sum(row[column] for row in rows) for column in COLUMNS)
+            rounds[name].append((clips / spent, downloads / len(records), decodes / len(records)))
+    return Shared(tuple(rounds["shared"]), tuple(rounds["alone"]))
 
 
 def run_trials(folder: Path, cache_dirs: list[Path], records: list[VideoRecord], *, at_once: bool) -> list[dict[str, float]]:
@@ -143,7 +163,3 @@ def trial(folder: Path, cache_dir: Path, records: list[VideoRecord], number: int
             pass
         counters = {**source.counters, **loader.counters}
     results.put({**counters, "cpu": time.process_time() + counters["data/decode_seconds"] - started})
-
-
-if __name__ == "__main__":
-    main()

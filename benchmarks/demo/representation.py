@@ -4,7 +4,8 @@
 
 Every seed trains the preset's config from its own initialisation on the same training part, without Ray. Queries are `--part` of the videos
 that generator seed `--demo-seed` draws, the gallery is the training part. `--scenes` beyond the demo's own draws further scenes, all of them
-queries: training, gallery and the demo's own parts stay what they are, and the intervals over scenes become narrower.
+queries: training, gallery and the demo's own parts stay what they are, and the intervals over scenes become narrower. With ``--part further``
+they are the only queries: videos that no sweep, no choice and no earlier test has seen.
 
 Printed: recall@1 of both, and the difference query by query, each with two intervals of 95 %: over seeds (Student's t) and over scenes
 (bootstrap of whole scenes, since the videos of one scene succeed and fail together); pixel baselines; how often the rate of a query's span is
@@ -58,7 +59,9 @@ def main() -> int:
     settings = [*arguments.settings, "training.first_rung_epochs=100000"]  # nobody judges here: one evaluation, after the last epoch
     configs = [load_config(arguments.preset, [*settings, f"seed={seed}"]) for seed in arguments.seeds.split("-")]
     folder, split, further = demo_parts(load_config(arguments.preset, settings), arguments.demo_seed, arguments.scenes)
-    queries = (*getattr(split, arguments.part), *further)
+    queries = (*(() if arguments.part == "further" else getattr(split, arguments.part)), *further)
+    if not queries:
+        raise SystemExit("--part further asks for scenes beyond the demo's own: say how many there are in all with --scenes")
     print(f"{len(split.train)} training videos; queries: {len(queries)} videos of {len({record.group for record in queries})} scenes", flush=True)
     with VideoSource(LocalStore(folder), None, configs[0].loader) as source:
         networks = [(build_network(config), trained_network(config, source, split)) for config in configs]
@@ -87,7 +90,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="PATH=VALUE")
     parser.add_argument("--demo-seed", type=int, default=DemoSettings.seed, help="the seed that the videos are drawn from")
     parser.add_argument("--scenes", type=int, default=DemoSettings.num_scenes, help="scenes of each class; those beyond the demo's are queries")
-    parser.add_argument("--part", choices=("val", "test"), default="test", help="val while something is being chosen, test once at the end")
+    what = "val while something is being chosen, test once at the end; further: only the scenes beyond the demo's own"
+    parser.add_argument("--part", choices=("val", "test", "further"), default="test", help=what)
     return parser.parse_args()
 
 

@@ -34,8 +34,11 @@ FINAL_STATES = ("SUCCEEDED", "FAILED", "STOPPED")
 
 
 def clean_environment() -> dict[str, str]:
-    """This process's environment without anything of Ray's: `ray.init` in a test leaves ``RAY_AUTH_MODE`` and more behind."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    """This process's environment without anything of Ray's: `ray.init` in a test leaves ``RAY_AUTH_MODE`` and more behind.
+
+    But for one: below `uv run pytest` the cluster would start every worker of a job through uv, in an environment that is installed anew.
+    """
+    return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | {"RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
 
 
 class RayFolder:
