@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -32,8 +33,9 @@ from orchestrator.run_config import RunConfig, parse_config
 from orchestrator.storage.open_store import open_store
 from orchestrator.sweep_plan import Plan
 from orchestrator.sweep_spec import SweepSpec
-from orchestrator.trial_run import DRIVER_RESOURCES, failure_reason, fit_workers
+from orchestrator.trial_run import DRIVER_RESOURCES, failure_reason
 from orchestrator.worker import lasting_failure, open_data
+from orchestrator.worker_group import fit_workers
 from prp_core.data.manifest import VideoRecord
 from prp_core.evaluation.downstream import query_hits
 from prp_core.evaluation.intervals import Interval, bootstrap_interval, seed_interval
@@ -107,7 +109,8 @@ def _drive(task: ConfirmTask, spec: SweepSpec, server: Any) -> str:
     work = {"spec": spec, "task": asdict(task), "server": server}
     try:
         name = f"{spec.sweep_id}-confirm-{task.number:04d}-{task.seed}"
-        found = fit_workers(confirm_worker, work, spec, parse_config(task.config), name)
+        config = parse_config(task.config)
+        found = fit_workers(confirm_worker, work, config, state_dir=Path(spec.state_dir), name=name, max_failures=config.resources.max_failures)
     except Exception as error:  # noqa: BLE001 - one run's failure ends neither the others nor the sweep; the reason is told
         ray.get(server.end_confirm.remote(task.number, task.seed, None, failure_reason(error), is_final=False))
         return failure_reason(error)

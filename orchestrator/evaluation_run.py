@@ -15,8 +15,8 @@ from orchestrator.open_data import open_data
 from orchestrator.run_config import RunConfig, parse_config, to_tree
 from orchestrator.sweep_spec import SweepSpec
 from orchestrator.tracking.encoder_file import EncoderCard, pack
-from orchestrator.trial_run import worker_bundle
 from orchestrator.worker import checkpoint_folder
+from orchestrator.worker_group import worker_bundle
 from prp_core.errors import UserError
 from prp_core.evaluation.baselines import evaluate_baselines
 from prp_core.evaluation.downstream import evaluate_encoder

@@ -10,8 +10,9 @@ from typing import Any
 
 from orchestrator.run_config import RunConfig, parse_config, to_tree
 from orchestrator.sweep_spec import SweepSpec
-from orchestrator.trial_run import failure_reason, worker_bundle
+from orchestrator.trial_run import failure_reason
 from orchestrator.worker import checkpoint_folder, open_data
+from orchestrator.worker_group import fit_workers
 from prp_core.errors import DivergedError, UserError
 from prp_core.training.loop import pretrain
 from prp_core.world import World, use_threads
@@ -75,25 +76,11 @@ def train_again(config: RunConfig, last_epoch: int, *, data_uri: str, manifest_u
 
 def train_on_cluster(spec: SweepSpec, last_epoch: int) -> Repeated:
     """Train the config of `spec` on the Ray cluster that this process is connected to; what broke is its `failure`."""
-    from ray.train import FailureConfig, ScalingConfig
-    from ray.train import RunConfig as RayRunConfig
-    from ray.train.torch import TorchTrainer
-
-    config = parse_config(spec.config)
-    resources = config.resources
-    trainer = TorchTrainer(
-        repeat_worker,
-        train_loop_config={"spec": spec, "last_epoch": last_epoch},
-        scaling_config=ScalingConfig(
-            num_workers=resources.num_workers, use_gpu=resources.gpus_per_worker > 0, resources_per_worker=worker_bundle(config)
-        ),
-        # Not resumed after a loss: the figures from before it would be gone with the worker that kept them.
-        run_config=RayRunConfig(
-            name=spec.sweep_id, storage_path=str(Path(spec.state_dir) / "ray-train"), failure_config=FailureConfig(max_failures=0)
-        ),
-    )
+    work = {"spec": spec, "last_epoch": last_epoch}
     try:
-        return Repeated(**trainer.fit().return_value)
+        # Not resumed after a loss: the figures from before it would be gone with the worker that kept them.
+        answer = fit_workers(repeat_worker, work, parse_config(spec.config), state_dir=Path(spec.state_dir), name=spec.sweep_id, max_failures=0)
+        return Repeated(**answer)
     except Exception as error:  # noqa: BLE001 - whatever broke is the answer to "does it come out the same?"
         return Repeated({}, 0, failure_reason(error))
 

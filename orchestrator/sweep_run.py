@@ -40,7 +40,8 @@ from orchestrator.search.warm_start import NOTHING_KNOWN, WarmStart
 from orchestrator.sweep_plan import Plan, frame_counts, make_plan, memory_figures, parse_arguments, warm_start_of
 from orchestrator.sweep_server import SweepServer, TrialOutcome, TrialView
 from orchestrator.sweep_spec import SweepSpec
-from orchestrator.trial_run import DRIVER_DIED, run_trials, worker_bundle
+from orchestrator.trial_run import DRIVER_DIED, run_trials
+from orchestrator.worker_group import worker_bundle
 from prp_core.errors import UserError
 
 __all__ = ["check_capacity", "main"]

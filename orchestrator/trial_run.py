@@ -18,9 +18,10 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
-from orchestrator.run_config import RunConfig, parse_config
+from orchestrator.run_config import parse_config
 from orchestrator.sweep_server import TrialOutcome, TrialTask
 from orchestrator.sweep_spec import SweepSpec
+from orchestrator.worker_group import fit_workers
 from prp_core.errors import PrpError
 
 _LOGGER = logging.getLogger(__name__)
@@ -84,35 +85,8 @@ def train(task: TrialTask, spec: SweepSpec, server: Any) -> dict[str, Any]:
     from orchestrator.worker import train_worker
 
     work = {"spec": spec, "number": task.number, "config": task.config, "server": server, "judge": task.judge}
-    return fit_workers(train_worker, work, spec, parse_config(task.config), f"{spec.sweep_id}-{task.number:04d}")
-
-
-def fit_workers(function: Any, work: Mapping[str, Any], spec: SweepSpec, config: RunConfig, name: str) -> dict[str, Any]:
-    """Run `function(work)` on the workers that `config` asks for; the first one's answer. Raises as `train` does."""
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
-
-    trainer = TorchTrainer(
-        function,
-        train_loop_config=dict(work),
-        scaling_config=ScalingConfig(
-            num_workers=config.resources.num_workers, use_gpu=config.resources.gpus_per_worker > 0, resources_per_worker=worker_bundle(config)
-        ),
-        run_config=RunConfig(
-            name=f"{name}-{uuid.uuid4().hex[:6]}",
-            storage_path=str(Path(spec.state_dir) / "ray-train"),
-            failure_config=FailureConfig(max_failures=config.resources.max_failures),
-        ),
-    )
-    return trainer.fit().return_value
-
-
-def worker_bundle(config: RunConfig) -> dict[str, float]:
-    """What one training worker asks of its node."""
-    bundle = {"CPU": config.resources.cpus_per_worker}
-    if config.resources.gpus_per_worker:
-        bundle["GPU"] = config.resources.gpus_per_worker
-    return bundle
+    config, name = parse_config(task.config), f"{spec.sweep_id}-{task.number:04d}"
+    return fit_workers(train_worker, work, config, state_dir=Path(spec.state_dir), name=name, max_failures=config.resources.max_failures)
 
 
 def failure_reason(error: BaseException) -> str:

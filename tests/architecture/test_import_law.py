@@ -12,7 +12,7 @@ import pytest
 from tests.architecture.source_tree import PACKAGES, REPOSITORY, imports_of, python_files, read
 
 RUNNING = (
-    *("sweep_run", "trial_run", "worker", "sweep_server", "judging"),
+    *("sweep_run", "trial_run", "worker_group", "worker", "sweep_server", "judging"),
     *("evaluation_run", "confirm_run", "index_run", "prepare_run", "ray_cluster", "reproduce_run"),
 )
 RUNNING_ROOMS = tuple(f"orchestrator/{name}.py" for name in RUNNING)

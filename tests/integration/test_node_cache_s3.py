@@ -71,7 +71,8 @@ def test_a_large_object_comes_in_ranges_each_of_which_may_break(s3_environment: 
         with cache.open(ref) as path:
             assert path.read_bytes() == content
         assert cache.counters["corrupt"] == 1, "a byte that flips in a range is found like any other"
-        assert len(proxy.gets()) >= 2 * 3 + 2, "three ranges, twice, and two of them resumed"
+        # A cut in the second half of a range that was cut before is no cut, and ranges come at once: which are resumed is up to the threads.
+        assert len(proxy.gets()) >= 2 * 3 + 1, "three ranges, twice, and at least one of them resumed"
         assert all(entry.num_bytes <= RANGE_BYTES for entry in proxy.gets())
 
 
