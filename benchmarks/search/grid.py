@@ -19,11 +19,21 @@ MODES = ("dpau", "none")
 
 @dataclass(frozen=True)
 class Cell:
-    """One combination of `values` (path -> value); `scores` and cumulated `costs` (CPU-seconds) by the epoch of each rung."""
+    """One combination of `values` (path -> value); `scores` and cumulated `costs` (CPU-seconds) by the epoch of each recorded evaluation.
+
+    `evaluation` is what one of these evaluations cost, on average; it is part of `costs`.
+    """
 
     values: dict[str, Any]
     scores: dict[int, float]
     costs: dict[int, float]
+    evaluation: float = 0.0
+
+    def at(self, rungs: Sequence[int]) -> Cell:
+        """The same training evaluated at `rungs` only, which were all recorded."""
+        skipped = {rung: sum(epoch <= rung and epoch not in rungs for epoch in self.scores) for rung in rungs}
+        costs = {rung: self.costs[rung] - self.evaluation * skipped[rung] for rung in rungs}
+        return Cell(self.values, {rung: self.scores[rung] for rung in rungs}, costs, self.evaluation)
 
     @property
     def final(self) -> float:
@@ -64,7 +74,7 @@ def read_grid(path: Path) -> list[Cell]:
         except ValueError:
             continue
         by_epoch = ({int(epoch): value for epoch, value in row[name].items()} for name in ("scores", "costs"))
-        cells.append(Cell(row["values"], *by_epoch))
+        cells.append(Cell(row["values"], *by_epoch, evaluation=row.get("evaluation", 0.0)))
     return cells
 
 

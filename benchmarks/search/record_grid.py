@@ -4,20 +4,26 @@
     uv run python -m benchmarks.search.record_grid --out grid.jsonl --cells 2   # only the next two
     uv run python -m benchmarks.search.record_grid --out part1.jsonl --share 1/2    # every second cell, for a second process or machine
 
-One process, one thread, no Ray. A cell's trial has the preset's seed, as every trial of a sweep has; `--set` changes the base config. A line holds
-the values, recall@1 on the validation part at each rung, and the CPU-seconds until then: this process's and its decoders', evaluations included.
+One process, one thread, no Ray; frames come from the node's cache, as they do for all trials of a sweep but the first. A cell's trial has the
+preset's seed, as every trial of a sweep has; `--set` changes the base config. A line holds the values, recall@1 on the validation part after
+each epoch of `RECORDED`, the CPU-seconds until then, evaluations included, and what one evaluation took: a replay can leave some out.
 """
 
 from __future__ import annotations
 
 import argparse
-import resource
+import dataclasses
+import statistics
 import tempfile
+import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.search.grid import Cell, cells_to_record, read_grid, write_cell
 from orchestrator import demo_videos
+from orchestrator.frame_tier import through_frame_cache
 from orchestrator.index_run import index
 from orchestrator.run_config import RunConfig, load_config, with_values
 from orchestrator.sweep_spec import home_dir
@@ -27,7 +33,20 @@ from prp_core.data.video_source import VideoSource
 from prp_core.training.checkpoint import CheckpointFolder
 from prp_core.training.loop import PretrainData, pretrain
 from prp_core.training.reporting import MemoryReporter
+from prp_core.training.training_config import TrainingConfig
 from prp_core.world import World, use_threads
+
+RECORDED = (1, 2, 3, 4, 6, 8, 12, 16, 24)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedTraining(TrainingConfig):
+    """Training that is evaluated whenever it is recorded, whatever rungs it would have."""
+
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """Those of `RECORDED` that come before the end, and the end."""
+        return (*(epoch for epoch in RECORDED if epoch < self.num_epochs), self.num_epochs)
 
 
 def main() -> None:
@@ -55,36 +74,33 @@ def main() -> None:
 
 
 def record(config: RunConfig, values: Mapping[str, object], videos: Path, split: Parts) -> Cell:
-    """Train one cell to its end. A new source each time: its decoders' CPU-seconds count when they have ended, so theirs are in the last rung."""
-    reporter, started = TimedReporter(), cpu_seconds()
-    with tempfile.TemporaryDirectory() as folder:
-        with VideoSource(LocalStore(videos), None, config.loader) as source:
-            pretrain(config, PretrainData(source, split), World.alone(), checkpoints=CheckpointFolder(LocalStore(Path(folder))), reporter=reporter)
-        decoding = cpu_seconds() - started - (reporter.times[-1] - started)
+    """Train one cell to its end, with the frames of all its videos on the node before the clock starts."""
+    config = dataclasses.replace(config, training=RecordedTraining(**vars(config.training)))
+    store = LocalStore(videos)
+    with closing(through_frame_cache(VideoSource(store, None, config.loader), config, made_from=store.uri)) as source:
+        for video in (*split.train, *split.val):
+            source.frames(video, [0])
+        reporter = TimedReporter()
+        with tempfile.TemporaryDirectory() as folder:
+            checkpoints = CheckpointFolder(LocalStore(Path(folder)))
+            pretrain(config, PretrainData(source, split), World.alone(), checkpoints=checkpoints, reporter=reporter, clock=time.process_time)
     scores = {epoch: metrics[config.sweep.objective] for epoch, _, metrics in reporter.rungs}
-    own = {epoch: at - started for epoch, at in zip(scores, reporter.times, strict=True)}
-    last = max(own)
-    return Cell(dict(values), scores, {epoch: round(seconds + decoding * epoch / last, 2) for epoch, seconds in own.items()})
+    evaluations = [seconds for _, seconds in reporter.series("time/evaluation_seconds")]
+    return Cell(dict(values), scores, dict(zip(scores, reporter.times, strict=True)), round(statistics.mean(evaluations), 2))
 
 
 class TimedReporter(MemoryReporter):
-    """Also notes the CPU-seconds at each rung."""
+    """Also notes the CPU-seconds of this process since it was made, at each rung."""
 
-    def __init__(self, clock: Callable[[], float] | None = None) -> None:
+    def __init__(self, clock: Callable[[], float] = time.process_time) -> None:
         super().__init__()
-        self._clock = clock or cpu_seconds
+        self._clock, self._started = clock, clock()
         self.times: list[float] = []
 
     def at_rung(self, *, epoch: int, step: int, metrics: Mapping[str, float]) -> bool:
         """Note and go on."""
-        self.times.append(self._clock())
+        self.times.append(round(self._clock() - self._started, 2))
         return super().at_rung(epoch=epoch, step=step, metrics=metrics)
-
-
-def cpu_seconds() -> float:
-    """CPU time of this process and of its children that have ended."""
-    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
-    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
 
 
 if __name__ == "__main__":

@@ -24,19 +24,34 @@ from typing import Any
 from benchmarks.search.grid import Cell, read_grid, synthetic_grid
 from orchestrator.search.space import Fit
 from orchestrator.search.study import SweepStudy
+from prp_core.training.training_config import TrainingConfig
 
 WEIGHT = "pretext.playback_rate.loss_weight"
 
 
 @dataclass(frozen=True)
 class Rules:
-    """How the search is run: the defaults of the demo's preset. `look_back` also stops running trials that others have overtaken."""
+    """How the search is run: the defaults of the demo's preset. `look_back` also stops running trials that others have overtaken.
 
+    `first_rung_epochs` 0: at every recorded epoch.
+    """
+
+    first_rung_epochs: int = 3
     pruner: str = "asha"
     reduction_factor: int = 2
     num_startup: int = 4
     num_workers: int = 2
     look_back: bool = True
+
+    def rungs(self, grid: Sequence[Cell]) -> tuple[int, ...]:
+        """The epochs at which trials are judged. Raises `SystemExit` where one was not recorded."""
+        recorded = tuple(sorted(grid[0].scores))
+        if not self.first_rung_epochs:
+            return recorded
+        settings = TrainingConfig(num_epochs=recorded[-1], first_rung_epochs=self.first_rung_epochs, reduction_factor=self.reduction_factor)
+        if missing := sorted(set(settings.rungs) - set(recorded)):
+            raise SystemExit(f"the grid was not evaluated after epoch {missing[0]}, only after {', '.join(map(str, recorded))}")
+        return settings.rungs
 
 
 @dataclass(frozen=True)
@@ -58,9 +73,9 @@ class Replay:
     """One search over a grid; `run` gives what was reached, cheapest first."""
 
     def __init__(self, grid: Sequence[Cell], rules: Rules, seed: int) -> None:
-        self._grid, self._rules = grid, rules
+        self._rungs, self._rules = rules.rungs(grid), rules
+        self._grid = [cell.at(self._rungs) for cell in grid]
         self.study = SweepStudy(None, "replay", self._space, seed=seed, num_startup_trials=rules.num_startup)
-        self._rungs = sorted(grid[0].scores)
         self._events: list[tuple[float, int, int]] = []
         self._running: dict[int, _Running] = {}
         self.spent, self.reached = 0.0, list[Reached]()
@@ -139,8 +154,8 @@ class Replay:
 
 
 def random_search(grid: Sequence[Cell], seed: int) -> list[Reached]:
-    """Every cell to its end, in random order, none twice: the strongest form of random search on a grid."""
-    cells, spent, reached = list(grid), 0.0, []
+    """Every cell to its end, in random order, none twice, evaluated once: the strongest form of random search on a grid."""
+    cells, spent, reached = [cell.at((max(cell.scores),)) for cell in grid], 0.0, []
     random.Random(seed).shuffle(cells)
     for cell in cells:
         spent += cell.cost

@@ -19,7 +19,7 @@ SMALL = [Cell({RATES: rates}, GOOD if rates == "1-3" else BAD, COSTS) for rates 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_replay_holds_what_the_real_study_and_judge_said(seed: int) -> None:
-    replay = Replay(SMALL, Rules(num_startup=4, num_workers=1), seed=seed)
+    replay = Replay(SMALL, Rules(first_rung_epochs=0, num_startup=4, num_workers=1), seed=seed)
     replay.run(1e9)
     assert isinstance(replay.study, SweepStudy)
     trials = {trial.params[RATES]: trial for trial in replay.study.trials() if trial.intermediate_values}
@@ -35,7 +35,7 @@ def test_the_replay_holds_what_the_real_study_and_judge_said(seed: int) -> None:
 
 def test_a_running_trial_that_is_overtaken_costs_what_it_trained() -> None:
     slow = [Cell({RATES: "1-2"}, BAD, COSTS), Cell({RATES: "1-3"}, GOOD, {1: 15.0, 2: 30.0, 4: 60.0})]
-    replay = Replay(slow, Rules(num_startup=2, num_workers=2), seed=0)
+    replay = Replay(slow, Rules(first_rung_epochs=0, num_startup=2, num_workers=2), seed=0)
     replay.run(1e9)
     bad = next(trial for trial in replay.study.trials() if trial.params[RATES] == "1-2" and trial.intermediate_values)
     assert (bad.state.name, bad.intermediate_values) == ("PRUNED", {1: 0.1}), "it arrived first, and was stopped at 15 on its way to 20"
@@ -60,7 +60,7 @@ def test_where_one_cell_in_24_is_good_the_search_is_cheaper_than_chance() -> Non
         for rate in range(2, 10)
         for length in (8, 16, 24)
     ]
-    ((number, score, chance, ours),) = compare(grid, Rules(reduction_factor=3), range(4), [24])
+    ((number, score, chance, ours),) = compare(grid, Rules(first_rung_epochs=0, reduction_factor=3), range(4), [24])
     assert (number, score) == (24, 0.9)
     assert ours < chance
 
@@ -77,3 +77,16 @@ def test_a_grid_is_read_back_and_a_torn_line_is_not(tmp_path: Path) -> None:
         file.write('{"values": {"pretext')
     assert read_grid(tmp_path / "grid.jsonl") == SMALL[:2]
     assert len(cells_to_record()) == 48 and read_grid(tmp_path / "none.jsonl") == []
+
+
+def test_a_cell_that_is_evaluated_less_often_costs_less() -> None:
+    cell = Cell({RATES: "1-2"}, {1: 0.1, 2: 0.2, 4: 0.3}, {1: 3.0, 2: 6.0, 4: 11.0}, evaluation=1.0)
+    assert cell.at((1, 2, 4)) == cell
+    assert cell.at((2, 4)) == Cell({RATES: "1-2"}, {2: 0.2, 4: 0.3}, {2: 5.0, 4: 10.0}, 1.0)
+    assert cell.at((4,)).cost == 9.0
+
+
+def test_rungs_that_were_not_recorded_are_refused() -> None:
+    assert Rules(first_rung_epochs=1, reduction_factor=4).rungs(SMALL) == (1, 4)
+    with pytest.raises(SystemExit, match="not evaluated after epoch 3, only after 1, 2, 4"):
+        Rules(first_rung_epochs=3).rungs(SMALL)
