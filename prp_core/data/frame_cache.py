@@ -1,7 +1,8 @@
 """A node's cache of decoded videos at the training size: one file per video, filled once, read by every process of the node.
 
 A file is a header that names it, a checksum for each frame, and the frames, uint8 (num_frames, height, width, 3). It is complete by
-construction, as in `node_cache`; a reader maps it, holds a shared lock on it, and checks each frame that it hands out.
+construction, as in `node_cache`; a reader maps it, holds a shared lock on it, checks each frame that it hands out, and hands out a
+strided view of the map where it can.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ class FrameCache:
         return self._space.place(key.identity).exists()
 
     def read(self, key: FramesKey, positions: Sequence[int], *, counts_as_hit: bool = True) -> torch.Tensor | None:
-        """The frames at `positions`, uint8 (N, height, width, 3), in memory of their own; None when they are not there.
+        """The frames at `positions`, uint8 (N, height, width, 3), as `read_frames` has them; None when they are not there.
 
         A file with a wrong frame is removed and counted, and is not there any more. `counts_as_hit` is off after one's own filling.
         """
@@ -186,22 +187,33 @@ class FrameCache:
 
 
 def read_frames(file_descriptor: int, key: FramesKey, positions: np.ndarray) -> np.ndarray | None:
-    """The frames at `positions` (N,) of an open file of `key`, uint8 (N, F); None when the header or one of them is not what was written."""
-    out_NF = np.empty((len(positions), key.frame_bytes), dtype=np.uint8)
-    with mmap.mmap(file_descriptor, key.num_bytes, prot=mmap.PROT_READ) as file:
-        if file[:PAGE] != key.header:
+    """The frames at `positions` (N,) of an open file of `key`, uint8 (N, F); None when the header or one of them is not what was written.
+
+    At an even pace they are a strided view of the mapped file, which keeps its lock until nobody holds the view; otherwise a copy. Who writes
+    to a view changes private pages.
+    """
+    file = mmap.mmap(file_descriptor, key.num_bytes, access=mmap.ACCESS_COPY)  # with a descriptor of its own for the same lock
+    if file[:PAGE] != key.header:
+        return None
+    checksums = np.frombuffer(file, dtype=np.uint64, count=key.num_frames, offset=PAGE)
+    frames_NF = np.frombuffer(file, dtype=np.uint8, offset=key.frames_offset).reshape(key.num_frames, key.frame_bytes)
+    pace = _pace(positions)
+    out_NF = frames_NF[positions[0] : positions[-1] + 1 : pace] if pace else np.empty((len(positions), key.frame_bytes), dtype=np.uint8)
+    for first in range(0, len(positions), NUM_AT_A_TIME):
+        part, out_part_NF = positions[first : first + NUM_AT_A_TIME], out_NF[first : first + NUM_AT_A_TIME]
+        if not pace:
+            np.take(frames_NF, part, axis=0, out=out_part_NF, mode="clip")
+        if not np.array_equal(frame_checksums(out_part_NF, key.salt, part), checksums[part]):
             return None
-        checksums = np.frombuffer(file, dtype=np.uint64, count=key.num_frames, offset=PAGE)
-        frames_NF = np.frombuffer(file, dtype=np.uint8, offset=key.frames_offset).reshape(key.num_frames, key.frame_bytes)
-        try:
-            for first in range(0, len(positions), NUM_AT_A_TIME):
-                part, copy_NF = positions[first : first + NUM_AT_A_TIME], out_NF[first : first + NUM_AT_A_TIME]
-                np.take(frames_NF, part, axis=0, out=copy_NF, mode="clip")
-                if not np.array_equal(frame_checksums(copy_NF, key.salt, part), checksums[part]):
-                    return None
-        finally:
-            del checksums, frames_NF  # a map that is still looked at cannot be closed
     return out_NF
+
+
+def _pace(positions: np.ndarray) -> int:
+    """By how much each position is above the one before; 0 where that is not the same for all, or not above."""
+    steps = np.diff(positions)
+    if not len(steps):
+        return 1
+    return int(steps[0]) if steps[0] > 0 and (steps == steps[0]).all() else 0
 
 
 def remove_file_of(file_descriptor: int, path: Path) -> None:

@@ -74,13 +74,35 @@ def test_what_is_read_is_what_was_decoded(tmp_path: Path, positions: list[int]) 
     cache = FrameCache(tmp_path, 1 << 30)
     assert cache.read(key_of(1), positions) is None
     found = get(cache, 1, positions)
-    assert found is not None and torch.equal(found, frames_of(1)[positions]) and found.is_contiguous()
+    assert found is not None and torch.equal(found, frames_of(1)[positions])
     again = cache.read(key_of(1), positions)
     assert again is not None and torch.equal(again, found)
-    again += 1  # memory of its own: the file does not change
+    again += 1  # private pages: the file does not change
     assert torch.equal(cache.read(key_of(1), positions), found)  # type: ignore[arg-type]
     assert key_of_file(place(cache, 1)) == key_of(1)
     assert cache.counters["hits"] == 2 and cache.counters["misses"] == 1 and cache.counters["bytes_filled"] == FILE_BYTES
+
+
+@pytest.mark.parametrize(("positions", "stride"), [(range(0, 30, 4), 4), ([7], 1), (range(30), 1), ([0, 1, 3], None), ([5, 4, 3], None), ([2, 2], None)])
+def test_frames_at_an_even_pace_are_strided_views_of_the_file(tmp_path: Path, positions: list[int], stride: int | None) -> None:
+    cache = FrameCache(tmp_path, 1 << 30)
+    found = get(cache, 1, list(positions))
+    assert found is not None and torch.equal(found, frames_of(1)[list(positions)])
+    maps = Path("/proc/self/maps").read_text()
+    assert (str(place(cache, 1)) in maps) == (stride is not None), "a copy needs no map any more"
+    if stride is not None and len(positions) > 1:
+        assert found.stride() == (stride * HEIGHT * WIDTH * 3, WIDTH * 3, 3, 1)
+    del found
+    assert str(place(cache, 1)) not in Path("/proc/self/maps").read_text()
+
+
+def test_a_file_that_a_view_shows_is_in_use_until_the_view_is_gone(tmp_path: Path) -> None:
+    cache = FrameCache(tmp_path, FILE_BYTES)
+    view = get(cache, 1, [0, 2, 4])
+    assert cache.fill(key_of(2), "video-2", decoding(2)) == "bypassed" and cache.has(key_of(1))
+    assert view is not None and torch.equal(view, frames_of(1)[[0, 2, 4]])
+    del view
+    assert cache.fill(key_of(2), "video-2", decoding(2)) == "filled" and not cache.has(key_of(1))
 
 
 @pytest.mark.parametrize("num_bytes", [24, 3960, 5128, 6075, 65664])
