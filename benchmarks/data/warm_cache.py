@@ -10,6 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import statistics
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,14 +89,16 @@ def warm_against_memcpy(folder: Path, records: list[VideoRecord], num_rounds: in
         draws = [dataset.draw(epoch, index) for epoch in range(4) for index in range(len(records))]
         requests = [(records[draw.video_index], dataset.positions(draw, 2, with_attention=True)[1]) for draw in draws]
         clips = [source.frames(*request) for request in requests]  # fills
-        warm, copy, paper, few = [], [], [], draws[:4]
+        warm, batched, copy, paper, few = [], [], [], [], draws[:4]
         for _ in range(max(5, num_rounds)):
             paper.append(cpu_seconds(lambda: [paper_way.load(folder / "videos" / records[d.video_index].key, d.start, 16, d.rate) for d in few]))
             for _ in range(NUM_FAST):
-                warm.append(cpu_seconds(lambda: [source.frames(*request) for request in requests]))
-                copy.append(cpu_seconds(lambda: [clip_NHWC.clone() for clip_NHWC in clips]))
+                warm.append(cpu_seconds(lambda: each(lambda request: source.frames(*request), requests)))
+                batched.append(cpu_seconds(lambda: each(lambda request: torch.cat([source.frames(*request)]), requests)))
+                copy.append(cpu_seconds(lambda: each(torch.Tensor.clone, clips)))
     return {
         "warm cache": statistics.median(warm) / len(clips),
+        "warm cache, and copied to a batch": statistics.median(batched) / len(clips),
         "memcpy": statistics.median(copy) / len(clips),
         PAPER: statistics.median(paper) / len(few),
         "bytes": sum(clip_NHWC.numel() for clip_NHWC in clips) / len(clips),
@@ -105,12 +108,18 @@ def warm_against_memcpy(folder: Path, records: list[VideoRecord], num_rounds: in
 def warm_table(seconds: dict[str, float]) -> str:
     """A row for each way."""
     lines = ["| way | clips per CPU-second | GB/s | paper's = 1 | of memcpy |", "|---|---|---|---|---|"]
-    for name in (PAPER, "warm cache", "memcpy"):
+    for name in (PAPER, "warm cache", "warm cache, and copied to a batch", "memcpy"):
         each = seconds[name]
         lines.append(
             f"| {name} | {1 / each:.0f} | {seconds['bytes'] / each / 1e9:.2f} | {seconds[PAPER] / each:.0f}x | {seconds['memcpy'] / each:.0%} |"
         )
     return "\n".join(lines)
+
+
+def each(load: Callable[[Any], object], items: Sequence[Any]) -> None:
+    """`load` every one of `items` and let it go again, as batches are."""
+    for item in items:
+        load(item)
 
 
 def cpu_seconds(work: Any) -> float:

@@ -83,7 +83,9 @@ def test_what_is_read_is_what_was_decoded(tmp_path: Path, positions: list[int]) 
     assert cache.counters["hits"] == 2 and cache.counters["misses"] == 1 and cache.counters["bytes_filled"] == FILE_BYTES
 
 
-@pytest.mark.parametrize(("positions", "stride"), [(range(0, 30, 4), 4), ([7], 1), (range(30), 1), ([0, 1, 3], None), ([5, 4, 3], None), ([2, 2], None)])
+@pytest.mark.parametrize(
+    ("positions", "stride"), [(range(0, 30, 4), 4), ([7], 1), (range(30), 1), ([0, 1, 3], None), ([5, 4, 3], None), ([2, 2], None)]
+)
 def test_frames_at_an_even_pace_are_strided_views_of_the_file(tmp_path: Path, positions: list[int], stride: int | None) -> None:
     cache = FrameCache(tmp_path, 1 << 30)
     found = get(cache, 1, list(positions))
