@@ -13,7 +13,7 @@ from typing import Any
 
 RATES = ("1-2", "1-4", "1-2-4", "1-3-6", "1-2-4-8", "2-4-8")
 LENGTHS = (8, 16)
-WEIGHTS = (0.1, 1.0)
+WEIGHTS = (0.03, 0.3, 3.0)
 MODES = ("dpau", "none")
 
 
@@ -47,7 +47,7 @@ class Cell:
 
 
 def cells_to_record() -> list[dict[str, Any]]:
-    """The 48 combinations: 6 rate sets x 2 clip lengths x 2 weights x 2 attention modes."""
+    """The 72 combinations: 2 attention modes x 3 weights x 2 clip lengths x 6 rate sets; the first half is a grid of its own."""
     return [
         {
             "pretext.playback_rate.rates": rates,
@@ -55,7 +55,7 @@ def cells_to_record() -> list[dict[str, Any]]:
             "pretext.playback_rate.loss_weight": weight,
             "pretext.slow_motion.attention.mode": mode,
         }
-        for rates, length, weight, mode in product(RATES, LENGTHS, WEIGHTS, MODES)
+        for mode, weight, length, rates in product(MODES, WEIGHTS, LENGTHS, RATES)
     ]
 
 

@@ -1,6 +1,6 @@
 """Trains every cell of a grid of the demo's space and writes what each scored at each rung and had cost, for `replay.py`.
 
-    uv run python -m benchmarks.search.record_grid --out grid.jsonl             # 48 cells, one after the other; start it again to go on
+    uv run python -m benchmarks.search.record_grid --out grid.jsonl             # 72 cells, one after the other; start it again to go on
     uv run python -m benchmarks.search.record_grid --out grid.jsonl --cells 2   # only the next two
     uv run python -m benchmarks.search.record_grid --out part1.jsonl --share 1/2    # every second cell, for a second process or machine
 
