@@ -53,9 +53,14 @@ class NodeShape:
             raise ValueError(f"{self!r}: needs 0 <= alive <= limit, and no negative CPUs or GPUs")
 
     def workers_per_node(self, bundle: TrialBundle) -> int:
-        """How many of the bundle's workers fit on one such node."""
-        asked = ((self.cpus, bundle.cpus_per_worker), (self.gpus, bundle.gpus_per_worker))
-        return min(floor(there / each + _EPSILON) for there, each in asked if each > 0)
+        """How many of the bundle's workers fit on one such node. Shares of a GPU lie on one GPU: of two, five workers of 0.4 leave one out."""
+        fitting = []
+        if bundle.cpus_per_worker:
+            fitting.append(floor(self.cpus / bundle.cpus_per_worker + _EPSILON))
+        if bundle.gpus_per_worker:
+            on_one = max(1.0, bundle.gpus_per_worker)
+            fitting.append(floor(self.gpus / on_one + _EPSILON) * floor(on_one / bundle.gpus_per_worker + _EPSILON))
+        return min(fitting)
 
     def __str__(self) -> str:
         count = f"{self.alive}" if self.alive == self.limit else f"{self.alive} (up to {self.limit})"

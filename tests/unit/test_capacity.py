@@ -38,6 +38,8 @@ TWO_GPU_KINDS = [NodeShape(8, 1, 1, 3, "small"), NodeShape(32, 4, 0, 2, "big")]
         (TrialBundle(1, 0, 0.5), TWO_GPU_KINDS, 40, 2, (10, 2)),  # workers without CPUs lose nothing to reserved CPUs
         (TrialBundle(1, 4), [NodeShape(10, 0, 2, 2)], 4, None, (4, 4)),  # 2 CPUs of each node are of no use to a worker
         (TrialBundle(1, 4), [NodeShape(10, 0, 2, 2)], 5, None, (3, 3)),
+        (TrialBundle(1, 1, 0.4), [NodeShape(48, 2, 1, 1)], 0, None, (4, 4)),  # two on each GPU; no worker lies on halves of two
+        (TrialBundle(1, 1, 2), [NodeShape(48, 3, 1, 1)], 0, None, (1, 1)),
         (TrialBundle(1, 1), [], 0, None, (0, 0)),
     ],
 )
