@@ -196,9 +196,11 @@ def _references(axes: Any, references: Mapping[str, float], *, vertical: bool) -
     for place, (style, (words, level)) in enumerate(zip(styles, references.items(), strict=False)):
         draw = axes.axvline if vertical else axes.axhline
         draw(level, color=BLACK, linewidth=0.8, linestyle=style, zorder=0)
-        if vertical:  # above each other, so that near levels do not cover each other's words
+        if vertical:  # the lowest's words on its left, the others' above each other: near levels cross nobody's words
             where = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
-            axes.annotate(words, (level, 0), (3, 2 + 8 * place), fontsize=7, color=BLACK, **where)
+            on_the_left = level == min(references.values()) >= 0.12
+            side, offset = ("right", (-3, 2)) if on_the_left else ("left", (3, 2 + 8 * place))
+            axes.annotate(words, (level, 0), offset, ha=side, fontsize=7, color=BLACK, **where)
         else:
             axes.annotate(
                 words, (1, level), (0, 2), xycoords=("axes fraction", "data"), textcoords="offset points", ha="right", fontsize=7, color=BLACK
