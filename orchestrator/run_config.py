@@ -122,7 +122,7 @@ class SweepConfig:
     max_concurrent_trials: int = 0
     objective: str = "retrieval/recall_at_1"
     pruner: str = "asha"
-    judge: str = "worker"
+    judge: str = "auto"
     num_startup_trials: int = 8
     min_eligible_fraction: float = 0.5
 

@@ -94,7 +94,8 @@ def test_trials_without_an_end_are_pruned_late_at_the_rung_that_was_judged(
     ray.get(server.close.remote("finished"))
     assert [view.state for view in views] == ["pruned", "pruned"]
     rows = rung_rows(Path(os.environ["PRP_HOME"]), plan.spec.sweep_id)
-    assert [(number, epoch) for number, epoch, _ in rows if number > 0] == [(1, 1), (2, 1)], "nothing of a later rung is recorded"
+    mine = {view.number for view in views}  # numbers between them went to values that were tried before
+    assert [(number, epoch) for number, epoch, _ in rows if number in mine] == [(number, 1) for number in sorted(mine)], "no later rung is recorded"
     steps_per_epoch = -(-len(plan.parts.train) // plan.config.training.batch_size)
     assert all(view.step > steps_per_epoch for view in views), "training went on while the rung was evaluated"
     assert all("2.0000, the bar" in view.reason for view in views)

@@ -60,12 +60,12 @@ def test_where_rungs_are_evaluated(judge: str, alone: int, beside: int, same_dev
 @pytest.mark.parametrize(
     ("settings", "nodes", "trials", "where"),
     [
-        ({}, [NodeShape(64, 0, 1, 1)], 40, "worker"),
-        ({"sweep.judge": "auto"}, [NodeShape(2, 0, 1, 1)], 2, "worker"),
-        ({"sweep.judge": "auto"}, [NodeShape(64, 0, 1, 1)], 40, "task"),  # no more trials than are asked for: there is room
+        ({"sweep.judge": "worker"}, [NodeShape(64, 0, 1, 1)], 40, "worker"),
+        ({}, [NodeShape(2, 0, 1, 1)], 2, "worker"),
+        ({}, [NodeShape(64, 0, 1, 1)], 40, "task"),  # no more trials than are asked for: there is room
         ({"sweep.judge": "task"}, [NodeShape(2, 0, 1, 1)], 1, "task"),
         ({"sweep.judge": "task"}, [NodeShape(1, 0, 1, 1)], 1, "task"),  # they take turns
-        ({"sweep.judge": "auto", "resources.gpus_per_worker": 1.0}, [NodeShape(48, 8, 1, 1)], 8, "worker"),
+        ({"resources.gpus_per_worker": 1.0}, [NodeShape(48, 8, 1, 1)], 8, "worker"),
         ({"resources.gpus_per_worker": 1.0, "resources.judge_gpus": 0.5, "sweep.judge": "task"}, [NodeShape(48, 8, 1, 1)], 7, "task"),
     ],
 )
