@@ -41,27 +41,30 @@ PAPER, NUM_FRAMES, NUM_FAST = "paper's way", 150, 5
 COLUMNS = ("cpu", "data/samples", "data/cache_downloads", "data/frames_misses")
 
 
+SHARED, BESIDE, ALONE = "one cache for all four, at once", "each with its own, at once", "each with its own, one after another"
+Round = tuple[float, float, float]
+"""Clips per CPU-second, downloads per video, decodes per video."""
+
+
 @dataclass(frozen=True)
 class Shared:
-    """Of each round, for the trials that share a cache and for those alone: clips per CPU-second, downloads and decodes per video."""
+    """What came of each round, by the way in which the four trials ran."""
 
-    shared: tuple[tuple[float, float, float], ...]
-    alone: tuple[tuple[float, float, float], ...]
+    rounds: dict[str, list[Round]]
 
-    @property
-    def times(self) -> float:
-        """How many times the clips per CPU-second of each alone: the median of the rounds."""
-        return statistics.median(together[0] / single[0] for together, single in zip(self.shared, self.alone, strict=True))
+    def times(self, other: str) -> float:
+        """How many times the clips per CPU-second of `other` the four reach that share a cache: the median of the rounds."""
+        return statistics.median(together[0] / single[0] for together, single in zip(self.rounds[SHARED], self.rounds[other], strict=True))
 
     @property
     def downloads(self) -> float:
         """Downloads per video of the four that share: the worst round's."""
-        return max(together[1] for together in self.shared)
+        return max(together[1] for together in self.rounds[SHARED])
 
     def table(self) -> str:
         """A row for each way, medians of the rounds."""
         lines = ["| way | clips per CPU-second | downloads per video | decodes per video |", "|---|---|---|---|"]
-        for name, rounds in (("one cache for all four", self.shared), ("each with its own", self.alone)):
+        for name, rounds in self.rounds.items():
             clips, downloads, decodes = (statistics.median(column) for column in zip(*rounds, strict=True))
             lines.append(f"| {name} | {clips:.1f} | {downloads:.2f} | {decodes:.2f} |")
         return "\n".join(lines)
@@ -130,15 +133,15 @@ def cpu_seconds(work: Any) -> float:
 
 
 def shared_against_alone(folder: Path, records: list[VideoRecord], num_rounds: int) -> Shared:
-    """Four trials at once in one cache, against the four one after another, each with a cache of its own."""
-    rounds: dict[str, list[tuple[float, float, float]]] = {"shared": [], "alone": []}
+    """Four trials at once in one cache; the four with a cache each, at once (the same load on the machine) and one after another."""
+    rounds: dict[str, list[Round]] = {SHARED: [], BESIDE: [], ALONE: []}
     for number in range(num_rounds):
-        caches = {"shared": [folder / f"shared-{number}"] * len(RATE_SETS), "alone": [folder / f"alone-{number}-{n}" for n in range(len(RATE_SETS))]}
-        for name, places in caches.items():
-            rows = run_trials(folder, places, records, at_once=name == "shared")
+        for name, of_round in rounds.items():
+            places = [folder / f"{name}-{number}-{0 if name == SHARED else trial}" for trial in range(len(RATE_SETS))]
+            rows = run_trials(folder, places, records, at_once=name != ALONE)
             spent, clips, downloads, decodes = (sum(row[column] for row in rows) for column in COLUMNS)
-            rounds[name].append((clips / spent, downloads / len(records), decodes / len(records)))
-    return Shared(tuple(rounds["shared"]), tuple(rounds["alone"]))
+            of_round.append((clips / spent, downloads / len(records), decodes / len(records)))
+    return Shared(rounds)
 
 
 def run_trials(folder: Path, cache_dirs: list[Path], records: list[VideoRecord], *, at_once: bool) -> list[dict[str, float]]:

@@ -12,17 +12,19 @@ import sqlite3
 import sys
 import time
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from orchestrator.ledger import read_ledger, total, total_of_trial
 from tests.tools.study_process import TINY_PRESET, StudyProcess, rung_rows, trial_rows
 
 NUM_KILLS = int(os.environ.get("PRP_NUM_KILLS", "20"))
 SEED = int(os.environ.get("PRP_KILL_SEED", "0"))
-NUM_TRIALS = int(os.environ.get("PRP_NUM_TRIALS", "6"))
+NUM_TRIALS = int(os.environ.get("PRP_NUM_TRIALS", "14"))
 # Drivers live this long: from a process that has hardly begun to one that is in the middle of its trials.
 SHORTEST_SECONDS, LONGEST_SECONDS = 2.0, 90.0
 SLOW = {"PRP_TEST_SLOW": os.environ.get("PRP_TEST_SLOW", "1")}
@@ -101,3 +103,10 @@ def _check_the_end(home: Path, sweep_id: str) -> None:
     for number, state, value in rows:
         if state == "COMPLETE":
             assert runs[number][0].data.metrics["retrieval/recall_at_1"] == pytest.approx(value)
+    entries = read_ledger(home / "sweeps" / sweep_id / "ledger.jsonl")
+    assert {entry.trial for entry in entries if entry.kind == "train"} == set(states), "the ledger knows every trial"
+    for number in states:
+        slices = sorted((entry.started, entry.ended) for entry in entries if entry.owner == ("train", number, None))
+        assert all(one[1] <= two[0] for one, two in pairwise(slices)), "no second is counted twice"
+        assert runs[number][0].data.metrics["cost/cpu_hours"] == pytest.approx(total_of_trial(entries, number).cpu_hours)
+    assert parents[0].data.metrics["cost/cpu_hours"] == pytest.approx(total(entries).cpu_hours)
