@@ -38,6 +38,7 @@ class StudyProcess:
                 stdin=subprocess.DEVNULL,
                 cwd=home,
                 env={**clean, **own, **(environment or {})},
+                preexec_fn=_listen_to_ctrl_c,
             )
 
     def __enter__(self) -> StudyProcess:
@@ -112,6 +113,11 @@ def sweep_notes(home: Path, sweep_id: str) -> dict[str, str]:
     """The notes kept with the sweep itself."""
     with sqlite3.connect(f"file:{home / 'sweeps' / sweep_id / 'trials.db'}?mode=ro", uri=True) as database:
         return {name: json.loads(value) for name, value in database.execute("select key, value_json from study_user_attributes")}
+
+
+def _listen_to_ctrl_c() -> None:
+    """A shell without job control starts what is in its background with SIGINT ignored, and that is inherited."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _command_line(process_id: int) -> str:
