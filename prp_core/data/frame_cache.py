@@ -26,6 +26,7 @@ from prp_core.errors import BrokenVideo, DiskFull
 
 MAGIC = b"PRP frames 1\n"
 PAGE = 4096
+NUM_FILES_IN_USE = 256
 Decode = Callable[[], Generator[torch.Tensor, None, None]]
 """Yields a video's frames in order, uint8 (n, height, width, 3)."""
 COUNTERS = (
@@ -99,6 +100,8 @@ class FrameCache:
     def read(self, key: FramesKey, positions: Sequence[int], *, counts_as_hit: bool = True) -> torch.Tensor | None:
         """The frames at `positions`, uint8 (N, height, width, 3), as `read_frames` has them; None when they are not there.
 
+        Views only where the cache is large against what batches under way may hold: a file that is in use cannot make room.
+
         A file with a wrong frame is removed and counted, and is not there any more. `counts_as_hit` is off after one's own filling.
         """
         path = self._space.place(key.identity)
@@ -106,7 +109,8 @@ class FrameCache:
         if pin is None:
             return None
         try:
-            frames_NF = read_frames(pin, key, np.asarray(positions))
+            may_stay_open = key.num_bytes * NUM_FILES_IN_USE <= self._space.capacity_bytes
+            frames_NF = read_frames(pin, key, np.asarray(positions), as_view=may_stay_open)
             if frames_NF is None:
                 remove_file_of(pin, path)
                 self._counters.add(corrupt=1)
@@ -186,18 +190,18 @@ class FrameCache:
         raise BrokenVideo(video, verdict["reason"], verdict["detail"])
 
 
-def read_frames(file_descriptor: int, key: FramesKey, positions: np.ndarray) -> np.ndarray | None:
+def read_frames(file_descriptor: int, key: FramesKey, positions: np.ndarray, *, as_view: bool = False) -> np.ndarray | None:
     """The frames at `positions` (N,) of an open file of `key`, uint8 (N, F); None when the header or one of them is not what was written.
 
-    At an even pace they are a strided view of the mapped file, which keeps its lock until nobody holds the view; otherwise a copy. Who writes
-    to a view changes private pages.
+    With `as_view` and at an even pace they are a strided view of the mapped file, which keeps its lock until nobody holds the view; otherwise
+    a copy. Who writes to a view changes private pages.
     """
     file = mmap.mmap(file_descriptor, key.num_bytes, access=mmap.ACCESS_COPY)  # with a descriptor of its own for the same lock
     if file[:PAGE] != key.header:
         return None
     checksums = np.frombuffer(file, dtype=np.uint64, count=key.num_frames, offset=PAGE)
     frames_NF = np.frombuffer(file, dtype=np.uint8, offset=key.frames_offset).reshape(key.num_frames, key.frame_bytes)
-    pace = _pace(positions)
+    pace = _pace(positions) if as_view else 0
     out_NF = frames_NF[positions[0] : positions[-1] + 1 : pace] if pace else np.empty((len(positions), key.frame_bytes), dtype=np.uint8)
     for first in range(0, len(positions), NUM_AT_A_TIME):
         part, out_part_NF = positions[first : first + NUM_AT_A_TIME], out_NF[first : first + NUM_AT_A_TIME]

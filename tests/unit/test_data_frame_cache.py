@@ -99,12 +99,19 @@ def test_frames_at_an_even_pace_are_strided_views_of_the_file(tmp_path: Path, po
 
 
 def test_a_file_that_a_view_shows_is_in_use_until_the_view_is_gone(tmp_path: Path) -> None:
+    view = get(FrameCache(tmp_path, 1 << 30), 1, [0, 2, 4])
     cache = FrameCache(tmp_path, FILE_BYTES)
-    view = get(cache, 1, [0, 2, 4])
     assert cache.fill(key_of(2), "video-2", decoding(2)) == "bypassed" and cache.has(key_of(1))
     assert view is not None and torch.equal(view, frames_of(1)[[0, 2, 4]])
     del view
     assert cache.fill(key_of(2), "video-2", decoding(2)) == "filled" and not cache.has(key_of(1))
+
+
+def test_a_small_cache_hands_out_copies_so_that_what_batches_hold_can_make_room(tmp_path: Path) -> None:
+    cache = FrameCache(tmp_path, FILE_BYTES)
+    held = [get(cache, number, [0, 2, 4]) for number in range(3)]
+    assert all(torch.equal(frames, frames_of(number)[[0, 2, 4]]) for number, frames in enumerate(held) if frames is not None)
+    assert all(frames is not None for frames in held) and cache.counters["bypassed"] == 0
 
 
 @pytest.mark.parametrize("num_bytes", [24, 3960, 5128, 6075, 65664])
