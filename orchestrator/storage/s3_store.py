@@ -10,6 +10,7 @@ import io
 import os
 import re
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from botocore import exceptions as boto_errors
 from botocore.config import Config
 from botocore.utils import InstanceMetadataRegionFetcher
 
+from orchestrator.storage.patience import Patience
 from orchestrator.storage.remote_store import TryAgain
 from orchestrator.storage.store_config import StoreConfig
 from prp_core.data.object_store import ObjectInfo
@@ -105,20 +107,26 @@ class S3Store:
             return
         end = "" if num_bytes is None else start + num_bytes - 1
         condition: dict[str, Any] = {"IfMatch": f'"{etag}"'} if etag else {}
+        patience, asked = _clients().patience(self._config), time.monotonic()
+        client = self._client(patience.seconds(num_failures))
         with self._translated(key):
             try:
-                answer = self._client(num_failures).get_object(Key=self._prefix + key, Range=f"bytes={start}-{end}", **self._common, **condition)
+                answer = client.get_object(Key=self._prefix + key, Range=f"bytes={start}-{end}", **self._common, **condition)
             except boto_errors.ClientError as error:
                 if error.response["Error"].get("Code") == "InvalidRange":
                     return  # nothing lies behind `start`; so answers an empty object too
                 raise
         served_etag = answer["ETag"].strip('"')
         num_promised = self._num_promised(key, answer.get("ContentRange"), start, num_bytes)
-        num_received = 0
+        num_received, longest_silence = 0, time.monotonic() - asked
         with self._translated(key, etag=served_etag), contextlib.closing(answer["Body"]) as body:
+            asked = time.monotonic()
             for piece in body.iter_chunks(CHUNK_BYTES):
+                longest_silence = max(longest_silence, time.monotonic() - asked)
                 num_received += len(piece)
                 yield piece
+                asked = time.monotonic()  # while whoever reads is at work, the store is not silent
+        patience.remember(longest_silence)
         if num_received != num_promised:
             raise TryAgain(f"{self.uri}/{key}: {num_received} bytes came where {num_promised} were due", etag=served_etag)
 
@@ -158,10 +166,9 @@ class S3Store:
         headers = answer["ResponseMetadata"].get("HTTPHeaders", {})
         return headers.get("x-amz-bucket-region") or None
 
-    def _client(self, num_failures: int | None = None) -> S3Client:
-        """The client that bears `first_silence_seconds` of silence, doubled with each of `num_failures`; None: all that is allowed."""
-        first, longest = self._config.first_silence_seconds, self._config.silence_seconds
-        return _clients().get(self._config, longest if num_failures is None else min(longest, first * 2 ** min(num_failures, 16)))
+    def _client(self, silence_seconds: float | None = None) -> S3Client:
+        """The client that bears this much silence; None: all that is allowed."""
+        return _clients().get(self._config, silence_seconds or self._config.silence_seconds)
 
     @contextlib.contextmanager
     def _translated(self, key: str, *, etag: str | None = None, writing: bool = False) -> Iterator[None]:
@@ -216,11 +223,15 @@ class S3Store:
 
 
 class _Clients:
-    """The boto3 clients of one process, one per config and AWS environment; boto3's clients, unlike its sessions, are safe with threads."""
+    """The boto3 clients of one process, one per config, silence and AWS environment, and what each config's store has taught about silence.
+
+    boto3's clients, unlike its sessions, are safe with threads.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._clients: dict[tuple[object, ...], S3Client] = {}
+        self._patience: dict[StoreConfig, Patience] = {}
 
     def get(self, config: StoreConfig, silence_seconds: float) -> S3Client:
         environment = ((name, value) for name, value in os.environ.items() if name.startswith("AWS_"))
@@ -229,6 +240,10 @@ class _Clients:
             if key not in self._clients:
                 self._clients[key] = _make_client(config, silence_seconds)
             return self._clients[key]
+
+    def patience(self, config: StoreConfig) -> Patience:
+        with self._lock:
+            return self._patience.setdefault(config, Patience(config.first_silence_seconds, config.silence_seconds))
 
     def forget(self, config: StoreConfig) -> None:
         with self._lock:

@@ -17,8 +17,9 @@ class StoreConfig:
     `addressing` is where the bucket's name goes: ``path`` (host/bucket/key), ``virtual`` (bucket.host/key), ``auto``: path for a server
     of one's own, virtual for Amazon's. A bucket of another region than ours is refused unless `allow_other_region`.
     `silence_seconds` is how long the store may say nothing before a request counts as lost; a read is asked for again after
-    `first_silence_seconds` already, which doubles with each failure up to `silence_seconds`. `deadline_seconds` is how long failures may
-    follow each other before we give up (bytes that arrive buy more time).
+    `first_silence_seconds` already, or sooner where the store has been quicker (see `patience.allowed_silence`), which doubles with each
+    failure up to `silence_seconds`. `deadline_seconds` is how long failures may follow each other before we give up (bytes that arrive
+    buy more time).
     """
 
     endpoint_url: str | None = None

@@ -14,7 +14,8 @@ import numpy as np
 
 from prp_core.data.cache_counters import node_counters
 from prp_core.data.cache_space import CacheSpace, is_in_use
-from prp_core.data.frame_cache import key_of_file, read_frames, remove_file_of
+from prp_core.data.frame_cache import remove_file_of
+from prp_core.data.frames_file import MappedFrames, key_of_file
 from prp_core.errors import UserError
 
 NUM_FRAMES_AT_A_TIME = 256
@@ -104,7 +105,8 @@ def _are_right_frames(path: Path, file_descriptor: int) -> bool:
         return False
     firsts = range(0, key.num_frames, NUM_FRAMES_AT_A_TIME)
     parts = (np.arange(first, min(first + NUM_FRAMES_AT_A_TIME, key.num_frames)) for first in firsts)
-    return all(read_frames(file_descriptor, key, part) is not None for part in parts)
+    mapped = MappedFrames(file_descriptor, key)
+    return all(mapped.read(part) is not None for part in parts)
 
 
 CHECKS: dict[str, Callable[[Path, int], bool]] = {"objects": _is_right_object, "frames": _are_right_frames}

@@ -86,6 +86,11 @@ class CacheSpace:
         os.close(file_descriptor)  # or removed between open and lock
         return None
 
+    def touch(self, path: Path) -> None:
+        """Note that a complete file was used until now, if it is still there."""
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
+
     def reserve(self, name: str, num_bytes: int, *, must_stay: bool = False) -> tuple[Path, int | None, bool]:
         """(path of a new unfinished file for `name`, its descriptor, locked and its blocks allocated; whether it fits and may stay).
 

@@ -9,8 +9,9 @@ from types import TracebackType
 import torch
 
 from prp_core.data.clip_config import ClipConfig
-from prp_core.data.frame_cache import FrameCache, FramesKey
+from prp_core.data.frame_cache import FrameCache
 from prp_core.data.frame_source import FetchesAhead, FrameSource, ReadsThrough
+from prp_core.data.frames_file import FramesKey
 from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.manifest import VideoRecord
 from prp_core.data.transforms import resize_antialiased

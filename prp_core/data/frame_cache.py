@@ -1,19 +1,20 @@
 """A node's cache of decoded videos at the training size: one file per video, filled once, read by every process of the node.
 
-A file is a header that names it, a checksum for each frame, and the frames, uint8 (num_frames, height, width, 3). It is complete by
-construction, as in `node_cache`; a reader maps it, holds a shared lock on it, checks each frame that it hands out, and hands out a
-strided view of the map where it can.
+A file (`frames_file`) is complete by construction, as in `node_cache`. A reader maps it, holds a shared lock on it, checks each frame that it
+hands out, and hands out a strided view of the map where it can. The first files that a process reads it keeps mapped, up to a quarter of
+the capacity: half of it is sticky anyway, and to map a file again costs more than to check and to copy its frames.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
-import mmap
 import os
+import resource
+import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +22,12 @@ import torch
 
 from prp_core.data.cache_counters import CacheCounters
 from prp_core.data.cache_space import FULL_ERRORS, CacheSpace, write_beside
-from prp_core.data.frame_checksums import NUM_AT_A_TIME, frame_checksums
+from prp_core.data.frames_file import FramesKey, MappedFrames, write_file
 from prp_core.errors import BrokenVideo, DiskFull
 
-MAGIC = b"PRP frames 1\n"
-PAGE = 4096
 NUM_FILES_IN_USE = 256
+SHARE_KEPT_MAPPED = 0.25
+SHARE_OF_DESCRIPTORS = 0.25
 Decode = Callable[[], Generator[torch.Tensor, None, None]]
 """Yields a video's frames in order, uint8 (n, height, width, 3)."""
 COUNTERS = (
@@ -38,42 +39,6 @@ REMEMBERED_SECONDS = dict.fromkeys(("too-slow", "out-of-memory", "crashed", "mis
 REMEMBERED_SECONDS_OTHERWISE = 86400.0
 
 
-@dataclass(frozen=True)
-class FramesKey:
-    """The cached frames of one video: `identity` (40 hex digits) names what was decoded and how, and their number and size."""
-
-    identity: str
-    num_frames: int
-    height: int
-    width: int
-
-    @property
-    def frame_bytes(self) -> int:
-        """Bytes of one frame."""
-        return self.height * self.width * 3
-
-    @property
-    def salt(self) -> int:
-        """What the checksums of this file start from."""
-        return int(self.identity[:16], 16)
-
-    @property
-    def header(self) -> bytes:
-        """The first page of the file."""
-        text = json.dumps({"identity": self.identity, "shape": [self.num_frames, self.height, self.width, 3]}).encode()
-        return (MAGIC + text).ljust(PAGE, b"\n")
-
-    @property
-    def frames_offset(self) -> int:
-        """Where the first frame lies: on the page after the checksums."""
-        return PAGE + -(-self.num_frames * 8 // PAGE) * PAGE
-
-    @property
-    def num_bytes(self) -> int:
-        """Size of the file."""
-        return self.frames_offset + self.num_frames * self.frame_bytes
-
-
 class FrameCache:
     """`capacity_bytes` of decoded videos under `root`, shared by every process of the node. Thread-safe."""
 
@@ -83,6 +48,8 @@ class FrameCache:
         self._space = CacheSpace(self.root, capacity_bytes, sticky_share, self._counters.add)
         self._verdicts = self.root / "verdicts"
         self._verdicts.mkdir(exist_ok=True)
+        self._kept: dict[str, MappedFrames] = {}
+        self._kept_bytes, self._kept_lock = 0, threading.Lock()
 
     @property
     def counters(self) -> dict[str, float]:
@@ -90,7 +57,10 @@ class FrameCache:
         return self._counters.totals
 
     def close(self) -> None:
-        """Add this process's counters to the node's."""
+        """Let go of the files that were kept mapped, and add this process's counters to the node's."""
+        for mapped in list(self._kept.values()):
+            self._space.touch(self._space.place(mapped.key.identity))
+            self._let_go(mapped)
         self._counters.save()
 
     def has(self, key: FramesKey) -> bool:
@@ -100,25 +70,53 @@ class FrameCache:
     def read(self, key: FramesKey, positions: Sequence[int], *, counts_as_hit: bool = True) -> torch.Tensor | None:
         """The frames at `positions`, uint8 (N, height, width, 3), as `read_frames` has them; None when they are not there.
 
-        Views only where the cache is large against what batches under way may hold: a file that is in use cannot make room.
+        Views only where the cache is large against what batches under way may hold: a file that is in use cannot make room. They share
+        memory with each other, so nobody may write to them; who does is found out by the next read, which looks at the file again.
 
         A file with a wrong frame is removed and counted, and is not there any more. `counts_as_hit` is off after one's own filling.
         """
+        wanted = np.asarray(positions)
+        kept = self._kept.get(key.identity)
+        frames_NF = kept.read(wanted, as_view=True) if kept else None
+        if frames_NF is None:
+            self._let_go(kept)  # whoever wrote into a view of it wrote into our pages, not into the file: that is looked at anew
+            frames_NF = self._read_file(key, wanted)
+        if frames_NF is None:
+            return None
+        self._counters.add(hits=int(counts_as_hit), bytes_read=frames_NF.nbytes)
+        return torch.from_numpy(frames_NF).view(len(frames_NF), key.height, key.width, 3)
+
+    def _read_file(self, key: FramesKey, positions: np.ndarray) -> np.ndarray | None:
         path = self._space.place(key.identity)
         pin = self._space.pin(path, key.num_bytes)
         if pin is None:
             return None
+        frames_NF = None
         try:
-            may_stay_open = key.num_bytes * NUM_FILES_IN_USE <= self._space.capacity_bytes
-            frames_NF = read_frames(pin, key, np.asarray(positions), as_view=may_stay_open)
+            with contextlib.suppress(ValueError):
+                mapped = MappedFrames(pin, key)
+                may_stay_open = key.num_bytes * NUM_FILES_IN_USE <= self._space.capacity_bytes
+                frames_NF = mapped.read(positions, as_view=may_stay_open)
             if frames_NF is None:
                 remove_file_of(pin, path)
                 self._counters.add(corrupt=1)
-                return None
+            elif may_stay_open:
+                self._keep(mapped)
         finally:
             os.close(pin)
-        self._counters.add(hits=int(counts_as_hit), bytes_read=frames_NF.nbytes)
-        return torch.from_numpy(frames_NF).view(len(frames_NF), key.height, key.width, 3)
+        return frames_NF
+
+    def _keep(self, mapped: MappedFrames) -> None:
+        most_bytes, most_files = SHARE_KEPT_MAPPED * self._space.capacity_bytes, SHARE_OF_DESCRIPTORS * resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        with self._kept_lock:
+            if self._kept_bytes + mapped.key.num_bytes <= most_bytes and len(self._kept) < most_files and mapped.key.identity not in self._kept:
+                self._kept[mapped.key.identity] = mapped
+                self._kept_bytes += mapped.key.num_bytes
+
+    def _let_go(self, mapped: MappedFrames | None) -> None:
+        with self._kept_lock:
+            if mapped is not None and self._kept.pop(mapped.key.identity, None) is not None:
+                self._kept_bytes -= mapped.key.num_bytes
 
     def fill(self, key: FramesKey, video: str, decode: Decode) -> str:
         """Have the video's file there: written by us from what `decode` yields, or by whoever was at it.
@@ -159,7 +157,7 @@ class FrameCache:
     def _write_and_finish(self, unfinished: Path, pin: int, key: FramesKey, decode: Decode) -> None:
         try:
             with closing(decode()) as chunks:  # its decoder is let go here, not by the garbage collection
-                _write_file(pin, key, chunks)
+                write_file(pin, key, chunks)
             self._space.finish(unfinished, pin, key.identity)
         except BaseException as error:
             self._space.abandon(unfinished, pin, key.num_bytes)
@@ -190,36 +188,6 @@ class FrameCache:
         raise BrokenVideo(video, verdict["reason"], verdict["detail"])
 
 
-def read_frames(file_descriptor: int, key: FramesKey, positions: np.ndarray, *, as_view: bool = False) -> np.ndarray | None:
-    """The frames at `positions` (N,) of an open file of `key`, uint8 (N, F); None when the header or one of them is not what was written.
-
-    With `as_view` and at an even pace they are a strided view of the mapped file, which keeps its lock until nobody holds the view; otherwise
-    a copy. Who writes to a view changes private pages.
-    """
-    file = mmap.mmap(file_descriptor, key.num_bytes, access=mmap.ACCESS_COPY)  # with a descriptor of its own for the same lock
-    if file[:PAGE] != key.header:
-        return None
-    checksums = np.frombuffer(file, dtype=np.uint64, count=key.num_frames, offset=PAGE)
-    frames_NF = np.frombuffer(file, dtype=np.uint8, offset=key.frames_offset).reshape(key.num_frames, key.frame_bytes)
-    pace = _pace(positions) if as_view else 0
-    out_NF = frames_NF[positions[0] : positions[-1] + 1 : pace] if pace else np.empty((len(positions), key.frame_bytes), dtype=np.uint8)
-    for first in range(0, len(positions), NUM_AT_A_TIME):
-        part, out_part_NF = positions[first : first + NUM_AT_A_TIME], out_NF[first : first + NUM_AT_A_TIME]
-        if not pace:
-            np.take(frames_NF, part, axis=0, out=out_part_NF, mode="clip")
-        if not np.array_equal(frame_checksums(out_part_NF, key.salt, part), checksums[part]):
-            return None
-    return out_NF
-
-
-def _pace(positions: np.ndarray) -> int:
-    """By how much each position is above the one before; 0 where that is not the same for all, or not above."""
-    steps = np.diff(positions)
-    if not len(steps):
-        return 1
-    return int(steps[0]) if steps[0] > 0 and (steps == steps[0]).all() else 0
-
-
 def remove_file_of(file_descriptor: int, path: Path) -> None:
     """Unlink `path` if it is still the file that is open, and not its successor."""
     try:
@@ -227,37 +195,3 @@ def remove_file_of(file_descriptor: int, path: Path) -> None:
             path.unlink(missing_ok=True)
     except FileNotFoundError:
         return
-
-
-def key_of_file(path: Path) -> FramesKey | None:
-    """The key of the file at `path` as its header tells it; None when that is no header of ours."""
-    with path.open("rb") as file:
-        page = file.read(PAGE)
-    try:
-        assert page.startswith(MAGIC)
-        told = json.loads(page[len(MAGIC) :])
-        key = FramesKey(told["identity"], *told["shape"][:3])
-        int(key.identity, 16)
-        return key if key.header == page else None
-    except (AssertionError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _write_file(file_descriptor: int, key: FramesKey, chunks: Generator[torch.Tensor, None, None]) -> None:
-    os.pwrite(file_descriptor, key.header, 0)
-    position = 0
-    for chunk_NHWC in chunks:
-        assert chunk_NHWC.shape[1:] == (key.height, key.width, 3) and chunk_NHWC.dtype == torch.uint8, (key, chunk_NHWC.shape)
-        assert position + len(chunk_NHWC) <= key.num_frames, (key, position, len(chunk_NHWC))
-        frames_NF = chunk_NHWC.contiguous().numpy().reshape(len(chunk_NHWC), key.frame_bytes)
-        checksums = frame_checksums(frames_NF, key.salt, np.arange(position, position + len(frames_NF)))
-        _write_all(file_descriptor, frames_NF.data.cast("B"), key.frames_offset + position * key.frame_bytes)
-        _write_all(file_descriptor, checksums.data.cast("B"), PAGE + position * 8)
-        position += len(frames_NF)
-    assert position == key.num_frames, (key, position)
-
-
-def _write_all(file_descriptor: int, data: memoryview, offset: int) -> None:
-    while data:
-        written = os.pwrite(file_descriptor, data, offset)
-        data, offset = data[written:], offset + written

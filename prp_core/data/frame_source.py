@@ -25,8 +25,9 @@ class FrameSource(Protocol):
     def frames(self, record: VideoRecord, positions: Sequence[int]) -> torch.Tensor:
         """The frames at `positions` (0 to ``record.num_frames - 1``, any order, repeats allowed): uint8 (N, H, W, 3), RGB.
 
-        Height and width are the video's own, or the training size where the source holds frames at that size. Raises `BrokenVideo`
-        for what is wrong with this video alone, `StoreUnavailable` for what the store cannot do today.
+        They may lie in memory that later reads hand out too: not to be written to. Height and width are the video's own, or the
+        training size where the source holds frames at that size. Raises `BrokenVideo` for what is wrong with this video alone,
+        `StoreUnavailable` for what the store cannot do today.
         """
         ...
 

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from orchestrator.cli import main
-from prp_core.data.frame_cache import FrameCache, FramesKey
+from prp_core.data.frame_cache import FrameCache
+from prp_core.data.frames_file import FramesKey
 from prp_core.data.node_cache import NodeCache
 from prp_core.data.object_store import ObjectRef
 from tests.far_store import FarStore

@@ -11,7 +11,8 @@ import torch
 from prp_core.data.cache_space import EXTRA_SHARE_FREED, STALE_AFTER_SECONDS, Entry, recycled
 from prp_core.data.clip_config import SHORT_VIDEO_POLICIES, ClipConfig
 from prp_core.data.clip_dataset import ClipDataset
-from prp_core.data.frame_cache import FrameCache, FramesKey
+from prp_core.data.frame_cache import FrameCache
+from prp_core.data.frames_file import FramesKey
 from prp_core.data.manifest import VideoRecord
 from tests.cache_simulator import least_recently_used_hit_rate, requests_of_trials, simulated_hit_rate
 
