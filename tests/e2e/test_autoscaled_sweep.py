@@ -20,7 +20,7 @@ from tests.tools.local_autoscaling_cluster import LocalAutoscalingCluster, node_
 from tests.tools.study_process import REPOSITORY, TINY_PRESET, StudyProcess, trial_rows
 
 # Longer than any pause of the sweep: the nodes of this machine share one folder, and one that is taken down removes the others' working directory.
-IDLE_SECONDS = 45
+IDLE_SECONDS = 75
 
 COUNT_NODES = """
 import json, ray

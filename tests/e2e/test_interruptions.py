@@ -19,7 +19,7 @@ def statuses(home: Path) -> list[str]:
 def test_ctrl_c_then_kill_9_then_the_end(tmp_path: Path, tiny_videos: Path) -> None:
     words = ["--preset", str(TINY_PRESET), "--data", str(tiny_videos), "--trials", "2", "--set", "sweep.pruner=none"]
     with StudyProcess(tmp_path, words, {"PRP_TEST_SLOW": "1"}) as first:
-        first.wait_for("at epoch 1/32")
+        first.wait_for("at epoch 1/24")
         first.interrupt()
         assert first.wait(120) == 130, first.output[-3000:]
         assert f"--resume {first.sweep_id}" in first.output
@@ -30,7 +30,7 @@ def test_ctrl_c_then_kill_9_then_the_end(tmp_path: Path, tiny_videos: Path) -> N
     reported = rung_rows(tmp_path, sweep_id)
 
     with StudyProcess(tmp_path, ["--resume", sweep_id], {"PRP_TEST_SLOW": "1"}) as second:
-        second.wait_for("at epoch 2/32")
+        second.wait_for("at epoch 2/24")
         with StudyProcess(tmp_path, ["--resume", sweep_id]) as rival:
             assert rival.wait(300) == 2
             assert f"Sweep {sweep_id} is being driven by process {second.process.pid}" in rival.output
@@ -43,5 +43,5 @@ def test_ctrl_c_then_kill_9_then_the_end(tmp_path: Path, tiny_videos: Path) -> N
     assert [state for _, state, _ in trial_rows(tmp_path, sweep_id)] == ["COMPLETE", "COMPLETE"]
     finished = rung_rows(tmp_path, sweep_id)
     assert set(reported) <= set(finished), "what was reported before the interruptions stands"
-    assert [epoch for number, epoch, _ in finished if number == 0] == [1, 2, 4, 8, 16, 32]
+    assert [epoch for number, epoch, _ in finished if number == 0] == [1, 2, 4, 8, 16, 24]
     assert sorted(statuses(tmp_path)) == ["FINISHED"] * 3, "one parent and one run for each trial, the same after every resume"

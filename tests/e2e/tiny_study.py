@@ -19,7 +19,7 @@ def space(trial: Any) -> None:
     if os.environ.get("PRP_TEST_DIVERGE") == str(trial.number):
         trial.suggest_float("training.learning_rate", 1e30, 1e30)
     if os.environ.get("PRP_TEST_SLOW"):
-        trial.suggest_int("training.num_epochs", 32, 32)
+        trial.suggest_int("training.num_epochs", 24, 24)
 
 
 if __name__ == "__main__":
