@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 
-SHORTEST_SECONDS = 0.25  # below this a busy machine, not the store, makes the silence
+SHORTEST_SECONDS = 0.2  # below this a busy machine, not the store, makes the silence
 TIMES_THE_LONGEST = 4.0
 NUM_REMEMBERED = 32
 NUM_NEEDED = 8

@@ -12,12 +12,12 @@ from orchestrator.storage.patience import NUM_NEEDED, NUM_REMEMBERED, Patience, 
     [
         ([], 0, 2.0),
         ([0.01] * (NUM_NEEDED - 1), 0, 2.0),  # too few to judge by
-        ([0.01] * NUM_NEEDED, 0, 0.25),
-        ([0.01] * 31 + [0.1], 0, 0.5),  # the longest counts
-        ([0.2] * NUM_NEEDED, 0, 1.0),
+        ([0.01] * NUM_NEEDED, 0, 0.2),
+        ([0.01] * 31 + [0.1], 0, 0.4),  # the longest counts
+        ([0.2] * NUM_NEEDED, 0, 0.8),
         ([3.0] * NUM_NEEDED, 0, 2.0),  # never more than a first read may
-        ([0.01] * NUM_NEEDED, 1, 0.5),
-        ([0.01] * NUM_NEEDED, 4, 4.0),
+        ([0.01] * NUM_NEEDED, 1, 0.4),
+        ([0.01] * NUM_NEEDED, 4, 3.2),
         ([0.01] * NUM_NEEDED, 9, 20.0),
         ([0.01] * NUM_NEEDED, 5_000, 20.0),
         ([], 2, 8.0),
@@ -38,11 +38,11 @@ def test_a_store_that_becomes_slower_is_given_time_again() -> None:
     patience = Patience(2.0, 20.0)
     for _ in range(NUM_REMEMBERED):
         patience.remember(0.02)
-    assert patience.seconds(0) == 0.25
+    assert patience.seconds(0) == 0.2
     needed = 0.9
     num_failures = next(n for n in range(9) if patience.seconds(n) > needed)
     patience.remember(needed)
-    assert num_failures == 2 and patience.seconds(0) == 2.0
+    assert num_failures == 3 and patience.seconds(0) == 2.0
     for _ in range(NUM_REMEMBERED):
         patience.remember(0.02)
-    assert patience.seconds(0) == 0.25
+    assert patience.seconds(0) == 0.2
