@@ -20,6 +20,8 @@ import boto3
 import pytest
 from botocore.config import Config
 
+from tests.tools.fault_proxy import FaultProxy
+
 SCRIPT = Path(__file__).parent / "tools" / "rgw.sh"
 NUM_PORTS = 41
 START_SECONDS = 240.0  # the first start on a machine downloads the packages
@@ -115,6 +117,13 @@ def s3_environment(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Se
     for name, value in s3_server.environment.items():
         monkeypatch.setenv(name, value)
     return s3_server
+
+
+@pytest.fixture
+def proxy(s3_environment: S3Server) -> Iterator[FaultProxy]:
+    """A proxy before the server; it does nothing to requests until it is told to."""
+    with FaultProxy(s3_environment.endpoint_url) as proxy:
+        yield proxy
 
 
 @pytest.fixture

@@ -212,17 +212,8 @@ def used_bytes(root: Path) -> int:
 
 def is_in_use(path: Path) -> bool:
     """Whether somebody reads or writes the file at this moment."""
-    try:
-        file_descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(file_descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return False
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(file_descriptor)
+    with _held_if_free(path) as is_free:
+        return is_free is False
 
 
 def write_beside(path: Path, text: str) -> None:
@@ -257,15 +248,26 @@ def _allocate(path: Path, num_bytes: int) -> int:
 
 def _remove_unlocked(path: Path) -> bool:
     """Unlink `path` unless somebody holds a lock on it; whether it is gone."""
+    with _held_if_free(path) as is_free:
+        if is_free:
+            path.unlink(missing_ok=True)
+        return is_free is not False
+
+
+@contextlib.contextmanager
+def _held_if_free(path: Path) -> Iterator[bool | None]:
+    """With the file locked for ourselves alone: True; False: somebody else holds it; None: it is not there."""
     try:
         file_descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
-        return True
+        yield None
+        return
     try:
-        fcntl.flock(file_descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        path.unlink(missing_ok=True)
-        return True
-    except BlockingIOError:
-        return False
+        try:
+            fcntl.flock(file_descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
     finally:
         os.close(file_descriptor)

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -44,12 +43,6 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bucket(s3_environment: S3Server, s3_bucket: str, videos: Path) -> str:
     s3_environment.upload_folder(videos, s3_bucket, "videos/")
     return s3_bucket
-
-
-@pytest.fixture
-def proxy(s3_environment: S3Server) -> Iterator[FaultProxy]:
-    with FaultProxy(s3_environment.endpoint_url) as proxy:
-        yield proxy
 
 
 def _index(bucket: str, proxy: FaultProxy, folder: Path, cache: str = "cache") -> tuple[Manifest, str, IndexProgress]:

@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -218,12 +217,6 @@ def bucket_of_shards(prepared: Path, s3_environment: S3Server, s3_bucket: str) -
     """The prepared folder, copied into a bucket by another tool: its etags are others there."""
     s3_environment.upload_folder(prepared, s3_bucket, "copy/")
     return s3_bucket
-
-
-@pytest.fixture
-def proxy(s3_environment: S3Server) -> Iterator[FaultProxy]:
-    with FaultProxy(s3_environment.endpoint_url) as proxy:
-        yield proxy
 
 
 def opened(bucket: str, proxy: FaultProxy, folder: Path, capacity_bytes: int) -> tuple[ShardSource, Manifest]:

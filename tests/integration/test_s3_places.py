@@ -6,7 +6,6 @@ import json
 import secrets
 import shlex
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +32,6 @@ from prp_core.world import World
 from tests.fixtures_s3 import S3Server
 from tests.sample_stream import encode_video
 from tests.tools.fault_proxy import FaultProxy
-
-
-@pytest.fixture
-def proxy(s3_environment: S3Server) -> Iterator[FaultProxy]:
-    with FaultProxy(s3_environment.endpoint_url) as proxy:
-        yield proxy
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ import os
 import pickle
 import random
 import socket
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -26,12 +25,6 @@ from tests.tools.fault_proxy import FaultProxy
 
 MIB = 1 << 20
 CONTENT = random.Random(0).randbytes(3 * MIB)
-
-
-@pytest.fixture
-def proxy(s3_environment: S3Server) -> Iterator[FaultProxy]:
-    with FaultProxy(s3_environment.endpoint_url) as proxy:
-        yield proxy
 
 
 @pytest.fixture(scope="module")

@@ -15,35 +15,24 @@ from pathlib import Path
 import pytest
 
 from prp_core.data.node_cache import NUM_DOWNLOADS, NodeCache
-from prp_core.data.object_store import LocalStore, ObjectInfo, ObjectRef
+from prp_core.data.object_store import LocalStore, ObjectRef
 from prp_core.errors import CorruptObject, DiskFull, ObjectChanged, ObjectMissing, StoreUnavailable, UserError
+from tests.far_store import FarStore
 
 
-class FarStore:
-    """A folder that stands for a store elsewhere: its files are fetched, each fetch is noted in a journal, and bytes can be spoilt."""
+class JournalStore(FarStore):
+    """Fetches are noted in a journal that processes share, and the first `spoil` pieces that this one reads are wrong."""
 
     def __init__(self, root: Path, journal: Path, spoil: int = 0) -> None:
-        self._store, self._journal, self._spoil = LocalStore(root), journal, spoil
-
-    @property
-    def uri(self) -> str:
-        return "far://" + self._store.uri
-
-    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        return self._store.list(prefix)
+        super().__init__(root)
+        self._journal, self._spoil = journal, spoil
 
     def read(self, key: str, *, start: int = 0, num_bytes: int | None = None, etag: str | None = None) -> Iterator[bytes]:
         with self._journal.open("a") as journal:
             journal.write(f"{key}\n")
-        for piece in self._store.read(key, start=start, num_bytes=num_bytes, etag=etag):
+        for piece in super().read(key, start=start, num_bytes=num_bytes, etag=etag):
             self._spoil -= 1
             yield b"?" + piece[1:] if self._spoil >= 0 else piece
-
-    def write(self, key: str, data: bytes | Path, *, if_absent: bool = False) -> ObjectInfo:
-        return self._store.write(key, data, if_absent=if_absent)
-
-    def delete(self, key: str) -> None:
-        self._store.delete(key)
 
 
 NUM_OBJECTS, OBJECT_BYTES = 24, 20_000
@@ -53,8 +42,8 @@ def _content(number: int) -> bytes:
     return random.Random(number).randbytes(OBJECT_BYTES)
 
 
-def _fill(folder: Path) -> tuple[FarStore, list[ObjectRef]]:
-    store = FarStore(folder / "far", folder / "journal")
+def _fill(folder: Path) -> tuple[JournalStore, list[ObjectRef]]:
+    store = JournalStore(folder / "far", folder / "journal")
     infos = [store.write(f"{number:02}", _content(number)) for number in range(NUM_OBJECTS)]
     return store, [ObjectRef(info.key, info.num_bytes, info.etag, hashlib.sha256(_content(int(info.key))).hexdigest()) for info in infos]
 
@@ -75,7 +64,7 @@ def _bytes_on_disk(root: Path) -> int:
 
 def _walk(root: Path, capacity: int, folder: Path, refs: list[ObjectRef], seed: int, results: multiprocessing.Queue[tuple[int, int]]) -> None:
     """What one process of a node does: read every object in an order of its own; put (wrong contents, most bytes seen on disk)."""
-    cache = NodeCache(root, capacity, FarStore(folder / "far", folder / "journal"))
+    cache = NodeCache(root, capacity, JournalStore(folder / "far", folder / "journal"))
     wrong = most = 0
     for ref in random.Random(seed).sample(refs, len(refs)):
         with cache.open(ref) as path:
@@ -119,7 +108,7 @@ def test_kill_9_amid_a_download_leaves_nothing_to_repair(tmp_path: Path) -> None
     started = context.Event()
 
     def stall() -> None:
-        class Stalling(FarStore):
+        class Stalling(JournalStore):
             def read(self, key: str, **_: object) -> Iterator[bytes]:  # type: ignore[override]
                 yield _content(0)[:100]
                 started.set()
@@ -149,11 +138,11 @@ def test_kill_9_amid_a_download_leaves_nothing_to_repair(tmp_path: Path) -> None
 
 def test_a_wrong_byte_is_fetched_again_and_a_wrong_object_refused(tmp_path: Path) -> None:
     store, refs = _fill(tmp_path)
-    cache = NodeCache(tmp_path / "cache", 1 << 30, FarStore(tmp_path / "far", tmp_path / "journal", spoil=1))
+    cache = NodeCache(tmp_path / "cache", 1 << 30, JournalStore(tmp_path / "far", tmp_path / "journal", spoil=1))
     with cache.open(refs[0]) as path:
         assert path.read_bytes() == _content(0)
     assert cache.counters["corrupt"] == 1 and cache.counters["downloads"] == 2
-    hopeless = NodeCache(tmp_path / "cache", 1 << 30, FarStore(tmp_path / "far", tmp_path / "journal", spoil=99))
+    hopeless = NodeCache(tmp_path / "cache", 1 << 30, JournalStore(tmp_path / "far", tmp_path / "journal", spoil=99))
     with pytest.raises(CorruptObject, match=f"/01: .* of {NUM_DOWNLOADS} downloads, not {OBJECT_BYTES} bytes"), hopeless.open(refs[1]):
         raise AssertionError("a corrupt file became visible")
     assert len(list((tmp_path / "cache" / "objects").glob("*/*"))) == 1
@@ -164,7 +153,7 @@ def test_a_wrong_byte_is_fetched_again_and_a_wrong_object_refused(tmp_path: Path
 def test_without_a_sha256_two_downloads_must_agree(tmp_path: Path) -> None:
     store, refs = _fill(tmp_path)
     unknown = ObjectRef(refs[0].key, refs[0].num_bytes, refs[0].etag)
-    cache = NodeCache(tmp_path / "cache", 1 << 30, FarStore(tmp_path / "far", tmp_path / "journal", spoil=1))
+    cache = NodeCache(tmp_path / "cache", 1 << 30, JournalStore(tmp_path / "far", tmp_path / "journal", spoil=1))
     with cache.open(unknown) as path:
         assert path.read_bytes() == _content(0)
     assert cache.counters["downloads"] == 3
@@ -223,7 +212,7 @@ def test_a_folders_files_are_used_in_place_and_checked(tmp_path: Path) -> None:
 
 
 def test_a_store_that_is_away_is_nobodys_corruption(tmp_path: Path) -> None:
-    class Away(FarStore):
+    class Away(JournalStore):
         def read(self, key: str, **_: object) -> Iterator[bytes]:  # type: ignore[override]
             raise StoreUnavailable(f"far/{key}: throttled until the deadline")
 
