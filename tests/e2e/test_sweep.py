@@ -11,10 +11,14 @@ from mlflow import MlflowClient
 
 from orchestrator.cli import main
 from orchestrator.ledger import read_ledger, total, total_of_trial
+from orchestrator.search.warm_start import plan_warm_start
 from orchestrator.tracking import load_encoder
+from orchestrator.tracking.history import read_trials
 from prp_core.data.object_store import LocalStore
+from prp_core.errors import UserError
 from prp_core.training.checkpoint import CheckpointFolder
 from prp_core.training.encoder_export import checkpoint_encoder_weights
+from tests.e2e import tiny_study
 from tests.tools.study_process import TINY_PRESET, StudyProcess, confirmed_pairs, rung_rows, sweep_notes, trial_rows
 
 
@@ -109,6 +113,20 @@ def test_a_run_is_enough_to_train_its_trial_again_and_every_figure_is_equal(
     client.log_metric(pruned.info.run_id, "retrieval/recall_at_7", 0.5, step=1)  # a figure that training again does not give
     assert main(["reproduce", pruned.info.run_id]) == 1
     assert "does not agree: 1 of" in capsys.readouterr().out
+
+
+def test_a_later_sweep_finds_the_ended_trials_in_mlflow_and_counts_them(swept: StudyProcess) -> None:
+    found = read_trials(f"sqlite:///{swept.home / 'mlflow.db'}", "tiny", "retrieval/recall_at_1", sweep_id=swept.sweep_id)
+    states = {number: {"COMPLETE": "finished", "PRUNED": "pruned"}.get(state) for number, state, _ in trial_rows(swept.home, swept.sweep_id)}
+    rungs = rung_rows(swept.home, swept.sweep_id)
+    assert {one.number: one.state for one in found} == {number: state for number, state in states.items() if state}
+    for one in found:
+        assert one.rungs == pytest.approx({epoch: value for number, epoch, value in rungs if number == one.number})
+    warm = plan_warm_start(found, tiny_study.space, found[0].params, found[0].protocol_hash)
+    assert len(warm.counted) == len(found) and not warm.hints
+    assert not plan_warm_start(found, tiny_study.space, found[0].params, "measured otherwise").counted
+    with pytest.raises(UserError, match="has no ended trial of that sweep"):
+        read_trials(f"sqlite:///{swept.home / 'mlflow.db'}", "tiny", "retrieval/recall_at_1", sweep_id="another")
 
 
 def test_the_terminal_ends_with_a_leaderboard_and_every_place(swept: StudyProcess) -> None:
