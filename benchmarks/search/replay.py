@@ -36,7 +36,7 @@ class Rules:
     `first_rung_epochs` 0: at every recorded epoch.
     """
 
-    first_rung_epochs: int = 3
+    first_rung_epochs: int = 6
     pruner: str = "asha"
     reduction_factor: int = 2
     num_startup: int = 4
