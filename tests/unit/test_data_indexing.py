@@ -18,7 +18,6 @@ from prp_core.data.object_store import LocalStore, ObjectInfo
 from prp_core.data.splits import Labelling, folders_are_hashes, group_of, labelling_of, read_split_files, relative_to_store, unmatched
 from prp_core.data.video_source import VideoSource
 from prp_core.errors import QUARANTINE_REASONS, UserError
-from tests.unit.test_data_node_cache import FarStore
 from tests.video_factory import make_class_folders, make_video, write_playlist
 
 
@@ -85,7 +84,7 @@ def test_a_store_elsewhere_is_indexed_through_the_cache(tmp_path: Path) -> None:
     make_video(tmp_path / "far" / "walk" / "a.mp4", 12)
     make_video(tmp_path / "far" / "walk" / "b.mp4", 12, seed=1)
 
-    class Fickle(FarStore):
+    class Fickle(JournalStore):
         def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
             for info in super().list(prefix):
                 yield info if info.key.endswith("a.mp4") else replace(info, etag="of yesterday")
