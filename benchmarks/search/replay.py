@@ -26,6 +26,8 @@ from orchestrator.search.space import Fit
 from orchestrator.search.study import SweepStudy
 from prp_core.training.training_config import TrainingConfig
 
+WEIGHT = "pretext.playback_rate.loss_weight"
+
 
 @dataclass(frozen=True)
 class Rules:
@@ -90,10 +92,18 @@ class Replay:
 
     def _space(self, trial: Any) -> None:
         for name in self._grid[0].values:
-            trial.suggest_categorical(name, sorted({cell.values[name] for cell in self._grid}))
+            choices = sorted({cell.values[name] for cell in self._grid})
+            if name == WEIGHT:
+                trial.suggest_float(name, choices[0] / 3, choices[-1] * 3, log=True)
+            else:
+                trial.suggest_categorical(name, choices)
 
     def _cell_of(self, values: dict[str, Any]) -> Cell:
-        return next(cell for cell in self._grid if cell.values == values)
+        def distance(cell: Cell) -> float:
+            others = sum(cell.values[name] != value for name, value in values.items() if name != WEIGHT)
+            return 1e6 * others + (abs(math.log(cell.values[WEIGHT] / values[WEIGHT])) if WEIGHT in values else 0.0)
+
+        return min(self._grid, key=distance)
 
     def _start(self, now: float) -> None:
         if len({id(running.cell) for running in self._running.values()}) == len(self._grid):
