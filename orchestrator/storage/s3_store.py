@@ -126,9 +126,9 @@ class S3Store:
                 num_received += len(piece)
                 yield piece
                 asked = time.monotonic()  # while whoever reads is at work, the store is not silent
-        patience.remember(longest_silence)
         if num_received != num_promised:
             raise TryAgain(f"{self.uri}/{key}: {num_received} bytes came where {num_promised} were due", etag=served_etag)
+        patience.remember(longest_silence)
 
     def _num_promised(self, key: str, content_range: str | None, start: int, num_bytes: int | None) -> int:
         match = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", content_range or "")

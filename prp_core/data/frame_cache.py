@@ -1,8 +1,8 @@
 """A node's cache of decoded videos at the training size: one file per video, filled once, read by every process of the node.
 
 A file (`frames_file`) is complete by construction, as in `node_cache`. A reader maps it, holds a shared lock on it, checks each frame that it
-hands out, and hands out a strided view of the map where it can. The first files that a process reads it keeps mapped, up to a quarter of
-the capacity: half of it is sticky anyway, and to map a file again costs more than to check and to copy its frames.
+hands out, and hands out a strided view of the map where it can. While all that the node has fits into the sticky part of the capacity, a reader
+keeps the files mapped: they would stay anyway, however many hold them, and to map a file again costs more than to check and to copy its frames.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ import numpy as np
 import torch
 
 from prp_core.data.cache_counters import CacheCounters
-from prp_core.data.cache_space import FULL_ERRORS, CacheSpace, write_beside
+from prp_core.data.cache_space import FULL_ERRORS, CacheSpace, used_bytes, write_beside
 from prp_core.data.frames_file import FramesKey, MappedFrames, write_file
 from prp_core.errors import BrokenVideo, DiskFull
 
 NUM_FILES_IN_USE = 256
-SHARE_KEPT_MAPPED = 0.25
+NUM_KEPT_MAPPED = 4096  # the kernel allows 65,530 maps a process
 SHARE_OF_DESCRIPTORS = 0.25
 Decode = Callable[[], Generator[torch.Tensor, None, None]]
 """Yields a video's frames in order, uint8 (n, height, width, 3)."""
@@ -49,7 +49,7 @@ class FrameCache:
         self._verdicts = self.root / "verdicts"
         self._verdicts.mkdir(exist_ok=True)
         self._kept: dict[str, MappedFrames] = {}
-        self._kept_bytes, self._kept_lock = 0, threading.Lock()
+        self._kept_lock = threading.Lock()
 
     @property
     def counters(self) -> dict[str, float]:
@@ -68,7 +68,7 @@ class FrameCache:
         return self._space.place(key.identity).exists()
 
     def read(self, key: FramesKey, positions: Sequence[int], *, counts_as_hit: bool = True) -> torch.Tensor | None:
-        """The frames at `positions`, uint8 (N, height, width, 3), as `read_frames` has them; None when they are not there.
+        """The frames at `positions`, uint8 (N, height, width, 3), as `MappedFrames.read` has them; None when they are not there.
 
         Views only where the cache is large against what batches under way may hold: a file that is in use cannot make room. They share
         memory with each other, so nobody may write to them; who does is found out by the next read, which looks at the file again.
@@ -107,16 +107,17 @@ class FrameCache:
         return frames_NF
 
     def _keep(self, mapped: MappedFrames) -> None:
-        most_bytes, most_files = SHARE_KEPT_MAPPED * self._space.capacity_bytes, SHARE_OF_DESCRIPTORS * resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        used = used_bytes(self.root)
+        if not mapped.key.num_bytes <= used <= self._space.sticky_share * self._space.capacity_bytes:  # less: nobody knows at this moment
+            return
         with self._kept_lock:
-            if self._kept_bytes + mapped.key.num_bytes <= most_bytes and len(self._kept) < most_files and mapped.key.identity not in self._kept:
-                self._kept[mapped.key.identity] = mapped
-                self._kept_bytes += mapped.key.num_bytes
+            if len(self._kept) < most_kept_mapped():
+                self._kept.setdefault(mapped.key.identity, mapped)
 
     def _let_go(self, mapped: MappedFrames | None) -> None:
         with self._kept_lock:
-            if mapped is not None and self._kept.pop(mapped.key.identity, None) is not None:
-                self._kept_bytes -= mapped.key.num_bytes
+            if mapped is not None:
+                self._kept.pop(mapped.key.identity, None)
 
     def fill(self, key: FramesKey, video: str, decode: Decode) -> str:
         """Have the video's file there: written by us from what `decode` yields, or by whoever was at it.
@@ -186,6 +187,12 @@ class FrameCache:
             return
         self._counters.add(verdicts_heard=1)
         raise BrokenVideo(video, verdict["reason"], verdict["detail"])
+
+
+def most_kept_mapped() -> int:
+    """How many files one process keeps mapped: each takes a descriptor and a map."""
+    descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return NUM_KEPT_MAPPED if descriptors == resource.RLIM_INFINITY else min(NUM_KEPT_MAPPED, int(SHARE_OF_DESCRIPTORS * descriptors))
 
 
 def remove_file_of(file_descriptor: int, path: Path) -> None:

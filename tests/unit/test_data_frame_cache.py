@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from prp_core.data.frame_cache import REMEMBERED_SECONDS, FrameCache
+from prp_core.data.frame_cache import NUM_KEPT_MAPPED, REMEMBERED_SECONDS, FrameCache, most_kept_mapped
 from prp_core.data.frame_checksums import frame_checksums
 from prp_core.data.frames_file import PAGE, FramesKey, key_of_file
 from prp_core.errors import QUARANTINE_REASONS, BrokenVideo
@@ -101,21 +101,37 @@ def is_mapped(path: Path) -> bool:
     return str(path) in Path("/proc/self/maps").read_text()
 
 
-def test_the_first_files_stay_mapped_up_to_a_share_of_the_capacity_and_of_the_descriptors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cache = FrameCache(tmp_path, 1000 * FILE_BYTES)
-    monkeypatch.setattr("prp_core.data.frame_cache.SHARE_KEPT_MAPPED", 0.003)
+def test_files_stay_mapped_while_all_fit_into_the_sticky_part(tmp_path: Path) -> None:
+    cache = FrameCache(tmp_path, 1000 * FILE_BYTES, sticky_share=0.003)
     for number in (0, 1, 2, 3, 4):
         get(cache, number, [0, 1, 3])
     assert [is_mapped(place(cache, number)) for number in range(5)] == [True, True, True, False, False]
+    get(another := FrameCache(tmp_path, 1000 * FILE_BYTES, sticky_share=0.003), 4, [0, 1, 3])
+    another.close()
+    assert not is_mapped(place(cache, 4)), "another process counts the same files"
     used_at = place(cache, 1).stat().st_atime_ns
     assert torch.equal(cache.read(key_of(1), [2, 9, 2]), frames_of(1)[[2, 9, 2]])  # type: ignore[arg-type]
     cache.close()
     assert not any(is_mapped(place(cache, number)) for number in range(5))
     assert place(cache, 1).stat().st_atime_ns > used_at, "whoever makes room sees that it was used until now"
-    monkeypatch.setattr("prp_core.data.frame_cache.SHARE_OF_DESCRIPTORS", 1.5 / resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+
+
+def test_mapped_files_leave_most_descriptors_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("prp_core.data.frame_cache.SHARE_OF_DESCRIPTORS", 2.5 / resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    cache = FrameCache(tmp_path, 1000 * FILE_BYTES)
     for number in (0, 1, 2):
         get(cache, number, [0, 1, 3])
     assert [is_mapped(place(cache, number)) for number in range(3)] == [True, True, False]
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert most_kept_mapped() == NUM_KEPT_MAPPED
+
+
+def test_nothing_stays_mapped_where_nobody_knows_how_much_the_node_has(tmp_path: Path) -> None:
+    cache = FrameCache(tmp_path, 1000 * FILE_BYTES)
+    cache.fill(key_of(1), "video-1", decoding(1))
+    (tmp_path / "usage").unlink()
+    assert torch.equal(cache.read(key_of(1), [0, 1, 3]), frames_of(1)[[0, 1, 3]])  # type: ignore[arg-type]
+    assert not is_mapped(place(cache, 1))
 
 
 def test_who_writes_into_a_view_harms_no_file_and_no_later_read(tmp_path: Path) -> None:

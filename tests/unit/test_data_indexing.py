@@ -18,7 +18,7 @@ from prp_core.data.object_store import LocalStore, ObjectInfo
 from prp_core.data.splits import Labelling, folders_are_hashes, group_of, labelling_of, read_split_files, relative_to_store, unmatched
 from prp_core.data.video_source import VideoSource
 from prp_core.errors import QUARANTINE_REASONS, UserError
-from tests.unit.test_data_node_cache import JournalStore
+from tests.far_store import JournalStore
 from tests.video_factory import make_class_folders, make_video, write_playlist
 
 

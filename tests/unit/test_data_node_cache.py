@@ -17,23 +17,7 @@ import pytest
 from prp_core.data.node_cache import NUM_DOWNLOADS, NodeCache
 from prp_core.data.object_store import LocalStore, ObjectRef
 from prp_core.errors import CorruptObject, DiskFull, ObjectChanged, ObjectMissing, StoreUnavailable, UserError
-from tests.far_store import FarStore
-
-
-class JournalStore(FarStore):
-    """Fetches are noted in a journal that processes share, and the first `spoil` pieces that this one reads are wrong."""
-
-    def __init__(self, root: Path, journal: Path, spoil: int = 0) -> None:
-        super().__init__(root)
-        self._journal, self._spoil = journal, spoil
-
-    def read(self, key: str, *, start: int = 0, num_bytes: int | None = None, etag: str | None = None) -> Iterator[bytes]:
-        with self._journal.open("a") as journal:
-            journal.write(f"{key}\n")
-        for piece in super().read(key, start=start, num_bytes=num_bytes, etag=etag):
-            self._spoil -= 1
-            yield b"?" + piece[1:] if self._spoil >= 0 else piece
-
+from tests.far_store import JournalStore
 
 NUM_OBJECTS, OBJECT_BYTES = 24, 20_000
 
