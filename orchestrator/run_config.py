@@ -33,6 +33,7 @@ from prp_core.errors import UserError
 
 PRESETS_DIR = Path(__file__).resolve().parent.parent / "sweeps" / "presets"
 AUTOMATIC = -1
+SAMPLERS = ("gp", "tpe", "random")
 PRUNERS = ("asha", "median", "none")
 JUDGES = ("auto", "task", "worker")
 
@@ -112,15 +113,16 @@ class SweepConfig:
     """How the search runs. `max_concurrent_trials` 0 means as many as the cluster holds.
 
     The objective is the name of a downstream metric: losses and pretext accuracies of trials with other rate sets are not comparable.
-    `num_startup_trials` cover the space evenly before the sampler models anything. `judge` says where rungs are evaluated: by the
-    ``worker`` that trains, by a ``task`` beside it while training goes on, or ``auto``: a task where the cluster has room for one
-    without giving up a trial.
+    `num_startup_trials` cover the space evenly before the `sampler` models anything: ``gp`` (a Gaussian process over all rungs), ``tpe``
+    (Optuna's), or ``random``, which covers and models nothing. `judge` says where rungs are evaluated: by the ``worker`` that trains, by a
+    ``task`` beside it while training goes on, or ``auto``: a task where the cluster has room for one without giving up a trial.
     """
 
     name: str = "rate-search"
     num_trials: int = 20
     max_concurrent_trials: int = 0
     objective: str = "retrieval/recall_at_1"
+    sampler: str = "gp"
     pruner: str = "asha"
     judge: str = "auto"
     num_startup_trials: int = 8
@@ -129,6 +131,7 @@ class SweepConfig:
     def __post_init__(self) -> None:
         check(self.num_trials >= 1, "sweep.num_trials", self.num_trials, "must be at least 1")
         check(self.max_concurrent_trials >= 0, "sweep.max_concurrent_trials", self.max_concurrent_trials, "must not be negative")
+        check_choice("sweep.sampler", self.sampler, SAMPLERS)
         check_choice("sweep.pruner", self.pruner, PRUNERS)
         check_choice("sweep.judge", self.judge, JUDGES)
         rule = "must be a retrieval metric such as 'retrieval/recall_at_1': a pretext loss or accuracy is not comparable across rate sets"

@@ -97,7 +97,9 @@ class SweepServer:
     ) -> None:
         self._spec, self._base, self._frame_counts, self._memory = spec, parse_config(spec.config), frame_counts, memory or {}
         sweep = self._base.sweep
-        self._study = SweepStudy(spec.database_url, spec.sweep_id, space, seed=self._base.seed, num_startup_trials=sweep.num_startup_trials)
+        self._study = SweepStudy(
+            spec.database_url, spec.sweep_id, space, seed=self._base.seed, num_startup_trials=sweep.num_startup_trials, sampler=sweep.sampler
+        )
         self._study.warm_up(warm)
         self._tracker = MlflowTracker(spec.tracking_uri, sweep.name, spool_dir=Path(spec.state_dir) / "tracker")
         self._tracker.adopt(spec.sweep_id)

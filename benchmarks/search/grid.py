@@ -14,7 +14,6 @@ from typing import Any
 RATES = ("1-2", "1-4", "1-2-4", "1-3-6", "1-2-4-8", "2-4-8")
 LENGTHS = (8, 16)
 WEIGHTS = (0.03, 0.3, 3.0)
-MODES = ("dpau", "none")
 
 
 @dataclass(frozen=True)
@@ -46,16 +45,18 @@ class Cell:
         return self.costs[max(self.costs)]
 
 
-def cells_to_record() -> list[dict[str, Any]]:
-    """The 72 combinations: 2 attention modes x 3 weights x 2 clip lengths x 6 rate sets; the first half is a grid of its own."""
+def cells_to_record(learning_rates: Sequence[float] = ()) -> list[dict[str, Any]]:
+    """The 36 combinations of 3 weights x 2 clip lengths x 6 rate sets, for each of `learning_rates` if there are any, else at the preset's."""
     return [
         {
             "pretext.playback_rate.rates": rates,
             "clip.length": length,
             "pretext.playback_rate.loss_weight": weight,
-            "pretext.slow_motion.attention.mode": mode,
+            "pretext.slow_motion.attention.mode": "dpau",
+            **learning_rate,
         }
-        for mode, weight, length, rates in product(MODES, WEIGHTS, LENGTHS, RATES)
+        for learning_rate in [{"training.learning_rate": rate} for rate in learning_rates] or [{}]
+        for weight, length, rates in product(WEIGHTS, LENGTHS, RATES)
     ]
 
 

@@ -1,16 +1,17 @@
 """Trains every cell of a grid of the demo's space and writes what each scored at each rung and had cost, for `replay.py`.
 
-    uv run python -m benchmarks.search.record_grid --out grid.jsonl             # 72 cells, one after the other; start it again to go on
+    uv run python -m benchmarks.search.record_grid --out grid.jsonl             # 36 cells, one after the other; start it again to go on
     uv run python -m benchmarks.search.record_grid --out grid.jsonl --cells 2   # only the next two
     uv run python -m benchmarks.search.record_grid --out part1.jsonl --share 1/2    # every second cell, for a second process or machine
     uv run python -m benchmarks.search.record_grid --out grid.jsonl --scenes 32     # further scenes of the demo's generator ask as well
+    uv run python -m benchmarks.search.record_grid --out grid.jsonl --learning-rates 1e-4,1e-3,1e-2    # 36 cells for each
 
 One process, one thread, no Ray; frames come from the node's cache, as they do for all trials of a sweep but the first. A cell's trial has the
 preset's seed, as every trial of a sweep has; `--set` changes the base config. `--scenes` beyond the demo's own are all for validation: the 48
 videos of its own validation part leave recall@1 a standard error of 0.07, which hides what cells differ by.
 
-A line holds the values, recall@1 on the validation part after each epoch of `RECORDED`, the CPU-seconds until then, evaluations included, and
-what one evaluation took: a replay can leave some out.
+A line holds the values, recall@1 on the validation part after each epoch of `--at` and the last, the CPU-seconds until then, evaluations included,
+and what one evaluation took: a replay can leave some out.
 """
 
 from __future__ import annotations
@@ -38,17 +39,19 @@ from prp_core.training.reporting import MemoryReporter
 from prp_core.training.training_config import TrainingConfig
 from prp_core.world import World, use_threads
 
-RECORDED = (2, 3, 4, 6, 9, 12, 18, 24)
+AT = "1-2-3-4-6-8-9-12-16-18-24"
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedTraining(TrainingConfig):
-    """Training that is evaluated whenever it is recorded, whatever rungs it would have."""
+    """Training that is evaluated after the epochs `at`, whatever rungs it would have."""
+
+    at: tuple[int, ...]
 
     @property
     def rungs(self) -> tuple[int, ...]:
-        """Those of `RECORDED` that come before the end, and the end."""
-        return (*(epoch for epoch in RECORDED if epoch < self.num_epochs), self.num_epochs)
+        """Those of `at` that come before the end, and the end."""
+        return (*(epoch for epoch in self.at if epoch < self.num_epochs), self.num_epochs)
 
 
 def main() -> None:
@@ -59,6 +62,8 @@ def main() -> None:
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="PATH=VALUE")
     parser.add_argument("--scenes", type=int, default=0, help="of each motion in all; those beyond the demo's own are for validation")
     parser.add_argument("--demo-seed", type=int, default=0)
+    parser.add_argument("--learning-rates", default="", help="with commas between them; none: the preset's alone")
+    parser.add_argument("--at", default=AT, help="evaluate after these epochs, and after the last (default: %(default)s)")
     parser.add_argument("--cells", type=int, default=1 << 20, help="stop after so many")
     parser.add_argument("--share", default="1/1", metavar="I/N", help="only the I-th of every N cells")
     arguments = parser.parse_args()
@@ -69,17 +74,19 @@ def main() -> None:
     print(f"{len(split.train)} training videos, {len(split.val)} for validation", flush=True)
     place, among = (int(part) for part in arguments.share.split("/"))
     known = [cell.values for cell in read_grid(arguments.out)]
-    missing = [values for values in cells_to_record()[place - 1 :: among] if values not in known][: arguments.cells]
+    learning_rates = [float(rate) for rate in arguments.learning_rates.split(",") if rate]
+    missing = [values for values in cells_to_record(learning_rates)[place - 1 :: among] if values not in known][: arguments.cells]
+    at = tuple(int(epoch) for epoch in arguments.at.split("-"))
     for number, values in enumerate(missing, start=1):
-        cell = record(with_values(base, values), values, folder, split)
+        cell = record(with_values(base, values), values, folder, split, at)
         write_cell(arguments.out, cell)
         scores = ", ".join(f"{epoch}: {score:.3f}" for epoch, score in cell.scores.items())
         print(f"{number} of {len(missing)}: {', '.join(map(str, values.values()))} -> {scores} for {cell.cost:.0f} CPU-seconds", flush=True)
 
 
-def record(config: RunConfig, values: Mapping[str, object], videos: Path, split: Parts) -> Cell:
-    """Train one cell to its end, with the frames of all its videos on the node before the clock starts."""
-    config = dataclasses.replace(config, training=RecordedTraining(**vars(config.training)))
+def record(config: RunConfig, values: Mapping[str, object], videos: Path, split: Parts, at: tuple[int, ...]) -> Cell:
+    """Train one cell to its end, evaluated after the epochs `at`, with the frames of all its videos on the node before the clock starts."""
+    config = dataclasses.replace(config, training=RecordedTraining(**vars(config.training), at=at))
     store = LocalStore(videos)
     with closing(through_frame_cache(VideoSource(store, None, config.loader), config, made_from=store.uri)) as source:
         for video in (*split.train, *split.val):

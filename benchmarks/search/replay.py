@@ -26,8 +26,6 @@ from orchestrator.search.space import Fit
 from orchestrator.search.study import SweepStudy
 from prp_core.training.training_config import TrainingConfig
 
-WEIGHT = "pretext.playback_rate.loss_weight"
-
 
 @dataclass(frozen=True)
 class Rules:
@@ -37,6 +35,7 @@ class Rules:
     """
 
     first_rung_epochs: int = 6
+    sampler: str = "gp"
     pruner: str = "asha"
     reduction_factor: int = 2
     num_startup: int = 4
@@ -75,35 +74,32 @@ class Replay:
     def __init__(self, grid: Sequence[Cell], rules: Rules, seed: int) -> None:
         self._rungs, self._rules = rules.rungs(grid), rules
         self._grid = [cell.at(self._rungs) for cell in grid]
-        self.study = SweepStudy(None, "replay", self._space, seed=seed, num_startup_trials=rules.num_startup)
+        self._choices = {name: sorted({cell.values[name] for cell in grid}) for name in grid[0].values}
+        self.study = SweepStudy(None, "replay", self._space, seed=seed, num_startup_trials=rules.num_startup, sampler=rules.sampler)
         self._events: list[tuple[float, int, int]] = []
         self._running: dict[int, _Running] = {}
         self.spent, self.reached = 0.0, list[Reached]()
 
-    def run(self, budget: float) -> list[Reached]:
-        """Search until `budget` CPU-seconds are spent or nothing new is left to try."""
+    def run(self, budget: float, enough: float = math.inf) -> list[Reached]:
+        """Search until `budget` CPU-seconds are spent, a trial finishes with `enough`, or nothing new is left to try."""
         for _ in range(self._rules.num_workers):
             self._start(0.0)
-        while self._events and self.spent < budget:
+        while self._events and self.spent < budget and not (self.reached and self.reached[-1].score >= enough):
             now, epoch, number = heapq.heappop(self._events)
             if not self._running[number].stopped:
                 self._arrive(now, epoch, number)
         return self.reached
 
     def _space(self, trial: Any) -> None:
-        for name in self._grid[0].values:
-            choices = sorted({cell.values[name] for cell in self._grid})
-            if name == WEIGHT:
-                trial.suggest_float(name, choices[0] / 3, choices[-1] * 3, log=True)
+        for name, choices in self._choices.items():
+            if isinstance(choices[0], float):
+                trial.suggest_int(name, 0, len(choices) - 1)  # the levels of a number are in order; Optuna has no logarithmic range with steps
             else:
                 trial.suggest_categorical(name, choices)
 
     def _cell_of(self, values: dict[str, Any]) -> Cell:
-        def distance(cell: Cell) -> float:
-            others = sum(cell.values[name] != value for name, value in values.items() if name != WEIGHT)
-            return 1e6 * others + (abs(math.log(cell.values[WEIGHT] / values[WEIGHT])) if WEIGHT in values else 0.0)
-
-        return min(self._grid, key=distance)
+        levels = {name: choices[values[name]] if isinstance(choices[0], float) else values[name] for name, choices in self._choices.items()}
+        return next(cell for cell in self._grid if cell.values == levels)
 
     def _start(self, now: float) -> None:
         if len({id(running.cell) for running in self._running.values()}) == len(self._grid):
@@ -171,10 +167,11 @@ def cost_to_reach(reached: Sequence[Reached], score: float) -> float:
 def compare(grid: Sequence[Cell], rules: Rules, seeds: Sequence[int], num_random: Sequence[int]) -> list[tuple[int, float, float, float]]:
     """``(N, score, median cost of random search, median cost of the search)`` to reach what N random trials find (median over seeds)."""
     chance = [random_search(grid, seed) for seed in seeds]
-    ours = [Replay(grid, rules, seed).run(sum(cell.cost for cell in grid)) for seed in seeds]
+    scores = [statistics.median_low([max(one.score for one in run[:number]) for run in chance]) for number in num_random]
+    most = 2 * statistics.median(cost_to_reach(run, max(scores)) for run in chance)  # what costs more is not reached
+    ours = [Replay(grid, rules, seed).run(most, max(scores)) for seed in seeds]
     rows = []
-    for number in num_random:
-        score = statistics.median_low([max(one.score for one in run[:number]) for run in chance])
+    for number, score in zip(num_random, scores, strict=True):
         costs = [statistics.median_high([cost_to_reach(run, score) for run in runs]) for runs in (chance, ours)]
         rows.append((number, score, costs[0], costs[1]))
     return rows

@@ -1,16 +1,22 @@
 """Which values the next trial gets: first a design that covers the space evenly, then a model of what was good.
 
 The design is for the first trials. A category that was drawn least comes next; a number falls into the stretch of its range that was drawn
-least, at random within it. It counts what the database holds, so concurrent trials and resumed sweeps fill the same gaps. After it comes Optuna's
-tree-structured Parzen estimator, over all dimensions at once, group by group of those that occur together; a trial that runs counts as bad
-(the constant liar), so that concurrent trials spread.
+least, at random within it. It counts what the database holds, so concurrent trials and resumed sweeps fill the same gaps. After it comes the model,
+by the name of ``sweep.sampler``:
+
+- ``gp``: a Gaussian process over all scores of all rungs (`surrogate.py`). Of many combinations that the space draws, the one with the best upper
+  bound of its final score is tried (Srinivas et al., "Gaussian Process Optimization in the Bandit Setting", ICML 2010). A trial that has no score
+  yet counts as if it had what is expected of it, so that concurrent trials spread (the kriging believer); one that failed, as the worst score.
+- ``tpe``: Optuna's tree-structured Parzen estimator, over all dimensions at once, group by group of those that occur together; a trial that runs
+  counts as bad (the constant liar).
+- ``random``: none at all, and no design either; to compare with.
 """
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -18,8 +24,17 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from orchestrator.search.dimensions import RATES
+from orchestrator.search.space import Fit, Space
+from orchestrator.search.stand_in import StandIn
+from orchestrator.search.surrogate import Observation, Point, Surrogate
+
 MIN_FINISHED = 2  # a model of fewer trials is a guess
 JUDGED = (TrialState.COMPLETE, TrialState.PRUNED)
+NUM_CANDIDATES = 300
+NUM_DEVIATIONS = 1.0  # of the upper bound above the expected score
+
+Fits = Callable[[Mapping[str, Any]], Fit]
 
 
 def is_design_due(num_asked: int, num_judged: int, num_startup: int) -> bool:
@@ -27,11 +42,45 @@ def is_design_due(num_asked: int, num_judged: int, num_startup: int) -> bool:
     return num_asked < num_startup or num_judged < min(MIN_FINISHED, num_startup)
 
 
-class SweepSampler(optuna.samplers.BaseSampler):
-    """The design for `num_startup` trials, then the model. Draws depend on `seed`, the trial's number and what the study holds."""
+class DesignSampler(optuna.samplers.BaseSampler):
+    """The design, for `num_startup` trials; a model is a subclass. Draws depend on `seed`, the trial's number and what the study holds."""
 
     def __init__(self, *, seed: int, num_startup: int) -> None:
         self._seed, self._num_startup = seed, num_startup
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """The dimensions that are drawn together: none in the design."""
+        return {}
+
+    def sample_relative(self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> dict[str, Any]:
+        """Nothing: see `infer_relative_search_space`."""
+        return {}
+
+    def sample_independent(self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution) -> Any:
+        """The value of one dimension. What did not fit was drawn, too: otherwise the design would ask for it until it fits."""
+        drawn = [one for one in study.get_trials(deepcopy=False) if param_name in one.params and one.state != TrialState.WAITING]
+        others = [one.params[param_name] for one in drawn]
+        draw = random.Random(f"{self._seed} {trial.number} {param_name}")
+        return least_drawn(param_distribution, others, max(2, self._num_startup), draw)
+
+    def _is_design_due(self, study: Study, trial: FrozenTrial) -> bool:
+        others = _others(study, trial)
+        return is_design_due(len(others), sum(one.state in JUDGED for one in others), self._num_startup)
+
+
+class RandomSampler(DesignSampler):
+    """Every value at random. A resumed sweep goes on where it was, because a draw depends on the trial's number."""
+
+    def sample_independent(self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution) -> Any:
+        """A value of one dimension."""
+        return least_drawn(param_distribution, [], 1, random.Random(f"{self._seed} {trial.number} {param_name}"))
+
+
+class ParzenSampler(DesignSampler):
+    """The design, then Optuna's estimator."""
+
+    def __init__(self, *, seed: int, num_startup: int) -> None:
+        super().__init__(seed=seed, num_startup=num_startup)
         self._model = optuna.samplers.TPESampler(
             seed=seed, n_startup_trials=1, multivariate=True, group=True, constant_liar=True, warn_independent_sampling=False
         )
@@ -50,19 +99,101 @@ class SweepSampler(optuna.samplers.BaseSampler):
 
     def sample_independent(self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution) -> Any:
         """The value of one dimension: the design's, or the model's where it has no trial of this branch yet."""
-        if not self._is_design_due(study, trial):
-            return self._model.sample_independent(study, trial, param_name, param_distribution)
-        others = [one.params[param_name] for one in study.get_trials(deepcopy=False) if param_name in one.params and counts(one)]
-        draw = random.Random(f"{self._seed} {trial.number} {param_name}")
-        return least_drawn(param_distribution, others, max(2, self._num_startup), draw)
+        if self._is_design_due(study, trial):
+            return super().sample_independent(study, trial, param_name, param_distribution)
+        return self._model.sample_independent(study, trial, param_name, param_distribution)
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
         """The model learns."""
         self._model.after_trial(study, trial, state, values)
 
-    def _is_design_due(self, study: Study, trial: FrozenTrial) -> bool:
-        others = [one for one in study.get_trials(deepcopy=False) if one.number != trial.number and counts(one)]
-        return is_design_due(len(others), sum(one.state in JUDGED for one in others), self._num_startup)
+
+class SurrogateSampler(DesignSampler):
+    """The design, then the candidate of `space` with the best upper bound. `fits` says of a candidate whether it can be trained at all."""
+
+    def __init__(self, space: Space, *, seed: int, num_startup: int) -> None:
+        super().__init__(seed=seed, num_startup=num_startup)
+        self._space = space
+        self._chosen: dict[int, dict[str, Any]] = {}
+        self.fits: Fits = lambda values: Fit(True, "")
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        """Choose the trial's values; the space then asks for them one by one."""
+        if not self._is_design_due(study, trial):
+            self._chosen[trial.number] = self._choose(study, trial)
+
+    def sample_independent(self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution) -> Any:
+        """The chosen value of one dimension, or the design's."""
+        chosen = self._chosen.get(trial.number, {})
+        return chosen[param_name] if param_name in chosen else super().sample_independent(study, trial, param_name, param_distribution)
+
+    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
+        """Forget what was chosen."""
+        self._chosen.pop(trial.number, None)
+
+    def _choose(self, study: Study, trial: FrozenTrial) -> dict[str, Any]:
+        """The values of the best candidate; none, so that the design draws, where no candidate is new and fits."""
+        draw = random.Random(f"{self._seed} {trial.number}")
+        candidates = [StandIn(lambda _, distribution: least_drawn(distribution, [], 1, draw), trial.number) for _ in range(NUM_CANDIDATES)]
+        for candidate in candidates:
+            self._space(candidate)
+        tried = {_frozen(one.params) for one in study.get_trials(deepcopy=False) if one.number != trial.number and counts(one)}
+        new = {_frozen(candidate.params): candidate for candidate in candidates if _frozen(candidate.params) not in tried}
+        ranked = self._ranked(list(new.values()), _others(study, trial))
+        return next((candidate.params for candidate in ranked if self.fits(candidate.params).ok), {})
+
+    def _ranked(self, candidates: Sequence[StandIn], others: Sequence[FrozenTrial]) -> list[StandIn]:
+        points = [point_of(one.params, one.distributions) for one in others]
+        scores = [(place, epoch, score) for place, one in enumerate(others) for epoch, score in one.intermediate_values.items()]
+        if not scores or not candidates:
+            return list(candidates)
+        first, last = min(epoch for _, epoch, _ in scores), max(epoch for _, epoch, _ in scores)
+        worst = min(score for _, _, score in scores)
+        observations = [Observation(*score) for score in scores]
+        observations += [Observation(place, first, worst) for place, one in enumerate(others) if one.state == TrialState.FAIL]
+        silent = [place for place, one in enumerate(others) if one.state == TrialState.RUNNING and not one.intermediate_values]
+        surrogate = Surrogate(points, observations)
+        if silent:
+            expected, _ = surrogate.predict([points[place] for place in silent], first)
+            surrogate = Surrogate(
+                points, observations + [Observation(place, first, float(score)) for place, score in zip(silent, expected, strict=True)]
+            )
+        mean, deviation = surrogate.predict([point_of(one.params, one.distributions) for one in candidates], last)
+        bounds = dict(enumerate(mean + NUM_DEVIATIONS * deviation))
+        return [candidates[place] for place in sorted(bounds, key=lambda place: -bounds[place])]
+
+
+def make_sampler(name: str, space: Space, *, seed: int, num_startup: int) -> optuna.samplers.BaseSampler:
+    """The sampler called `name`, one of ``sweep.sampler``'s."""
+    if name == "random":
+        return RandomSampler(seed=seed, num_startup=num_startup)
+    if name == "tpe":
+        return ParzenSampler(seed=seed, num_startup=num_startup)
+    assert name == "gp", name
+    return SurrogateSampler(space, seed=seed, num_startup=num_startup)
+
+
+def point_of(params: Mapping[str, Any], distributions: Mapping[str, BaseDistribution]) -> Point:
+    """What the surrogate sees of a trial. Rate sets are sets of rates, whatever branch they come from; the space's own choices are left out."""
+    point: dict[str, float | frozenset[str]] = {}
+    for name, value in params.items():
+        distribution, path = distributions[name], name.partition("@")[0]
+        if not path:
+            continue
+        if not isinstance(distribution, CategoricalDistribution):
+            assert isinstance(distribution, FloatDistribution | IntDistribution), distribution
+            point[name] = _place(distribution, float(value))
+        else:
+            point[path] = frozenset(str(value).split("-") if path == RATES else [repr(value)])
+    return point
+
+
+def _others(study: Study, trial: FrozenTrial) -> list[FrozenTrial]:
+    return [one for one in study.get_trials(deepcopy=False) if one.number != trial.number and counts(one)]
+
+
+def _frozen(params: Mapping[str, Any]) -> frozenset[tuple[str, Any]]:
+    return frozenset(params.items())
 
 
 def counts(trial: FrozenTrial) -> bool:

@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from orchestrator.search.dimensions import config_values
 from orchestrator.search.judge import Verdict, judge, late_verdict, overtaken, values_at
-from orchestrator.search.sampler import SweepSampler
+from orchestrator.search.sampler import Fits, SurrogateSampler, make_sampler
 from orchestrator.search.space import Fit, Space
 from orchestrator.search.warm_start import WarmStart, add_to_study
 from prp_core.errors import UserError
@@ -39,13 +39,18 @@ class Proposal:
 class SweepStudy:
     """Ask and tell over one study; used by one process at a time (see `orchestrator/sweep_server.py`)."""
 
-    def __init__(self, storage_url: str | None, sweep_id: str, space: Space, *, seed: int, num_startup_trials: int) -> None:
-        """Open or create it; no `storage_url` keeps it in memory alone, for a replay. Draws depend on `seed`."""
+    def __init__(self, storage_url: str | None, sweep_id: str, space: Space, *, seed: int, num_startup_trials: int, sampler: str = "gp") -> None:
+        """Open or create it; no `storage_url` keeps it in memory alone, for a replay. Draws of the `sampler` of that name depend on `seed`."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        sampler = SweepSampler(seed=seed, num_startup=num_startup_trials)
+        self._sampler = make_sampler(sampler, space, seed=seed, num_startup=num_startup_trials)
         self._storage = optuna.storages.get_storage(storage_url)
         self._study = optuna.create_study(
-            storage=self._storage, study_name=sweep_id, direction="maximize", sampler=sampler, pruner=optuna.pruners.NopPruner(), load_if_exists=True
+            storage=self._storage,
+            study_name=sweep_id,
+            direction="maximize",
+            sampler=self._sampler,
+            pruner=optuna.pruners.NopPruner(),
+            load_if_exists=True,
         )
         self._space = space
         self._orphans = [trial.number for trial in self.trials() if trial.state == TrialState.RUNNING]
@@ -62,13 +67,15 @@ class SweepStudy:
         """Take in what earlier sweeps found; see `warm_start.py`."""
         add_to_study(self._study, warm)
 
-    def ask(self, fits: Callable[[Mapping[str, Any]], Fit]) -> Proposal:
+    def ask(self, fits: Fits) -> Proposal:
         """The next trial to run: one left behind by a dead driver, else a new one that `fits` accepts.
 
         Raises `UserError` when nothing that the space suggests fits this corpus.
         """
         if self._orphans:
             return self._adopt(self._orphans.pop(0))
+        if isinstance(self._sampler, SurrogateSampler):
+            self._sampler.fits = fits
         last_reason = ""
         for attempt in range(MAX_UNFIT_IN_A_ROW):
             trial = self._study.ask()

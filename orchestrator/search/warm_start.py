@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 
 from orchestrator.search.dimensions import config_values
 from orchestrator.search.space import Space
+from orchestrator.search.stand_in import StandIn
 from orchestrator.tracking.history import TrialRecord
 
 # What decides what is learnt. Two trials that differ here, other than in what the space varies, are two experiments.
@@ -50,17 +51,17 @@ def plan_warm_start(past: Sequence[TrialRecord], space: Space, params: Mapping[s
     """What `past` is worth to a sweep with `space` over the base config `params` (by path, as text), measured by `protocol_hash`."""
     counted, hints, num_outside = [], [], 0
     for one in past:
-        replayed = _Replayed(one)
+        trial = replayed(one)
         try:
-            space(replayed)
+            space(trial)
         except OutsideSpace:
             num_outside += 1
             continue
-        alike = one.protocol_hash == protocol_hash and trained_alike(one.params, params, set(config_values(replayed.params)))
+        alike = one.protocol_hash == protocol_hash and trained_alike(one.params, params, set(config_values(trial.params)))
         if alike and one.rungs:
-            counted.append((one, replayed.params, replayed.distributions))
+            counted.append((one, trial.params, trial.distributions))
         elif one.state == "finished" and one.rungs:
-            hints.append((one, replayed.params))
+            hints.append((one, trial.params))
     hints.sort(key=lambda hint: -hint[0].rungs[max(hint[0].rungs)])
     return WarmStart(tuple(counted), tuple(hints[:MAX_HINTS]), num_outside)
 
@@ -95,41 +96,29 @@ class OutsideSpace(Exception):
     """A past trial has no value for a dimension of this space, or one that it does not offer."""
 
 
-class _Replayed:
-    """Stands in for Optuna's trial: answers each suggestion with what the past trial had there."""
+def replayed(past: TrialRecord) -> StandIn:
+    """Stands in for Optuna's trial: answers each suggestion with what the past trial had there, or raises `OutsideSpace`."""
 
-    def __init__(self, past: TrialRecord) -> None:
-        self._past, self.number = past, past.number
-        self.params: dict[str, Any] = {}
-        self.distributions: dict[str, BaseDistribution] = {}
-
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        return self._take(name, CategoricalDistribution(tuple(choices)))
-
-    def suggest_float(self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False) -> Any:
-        return self._take(name, FloatDistribution(low, high, log=log, step=step))
-
-    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> Any:
-        return self._take(name, IntDistribution(low, high, log=log, step=step))
-
-    def _take(self, name: str, distribution: BaseDistribution) -> Any:
-        value = self._past.sampled[name] if name in self._past.sampled else self._from_config(name, distribution)
+    def choose(name: str, distribution: BaseDistribution) -> Any:
+        value = past.sampled[name] if name in past.sampled else _from_config(past, name, distribution)
         if not _offers(distribution, value):
             raise OutsideSpace(name)
-        self.params[name], self.distributions[name] = value, distribution
         return value
 
-    def _from_config(self, name: str, distribution: BaseDistribution) -> Any:
-        """The value that the past trial's config had under the path, where its space did not vary it."""
-        text = self._past.params.get(name.partition("@")[0])
-        if text is None:
-            raise OutsideSpace(name)
-        if isinstance(distribution, CategoricalDistribution):
-            return next((choice for choice in distribution.choices if str(choice) == text), None)
-        try:
-            return int(text) if isinstance(distribution, IntDistribution) else float(text)
-        except ValueError:
-            raise OutsideSpace(name) from None
+    return StandIn(choose, past.number)
+
+
+def _from_config(past: TrialRecord, name: str, distribution: BaseDistribution) -> Any:
+    """The value that the past trial's config had under the path, where its space did not vary it."""
+    text = past.params.get(name.partition("@")[0])
+    if text is None:
+        raise OutsideSpace(name)
+    if isinstance(distribution, CategoricalDistribution):
+        return next((choice for choice in distribution.choices if str(choice) == text), None)
+    try:
+        return int(text) if isinstance(distribution, IntDistribution) else float(text)
+    except ValueError:
+        raise OutsideSpace(name) from None
 
 
 def _offers(distribution: BaseDistribution, value: Any) -> bool:

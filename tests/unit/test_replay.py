@@ -76,7 +76,7 @@ def test_a_grid_is_read_back_and_a_torn_line_is_not(tmp_path: Path) -> None:
     with (tmp_path / "grid.jsonl").open("a") as file:
         file.write('{"values": {"pretext')
     assert read_grid(tmp_path / "grid.jsonl") == SMALL[:2]
-    assert len(cells_to_record()) == 72 and read_grid(tmp_path / "none.jsonl") == []
+    assert len(cells_to_record()) == 36 and len(cells_to_record([1e-4, 1e-3])) == 72 and read_grid(tmp_path / "none.jsonl") == []
 
 
 def test_a_cell_that_is_evaluated_less_often_costs_less() -> None:

@@ -1,0 +1,142 @@
+"""What a combination of values would score: a Gaussian process over every score of every trial at every rung.
+
+A pruned trial has no final score, but its rungs say as much of its values as a finished trial's do, and they are most of what a sweep knows. So a
+score is modelled as the sum of: a level of its rung; what the values do, alike at neighbouring rungs; what is this trial's luck; and noise. Since
+all rungs are in, that only good trials reach the later ones misleads nothing.
+
+The kernel over values is a mean over the dimensions (effects that add up: Duvenaud, Nickisch, Rasmussen, "Additive Gaussian Processes", NIPS 2011)
+and a product over them (what only the combination does). Numbers are alike when they are close. Sets are alike by the share that they have in
+common (Jaccard), so ``1-2-4`` tells of ``1-2-4-8`` although nobody tried that one; any other category is a set of itself. Its few parameters are
+those of a small table that make the scores likeliest.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+Point = Mapping[str, "float | frozenset[str]"]
+"""The values of a trial by dimension: a number's place in its range, 0 to 1, or a set. A dimension of a branch not taken is left out."""
+
+LENGTHS = (0.15, 0.3, 0.6)  # of the range of a number
+ADDITIVE_SHARES = (0.5, 0.9)  # of what the values do
+DECAYS = (0.1, 0.4)  # of the likeness of two rungs, for each doubling of the epochs between them
+SHARES_OF_VALUES = (0.3, 0.6, 0.85)  # of the scores' variance within a rung; luck and noise halve the rest
+LUCK_DECAY = 0.3
+RUNG_VARIANCE = 4.0  # of the rungs' levels, in the variance of all scores: hardly anything is taken for granted
+MOST_OBSERVATIONS = 600  # at a hundred it takes 10 ms to learn, at this bound half a second
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What the trial at position `point` scored after `epoch` epochs."""
+
+    point: int
+    epoch: int
+    score: float
+
+
+@dataclass(frozen=True)
+class _Parameters:
+    length: float
+    additive_share: float
+    decay: float
+    share_of_values: float
+
+
+class Surrogate:
+    """The model of `observations` of trials at `points`. Deterministic. Without observations it raises `ValueError`."""
+
+    def __init__(self, points: Sequence[Point], observations: Sequence[Observation]) -> None:
+        if not observations:
+            raise ValueError("nothing was observed")
+        newest_last = sorted(observations, key=lambda one: (one.epoch, one.point))[-MOST_OBSERVATIONS:]
+        self._points = list(points)
+        self._trials_O = np.array([one.point for one in newest_last])
+        self._epochs_O = np.log2([float(one.epoch) for one in newest_last])
+        scores_O = np.array([one.score for one in newest_last])
+        self._mean, self._scale = float(scores_O.mean()), float(scores_O.std()) or 1.0
+        self._fit((scores_O - self._mean) / self._scale)
+
+    def _fit(self, scores_O: np.ndarray) -> None:
+        """Choose the parameters under which the scores are likeliest."""
+        likeness = Likeness(self._points, self._points)
+        same_trial_OO = self._trials_O[:, None] == self._trials_O
+        doublings_OO = np.abs(self._epochs_O[:, None] - self._epochs_O)
+        level_OO = RUNG_VARIANCE * (doublings_OO == 0)
+        luck_OO = 0.5 * same_trial_OO * np.exp(-LUCK_DECAY * doublings_OO) + 0.5 * np.eye(len(scores_O))
+        best = -math.inf
+        for length, additive_share in itertools.product(LENGTHS, ADDITIVE_SHARES):
+            values_OO = likeness.kernel(length, additive_share)[np.ix_(self._trials_O, self._trials_O)]
+            for decay, share in itertools.product(DECAYS, SHARES_OF_VALUES):
+                covariance_OO = share * values_OO * np.exp(-decay * doublings_OO) + (1 - share) * luck_OO + level_OO
+                root_OO = np.linalg.cholesky(covariance_OO)
+                weights_O = np.linalg.solve(covariance_OO, scores_O)
+                likelihood = -0.5 * scores_O @ weights_O - np.log(np.diag(root_OO)).sum()
+                if likelihood > best:
+                    best, self._parameters = likelihood, _Parameters(length, additive_share, decay, share)
+                    self._covariance_OO, self._weights_O = covariance_OO, weights_O
+
+    def predict(self, points: Sequence[Point], epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """The scores (P,) to expect after `epoch` epochs, and how unsure that is (P,): one standard deviation, luck and noise not counted."""
+        parameters = self._parameters
+        values_PO = Likeness(points, self._points).kernel(parameters.length, parameters.additive_share)[:, self._trials_O]
+        doublings_O = np.abs(math.log2(epoch) - self._epochs_O)
+        level_O = RUNG_VARIANCE * (doublings_O == 0)
+        share = parameters.share_of_values
+        covariance_PO = share * values_PO * np.exp(-parameters.decay * doublings_O) + level_O
+        known_P = np.einsum("po,op->p", covariance_PO, np.linalg.solve(self._covariance_OO, covariance_PO.T))
+        variance_P = np.clip(share + RUNG_VARIANCE - known_P, 0.0, None)
+        return self._mean + self._scale * (covariance_PO @ self._weights_O), self._scale * np.sqrt(variance_P)
+
+
+class Likeness:
+    """How alike each of `points` (P) and each of `others` (Q) are, dimension by dimension."""
+
+    def __init__(self, points: Sequence[Point], others: Sequence[Point]) -> None:
+        self._shape = len(points), len(others)
+        self._distances: list[np.ndarray] = []
+        self._alike: list[np.ndarray] = []
+        for name in sorted({name for point in (*points, *others) for name in point}):
+            here, there = [point.get(name) for point in points], [point.get(name) for point in others]
+            if any(isinstance(value, frozenset) for value in (*here, *there)):
+                self._alike.append(_sets_alike(here, there))
+            else:
+                self._distances.append(_distances(here, there))
+
+    def kernel(self, length: float, additive_share: float) -> np.ndarray:
+        """Covariances (P, Q) of what the values do; 1 where the points are equal."""
+        alike = [np.exp(-0.5 * (distances_PQ / length) ** 2) for distances_PQ in self._distances] + self._alike
+        if not alike:
+            return np.ones(self._shape)
+        together_PQ: np.ndarray = np.prod(alike, axis=0)
+        return additive_share * np.mean(alike, axis=0) + (1 - additive_share) * together_PQ
+
+
+def _distances(here: Sequence[float | frozenset[str] | None], there: Sequence[float | frozenset[str] | None]) -> np.ndarray:
+    """Of two numbers in the units of their range; infinite where only one side has it, 0 where neither has."""
+    here_P, there_Q = (np.array([math.nan if value is None else value for value in side], dtype=float) for side in (here, there))
+    distances_PQ = np.abs(here_P[:, None] - there_Q)
+    distances_PQ[np.isnan(distances_PQ)] = math.inf
+    distances_PQ[np.isnan(here_P)[:, None] & np.isnan(there_Q)] = 0.0
+    return distances_PQ
+
+
+def _sets_alike(here: Sequence[float | frozenset[str] | None], there: Sequence[float | frozenset[str] | None]) -> np.ndarray:
+    """The share of elements in common; 1 where neither side has the dimension."""
+    kinds = list(dict.fromkeys([*here, *there]))
+    places = {kind: place for place, kind in enumerate(kinds)}
+    table = np.array([[_share_in_common(one, other) for other in kinds] for one in kinds])
+    return table[np.ix_([places[value] for value in here], [places[value] for value in there])]
+
+
+def _share_in_common(one: float | frozenset[str] | None, other: float | frozenset[str] | None) -> float:
+    if one == other:
+        return 1.0
+    if not isinstance(one, frozenset) or not isinstance(other, frozenset):
+        return 0.0
+    return len(one & other) / len(one | other)
