@@ -5,6 +5,7 @@ starts from; which downstream metric it is judged by. All else is `orchestrator`
 
 - `rate_search.py`: rate set, clip length and loss balance. The main job: `uv run python sweeps/rate_search.py`.
 - `generated_rates.py`: any set of 2 to 4 rates up to 8, what to reconstruct from it, and how fast to learn.
+- `untuned_search.py`: the main job's dimensions and the learning rate, where nobody knows a good one yet.
 - `presets/*.toml`: starting points for a config, from the demo that runs on a laptop to the published settings.
 
 What a study varies is a path in the config, so that the parameter MLflow shows is the path that was varied.

@@ -1,0 +1,26 @@
+"""Nothing is tuned on this corpus yet? Rate set, clip length and loss balance, with a learning rate anywhere in five decades.
+
+    uv run python sweeps/untuned_search.py --trials 24
+    uv run python sweeps/untuned_search.py --trials 24 --set sweep.sampler=random --set sweep.pruner=none     # what chance would find instead
+
+Most learning rates of such a range teach nothing: the wider a space, the more a search saves that learns from first rungs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestrator.search.dimensions import suggest_rate_set
+from orchestrator.sweep_run import main
+
+
+def space(trial: Any) -> None:
+    """Rates, clip length, the balance of the two losses, and how fast to learn."""
+    suggest_rate_set(trial, ["1-2", "1-4", "1-2-4", "1-3-6", "1-2-4-8", "2-4-8"])
+    trial.suggest_categorical("clip.length", [8, 16])
+    trial.suggest_float("pretext.playback_rate.loss_weight", 0.01, 10.0, log=True)
+    trial.suggest_float("training.learning_rate", 1e-5, 1e-1, log=True)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(space))
