@@ -79,6 +79,25 @@ def read_grid(path: Path) -> list[Cell]:
     return cells
 
 
+def mean_of(grids: Sequence[Sequence[Cell]]) -> list[Cell]:
+    """One grid of those that were recorded with different seeds: a trial trains its values with each seed, and scores the mean.
+
+    Only what all of them have is kept: values, and epochs. Raises `ValueError` where that is nothing.
+    """
+    kept = [cell.values for cell in grids[0] if all(any(other.values == cell.values for other in grid) for grid in grids)]
+    epochs = sorted(set.intersection(*(set(cell.scores) for grid in grids for cell in grid)))
+    if not kept or not epochs:
+        raise ValueError("the grids have no cell or no epoch in common")
+    cells = []
+    for values in kept:
+        same = [next(cell for cell in grid if cell.values == values).at(epochs) for grid in grids]
+        scores = {epoch: sum(cell.scores[epoch] for cell in same) / len(same) for epoch in epochs}
+        cells.append(
+            Cell(values, scores, {epoch: sum(cell.costs[epoch] for cell in same) for epoch in epochs}, sum(cell.evaluation for cell in same))
+        )
+    return cells
+
+
 def synthetic_grid(seed: int, rungs: Sequence[int] = (3, 6, 12), combinations: Sequence[Mapping[str, Any]] = ()) -> list[Cell]:
     """A made-up grid for trying things out: additive effects with interaction, curves that saturate at their own pace, noisy scores.
 

@@ -1,12 +1,13 @@
 """What does the search save? The default search against random search on a recorded grid, with a simulated clock.
 
     uv run python -m benchmarks.search.replay --grid grid.jsonl --seeds 100
+    uv run python -m benchmarks.search.replay --grid grid.jsonl --surrogate     # each seed with luck of its own
     uv run python -m benchmarks.search.replay --synthetic 3            # three made-up grids: of use only while a rule is being worked on
 
 The study, its sampler and its judge are the real ones; only the trainings are looked up. Workers are asynchronous: each takes the next trial
 when it is free. Costs are CPU-seconds of training and of evaluation at rungs. Random search trains every draw to its end, without repeats.
-Reached means: a trial that ran to its end scored it. Printed: the median over seeds of the cost to reach what random search has found after N trials
-(its median over seeds), for several N, and the ratio.
+Reached means: a trial that ran to its end scored it. Printed, for several N, as medians over the seeds: what N random trials find, and the share of
+their cost for which the search finds as much.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.search.grid import Cell, read_grid, synthetic_grid
+from benchmarks.search.grid import Cell, mean_of, read_grid, synthetic_grid
+from benchmarks.search.surrogate_grid import surrogate_of
 from orchestrator.search.space import Fit
 from orchestrator.search.study import SweepStudy
 from prp_core.training.training_config import TrainingConfig
@@ -164,30 +166,61 @@ def cost_to_reach(reached: Sequence[Reached], score: float) -> float:
     return min((one.cost for one in reached if one.score >= score), default=math.inf)
 
 
-def compare(grid: Sequence[Cell], rules: Rules, seeds: Sequence[int], num_random: Sequence[int]) -> list[tuple[int, float, float, float]]:
-    """``(N, score, median cost of random search, median cost of the search)`` to reach what N random trials find (median over seeds)."""
-    chance = [random_search(grid, seed) for seed in seeds]
-    scores = [statistics.median_low([max(one.score for one in run[:number]) for run in chance]) for number in num_random]
-    most = 2 * statistics.median(cost_to_reach(run, max(scores)) for run in chance)  # what costs more is not reached
-    ours = [Replay(grid, rules, seed).run(most, max(scores)) for seed in seeds]
+def best_for(reached: Sequence[Reached], cost: float) -> float:
+    """The best score that `cost` had bought; minus infinity where that was none."""
+    return max((one.score for one in reached if one.cost <= cost), default=-math.inf)
+
+
+@dataclass(frozen=True)
+class Row:
+    """The search against `number` random trials, which cost `budget` and find `score`: medians over the seeds.
+
+    The search reaches that for `cost`, has found `for_a_third` for a third of the budget and `for_all` for all of it.
+    """
+
+    number: int
+    budget: float
+    score: float
+    cost: float
+    for_a_third: float
+    for_all: float
+
+
+def compare(grid_of: Callable[[int], Sequence[Cell]], rules: Rules, seeds: Sequence[int], num_random: Sequence[int]) -> list[Row]:
+    """A row for each of `num_random`. `grid_of` gives the grid of a seed, on which both search; costs are the same on all of them."""
+    grids = {seed: grid_of(seed) for seed in seeds}
+    chance = [random_search(grids[seed], seed) for seed in seeds]
+    mean_cost = statistics.mean(cell.at((max(cell.scores),)).cost for cell in grids[seeds[0]])
+    ours = [Replay(grids[seed], rules, seed).run(max(num_random) * mean_cost) for seed in seeds]
     rows = []
-    for number, score in zip(num_random, scores, strict=True):
-        costs = [statistics.median_high([cost_to_reach(run, score) for run in runs]) for runs in (chance, ours)]
-        rows.append((number, score, costs[0], costs[1]))
+    for number in num_random:
+        budget = number * mean_cost
+        score = statistics.median_low([max(one.score for one in run[:number]) for run in chance])
+        cost = statistics.median_high([cost_to_reach(run, score) for run in ours])
+        third, whole = (statistics.median_low([best_for(run, part * budget) for run in ours]) for part in (1 / 3, 1.0))
+        rows.append(Row(number, budget, score, cost, third, whole))
     return rows
 
 
-def print_table(rows: Sequence[tuple[int, float, float, float]], say: Callable[[str], None] = print) -> None:
+def print_table(rows: Sequence[Row], say: Callable[[str], None] = print) -> None:
     """One line for each N."""
-    say(f"{'random trials':>13} {'score':>7} {'random':>9} {'search':>9} {'ratio':>6}   (median CPU-seconds to reach the score)")
-    for number, score, chance, ours in rows:
-        say(f"{number:>13} {score:>7.3f} {chance:>9.0f} {ours:>9.0f} {ours / chance:>6.2f}")
+    say("what N random trials find, and cost in CPU-seconds; what the search pays for it; what it finds for a third of that cost, and for all of it")
+    say(f"{'N':>4} {'cost':>8} {'finds':>7} {'search pays':>12} {'ratio':>6} {'for a third':>12} {'for all':>8}")
+    for row in rows:
+        ratio = row.cost / row.budget
+        say(f"{row.number:>4} {row.budget:>8.0f} {row.score:>7.3f} {row.cost:>12.0f} {ratio:>6.2f} {row.for_a_third:>12.3f} {row.for_all:>8.3f}")
 
 
 def main() -> None:
     """Read or make the grids, replay, print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--grid", type=Path, help="JSON lines of benchmarks.search.record_grid")
+    parser.add_argument(
+        "--grid",
+        type=Path,
+        nargs="+",
+        help="JSON lines of benchmarks.search.record_grid; of several files, recorded with other seeds, the mean is played",
+    )
+    parser.add_argument("--surrogate", action="store_true", help="the forest's scores with luck drawn anew for each seed: see surrogate_grid.py")
     parser.add_argument("--synthetic", type=int, default=0, metavar="N", help="N made-up grids instead")
     parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument("--random-trials", default="8-16-32", help="what N random trials find is to be reached (default: %(default)s)")
@@ -195,11 +228,12 @@ def main() -> None:
         parser.add_argument(f"--{name.replace('_', '-')}", type=int if isinstance(default, bool | int) else str, default=default)
     arguments = parser.parse_args()
     rules = Rules(**{name: type(default)(getattr(arguments, name)) for name, default in vars(Rules()).items()})
-    grids = [synthetic_grid(seed) for seed in range(arguments.synthetic)] or [read_grid(arguments.grid)]
+    grids = [synthetic_grid(seed) for seed in range(arguments.synthetic)] or [mean_of([read_grid(path) for path in arguments.grid])]
     print(f"{rules}, {arguments.seeds} seeds")
     for grid in grids:
         print(f"{len(grid)} cells, best {max(cell.final for cell in grid):.3f}, {sum(cell.cost for cell in grid):.0f} CPU-seconds in all")
-        print_table(compare(grid, rules, range(arguments.seeds), [int(part) for part in arguments.random_trials.split("-")]))
+        grid_of = surrogate_of(grid) if arguments.surrogate else lambda _, grid=grid: grid
+        print_table(compare(grid_of, rules, range(arguments.seeds), [int(part) for part in arguments.random_trials.split("-")]))
 
 
 if __name__ == "__main__":

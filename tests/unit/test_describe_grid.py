@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks.search.describe_grid import additive_fit, levels_of, rank_correlation
 from benchmarks.search.grid import Cell
+from benchmarks.search.surrogate_grid import surrogate_of
 
 
 def grid(interaction: float) -> list[Cell]:
@@ -30,3 +31,13 @@ def test_ranks_are_compared_and_ties_share_theirs() -> None:
     assert rank_correlation([1, 2, 3, 4], [4, 3, 2, 1]) == pytest.approx(-1.0)
     # Ranks 1, 2.5, 2.5, 4 against 1, 2, 3, 4: 4.5 / sqrt(4.5 * 5).
     assert rank_correlation([1, 2, 2, 3], [1, 2, 3, 4]) == pytest.approx(4.5 / math.sqrt(4.5 * 5))
+
+
+def test_a_surrogate_keeps_what_values_are_worth_and_draws_luck_anew() -> None:
+    recorded = grid(0.02)
+    surrogate = surrogate_of(recorded)
+    assert surrogate(1) == surrogate(1) != surrogate(2)
+    mean = [sum(surrogate(seed)[place].final for seed in range(60)) / 60 for place in range(len(recorded))]
+    assert rank_correlation(mean, [cell.final for cell in recorded]) > 0.9
+    assert [(cell.values, cell.costs) for cell in surrogate(3)] == [(cell.values, cell.costs) for cell in recorded]
+    assert len({cell.final for cell in surrogate(3)}) > len(recorded) / 2

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.search.grid import Cell, cells_to_record, read_grid, synthetic_grid, write_cell
-from benchmarks.search.replay import Reached, Replay, Rules, compare, cost_to_reach, random_search
+from benchmarks.search.grid import Cell, cells_to_record, mean_of, read_grid, synthetic_grid, write_cell
+from benchmarks.search.replay import Reached, Replay, Rules, best_for, compare, cost_to_reach, random_search
 from orchestrator.search.study import SweepStudy
 
 RATES = "pretext.playback_rate.rates"
@@ -51,6 +51,7 @@ def test_random_search_trains_every_cell_once_to_its_end() -> None:
 def test_costs_to_reach_a_score() -> None:
     run = [Reached(10, 0.3), Reached(20, 0.5), Reached(30, 0.4)]
     assert [cost_to_reach(run, score) for score in (0.2, 0.4, 0.6)] == [10, 20, math.inf]
+    assert [best_for(run, cost) for cost in (5, 15, 99)] == [-math.inf, 0.3, 0.5]
 
 
 def test_where_one_cell_in_24_is_good_the_search_is_cheaper_than_chance() -> None:
@@ -60,9 +61,10 @@ def test_where_one_cell_in_24_is_good_the_search_is_cheaper_than_chance() -> Non
         for rate in range(2, 10)
         for length in (8, 16, 24)
     ]
-    ((number, score, chance, ours),) = compare(grid, Rules(first_rung_epochs=0, reduction_factor=3), range(4), [24])
-    assert (number, score) == (24, 0.9)
-    assert ours < chance
+    few, all_of_them = compare(lambda seed: grid, Rules(first_rung_epochs=0, reduction_factor=3), range(4), [2, 24])
+    assert (all_of_them.number, all_of_them.score, all_of_them.budget) == (24, 0.9, 24 * 9.0)
+    assert all_of_them.cost < 0.7 * all_of_them.budget and all_of_them.for_all == 0.9 >= all_of_them.for_a_third
+    assert few.score < 0.3
 
 
 def test_made_up_grids_are_the_same_for_a_seed_and_have_every_rung() -> None:
@@ -90,3 +92,12 @@ def test_rungs_that_were_not_recorded_are_refused() -> None:
     assert Rules(first_rung_epochs=1, reduction_factor=4).rungs(SMALL) == (1, 4)
     with pytest.raises(SystemExit, match="not evaluated after epoch 3, only after 1, 2, 4"):
         Rules(first_rung_epochs=3).rungs(SMALL)
+
+
+def test_grids_of_several_seeds_become_one_of_means_that_costs_them_all() -> None:
+    one = [Cell({RATES: "1-2"}, {1: 0.1, 2: 0.2}, {1: 3.0, 2: 6.0}, 1.0), Cell({RATES: "1-4"}, {1: 0.1, 2: 0.9}, {1: 3.0, 2: 6.0}, 1.0)]
+    other = [Cell({RATES: "1-2"}, {2: 0.4}, {2: 5.0}, 1.0)]
+    assert mean_of([one, other]) == [Cell({RATES: "1-2"}, {2: pytest.approx(0.3)}, {2: 10.0}, 2.0)]
+    assert mean_of([one]) == one
+    with pytest.raises(ValueError, match="in common"):
+        mean_of([one[1:], other])
