@@ -1,18 +1,20 @@
 """What does the search save? The default search against random search on a recorded grid, with a simulated clock.
 
     uv run python -m benchmarks.search.replay --grid grid.jsonl --seeds 100
-    uv run python -m benchmarks.search.replay --grid grid.jsonl --surrogate     # each seed with luck of its own
+    uv run python -m benchmarks.search.replay --grid grid.jsonl --surrogate     # each seed with luck of its own: see surrogate_grid.py
     uv run python -m benchmarks.search.replay --synthetic 3            # three made-up grids: of use only while a rule is being worked on
 
 The study, its sampler and its judge are the real ones; only the trainings are looked up. Workers are asynchronous: each takes the next trial
 when it is free. Costs are CPU-seconds of training and of evaluation at rungs. Random search trains every draw to its end, without repeats.
-Reached means: a trial that ran to its end scored it. Printed, for several N, as medians over the seeds: what N random trials find, and the share of
-their cost for which the search finds as much.
+What a search has found is the best trial that ran to its end. Printed, for several N, as medians over the seeds: what N random trials find, and the
+share of their cost from which on the search has found as much: by the score, luck included, and with `--surrogate` by what the best trial's values
+are worth without it, which is what is left when they are trained again.
 """
 
 from __future__ import annotations
 
 import argparse
+import bisect
 import heapq
 import math
 import random
@@ -23,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.search.grid import Cell, mean_of, read_grid, synthetic_grid
-from benchmarks.search.surrogate_grid import surrogate_of
+from benchmarks.search.surrogate_grid import GridSurrogate
 from orchestrator.search.space import Fit
 from orchestrator.search.study import SweepStudy
 from prp_core.training.training_config import TrainingConfig
@@ -57,14 +59,16 @@ class Rules:
 
 @dataclass(frozen=True)
 class Reached:
-    """After `cost` CPU-seconds in all, a trial had finished with `score`."""
+    """After `cost` CPU-seconds in all, a trial of the grid's cell at `place` had finished with `score`."""
 
     cost: float
     score: float
+    place: int
 
 
 @dataclass
 class _Running:
+    place: int
     cell: Cell
     started: float
     stopped: bool = False
@@ -82,11 +86,11 @@ class Replay:
         self._running: dict[int, _Running] = {}
         self.spent, self.reached = 0.0, list[Reached]()
 
-    def run(self, budget: float, enough: float = math.inf) -> list[Reached]:
-        """Search until `budget` CPU-seconds are spent, a trial finishes with `enough`, or nothing new is left to try."""
+    def run(self, budget: float) -> list[Reached]:
+        """Search until `budget` CPU-seconds are spent or nothing new is left to try."""
         for _ in range(self._rules.num_workers):
             self._start(0.0)
-        while self._events and self.spent < budget and not (self.reached and self.reached[-1].score >= enough):
+        while self._events and self.spent < budget:
             now, epoch, number = heapq.heappop(self._events)
             if not self._running[number].stopped:
                 self._arrive(now, epoch, number)
@@ -99,15 +103,16 @@ class Replay:
             else:
                 trial.suggest_categorical(name, choices)
 
-    def _cell_of(self, values: dict[str, Any]) -> Cell:
+    def _place_of(self, values: dict[str, Any]) -> int:
         levels = {name: choices[values[name]] if isinstance(choices[0], float) else values[name] for name, choices in self._choices.items()}
-        return next(cell for cell in self._grid if cell.values == levels)
+        return next(place for place, cell in enumerate(self._grid) if cell.values == levels)
 
     def _start(self, now: float) -> None:
-        if len({id(running.cell) for running in self._running.values()}) == len(self._grid):
+        if len({running.place for running in self._running.values()}) == len(self._grid):
             return  # every cell was tried
         proposal = self.study.ask(lambda values: Fit(True, ""))
-        running = self._running[proposal.number] = _Running(self._cell_of(proposal.values), now)
+        place = self._place_of(proposal.values)
+        running = self._running[proposal.number] = _Running(place, self._grid[place], now)
         self._await(proposal.number, running, self._rungs[0])
 
     def _await(self, number: int, running: _Running, epoch: int) -> None:
@@ -129,7 +134,7 @@ class Replay:
         )
         if is_last:
             self.study.tell_finished(number, running.cell.scores[epoch])
-            self.reached.append(Reached(self.spent, running.cell.scores[epoch]))
+            self.reached.append(Reached(self.spent, running.cell.scores[epoch], running.place))
         elif not verdict.go_on:
             self.study.tell_pruned(number, verdict.reason)
         else:
@@ -154,61 +159,94 @@ class Replay:
 def random_search(grid: Sequence[Cell], seed: int) -> list[Reached]:
     """Every cell to its end, in random order, none twice, evaluated once: the strongest form of random search on a grid."""
     cells, spent, reached = [cell.at((max(cell.scores),)) for cell in grid], 0.0, []
-    random.Random(seed).shuffle(cells)
-    for cell in cells:
-        spent += cell.cost
-        reached.append(Reached(spent, cell.final))
+    order = list(range(len(grid)))
+    random.Random(seed).shuffle(order)
+    for place in order:
+        spent += cells[place].cost
+        reached.append(Reached(spent, cells[place].final, place))
     return reached
 
 
-def cost_to_reach(reached: Sequence[Reached], score: float) -> float:
-    """The least cost at which `score` was reached; infinite where it was not."""
-    return min((one.cost for one in reached if one.score >= score), default=math.inf)
+Curve = Sequence[tuple[float, float]]
+"""What a search has to show, by cost: ``(cost, value)``, each valid until the next."""
 
 
-def best_for(reached: Sequence[Reached], cost: float) -> float:
-    """The best score that `cost` had bought; minus infinity where that was none."""
-    return max((one.score for one in reached if one.cost <= cost), default=-math.inf)
+def best_scores(run: Sequence[Reached]) -> Curve:
+    """The best score so far, luck included."""
+    return [(one.cost, max(other.score for other in run[:number])) for number, one in enumerate(run, start=1)]
+
+
+def worth_of_the_best(run: Sequence[Reached], worth: Sequence[float]) -> Curve:
+    """What the values of the best trial so far are worth, by `worth` of each cell. It falls where a lucky trial takes the lead."""
+    return [(one.cost, worth[max(run[:number], key=lambda other: other.score).place]) for number, one in enumerate(run, start=1)]
+
+
+def value_at(curve: Curve, cost: float) -> float:
+    """What `cost` had bought; minus infinity where that was nothing."""
+    number = bisect.bisect_right(curve, cost, key=lambda point: point[0])
+    return curve[number - 1][1] if number else -math.inf
+
+
+def median_at(curves: Sequence[Curve], cost: float) -> float:
+    """The median over searches of what `cost` had bought."""
+    return statistics.median_low([value_at(curve, cost) for curve in curves])
+
+
+def cost_to_keep(curves: Sequence[Curve], value: float, budget: float) -> float:
+    """The least cost from which on, up to `budget`, the median over searches is at least `value`; infinite where there is none."""
+    costs = sorted({cost for curve in curves for cost, _ in curve if cost <= budget})
+    least = math.inf
+    for cost in reversed(costs):
+        if median_at(curves, cost) < value:
+            break
+        least = cost
+    return least
 
 
 @dataclass(frozen=True)
 class Row:
-    """The search against `number` random trials, which cost `budget` and find `score`: medians over the seeds.
+    """The search against `number` random trials, which cost `budget` and have `found` so much: medians over the seeds.
 
-    The search reaches that for `cost`, has found `for_a_third` for a third of the budget and `for_all` for all of it.
+    The search has and keeps that from `cost` on; it has found `for_a_third` for a third of the budget and `for_all` for all of it.
     """
 
     number: int
     budget: float
-    score: float
+    found: float
     cost: float
     for_a_third: float
     for_all: float
 
 
-def compare(grid_of: Callable[[int], Sequence[Cell]], rules: Rules, seeds: Sequence[int], num_random: Sequence[int]) -> list[Row]:
-    """A row for each of `num_random`. `grid_of` gives the grid of a seed, on which both search; costs are the same on all of them."""
-    grids = {seed: grid_of(seed) for seed in seeds}
-    chance = [random_search(grids[seed], seed) for seed in seeds]
-    mean_cost = statistics.mean(cell.at((max(cell.scores),)).cost for cell in grids[seeds[0]])
-    ours = [Replay(grids[seed], rules, seed).run(max(num_random) * mean_cost) for seed in seeds]
+def searches(
+    grid_of: Callable[[int], Sequence[Cell]], rules: Rules, seeds: Sequence[int], most_trials: int
+) -> tuple[list[list[Reached]], list[list[Reached]], float]:
+    """Random search and the search on the grid of each seed, up to the cost of `most_trials` full trainings; what one of these costs on average."""
+    grids = [grid_of(seed) for seed in seeds]
+    cost = statistics.mean(cell.at((max(cell.scores),)).cost for cell in grids[0])
+    chance = [random_search(grid, seed) for grid, seed in zip(grids, seeds, strict=True)]
+    return chance, [Replay(grid, rules, seed).run(most_trials * cost) for grid, seed in zip(grids, seeds, strict=True)], cost
+
+
+def compare(chance: Sequence[Curve], ours: Sequence[Curve], cost: float, num_random: Sequence[int]) -> list[Row]:
+    """A row for each of `num_random` trials, which cost `cost` each."""
     rows = []
     for number in num_random:
-        budget = number * mean_cost
-        score = statistics.median_low([max(one.score for one in run[:number]) for run in chance])
-        cost = statistics.median_high([cost_to_reach(run, score) for run in ours])
-        third, whole = (statistics.median_low([best_for(run, part * budget) for run in ours]) for part in (1 / 3, 1.0))
-        rows.append(Row(number, budget, score, cost, third, whole))
+        budget = number * cost
+        found = statistics.median_low([curve[number - 1][1] for curve in chance])
+        rows.append(Row(number, budget, found, cost_to_keep(ours, found, budget), median_at(ours, budget / 3), median_at(ours, budget)))
     return rows
 
 
-def print_table(rows: Sequence[Row], say: Callable[[str], None] = print) -> None:
+def print_table(what: str, rows: Sequence[Row], say: Callable[[str], None] = print) -> None:
     """One line for each N."""
-    say("what N random trials find, and cost in CPU-seconds; what the search pays for it; what it finds for a third of that cost, and for all of it")
-    say(f"{'N':>4} {'cost':>8} {'finds':>7} {'search pays':>12} {'ratio':>6} {'for a third':>12} {'for all':>8}")
+    say(
+        f"\n{what}: N random trials, their cost in CPU-seconds and what they find; what the search pays for that; what it finds for less and for as much"
+    )
+    say(f"{'N':>4} {'cost':>8} {'find':>7} {'search pays':>12} {'ratio':>6} {'for a third':>12} {'for all':>8}")
     for row in rows:
         ratio = row.cost / row.budget
-        say(f"{row.number:>4} {row.budget:>8.0f} {row.score:>7.3f} {row.cost:>12.0f} {ratio:>6.2f} {row.for_a_third:>12.3f} {row.for_all:>8.3f}")
+        say(f"{row.number:>4} {row.budget:>8.0f} {row.found:>7.3f} {row.cost:>12.0f} {ratio:>6.2f} {row.for_a_third:>12.3f} {row.for_all:>8.3f}")
 
 
 def main() -> None:
@@ -230,10 +268,15 @@ def main() -> None:
     rules = Rules(**{name: type(default)(getattr(arguments, name)) for name, default in vars(Rules()).items()})
     grids = [synthetic_grid(seed) for seed in range(arguments.synthetic)] or [mean_of([read_grid(path) for path in arguments.grid])]
     print(f"{rules}, {arguments.seeds} seeds")
+    numbers = [int(part) for part in arguments.random_trials.split("-")]
     for grid in grids:
         print(f"{len(grid)} cells, best {max(cell.final for cell in grid):.3f}, {sum(cell.cost for cell in grid):.0f} CPU-seconds in all")
-        grid_of = surrogate_of(grid) if arguments.surrogate else lambda _, grid=grid: grid
-        print_table(compare(grid_of, rules, range(arguments.seeds), [int(part) for part in arguments.random_trials.split("-")]))
+        surrogate = GridSurrogate(grid) if arguments.surrogate else None
+        chance, ours, cost = searches(surrogate.drawn if surrogate else lambda _, grid=grid: grid, rules, range(arguments.seeds), max(numbers))
+        print_table("Best score, luck included", compare([best_scores(run) for run in chance], [best_scores(run) for run in ours], cost, numbers))
+        if surrogate:
+            worth = [[worth_of_the_best(run, surrogate.worth) for run in runs] for runs in (chance, ours)]
+            print_table("What the best trial's values are worth", compare(*worth, cost, numbers))
 
 
 if __name__ == "__main__":

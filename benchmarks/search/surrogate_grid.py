@@ -10,7 +10,7 @@ the grid has several. The forest is no relative of the model that the search its
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -20,29 +20,32 @@ LEARNING_RATE = "training.learning_rate"
 NUM_TREES = 500
 
 
-def surrogate_of(grid: Sequence[Cell]) -> Callable[[int], list[Cell]]:
-    """A function that gives the surrogate grid of a seed; costs stay those that were recorded."""
-    from sklearn.ensemble import RandomForestRegressor  # takes seconds, which whoever plays the recorded table itself need not wait
+class GridSurrogate:
+    """Fitted to `grid`. `worth` is what each of its cells scores at the end, on average over luck: what its values are worth."""
 
-    epochs = sorted(grid[0].scores)
-    scores_CE = np.array([[cell.scores[epoch] for epoch in epochs] for cell in grid])
-    features_CF = _features(grid)
-    forest = RandomForestRegressor(NUM_TREES, oob_score=True, min_samples_leaf=2, max_features=0.5, random_state=0, n_jobs=1)
-    forest.fit(features_CF, scores_CE)
-    worth_CE = forest.predict(features_CF)
-    residuals_CE = scores_CE - forest.oob_prediction_
-    kin = [[place for place, other in enumerate(grid) if other.values.get(LEARNING_RATE) == cell.values.get(LEARNING_RATE)] for cell in grid]
+    def __init__(self, grid: Sequence[Cell]) -> None:
+        from sklearn.ensemble import RandomForestRegressor  # takes seconds, which whoever plays the recorded table itself need not wait
 
-    def drawn(seed: int) -> list[Cell]:
+        self._grid, self._epochs = grid, sorted(grid[0].scores)
+        scores_CE = np.array([[cell.scores[epoch] for epoch in self._epochs] for cell in grid])
+        features_CF = _features(grid)
+        forest = RandomForestRegressor(NUM_TREES, oob_score=True, min_samples_leaf=2, max_features=0.5, random_state=0, n_jobs=1)
+        forest.fit(features_CF, scores_CE)
+        self._expected_CE = forest.predict(features_CF)
+        self._residuals_CE = scores_CE - forest.oob_prediction_
+        rates = [cell.values.get(LEARNING_RATE) for cell in grid]
+        self._kin = [[place for place, other in enumerate(rates) if other == rate] for rate in rates]
+        self.worth = [float(self._expected_CE[place, -1] + self._residuals_CE[kin, -1].mean()) for place, kin in enumerate(self._kin)]
+
+    def drawn(self, seed: int) -> list[Cell]:
+        """The grid with the luck of `seed`; its cells are in the recorded order, at the recorded costs."""
         draw = random.Random(seed)
         cells = []
-        for place, cell in enumerate(grid):
-            luck_E = residuals_CE[draw.choice(kin[place])]
-            scores = np.clip(worth_CE[place] + luck_E, 0.0, 1.0)
-            cells.append(Cell(cell.values, dict(zip(epochs, map(float, scores), strict=True)), cell.costs, cell.evaluation))
+        for place, cell in enumerate(self._grid):
+            luck_E = self._residuals_CE[draw.choice(self._kin[place])]
+            scores = np.clip(self._expected_CE[place] + luck_E, 0.0, 1.0)
+            cells.append(Cell(cell.values, dict(zip(self._epochs, map(float, scores), strict=True)), cell.costs, cell.evaluation))
         return cells
-
-    return drawn
 
 
 def _features(grid: Sequence[Cell]) -> np.ndarray:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import statistics
 
 import pytest
 
 from benchmarks.search.describe_grid import additive_fit, levels_of, rank_correlation
 from benchmarks.search.grid import Cell
-from benchmarks.search.surrogate_grid import surrogate_of
+from benchmarks.search.surrogate_grid import GridSurrogate
 
 
 def grid(interaction: float) -> list[Cell]:
@@ -35,9 +36,11 @@ def test_ranks_are_compared_and_ties_share_theirs() -> None:
 
 def test_a_surrogate_keeps_what_values_are_worth_and_draws_luck_anew() -> None:
     recorded = grid(0.02)
-    surrogate = surrogate_of(recorded)
-    assert surrogate(1) == surrogate(1) != surrogate(2)
-    mean = [sum(surrogate(seed)[place].final for seed in range(60)) / 60 for place in range(len(recorded))]
-    assert rank_correlation(mean, [cell.final for cell in recorded]) > 0.9
-    assert [(cell.values, cell.costs) for cell in surrogate(3)] == [(cell.values, cell.costs) for cell in recorded]
-    assert len({cell.final for cell in surrogate(3)}) > len(recorded) / 2
+    surrogate = GridSurrogate(recorded)
+    drawn = [surrogate.drawn(seed) for seed in range(100)]
+    assert drawn[1] == surrogate.drawn(1) != drawn[2]
+    mean = [statistics.mean(cells[place].final for cells in drawn) for place in range(len(recorded))]
+    assert mean == pytest.approx(surrogate.worth, abs=0.05), "100 draws of a luck of 0.1"
+    assert rank_correlation(surrogate.worth, [cell.final for cell in recorded]) > 0.9
+    assert [(cell.values, cell.costs) for cell in drawn[3]] == [(cell.values, cell.costs) for cell in recorded]
+    assert len({cell.final for cell in drawn[3]}) > len(recorded) / 2

@@ -8,7 +8,19 @@ from pathlib import Path
 import pytest
 
 from benchmarks.search.grid import Cell, cells_to_record, mean_of, read_grid, synthetic_grid, write_cell
-from benchmarks.search.replay import Reached, Replay, Rules, best_for, compare, cost_to_reach, random_search
+from benchmarks.search.replay import (
+    Reached,
+    Replay,
+    Rules,
+    best_scores,
+    compare,
+    cost_to_keep,
+    median_at,
+    random_search,
+    searches,
+    value_at,
+    worth_of_the_best,
+)
 from orchestrator.search.study import SweepStudy
 
 RATES = "pretext.playback_rate.rates"
@@ -48,10 +60,19 @@ def test_random_search_trains_every_cell_once_to_its_end() -> None:
     assert sorted(one.score for one in reached) == [0.1, 0.1, 0.1, 0.9]
 
 
-def test_costs_to_reach_a_score() -> None:
-    run = [Reached(10, 0.3), Reached(20, 0.5), Reached(30, 0.4)]
-    assert [cost_to_reach(run, score) for score in (0.2, 0.4, 0.6)] == [10, 20, math.inf]
-    assert [best_for(run, cost) for cost in (5, 15, 99)] == [-math.inf, 0.3, 0.5]
+def test_what_a_search_has_to_show_at_a_cost() -> None:
+    run = [Reached(10, 0.3, 0), Reached(20, 0.5, 1), Reached(30, 0.4, 2)]
+    assert best_scores(run) == [(10, 0.3), (20, 0.5), (30, 0.5)]
+    worth = worth_of_the_best(run, [0.35, 0.32, 0.4])
+    assert worth == [(10, 0.35), (20, 0.32), (30, 0.32)], "the second was lucky, and leads"
+    assert [value_at(worth, cost) for cost in (5, 10, 25, 99)] == [-math.inf, 0.35, 0.32, 0.32]
+
+
+def test_a_value_is_had_from_where_the_median_keeps_it() -> None:
+    curves = [[(10.0, 0.5)], [(20.0, 0.5)], [(30.0, 0.5)]]
+    assert median_at(curves, 20) == 0.5
+    assert [cost_to_keep(curves, 0.5, budget) for budget in (15, 20, 99)] == [math.inf, 20, 20]
+    assert cost_to_keep([[(10.0, 0.5), (20.0, 0.3), (30.0, 0.6)]], 0.5, 99) == 30
 
 
 def test_where_one_cell_in_24_is_good_the_search_is_cheaper_than_chance() -> None:
@@ -61,10 +82,11 @@ def test_where_one_cell_in_24_is_good_the_search_is_cheaper_than_chance() -> Non
         for rate in range(2, 10)
         for length in (8, 16, 24)
     ]
-    few, all_of_them = compare(lambda seed: grid, Rules(first_rung_epochs=0, reduction_factor=3), range(4), [2, 24])
-    assert (all_of_them.number, all_of_them.score, all_of_them.budget) == (24, 0.9, 24 * 9.0)
+    chance, ours, cost = searches(lambda _: grid, Rules(first_rung_epochs=0, reduction_factor=3), range(4), 24)
+    few, all_of_them = compare([best_scores(run) for run in chance], [best_scores(run) for run in ours], cost, [2, 24])
+    assert (all_of_them.number, all_of_them.found, all_of_them.budget) == (24, 0.9, 24 * 9.0)
     assert all_of_them.cost < 0.7 * all_of_them.budget and all_of_them.for_all == 0.9 >= all_of_them.for_a_third
-    assert few.score < 0.3
+    assert few.found < 0.3
 
 
 def test_made_up_grids_are_the_same_for_a_seed_and_have_every_rung() -> None:
