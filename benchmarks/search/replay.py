@@ -240,9 +240,7 @@ def compare(chance: Sequence[Curve], ours: Sequence[Curve], cost: float, num_ran
 
 def print_table(what: str, rows: Sequence[Row], say: Callable[[str], None] = print) -> None:
     """One line for each N."""
-    say(
-        f"\n{what}: N random trials, their cost in CPU-seconds and what they find; what the search pays for that; what it finds for less and for as much"
-    )
+    say(f"\n{what}: what N random trials cost (CPU-seconds) and find, what the search pays for that, what it finds for a third and for all of it")
     say(f"{'N':>4} {'cost':>8} {'find':>7} {'search pays':>12} {'ratio':>6} {'for a third':>12} {'for all':>8}")
     for row in rows:
         ratio = row.cost / row.budget
