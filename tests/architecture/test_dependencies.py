@@ -13,6 +13,7 @@ from tests.architecture.source_tree import REPOSITORY, imports_of, read
 NAME_IN_USE = {
     "opencv-python-headless": "cv2",
     "pillow": "PIL",
+    "scikit-learn": "sklearn",
     "pyyaml": "yaml",
     "types-pyyaml": "yaml",
     "types-jsonschema": "jsonschema",
