@@ -32,7 +32,7 @@ from orchestrator.search.surrogate import Observation, Point, Surrogate
 MIN_FINISHED = 2  # a model of fewer trials is a guess
 JUDGED = (TrialState.COMPLETE, TrialState.PRUNED)
 NUM_CANDIDATES = 300
-NUM_DEVIATIONS = 0.5  # of the upper bound above the expected score
+NUM_DEVIATIONS = 1.0  # of the upper bound above the expected score
 
 Fits = Callable[[Mapping[str, Any]], Fit]
 
