@@ -3,7 +3,7 @@
     uv run python sweeps/untuned_search.py --trials 24
     uv run python sweeps/untuned_search.py --trials 24 --set sweep.sampler=random --set sweep.pruner=none     # what chance would find instead
 
-Most learning rates of such a range teach nothing: the wider a space, the more a search saves that learns from first rungs.
+Many learning rates of such a range teach nothing. What the search saves there, and from how many trials on, is in docs/experiments.md.
 """
 
 from __future__ import annotations

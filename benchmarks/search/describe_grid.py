@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.search.grid import Cell, mean_of, read_grid
+from benchmarks.search.grid import Cell, read_grids
 
 
 def main() -> None:
@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("grid", type=Path, nargs="+", help="of several files, recorded with other seeds, the mean is described")
     parser.add_argument("--queries", type=int, default=0, help="of the validation part: recall's standard error is printed for it")
     arguments = parser.parse_args()
-    grid = mean_of([read_grid(path) for path in arguments.grid])
+    grid = read_grids(arguments.grid)
     final = np.array([cell.final for cell in grid])
     quantiles = ", ".join(f"{share:.0%}: {np.quantile(final, share):.3f}" for share in (0.0, 0.25, 0.5, 0.75, 0.9, 1.0))
     print(f"{len(grid)} cells, {sum(cell.cost for cell in grid):.0f} CPU-seconds; final scores {quantiles}")

@@ -84,6 +84,8 @@ def mean_of(grids: Sequence[Sequence[Cell]]) -> list[Cell]:
 
     Only what all of them have is kept: values, and epochs. Raises `ValueError` where that is nothing.
     """
+    if not all(grids):
+        raise ValueError("a grid has no cell")
     kept = [cell.values for cell in grids[0] if all(any(other.values == cell.values for other in grid) for grid in grids)]
     epochs = sorted(set.intersection(*(set(cell.scores) for grid in grids for cell in grid)))
     if not kept or not epochs:
@@ -96,6 +98,15 @@ def mean_of(grids: Sequence[Sequence[Cell]]) -> list[Cell]:
             Cell(values, scores, {epoch: sum(cell.costs[epoch] for cell in same) for epoch in epochs}, sum(cell.evaluation for cell in same))
         )
     return cells
+
+
+def read_grids(paths: Sequence[Path]) -> list[Cell]:
+    """The mean of the grids in `paths`. Raises `SystemExit` that names a file in which there is no cell."""
+    grids = [read_grid(path) for path in paths]
+    for path, grid in zip(paths, grids, strict=True):
+        if not grid:
+            raise SystemExit(f"{path} holds no recorded cell; record some with benchmarks.search.record_grid --out {path}")
+    return mean_of(grids)
 
 
 def synthetic_grid(seed: int, rungs: Sequence[int] = (3, 6, 12), combinations: Sequence[Mapping[str, Any]] = ()) -> list[Cell]:

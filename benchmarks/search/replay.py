@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.search.grid import Cell, mean_of, read_grid, synthetic_grid
+from benchmarks.search.grid import Cell, read_grids, synthetic_grid
 from benchmarks.search.surrogate_grid import GridSurrogate
 from orchestrator.search.space import Fit
 from orchestrator.search.study import SweepStudy
@@ -263,11 +263,15 @@ def main() -> None:
     for name, default in vars(Rules()).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=int if isinstance(default, bool | int) else str, default=default)
     arguments = parser.parse_args()
+    if not arguments.grid and not arguments.synthetic:
+        parser.error("name recorded grids with --grid, or ask for made-up ones with --synthetic N")
     rules = Rules(**{name: type(default)(getattr(arguments, name)) for name, default in vars(Rules()).items()})
-    grids = [synthetic_grid(seed) for seed in range(arguments.synthetic)] or [mean_of([read_grid(path) for path in arguments.grid])]
+    grids = [synthetic_grid(seed) for seed in range(arguments.synthetic)] or [read_grids(arguments.grid)]
     print(f"{rules}, {arguments.seeds} seeds")
     numbers = [int(part) for part in arguments.random_trials.split("-")]
     for grid in grids:
+        if max(numbers) > len(grid):
+            parser.error(f"--random-trials {max(numbers)}: the grid has {len(grid)} cells, and random search repeats none")
         print(f"{len(grid)} cells, best {max(cell.final for cell in grid):.3f}, {sum(cell.cost for cell in grid):.0f} CPU-seconds in all")
         surrogate = GridSurrogate(grid) if arguments.surrogate else None
         chance, ours, cost = searches(surrogate.drawn if surrogate else lambda _, grid=grid: grid, rules, range(arguments.seeds), max(numbers))

@@ -134,9 +134,7 @@ class SurrogateSampler(DesignSampler):
     def _choose(self, study: Study, trial: FrozenTrial) -> dict[str, Any]:
         """The values of the best candidate; none, so that the design draws, where no candidate is new and fits."""
         draw = random.Random(f"{self._seed} {trial.number}")
-        candidates = [StandIn(lambda _, distribution: least_drawn(distribution, [], 1, draw), trial.number) for _ in range(NUM_CANDIDATES)]
-        for candidate in candidates:
-            self._space(candidate)
+        candidates = [drawn_from(self._space, draw, trial.number) for _ in range(NUM_CANDIDATES)]
         tried = {_frozen(one.params) for one in study.get_trials(deepcopy=False) if one.number != trial.number and counts(one)}
         new = {_frozen(candidate.params): candidate for candidate in candidates if _frozen(candidate.params) not in tried}
         ranked = self._ranked(list(new.values()), _others(study, trial))
@@ -171,6 +169,13 @@ def make_sampler(name: str, space: Space, *, seed: int, num_startup: int) -> opt
         return ParzenSampler(seed=seed, num_startup=num_startup)
     assert name == "gp", name
     return SurrogateSampler(space, seed=seed, num_startup=num_startup)
+
+
+def drawn_from(space: Space, draw: random.Random, number: int = 0) -> StandIn:
+    """A trial whose values are drawn at random from `space`; it touches no database."""
+    trial = StandIn(lambda _, distribution: least_drawn(distribution, [], 1, draw), number)
+    space(trial)
+    return trial
 
 
 def point_of(params: Mapping[str, Any], distributions: Mapping[str, BaseDistribution]) -> Point:

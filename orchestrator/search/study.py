@@ -8,6 +8,7 @@ went NaN or crashed is told FAIL with its reason, and a combination that cannot 
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from orchestrator.search.dimensions import config_values
 from orchestrator.search.judge import Verdict, judge, late_verdict, overtaken, values_at
-from orchestrator.search.sampler import Fits, SurrogateSampler, make_sampler
+from orchestrator.search.sampler import Fits, SurrogateSampler, drawn_from, make_sampler
 from orchestrator.search.space import Fit, Space
 from orchestrator.search.warm_start import WarmStart, add_to_study
 from prp_core.errors import UserError
@@ -218,13 +219,11 @@ class SweepStudy:
 
 def first_fit(space: Space, fits: Callable[[Mapping[str, Any]], Fit], seed: int) -> tuple[dict[str, Any], Fit]:
     """Draw from `space` at random until something fits; the values drawn last, and whether they fit. Touches no database."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+    draw = random.Random(seed)
     values, fit = {}, Fit(False, "nothing was drawn")
     for _ in range(MAX_UNFIT_IN_A_ROW):
-        trial = study.ask()
-        space(trial)
-        values, fit = dict(trial.params), fits(trial.params)
+        values = drawn_from(space, draw).params
+        fit = fits(values)
         if fit.ok:
             break
     return values, fit

@@ -28,7 +28,7 @@ DECAYS = (0.1, 0.4)  # of the likeness of two rungs, for each doubling of the ep
 SHARES_OF_VALUES = (0.3, 0.6, 0.85)  # of the scores' variance within a rung; luck and noise halve the rest
 LUCK_DECAY = 0.3
 RUNG_VARIANCE = 4.0  # of the rungs' levels, in the variance of all scores: hardly anything is taken for granted
-MOST_OBSERVATIONS = 600  # at a hundred it takes 10 ms to learn, at this bound half a second
+MOST_OBSERVATIONS = 600  # time grows with the cube; of more, the newest trials count, each with all its rungs or some of its later ones
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Surrogate:
     def __init__(self, points: Sequence[Point], observations: Sequence[Observation]) -> None:
         if not observations:
             raise ValueError("nothing was observed")
-        newest_last = sorted(observations, key=lambda one: (one.epoch, one.point))[-MOST_OBSERVATIONS:]
+        newest_last = sorted(observations, key=lambda one: (one.point, one.epoch))[-MOST_OBSERVATIONS:]
         self._points = list(points)
         self._trials_O = np.array([one.point for one in newest_last])
         self._epochs_O = np.log2([float(one.epoch) for one in newest_last])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.search.grid import Cell, cells_to_record, mean_of, read_grid, synthetic_grid, write_cell
+from benchmarks.search.grid import Cell, cells_to_record, mean_of, read_grid, read_grids, synthetic_grid, write_cell
 from benchmarks.search.replay import (
     Reached,
     Replay,
@@ -15,6 +15,7 @@ from benchmarks.search.replay import (
     best_scores,
     compare,
     cost_to_keep,
+    main,
     median_at,
     random_search,
     searches,
@@ -123,3 +124,16 @@ def test_grids_of_several_seeds_become_one_of_means_that_costs_them_all() -> Non
     assert mean_of([one]) == one
     with pytest.raises(ValueError, match="in common"):
         mean_of([one[1:], other])
+
+
+def test_a_file_without_cells_and_more_trials_than_cells_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match=r"none\.jsonl holds no recorded cell"):
+        read_grids([tmp_path / "none.jsonl"])
+    write_cell(tmp_path / "grid.jsonl", SMALL[0])
+    for words, message in (([], "--grid"), (["--grid", str(tmp_path / "grid.jsonl")], "the grid has 1 cells")):
+        monkeypatch.setattr("sys.argv", ["replay", *words])
+        with pytest.raises(SystemExit):
+            main()
+        assert message in capsys.readouterr().err
