@@ -18,6 +18,7 @@ def statuses(home: Path) -> list[str]:
 
 def test_ctrl_c_then_kill_9_then_the_end(tmp_path: Path, tiny_videos: Path) -> None:
     words = ["--preset", str(TINY_PRESET), "--data", str(tiny_videos), "--trials", "2", "--set", "sweep.pruner=none"]
+    words += ["--set", "sweep.max_concurrent_trials=1"]  # one that was interrupted and killed, one that comes after; the campaign has more
     with StudyProcess(tmp_path, words, {"PRP_TEST_SLOW": "1"}) as first:
         first.wait_for("at epoch 1/24")
         first.interrupt()

@@ -21,12 +21,16 @@ from prp_core.training.encoder_export import checkpoint_encoder_weights
 from tests.e2e import tiny_study
 from tests.tools.study_process import TINY_PRESET, StudyProcess, confirmed_pairs, rung_rows, sweep_notes, trial_rows
 
+# Of the values that this seed draws, whatever trial is first at a rung: the third and the fourth are pruned, the first and the second reach the end.
+SEED = 38
+
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory, tiny_videos: Path):
     """A finished sweep of 5 trials, one of which was made to diverge."""
     home = tmp_path_factory.mktemp("swept")
     words = ["--preset", str(TINY_PRESET), "--data", str(tiny_videos), "--trials", "5"]
+    words += ["--set", f"seed={SEED}", "--set", "sweep.sampler=random"]  # a model's draws would depend on who was first
     with StudyProcess(home, words, {"PRP_TEST_DIVERGE": "1"}) as study:
         assert study.wait() == 0, study.output[-4000:]
         assert study.left_behind() == []
@@ -189,7 +193,7 @@ def test_an_ended_sweep_can_be_extended_and_its_best_confirmed(swept: StudyProce
     note = json.loads(sweep_notes(swept.home, sweep_id)["confirmation"])
     best = sorted((row for row in after if row[1] == "COMPLETE"), key=lambda row: (-(row[2] or 0), row[0]))[:2]
     assert {one["trial"] for one in note["candidates"]} == {number for number, _, _ in best}
-    assert all(one["seeds"] == [8, 9] and len(one["recall_at_1"]) == 2 for one in note["candidates"])
+    assert all(one["seeds"] == [SEED + 1, SEED + 2] and len(one["recall_at_1"]) == 2 for one in note["candidates"])
     assert note["verdict"] in ("winner", "tie") and note["text"] in last.output
     assert 0 <= note["test"]["test/retrieval/recall_at_1"] <= 1 and "test/baseline/random_init/retrieval/recall_at_1" in note["test"]
 
@@ -197,7 +201,7 @@ def test_an_ended_sweep_can_be_extended_and_its_best_confirmed(swept: StudyProce
     assert len(runs) == 7 + 4
     assert all(run.info.status in ("FINISHED", "FAILED") for run in runs)
     confirming = [run for run in runs if "prp.confirm_of" in run.data.tags]
-    assert sorted(run.data.tags["prp.seed"] for run in confirming) == ["8", "8", "9", "9"]
+    assert sorted(run.data.tags["prp.seed"] for run in confirming) == [str(seed) for seed in (SEED + 1, SEED + 1, SEED + 2, SEED + 2)]
     parent = next(run for run in runs if run.data.tags["prp.role"] == "sweep")
     assert f"trial {note['taken']}" in parent.data.tags["prp.test_touched"] and parent.data.tags["prp.winner"] == str(note["taken"])
     entries = read_ledger(swept.home / "sweeps" / sweep_id / "ledger.jsonl")
