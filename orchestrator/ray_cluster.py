@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import signal
+import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import ray
+from ray._private.node import Node  # no public name
 
 from prp_core.errors import PrpError, UserError
 
+_LOGGER = logging.getLogger(__name__)
+
+NUM_STARTS = 3
 # Checkpoints and videos never go through Ray's object store; only small messages do.
 LOCAL_OBJECT_STORE_BYTES = 128 << 20
 # Ray Train's own patience: it reads these in every process of a run.
@@ -29,7 +36,7 @@ PROJECT_ROOT = Path(__file__).resolve().parent.parent
 WORKING_DIR_EXCLUDES = [".git", ".venv", ".prp", "**/__pycache__", "*.mp4", "*.avi"]
 
 
-@contextmanager
+@contextlib.contextmanager
 def ray_cluster(address: str = "", *, num_cpus: int | None = None, verbose: bool = False) -> Iterator[None]:
     """Ray for the length of the block: the cluster at `address`, the one this job runs on, or a local one that ends with the block.
 
@@ -48,8 +55,7 @@ def ray_cluster(address: str = "", *, num_cpus: int | None = None, verbose: bool
             # A trial is a handful of small processes; Ray's default warns on the terminal of every machine with few cores.
             os.environ.setdefault("RAY_worker_maximum_startup_concurrency", "8")
             os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # nobody preempts this machine; saves a process a trial
-            ray.init(
-                address="local",
+            _start_local(
                 num_cpus=num_cpus,
                 include_dashboard=False,
                 log_to_driver=verbose,
@@ -60,14 +66,36 @@ def ray_cluster(address: str = "", *, num_cpus: int | None = None, verbose: bool
     except (ConnectionError, RuntimeError, ValueError) as error:
         first_line = (str(error).strip().splitlines() or [""])[0]
         raise UserError(f"No Ray cluster answers at {given or 'this machine'}: {first_line[:300]}; check --address and RAY_AUTH_TOKEN") from None
-    except Exception as error:
-        if "timed out during startup" not in str(error):  # Ray has no class of its own for that
-            raise
-        raise PrpError("Ray did not start on this machine within its 30 seconds: the machine is overloaded; try again when it is not") from None
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _start_local(**options: Any) -> None:
+    """`ray.init` on this machine. Ray gives itself 30 seconds; on a busy machine that is too few at times, so it is tried again."""
+    for attempt in range(NUM_STARTS):
+        try:
+            ray.init(address="local", **options)
+            return
+        except Exception as error:
+            if "timed out during startup" not in str(error):  # Ray has no class of its own for that
+                raise
+            _end_half_started(error)
+            if attempt + 1 < NUM_STARTS:
+                _LOGGER.warning("Ray was not up within its 30 seconds on this busy machine: starting it again")
+    raise PrpError(f"Ray did not start on this machine in {NUM_STARTS} tries of 30 seconds: the machine is overloaded; try again when it is not")
+
+
+def _end_half_started(error: Exception) -> None:
+    """End the node whose start Ray gave up and forgot: it is in the error's own trace, and the name of its session in all its command lines."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    for node in [frame.f_locals["self"] for frame in frames if isinstance(frame.f_locals.get("self"), Node)]:
+        node.kill_all_processes(check_alive=False, wait=True)
+        for entry in Path("/proc").glob("[0-9]*"):  # agents of a node that goes so early do not notice
+            with contextlib.suppress(OSError):  # it ended while we looked
+                if node.session_name.encode() in (entry / "cmdline").read_bytes():
+                    os.kill(int(entry.name), signal.SIGKILL)
 
 
 def use_environment(*, verbose: bool = False) -> dict[str, str]:

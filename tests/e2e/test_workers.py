@@ -7,7 +7,6 @@ import os
 import signal
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,8 @@ from orchestrator.sweep_plan import make_plan, parse_arguments
 from orchestrator.sweep_run import check_capacity, start_server
 from orchestrator.trial_run import run_trials
 from tests.tools.study_process import TINY_PRESET, rung_rows, trial_rows
+
+SEED = 0  # of its two trials the second is worse than the first at the second rung, by a wide margin
 
 
 def space(trial: Any) -> None:
@@ -83,7 +84,7 @@ def kill_one_worker(server: Any) -> int:
 
 
 def test_a_killed_worker_is_replaced_and_after_every_prune_nothing_holds_a_place(three_nodes: None, tiny_videos: Path) -> None:
-    plan = plan_for(tiny_videos, "sweep.num_trials=3", "sweep.pruner=asha", "training.num_epochs=8", "training.checkpoint_every_steps=1")
+    plan = plan_for(tiny_videos, f"seed={SEED}", "sweep.num_trials=2", "training.num_epochs=8", "training.checkpoint_every_steps=1")
     assert check_capacity(plan.config).max_concurrent_trials == 1
     server = start_server(plan, space)
     killed: list[int] = []
@@ -100,19 +101,17 @@ def test_a_killed_worker_is_replaced_and_after_every_prune_nothing_holds_a_place
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        run_trials(plan.spec, server, num_trials=3, max_concurrent=1, verbose=False)
+        run_trials(plan.spec, server, num_trials=2, max_concurrent=1, verbose=False)
     finally:
         done.set()
         watcher.join()
     assert len(killed) == 1
-    assert len(freed) >= 2 and all(freed.values()), freed
+    assert freed == {0: True, 1: True}
     assert groups_in_use() == 0
     assert wait_until(lambda: ray.available_resources().get("CPU") == 2.0, 10), ray.available_resources()
     ray.get(server.close.remote("finished"))
     rows = trial_rows(Path(os.environ["PRP_HOME"]), plan.spec.sweep_id)
-    states = Counter(state for _, state, _ in rows)
-    assert states["FAIL"] == 0 and sum(states.values()) == 3
-    assert rows[0][1] == "COMPLETE", "the first has nobody to be compared with, and went on from its checkpoint"
+    assert [state for _, state, _ in rows] == ["COMPLETE", "PRUNED"], "the first has nobody to be compared with, and went on from its checkpoint"
     rungs = [1, 2, 4, 8]
     for number, state, _ in rows:
         epochs = [epoch for trial, epoch, _ in rung_rows(Path(os.environ["PRP_HOME"]), plan.spec.sweep_id) if trial == number]
