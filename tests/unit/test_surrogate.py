@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from orchestrator.search.surrogate import MOST_OBSERVATIONS, Likeness, Observation, Point, Surrogate
+from orchestrator.search.surrogate import MOST_OBSERVATIONS, SHARES_OF_VALUES, Likeness, Observation, Point, Surrogate
 
 FIRST, LAST = 3, 12
 KINDS = ("c3d", "r3d", "r2plus1d")
@@ -46,6 +46,23 @@ def test_a_rate_set_tells_of_those_that_share_rates_with_it() -> None:
     (more, other, strange), deviation = surrogate.predict([rates("1-2-4-8"), rates("3-5"), rates("6-9")], LAST)
     assert more > strange > other
     assert deviation[2] > deviation[0]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_luck_is_not_taken_for_worth(seed: int) -> None:
+    draw, points = random.Random(seed), list(crossed())
+    scores = [Observation(place, LAST, draw.gauss(0.3, 0.1)) for place in range(len(points) * 4)]
+    assert len(Surrogate(points, scores[:3]).shares_of_values) == len(SHARES_OF_VALUES), "three scores decide nothing"
+    surrogate = Surrogate(points * 4, scores)
+    assert surrogate.shares_of_values[min(SHARES_OF_VALUES)] > 0.9
+    expected, _ = surrogate.predict(points, LAST)
+    assert expected.std() < 0.05, "half of what chance alone makes of the scores"
+
+
+def test_what_the_scores_show_beyond_doubt_is_believed() -> None:
+    points = list(crossed()) * 3
+    surrogate = Surrogate(points, [Observation(place, LAST, worth(point)) for place, point in enumerate(points)])
+    assert set(surrogate.shares_of_values) == {max(SHARES_OF_VALUES)}
 
 
 def test_that_only_good_trials_go_on_misleads_nobody() -> None:
