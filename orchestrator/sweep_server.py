@@ -111,11 +111,12 @@ class SweepServer:
         self._confirm = ConfirmBook(self._study, self._tracker, self._account, spec, self._run_id, as_params)
         self._where_judged = judging.where
         running = {view.number: view.num_epochs for view in self._views.values() if view.state == "running"}
+        handed_in = any(self._judge_of(number) == "task" for number in running)
         self._late = LateJudging(
             self._study,
             self._base,
             self._start_judging,
-            judging.max_at_once,
+            max(judging.max_at_once, int(handed_in)),
             record=self._record_late,
             beyond_budget=self._account.prune_for_budget,
             num_epochs=running,
@@ -143,7 +144,15 @@ class SweepServer:
         self._views[proposal.number] = view
         self._account.asked(trial_owner(proposal.number), config)
         self._late.begin(proposal.number, view.num_epochs)
-        return TrialTask(proposal.number, run_id, to_tree(config), proposal.is_resumed, self._where_judged)
+        judge = self._judge_of(proposal.number)
+        self._study.set_note(proposal.number, "judge", judge)
+        return TrialTask(proposal.number, run_id, to_tree(config), proposal.is_resumed, judge)
+
+    def _judge_of(self, number: int) -> str:
+        """Who evaluates the rungs of trial `number`: the same after a resume, which may find less room, so that what was handed in is judged."""
+        notes = self._study.notes(number)
+        handed_in = any(name.startswith("handed_in/") for name in notes)
+        return str(notes.get("judge", "task" if handed_in else self._where_judged))
 
     def num_waiting(self) -> int:
         """How many running trials hold no worker any more, and wait for their last evaluation only."""

@@ -19,8 +19,7 @@ from prp_core.data.shards import ShardSettings
 from tests.tools.local_autoscaling_cluster import LocalAutoscalingCluster, node_type
 from tests.tools.study_process import REPOSITORY, TINY_PRESET, StudyProcess, trial_rows
 
-# Longer than any pause of the sweep: the nodes of this machine share one folder, and one that is taken down removes the others' working directory.
-IDLE_SECONDS = 75
+IDLE_SECONDS = 30  # a pause of the sweep on a busy machine: nodes that go and come within it cost the suite time
 
 COUNT_NODES = """
 import json, ray
@@ -62,7 +61,8 @@ def test_the_nodes_of_a_sweep_come_and_go(tiny_videos: Path, tmp_path: Path) -> 
             assert study.wait(800) == 0, study.output[-3000:] + cluster.monitor_log
             assert "room for 2 trials of 1 worker x 1 CPU at once, 0 of them on the nodes that are up" in study.output
             sweep_id = study.sweep_id
-        assert all(state in ("COMPLETE", "PRUNED") for _, state, _ in trial_rows(tmp_path, sweep_id))
+        states = {state for _, state, _ in trial_rows(tmp_path, sweep_id)}
+        assert states <= {"COMPLETE", "PRUNED"}, study.output[-3000:] + cluster.monitor_log
         client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
         runs = client.search_runs([client.get_experiment_by_name("tiny").experiment_id])
         trials = [run for run in runs if "mlflow.parentRunId" in run.data.tags]

@@ -17,10 +17,10 @@ def statuses(home: Path) -> list[str]:
 
 
 def test_ctrl_c_then_kill_9_then_the_end(tmp_path: Path, tiny_videos: Path) -> None:
-    words = ["--preset", str(TINY_PRESET), "--data", str(tiny_videos), "--trials", "2", "--set", "sweep.pruner=none"]
-    words += ["--set", "sweep.max_concurrent_trials=1"]  # one that was interrupted and killed, one that comes after; the campaign has more
+    words = ["--preset", str(TINY_PRESET), "--data", str(tiny_videos), "--trials", "1", "--set", "sweep.pruner=none"]
     with StudyProcess(tmp_path, words, {"PRP_TEST_SLOW": "1"}) as first:
-        first.wait_for("at epoch 1/24")
+        first.wait_for("trial 0 running")
+        first.wait_for_rungs(1)
         first.interrupt()
         assert first.wait(120) == 130, first.output[-3000:]
         assert f"--resume {first.sweep_id}" in first.output
@@ -31,17 +31,18 @@ def test_ctrl_c_then_kill_9_then_the_end(tmp_path: Path, tiny_videos: Path) -> N
     reported = rung_rows(tmp_path, sweep_id)
 
     with StudyProcess(tmp_path, ["--resume", sweep_id], {"PRP_TEST_SLOW": "1"}) as second:
-        second.wait_for("at epoch 2/24")
+        second.wait_for("resuming tiny")
         with StudyProcess(tmp_path, ["--resume", sweep_id]) as rival:
             assert rival.wait(300) == 2
             assert f"Sweep {sweep_id} is being driven by process {second.process.pid}" in rival.output
+        second.wait_for_rungs(len(reported) + 1)
         second.kill()
         assert second.left_behind() == []
 
-    with StudyProcess(tmp_path, ["--resume", sweep_id], {"PRP_TEST_SLOW": "1"}) as third:
+    with StudyProcess(tmp_path, ["--resume", sweep_id, "--trials", "2"], {"PRP_TEST_SLOW": "1"}) as third:
         assert third.wait() == 0, third.output[-4000:]
         assert third.left_behind() == []
-    assert [state for _, state, _ in trial_rows(tmp_path, sweep_id)] == ["COMPLETE", "COMPLETE"]
+    assert [state for _, state, _ in trial_rows(tmp_path, sweep_id)] == ["COMPLETE", "COMPLETE"], "the interrupted one and one more"
     finished = rung_rows(tmp_path, sweep_id)
     assert set(reported) <= set(finished), "what was reported before the interruptions stands"
     assert [epoch for number, epoch, _ in finished if number == 0] == [1, 2, 4, 8, 16, 24]

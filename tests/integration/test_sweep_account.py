@@ -15,6 +15,7 @@ from mlflow import MlflowClient
 
 from cluster.prices import Price
 from orchestrator.confirm import ConfirmedRun
+from orchestrator.judging import JudgePlan
 from orchestrator.ledger import read_ledger, total
 from orchestrator.pricing import find_price, money_line
 from orchestrator.run_config import load_config, to_tree, with_values
@@ -83,6 +84,17 @@ def train(server: SweepServer, clock: Clock, seconds_per_epoch: float, value: fl
     state = "finished" if last == 4 else "pruned"
     server.tell(number, TrialOutcome(state, "", {METRIC: value}))
     return number, state
+
+
+def test_who_judges_a_trial_stays_through_resumes(tmp_path: Path) -> None:
+    """Its rungs may be handed in and not judged yet when the driver dies, and the next driver may find less room."""
+    tasks, spec = JudgePlan("task", 1), spec_at(tmp_path)
+    assert SweepServer(spec, space, (60,) * 20, tasks).ask().judge == "task"
+    with_less_room = SweepServer(spec, space, (60,) * 20)
+    asked = [with_less_room.ask() for _ in range(2)]
+    assert [(task.number, task.is_resumed, task.judge) for task in asked] == [(0, True, "task"), (1, False, "worker")]
+    last = SweepServer(spec, space, (60,) * 20, tasks)
+    assert [last.ask().judge for _ in range(3)] == ["task", "worker", "task"]
 
 
 def runs_by_name(folder: Path) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from tests.tools.token_cluster import PATIENCE, RAY, RayFolder
 
 HEAD_NODE_ID = "f" * 51 + "00000"  # the id and the type under which Ray's fake provider looks for the head
 HEAD_TYPE = "ray.head.default"
-FAKE_PROVIDER = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"
+FAKE_PROVIDER = "tests.tools.fake_nodes.FakeNodes"
 START_TIMEOUT_SECONDS = 90.0
 REPOSITORY_ROOT = Path(__file__).resolve().parents[2]
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from ray.autoscaler._private.fake_multi_node.node_provider import FakeMultiNodeProvider
 from ray.autoscaler.node_launch_exception import NodeLaunchException
+
+from tests.tools.fake_nodes import FakeNodes
 
 SPOT_TYPE = "gpu_spot"
 
 
-class NoSpotProvider(FakeMultiNodeProvider):
+class NoSpotProvider(FakeNodes):
     """Raises what Ray's AWS provider raises after the last availability zone has said InsufficientInstanceCapacity."""
 
     def create_node_with_resources_and_labels(
