@@ -19,8 +19,7 @@ def statuses(home: Path) -> list[str]:
 def test_ctrl_c_then_kill_9_then_the_end(tmp_path: Path, tiny_videos: Path) -> None:
     words = ["--preset", str(TINY_PRESET), "--data", str(tiny_videos), "--trials", "1", "--set", "sweep.pruner=none"]
     with StudyProcess(tmp_path, words, {"PRP_TEST_SLOW": "1"}) as first:
-        first.wait_for("trial 0 running")
-        first.wait_for_rungs(1)
+        first.wait_for(r"trial 0 running at epoch [1-9]")
         first.interrupt()
         assert first.wait(120) == 130, first.output[-3000:]
         assert f"--resume {first.sweep_id}" in first.output

@@ -62,12 +62,12 @@ class StudyProcess:
         except subprocess.TimeoutExpired:
             raise TimeoutError(f"the study still runs after {timeout_seconds} s:\n{self.output[-3000:]}") from None
 
-    def wait_for(self, text: str, timeout_seconds: float = 500.0) -> None:
-        """Wait until it has printed `text`. Raises `AssertionError` with the output when it ends first or the time is up."""
+    def wait_for(self, pattern: str, timeout_seconds: float = 500.0) -> None:
+        """Wait until it has printed what matches `pattern`. Raises `AssertionError` with the output when it ends first or the time is up."""
         deadline = time.monotonic() + timeout_seconds
-        while text not in self.output:
-            assert self.process.poll() is None, f"the study ended with {self.process.returncode} before it said {text!r}:\n{self.output[-3000:]}"
-            assert time.monotonic() < deadline, f"the study did not say {text!r}:\n{self.output[-3000:]}"
+        while not re.search(pattern, self.output):
+            assert self.process.poll() is None, f"the study ended with {self.process.returncode} before it said {pattern!r}:\n{self.output[-3000:]}"
+            assert time.monotonic() < deadline, f"the study did not say {pattern!r}:\n{self.output[-3000:]}"
             time.sleep(0.2)
 
     def wait_for_rungs(self, count: int, timeout_seconds: float = 500.0) -> None:
