@@ -70,14 +70,6 @@ class StudyProcess:
             assert time.monotonic() < deadline, f"the study did not say {pattern!r}:\n{self.output[-3000:]}"
             time.sleep(0.2)
 
-    def wait_for_rungs(self, count: int, timeout_seconds: float = 500.0) -> None:
-        """Wait until trials of its sweep have reported at `count` rungs in all. Raises `AssertionError` with the output, as `wait_for`."""
-        deadline = time.monotonic() + timeout_seconds
-        while len(rung_rows(self.home, self.sweep_id)) < count:
-            assert self.process.poll() is None, f"the study ended with {self.process.returncode} before rung {count}:\n{self.output[-3000:]}"
-            assert time.monotonic() < deadline, f"the study did not come to rung {count}:\n{self.output[-3000:]}"
-            time.sleep(0.2)
-
     def interrupt(self) -> None:
         """Ctrl-C."""
         self.process.send_signal(signal.SIGINT)
