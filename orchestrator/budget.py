@@ -15,6 +15,7 @@ from orchestrator.ledger import TRAIN, LedgerEntry, Totals
 from prp_core.checks import check
 
 UNITS = {"gpu_hours": "GPU-hours", "cpu_hours": "CPU-hours", "usd": "USD"}
+GO_ON = "--resume with a larger budget goes on"
 LARGEST_RESERVE = 0.5  # of the budget: a search that finds nothing leaves nothing to confirm
 
 

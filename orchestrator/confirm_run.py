@@ -15,6 +15,7 @@ from typing import Any
 import ray
 import ray.train.torch
 
+from orchestrator.budget import GO_ON
 from orchestrator.confirm import (
     BROKEN,
     Bounds,
@@ -59,7 +60,7 @@ def confirm(plan: Plan, server: Any, scores: Mapping[int, float], max_concurrent
     affordable = ray.get(server.affordable_candidates.remote())
     if affordable < config.num_candidates:
         rest = f"the best {affordable} are confirmed" if affordable else "nothing is confirmed"
-        say(f"the budget does not cover {config.num_candidates} candidates with {config.num_seeds} seeds each: {rest}")
+        say(f"the budget does not cover {config.num_candidates} candidates with {config.num_seeds} seeds each: {rest}; {GO_ON}")
     if not affordable:
         return None
     trials = best_trials(scores, affordable)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 import tomllib
 import types
 import typing
@@ -33,6 +34,8 @@ from prp_core.errors import UserError
 
 PRESETS_DIR = Path(__file__).resolve().parent.parent / "sweeps" / "presets"
 AUTOMATIC = -1
+STUDY_PLACE = "{study}"  # in `sweep.name`: the name of the study's file
+SWEEP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 SAMPLERS = ("gp", "tpe", "random")
 PRUNERS = ("asha", "median", "none")
 JUDGES = ("auto", "task", "worker")
@@ -112,13 +115,15 @@ class ResourcesConfig:
 class SweepConfig:
     """How the search runs. `max_concurrent_trials` 0 means as many as the cluster holds.
 
+    `name` is that of its MLflow experiment, begins its sweeps' ids, and ends that of its registered encoder; ``{study}`` in it stands for the
+    study's file, ``rate-search`` for ``sweeps/rate_search.py``.
     The objective is the name of a downstream metric: losses and pretext accuracies of trials with other rate sets are not comparable.
     `num_startup_trials` cover the space evenly before the `sampler` models anything: ``gp`` (a Gaussian process over all rungs), ``tpe``
     (Optuna's), or ``random``, which covers and models nothing. `judge` says where rungs are evaluated: by the ``worker`` that trains, by a
     ``task`` beside it while training goes on, or ``auto``: a task where the cluster has room for one without giving up a trial.
     """
 
-    name: str = "rate-search"
+    name: str = STUDY_PLACE
     num_trials: int = 20
     max_concurrent_trials: int = 0
     objective: str = "retrieval/recall_at_1"
@@ -129,6 +134,8 @@ class SweepConfig:
     min_eligible_fraction: float = 0.5
 
     def __post_init__(self) -> None:
+        rule = f"letters, digits, '.', '-' and '_', a letter or digit first; {STUDY_PLACE} stands for the study's file"
+        check(SWEEP_NAME.fullmatch(self.name.replace(STUDY_PLACE, "study")) is not None, "sweep.name", self.name, rule)
         check(self.num_trials >= 1, "sweep.num_trials", self.num_trials, "must be at least 1")
         check(self.max_concurrent_trials >= 0, "sweep.max_concurrent_trials", self.max_concurrent_trials, "must not be negative")
         check_choice("sweep.sampler", self.sampler, SAMPLERS)

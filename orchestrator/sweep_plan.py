@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import inspect
 import json
-import secrets
 import sys
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from orchestrator import demo_videos
 from orchestrator.index_run import index
 from orchestrator.manifest_check import check_unchanged
 from orchestrator.open_data import expect_all
-from orchestrator.run_config import RunConfig, digest, flatten, load_tree, parse_config, replace_path, to_tree
+from orchestrator.run_config import STUDY_PLACE, RunConfig, digest, flatten, load_tree, parse_config, replace_path, to_tree, with_values
 from orchestrator.search.space import Fit, Space, apply_space, fits_corpus, fits_memory
 from orchestrator.search.study import check_storage_url, first_fit
 from orchestrator.search.warm_start import NOTHING_KNOWN, WarmStart, plan_warm_start
@@ -26,7 +25,7 @@ from orchestrator.storage.open_store import open_store
 from orchestrator.storage.prepared_place import read_index, read_marker
 from orchestrator.storage.store_profiles import read_store_profile
 from orchestrator.storage.store_region import check_region
-from orchestrator.sweep_spec import STUDY_TAG, SweepSpec, home_dir, load_spec, save_spec, sweep_dir
+from orchestrator.sweep_spec import STUDY_TAG, SweepSpec, home_dir, load_spec, new_sweep_id, save_spec, sweep_dir, sweep_name_of
 from orchestrator.tracking.addresses import check_reachable, default_tracking_uri
 from orchestrator.tracking.history import read_trials
 from orchestrator.tracking.provenance import provenance_tags
@@ -91,7 +90,7 @@ def make_plan(arguments: argparse.Namespace, space: Space, say: Say) -> Plan:
     """
     if arguments.resume:
         return _resumed_plan(arguments, space, say)
-    config = parse_config(_tree_of(arguments))
+    config = named_after(parse_config(_tree_of(arguments)), space)
     home = home_dir()
     tracking_uri = arguments.mlflow or default_tracking_uri(home)
     check_reachable(tracking_uri)
@@ -99,7 +98,7 @@ def make_plan(arguments: argparse.Namespace, space: Space, say: Say) -> Plan:
         check_storage_url(arguments.database)
     storage_uri = absolute(arguments.storage or str(home))
     data_uri, manifest_uri, manifest = find_data(config, home, f"{storage_uri}/manifests", say)
-    sweep_id = f"{config.sweep.name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    sweep_id = new_sweep_id(config.sweep.name)
     state_dir = sweep_dir(sweep_id, home)
     spec = SweepSpec(
         sweep_id=sweep_id,
@@ -117,6 +116,12 @@ def make_plan(arguments: argparse.Namespace, space: Space, say: Say) -> Plan:
     state_dir.mkdir(parents=True)
     save_spec(plan.spec)
     return plan
+
+
+def named_after(config: RunConfig, space: Space) -> RunConfig:
+    """`config` with the name of the file that `space` is written in where its own has a place for it."""
+    study = Path(inspect.getfile(space if inspect.isroutine(space) else type(space))).stem.replace("_", "-")
+    return with_values(config, {"sweep.name": config.sweep.name.replace(STUDY_PLACE, study)})
 
 
 def check_prepared(data_uri: str, manifest: Manifest, config: RunConfig) -> None:
@@ -170,8 +175,8 @@ def warm_start_of(plan: Plan, space: Space, choice: str, say: Say) -> WarmStart:
     if choice == "none" or plan.is_resumed:
         return NOTHING_KNOWN
     sweep = plan.config.sweep
-    sweep_id = "" if choice == "auto" else choice
-    past = read_trials(plan.spec.tracking_uri, sweep.name, sweep.objective, sweep_id=sweep_id, but_not=plan.spec.sweep_id)
+    name, sweep_id = (sweep.name, "") if choice == "auto" else (sweep_name_of(choice), choice)
+    past = read_trials(plan.spec.tracking_uri, name, sweep.objective, sweep_id=sweep_id, but_not=plan.spec.sweep_id)
     params = {path: str(value) for path, value in flatten(plan.config).items()}
     warm = plan_warm_start(past, space, params, plan.spec.tags["prp.protocol_hash"])
     say(warm.line())

@@ -23,7 +23,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.prices import Price
-from orchestrator.budget import Gate
+from orchestrator.budget import GO_ON, Gate
 from orchestrator.cli import run_command
 from orchestrator.confirm import best_trials
 from orchestrator.confirm_run import confirm
@@ -128,7 +128,7 @@ def _run_trials(plan: Plan, server: Any, max_concurrent: int | Callable[[], int]
             run_trials(plan.spec, server, num_trials=num_left, max_concurrent=max_concurrent, verbose=verbose)
     stopped = ray.get(server.gate.remote()) if ray.get(server.num_left.remote()) else Gate("start")
     if stopped.word != "start":
-        say(f"no more trials: {stopped.reason}")
+        say(f"no more trials: {stopped.reason}; {GO_ON}")
     for view in ray.get(server.views.remote()):
         if view.state == "running":
             ray.get(server.tell.remote(view.number, left_over(stopped)))

@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import secrets
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,6 +55,16 @@ class SweepSpec:
     def with_config(self, config: dict[str, Any]) -> SweepSpec:
         """The same sweep with another base config (a raised number of trials)."""
         return dataclasses.replace(self, config=config)
+
+
+def new_sweep_id(name: str) -> str:
+    """An id for a new sweep called `name`."""
+    return f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+
+
+def sweep_name_of(sweep_id: str) -> str:
+    """The name of the sweep with that id, which is its MLflow experiment's, too."""
+    return sweep_id.rsplit("-", 3)[0]
 
 
 def home_dir() -> Path:

@@ -23,6 +23,9 @@ REFUSED = [
     ({"training": {"batch_size": 7}, "resources": {"num_workers": 2}}, "must be divisible by resources.num_workers = 2"),
     ({"sweep": {"objective": "epoch/rate_accuracy"}}, "must be a retrieval metric"),
     ({"seed": True}, "seed = True"),
+    ({"sweep": {"name": "../mine"}}, "sweep.name = '../mine': letters, digits, '.', '-' and '_', a letter or digit first; {study} stands for"),
+    ({"sweep": {"name": "{studdy}"}}, "sweep.name = '{studdy}'"),
+    ({"sweep": {"name": ""}}, "sweep.name = ''"),
 ]
 
 
