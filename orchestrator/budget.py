@@ -146,15 +146,18 @@ def affordable_candidates(account: Account, run_cost: Cost, num_candidates: int,
     return 0
 
 
-def cost_line(account: Account, is_priced: bool) -> str:
-    """What was spent, of what, in one phrase for a screen; GPUs where there are any, money where it is known."""
+def cost_line(account: Account, is_priced: bool, *, is_over: bool = False) -> str:
+    """What was spent, of what, in one phrase for a screen; GPUs where there are any, money where it is known.
+
+    A sweep that `is_over` keeps nothing for its end any more.
+    """
     spent, limits = account.spent, account.limits
     units = [unit for unit in UNITS if getattr(limits, unit) > 0]
     if not units:
         units = ["gpu_hours" if spent.gpu_hours else "cpu_hours", *(["usd"] if is_priced and spent.usd else [])]
     phrases = []
     for unit in units:
-        limit, kept = getattr(limits, unit), account.kept(unit)
+        limit, kept = getattr(limits, unit), 0.0 if is_over else account.kept(unit)
         of_limit = f" of {limit:g}" if limit else ""
         keeping = f" ({kept:.3g} kept for the end)" if kept else ""
         phrases.append(f"{getattr(spent, unit):.3g}{of_limit} {UNITS[unit]}{keeping}")

@@ -101,7 +101,7 @@ class Confirmation:
             {"trial": one.trial, "seeds": list(one.seeds), "recall_at_1": list(one.recall_at_1), "low": one.low, "high": one.high}
             for one in self.candidates
         ]
-        return {"candidates": candidates, "verdict": self.verdict, "taken": self.taken, "text": self.text}
+        return {"candidates": candidates, "verdict": self.verdict, "taken": self.taken, "tied": list(self.tied), "text": self.text}
 
 
 def best_trials(scores: Mapping[int, float], number: int) -> list[int]:

@@ -131,9 +131,9 @@ class SweepAccount:
         confirm, run_cost = self._base.confirm, self._full_run(self._paces())
         return affordable_candidates(self.account(at_end=True), run_cost, confirm.num_candidates, confirm.num_seeds, num_done)
 
-    def cost_line(self) -> str:
-        """What was spent, of what, for the screen."""
-        return cost_line(self.account(), self.totals().is_priced)
+    def cost_line(self, *, is_over: bool = False) -> str:
+        """What was spent, of what, for the screen; with what is kept for the end unless the sweep `is_over`."""
+        return cost_line(self.account(), self.totals().is_priced, is_over=is_over)
 
     def totals(self, number: int | None = None) -> Totals:
         """The sums of the ledger: of the whole sweep, or of what the search spent on trial `number`."""

@@ -54,10 +54,15 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Confirmation:
-    """What training the best trials again found: `verdict` is ``winner`` or ``tie``; `test` are the winner's figures on the test part."""
+    """What training the best trials again found: `verdict` is ``winner`` or ``tie`` (of the trials in `tied`); candidates stand best first.
+
+    `test` are the figures of the trial that was `taken` on the test part, beside the baselines'; names start with ``test/``.
+    """
 
     candidates: tuple[Candidate, ...]
     verdict: str
+    taken: int
+    tied: tuple[int, ...]
     text: str
     test: Mapping[str, float]
 
@@ -133,6 +138,12 @@ class SweepRecord:
     def best(self) -> TrialRecord | None:
         """The best finished trial."""
         return self.finished[0] if self.finished else None
+
+    @property
+    def taken(self) -> TrialRecord | None:
+        """The trial that the sweep's encoder is from: the one that a confirmation took, else the best finished one."""
+        number = self.confirmation.taken if self.confirmation is not None else None
+        return next((trial for trial in self.trials if trial.number == number), self.best)
 
     @property
     def varied(self) -> list[str]:
@@ -255,7 +266,9 @@ def read_confirmation(note: str | None) -> Confirmation | None:
     candidates = tuple(
         Candidate(row["trial"], tuple(row["seeds"]), tuple(row["recall_at_1"]), row["low"], row["high"]) for row in tree.get("candidates", ())
     )
-    return Confirmation(candidates, tree["verdict"], tree.get("text", ""), tree.get("test") or {})
+    trials = [one.trial for one in candidates]
+    tied = tree.get("tied", trials if tree["verdict"] == "tie" else [])  # notes of before it was kept: all that were compared
+    return Confirmation(candidates, tree["verdict"], tree.get("taken", trials[0]), tuple(tied), tree.get("text", ""), tree.get("test") or {})
 
 
 def train_attempts(ledger: Iterable[Attempt], trial: int) -> list[Attempt]:

@@ -159,7 +159,7 @@ def finish(plan: Plan, server: Any, max_concurrent: int = 1) -> Ending:
         confirmation=confirmation.text if confirmation else "",
         is_tie=confirmation is not None and confirmation.verdict == "tie",
         test=test,
-        cost=ray.get(server.cost_line.remote()),
+        cost=ray.get(server.cost_line.remote(is_over=True)),
     )
     keep_report(plan.spec, server)
     ray.get(server.close.remote("finished"))

@@ -271,9 +271,9 @@ class SweepServer:
         """What the sweep has cost so far, into the parent run; the step is the number of the ledger's lines."""
         self._tracker.log(self._run_id, self._account.totals().metrics(), self._account.num_entries)
 
-    def cost_line(self) -> str:
+    def cost_line(self, *, is_over: bool = False) -> str:
         """What was spent, of what budget, in one phrase."""
-        return self._account.cost_line()
+        return self._account.cost_line(is_over=is_over)
 
     def book_task(self, kind: str, number: int, started: float, ended: float, gpus: float, cpus: float, rung_epoch: int = 0) -> None:
         """A task beside the trials held so much from `started` to `ended` (seconds since 1970); `kind` as the ledger names it."""

@@ -12,7 +12,8 @@ import matplotlib
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from orchestrator.report.findings import Point, RateSetRow, metric_title
+from orchestrator.report.findings import Point, RateSetRow
+from orchestrator.report.words import metric_title
 from orchestrator.search.record import Importance
 from orchestrator.sweep_record import TrialRecord
 

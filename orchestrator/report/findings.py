@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import fmean
 
+from orchestrator.report.confirmed import confirmed_headline, confirmed_notes
+from orchestrator.report.words import interval_text, metric_title, rates_list
 from orchestrator.sweep_record import BASELINE_PREFIX, RATES_PATH, SweepRecord, TrialRecord, train_attempts
 from prp_core.evaluation.intervals import Interval, seed_interval, wilson_interval
 
@@ -108,7 +110,16 @@ def first_rung(record: SweepRecord) -> int:
 
 
 def answer(record: SweepRecord) -> Answer:
-    """The sweep's answer. A winner is named only where its interval lies above the next rate set's, or the confirmation says so."""
+    """The sweep's answer: what a confirmation says, else `leaderboard_answer`."""
+    if record.confirmation is None:
+        return leaderboard_answer(record)
+    best = next((row.best for row in rate_sets(record) if row.best is not None), None)
+    notes = () if best is None else _notes(record, best, confirmed=True)
+    return Answer(record.confirmation.verdict, confirmed_headline(record, record.confirmation), (*confirmed_notes(record.confirmation), *notes))
+
+
+def leaderboard_answer(record: SweepRecord) -> Answer:
+    """What the trials of the search say. A winner is named only where its interval lies above the next rate set's."""
     rows = [row for row in rate_sets(record) if row.best is not None]
     metric = metric_title(record.objective)
     if not rows:
@@ -117,8 +128,6 @@ def answer(record: SweepRecord) -> Answer:
     best, others = rows[0], rows[1:]
     assert best.best is not None
     lead = f"trial {best.best_trial} reaches {metric} {interval_text(best.best)}"
-    if record.confirmation is not None:
-        return Answer(record.confirmation.verdict, record.confirmation.text, (*_notes(record, best.best, confirmed=True),))
     if not others:
         return Answer("alone", f"Only rates {best.rates} have a finished trial: {lead}.", _notes(record, best.best))
     overlapping = [row for row in others if row.best is not None and not best.best.is_above(row.best)]
@@ -142,22 +151,6 @@ def _notes(record: SweepRecord, best: Interval, *, confirmed: bool = False) -> t
         many = f"the best of {len(record.finished)} finished trials" if len(record.finished) > 1 else "one trial"
         notes.append(f"Not confirmed: {many}, each with one seed, chosen on the very videos that the figure is from. Expect less on others.")
     return tuple(notes)
-
-
-def rates_list(names: Sequence[str], limit: int = 3) -> str:
-    """``1-2``, ``1-2 and 1-4``, ``1-2, 1-4, 2-4-8 and 2 more``."""
-    shown = list(names[:limit]) + ([f"{len(names) - limit} more"] if len(names) > limit else [])
-    return " and ".join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else shown[0]
-
-
-def interval_text(interval: Interval | None) -> str:
-    """``0.562 [0.433, 0.683]``; nothing for nothing."""
-    return "" if interval is None else f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
-
-
-def metric_title(name: str) -> str:
-    """``recall@1`` for ``retrieval/recall_at_1``."""
-    return name.rsplit("/", 1)[-1].replace("_at_", "@").replace("_", " ")
 
 
 def cost_of(record: SweepRecord, trial: TrialRecord) -> Cost:

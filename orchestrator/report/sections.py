@@ -8,7 +8,9 @@ from collections import Counter
 from dataclasses import replace
 
 from orchestrator.report import findings, markup
-from orchestrator.report.findings import interval_text, metric_title, short_name, video_interval
+from orchestrator.report.confirmed import candidate_text, test_table
+from orchestrator.report.findings import short_name, video_interval
+from orchestrator.report.words import interval_text, metric_title
 from orchestrator.search.record import Importance
 from orchestrator.sweep_record import BASELINE_PREFIX, BASELINE_TITLES, SweepRecord, TrialRecord
 from orchestrator.tracking.addresses import ui_command
@@ -78,22 +80,28 @@ def confirmation(record: SweepRecord) -> str:
     found = record.confirmation
     if found is None:
         return ""
+    rates = {trial.number: trial.rates for trial in record.trials}
     rows = [
         (
-            "",
+            "best" if one.trial == found.taken else "",
             (
                 str(one.trial),
+                rates.get(one.trial, ""),
                 ", ".join(str(seed) for seed in one.seeds),
                 ", ".join(f"{value:.3f}" for value in one.recall_at_1),
-                f"{sum(one.recall_at_1) / max(1, len(one.recall_at_1)):.3f} [{one.low:.3f}, {one.high:.3f}]",
+                candidate_text(one),
             ),
         )
         for one in found.candidates
     ]
-    test = {name: f"{value:.3f}" for name, value in found.test.items()}
-    parts = [markup.table(("trial", "seeds", "recall@1 of each", "mean [95 %, seeds]"), rows)]
-    if test:
-        parts += [markup.paragraph(f"On the {record.data.num_test} test videos, which nothing was chosen by:"), markup.facts(test)]
+    table = markup.table(("trial", "rates", "seeds", "recall@1 of each", "mean [95 %, seeds]"), rows)
+    parts = [table, markup.paragraph(f"The verdict: {found.text}.")]
+    if found.test:
+        head, lines = test_table(found)
+        unread = found.test.get("test/retrieval/num_broken", 0.0)
+        said = f"The {record.data.num_test} test videos, which nothing was chosen by, measured once; intervals: bootstrap over groups of videos"
+        parts.append(markup.paragraph(said + (f"; {unread:.0f} could not be read." if unread else ".")))
+        parts.append(markup.table(head, lines, numbers=range(1, len(head))))
     return markup.section("confirmation", "The best again, with other seeds", *parts)
 
 
@@ -114,7 +122,7 @@ def trials(record: SweepRecord) -> str:
     varied = record.varied
     order = {"finished": 0, "pruned": 1, "running": 2}
     ranked = sorted(record.trials, key=lambda trial: (order.get(trial.state, 3), -_score(trial), trial.number))
-    best = record.best.number if record.best else None
+    best = record.taken.number if record.taken else None
     used = {trial.number: findings.cost_of(record, trial) for trial in record.trials}
     factor, unit = findings.readable_unit(_unit(record), max((cost.amount for cost in used.values()), default=0.0))
     money = ["$"] if any(cost.usd is not None for cost in used.values()) else []
@@ -173,7 +181,7 @@ def data_and_protocol(record: SweepRecord) -> str:
 
 def reproduce(record: SweepRecord) -> str:
     """What to type to have it again, and what it stands on."""
-    tags, best = record.tags, record.best
+    tags, best = record.tags, record.taken
     commit = tags.get("prp.git_commit", "unknown")
     lines = [f"git checkout {commit.removesuffix('-dirty')} && uv sync"] if commit != "unknown" else ["uv sync"]
     if best is not None and best.run_id:
@@ -190,7 +198,7 @@ def reproduce(record: SweepRecord) -> str:
 
 
 def _rate_sets_title(record: SweepRecord) -> str:
-    verdict = findings.answer(record).verdict
+    verdict = findings.leaderboard_answer(record).verdict
     best = next((row.rates for row in findings.rate_sets(record) if row.best is not None), "")
     titles = {
         "winner": f"{best} is ahead of every other rate set",
@@ -272,7 +280,7 @@ def _cost(record: SweepRecord) -> str:
 def _confusion(record: SweepRecord) -> str:
     from orchestrator.report.figures import draw_confusion
 
-    best = record.best
+    best = record.taken
     confusion = findings.confusion_of(best) if best else {}
     if best is None or not confusion:
         return markup.instead("How rates are mixed up is not known", "No finished trial's run holds rate_confusion/ metrics.")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.report import findings, markup, sections
+from orchestrator.report import confirmed, findings, markup, sections
 from orchestrator.run_config import load_config, to_tree
 from orchestrator.sweep_record import (
     Attempt,
@@ -73,7 +73,28 @@ def record(*trials: TrialRecord, num_val: int = 200, **changes: object) -> Sweep
 
 
 UNTRAINED = {"baseline/random_init/retrieval/recall_at_1": 0.3}
-CONFIRMED = Confirmation((Candidate(0, (1, 2), (0.5, 0.6), 0.4, 0.7),), "winner", "Trial 0 is confirmed.", {"retrieval/recall_at_1": 0.5})
+TEST_PART = {
+    "test/retrieval/recall_at_1": 0.5,
+    "test/retrieval/recall_at_1_low": 0.4,
+    "test/retrieval/recall_at_1_high": 0.6,
+    "test/retrieval/recall_at_5": 0.8,
+    "test/retrieval/num_broken": 2.0,
+    "test/recognition/accuracy": 0.7,
+    "test/baseline/random_init/retrieval/recall_at_1": 0.2,
+}
+
+
+def candidate(number: int, *scores: float) -> Candidate:
+    return Candidate(number, tuple(range(1, len(scores) + 1)), scores, min(scores) - 0.1, max(scores) + 0.1)
+
+
+ONE, TWO, THREE = candidate(0, 0.5, 0.6), candidate(1, 0.5, 0.5), candidate(2, 0.3, 0.4)
+TRIALS = trial(0, "1-2", 0.5), trial(1, "1-4", 0.6), trial(2, "1-2", 0.4)
+CONFIRMED = Confirmation((ONE,), "winner", 0, (), "trial 0 was the only candidate", TEST_PART)
+WON = Confirmation((ONE, TWO, THREE), "winner", 0, (), "trial 0 wins", {})
+TIED = Confirmation((ONE, TWO, THREE), "tie", 1, (0, 1), "a tie", {})
+TIED_SETS = Confirmation((ONE, THREE), "tie", 2, (0, 2), "a tie", {})
+ALL_TIED = Confirmation((ONE, TWO, THREE), "tie", 1, (0, 1, 2), "a tie", {})
 # (the record, verdict, part of the headline, part of the notes)
 ANSWERS = [
     (record(), "none", "No trial has finished yet: 0 of 8 ended", ""),
@@ -86,7 +107,21 @@ ANSWERS = [
     (record(trial(0, "1-2", 0.9, "pruned"), trial(1, "1-4", 0.5)), "alone", "Only rates 1-4", ""),
     (record(trial(0, "1-2", 0.5), baselines=UNTRAINED), "alone", "", "untrained reaches 0.300 [0.241, 0.367]: pretraining helps"),
     (record(trial(0, "1-2", 0.35), baselines=UNTRAINED), "alone", "", "that pretraining helps is not shown. Guessing reaches 0.167."),
-    (record(trial(0, "1-2", 0.5), trial(1, "1-4", 0.5), confirmation=CONFIRMED), "winner", "Trial 0 is confirmed.", ""),
+    (
+        record(*TRIALS, confirmation=CONFIRMED),
+        "winner",
+        "Rates 1-2 are best: trial 0 reaches recall@1 0.550 [0.400, 0.700] on 2 new seeds, the only candidate.",
+        "On the test part, which nothing was chosen by, trial 0: recall@1 0.500 [0.400, 0.600], untrained 0.200, fine-tuned recognition 0.700.",
+    ),
+    (record(*TRIALS, confirmation=WON), "winner", "on 2 new seeds, apart from every other candidate (next 1-4, trial 1, 0.500 [0.400, 0.600]).", ""),
+    (
+        record(*TRIALS, confirmation=TIED),
+        "tie",
+        "A tie: on 2 new seeds rates 1-2 (trial 0) and 1-4 (trial 1) cannot be told apart: recall@1 0.550 [0.4",
+        "",
+    ),
+    (record(*TRIALS, confirmation=TIED_SETS), "tie", "A tie: on 2 new seeds trial 0 and trial 2, both with rates 1-2, cannot be told apart:", ""),
+    (record(*TRIALS, confirmation=ALL_TIED), "tie", "rates 1-2 (trial 0), 1-4 (trial 1) and 1-2 (trial 2) cannot be told apart", ""),
 ]
 
 
@@ -196,16 +231,30 @@ def test_a_ledger_whose_writer_was_killed(tmp_path: Path) -> None:
 
 def test_a_confirmation_counts_once_it_has_a_verdict() -> None:
     tree = {"candidates": [{"trial": 3, "seeds": [1, 2], "recall_at_1": [0.5, 0.6], "low": 0.4, "high": 0.7}], "verdict": "tie", "text": "A tie."}
-    assert read_confirmation(json.dumps(tree)) == Confirmation((Candidate(3, (1, 2), (0.5, 0.6), 0.4, 0.7),), "tie", "A tie.", {})
+    only = (Candidate(3, (1, 2), (0.5, 0.6), 0.4, 0.7),)
+    assert read_confirmation(json.dumps(tree)) == Confirmation(only, "tie", 3, (3,), "A tie.", {})
+    assert read_confirmation(json.dumps(tree | {"taken": 3, "tied": []})) == Confirmation(only, "tie", 3, (), "A tie.", {})
     assert read_confirmation(None) is None
     assert read_confirmation(json.dumps({"candidates": []})) is None
 
 
 def test_a_confirmation_is_shown_with_its_seeds_and_the_test_part() -> None:
-    text = sections.confirmation(record(trial(0, "1-2", 0.5), confirmation=CONFIRMED))
-    assert "<td>1, 2</td><td>0.500, 0.600</td><td>0.550 [0.400, 0.700]</td>" in text
-    assert "On the 100 test videos" in text and "<dd>0.500</dd>" in text
+    text = sections.confirmation(record(*TRIALS, confirmation=CONFIRMED))
+    assert "<td>0</td><td>1-2</td><td>1, 2</td><td>0.500, 0.600</td><td>0.550 [0.400, 0.700]</td>" in text
+    assert "The 100 test videos" in text and "2 could not be read." in text
+    assert confirmed.test_table(CONFIRMED) == (
+        ("", "recall@1 [95 %]", "recall@5", "linear probe", "recognition, fine-tuned"),
+        [("best", ("trial 0", "0.500 [0.400, 0.600]", "0.800", "", "0.700")), ("soft", ("random initialisation", "0.200", "", "", ""))],
+    )
     assert sections.confirmation(record(trial(0, "1-2", 0.5))) == ""
+
+
+def test_the_trial_that_a_confirmation_took_is_the_one_to_reproduce() -> None:
+    found = record(*TRIALS, confirmation=TIED_SETS)
+    assert found.best is not None and found.best.number == 1
+    assert found.taken is not None and found.taken.number == 2
+    assert record(*TRIALS).taken == found.best
+    assert findings.leaderboard_answer(found).verdict == "tie" and "rates 1-4 lead" in findings.leaderboard_answer(found).headline
 
 
 def test_what_a_page_shows_is_escaped() -> None:
