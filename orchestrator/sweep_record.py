@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from orchestrator.confirm import Candidate
+from orchestrator.ledger import LedgerEntry, read_ledger
 from orchestrator.run_config import RunConfig, parse_config
 from orchestrator.search.record import StudyRecord, StudyTrial, read_study
 from orchestrator.search.space import apply_space
@@ -26,30 +27,6 @@ BASELINE_TITLES = {
     "mean_frame": "pixels: mean frame",
     "mean_absolute_difference": "pixels: mean absolute frame difference",
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Attempt:
-    """A line of the ledger: what one attempt of a trial used on the way to a rung. Seconds are of the whole trial, not per worker.
-
-    Of `busy_seconds`, `data_wait_seconds` waited for videos, `redone_seconds` repeated steps after a loss, and `late_seconds` came after
-    the rung whose verdict ended the trial. `pending_seconds` held nothing. `usd` None: no price is known.
-    """
-
-    trial: int
-    rung_epoch: int = 0
-    attempt: int = 0
-    kind: str = "train"
-    started: float = 0.0
-    ended: float = 0.0
-    gpus: float = 0.0
-    cpus: float = 0.0
-    busy_seconds: float = 0.0
-    pending_seconds: float = 0.0
-    data_wait_seconds: float = 0.0
-    redone_seconds: float = 0.0
-    late_seconds: float = 0.0
-    usd: float | None = None
 
 
 @dataclass(frozen=True)
@@ -120,7 +97,7 @@ class SweepRecord:
     parent_state: str
     tags: Mapping[str, str]
     data: DataFacts
-    ledger: tuple[Attempt, ...] | None
+    ledger: tuple[LedgerEntry, ...] | None
     confirmation: Confirmation | None
 
     @property
@@ -170,7 +147,7 @@ def load_record(spec: SweepSpec) -> SweepRecord:
         parent_state=parent.state if parent else "",
         tags=spec.tags,
         data=data_facts(config, manifest),
-        ledger=read_ledger(Path(spec.state_dir) / "ledger.jsonl"),
+        ledger=kept_ledger(Path(spec.state_dir) / "ledger.jsonl"),
         confirmation=read_confirmation(study.notes.get("confirmation")),
     )
 
@@ -234,28 +211,9 @@ def _k_of(objective: str) -> int:
     return int(text) if text.isdigit() else 1
 
 
-def read_ledger(path: Path) -> tuple[Attempt, ...] | None:
-    """The attempts in the file at `path`; None where there is none. A torn last line (the writer was killed) is left out."""
-    if not path.is_file():
-        return None
-    lines = path.read_text().splitlines()
-    known = {field.name for field in fields(Attempt)}
-    rows = (row for number, line in enumerate(lines) if (row := _json_row(line, is_last=number == len(lines) - 1)) is not None)
-    return tuple(Attempt(**{name: value for name, value in _priced(row).items() if name in known}) for row in rows)
-
-
-def _priced(row: dict[str, Any]) -> dict[str, Any]:
-    """The ledger writes 0 dollars on no price at all where none is known."""
-    return {**row, "usd": None} if row.get("price") == "" else row
-
-
-def _json_row(line: str, *, is_last: bool) -> dict[str, Any] | None:
-    try:
-        return json.loads(line) if line.strip() else None
-    except json.JSONDecodeError:
-        if is_last:
-            return None
-        raise
+def kept_ledger(path: Path) -> tuple[LedgerEntry, ...] | None:
+    """The entries in the file at `path`; None where there is none. Raises as `read_ledger` does."""
+    return tuple(read_ledger(path)) if path.is_file() else None
 
 
 def read_confirmation(note: str | None) -> Confirmation | None:
@@ -269,8 +227,3 @@ def read_confirmation(note: str | None) -> Confirmation | None:
     trials = [one.trial for one in candidates]
     tied = tree.get("tied", trials if tree["verdict"] == "tie" else [])  # notes of before it was kept: all that were compared
     return Confirmation(candidates, tree["verdict"], tree.get("taken", trials[0]), tuple(tied), tree.get("text", ""), tree.get("test") or {})
-
-
-def train_attempts(ledger: Iterable[Attempt], trial: int) -> list[Attempt]:
-    """What training `trial` took, without its judging and confirming."""
-    return [attempt for attempt in ledger if attempt.trial == trial and attempt.kind == "train"]

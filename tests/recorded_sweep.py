@@ -151,6 +151,7 @@ def ledger_rows(number: int, place: int, num_rungs: int, draw: random.Random) ->
             "redone_seconds": 2.0 if place == 3 else 0.0,
             "late_seconds": 1.0,
             "usd": 0.01 * (rung + 1),
+            "price": "a price list",
         }
         for rung in range(num_rungs)
     ]

@@ -1,4 +1,4 @@
-"""What can be said of a sweep, decided from its record: who is best, whether that is shown, what it cost, what went to waste."""
+"""What can be said of a sweep, decided from its record: who is best, whether that is shown, and what it cost."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import fmean
 
+from orchestrator.ledger import TRAIN, total
 from orchestrator.report.confirmed import confirmed_headline, confirmed_notes
 from orchestrator.report.words import interval_text, metric_title, rates_list
-from orchestrator.sweep_record import BASELINE_PREFIX, RATES_PATH, SweepRecord, TrialRecord, train_attempts
+from orchestrator.sweep_record import BASELINE_PREFIX, RATES_PATH, SweepRecord, TrialRecord
 from prp_core.evaluation.intervals import Interval, seed_interval, wilson_interval
 
 CONFUSION = "rate_confusion/"
@@ -156,20 +157,12 @@ def _notes(record: SweepRecord, best: Interval, *, confirmed: bool = False) -> t
 def cost_of(record: SweepRecord, trial: TrialRecord) -> Cost:
     """What training `trial` used: by the ledger, else its duration times its resources."""
     on_gpu = trial.gpus > 0
-    rows = train_attempts(record.ledger, trial.number) if record.ledger is not None else []
-    if rows:
-        seconds = sum((row.gpus if on_gpu else row.cpus) * row.busy_seconds for row in rows)
-        usd = sum(row.usd or 0.0 for row in rows) if any(row.usd is not None for row in rows) else None
-        return Cost(seconds / 3600, "GPU h" if on_gpu else "CPU h", usd)
-    return Cost(trial.seconds * (trial.gpus if on_gpu else trial.cpus) / 3600, "GPU h" if on_gpu else "CPU h", None)
-
-
-def readable_unit(unit: str, largest: float) -> tuple[float, str]:
-    """(factor, unit) that makes `largest` of the hours in `unit` a number of a few digits: hours, minutes or seconds."""
-    for factor, time_unit in ((1, "h"), (60, "min")):
-        if largest * factor >= 1:
-            return factor, unit.replace(" h", f" {time_unit}")
-    return 3600, unit.replace(" h", " s")
+    unit = "GPU h" if on_gpu else "CPU h"
+    entries = [entry for entry in record.ledger or () if entry.kind == TRAIN and entry.trial == trial.number]
+    if not entries:
+        return Cost(trial.seconds * (trial.gpus if on_gpu else trial.cpus) / 3600, unit, None)
+    sums = total(entries)
+    return Cost(sums.gpu_hours if on_gpu else sums.cpu_hours, unit, sums.usd if sums.is_priced else None)
 
 
 def cost_points(record: SweepRecord) -> list[Point]:
@@ -185,34 +178,6 @@ def pareto_front(points: Iterable[Point]) -> list[Point]:
         if not front or point.recall > front[-1].recall:
             front.append(point)
     return front
-
-
-@dataclass(frozen=True)
-class Waste:
-    """Where the time of the trials went, in resource-seconds (of a GPU, else of a CPU); the parts of `busy` add up to it."""
-
-    busy: float
-    learning: float
-    data_wait: float
-    redone: float
-    late: float
-    pending: float
-    usd: float | None
-
-
-def waste_of(record: SweepRecord) -> Waste | None:
-    """The ledger's sums over every attempt that trained a trial; None without a ledger."""
-    rows = [row for row in record.ledger or () if row.kind == "train"]
-    if not rows:
-        return None
-    on_gpu = any(row.gpus > 0 for row in rows)
-
-    def total(name: str) -> float:
-        return sum((row.gpus if on_gpu else row.cpus) * getattr(row, name) for row in rows)
-
-    busy, wait, redone, late = (total(f"{name}_seconds") for name in ("busy", "data_wait", "redone", "late"))
-    prices = [row.usd for row in record.ledger or () if row.usd is not None]
-    return Waste(busy, max(0.0, busy - wait - redone - late), wait, redone, late, total("pending_seconds"), sum(prices) if prices else None)
 
 
 def confusion_of(trial: TrialRecord) -> dict[tuple[int, int], float]:

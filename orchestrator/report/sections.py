@@ -10,7 +10,8 @@ from dataclasses import replace
 from orchestrator.report import findings, markup
 from orchestrator.report.confirmed import candidate_text, test_table
 from orchestrator.report.findings import short_name, video_interval
-from orchestrator.report.words import interval_text, metric_title
+from orchestrator.report.spending import is_on_gpu, price_of_a_point, spendings, table_of
+from orchestrator.report.words import interval_text, metric_title, readable_unit
 from orchestrator.search.record import Importance
 from orchestrator.sweep_record import BASELINE_PREFIX, BASELINE_TITLES, SweepRecord, TrialRecord
 from orchestrator.tracking.addresses import ui_command
@@ -19,13 +20,6 @@ PRETEXT_NOTE = (
     "What pretext accuracy is not: a score. Naming 2 rates is easier than naming 4, and a network can name rates well and be worth little; "
     "trials are ranked by retrieval alone."
 )
-WASTE_WORDS = {
-    "learning": "learning and evaluating",
-    "data_wait": "waiting for videos",
-    "redone": "steps done twice after a loss",
-    "late": "after the verdict that ended the trial",
-    "pending": "waiting for a place (held nothing)",
-}
 
 
 def head(record: SweepRecord) -> str:
@@ -111,10 +105,9 @@ def why(record: SweepRecord, importance: Importance) -> str:
 
 
 def cost(record: SweepRecord) -> str:
-    """Recall against cost, and what the pretext classifier mixes up."""
-    return markup.section(
-        "cost", "Cost, and what the classifier mixes up", markup.two(_cost(record), _confusion(record)), markup.paragraph(PRETEXT_NOTE)
-    )
+    """Recall against cost, what the pretext classifier mixes up, and where the hours went."""
+    pictures = markup.two(_cost(record), _confusion(record))
+    return markup.section("cost", "Cost, waste, and what the classifier mixes up", pictures, markup.paragraph(PRETEXT_NOTE), _spending(record))
 
 
 def trials(record: SweepRecord) -> str:
@@ -124,7 +117,7 @@ def trials(record: SweepRecord) -> str:
     ranked = sorted(record.trials, key=lambda trial: (order.get(trial.state, 3), -_score(trial), trial.number))
     best = record.taken.number if record.taken else None
     used = {trial.number: findings.cost_of(record, trial) for trial in record.trials}
-    factor, unit = findings.readable_unit(_unit(record), max((cost.amount for cost in used.values()), default=0.0))
+    factor, unit = readable_unit(_unit(record), max((cost.amount for cost in used.values()), default=0.0))
     money = ["$"] if any(cost.usd is not None for cost in used.values()) else []
     head = ("trial", "ended", "epochs", metric_title(record.objective), *(short_name(path) for path in varied), unit, *money, "why pruned")
     rows = [
@@ -152,7 +145,7 @@ def failures(record: SweepRecord) -> str:
 
 
 def data_and_protocol(record: SweepRecord) -> str:
-    """The videos, what went to waste, and how the figures were measured."""
+    """The videos, and how the figures were measured."""
     data, config = record.data, record.config
     quarantined = ", ".join(f"{count} {reason}" for reason, count in data.quarantined.items())
     counts = findings.counters(record)
@@ -162,7 +155,6 @@ def data_and_protocol(record: SweepRecord) -> str:
         "quarantined": quarantined or "none",
         "waiting for videos": f"{sum(shares) / len(shares):.1%} of a trial's time (mean of {len(shares)} trials)" if shares else "",
         "loader": ", ".join(f"{value:,.0f} {name.removeprefix('data/').replace('_', ' ')}" for name, value in counts.items() if value),
-        **_waste(record),
     }
     best, views = record.best, config.evaluation.views
     low, high = (best.metrics.get(f"{record.objective}_{end}") if best else None for end in ("low", "high"))
@@ -176,7 +168,7 @@ def data_and_protocol(record: SweepRecord) -> str:
         else f"best trial [{low:.3f}, {high:.3f}], bootstrap over {data.num_val_groups} groups of videos",
         "guessing": f"{data.chance:.3f}",
     }
-    return markup.section("data", "Data, waste and protocol", markup.two(markup.facts(seen), markup.facts(protocol)))
+    return markup.section("data", "Data and protocol", markup.two(markup.facts(seen), markup.facts(protocol)))
 
 
 def reproduce(record: SweepRecord) -> str:
@@ -265,7 +257,7 @@ def _cost(record: SweepRecord) -> str:
     points = findings.cost_points(record)
     if not points:
         return markup.instead("What the trials cost is not known", "No trial that was measured has ended.")
-    factor, unit = findings.readable_unit(_unit(record), max(point.cost for point in points))
+    factor, unit = readable_unit(_unit(record), max(point.cost for point in points))
     points = [replace(point, cost=point.cost * factor) for point in points]
     front = findings.pareto_front(points)
     total, lost = (sum(point.cost for point in points if point.trial.state in states) for states in (("finished", "pruned", "failed"), ("pruned",)))
@@ -311,13 +303,14 @@ def _verdict(trial: TrialRecord) -> str:
     return trial.reason.replace("the bar for the ", "") if trial.state == "pruned" else "see below" if trial.state == "failed" else ""
 
 
-def _waste(record: SweepRecord) -> dict[str, str]:
-    waste = findings.waste_of(record)
-    if waste is None:
-        return {"ledger": "none was written: cost and waste by cause are not known"}
-    split = {words: getattr(waste, name) for name, words in WASTE_WORDS.items()}
-    rows = {words: f"{seconds / 3600:.3g} h ({seconds / waste.busy:.0%})" for words, seconds in split.items() if waste.busy}
-    return {**rows, **({"money": f"${waste.usd:.2f}, everything in the ledger"} if waste.usd is not None else {})}
+def _spending(record: SweepRecord) -> str:
+    rows = spendings(record.ledger or ())
+    if not rows:
+        return markup.paragraph("No ledger was written: what the hours went to is not known.")
+    head, lines = table_of(rows, is_on_gpu(record.ledger or ()))
+    point = price_of_a_point(record)
+    said = "Where the hours went; what was lost, as a share of its row." + (f" A point cost {point}." if point else "")
+    return markup.table(head, lines, numbers=range(1, len(head)), caption=said)
 
 
 def _score(trial: TrialRecord) -> float:

@@ -1,4 +1,4 @@
-"""How the report writes figures, metrics and lists of rate sets."""
+"""How the report writes figures, units, metrics and lists of rate sets."""
 
 from __future__ import annotations
 
@@ -25,3 +25,11 @@ def interval_text(interval: Interval | None) -> str:
 def metric_title(name: str) -> str:
     """``recall@1`` for ``retrieval/recall_at_1``."""
     return name.rsplit("/", 1)[-1].replace("_at_", "@").replace("_", " ")
+
+
+def readable_unit(unit: str, largest: float) -> tuple[float, str]:
+    """(factor, unit) that makes `largest` of the hours in `unit` a number of a few digits: hours, minutes or seconds."""
+    for factor, time_unit in ((1, "h"), (60, "min")):
+        if largest * factor >= 1:
+            return factor, unit.replace(" h", f" {time_unit}")
+    return 3600, unit.replace(" h", " s")

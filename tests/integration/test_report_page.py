@@ -136,7 +136,7 @@ def test_what_the_page_says(recorded: Recorded, page: Path) -> None:
     pruned = next(trial for trial in record.trials if trial.state == "pruned")
     assert pruned.reason.split(",")[0].replace("<", "&lt;") in text, "and so has a pruned trial"
     assert "truncated" in text and record.data.content_hash in text and record.tags["prp.lock_sha256"] in text
-    assert "By the ledger." in text and "waiting for a place" in text
+    assert "By the ledger." in text and "waiting for a place" in text and "training from epoch 3 to 6" in text and "A point cost " in text
     assert f"prp reproduce {record.best.run_id}" in text
     assert "What pretext accuracy is not" in text
 

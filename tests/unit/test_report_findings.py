@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.report import confirmed, findings, markup, sections
+from orchestrator.ledger import LedgerEntry
+from orchestrator.report import confirmed, findings, markup, sections, spending, words
 from orchestrator.run_config import load_config, to_tree
 from orchestrator.sweep_record import (
-    Attempt,
     Candidate,
     Confirmation,
     DataFacts,
@@ -20,8 +20,8 @@ from orchestrator.sweep_record import (
     TrialRecord,
     chance_level,
     data_facts,
+    kept_ledger,
     read_confirmation,
-    read_ledger,
 )
 from orchestrator.sweep_spec import SweepSpec
 from prp_core.data.manifest import Parts, VideoRecord
@@ -152,30 +152,70 @@ def test_wilson_is_over_the_validation_videos() -> None:
     assert findings.video_interval(record(), None) is None and findings.video_interval(record(), math.nan) is None
 
 
+def entry(trial: int, **fields: object) -> LedgerEntry:
+    """A slice of the ledger; its price is known unless said otherwise."""
+    known = {"rung_epoch": 3, "attempt": 1, "started": 0.0, "ended": 1.0, "gpus": 0.0, "cpus": 0.0, "price": "a price list"}
+    return LedgerEntry(trial=trial, **{**known, **fields})  # type: ignore[arg-type]
+
+
 def test_cost_by_the_ledger_and_without_one() -> None:
     one = trial(1, "1-2", 0.4)
     assert findings.cost_of(record(one), one) == findings.Cost(4.0, "CPU h", None)
     rows = (
-        Attempt(trial=1, cpus=2, busy_seconds=1800, usd=0.5),
-        Attempt(trial=1, cpus=2, busy_seconds=900, attempt=1, usd=0.25),
-        Attempt(trial=1, kind="judge", cpus=1, busy_seconds=999, usd=9.0),
-        Attempt(trial=0, cpus=2, busy_seconds=999),
+        entry(1, cpus=2, busy_seconds=1800, usd=0.5),
+        entry(1, cpus=2, busy_seconds=900, usd=0.25),
+        entry(1, kind="judge", cpus=1, busy_seconds=999, usd=9.0),
+        entry(0, cpus=2, busy_seconds=999),
     )
     assert findings.cost_of(record(one, ledger=rows), one) == findings.Cost(1.5, "CPU h", 0.75)
+    unpriced = (*rows, entry(1, cpus=2, busy_seconds=1, price=""))
+    assert findings.cost_of(record(one, ledger=unpriced), one).usd is None, "an unknown price is not zero"
     on_gpus = dataclasses.replace(one, gpus=4.0)
     assert findings.cost_of(record(on_gpus), on_gpus) == findings.Cost(8.0, "GPU h", None)
 
 
-def test_the_parts_of_busy_time_add_up() -> None:
-    rows = (
-        Attempt(trial=0, gpus=2, busy_seconds=100, data_wait_seconds=10, redone_seconds=5, late_seconds=3, pending_seconds=40, usd=1.0),
-        Attempt(trial=1, gpus=1, busy_seconds=50, usd=0.5),
-        Attempt(trial=1, kind="confirm", gpus=1, busy_seconds=70, usd=2.0),
+LEDGER = (
+    entry(0, gpus=2, cpus=8, busy_seconds=3600, data_wait_seconds=360, usd=6.0),
+    entry(1, gpus=1, cpus=4, busy_seconds=3600, redone_seconds=900, pending_seconds=1800, usd=3.0),
+    entry(1, rung_epoch=6, gpus=1, busy_seconds=1800, late_seconds=450, usd=1.5),
+    entry(1, rung_epoch=3, kind="judge", gpus=0.5, busy_seconds=1800, usd=1.0),
+    entry(1, rung_epoch=3, kind="judge", gpus=0.5, busy_seconds=1800, usd=1.0),
+    entry(0, rung_epoch=6, kind="confirm", seed=1, gpus=1, busy_seconds=1800, usd=1.5),
+    entry(0, rung_epoch=6, kind="confirm", seed=2, gpus=1, busy_seconds=1800, usd=1.5),
+)
+
+
+def test_where_the_hours_went_adds_up() -> None:
+    *rows, everything = spending.spendings(LEDGER)
+    assert [(row.what, row.num_runs, row.held, row.usd) for row in rows] == [
+        ("training to epoch 3", 2, 3.0, 9.0),
+        ("training from epoch 3 to 6", 1, 0.5, 1.5),
+        ("evaluating rungs beside training", 1, 0.5, 2.0),
+        ("confirming with new seeds", 2, 1.0, 3.0),
+    ]
+    first, second = rows[:2]
+    assert (first.data_wait, first.redone, first.late, first.pending) == (0.2, 0.25, 0.0, 0.5)
+    assert second.late == 0.125
+    assert (everything.what, everything.held, everything.usd) == ("all of it", sum(row.held for row in rows), 15.5)
+    assert spending.spendings(()) == [] == spending.spendings((entry(0, pending_seconds=9.0, cpus=1),))
+
+
+def test_the_table_of_hours_says_what_was_lost() -> None:
+    head, lines = spending.table_of(spending.spendings(LEDGER), on_gpu=True)
+    assert head[:5] == ("what for", "runs", "GPU h", "$", "of all")
+    assert lines[0] == ("", ("training to epoch 3", "2", "3", "9.00", "60%", "7%", "8%", "", "0.5"))
+    assert lines[-1][0] == "best" and lines[-1][1][:5] == ("all of it", "5", "5", "15.50", "100%")
+    unpriced = spending.table_of(spending.spendings((entry(0, cpus=1, busy_seconds=60, price=""),)), on_gpu=False)
+    assert unpriced[0][2:4] == ("CPU min", "of all") and unpriced[1][0][1][2:4] == ("1", "100%")
+
+
+def test_what_a_point_of_recall_cost() -> None:
+    best = trial(0, "1-2", 0.5)
+    assert spending.price_of_a_point(record(best, baselines=UNTRAINED, ledger=LEDGER)) == (
+        "0.25 GPU h, $0.78 (for 20.0 points of recall@1 above random initialisation)"
     )
-    waste = findings.waste_of(record(ledger=rows))
-    assert (waste.busy, waste.data_wait, waste.redone, waste.late, waste.pending, waste.usd) == (250, 20, 10, 6, 80, 3.5)
-    assert waste.learning + waste.data_wait + waste.redone + waste.late == waste.busy
-    assert findings.waste_of(record()) is None
+    assert "not above random initialisation" in spending.price_of_a_point(record(trial(0, "1-2", 0.3), baselines=UNTRAINED, ledger=LEDGER))
+    assert spending.price_of_a_point(record(best, ledger=LEDGER)) == "" == spending.price_of_a_point(record(best, baselines=UNTRAINED))
 
 
 def test_nothing_beats_a_point_of_the_pareto_front() -> None:
@@ -186,7 +226,7 @@ def test_nothing_beats_a_point_of_the_pareto_front() -> None:
 
 @pytest.mark.parametrize(("largest", "expected"), [(2.0, (1, "GPU h")), (0.5, (60, "GPU min")), (0.01, (3600, "GPU s")), (0.0, (3600, "GPU s"))])
 def test_a_unit_that_reads_well(largest: float, expected: tuple[float, str]) -> None:
-    assert findings.readable_unit("GPU h", largest) == expected
+    assert words.readable_unit("GPU h", largest) == expected
 
 
 def test_confusions_and_the_commonest_mistake() -> None:
@@ -215,18 +255,10 @@ def test_the_videos_of_a_sweep() -> None:
     assert facts.quarantined == {"truncated": 1, "empty": 1} and facts.chance == pytest.approx(1 / 6)
 
 
-def test_a_ledger_whose_writer_was_killed(tmp_path: Path) -> None:
-    path = tmp_path / "ledger.jsonl"
-    assert read_ledger(path) is None
-    rows = [
-        {"trial": 0, "rung_epoch": 3, "busy_seconds": 5.0, "usd": None, "a field of a later version": 1},
-        {"trial": 1, "kind": "judge", "usd": 0.0, "price": ""},
-    ]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"trial": 2, "bu')
-    assert read_ledger(path) == (Attempt(trial=0, rung_epoch=3, busy_seconds=5.0), Attempt(trial=1, kind="judge"))
-    path.write_text('{"trial": 2, "bu\n{"trial": 1}\n')
-    with pytest.raises(json.JSONDecodeError):
-        read_ledger(path)
+def test_a_sweep_without_a_ledger_has_none(tmp_path: Path) -> None:
+    assert kept_ledger(tmp_path / "ledger.jsonl") is None
+    (tmp_path / "ledger.jsonl").write_text("")
+    assert kept_ledger(tmp_path / "ledger.jsonl") == ()
 
 
 def test_a_confirmation_counts_once_it_has_a_verdict() -> None:
