@@ -125,6 +125,15 @@ def paces(entries: Iterable[LedgerEntry], reached: Mapping[int, int]) -> dict[in
     return {trial: seconds / reached[trial] for trial, seconds in busy.items()}
 
 
+def learning_pace(entries: Iterable[LedgerEntry], number: int, epoch: int) -> float:
+    """Seconds an epoch of trial `number` up to the rung after `epoch` epochs, evaluation included, that its values are the reason for.
+
+    Left out are waiting for videos (the first trial of a node decodes for all) and steps that were done twice. 0 where nothing is known.
+    """
+    own = [entry for entry in entries if entry.owner == (TRAIN, number, None) and entry.rung_epoch <= epoch]
+    return max(0.0, sum(entry.busy_seconds - entry.data_wait_seconds - entry.redone_seconds for entry in own)) / epoch
+
+
 def pace_of(number: int, known: Mapping[int, float]) -> float:
     """Seconds an epoch of trial `number`: its own, else the mean of the others, else 0 (nothing is known yet)."""
     return known.get(number) or (fmean(known.values()) if known else 0.0)

@@ -118,9 +118,10 @@ class SweepConfig:
     `name` is that of its MLflow experiment, begins its sweeps' ids, and ends that of its registered encoder; ``{study}`` in it stands for the
     study's file, ``rate-search`` for ``sweeps/rate_search.py``.
     The objective is the name of a downstream metric: losses and pretext accuracies of trials with other rate sets are not comparable.
-    `num_startup_trials` cover the space evenly before the `sampler` models anything: ``gp`` (a Gaussian process over all rungs), ``tpe``
-    (Optuna's), or ``random``, which covers and models nothing. `judge` says where rungs are evaluated: by the ``worker`` that trains, by a
-    ``task`` beside it while training goes on, or ``auto``: a task where the cluster has room for one without giving up a trial.
+    `num_startup_trials` cover the space evenly before the `sampler` models anything (0: as many as suit it, see
+    `search.sampler.startup_trials`): ``gp`` (a Gaussian process over all rungs), ``tpe`` (Optuna's), or ``random``, which covers and models
+    nothing. `judge` says where rungs are evaluated: by the ``worker`` that trains, by a ``task`` beside it while training goes on, or
+    ``auto``: a task where the cluster has room for one without giving up a trial.
     """
 
     name: str = STUDY_PLACE
@@ -130,7 +131,7 @@ class SweepConfig:
     sampler: str = "gp"
     pruner: str = "asha"
     judge: str = "auto"
-    num_startup_trials: int = 8
+    num_startup_trials: int = 0
     min_eligible_fraction: float = 0.5
 
     def __post_init__(self) -> None:
@@ -138,6 +139,7 @@ class SweepConfig:
         check(SWEEP_NAME.fullmatch(self.name.replace(STUDY_PLACE, "study")) is not None, "sweep.name", self.name, rule)
         check(self.num_trials >= 1, "sweep.num_trials", self.num_trials, "must be at least 1")
         check(self.max_concurrent_trials >= 0, "sweep.max_concurrent_trials", self.max_concurrent_trials, "must not be negative")
+        check(self.num_startup_trials >= 0, "sweep.num_startup_trials", self.num_startup_trials, "must not be negative (0: as many as suit)")
         check_choice("sweep.sampler", self.sampler, SAMPLERS)
         check_choice("sweep.pruner", self.pruner, PRUNERS)
         check_choice("sweep.judge", self.judge, JUDGES)

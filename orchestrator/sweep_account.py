@@ -12,7 +12,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from cluster.prices import Price
-from orchestrator.budget import Account, Cost, Gate, affordable_candidates, cost_line, gate, pace_of, paces, prune_for_budget, seconds_to_rung
+from orchestrator.budget import (
+    Account,
+    Cost,
+    Gate,
+    affordable_candidates,
+    cost_line,
+    gate,
+    learning_pace,
+    pace_of,
+    paces,
+    prune_for_budget,
+    seconds_to_rung,
+)
 from orchestrator.cost_meter import CostMeter, Held
 from orchestrator.ledger import TRAIN, Ledger, LedgerEntry, Totals, busy_after, total, total_of_trial
 from orchestrator.run_config import RunConfig
@@ -112,6 +124,12 @@ class SweepAccount:
             return ""
         need = self._cost(config, pace_of(number, self._paces()) * (next_rung - epoch))
         return prune_for_budget(self.account(without=number), need)
+
+    def training_seconds(self, number: int) -> float:
+        """What the whole training of trial `number` takes, by its pace up to its last rung; 0 before the first."""
+        epoch = self._reached.get(number, 0)
+        config = self._running.get(trial_owner(number)) or self._config_of(number)
+        return learning_pace(self._ledger.entries, number, epoch) * config.training.num_epochs if epoch else 0.0
 
     def account(self, without: int | None = None, *, at_end: bool = False) -> Account:
         """How the sweep stands; `without` leaves a trial's expectation out, `at_end` reserves and expects nothing any more."""

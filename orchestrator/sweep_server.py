@@ -25,6 +25,7 @@ from orchestrator.late_judging import LateJudging
 from orchestrator.ledger import JUDGE
 from orchestrator.run_config import RunConfig, flatten, parse_config, to_tree
 from orchestrator.search.judge import Verdict
+from orchestrator.search.sampler import startup_trials
 from orchestrator.search.space import Fit, MemoryFigures, Space, apply_space, fits_corpus, fits_memory
 from orchestrator.search.study import SweepStudy
 from orchestrator.search.warm_start import NOTHING_KNOWN, WarmStart
@@ -97,9 +98,8 @@ class SweepServer:
     ) -> None:
         self._spec, self._base, self._frame_counts, self._memory = spec, parse_config(spec.config), frame_counts, memory or {}
         sweep = self._base.sweep
-        self._study = SweepStudy(
-            spec.database_url, spec.sweep_id, space, seed=self._base.seed, num_startup_trials=sweep.num_startup_trials, sampler=sweep.sampler
-        )
+        startup = startup_trials(sweep.num_startup_trials, sweep.sampler, sweep.num_trials)
+        self._study = SweepStudy(spec.database_url, spec.sweep_id, space, seed=self._base.seed, num_startup_trials=startup, sampler=sweep.sampler)
         self._study.warm_up(warm)
         self._tracker = MlflowTracker(spec.tracking_uri, sweep.name, spool_dir=Path(spec.state_dir) / "tracker")
         self._tracker.adopt(spec.sweep_id)
@@ -161,7 +161,7 @@ class SweepServer:
     def hand_in(self, number: int, epoch: int, step: int, key: str) -> None:
         """A rung to be evaluated by a task while its trial trains on; its weights lie under `key` of the sweep's folder."""
         if self._views[number].state == "running":
-            self._account.at_rung(trial_owner(number), epoch)
+            self._reach(number, epoch)
         self._late.hand_in(number, epoch, step, key)
         self._late.advance()
 
@@ -217,10 +217,17 @@ class SweepServer:
             is_last_rung=epoch >= view.num_epochs,
             num_startup=1,
         )
-        self._account.at_rung(trial_owner(number), epoch)
+        self._reach(number, epoch)
         verdict = self._within_budget(number, epoch, verdict)
         view.rungs[epoch], view.objective, view.reason = value, value, verdict.reason
         return verdict.go_on
+
+    def _reach(self, number: int, epoch: int) -> None:
+        """Trial `number` is at the rung after `epoch` epochs: the account closes the way there, and the search learns how long it trains."""
+        self._account.at_rung(trial_owner(number), epoch)
+        seconds = self._account.training_seconds(number)
+        if seconds > 0:
+            self._study.set_training_seconds(number, seconds)
 
     def _within_budget(self, number: int, epoch: int, verdict: Verdict) -> Verdict:
         """The judge's `verdict`, unless the way to the next rung is more than the budget holds: then the trial is pruned for that."""

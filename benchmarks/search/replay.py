@@ -122,6 +122,7 @@ class Replay:
         running, rules = self._running[number], self._rules
         past = [rung for rung in self._rungs if rung < epoch]
         self.spent += running.cell.costs[epoch] - (running.cell.costs[past[-1]] if past else 0.0)
+        self.study.set_training_seconds(number, running.cell.costs[epoch] / epoch * self._rungs[-1])
         self.study.report(number, epoch, running.cell.scores[epoch])
         is_last = epoch == self._rungs[-1]
         verdict = self.study.late_verdict(

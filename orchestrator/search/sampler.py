@@ -4,9 +4,11 @@ The design is for the first trials. A category that was drawn least comes next; 
 least, at random within it. It counts what the database holds, so concurrent trials and resumed sweeps fill the same gaps. After it comes the model,
 by the name of ``sweep.sampler``:
 
-- ``gp``: a Gaussian process over all scores of all rungs (`surrogate.py`). Of many combinations that the space draws, the one with the best upper
-  bound of its final score is tried (Srinivas et al., "Gaussian Process Optimization in the Bandit Setting", ICML 2010). A trial that has no score
-  yet counts as if it had what is expected of it, so that concurrent trials spread (the kriging believer); one that failed, as the worst score.
+- ``gp``: a Gaussian process over all scores of all rungs (`surrogate.py`). Of many combinations that the space draws, the one is tried whose final
+  score has the upper bound (Srinivas et al., "Gaussian Process Optimization in the Bandit Setting", ICML 2010) that promises most above the best
+  expected score of what was tried, for each second that it trains (`training_time.py`; Snoek, Larochelle, Adams, "Practical Bayesian Optimization
+  of Machine Learning Algorithms", NIPS 2012, section 3.2, divide by the time as well). A trial that has no score yet counts as if it had what is
+  expected of it, so that concurrent trials spread (the kriging believer); one that failed, as the worst score.
 - ``tpe``: Optuna's tree-structured Parzen estimator, over all dimensions at once, group by group of those that occur together; a trial that runs
   counts as bad (the constant liar).
 - ``random``: none at all, and no design either; to compare with.
@@ -19,6 +21,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.study import Study
@@ -28,13 +31,24 @@ from orchestrator.search.dimensions import RATES
 from orchestrator.search.space import Fit, Space
 from orchestrator.search.stand_in import StandIn
 from orchestrator.search.surrogate import Observation, Point, Surrogate
+from orchestrator.search.training_time import relative_times
 
 MIN_FINISHED = 2  # a model of fewer trials is a guess
 JUDGED = (TrialState.COMPLETE, TrialState.PRUNED)
 NUM_CANDIDATES = 300
 NUM_DEVIATIONS = 1.0  # of the upper bound above the expected score
+TRAINING_SECONDS = "training_seconds"  # the note of a trial that says what its whole training takes
 
 Fits = Callable[[Mapping[str, Any]], Fit]
+
+
+def startup_trials(asked: int, sampler: str, num_trials: int) -> int:
+    """How many trials the design has: as many as `asked` for, else (0) what suits `sampler` in a sweep of `num_trials`.
+
+    An eighth of them, a quarter for ``tpe``, which knows nothing of what its trials have in common; at least 4, at most 16. More of a design than
+    that costs a short sweep what the model would have saved (docs/experiments.md).
+    """
+    return asked or min(16, max(4, num_trials // (4 if sampler == "tpe" else 8)))
 
 
 def is_design_due(num_asked: int, num_judged: int, num_startup: int) -> bool:
@@ -156,9 +170,17 @@ class SurrogateSampler(DesignSampler):
             surrogate = Surrogate(
                 points, observations + [Observation(place, first, float(score)) for place, score in zip(silent, expected, strict=True)]
             )
-        mean, deviation = surrogate.predict([point_of(one.params, one.distributions) for one in candidates], last)
-        bounds = dict(enumerate(mean + NUM_DEVIATIONS * deviation))
-        return [candidates[place] for place in sorted(bounds, key=lambda place: -bounds[place])]
+        new = [point_of(one.params, one.distributions) for one in candidates]
+        mean, deviation = surrogate.predict(new, last)
+        gains = mean + NUM_DEVIATIONS * deviation - surrogate.predict(points, last)[0].max()
+        seconds = {place: one.user_attrs[TRAINING_SECONDS] for place, one in enumerate(others) if TRAINING_SECONDS in one.user_attrs}
+        worths = dict(enumerate(gain_for_time(gains, relative_times(points, seconds, new))))
+        return [candidates[place] for place in sorted(worths, key=lambda place: -worths[place])]
+
+
+def gain_for_time(gains: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """What is to be gained for each unit of time (P,); where nothing is, the loss counts for as long as it takes."""
+    return np.where(gains > 0, gains / times, gains * times)
 
 
 def make_sampler(name: str, space: Space, *, seed: int, num_startup: int) -> optuna.samplers.BaseSampler:

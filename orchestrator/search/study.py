@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from orchestrator.search.dimensions import config_values
 from orchestrator.search.judge import Verdict, judge, late_verdict, overtaken, values_at
-from orchestrator.search.sampler import Fits, SurrogateSampler, drawn_from, make_sampler
+from orchestrator.search.sampler import TRAINING_SECONDS, Fits, SurrogateSampler, drawn_from, make_sampler
 from orchestrator.search.space import Fit, Space
 from orchestrator.search.warm_start import WarmStart, add_to_study
 from prp_core.errors import UserError
@@ -172,7 +172,11 @@ class SweepStudy:
         """Trial `number` failed; `reason` names the cause."""
         self._tell(number, TrialState.FAIL, reason=reason)
 
-    def set_note(self, number: int, name: str, value: str) -> None:
+    def set_training_seconds(self, number: int, seconds: float) -> None:
+        """What the whole training of trial `number` takes, by its pace so far: dear values have to promise more."""
+        self.set_note(number, TRAINING_SECONDS, seconds)
+
+    def set_note(self, number: int, name: str, value: str | float) -> None:
         """A note kept with the trial in the database; what has ended takes no more notes."""
         if not self.trials()[number].state.is_finished():
             self._storage.set_trial_user_attr(self._id_of(number), name, value)

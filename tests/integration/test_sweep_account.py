@@ -125,6 +125,12 @@ def test_what_a_trial_costs_is_in_the_ledger_in_its_run_and_in_the_parents(serve
     assert parent["cost/usd"] == pytest.approx(0.1) and parent["cost/cpu_hours"] == pytest.approx(100 / 3600)
 
 
+def test_the_search_learns_how_long_a_trial_trains_without_what_was_not_its_values_doing(server_at: Any) -> None:
+    server, clock = server_at(**{"sweep.pruner": "none"})
+    train(server, clock, 10.0, 0.5)
+    assert server._study.notes(0)["training_seconds"] == pytest.approx(30.0), "4 epochs of 10 s, a quarter of each waiting for videos"
+
+
 def test_a_budget_keeps_its_reserve_prunes_at_a_rung_and_goes_on_when_it_is_raised(server_at: Any, tmp_path: Path) -> None:
     """A trial's way is 40 s, so one run's worth (40 s, baselines and fine-tuning) is kept of the 140 s."""
     values = {"sweep.pruner": "none", "budget.cpu_hours": 140 / 3600}

@@ -11,6 +11,7 @@ from orchestrator.budget import (
     affordable_candidates,
     cost_line,
     gate,
+    learning_pace,
     pace_of,
     paces,
     prune_for_budget,
@@ -81,6 +82,18 @@ def test_the_pace_of_a_trial_is_its_own_up_to_its_last_rung_else_the_mean_of_the
     assert known == {0: 10.0, 1: 30.0}
     assert [pace_of(number, known) for number in (0, 1, 2)] == [10.0, 30.0, 20.0]
     assert pace_of(0, {}) == 0.0
+
+
+def test_the_pace_of_learning_leaves_out_waiting_and_repeating() -> None:
+    entries = [
+        entry(0, rung_epoch=2, busy_seconds=20, data_wait_seconds=4, redone_seconds=6),
+        entry(0, started=20, rung_epoch=4, busy_seconds=30, pending_seconds=9),
+        entry(0, started=50, rung_epoch=8, busy_seconds=99),  # on the way to a rung that it has not reached
+        entry(1, rung_epoch=1, busy_seconds=500),
+        entry(0, rung_epoch=1, busy_seconds=500, kind="confirm", seed=1),
+    ]
+    assert learning_pace(entries, 0, 4) == (10 + 30) / 4
+    assert learning_pace(entries, 2, 4) == 0.0
 
 
 @pytest.mark.parametrize(

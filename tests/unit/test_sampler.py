@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from orchestrator.search.dimensions import RATES as RATES_PATH
-from orchestrator.search.sampler import is_design_due, point_of
+from orchestrator.search.sampler import is_design_due, point_of, startup_trials
 from orchestrator.search.space import Fit
 from orchestrator.search.stand_in import StandIn
 from orchestrator.search.study import SweepStudy
@@ -35,6 +35,23 @@ def anything(values: Any) -> Fit:
 )
 def test_when_the_design_is_due(asked: int, judged: int, startup: int, due: bool) -> None:
     assert is_design_due(asked, judged, startup) is due
+
+
+@pytest.mark.parametrize(
+    ("asked", "sampler", "num_trials", "expected"),
+    [
+        (0, "gp", 8, 4),
+        (0, "gp", 40, 5),
+        (0, "gp", 500, 16),
+        (0, "tpe", 8, 4),
+        (0, "tpe", 40, 10),
+        (0, "random", 40, 5),
+        (7, "gp", 40, 7),
+        (1, "tpe", 8, 1),
+    ],
+)
+def test_how_many_trials_the_design_has(asked: int, sampler: str, num_trials: int, expected: int) -> None:
+    assert startup_trials(asked, sampler, num_trials) == expected
 
 
 @pytest.mark.parametrize("seed", range(5))
