@@ -109,6 +109,19 @@ def best_trials(scores: Mapping[int, float], number: int) -> list[int]:
     return sorted(scores, key=lambda trial: (-scores[trial], trial))[:number]
 
 
+def candidates_of(scores: Mapping[int, float], number: int, rates: Mapping[int, str]) -> list[int]:
+    """The `number` best finished trials, best first.
+
+    Where all of them have one rate set, the last gives its place to the best trial with another, if there is one: a sweep asks which `rates` are
+    best, and trials of the same ones cannot tell.
+    """
+    best, ranked = best_trials(scores, number), best_trials(scores, len(scores))
+    strangers = [trial for trial in ranked if rates[trial] != rates[ranked[0]]]
+    if len(best) > 1 and strangers and len({rates[trial] for trial in best}) == 1:
+        best[-1] = strangers[0]
+    return best
+
+
 def confirm_seeds(base_seed: int, number: int) -> list[int]:
     """`number` seeds that the search, whose trials all have `base_seed`, never used."""
     return [base_seed + offset for offset in range(1, number + 1)]

@@ -23,7 +23,7 @@ from orchestrator.confirm import (
     Comparison,
     Confirmation,
     ConfirmedRun,
-    best_trials,
+    candidates_of,
     confirm_seeds,
     decide,
     paired_differences,
@@ -49,8 +49,10 @@ Say = Callable[[str], None]
 OBJECTIVE = "retrieval/recall_at_1"
 
 
-def confirm(plan: Plan, server: Any, scores: Mapping[int, float], max_concurrent: int, say: Say) -> Confirmation | None:
-    """Train the best of `scores` (finished trial -> objective) again and compare them; None where there is nothing to confirm, said so.
+def confirm(plan: Plan, server: Any, scores: Mapping[int, float], rates: Mapping[int, str], max_concurrent: int, say: Say) -> Confirmation | None:
+    """Train the best of `scores` (finished trial -> objective; `rates`: its rate set) again and compare them.
+
+    None where there is nothing to confirm, said so.
 
     The verdict is kept as the sweep's note ``confirmation``.
     """
@@ -63,12 +65,12 @@ def confirm(plan: Plan, server: Any, scores: Mapping[int, float], max_concurrent
         say(f"the budget does not cover {config.num_candidates} candidates with {config.num_seeds} seeds each: {rest}; {GO_ON}")
     if not affordable:
         return None
-    trials = best_trials(scores, affordable)
+    trials = candidates_of(scores, affordable, rates)
     if len(trials) < 2:
         say(f"nothing to confirm: {len(scores)} finished trial{'s' if len(scores) != 1 else ''}, comparing needs 2")
         return None
     seeds = confirm_seeds(plan.config.seed, config.num_seeds)
-    say(f"confirming trials {', '.join(map(str, trials))} at full length with seeds {', '.join(map(str, seeds))}")
+    say(f"confirming trials {', '.join(f'{trial} ({rates[trial]})' for trial in trials)} at full length with seeds {', '.join(map(str, seeds))}")
     run_missing(plan.spec, server, trials, seeds, max_concurrent, say)
     runs, failed = ray.get(server.confirmed_runs.remote())
     confirmation = verdict_on(plan.parts.val, trials, seeds, runs, ray.get(server.total_costs.remote()))

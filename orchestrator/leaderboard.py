@@ -57,6 +57,7 @@ def ending_lines(plan: Plan, ending: Ending) -> Iterator[str]:
     yield f"Checkpoints: {plan.spec.folder_uri}"
     yield f"Manifest:    {plan.spec.manifest_uri}"
     yield f"Trials:      {plan.spec.database_url}"
+    yield f"Report:      uv run prp report {plan.spec.sweep_id} (and report.html in the MLflow run)"
     yield f"MLflow:      run {ending.run_id} at {plan.spec.tracking_uri}"
     yield f"Open the page with: {ui_command(plan.spec.tracking_uri)}"
 

@@ -145,7 +145,8 @@ def finish(plan: Plan, server: Any, max_concurrent: int = 1) -> Ending:
     """Confirm the best, measure the baselines and the one that is taken, register its encoder, write the leaderboard, close the parent run."""
     views: Sequence[TrialView] = ray.get(server.views.remote())
     scores = {view.number: view.objective for view in views if view.state == "finished"}
-    confirmation = confirm(plan, server, scores, max_concurrent, say)
+    rates = {view.number: apply_space(plan.config, view.values).pretext.playback_rate.rates for view in views}
+    confirmation = confirm(plan, server, scores, rates, max_concurrent, say)
     taken = confirmation.taken if confirmation else next(iter(best_trials(scores, 1)), None)
     winner = next((view for view in views if view.number == taken), None)
     baselines, model_uri = measure_end(plan, server, winner)

@@ -10,37 +10,59 @@ from orchestrator.sweep_record import BASELINE_PREFIX, BASELINE_TITLES, Confirma
 
 TEST = "test/"
 RECALL = "retrieval/recall_at_1"
+OVERLAP = ": the intervals overlap, so that pretraining helps is not shown"
 PROBE, RECOGNITION = "linear_probe/accuracy", "recognition/accuracy"
 
 
-def confirmed_headline(record: SweepRecord, found: Confirmation) -> str:
-    """Who won on new seeds, or who cannot be told apart, by rate set and trial."""
+def confirmed_answer(record: SweepRecord, found: Confirmation) -> tuple[str, str]:
+    """(``winner`` or ``tie`` of rate sets, the sentence that says which). Trials of one rate set that tie leave no doubt about the rates."""
     rates = {trial.number: trial.rates for trial in record.trials}
-    best, others = found.candidates[0], found.candidates[1:]
-    seeds = f"{len(best.seeds)} new seed" + ("s" if len(best.seeds) != 1 else "")
-    if found.verdict == "tie":
-        tied = [one for one in found.candidates if one.trial in found.tied]
-        sets = {rates.get(one.trial, "?") for one in tied}
-        if len(sets) == 1:
-            whom = f"{joined([f'trial {one.trial}' for one in tied])}, {'both' if len(tied) == 2 else 'all'} with rates {sets.pop()},"
-        else:
-            whom = "rates " + joined([f"{rates.get(one.trial, '?')} (trial {one.trial})" for one in tied])
-        return f"A tie: on {seeds} {whom} cannot be told apart: {metric_title(RECALL)} {joined([candidate_text(one) for one in tied])}."
-    lead = f"trial {best.trial} reaches {metric_title(RECALL)} {candidate_text(best)} on {seeds}"
-    if not others:
-        return f"Rates {rates.get(best.trial, '?')} are best: {lead}, the only candidate."
-    following = f"next {rates.get(others[0].trial, '?')}, trial {others[0].trial}, {candidate_text(others[0])}"
-    return f"Rates {rates.get(best.trial, '?')} are best: {lead}, apart from every other candidate ({following})."
+    best, seeds = found.candidates[0], _seeds(found.candidates[0])
+    winners = rates.get(best.trial, "?")
+    tied = [one for one in found.candidates if one.trial in found.tied]
+    strangers = [one for one in found.candidates if rates.get(one.trial, "?") != winners]
+    is_tie = any(one in tied for one in strangers) or bool(tied and not strangers)
+    if is_tie:
+        return "tie", f"A tie: on {seeds} {_whom(tied, rates, strangers)}: {metric_title(RECALL)} {joined([candidate_text(one) for one in tied])}."
+    lead = f"Rates {winners} are best: trial {best.trial} reaches {metric_title(RECALL)} {candidate_text(best)} on {seeds}"
+    if len(found.candidates) == 1:
+        return "winner", f"{lead}, the only candidate."
+    following = strangers[0] if strangers else found.candidates[1]
+    apart = "every candidate with other rates" if tied else "every other candidate"
+    equals = [f"trial {one.trial}" for one in tied if one.trial != best.trial]
+    same = f"; {joined(equals)}, with the same rates, cannot be told from it" if equals else ""
+    next_best = f"(next {rates.get(following.trial, '?')}, trial {following.trial}, {candidate_text(following)})"
+    return "winner", f"{lead}, apart from {apart} {next_best}{same}."
 
 
-def confirmed_notes(found: Confirmation) -> tuple[str, ...]:
-    """What the trial that was taken is worth on the test part; nothing before that was measured."""
+def _whom(tied: list[Candidate], rates: Mapping[int, str], strangers: list[Candidate]) -> str:
+    sets = {rates.get(one.trial, "?") for one in tied}
+    if len(sets) > 1:
+        return "rates " + joined([f"{rates.get(one.trial, '?')} (trial {one.trial})" for one in tied]) + " cannot be told apart"
+    which = f"{'both' if len(tied) == 2 else 'all'} with rates {sets.pop()}"
+    return f"{joined([f'trial {one.trial}' for one in tied])}, {which}, cannot be told apart" + (
+        "" if strangers else "; no other rates were a candidate"
+    )
+
+
+def _seeds(candidate: Candidate) -> str:
+    number = len(candidate.seeds)
+    return f"{number} new seed" + ("s" if number != 1 else "")
+
+
+def confirmed_notes(record: SweepRecord, found: Confirmation) -> tuple[str, ...]:
+    """What the trial that was taken is worth on the test part, beside the same encoder untrained; nothing where that was not measured."""
     if TEST + RECALL not in found.test:
         return ()
-    untrained = found.test.get(f"{TEST}{BASELINE_PREFIX}random_init/{RECALL}")
-    parts = [f"{metric_title(RECALL)} {_recall(found.test, '')}", "" if untrained is None else f"untrained {untrained:.3f}"]
-    parts.append(f"fine-tuned recognition {found.test[TEST + RECOGNITION]:.3f}" if TEST + RECOGNITION in found.test else "")
-    return (f"On the test part, which nothing was chosen by, trial {found.taken}: {', '.join(part for part in parts if part)}.",)
+    untrained = f"{BASELINE_PREFIX}random_init/"
+    parts = [f"{metric_title(RECALL)} {_recall(found.test, '')}"]
+    parts += [f"fine-tuned recognition {found.test[TEST + RECOGNITION]:.3f}"] if TEST + RECOGNITION in found.test else []
+    lines = [f"On the test part, which nothing was chosen by, trial {found.taken}: {', '.join(parts)}."]
+    if f"{TEST}{untrained}{RECALL}" in found.test:
+        low, high = found.test.get(f"{TEST}{RECALL}_low"), found.test.get(f"{TEST}{untrained}{RECALL}_high")
+        shown = "" if low is None or high is None else ": pretraining helps" if low > high else OVERLAP
+        lines.append(f"The same encoder untrained reaches {_recall(found.test, untrained)} there{shown}. Guessing reaches {record.data.chance:.3f}.")
+    return tuple(lines)
 
 
 def test_table(found: Confirmation) -> tuple[tuple[str, ...], list[tuple[str, tuple[str, ...]]]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from orchestrator.ledger import TRAIN, total
-from orchestrator.report.confirmed import confirmed_headline, confirmed_notes
+from orchestrator.report.confirmed import confirmed_answer, confirmed_notes
 from orchestrator.report.words import interval_text, metric_title, rates_list
 from orchestrator.sweep_record import BASELINE_PREFIX, RATES_PATH, SweepRecord, TrialRecord
 from prp_core.evaluation.intervals import Interval, seed_interval, wilson_interval
@@ -114,9 +114,12 @@ def answer(record: SweepRecord) -> Answer:
     """The sweep's answer: what a confirmation says, else `leaderboard_answer`."""
     if record.confirmation is None:
         return leaderboard_answer(record)
-    best = next((row.best for row in rate_sets(record) if row.best is not None), None)
-    notes = () if best is None else _notes(record, best, confirmed=True)
-    return Answer(record.confirmation.verdict, confirmed_headline(record, record.confirmation), (*confirmed_notes(record.confirmation), *notes))
+    verdict, headline = confirmed_answer(record, record.confirmation)
+    notes = confirmed_notes(record, record.confirmation)
+    if not notes:  # the test part was not measured: what the validation part says of pretraining is all there is
+        best = next((row.best for row in rate_sets(record) if row.best is not None), None)
+        notes = () if best is None else _untrained_notes(record, best)
+    return Answer(verdict, headline, notes)
 
 
 def leaderboard_answer(record: SweepRecord) -> Answer:
@@ -142,16 +145,18 @@ def leaderboard_answer(record: SweepRecord) -> Answer:
     return Answer("tie", text, _notes(record, best.best))
 
 
-def _notes(record: SweepRecord, best: Interval, *, confirmed: bool = False) -> tuple[str, ...]:
-    notes = []
+def _notes(record: SweepRecord, best: Interval) -> tuple[str, ...]:
+    many = f"the best of {len(record.finished)} finished trials" if len(record.finished) > 1 else "one trial"
+    doubt = f"Not confirmed: {many}, each with one seed, chosen on the very videos that the figure is from. Expect less on others."
+    return (*_untrained_notes(record, best), doubt)
+
+
+def _untrained_notes(record: SweepRecord, best: Interval) -> tuple[str, ...]:
     untrained = video_interval(record, record.baselines.get(f"{BASELINE_PREFIX}random_init/{record.objective}"))
-    if untrained is not None:
-        shown = "pretraining helps" if best.is_above(untrained) else "the intervals overlap, so that pretraining helps is not shown"
-        notes.append(f"The same encoder untrained reaches {interval_text(untrained)}: {shown}. Guessing reaches {record.data.chance:.3f}.")
-    if not confirmed:
-        many = f"the best of {len(record.finished)} finished trials" if len(record.finished) > 1 else "one trial"
-        notes.append(f"Not confirmed: {many}, each with one seed, chosen on the very videos that the figure is from. Expect less on others.")
-    return tuple(notes)
+    if untrained is None:
+        return ()
+    shown = "pretraining helps" if best.is_above(untrained) else "the intervals overlap, so that pretraining helps is not shown"
+    return (f"The same encoder untrained reaches {interval_text(untrained)}: {shown}. Guessing reaches {record.data.chance:.3f}.",)
 
 
 def cost_of(record: SweepRecord, trial: TrialRecord) -> Cost:
@@ -198,7 +203,7 @@ def counters(record: SweepRecord) -> dict[str, float]:
     totals: dict[str, float] = {}
     for trial in record.trials:
         for name, value in trial.metrics.items():
-            if name.startswith("data/"):
+            if name.startswith("data/") and not name.endswith("_rate"):
                 totals[name] = totals.get(name, 0.0) + value
     return dict(sorted(totals.items()))
 

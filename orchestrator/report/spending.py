@@ -24,8 +24,9 @@ HEAD = ("what for", "runs", "", "of all", "waiting for videos", "steps done twic
 class Spending:
     """What `num_runs` runs held, in hours of a GPU (of a CPU where nothing has one); `usd` None: no price is known for all of it.
 
-    Of `held`, `data_wait` waited for videos, `redone` repeated steps after a loss, and `late` came after the rung whose verdict ended the
-    trial. `pending` held nothing and is not part of it: hours of waiting for a place.
+    A run that did nothing there but learn that it was over is not counted. Of `held`, `data_wait` waited for videos, `redone` repeated steps
+    after a loss, and `late` came after the rung whose verdict ended the trial. `pending` held nothing and is not part of it: hours of waiting
+    for a place.
     """
 
     what: str
@@ -63,7 +64,10 @@ def _sum(what: str, entries: Sequence[LedgerEntry], on_gpu: bool) -> Spending:
 
     is_priced = all(entry.price for entry in entries if entry.busy_seconds)
     usd = sum(entry.usd for entry in entries) if is_priced else None
-    num_runs = len({entry.owner for entry in entries})
+    used: dict[tuple[str, int, int | None], float] = {}
+    for entry in entries:
+        used[entry.owner] = used.get(entry.owner, 0.0) + entry.busy_seconds - entry.late_seconds
+    num_runs = sum(seconds > 1e-3 for seconds in used.values())
     return Spending(what, num_runs, hours("busy"), usd, hours("data_wait"), hours("redone"), hours("late"), hours("pending"))
 
 

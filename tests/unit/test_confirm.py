@@ -13,6 +13,7 @@ from orchestrator.confirm import (
     ConfirmConfig,
     ConfirmedRun,
     best_trials,
+    candidates_of,
     confirm_seeds,
     decide,
     paired_differences,
@@ -38,6 +39,22 @@ def test_what_cannot_be_compared_is_refused(tree: dict, text: str) -> None:
 def test_the_best_are_asked_again_with_seeds_that_the_search_never_used() -> None:
     assert best_trials({0: 0.5, 1: 0.7, 2: 0.7, 3: 0.1}, 3) == [1, 2, 0]
     assert best_trials({}, 3) == []
+
+
+@pytest.mark.parametrize(
+    ("rates", "number", "expected"),
+    [
+        ("aaab", 3, [1, 2, 3]),  # all of one rate set: the last gives way to the best of another
+        ("aaab", 2, [1, 3]),
+        ("aaaa", 3, [1, 2, 0]),
+        ("baaa", 3, [1, 2, 0]),  # there are two already
+        ("aaab", 1, [1]),
+        ("aaab", 9, [1, 2, 0, 3]),
+    ],
+)
+def test_candidates_can_tell_rate_sets_apart(rates: str, number: int, expected: list[int]) -> None:
+    assert candidates_of({0: 0.5, 1: 0.7, 2: 0.7, 3: 0.1}, number, dict(enumerate(rates))) == expected
+    assert candidates_of({}, number, {}) == []
     assert confirm_seeds(632, 3) == [633, 634, 635]
 
 

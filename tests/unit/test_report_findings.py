@@ -94,6 +94,11 @@ CONFIRMED = Confirmation((ONE,), "winner", 0, (), "trial 0 was the only candidat
 WON = Confirmation((ONE, TWO, THREE), "winner", 0, (), "trial 0 wins", {})
 TIED = Confirmation((ONE, TWO, THREE), "tie", 1, (0, 1), "a tie", {})
 TIED_SETS = Confirmation((ONE, THREE), "tie", 2, (0, 2), "a tie", {})
+SAME_RATES = Confirmation((ONE, TWO, THREE), "tie", 2, (0, 2), "a tie", {})
+OF_UNTRAINED = "test/baseline/random_init/retrieval/recall_at_1"
+OVERLAPPING, APART = (
+    dataclasses.replace(CONFIRMED, test={**TEST_PART, f"{OF_UNTRAINED}_low": 0.1, f"{OF_UNTRAINED}_high": high}) for high in (0.45, 0.39)
+)
 ALL_TIED = Confirmation((ONE, TWO, THREE), "tie", 1, (0, 1, 2), "a tie", {})
 # (the record, verdict, part of the headline, part of the notes)
 ANSWERS = [
@@ -111,7 +116,8 @@ ANSWERS = [
         record(*TRIALS, confirmation=CONFIRMED),
         "winner",
         "Rates 1-2 are best: trial 0 reaches recall@1 0.550 [0.400, 0.700] on 2 new seeds, the only candidate.",
-        "On the test part, which nothing was chosen by, trial 0: recall@1 0.500 [0.400, 0.600], untrained 0.200, fine-tuned recognition 0.700.",
+        "On the test part, which nothing was chosen by, trial 0: recall@1 0.500 [0.400, 0.600], fine-tuned recognition 0.700. "
+        "The same encoder untrained reaches 0.200 there. Guessing reaches 0.167.",
     ),
     (record(*TRIALS, confirmation=WON), "winner", "on 2 new seeds, apart from every other candidate (next 1-4, trial 1, 0.500 [0.400, 0.600]).", ""),
     (
@@ -120,7 +126,21 @@ ANSWERS = [
         "A tie: on 2 new seeds rates 1-2 (trial 0) and 1-4 (trial 1) cannot be told apart: recall@1 0.550 [0.4",
         "",
     ),
-    (record(*TRIALS, confirmation=TIED_SETS), "tie", "A tie: on 2 new seeds trial 0 and trial 2, both with rates 1-2, cannot be told apart:", ""),
+    (
+        record(*TRIALS, confirmation=TIED_SETS, baselines=UNTRAINED),
+        "tie",
+        "A tie: on 2 new seeds trial 0 and trial 2, both with rates 1-2, cannot be told apart; no other rates were a candidate: recall@1 0.5",
+        "The same encoder untrained reaches 0.300",
+    ),
+    (
+        record(*TRIALS, confirmation=SAME_RATES),
+        "winner",
+        "Rates 1-2 are best: trial 0 reaches recall@1 0.550 [0.400, 0.700] on 2 new seeds, apart from every candidate with other rates "
+        "(next 1-4, trial 1, 0.500 [0.400, 0.600]); trial 2, with the same rates, cannot be told from it.",
+        "",
+    ),
+    (record(*TRIALS, confirmation=OVERLAPPING), "winner", "", "untrained reaches 0.200 [0.100, 0.450] there: the intervals overlap"),
+    (record(*TRIALS, confirmation=APART), "winner", "", "untrained reaches 0.200 [0.100, 0.390] there: pretraining helps."),
     (record(*TRIALS, confirmation=ALL_TIED), "tie", "rates 1-2 (trial 0), 1-4 (trial 1) and 1-2 (trial 2) cannot be told apart", ""),
 ]
 
@@ -178,6 +198,7 @@ LEDGER = (
     entry(0, gpus=2, cpus=8, busy_seconds=3600, data_wait_seconds=360, usd=6.0),
     entry(1, gpus=1, cpus=4, busy_seconds=3600, redone_seconds=900, pending_seconds=1800, usd=3.0),
     entry(1, rung_epoch=6, gpus=1, busy_seconds=1800, late_seconds=450, usd=1.5),
+    entry(0, rung_epoch=6, gpus=1, pending_seconds=60),
     entry(1, rung_epoch=3, kind="judge", gpus=0.5, busy_seconds=1800, usd=1.0),
     entry(1, rung_epoch=3, kind="judge", gpus=0.5, busy_seconds=1800, usd=1.0),
     entry(0, rung_epoch=6, kind="confirm", seed=1, gpus=1, busy_seconds=1800, usd=1.5),
