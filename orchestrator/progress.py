@@ -61,7 +61,7 @@ class Progress:
             while not self._stop.wait(0.5):
                 views = self._poll()
                 if views is not None:
-                    live.update(self.screen(views))
+                    live.update(self.screen(views, self._cost))
 
     def _poll(self) -> Sequence[TrialView] | None:
         try:
@@ -70,22 +70,25 @@ class Progress:
         except Exception:  # noqa: BLE001 - a screen that misses one look is no reason to end a sweep; the driver sees real failures itself
             return None
 
-    def screen(self, views: Sequence[TrialView]) -> Group:
-        """The whole screen for `views`."""
+    def screen(self, views: Sequence[TrialView], cost: str = "") -> Group:
+        """The whole screen for `views`; `cost` is a phrase on what was spent."""
         running = [view.metrics for view in views if view.state == "running"]
         lines = [Text(data_line(running)), Text(advice_line(running), style="yellow")]
-        return Group(Text(self._title, style="bold"), Text(self._headline(views)), *filter(None, lines), trial_table(views, self._objective))
+        return Group(Text(self._title, style="bold"), Text(self._headline(views, cost)), *filter(None, lines), trial_table(views, self._objective))
 
-    def _headline(self, views: Sequence[TrialView]) -> str:
+    def _headline(self, views: Sequence[TrialView], cost: str) -> str:
         counts = {state: sum(view.state == state for view in views) for state in STATE_STYLES}
         ended = len(views) - counts["running"] - counts["waiting"]
         best = max((view.objective for view in views if not math.isnan(view.objective)), default=math.nan)
         best_text = "none yet" if math.isnan(best) else f"{best:.3f}"
         parts = [f"{ended} of {self._num_trials} trials ended", *(f"{counts[state]} {state}" for state in STATE_STYLES if counts[state])]
         parts += [f"best {self._objective} {best_text}", f"{minutes(self._clock() - self._started)} gone"]
-        return " · ".join([*parts, *([self._cost] if self._cost else []), self._left(views, ended)])
+        return " · ".join(part for part in (*parts, cost, self._left(views, ended)) if part)
 
     def _left(self, views: Sequence[TrialView], ended: int) -> str:
+        """How long the trials that are left may take; nothing where none is."""
+        if ended >= self._num_trials:
+            return ""
         if not ended:
             return "time left: known after the first trial"
         elapsed = self._clock() - self._started

@@ -47,8 +47,8 @@ def list_sweeps() -> int:
         print(f"no sweeps under {home / 'sweeps'}; start one with: uv run python sweeps/rate_search.py")
         return 0
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("sweep", "state", "trials", "best", ""):
-        table.add_column(name, overflow="fold", no_wrap=name in ("sweep", "state"))
+    for name in ("sweep", "state", "trials", "best", "cost", ""):
+        table.add_column(name, overflow="fold", no_wrap=name in ("sweep", "state", "cost"))
     for row in summary_rows([read_status(load_spec(path.parent.name, home)) for path in paths]):
         table.add_row(*row)
     Console(file=sys.stdout, width=None if sys.stdout.isatty() else 200).print(table)
@@ -117,7 +117,7 @@ def _screen(status: SweepStatus, progress: Progress) -> Group:
     from orchestrator.sweep_status import views_of
 
     lines = [Text(f"{status.state}: {status.advice}")] + ([Text(status.warning)] if status.warning else [])
-    return Group(progress.screen(views_of(status)), *lines)
+    return Group(progress.screen(views_of(status), status.cost), *lines)
 
 
 def _clock_from(status: SweepStatus) -> Callable[[], float]:

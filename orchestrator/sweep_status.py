@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.budget import Account, Cost, cost_line
+from orchestrator.ledger import read_ledger, total
 from orchestrator.run_config import parse_config
 from orchestrator.search.record import read_study
 from orchestrator.sweep_lock import driver_of
@@ -20,7 +22,9 @@ from orchestrator.tracking.reading import SweepRead, read_history, read_sweep_ru
 
 @dataclass(frozen=True, kw_only=True)
 class SweepStatus:
-    """A sweep now. `state` is ``running``, ``ended`` or ``stopped`` (no driver, and not at its end); `warning` is said below the screen."""
+    """A sweep now. `state` is ``running``, ``ended`` or ``stopped`` (no driver, and not at its end); `cost` is
+    what was spent, in one phrase; `warning` is said below the screen.
+    """
 
     sweep_id: str
     state: str
@@ -30,6 +34,7 @@ class SweepStatus:
     trials: tuple[TrialRecord, ...]
     started: float
     advice: str
+    cost: str = ""
     warning: str = ""
 
     @property
@@ -43,12 +48,15 @@ class SweepStatus:
         return max((trial.objective for trial in self.trials if math.isfinite(trial.objective)), default=math.nan)
 
 
-def sweep_state(*, driver: str | None, num_ended: int, num_trials: int, parent_state: str) -> str:
-    """``running`` while it has a driver; else ``ended`` where MLflow says so or every trial is over and MLflow is silent, else ``stopped``."""
+def sweep_state(*, driver: str | None, num_ended: int, num_trials: int, parent_state: str, has_budget: bool = False) -> str:
+    """``running`` while it has a driver; else ``ended`` where MLflow says so or every trial is over and MLflow is silent, else ``stopped``.
+
+    A budget may have ended it before its last trial.
+    """
     if driver is not None:
         return "running"
-    is_over = num_ended >= num_trials and parent_state in ("", "finished")
-    return "ended" if is_over else "stopped"
+    all_ended = num_ended >= num_trials and parent_state in ("", "finished")
+    return "ended" if all_ended or (has_budget and parent_state == "finished") else "stopped"
 
 
 def read_status(spec: SweepSpec) -> SweepStatus:
@@ -63,26 +71,30 @@ def read_status(spec: SweepSpec) -> SweepStatus:
         warning = f"{error}; what only it knows is missing"
     driver, num_ended = driver_of(Path(spec.state_dir)), sum(trial.state != "running" for trial in trials)
     parent_state = runs.parent.state if runs.parent else ""
-    state = sweep_state(driver=driver, num_ended=num_ended, num_trials=config.sweep.num_trials, parent_state=parent_state)
+    num_trials, budget = config.sweep.num_trials, config.budget
+    state = sweep_state(driver=driver, num_ended=num_ended, num_trials=num_trials, parent_state=parent_state, has_budget=budget.is_limited)
+    spent = total(read_ledger(Path(spec.state_dir) / "ledger.jsonl"))
     return SweepStatus(
         sweep_id=spec.sweep_id,
         state=state,
         driver=driver,
-        num_trials=config.sweep.num_trials,
+        num_trials=num_trials,
         objective=config.sweep.objective,
         trials=trials,
         started=min((trial.started for trial in trials if trial.started), default=0.0),
-        advice=advice(spec, state, driver),
+        advice=advice(spec, state, driver, is_whole=num_ended >= num_trials),
+        cost=cost_line(Account(budget, Cost.of(spent)), spent.is_priced),
         warning=warning,
     )
 
 
-def advice(spec: SweepSpec, state: str, driver: str | None) -> str:
-    """What to do next, in one line."""
+def advice(spec: SweepSpec, state: str, driver: str | None, *, is_whole: bool = True) -> str:
+    """What to do next, in one line; a sweep that ended without being `is_whole` was ended by its budget."""
     if state == "running":
         return f"driven by process {driver}"
     if state == "ended":
-        return f"ended; its page: uv run prp report {spec.sweep_id}"
+        page = f"its page: uv run prp report {spec.sweep_id}"
+        return page if is_whole else f"its budget is spent, a larger one goes on: {resume_command(spec)}; {page}"
     return f"its driver is not running any more; resume with: {resume_command(spec)}"
 
 
@@ -104,11 +116,12 @@ def views_of(status: SweepStatus) -> list[TrialView]:
 
 
 def summary_rows(statuses: Sequence[SweepStatus]) -> list[list[str]]:
-    """``prp status`` without a sweep: id, state, trials, the best objective, what to do."""
-    return [
-        [one.sweep_id, one.state, f"{one.num_ended}/{one.num_trials}", "" if math.isnan(one.best) else f"{one.best:.3f}", one.advice]
-        for one in statuses
-    ]
+    """``prp status`` without a sweep: id, state, trials, the best objective, what was spent, what to do."""
+    rows = []
+    for one in statuses:
+        best = "" if math.isnan(one.best) else f"{one.best:.3f}"
+        rows.append([one.sweep_id, one.state, f"{one.num_ended}/{one.num_trials}", best, one.cost.removeprefix("cost "), one.advice])
+    return rows
 
 
 def _with_epoch(spec: SweepSpec, trial: TrialRecord) -> TrialRecord:
