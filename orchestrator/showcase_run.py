@@ -12,6 +12,7 @@ import ray
 from orchestrator.evaluation_run import Evaluated, book, newest_checkpoint, on_cluster
 from orchestrator.open_data import open_data
 from orchestrator.report.showcase import Clip, Showcase, Strip, showcase_page
+from orchestrator.report.words import joined
 from orchestrator.run_config import RunConfig, parse_config, to_tree
 from orchestrator.search.space import apply_space
 from orchestrator.showcase import SHOWCASE_FILE, spread_over_classes, trials_to_show
@@ -45,7 +46,8 @@ def keep_showcases(plan: Plan, server: Any, views: Sequence[TrialView], taken: i
     there = set(json.loads(ray.get(server.note.remote(NOTE)) or "[]"))
     missing = [number for number in trials_to_show(scores, plan.config.showcase.num_trials, taken) if number not in there]
     if missing:
-        say(f"showing what trials {', '.join(map(str, missing))} retrieve and reconstruct")
+        plural = "s" if len(missing) > 1 else ""
+        say(f"making the showcase{plural} of trial{plural} {joined([str(number) for number in missing])}")
     values = {view.number: view.values for view in views}
     pending = {number: make_showcase(plan.spec, number, to_tree(apply_space(plan.config, values[number])), values[number]) for number in missing}
     for number, page in pending.items():

@@ -120,7 +120,7 @@ def test_a_showcase_that_fails_is_one_line_and_is_tried_again_by_a_resume(monkey
 
     assert keep_showcases(plan, server, views, 1, said.append) == [1, 4]
     assert asked == [4, 3, 1], "the best three, the taken trial in the place of the third"
-    assert said == ["showing what trials 4, 3, 1 retrieve and reconstruct", "trial 3 has no showcase: UserError: Trial 3 has no checkpoint"]
+    assert said == ["making the showcases of trials 4, 3 and 1", "trial 3 has no showcase: UserError: Trial 3 has no checkpoint"]
     assert server.stored == {4: ("showcase.html", "page"), 1: ("showcase.html", "page")}
     assert server.booked == [("showcase", 4, 10.0, 12.0, 0.0, 1.0), ("showcase", 1, 10.0, 12.0, 0.0, 1.0)]
 
