@@ -11,7 +11,7 @@ What lives here, in the order that a sweep goes through it:
 - `sweep_run`, `sweep_server`, `trial_run`, `worker`: the sweep, the process that judges and tracks it, a trial, one of its ranks.
 - `ledger`, `cost_meter`, `sweep_account`, `budget`, `pricing`: what was held and wasted, what it costs, whether another trial may start.
 - `confirm`, `confirm_book`, `confirm_run`: the best again with new seeds, and whether one of them wins.
-- `evaluation_run`: the downstream figures of a finished trial.
+- `evaluation_run`: the downstream figures of a finished trial; `showcase`, `showcase_run`: a page of what the best ones retrieve and draw.
 - `tracking`: MLflow: one parent run a sweep, one run a trial, the best encoder as a model.
 - `progress`, `status_command`, `data_line`: the one screen that a person watches, while the driver runs and after a disconnect.
 - `sweep_record`, `report`: all that is known of a sweep, and the page that answers with it; `reproduction`: a trial trained again.

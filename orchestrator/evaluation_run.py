@@ -21,6 +21,7 @@ from prp_core.errors import UserError
 from prp_core.evaluation.baselines import evaluate_baselines
 from prp_core.evaluation.downstream import evaluate_encoder
 from prp_core.evaluation.recognition import fine_tune
+from prp_core.training.checkpoint import Checkpoint, CheckpointFolder
 from prp_core.training.encoder_export import checkpoint_encoder_weights, rebuild_encoder
 from prp_core.training.reporting import MemoryReporter
 from prp_core.world import World, best_device, use_threads
@@ -28,7 +29,8 @@ from prp_core.world import World, best_device, use_threads
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What a task found: numbers, the encoder's files (`orchestrator.tracking.encoder_file`) if it exported them, and when it held its resources."""
+    """What a task found: numbers, the files that it made by name (an encoder's: `orchestrator.tracking.encoder_file`), and when it held its
+    resources."""
 
     metrics: dict[str, float]
     files: dict[str, bytes] = field(default_factory=dict)
@@ -39,12 +41,12 @@ class Evaluated:
 def measure_baselines(spec: SweepSpec) -> Any:
     """Start the task that measures random initialisation and pixels alone on the sweep's own parts; a future of `Evaluated`."""
     config = parse_config(spec.config)
-    return _on_cluster(config, _baselines).remote(spec)
+    return on_cluster(config, _baselines).remote(spec)
 
 
 def measure_winner(spec: SweepSpec, number: int, tree: Mapping[str, Any]) -> Any:
     """Start the task that exports trial `number`'s encoder and fine-tunes it for recognition; a future of `Evaluated`."""
-    return _on_cluster(parse_config(tree), _winner).remote(spec, number, dict(tree))
+    return on_cluster(parse_config(tree), _winner).remote(spec, number, dict(tree))
 
 
 def measure_test(spec: SweepSpec, number: int, tree: Mapping[str, Any]) -> Any:
@@ -52,10 +54,11 @@ def measure_test(spec: SweepSpec, number: int, tree: Mapping[str, Any]) -> Any:
 
     The sweep asks for this once and keeps what it found. Names start with ``test/``.
     """
-    return _on_cluster(parse_config(tree), _test).remote(spec, number, dict(tree))
+    return on_cluster(parse_config(tree), _test).remote(spec, number, dict(tree))
 
 
-def _on_cluster(config: RunConfig, function: Callable[..., Evaluated]) -> Any:
+def on_cluster(config: RunConfig, function: Callable[..., Evaluated]) -> Any:
+    """`function` as a task that holds what one of the sweep's workers holds, and notes when; tried again where its node is lost."""
     bundle = worker_bundle(config)
     return ray.remote(_timed(function)).options(num_cpus=bundle["CPU"], num_gpus=bundle.get("GPU", 0), max_retries=2)
 
@@ -133,8 +136,19 @@ def _test(spec: SweepSpec, number: int, tree: dict[str, Any]) -> Evaluated:
 
 def trial_weights(spec: SweepSpec, config: RunConfig, number: int) -> dict[str, Any]:
     """The encoder's weights in trial `number`'s newest checkpoint. Raises `UserError` when there is none."""
+    return checkpoint_encoder_weights(*newest_checkpoint(spec, config, number))
+
+
+def newest_checkpoint(spec: SweepSpec, config: RunConfig, number: int) -> tuple[CheckpointFolder, Checkpoint]:
+    """Trial `number`'s newest checkpoint, with the folder that it is read from. Raises `UserError` when there is none."""
     folder = checkpoint_folder(spec, config, number)
     checkpoint = folder.latest_committed()
     if checkpoint is None:
         raise UserError(f"Trial {number} has no checkpoint under {folder.uri}; was the folder emptied?")
-    return checkpoint_encoder_weights(folder, checkpoint)
+    return folder, checkpoint
+
+
+def book(config: RunConfig, server: Any, kind: str, number: int, found: Evaluated) -> None:
+    """Write what a task held into the ledger; `number` -1: it belongs to no trial."""
+    bundle = worker_bundle(config)
+    ray.get(server.book_task.remote(kind, number, found.started, found.ended, bundle.get("GPU", 0.0), bundle["CPU"]))

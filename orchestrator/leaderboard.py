@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator.progress import short, value_names
+from orchestrator.report.words import joined
+from orchestrator.showcase import SHOWCASE_FILE
 from orchestrator.sweep_plan import Plan
 from orchestrator.sweep_record import BASELINE_TITLES
 from orchestrator.sweep_server import TrialView
@@ -21,7 +23,7 @@ from prp_core.evaluation.intervals import wilson_interval
 
 @dataclass(frozen=True)
 class Ending:
-    """All that a sweep found. `confirmation`, `test` and `cost` are sentences; empty where there was none."""
+    """All that a sweep found. `confirmation`, `test` and `cost` are sentences; empty where there was none. `showcases`: the trials that have one."""
 
     views: Sequence[TrialView]
     winner: TrialView | None
@@ -32,6 +34,7 @@ class Ending:
     is_tie: bool = False
     test: str = ""
     cost: str = ""
+    showcases: tuple[int, ...] = ()
 
 
 def ending_lines(plan: Plan, ending: Ending) -> Iterator[str]:
@@ -59,7 +62,15 @@ def ending_lines(plan: Plan, ending: Ending) -> Iterator[str]:
     yield f"Trials:      {plan.spec.database_url}"
     yield f"Report:      uv run prp report {plan.spec.sweep_id} (and report.html in the MLflow run)"
     yield f"MLflow:      run {ending.run_id} at {plan.spec.tracking_uri}"
+    if ending.showcases:
+        yield f"Showcases:   {showcases_line(ending.showcases)}"
     yield f"Open the page with: {ui_command(plan.spec.tracking_uri)}"
+
+
+def showcases_line(trials: Sequence[int]) -> str:
+    """Where the showcases of `trials` (one or more) are."""
+    plural = "s" if len(trials) > 1 else ""
+    return f"{SHOWCASE_FILE} in the artifacts of the MLflow run{plural} of trial{plural} {joined([str(number) for number in trials])}"
 
 
 def data_lines(views: Sequence[TrialView]) -> Iterator[str]:

@@ -5,7 +5,7 @@ passed over. An entry is a slice of time of one trial, and no two slices of a tr
 
 | field | meaning |
 |---|---|
-| kind | ``train``, or what came beside the search: ``judge``, ``baseline``, ``recognition``, ``confirm``, ``test`` |
+| kind | ``train``, or what came beside the search: ``judge``, ``baseline``, ``recognition``, ``confirm``, ``test``, ``showcase`` |
 | trial, rung_epoch, attempt, seed | whose; on the way to which rung (0: none); which start of its workers, from 1; of a confirming run its seed |
 | started, ended | seconds since 1970, by the clock of the sweep's server |
 | gpus, cpus | what the workers held together |

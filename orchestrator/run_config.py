@@ -24,6 +24,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.budget import BudgetConfig
 from orchestrator.confirm import ConfirmConfig
+from orchestrator.showcase import ShowcaseConfig
 from orchestrator.storage.store_config import StoreConfig
 from prp_core.catalogue import look_up, unknown
 from prp_core.checks import check, check_choice
@@ -159,6 +160,7 @@ class RunConfig(PretrainConfig):
     sweep: SweepConfig = field(default_factory=SweepConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     confirm: ConfirmConfig = field(default_factory=ConfirmConfig)
+    showcase: ShowcaseConfig = field(default_factory=ShowcaseConfig)
 
     def __post_init__(self) -> None:
         look_up("encoder", self.encoder.name, ENCODERS)

@@ -86,7 +86,8 @@ class DataFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class SweepRecord:
-    """A sweep. `unfit` are (values, reason) of what could not be trained on these videos; `ledger` None: nothing was written."""
+    """A sweep. `unfit` are (values, reason) of what could not be trained on these videos; `ledger` None: nothing was written.
+    `showcases` are the trials whose runs hold one."""
 
     spec: SweepSpec
     config: RunConfig
@@ -99,6 +100,7 @@ class SweepRecord:
     data: DataFacts
     ledger: tuple[LedgerEntry, ...] | None
     confirmation: Confirmation | None
+    showcases: tuple[int, ...] = ()
 
     @property
     def objective(self) -> str:
@@ -149,6 +151,7 @@ def load_record(spec: SweepSpec) -> SweepRecord:
         data=data_facts(config, manifest),
         ledger=kept_ledger(Path(spec.state_dir) / "ledger.jsonl"),
         confirmation=read_confirmation(study.notes.get("confirmation")),
+        showcases=tuple(json.loads(study.notes.get("showcases") or "[]")),
     )
 
 

@@ -27,7 +27,7 @@ from orchestrator.budget import GO_ON, Gate
 from orchestrator.cli import run_command
 from orchestrator.confirm import best_trials
 from orchestrator.confirm_run import confirm
-from orchestrator.evaluation_run import Evaluated, measure_baselines, measure_test, measure_winner
+from orchestrator.evaluation_run import book, measure_baselines, measure_test, measure_winner
 from orchestrator.judging import JUDGED_BY_WORKERS, JudgePlan
 from orchestrator.leaderboard import Ending, ending_lines
 from orchestrator.pricing import find_price, money_line
@@ -37,11 +37,11 @@ from orchestrator.room import RoomWatch, check_capacity, plan_room
 from orchestrator.run_config import to_tree
 from orchestrator.search.space import Space, apply_space
 from orchestrator.search.warm_start import NOTHING_KNOWN, WarmStart
+from orchestrator.showcase_run import keep_showcases
 from orchestrator.sweep_plan import Plan, frame_counts, make_plan, memory_figures, parse_arguments, warm_start_of
 from orchestrator.sweep_server import SweepServer, TrialOutcome, TrialView
 from orchestrator.sweep_spec import SweepSpec
 from orchestrator.trial_run import DRIVER_DIED, run_trials
-from orchestrator.worker_group import worker_bundle
 from prp_core.errors import UserError
 
 __all__ = ["check_capacity", "main"]
@@ -142,7 +142,7 @@ def left_over(stopped: Gate) -> TrialOutcome:
 
 
 def finish(plan: Plan, server: Any, max_concurrent: int = 1) -> Ending:
-    """Confirm the best, measure the baselines and the one that is taken, register its encoder, write the leaderboard, close the parent run."""
+    """Confirm the best, measure the baselines and the one that is taken, register its encoder, write showcases and report, close the parent run."""
     views: Sequence[TrialView] = ray.get(server.views.remote())
     scores = {view.number: view.objective for view in views if view.state == "finished"}
     rates = {view.number: apply_space(plan.config, view.values).pretext.playback_rate.rates for view in views}
@@ -151,6 +151,7 @@ def finish(plan: Plan, server: Any, max_concurrent: int = 1) -> Ending:
     winner = next((view for view in views if view.number == taken), None)
     baselines, model_uri = measure_end(plan, server, winner)
     test = touch_test(plan, server, winner) if winner is not None and confirmation else ""
+    showcases = keep_showcases(plan, server, views, taken, say)
     ending = Ending(
         list(views),
         winner,
@@ -161,6 +162,7 @@ def finish(plan: Plan, server: Any, max_concurrent: int = 1) -> Ending:
         is_tie=confirmation is not None and confirmation.verdict == "tie",
         test=test,
         cost=ray.get(server.cost_line.remote(is_over=True)),
+        showcases=tuple(showcases),
     )
     keep_report(plan.spec, server)
     ray.get(server.close.remote("finished"))
@@ -174,11 +176,11 @@ def measure_end(plan: Plan, server: Any, winner: TrialView | None) -> tuple[dict
     if winner is not None:
         pending.append(measure_winner(plan.spec, winner.number, to_tree(apply_space(plan.config, winner.values))))
     baselines, *winners = ray.get(pending)
-    book(plan, server, "baseline", -1, baselines)
+    book(plan.config, server, "baseline", -1, baselines)
     ray.get(server.log_sweep.remote(baselines.metrics))
     if winner is None:
         return baselines.metrics, ""
-    book(plan, server, "recognition", winner.number, winners[0])
+    book(plan.config, server, "recognition", winner.number, winners[0])
     winner.metrics.update(winners[0].metrics)
     ray.get(server.log.remote(winner.number, winners[0].metrics, winner.step))
     return baselines.metrics, ray.get(server.register_winner.remote(winner.number, winners[0].files))
@@ -195,7 +197,7 @@ def touch_test(plan: Plan, server: Any, winner: TrialView) -> str:
             return "Test part:   empty, nothing was measured on it"
         say(f"measuring trial {winner.number} on the test part, once")
         found = ray.get(measure_test(plan.spec, winner.number, to_tree(apply_space(plan.config, winner.values))))
-        book(plan, server, "test", winner.number, found)
+        book(plan.config, server, "test", winner.number, found)
         when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(found.ended))
         stored = json.dumps({"trial": winner.number, "time": when, "metrics": found.metrics})
         ray.get(server.note.remote("test", stored))
@@ -215,12 +217,6 @@ def line_of_test_part(test: dict[str, Any], winner: int, objective: str) -> str:
     figures = [f"{title}{metrics[f'test/{name}']:.3f}" for title, name in names.items() if f"test/{name}" in metrics]
     other = "" if test["trial"] == winner else f"; they are not trial {winner}'s: the test part is measured once"
     return f"Test part:   trial {test['trial']}, {objective} {', '.join(figures)} (measured once, {test['time']}{other})"
-
-
-def book(plan: Plan, server: Any, kind: str, number: int, found: Evaluated) -> None:
-    """Write what a task held into the ledger; `number` -1: it belongs to no trial."""
-    bundle = worker_bundle(plan.config)
-    ray.get(server.book_task.remote(kind, number, found.started, found.ended, bundle.get("GPU", 0.0), bundle["CPU"]))
 
 
 def keep_report(spec: SweepSpec, server: Any) -> None:

@@ -34,13 +34,13 @@ from orchestrator.sweep_spec import SweepSpec
 from orchestrator.tracking.history import SAMPLED_TAG
 from orchestrator.tracking.mlflow_tracker import MlflowTracker
 
-# What a resume may change: a run keeps its parameters.
-NO_PARAMS = ("sweep.num_trials", "budget.", "confirm.")
+# What a resume may change, and what is shown of a trial once it has ended: a run keeps its parameters.
+NO_PARAMS = ("sweep.num_trials", "budget.", "confirm.", "showcase.")
 DOWNSTREAM = ("retrieval/", "linear_probe/", "recognition/")
 
 
 def as_params(config: RunConfig) -> dict[str, str]:
-    """The config by path, as MLflow's parameters; without the number of trials, the budget and the confirmation, which a resume may change."""
+    """The config by path, as MLflow's parameters; without what decides nothing that a trial does (`NO_PARAMS`)."""
     return {path: str(value) for path, value in flatten(config).items() if not path.startswith(NO_PARAMS)}
 
 
@@ -330,6 +330,10 @@ class SweepServer:
     def log_sweep_text(self, path: str, text: str) -> None:
         """A text artifact of the parent run."""
         self._tracker.log_text(self._run_id, path, text)
+
+    def log_trial_text(self, number: int, path: str, text: str) -> None:
+        """A text artifact of trial `number`'s run, ended or not."""
+        self._tracker.log_text(self._views[number].run_id, path, text)
 
     def flush(self) -> bool:
         """Wait until MLflow has what was logged so far; False when it does not answer in time."""

@@ -41,13 +41,13 @@ pre { background: #f5f5f5; padding: .6rem .8rem; font-size: .8rem; white-space: 
 """
 
 
-def page_html(title: str, body: Iterable[str]) -> str:
-    """A whole page that needs nothing but itself; the policy in its head lets no browser load anything."""
+def page_html(title: str, body: Iterable[str], style: str = "") -> str:
+    """A whole page that needs nothing but itself; the policy in its head lets no browser load anything. `style` adds to the common one."""
     policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}"><link rel="icon" href="data:,">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n<body>\n" + "\n".join(body) + "\n</body></html>\n"
+        f"<title>{escape(title)}</title><style>{STYLE}{style}</style></head>\n<body>\n" + "\n".join(body) + "\n</body></html>\n"
     )
 
 

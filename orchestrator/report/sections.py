@@ -11,8 +11,9 @@ from orchestrator.report import findings, markup
 from orchestrator.report.confirmed import candidate_text, test_table
 from orchestrator.report.findings import short_name, video_interval
 from orchestrator.report.spending import is_on_gpu, price_of_a_point, spendings, table_of
-from orchestrator.report.words import interval_text, metric_title, readable_unit
+from orchestrator.report.words import interval_text, joined, metric_title, readable_unit
 from orchestrator.search.record import Importance
+from orchestrator.showcase import SHOWCASE_FILE
 from orchestrator.sweep_record import BASELINE_PREFIX, BASELINE_TITLES, SweepRecord, TrialRecord
 from orchestrator.tracking.addresses import ui_command
 
@@ -174,6 +175,7 @@ def data_and_protocol(record: SweepRecord) -> str:
 def reproduce(record: SweepRecord) -> str:
     """What to type to have it again, and what it stands on."""
     tags, best = record.tags, record.taken
+    shown = [f"trial {trial.number} ({trial.run_id})" for trial in record.trials if trial.number in record.showcases]
     commit = tags.get("prp.git_commit", "unknown")
     lines = [f"git checkout {commit.removesuffix('-dirty')} && uv sync"] if commit != "unknown" else ["uv sync"]
     if best is not None and best.run_id:
@@ -185,6 +187,7 @@ def reproduce(record: SweepRecord) -> str:
         "manifest": f"{record.spec.manifest_uri} (content {record.data.content_hash})",
         "checkpoints": record.spec.folder_uri,
         "config": tags.get("prp.config_digest", ""),
+        "showcases": f"{SHOWCASE_FILE} in the runs of {joined(shown)}: frames of what they retrieve and reconstruct" if shown else "",
     }
     return markup.section("reproduce", "To have it again", markup.commands(lines), markup.facts(stands))
 

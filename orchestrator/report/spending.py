@@ -16,6 +16,7 @@ BESIDE = {
     "baseline": "baselines",
     "recognition": "fine-tuning for recognition",
     "test": "the test part",
+    "showcase": "showcases",
 }
 HEAD = ("what for", "runs", "", "of all", "waiting for videos", "steps done twice", "after its verdict", "waiting for a place")
 

@@ -114,3 +114,11 @@ def evenly_spaced_starts(num_frames: int, clip_length: int, num_clips: int) -> t
     if num_clips == 1:
         return (spare // 2,)
     return tuple(i * spare // (num_clips - 1) for i in range(num_clips))
+
+
+def spread_frames(num_frames: int, count: int) -> tuple[int, ...]:
+    """At most `count` distinct frames evenly over ``0 .. num_frames - 1``, first and last among them: what stands for a video on a page."""
+    if count == 1:
+        return (num_frames // 2,)
+    last = num_frames - 1
+    return tuple(dict.fromkeys((2 * i * last + count - 1) // (2 * (count - 1)) for i in range(count)))

@@ -5,6 +5,7 @@ The published code resizes with PIL: bilinear, antialiased, rounded to 8 bits. S
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch.nn.functional import interpolate
 
@@ -65,3 +66,14 @@ def resize_and_centre_crop(frames_NHWC: torch.Tensor, clip: ClipConfig) -> torch
     """The view that every evaluation takes: uint8 (N, H, W, 3) -> float32 (N, 3, crop, crop) in [0, 1]."""
     frames_NCHW = resize_antialiased(frames_NHWC, clip.resize_height, clip.resize_width)
     return crop_frames(frames_NCHW, clip.crop, *centre_offsets(clip.resize_height, clip.resize_width, clip.crop))
+
+
+def thumbnails(frames_NCHW: torch.Tensor, size: int) -> np.ndarray:
+    """Square pictures (N, 3, crop, crop) as uint8 (N, `size`, `size`, 3) on the CPU, antialiased; values beyond 0 to 1 are clipped.
+
+    Pictures of `size` pixels or fewer keep their own size.
+    """
+    if frames_NCHW.shape[-1] > size:
+        frames_NCHW = interpolate(frames_NCHW, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
+    pictures: np.ndarray = frames_NCHW.clamp(0, 1).mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    return pictures

@@ -17,12 +17,18 @@ def nearest(gallery: FeatureTable, queries: FeatureTable, num_nearest: int) -> t
 
     Features are neither centred nor standardised. Equally near videos keep the gallery's order, so the answer is reproducible.
     """
+    return nearest_with_similarity(gallery, queries, num_nearest)[0]
+
+
+def nearest_with_similarity(gallery: FeatureTable, queries: FeatureTable, num_nearest: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """`nearest`, and the cosine (-1 to 1) of each: two tensors of one shape."""
     gallery_GD = normalize(gallery.features_ND)
-    rows = []
+    similarities, rows = [], []
     for queries_QD in queries.features_ND.split(QUERIES_AT_ONCE):
-        similarity_QG = normalize(queries_QD) @ gallery_GD.T
-        rows.append(similarity_QG.sort(dim=1, descending=True, stable=True).indices[:, :num_nearest])
-    return torch.cat(rows)
+        ranked = (normalize(queries_QD) @ gallery_GD.T).sort(dim=1, descending=True, stable=True)
+        similarities.append(ranked.values[:, :num_nearest])
+        rows.append(ranked.indices[:, :num_nearest])
+    return torch.cat(rows), torch.cat(similarities)
 
 
 def hits_at_k(gallery: FeatureTable, queries: FeatureTable, ks: Sequence[int]) -> dict[int, torch.Tensor]:

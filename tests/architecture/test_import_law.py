@@ -14,6 +14,7 @@ from tests.architecture.source_tree import PACKAGES, REPOSITORY, imports_of, pyt
 RUNNING = (
     *("sweep_run", "trial_run", "worker_group", "worker", "sweep_server", "judging"),
     *("evaluation_run", "confirm_run", "index_run", "prepare_run", "ray_cluster", "reproduce_run"),
+    "showcase_run",
 )
 RUNNING_ROOMS = tuple(f"orchestrator/{name}.py" for name in RUNNING)
 

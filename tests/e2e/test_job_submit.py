@@ -24,7 +24,7 @@ def test_a_submitted_sweep_from_s3_to_mlflow(s3_server: S3Server, mlflow_server:
     s3_server.upload_folder(tiny_videos, bucket, "videos/")
     words = ["python", "sweeps/rate_search.py", "--preset", "demo", "--trials", "1", "--mlflow", mlflow_server.uri]
     words += ["--data", f"s3://{bucket}/videos", "--storage", f"s3://{bucket}/prp", "--set", "sweep.name=submitted"]
-    for setting in [*SMALLER, f"cache.dir={tmp_path / 'cache'}", "source.val_fraction=0.3"]:
+    for setting in [*SMALLER, "showcase.num_trials=0", f"cache.dir={tmp_path / 'cache'}", "source.val_fraction=0.3"]:
         words += ["--set", setting]
     with TokenCluster(num_cpus=2, extra_env={**s3_server.environment, "PRP_HOME": str(tmp_path / "home")}) as cluster:
         job_id = cluster.submit(words, working_dir=REPOSITORY)

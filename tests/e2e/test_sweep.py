@@ -27,10 +27,17 @@ SEED = 38
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory, tiny_videos: Path):
-    """A finished sweep of 4 trials, one of which was made to diverge."""
+    """A finished sweep of 4 trials, one of which was made to diverge; the best one has a showcase."""
     home = tmp_path_factory.mktemp("swept")
     words = ["--preset", str(TINY_PRESET), "--data", str(tiny_videos), "--trials", "4"]
-    words += ["--set", f"seed={SEED}", "--set", "sweep.sampler=random"]  # a model's draws would depend on who was first
+    words += [
+        "--set",
+        "showcase.num_trials=1",
+        "--set",
+        f"seed={SEED}",
+        "--set",
+        "sweep.sampler=random",
+    ]  # a model's draws would depend on who was first
     with StudyProcess(home, words, {"PRP_TEST_DIVERGE": "1"}) as study:
         assert study.wait() == 0, study.output[-4000:]
         assert study.left_behind() == []
@@ -41,6 +48,11 @@ def runs_of(study: StudyProcess) -> tuple[MlflowClient, list]:
     client = MlflowClient(f"sqlite:///{study.home / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("tiny")
     return client, client.search_runs([experiment.experiment_id], max_results=100)
+
+
+def best_number(study: StudyProcess) -> int:
+    rows = [row for row in trial_rows(study.home, study.sweep_id) if row[1] == "COMPLETE"]
+    return max(rows, key=lambda row: (row[2], -row[0]))[0]
 
 
 def test_every_trial_is_told_as_it_ended(swept: StudyProcess) -> None:
@@ -104,6 +116,21 @@ def test_the_report_in_the_parent_run_is_the_sweeps_page(swept: StudyProcess) ->
     assert "is taken for" in page or "Every rate is named right" in page, "the classifier's confusions were logged"
 
 
+def test_the_best_trials_run_holds_its_showcase(swept: StudyProcess) -> None:
+    client, runs = runs_of(swept)
+    best = best_number(swept)
+    holders = [run for run in runs if "showcase.html" in [entry.path for entry in client.list_artifacts(run.info.run_id)]]
+    assert [run.data.tags["prp.trial"] for run in holders] == [str(best)], "the best one's alone was asked for"
+    page = Path(client.download_artifacts(holders[0].info.run_id, "showcase.html")).read_text()
+    assert f"<title>Trial {best} of sweep {swept.sweep_id}: " in page and page.count("data:image/jpeg;base64,") > 3 * 4
+    recall = holders[0].data.metrics["retrieval/recall_at_1"]
+    assert f"it is {recall:.3f} " in page, "the rebuilt network scores what the trial did"
+    assert f"showcase.html in the artifacts of the MLflow run of trial {best}" in swept.output
+    parent = next(run for run in runs if "mlflow.parentRunId" not in run.data.tags)
+    report = Path(client.download_artifacts(parent.info.run_id, "report.html")).read_text()
+    assert f"trial {best} ({holders[0].info.run_id})" in report, "the report says where"
+
+
 def test_a_run_is_enough_to_train_its_trial_again_and_every_figure_is_equal(
     swept: StudyProcess, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -152,9 +179,7 @@ def test_the_terminal_ends_with_a_leaderboard_and_every_place(swept: StudyProces
 
 def test_the_best_encoder_loads_in_three_lines_with_the_winners_weights(swept: StudyProcess) -> None:
     encoder = load_encoder("models:/prp-tiny@best", f"sqlite:///{swept.home / 'mlflow.db'}")
-    rows = [row for row in trial_rows(swept.home, swept.sweep_id) if row[1] == "COMPLETE"]
-    winner = max(rows, key=lambda row: (row[2], -row[0]))[0]
-    folder = CheckpointFolder(LocalStore(swept.home / "sweeps" / swept.sweep_id), f"trials/{winner:04d}/checkpoints")
+    folder = CheckpointFolder(LocalStore(swept.home / "sweeps" / swept.sweep_id), f"trials/{best_number(swept):04d}/checkpoints")
     checkpoint = folder.latest_committed()
     assert checkpoint is not None
     weights = checkpoint_encoder_weights(folder, checkpoint)
@@ -165,7 +190,7 @@ def test_the_ledger_adds_up_to_what_mlflow_shows(swept: StudyProcess) -> None:
     entries = read_ledger(swept.home / "sweeps" / swept.sweep_id / "ledger.jsonl")
     states = {number: state for number, state, _ in trial_rows(swept.home, swept.sweep_id)}
     assert {entry.trial for entry in entries if entry.kind == "train"} == set(states)
-    assert {entry.kind for entry in entries} == {"train", "baseline", "recognition"}
+    assert {entry.kind for entry in entries} == {"train", "baseline", "recognition", "showcase"}
     _, runs = runs_of(swept)
     for run in runs:
         number = run.data.tags.get("prp.trial")
@@ -203,6 +228,8 @@ def test_the_best_of_an_ended_sweep_can_be_confirmed(swept: StudyProcess) -> Non
     assert sorted(run.data.tags["prp.seed"] for run in confirming) == [str(seed) for seed in (SEED + 1, SEED + 1, SEED + 2, SEED + 2)]
     parent = next(run for run in runs if run.data.tags["prp.role"] == "sweep")
     assert f"trial {note['taken']}" in parent.data.tags["prp.test_touched"] and parent.data.tags["prp.winner"] == str(note["taken"])
+    shown = [run for run in runs if "showcase.html" in [entry.path for entry in client.list_artifacts(run.info.run_id)]]
+    assert str(note["taken"]) in [run.data.tags["prp.trial"] for run in shown], "the taken trial has a showcase, the best one or not"
     entries = read_ledger(swept.home / "sweeps" / sweep_id / "ledger.jsonl")
     assert {"confirm", "test"} <= {entry.kind for entry in entries}
     assert client.get_run(parent.info.run_id).data.metrics["cost/cpu_hours"] == pytest.approx(total(entries).cpu_hours)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import http.server
 import re
@@ -13,13 +14,17 @@ from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from orchestrator.cli import main
+from orchestrator.report.showcase import Clip, Strip, showcase_page
 from orchestrator.search.record import importance, read_study
 from orchestrator.sweep_record import SweepRecord, load_record
 from orchestrator.sweep_spec import SweepSpec
+from prp_core.data.jpeg_codec import encode_jpegs
 from tests.recorded_sweep import build_sweep
+from tests.small_showcase import FOUND, SAMPLE
 
 NUM_TRIALS = 20
 SECTIONS = ["answer", "rate-sets", "why", "cost", "trials", "failures", "data", "reproduce"]
@@ -119,6 +124,20 @@ def test_a_browser_shows_every_section_without_a_complaint(page: Path, server: S
     ids = [attributes["id"] for _, attributes in found if "id" in attributes]
     assert len(ids) == len(set(ids)), "ids are of one figure each"
     assert ">recall@1 on the validation part</text>" in done.stdout, "text stays text"
+
+
+def test_a_browser_shows_a_showcase_without_a_complaint_and_draws_every_picture(tmp_path: Path) -> None:
+    pictures = tuple(encode_jpegs(np.full((6, 32, 32, 3), 90, dtype=np.uint8), 85))
+    strips = dict.fromkeys(FOUND.strips, Strip(pictures[:2], (0, 29), 30))
+    clips = [Clip(SAMPLE, dict.fromkeys(("clip", "target", "output", "attention"), pictures))]
+    page = tmp_path / "showcase.html"
+    page.write_text(showcase_page(dataclasses.replace(FOUND, strips=strips, clips=clips)))
+    done = chromium(tmp_path, "--dump-dom", f"--print-to-pdf={tmp_path / 'showcase.pdf'}", page.as_uri())
+    assert "CONSOLE" not in done.stderr, done.stderr
+    found = Elements(done.stdout).found
+    assert [attributes["id"] for tag, attributes in found if tag in ("header", "section")] == ["trial", "retrieval", "reconstruction"]
+    drawn = re.findall(rb"/Subtype\s*/Image", (tmp_path / "showcase.pdf").read_bytes())
+    assert drawn, "the policy lets the pictures be drawn"
 
 
 def test_it_prints_on_at_most_four_pages(page: Path, tmp_path: Path) -> None:

@@ -88,6 +88,12 @@ def candidate(number: int, *scores: float) -> Candidate:
     return Candidate(number, tuple(range(1, len(scores) + 1)), scores, min(scores) - 0.1, max(scores) + 0.1)
 
 
+def test_the_report_says_which_runs_hold_a_showcase() -> None:
+    trials = trial(0, "1-2", 0.5, run_id="aaa"), trial(1, "1-4", 0.6, run_id="bbb"), trial(2, "1-2", 0.4, run_id="ccc")
+    assert "showcase.html in the runs of trial 0 (aaa) and trial 1 (bbb)" in sections.reproduce(record(*trials, showcases=(0, 1)))
+    assert "showcase" not in sections.reproduce(record(*trials))
+
+
 ONE, TWO, THREE = candidate(0, 0.5, 0.6), candidate(1, 0.5, 0.5), candidate(2, 0.3, 0.4)
 TRIALS = trial(0, "1-2", 0.5), trial(1, "1-4", 0.6), trial(2, "1-2", 0.4)
 CONFIRMED = Confirmation((ONE,), "winner", 0, (), "trial 0 was the only candidate", TEST_PART)

@@ -1,0 +1,202 @@
+"""The showcase of a trial as one self-contained HTML page: whom its encoder finds for a few queries, and what its decoder draws."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+from orchestrator.report import markup
+from orchestrator.report.findings import short_name
+from orchestrator.report.words import joined
+from orchestrator.run_config import RunConfig
+from prp_core.evaluation.intervals import wilson_interval
+from prp_core.evaluation.neighbours import Answer, Neighbour, Retrieved
+from prp_core.pretext.reconstruction_sample import ReconstructionSample, ShownFrame
+
+# The colours of `figures.py`, which would bring matplotlib along; none stands without a sign and a line style.
+STYLE = """
+:root { --right: #0072B2; --wrong: #D55E00; }
+body { max-width: 84rem; }
+.row { display: grid; grid-template-columns: repeat(6, minmax(0, 1fr)); gap: .5rem .7rem; padding: .7rem 0; border-bottom: 1px solid var(--line);
+  break-inside: avoid; }
+.card { padding: 4px; border: 2px solid transparent; min-width: 0; } .card figcaption { font-size: .8rem; line-height: 1.35; padding: .2rem .1rem 0; }
+.card.query { border-color: var(--line); background: #f7f7f7; }
+.card.right { border: 3px solid var(--right); padding: 3px; } .card.wrong { border: 2px dashed var(--wrong); }
+.right .mark { color: var(--right); font-weight: 700; } .wrong .mark { color: #b34e00; }
+.card b { overflow-wrap: anywhere; } .number { float: right; padding: 0 0 0 .4rem; }
+.key { display: block; color: var(--soft); font-size: .72rem; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.strip { display: flex; gap: 2px; } .strip img { flex: 1 1 0; min-width: 0; width: 100%; height: auto; display: block; }
+.absent { color: var(--soft); font-size: .75rem; padding: .8rem .2rem; }
+.clips { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 32rem), 1fr)); gap: 1.6rem 2.4rem; }
+.clips figure { min-width: 0; } .clips table { table-layout: fixed; max-width: 42rem; } .clips td, .clips td:last-child, .clips th {
+  border: 0; padding: 1px; min-width: 0; text-align: center; white-space: normal; overflow-wrap: normal; }
+.clips th { font-weight: 400; font-size: .72rem; color: var(--soft); font-variant-numeric: tabular-nums; } .clips thead th:first-child { width: 15%; }
+.clips tbody th { text-align: left; vertical-align: middle; } .clips img { width: 100%; height: auto; display: block; border: 2px solid transparent; }
+.clips img.filled { border: 2px dashed var(--ink); } .clips img.held { opacity: .35; }
+@media screen and (max-width: 62rem) { .row { grid-template-columns: repeat(auto-fill, minmax(10.5rem, 1fr)); } .row .query { grid-column: 1 / -1; }
+  .query .strip { max-width: 20rem; } }
+@page { size: A4 landscape; }
+@media print { body { max-width: none; } .card figcaption { font-size: 7pt; } .key { font-size: 6pt; } * { print-color-adjust: exact; }
+  .small, figcaption p { font-size: 8pt; line-height: 1.3; } #reconstruction { break-before: page; }
+  .clips { grid-template-columns: 1fr 1fr; gap: .7rem 1.6rem; } .clips table { max-width: 92mm; } }
+"""
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Frames of a video as JPEGs; `positions` (from 0) of its `num_frames` frames."""
+
+    jpegs: tuple[bytes, ...]
+    positions: tuple[int, ...]
+    num_frames: int
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A reconstruction, and its `rows` of one JPEG a frame: ``clip``, ``target``, ``output`` and, where there is one, ``attention``."""
+
+    sample: ReconstructionSample
+    rows: Mapping[str, tuple[bytes, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Showcase:
+    """All that the page of `trial` shows. `strips` are by key; `left_out` are (key, reason) of chosen videos that could not be read."""
+
+    sweep_id: str
+    trial: int
+    values: Mapping[str, Any]
+    config: RunConfig
+    retrieved: Retrieved
+    strips: Mapping[str, Strip]
+    clips: Sequence[Clip]
+    left_out: tuple[tuple[str, str], ...] = ()
+
+
+def showcase_page(found: Showcase) -> str:
+    """The page; it loads nothing, runs nothing, and every text in it is escaped."""
+    title = f"Trial {found.trial} of sweep {found.sweep_id}: what it retrieves and reconstructs"
+    return markup.page_html(title, (_head(found), _retrieval(found), _reconstruction(found)), style=STYLE)
+
+
+def _head(found: Showcase) -> str:
+    values = {short_name(path): f"{value:.3g}" if isinstance(value, float) else str(value) for path, value in found.values.items()}
+    config = found.config
+    facts = {
+        "sampled": ", ".join(f"{name} {text}" for name, text in values.items()),
+        "network": f"{config.encoder.name} after {config.training.num_epochs} epochs, its newest checkpoint, in evaluation mode",
+        "left out": ", ".join(f"{key} ({reason})" for key, reason in found.left_out),
+    }
+    eyebrow = f'<p class="eyebrow">Sweep {escape(found.sweep_id)}</p>'
+    return f'<header id="trial">{eyebrow}<h1>Trial {found.trial}: {escape(_headline(found))}</h1>{markup.facts(facts)}</header>'
+
+
+def _headline(found: Showcase) -> str:
+    answers = found.retrieved.answers
+    num_right = sum(answer.is_right for answer in answers)
+    return f"{num_right} of {len(answers)} queries have a right first neighbour"
+
+
+def _retrieval(found: Showcase) -> str:
+    retrieved = found.retrieved
+    interval = wilson_interval(round(retrieved.recall_at_1 * retrieved.num_queries), retrieved.num_queries)
+    recall = (
+        f"Of all {retrieved.num_queries} validation videos it is {retrieved.recall_at_1:.3f} [{interval.low:.3f}, {interval.high:.3f}]: the recall@1 "
+        f"of this network, cosine neighbours among {retrieved.num_gallery} training videos. The queries were chosen by a hash of their names, one "
+        "class after the other: they are the same for every trial, and say nothing of how it does on the others."
+    )
+    legend = (
+        '<p class="small"><b style="color:var(--right)">✓ in a solid frame</b>: the query&#x27;s class. <b style="color:#b34e00">✗ in a dashed '
+        "frame</b>: another class. The number is the cosine similarity. Each strip runs evenly from a video&#x27;s first frame to its last.</p>"
+    )
+    unread = len(retrieved.unread_queries) + len(retrieved.unread_gallery)
+    note = f"{unread} videos of these parts could not be read; they ask nothing and are not found." if unread else ""
+    rows = "\n".join(_row(found, answer) for answer in retrieved.answers)
+    parts = (markup.paragraph(recall), legend, markup.paragraph(note, "small") if note else "", rows)
+    return markup.section("retrieval", "Whom it finds", *parts)
+
+
+def _row(found: Showcase, answer: Answer) -> str:
+    query = _card("query", found.strips.get(answer.key), answer.key, f"<span>query</span> <b>{escape(answer.label)}</b>", f"query, {answer.label}")
+    return f'<div class="row">{query}{"".join(_neighbour(found, place, one) for place, one in enumerate(answer.neighbours, start=1))}</div>'
+
+
+def _neighbour(found: Showcase, place: int, one: Neighbour) -> str:
+    kind, sign = ("right", "✓") if one.is_right else ("wrong", "✗")
+    mark = f'<span class="mark"><span aria-hidden="true">{sign}</span> {escape(one.label)}</span>'
+    caption = f'<span class="number">{one.similarity:.4f}</span>{place}. {mark}'
+    return _card(kind, found.strips.get(one.key), one.key, caption, f"neighbour {place}, {one.label}, {kind}, similarity {one.similarity:.4f}")
+
+
+def _card(kind: str, strip: Strip | None, key: str, caption: str, spoken: str) -> str:
+    if strip is None:
+        pictures = '<p class="absent">its frames could not be read</p>'
+    else:
+        alts = (f"frame {position + 1} of {strip.num_frames}" for position in strip.positions)
+        pictures = f'<div class="strip">{"".join(_picture(jpeg, alt) for jpeg, alt in zip(strip.jpegs, alts, strict=True))}</div>'
+    name = f'<span class="key" title="{escape(key)}">{escape(key)}</span>'
+    return f'<figure class="card {kind}" aria-label="{escape(spoken)}">{pictures}<figcaption>{caption}{name}</figcaption></figure>'
+
+
+def _picture(jpeg: bytes, alternative: str, kind: str = "") -> str:
+    of_class = f' class="{kind}"' if kind else ""
+    return f'<img{of_class} alt="{escape(alternative)}" src="data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}">'
+
+
+def _reconstruction(found: Showcase) -> str:
+    title, slow_motion = "What it draws", found.config.pretext.slow_motion
+    if not slow_motion.loss_weight:
+        off = "The slow-motion task was off in this trial (pretext.slow_motion.loss_weight = 0): its decoder learnt nothing, so nothing is drawn."
+        return markup.section("reconstruction", title, markup.paragraph(off))
+    if not found.clips:
+        return markup.section("reconstruction", title, markup.paragraph("No training video that was chosen for this could be read."))
+    rates = [f"{rate}x" for rate in found.config.pretext.playback_rate.rate_list]
+    what = (
+        f"Clips of {found.config.clip.length} frames from the middle of training videos, at the rates {joined(rates)} of this trial in turn. From "
+        f"the clip the network draws {slow_motion.upsampling} times as many frames; the target is what was really there. A column is a moment, "
+        "named by its frame in the video. Faded in the first row: the clip has no frame at that moment, its newest one is shown. A number with ≈ "
+        "and a dashed frame: a target frame that is interpolated between two frames, not supervised, so that it does not count in the loss."
+    )
+    attention = slow_motion.attention
+    weights = (
+        f"Attention ({attention.mode}): black weighs {attention.low:.3g}, white {attention.high:.3g}, the mean over the colours."
+        if any("attention" in clip.rows for clip in found.clips)
+        else "This trial weighs all pixels alike: there is no motion attention to show."
+    )
+    clips = f'<div class="clips">{"".join(_clip(clip) for clip in found.clips)}</div>'
+    return markup.section("reconstruction", title, markup.paragraph(what), markup.paragraph(weights, "small"), clips)
+
+
+def _clip(clip: Clip) -> str:
+    sample = clip.sample
+    head = "".join(f'<th scope="col">{_moment(frame)}</th>' for frame in sample.frames)
+    lines = "".join(_line(name, pictures, sample) for name, pictures in clip.rows.items())
+    verdict = "right" if sample.named_rate == sample.rate else "wrong"
+    facts = (
+        f"Upsampling {sample.upsampling}; {sample.num_supervised} of {sample.num_targets} target frames are supervised. Weighted error "
+        f"{sample.error:.4f}; the clip's mean colour everywhere would have {sample.error_of_mean:.4f}, its frames repeated "
+        f"{sample.error_of_repeating:.4f}. The classifier names the clip {sample.named_rate}x ({sample.named_share:.0%} sure): {verdict}."
+    )
+    title = f"<h3>{sample.rate}x · {escape(sample.label)}</h3>"
+    name = f'<span class="key" title="{escape(sample.key)}">{escape(sample.key)}</span>'
+    table = f'<table><thead><tr><th scope="col">frame</th>{head}</tr></thead><tbody>{lines}</tbody></table>'
+    return f"<figure>{title}{name}{table}<figcaption><p>{escape(facts)}</p></figcaption></figure>"
+
+
+def _moment(frame: ShownFrame) -> str:
+    return f"{'' if frame.supervised else '≈ '}{frame.position + 1:.4g}"
+
+
+def _line(name: str, pictures: Sequence[bytes], sample: ReconstructionSample) -> str:
+    cells = []
+    for frame, jpeg in zip(sample.frames, pictures, strict=True):
+        kind, said = "", ""
+        if name == "clip" and frame.target % sample.upsampling:
+            kind, said = "held", ", the newest before it"
+        elif name == "target" and not frame.supervised:
+            kind, said = "filled", ", interpolated"
+        cells.append(f"<td>{_picture(jpeg, f'{name} at frame {frame.position + 1:.4g}{said}', kind)}</td>")
+    return f'<tr><th scope="row">{escape(name)}</th>{"".join(cells)}</tr>'

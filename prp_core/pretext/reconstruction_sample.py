@@ -1,0 +1,142 @@
+"""What the network makes of a clip, frame by frame: the input, the target that it learns from, its reconstruction, and the attention."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from prp_core.data.clip_config import ClipConfig
+from prp_core.data.clip_dataset import ClipDataset, SampleDraw
+from prp_core.data.dilated_sampling import is_eligible, num_starts, spread_frames
+from prp_core.data.frame_source import FrameSource
+from prp_core.data.manifest import VideoRecord
+from prp_core.data.spans import SpanBatch, SpanSample
+from prp_core.data.transforms import thumbnails
+from prp_core.pretext.network import PrpNetwork
+from prp_core.pretext.pretext_config import AttentionConfig, PretextTasks
+from prp_core.pretext.slow_motion import reconstruction_loss
+from prp_core.pretext.targets import PretextBatch, build_pretext_batch
+
+NUM_FRAMES = 6
+THUMBNAIL_PIXELS = 64
+
+
+@dataclass(frozen=True)
+class ShownFrame:
+    """One target frame of `num_targets`, counted from 0: `position` in the video, not whole where it is interpolated; `clip_frame` is the
+    newest frame of the clip at that moment."""
+
+    target: int
+    position: float
+    clip_frame: int
+    supervised: bool
+
+
+@dataclass(frozen=True)
+class ReconstructionSample:
+    """A training video's clip from `start` at `rate`, and what the network says of it: pictures uint8, at most `THUMBNAIL_PIXELS` square.
+
+    For each of `frames` there is a picture in `clip_NHWC`, `target_NHWC`, `output_NHWC` (RGB) and `attention_NHW` (grey, 0 for the lowest
+    weight that the config allows, 255 for the highest; None where there is no attention). `named_rate` is what the rate classifier takes
+    the clip for, `named_share` (0 to 1) how surely. `error` is the clip's term of the reconstruction loss (weighted, supervised frames
+    alone), beside what takes no learning: `error_of_mean` with the clip's mean colour everywhere, `error_of_repeating` with each of the
+    clip's frames `upsampling` times.
+    """
+
+    key: str
+    label: str
+    rate: int
+    start: int
+    upsampling: int
+    num_targets: int
+    num_supervised: int
+    frames: tuple[ShownFrame, ...]
+    clip_NHWC: np.ndarray
+    target_NHWC: np.ndarray
+    output_NHWC: np.ndarray
+    attention_NHW: np.ndarray | None
+    named_rate: int
+    named_share: float
+    error: float
+    error_of_mean: float
+    error_of_repeating: float
+
+
+def choose_draws(records: Sequence[VideoRecord], order: Sequence[int], clip: ClipConfig, rates: Sequence[int], number: int) -> list[SampleDraw]:
+    """`number` samples, each of another video, their rates cycling through `rates`, from the middle of the video.
+
+    Each takes the first of `order` (indices of `records`) that is long enough for its rate; where ``clip.short_videos`` is ``loop`` and none
+    is, simply the first. A rate that finds no video is left out.
+    """
+    free, draws = list(order), []
+    for index in range(number):
+        label = index % len(rates)
+        fitting = [video for video in free if is_eligible(records[video].num_frames, clip.length, rates[label])]
+        candidates = fitting or (free if clip.short_videos == "loop" else [])
+        if candidates:
+            video = candidates[0]
+            free.remove(video)
+            start = max(0, num_starts(records[video].num_frames, clip.length, rates[label]) - 1) // 2
+            draws.append(SampleDraw(video, rates[label], label, start, 0, index))
+    return draws
+
+
+def read_span(dataset: ClipDataset, draw: SampleDraw, source: FrameSource, tasks: PretextTasks) -> SpanSample:
+    """The frames that training would read for `draw`. Raises `BrokenVideo`."""
+    positions, frame_numbers = dataset.positions(draw, tasks.slow_motion.upsampling, with_attention=tasks.slow_motion.attention.mode != "none")
+    frames_NHWC = source.frames(dataset.records[draw.video_index], frame_numbers)
+    return SpanSample(frames_NHWC, positions, draw.rate, draw.rate_label, draw.video_index, draw.start, draw.epoch, draw.index)
+
+
+@torch.no_grad()
+def reconstruct(network: PrpNetwork, record: VideoRecord, span: SpanSample, clip: ClipConfig, tasks: PretextTasks) -> ReconstructionSample:
+    """What `network`, in evaluation mode, makes of `span` of the video `record`: centre crop, not mirrored, in float32."""
+    assert not network.training
+    device = next(network.parameters()).device
+    batch = build_pretext_batch(SpanBatch((span,)), replace(clip, random_crop=False, flip_probability=0.0), tasks, device, ())
+    output = network(batch.clip_BCTHW)
+    upsampling, attention = tasks.slow_motion.upsampling, tasks.slow_motion.attention
+    supervised = batch.supervised_BT[0].tolist()
+    places = spread_frames(len(supervised), NUM_FRAMES)
+    frames = tuple(ShownFrame(j, span.start + j * span.rate / upsampling, j // upsampling, supervised[j]) for j in places)
+    shares = output.rate_logits.softmax(dim=1)[0]
+    named = int(shares.argmax())
+    mean_BCTHW = batch.clip_BCTHW.mean(dim=(2, 3, 4), keepdim=True).expand_as(batch.target_BCTHW)
+    return ReconstructionSample(
+        key=record.key,
+        label=record.label or "",
+        rate=span.rate,
+        start=span.start,
+        upsampling=upsampling,
+        num_targets=len(supervised),
+        num_supervised=sum(supervised),
+        frames=frames,
+        clip_NHWC=_pictures(batch.clip_BCTHW, [frame.clip_frame for frame in frames]),
+        target_NHWC=_pictures(batch.target_BCTHW, places),
+        output_NHWC=_pictures(output.reconstruction_BCTHW, places),
+        attention_NHW=_attention_pictures(batch, attention, places),
+        named_rate=tasks.playback_rate.rate_list[named],
+        named_share=float(shares[named]),
+        error=_error(output.reconstruction_BCTHW, batch),
+        error_of_mean=_error(mean_BCTHW, batch),
+        error_of_repeating=_error(batch.clip_BCTHW.repeat_interleave(upsampling, dim=2), batch),
+    )
+
+
+def _error(prediction_BCTHW: torch.Tensor, batch: PretextBatch) -> float:
+    return float(reconstruction_loss(prediction_BCTHW, batch.target_BCTHW, batch.attention_BCTHW, batch.supervised_BT))
+
+
+def _pictures(frames_BCTHW: torch.Tensor, places: Sequence[int]) -> np.ndarray:
+    return thumbnails(frames_BCTHW[0, :, list(places)].transpose(0, 1), THUMBNAIL_PIXELS)
+
+
+def _attention_pictures(batch: PretextBatch, attention: AttentionConfig, places: Sequence[int]) -> np.ndarray | None:
+    """The weights' mean over the channels, from the lowest to the highest that the config allows."""
+    if attention.mode == "none" or attention.high == attention.low:
+        return None
+    weights_BCTHW = batch.attention_BCTHW.mean(dim=1, keepdim=True).expand_as(batch.attention_BCTHW)
+    return _pictures((weights_BCTHW - attention.low) / (attention.high - attention.low), places)[..., 0]
