@@ -26,12 +26,13 @@ from prp_core.world import World
 def open_data(spec: SweepSpec, config: RunConfig, world: World | None = None) -> Iterator[PretrainData]:
     """The sweep's videos, split into parts, read through this node's cache; closed with its decoders at the end.
 
+    The parts are the sweep's, whatever the seed of `config`: a run that confirms a trial with another seed trains and asks the same videos.
     A prepared place is read as shards, their JPEGs decoded where `loader.decode_jpegs_on` says: on the CPU or on `world`'s device.
     """
     manifest = read_manifest(spec.manifest_uri, config.store)
     store = open_store(spec.data_uri, config.store, check=False)
     with closing(open_source(store, manifest, config, world or World.alone())) as source:
-        yield PretrainData(source, parts(manifest, val_fraction=config.source.val_fraction, seed=config.seed))
+        yield PretrainData(source, parts(manifest, val_fraction=config.source.val_fraction, seed=spec.seed))
 
 
 def open_source(store: ObjectStore, manifest: Manifest, config: RunConfig, world: World) -> FrameSource:
