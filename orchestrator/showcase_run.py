@@ -19,6 +19,7 @@ from orchestrator.showcase import SHOWCASE_FILE, spread_over_classes, trials_to_
 from orchestrator.sweep_plan import Plan
 from orchestrator.sweep_server import TrialView
 from orchestrator.sweep_spec import SweepSpec
+from orchestrator.trial_run import failure_reason
 from prp_core.data.clip_dataset import ClipDataset
 from prp_core.data.frame_source import FrameSource
 from prp_core.data.jpeg_codec import encode_jpegs
@@ -56,16 +57,11 @@ def keep_showcases(plan: Plan, server: Any, views: Sequence[TrialView], taken: i
             book(plan.config, server, "showcase", number, found)
             ray.get(server.log_trial_text.remote(number, SHOWCASE_FILE, found.files[SHOWCASE_FILE].decode()))
         except Exception as error:  # noqa: BLE001 - hours of training end well whatever a picture runs into; the person is told
-            say(f"trial {number} has no showcase: {_reason(error)}")
+            say(f"trial {number} has no showcase: {failure_reason(error)}")
             continue
         there.add(number)
         ray.get(server.note.remote(NOTE, json.dumps(sorted(there))))
     return sorted(there)
-
-
-def _reason(error: Exception) -> str:
-    cause = getattr(error, "cause", None) or error
-    return f"{type(cause).__name__}: {' '.join(str(cause).split())[:300]}"
 
 
 def make_showcase(spec: SweepSpec, number: int, tree: Mapping[str, Any], values: Mapping[str, Any]) -> Any:
