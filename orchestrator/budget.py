@@ -40,6 +40,11 @@ class BudgetConfig:
         """Whether there is any limit."""
         return any(getattr(self, name) > 0 for name in UNITS)
 
+    @property
+    def words(self) -> str:
+        """``40 GPU-hours or 60 USD``; empty without a limit."""
+        return " or ".join(f"{getattr(self, name):g} {unit}" for name, unit in UNITS.items() if getattr(self, name) > 0)
+
 
 @dataclass(frozen=True)
 class Cost:

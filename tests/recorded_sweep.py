@@ -53,7 +53,6 @@ def build_sweep(
     noise: float = 0.05,
     failing: Sequence[int] = (7,),
     ledger: bool = False,
-    confirmation: Mapping[str, Any] | None = None,
     with_end: bool = True,
     state_of_last: str = "ended",
 ) -> SweepSpec:
@@ -92,8 +91,6 @@ def build_sweep(
     baselines = {"random_init": 0.30, "mean_frame": 0.20, "mean_absolute_difference": 0.25}
     if with_end:
         tracker.log(parent, {f"baseline/{name}/retrieval/recall_at_1": value for name, value in baselines.items()}, num_trials)
-    if confirmation is not None:
-        study.set_sweep_note("confirmation", json.dumps(confirmation))
     if ledger:
         (state_dir / "ledger.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"trial": 1, "gp')
     if with_end:

@@ -122,6 +122,12 @@ def answer(record: SweepRecord) -> Answer:
     return Answer(verdict, headline, notes)
 
 
+def ended_by_budget(record: SweepRecord) -> bool:
+    """Whether the sweep came to its end (its baselines are measured there) without all its trials: nothing but a budget does that."""
+    all_ended = all(trial.state != "running" for trial in record.trials)
+    return record.config.budget.is_limited and bool(record.baselines) and all_ended and len(record.trials) < record.config.sweep.num_trials
+
+
 def leaderboard_answer(record: SweepRecord) -> Answer:
     """What the trials of the search say. A winner is named only where its interval lies above the next rate set's."""
     rows = [row for row in rate_sets(record) if row.best is not None]

@@ -30,6 +30,8 @@ def head(record: SweepRecord) -> str:
     started = min((trial.started for trial in record.trials if trial.started), default=0.0)
     begun = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(started)) if started else "not yet"
     planned = f"{len(record.trials)} of {record.config.sweep.num_trials} trials" + (f" ({counts})" if counts else "")
+    if findings.ended_by_budget(record):
+        planned += f" · ended by its budget of {record.config.budget.words}"
     lines = [f"Sweep {record.spec.sweep_id} · begun {begun} · {planned}", *answer.notes]
     notes = "".join(f"<li>{markup.prose(line)}</li>" for line in lines[1:])
     first = f'<p class="eyebrow">{markup.escape(lines[0])}</p><h1>{markup.prose(answer.headline)}</h1>'

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import http.server
+import json
 import re
 import shutil
 import subprocess
@@ -18,9 +19,10 @@ import numpy as np
 import pytest
 
 from orchestrator.cli import main
+from orchestrator.report.page import page as page_of
 from orchestrator.report.showcase import Clip, Strip, showcase_page
 from orchestrator.search.record import importance, read_study
-from orchestrator.sweep_record import SweepRecord, load_record
+from orchestrator.sweep_record import SweepRecord, load_record, read_confirmation
 from orchestrator.sweep_spec import SweepSpec
 from prp_core.data.jpeg_codec import encode_jpegs
 from tests.recorded_sweep import build_sweep
@@ -144,6 +146,31 @@ def test_it_prints_on_at_most_four_pages(page: Path, tmp_path: Path) -> None:
     chromium(tmp_path, "--no-pdf-header-footer", f"--print-to-pdf={tmp_path / 'report.pdf'}", page.as_uri())
     pages = re.findall(rb"/Type\s*/Page\b(?!s)", (tmp_path / "report.pdf").read_bytes())
     assert 2 <= len(pages) <= 4
+
+
+def test_a_confirmed_sweep_is_answered_by_its_confirmation_and_prints_on_at_most_four_pages(recorded: Recorded, tmp_path: Path) -> None:
+    record = load_record(recorded.spec)
+    best, other = record.finished[0], next(trial for trial in record.finished if trial.rates != record.finished[0].rates)
+    rows = [(best.number, [0.6, 0.62, 0.64], 0.57, 0.67), (other.number, [0.4, 0.41, 0.42], 0.37, 0.44)]
+    note = {
+        "candidates": [{"trial": trial, "seeds": [1, 2, 3], "recall_at_1": scores, "low": low, "high": high} for trial, scores, low, high in rows],
+        "verdict": "winner",
+        "taken": best.number,
+        "text": f"trial {best.number} wins: better than every other candidate on 3 new seeds",
+        "test": {"test/retrieval/recall_at_1": 0.55, "test/baseline/random_init/retrieval/recall_at_1": 0.3, "test/recognition/accuracy": 0.7},
+    }
+    confirmed = dataclasses.replace(record, confirmation=read_confirmation(json.dumps(note)))
+    path = tmp_path / "report.html"
+    path.write_text(page_of(confirmed, importance(recorded.spec.database_url, recorded.spec.sweep_id)))
+    done = chromium(tmp_path, "--dump-dom", path.as_uri())
+    assert "CONSOLE" not in done.stderr, done.stderr
+    sections = [attributes["id"] for tag, attributes in Elements(done.stdout).found if tag in ("header", "section")]
+    assert sections == [*SECTIONS[:2], "confirmation", *SECTIONS[2:]]
+    words = " ".join(re.sub(r"<[^>]*>", "", done.stdout).split())
+    assert f"Rates {best.rates} are best: trial {best.number} reaches recall@1 0.620 [0.570, 0.670] on 3 new seeds, apart from every other" in words
+    assert "recall@1 0.550, fine-tuned recognition 0.700." in words and "Not confirmed" not in words
+    chromium(tmp_path, "--no-pdf-header-footer", f"--print-to-pdf={tmp_path / 'report.pdf'}", path.as_uri())
+    assert 2 <= len(re.findall(rb"/Type\s*/Page\b(?!s)", (tmp_path / "report.pdf").read_bytes())) <= 4
 
 
 def test_what_the_page_says(recorded: Recorded, page: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.budget import BudgetConfig
 from orchestrator.ledger import LedgerEntry
 from orchestrator.report import confirmed, findings, markup, sections, spending, words
 from orchestrator.run_config import load_config, to_tree
@@ -158,6 +159,15 @@ def test_the_answer(found: SweepRecord, verdict: str, headline: str, note: str) 
     assert headline in said.headline
     assert note in " ".join(said.notes)
     assert ("Not confirmed" in " ".join(said.notes)) == (found.confirmation is None and verdict != "none")
+
+
+def test_a_budget_that_ended_the_sweep_is_said() -> None:
+    limited = dataclasses.replace(CONFIG, budget=BudgetConfig(gpu_hours=40, usd=2.5))
+    ended = record(trial(0, "1-2", 0.5), config=limited, baselines=UNTRAINED)
+    assert "1 of 8 trials (1 finished) · ended by its budget of 40 GPU-hours or 2.5 USD</p>" in sections.head(ended)
+    running = dataclasses.replace(ended, trials=(*ended.trials, trial(1, "1-2", state="running")))
+    for other in (dataclasses.replace(ended, baselines={}), dataclasses.replace(ended, config=CONFIG), running):
+        assert "budget" not in sections.head(other)
 
 
 def test_rate_sets_with_a_finished_trial_come_first_by_their_best() -> None:

@@ -110,7 +110,11 @@ def test_a_showcase_that_fails_is_one_line_and_is_tried_again_by_a_resume(monkey
 
     def make(spec: Any, number: int, tree: Any, values: Any) -> Any:
         asked.append(number)
-        return UserError(f"Trial {number} has no checkpoint\nand a second line") if number in failing else Evaluated({}, {"showcase.html": b"page"}, 10.0, 12.0)
+        return (
+            UserError(f"Trial {number} has no checkpoint\nand a second line")
+            if number in failing
+            else Evaluated({}, {"showcase.html": b"page"}, 10.0, 12.0)
+        )
 
     monkeypatch.setattr(showcase_run, "make_showcase", make)
     monkeypatch.setattr("ray.get", get)
