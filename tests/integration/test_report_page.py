@@ -150,7 +150,7 @@ def test_it_prints_on_at_most_four_pages(page: Path, tmp_path: Path) -> None:
 
 def test_a_confirmed_sweep_is_answered_by_its_confirmation_and_prints_on_at_most_four_pages(recorded: Recorded, tmp_path: Path) -> None:
     record = load_record(recorded.spec)
-    best, other = record.finished[0], next(trial for trial in record.finished if trial.rates != record.finished[0].rates)
+    best, other = record.finished[0], next(trial for trial in record.trials if trial.rates != record.finished[0].rates)
     rows = [(best.number, [0.6, 0.62, 0.64], 0.57, 0.67), (other.number, [0.4, 0.41, 0.42], 0.37, 0.44)]
     note = {
         "candidates": [{"trial": trial, "seeds": [1, 2, 3], "recall_at_1": scores, "low": low, "high": high} for trial, scores, low, high in rows],
