@@ -27,6 +27,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from prp_core.errors import UserError
+
 HOUR = 3600.0
 TRAIN = "train"
 JUDGE = "judge"
@@ -139,7 +141,7 @@ class Ledger:
 def read_ledger(path: Path) -> list[LedgerEntry]:
     """The entries of the ledger at `path`; none where there is no file. A torn last line is left out; fields of later versions, too.
 
-    Raises `ValueError` for a line that is damaged in the middle of the file: sums would be wrong in silence.
+    Raises `UserError` for a line that is damaged in the middle of the file: sums would be wrong in silence.
     """
     if not path.is_file():
         return []
@@ -149,7 +151,7 @@ def read_ledger(path: Path) -> list[LedgerEntry]:
         try:
             entries.append(_entry(json.loads(line)))
         except (ValueError, TypeError) as error:
-            raise ValueError(f"{path}, line {number} is no ledger entry ({error}): {line[:80]!r}; remove the line to go on without it") from None
+            raise UserError(f"{path}, line {number} is no ledger entry ({error}): {line[:80]!r}; remove the line to go on without it") from None
     return entries
 
 

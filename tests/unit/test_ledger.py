@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.ledger import Ledger, LedgerEntry, Totals, busy_after, read_ledger, total, total_of_trial
+from prp_core.errors import UserError
 from tests.tools.study_process import REPOSITORY
 
 CONTRACT = {
@@ -104,7 +105,7 @@ def test_a_damaged_line_in_the_middle_is_named_and_later_fields_are_ignored(tmp_
     path.write_text(json.dumps({**dataclasses.asdict(entry()), "of_a_later_version": 1}) + "\n")
     assert read_ledger(path) == [entry()]
     path.write_text('{"trial": 1\n' + path.read_text())
-    with pytest.raises(ValueError, match="line 1 is no ledger entry"):
+    with pytest.raises(UserError, match="line 1 is no ledger entry"):
         read_ledger(path)
 
 
