@@ -101,3 +101,15 @@ def use_threads(number: int) -> None:
 def best_device() -> str:
     """``"cuda"`` where a GPU can be used, else ``"cpu"``."""
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def share_buffers(network: nn.Module, world: World) -> None:
+    """Give every worker's `network` the first worker's buffers."""
+    if world.size > 1:
+        load_buffers(network, world.from_first({name: buffer.cpu() for name, buffer in network.named_buffers()}))
+
+
+def load_buffers(network: nn.Module, buffers: Mapping[str, torch.Tensor]) -> None:
+    """Copy `buffers` (all of the network's, by name) into `network`."""
+    for name, buffer in network.named_buffers():
+        buffer.copy_(buffers[name])

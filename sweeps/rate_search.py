@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from orchestrator.search.dimensions import suggest_rate_set
-from orchestrator.sweep_run import main
+from orchestrator.sweep.driver import main
 
 
 def space(trial: Any) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.demo_videos import DemoSettings, make
+from orchestrator.data.demo_videos import DemoSettings, make
 
 
 @pytest.fixture(scope="session")

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestrator.run_config import load_config, to_tree
+from orchestrator.config.run_config import load_config, to_tree
+from orchestrator.config.sweep_spec import SweepSpec, save_spec, sweep_dir
+from orchestrator.coordinator.coordinator import as_params
 from orchestrator.search.space import apply_space, fits_corpus
 from orchestrator.search.study import SweepStudy
 from orchestrator.storage.manifest_file import write_manifest
 from orchestrator.storage.open_store import open_store
-from orchestrator.sweep_server import as_params
-from orchestrator.sweep_spec import SweepSpec, save_spec, sweep_dir
 from orchestrator.tracking.mlflow_tracker import MlflowTracker
 from orchestrator.tracking.provenance import provenance_tags
 from prp_core.data.manifest import Manifest, VideoRecord

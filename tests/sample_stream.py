@@ -11,13 +11,13 @@ from pathlib import Path
 import av
 import numpy as np
 
+from orchestrator.config.store_config import StoreConfig
 from orchestrator.storage.open_store import open_store
-from orchestrator.storage.store_config import StoreConfig
+from prp_core.data.cache.node_cache import NodeCache
 from prp_core.data.clip_config import ClipConfig
 from prp_core.data.loader import SpanLoader
 from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.manifest import VideoRecord
-from prp_core.data.node_cache import NodeCache
 from prp_core.data.video_source import VideoSource
 from prp_core.world import World
 from tests.fixtures_s3 import S3Server

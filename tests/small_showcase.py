@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from orchestrator.config.run_config import load_config
 from orchestrator.report.showcase import Clip, Showcase, Strip
-from orchestrator.run_config import load_config
 from prp_core.evaluation.neighbours import Answer, Neighbour, Retrieved
 from prp_core.pretext.reconstruction_sample import ReconstructionSample, ShownFrame
 

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import torch
 
-from orchestrator.demo_videos import DemoSettings, make
-from orchestrator.frame_tier import through_frame_cache
-from orchestrator.run_config import RunConfig, load_config, with_values
+from orchestrator.config.run_config import RunConfig, load_config, with_values
+from orchestrator.data.demo_videos import DemoSettings, make
+from orchestrator.data.frame_tier import through_frame_cache
 from prp_core.data.indexing import index_videos
 from prp_core.data.manifest import Parts, VideoRecord
 from prp_core.data.object_store import LocalStore

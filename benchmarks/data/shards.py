@@ -21,9 +21,9 @@ from benchmarks.data.samples import NUM_FRAMES, NUM_VIDEOS, sample_requests
 from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.manifest import VideoRecord
 from prp_core.data.object_store import LocalStore
-from prp_core.data.shard_source import ShardSource
-from prp_core.data.shard_writing import write_shard
-from prp_core.data.shards import ShardFile, ShardIndex, ShardSettings
+from prp_core.data.shards.shard_index import ShardFile, ShardIndex, ShardSettings
+from prp_core.data.shards.shard_source import ShardSource
+from prp_core.data.shards.shard_writing import write_shard
 from prp_core.data.video_source import VideoSource
 
 PAPER, LIMIT = "paper's way: frames resized, mask made", "limit: libjpeg-turbo on the same JPEGs, in memory"

@@ -18,15 +18,15 @@ from typing import Any
 import torch
 
 from benchmarks.data import paper_way
-from prp_core.data.cached_frames import CachedFrames
+from prp_core.data.cache.cached_frames import CachedFrames
+from prp_core.data.cache.frame_cache import FrameCache
+from prp_core.data.cache.node_cache import NodeCache
 from prp_core.data.clip_config import ClipConfig
 from prp_core.data.clip_dataset import ClipDataset
-from prp_core.data.frame_cache import FrameCache
 from prp_core.data.indexing import index_videos
 from prp_core.data.loader import SpanLoader
 from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.manifest import VideoRecord
-from prp_core.data.node_cache import NodeCache
 from prp_core.data.object_store import LocalStore
 from prp_core.data.video_source import VideoSource
 from prp_core.world import World

@@ -21,27 +21,25 @@ from pathlib import Path
 
 import torch
 
-from orchestrator import demo_videos
-from orchestrator.demo_videos import DemoSettings
-from orchestrator.index_run import index
-from orchestrator.run_config import RunConfig, load_config
-from orchestrator.sweep_spec import home_dir
+from orchestrator.config.run_config import RunConfig, load_config
+from orchestrator.config.sweep_spec import home_dir
+from orchestrator.data import demo_videos
+from orchestrator.data.demo_videos import DemoSettings
+from orchestrator.data.index import index
 from prp_core.data.loader import SpanLoader
 from prp_core.data.manifest import Manifest, Parts, VideoRecord, parts
 from prp_core.data.object_store import LocalStore
 from prp_core.data.video_source import VideoSource
 from prp_core.evaluation.feature_health import feature_health
-from prp_core.evaluation.feature_table import FeatureTable
-from prp_core.evaluation.features import Describe, encoder_feature, extract_tables, in_evaluation_mode
+from prp_core.evaluation.features import Describe, FeatureTable, encoder_feature, extract_tables, in_evaluation_mode
 from prp_core.evaluation.intervals import Interval, bootstrap_interval, seed_interval
 from prp_core.evaluation.pixel_baselines import PIXEL_BASELINES
 from prp_core.evaluation.retrieval import hits_at_k
-from prp_core.pretext.network import PrpNetwork
+from prp_core.pretext.network import PrpNetwork, build_network
 from prp_core.pretext.targets import build_pretext_batch
+from prp_core.reporting import MemoryReporter
 from prp_core.training.checkpoint import CheckpointFolder, from_bytes
-from prp_core.training.learner import build_network
 from prp_core.training.loop import PretrainData, pretrain
-from prp_core.training.reporting import MemoryReporter
 from prp_core.world import World, use_threads
 
 ALONE = World.alone()

@@ -28,14 +28,14 @@ from pathlib import Path
 
 from benchmarks.demo.representation import demo_parts
 from benchmarks.search.grid import Cell, cells_to_record, read_grid, write_cell
-from orchestrator.frame_tier import through_frame_cache
-from orchestrator.run_config import RunConfig, load_config, with_values
+from orchestrator.config.run_config import RunConfig, load_config, with_values
+from orchestrator.data.frame_tier import through_frame_cache
 from prp_core.data.manifest import Parts
 from prp_core.data.object_store import LocalStore
 from prp_core.data.video_source import VideoSource
+from prp_core.reporting import MemoryReporter
 from prp_core.training.checkpoint import CheckpointFolder
 from prp_core.training.loop import PretrainData, pretrain
-from prp_core.training.reporting import MemoryReporter
 from prp_core.training.training_config import TrainingConfig
 from prp_core.world import World, use_threads
 

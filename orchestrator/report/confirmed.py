@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from orchestrator.confirm import Candidate
+from orchestrator.confirmation import Candidate
+from orchestrator.report.record import BASELINE_PREFIX, BASELINE_TITLES, Confirmation, SweepRecord
 from orchestrator.report.words import joined, metric_title
-from orchestrator.sweep_record import BASELINE_PREFIX, BASELINE_TITLES, Confirmation, SweepRecord
 
 TEST = "test/"
 RECALL = "retrieval/recall_at_1"

@@ -13,9 +13,9 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from orchestrator.report.findings import Point, RateSetRow
+from orchestrator.report.record import TrialRecord
 from orchestrator.report.words import metric_title
 from orchestrator.search.record import Importance
-from orchestrator.sweep_record import TrialRecord
 
 BLACK, GREY, LIGHT = "#1a1a1a", "#767676", "#cfcfcf"
 BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"

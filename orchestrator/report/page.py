@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from orchestrator.config.sweep_spec import SweepSpec
 from orchestrator.report import markup, sections
+from orchestrator.report.record import SweepRecord, load_record
 from orchestrator.search.record import Importance, importance
-from orchestrator.sweep_record import SweepRecord, load_record
-from orchestrator.sweep_spec import SweepSpec
 
 
 def sweep_page(spec: SweepSpec) -> str:

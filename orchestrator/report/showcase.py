@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+from orchestrator.config.run_config import RunConfig
 from orchestrator.report import markup
 from orchestrator.report.findings import short_name
 from orchestrator.report.words import joined
-from orchestrator.run_config import RunConfig
 from prp_core.evaluation.intervals import wilson_interval
 from prp_core.evaluation.neighbours import Answer, Neighbour, Retrieved
 from prp_core.pretext.reconstruction_sample import ReconstructionSample, ShownFrame

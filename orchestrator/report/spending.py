@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from orchestrator.ledger import HOUR, JUDGE, TRAIN, LedgerEntry
+from orchestrator.cost.ledger import HOUR, JUDGE, TRAIN, LedgerEntry
+from orchestrator.report.record import BASELINE_PREFIX, SweepRecord
 from orchestrator.report.words import metric_title, readable_unit
-from orchestrator.sweep_record import BASELINE_PREFIX, SweepRecord
 
 # What came beside the trials, in the order in which a sweep does it.
 BESIDE = {

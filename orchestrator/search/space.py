@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from orchestrator.run_config import RunConfig, with_values
+from orchestrator.config.run_config import RunConfig, with_values
 from orchestrator.search.dimensions import config_values
 from prp_core.data.dilated_sampling import is_eligible
 from prp_core.errors import UserError
@@ -50,7 +50,7 @@ def fits_corpus(config: RunConfig, frame_counts: tuple[int, ...]) -> Fit:
 
 
 class MemoryFigures(Protocol):
-    """What `prp_core.training.memory_estimate.NetworkMemory` answers; named here so that nobody loads torch to ask."""
+    """What `prp_core.training.memory.NetworkMemory` answers; named here so that nobody loads torch to ask."""
 
     def worker_bytes(self, *, num_clips: int, length: int, crop: int, upsampling: int) -> float:
         """Bytes that a step needs at least."""

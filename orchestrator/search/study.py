@@ -38,7 +38,7 @@ class Proposal:
 
 
 class SweepStudy:
-    """Ask and tell over one study; used by one process at a time (see `orchestrator/sweep_server.py`)."""
+    """Ask and tell over one study; used by one process at a time (see `orchestrator/coordinator/coordinator.py`)."""
 
     def __init__(self, storage_url: str | None, sweep_id: str, space: Space, *, seed: int, num_startup_trials: int, sampler: str = "gp") -> None:
         """Open or create it; no `storage_url` keeps it in memory alone, for a replay. Draws of the `sampler` of that name depend on `seed`."""

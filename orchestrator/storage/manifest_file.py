@@ -10,8 +10,8 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 
+from orchestrator.config.store_config import StoreConfig
 from orchestrator.storage.open_store import open_store, split_object_uri
-from orchestrator.storage.store_config import StoreConfig
 from prp_core.data.manifest import Manifest, VideoRecord
 from prp_core.data.object_store import ObjectStore, read_all
 from prp_core.errors import ObjectExists, ObjectMissing, UserError

@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from orchestrator.config.store_config import StoreConfig
 from orchestrator.storage.retrying_store import RetryingStore
 from orchestrator.storage.s3_store import S3Store
-from orchestrator.storage.store_config import StoreConfig
 from prp_core.catalogue import look_up
 from prp_core.data.object_store import LocalStore, ObjectStore
 from prp_core.errors import StoreUnavailable, UserError

@@ -13,12 +13,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from orchestrator.config.store_config import StoreConfig
 from orchestrator.storage.manifest_file import read_manifest
 from orchestrator.storage.shard_index_file import read_shard_index
-from orchestrator.storage.store_config import StoreConfig
 from prp_core.data.manifest import Manifest
 from prp_core.data.object_store import ObjectStore, read_all
-from prp_core.data.shards import ShardIndex, ShardSettings
+from prp_core.data.shards.shard_index import ShardIndex, ShardSettings
 from prp_core.errors import UserError
 
 BEGUN, MARKER = "preparing.json", "prepared.json"

@@ -23,9 +23,9 @@ from botocore import exceptions as boto_errors
 from botocore.config import Config
 from botocore.utils import InstanceMetadataRegionFetcher
 
+from orchestrator.config.store_config import StoreConfig
 from orchestrator.storage.patience import Patience
 from orchestrator.storage.remote_store import TryAgain
-from orchestrator.storage.store_config import StoreConfig
 from prp_core.data.object_store import ObjectInfo
 from prp_core.errors import CorruptObject, ObjectChanged, ObjectExists, ObjectMissing, StoreError, UserError
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from prp_core.data.clip_config import ClipConfig
 from prp_core.data.dilated_sampling import is_eligible, needed_positions, num_starts, start_of_draw
-from prp_core.data.manifest import VideoRecord, check_feasible
+from prp_core.data.feasibility import check_feasible
+from prp_core.data.manifest import VideoRecord
 from prp_core.errors import UserError
 from prp_core.randomness import draw_below, permutation
 

@@ -8,12 +8,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 
 from prp_core.checks import check, check_choice
-from prp_core.data.dilated_sampling import num_starts, span_length
 from prp_core.data.object_store import ObjectRef
 from prp_core.errors import QUARANTINE_REASONS, UserError
 from prp_core.randomness import draw_bits
@@ -163,23 +161,3 @@ def _carve(records: list[VideoRecord], fraction: float, seed: int, name: str, nu
                     groups_left[label] -= 1
     chosen = set(taken)
     return [record for record in records if record.group not in chosen], [record for record in records if record.group in chosen]
-
-
-def feasibility(records: Sequence[VideoRecord], rates: Sequence[int], clip_length: int) -> dict[int, int]:
-    """For each rate, how many of `records` are long enough for a clip of `clip_length` frames at it."""
-    return {rate: sum(num_starts(record.num_frames, clip_length, rate) > 0 for record in records) for rate in rates}
-
-
-def check_feasible(records: Sequence[VideoRecord], rates: Sequence[int], clip_length: int, short_videos: str = "resample") -> None:
-    """Raise `UserError` with the counts per rate if some rate can never be drawn (`short_videos`: a key of `SHORT_VIDEO_POLICIES`)."""
-    counts = feasibility(records, rates, clip_length)
-    must_fit = {"resample": list(rates), "max-rate": [min(rates)], "loop": []}[short_videos]
-    impossible = [rate for rate in must_fit if counts[rate] == 0]
-    if not impossible:
-        return
-    table = ", ".join(f"rate {rate}: {count} of {len(records)}" for rate, count in counts.items())
-    longest = max((record.num_frames for record in records), default=0)
-    raise UserError(
-        f"no video long enough for rate {impossible[0]} x clip length {clip_length} = {span_length(clip_length, impossible[0])} frames "
-        f"(long enough: {table}; the longest has {longest}); use lower rates, a shorter clip or clip.short_videos = 'loop'"
-    )

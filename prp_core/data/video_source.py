@@ -10,11 +10,11 @@ from types import TracebackType
 
 import torch
 
+from prp_core.data.cache.node_cache import NodeCache
 from prp_core.data.colour import Frames, PlanarFrames
 from prp_core.data.decode_process import DecodeProcess
 from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.manifest import VideoRecord
-from prp_core.data.node_cache import NodeCache
 from prp_core.data.object_store import LocalStore, ObjectRef, ObjectStore
 from prp_core.data.readers.video_reader import VideoInfo, YuvPlanes
 from prp_core.errors import BrokenVideo, CorruptObject, ObjectChanged, ObjectMissing, UserError

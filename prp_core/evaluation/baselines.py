@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 
-from prp_core.config import PretrainConfig
+from prp_core.agreement import first_alone
+from prp_core.data.clip_config import ClipConfig
 from prp_core.data.frame_source import FrameSource
 from prp_core.data.manifest import VideoRecord
 from prp_core.evaluation.downstream import check_labels, evaluate_tables
+from prp_core.evaluation.evaluation_config import Evaluations
 from prp_core.evaluation.features import Describe, encoder_feature, extract_tables, in_evaluation_mode
 from prp_core.evaluation.pixel_baselines import PIXEL_BASELINES
-from prp_core.training.agreement import first_alone
-from prp_core.training.learner import build_network
+from prp_core.pretext.network import NetworkConfig, build_network
 from prp_core.world import World
 
 RANDOM_INIT = "random_init"
 BASELINES = (RANDOM_INIT, *PIXEL_BASELINES)
 
 
+class EvaluatedConfig(NetworkConfig, Protocol):
+    """A network's config with what decides how it is evaluated; `PretrainConfig` is one."""
+
+    @property
+    def clip(self) -> ClipConfig: ...
+    @property
+    def evaluation(self) -> Evaluations: ...
+
+
 def evaluate_baselines(
-    config: PretrainConfig,
+    config: EvaluatedConfig,
     *,
     gallery: Sequence[VideoRecord],
     queries: Sequence[VideoRecord],

@@ -6,18 +6,17 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from prp_core.agreement import first_alone
 from prp_core.data.clip_config import ClipConfig
 from prp_core.data.frame_source import FrameSource
 from prp_core.data.manifest import VideoRecord
 from prp_core.errors import UserError
 from prp_core.evaluation.evaluation_config import Evaluations
 from prp_core.evaluation.feature_health import feature_health
-from prp_core.evaluation.feature_table import FeatureTable
-from prp_core.evaluation.features import extract_features
+from prp_core.evaluation.features import FeatureTable, extract_features
 from prp_core.evaluation.intervals import bootstrap_interval
 from prp_core.evaluation.linear_probe import probe_accuracy
 from prp_core.evaluation.retrieval import hits_at_k, recall_at_k
-from prp_core.training.agreement import first_alone
 from prp_core.world import World
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn.functional import normalize
 
-from prp_core.evaluation.feature_table import FeatureTable
+from prp_core.evaluation.features import FeatureTable
 
 MAX_ROWS = 1024
 

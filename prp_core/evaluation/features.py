@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 from torch.nn.functional import max_pool3d
 
+from prp_core.agreement import together
 from prp_core.data.clip_config import ClipConfig
 from prp_core.data.frame_source import FrameSource
 from prp_core.data.manifest import VideoRecord
 from prp_core.errors import BrokenVideo, UserError
 from prp_core.evaluation.decode_ahead import decode_ahead
 from prp_core.evaluation.evaluation_config import ViewsConfig
-from prp_core.evaluation.feature_table import FeatureTable
 from prp_core.evaluation.views import arrange_clips, distinct_positions, view_positions
 from prp_core.randomness import shares
-from prp_core.training.agreement import together
 from prp_core.world import World
 
 POOLING = "max-1-2-2-flatten-mean"
@@ -132,3 +132,23 @@ def _table(rows: list[torch.Tensor], records: list[VideoRecord], broken: Mapping
         groups=tuple(record.group or record.key for record in records),
         broken=tuple(broken[index] for index in sorted(broken)),
     )
+
+
+@dataclass(frozen=True)
+class FeatureTable:
+    """Row n of `features_ND` (float32, on the CPU) describes the video `keys[n]` of class `labels[n]` and group `groups[n]`.
+
+    `broken` names the videos that have no row, each with its reason.
+    """
+
+    features_ND: torch.Tensor
+    labels: tuple[str, ...]
+    keys: tuple[str, ...]
+    groups: tuple[str, ...]
+    broken: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        assert len(self.features_ND) == len(self.labels) == len(self.keys) == len(self.groups), self.features_ND.shape
+
+    def __len__(self) -> int:
+        return len(self.keys)

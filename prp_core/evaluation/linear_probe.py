@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from prp_core.evaluation.evaluation_config import LinearProbeConfig
-from prp_core.evaluation.feature_table import FeatureTable
+from prp_core.evaluation.features import FeatureTable
 
 SMALLEST_DEVIATION = 1e-6
 

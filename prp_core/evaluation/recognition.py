@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from prp_core.agreement import together
 from prp_core.data.clip_config import ClipConfig
 from prp_core.data.dilated_sampling import num_starts
 from prp_core.data.frame_source import FrameSource
@@ -22,10 +23,8 @@ from prp_core.evaluation.evaluation_config import RecognitionConfig, ViewsConfig
 from prp_core.evaluation.features import extract_tables, in_evaluation_mode
 from prp_core.evaluation.views import clip_positions
 from prp_core.randomness import draw_below, permutation, seed_everything, shares
-from prp_core.training.agreement import together
-from prp_core.training.learner import share_buffers
-from prp_core.training.reporting import Reporter
-from prp_core.world import World
+from prp_core.reporting import Reporter
+from prp_core.world import World, share_buffers
 
 LOWER_RATE = 0.1
 MAX_REPLACEMENTS = 10

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch.nn.functional import normalize
 
-from prp_core.evaluation.feature_table import FeatureTable
+from prp_core.evaluation.features import FeatureTable
 
 QUERIES_AT_ONCE = 256
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import nn
@@ -10,8 +11,11 @@ from torch import nn
 from prp_core.catalogue import look_up
 from prp_core.checks import check
 from prp_core.encoders import ENCODERS
-from prp_core.encoders.c3d import conv_norm_relu
+from prp_core.encoders.blocks import conv_norm_relu
 from prp_core.encoders.encoder import SPACE_STRIDE, TIME_STRIDE
+from prp_core.encoders.encoder_config import EncoderConfig
+from prp_core.pretext.pretext_config import PretextTasks
+from prp_core.randomness import seed_everything
 
 
 @dataclass(frozen=True)
@@ -84,3 +88,25 @@ class PrpNetwork(nn.Module):
     def classifier_parameters(self) -> list[nn.Parameter]:
         """Weight and bias of the rate classifier, which learn at a multiple of the others' rate (method: 10)."""
         return list(self.rate_classifier.parameters())
+
+
+class NetworkConfig(Protocol):
+    """What decides a network and its initial weights; `PretrainConfig` is one."""
+
+    @property
+    def encoder(self) -> EncoderConfig: ...
+    @property
+    def pretext(self) -> PretextTasks: ...
+    @property
+    def seed(self) -> int: ...
+
+
+def build_network(config: NetworkConfig) -> PrpNetwork:
+    """The network with the initial weights of ``config.seed``; torch's global generators are left as they were."""
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices=devices):
+        seed_everything(config.seed, "init")
+        rates = config.pretext.playback_rate.rate_list
+        network = PrpNetwork(config.encoder.name, num_rates=len(rates), upsampling=config.pretext.slow_motion.upsampling)
+    # Channels last: what tensor cores want, and on a CPU a small network's step takes about two thirds of the time.
+    return network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload, no-any-return]

@@ -22,9 +22,9 @@ from typing import Any
 
 import torch
 
+from prp_core.agreement import first_alone, together
 from prp_core.data.object_store import ObjectInfo, ObjectStore, read_all
 from prp_core.errors import CorruptObject, ObjectChanged, ObjectMissing
-from prp_core.training.agreement import first_alone, together
 from prp_core.world import World
 
 COMMIT_NAME = "commit.json"

@@ -10,8 +10,9 @@ from torch import nn
 from prp_core.encoders import build_encoder
 from prp_core.encoders.encoder import Encoder
 from prp_core.errors import UserError
-from prp_core.pretext.network import PrpNetwork
+from prp_core.pretext.network import PrpNetwork, build_network
 from prp_core.training.checkpoint import Checkpoint, CheckpointFolder, from_bytes
+from prp_core.training.pretrain_config import PretrainConfig
 
 ENCODER_PREFIX = "encoder."
 
@@ -48,3 +49,13 @@ def rebuild_encoder(name: str, weights: Mapping[str, torch.Tensor]) -> Encoder:
 
 def _copy(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.detach().to("cpu", copy=True).contiguous()
+
+
+def rebuild_network(config: PretrainConfig, folder: CheckpointFolder, checkpoint: Checkpoint) -> PrpNetwork:
+    """The network that training with `config` had at `checkpoint`, in evaluation mode on the CPU; the first worker's running statistics.
+
+    Raises `CorruptObject` for a damaged checkpoint, `RuntimeError` for one of another config.
+    """
+    network = build_network(config)
+    network.load_state_dict(from_bytes(folder.read(checkpoint, "common.pt"))["learner"]["network"])
+    return network.eval()

@@ -10,31 +10,19 @@ import torch
 from torch import nn
 
 from prp_core.checks import check
-from prp_core.config import PretrainConfig
 from prp_core.errors import DivergedError
-from prp_core.pretext.network import PrpNetwork
+from prp_core.pretext.network import PrpNetwork, build_network
 from prp_core.pretext.playback_rate import rate_accuracy_over_chance, rate_counts, rate_loss
 from prp_core.pretext.slow_motion import reconstruction_loss
 from prp_core.pretext.targets import PretextBatch
-from prp_core.randomness import seed_everything
 from prp_core.training.metrics import confusion_names
+from prp_core.training.pretrain_config import PretrainConfig
 from prp_core.training.schedule import LearningRateSchedule
 from prp_core.training.training_config import TrainingConfig
-from prp_core.world import World
+from prp_core.world import World, load_buffers, share_buffers
 
 LOSS_NAMES = ("train/loss", "train/rate_loss", "train/reconstruction_loss", "train/gradient_norm")
 STEP_NAMES = (*LOSS_NAMES, "train/rate_accuracy", "train/rate_accuracy_over_chance")
-
-
-def build_network(config: PretrainConfig) -> PrpNetwork:
-    """The network with the initial weights of ``config.seed``; torch's global generators are left as they were."""
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
-    with torch.random.fork_rng(devices=devices):
-        seed_everything(config.seed, "init")
-        rates = config.pretext.playback_rate.rate_list
-        network = PrpNetwork(config.encoder.name, num_rates=len(rates), upsampling=config.pretext.slow_motion.upsampling)
-    # Channels last: what tensor cores want, and on a CPU a small network's step takes about two thirds of the time.
-    return network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload, no-any-return]
 
 
 def check_precision(precision: str, device: torch.device) -> None:
@@ -166,15 +154,3 @@ class Learner:
         torch.set_rng_state(state["generators"]["cpu"])
         if self._world.device.type == "cuda" and "cuda" in state["generators"]:
             torch.cuda.set_rng_state(state["generators"]["cuda"], self._world.device)
-
-
-def share_buffers(network: nn.Module, world: World) -> None:
-    """Give every worker's `network` the first worker's buffers."""
-    if world.size > 1:
-        load_buffers(network, world.from_first({name: buffer.cpu() for name, buffer in network.named_buffers()}))
-
-
-def load_buffers(network: nn.Module, buffers: Mapping[str, torch.Tensor]) -> None:
-    """Copy `buffers` (all of the network's, by name) into `network`."""
-    for name, buffer in network.named_buffers():
-        buffer.copy_(buffers[name])

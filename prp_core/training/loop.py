@@ -9,21 +9,21 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import cast
 
-from prp_core.config import PretrainConfig
+from prp_core.agreement import first_alone, together
 from prp_core.data.frame_source import FrameSource
 from prp_core.data.loader import SpanLoader
 from prp_core.data.manifest import Parts
 from prp_core.data.spans import SpanBatch
 from prp_core.evaluation.downstream import check_labels, evaluate_encoder
 from prp_core.pretext.targets import build_pretext_batch
-from prp_core.training.agreement import first_alone, together
+from prp_core.reporting import LateJudge, Reporter
 from prp_core.training.checkpoint import CheckpointFolder
 from prp_core.training.data_health import ADVICE, data_advice, with_hit_rates
 from prp_core.training.encoder_export import encoder_weights
 from prp_core.training.learner import Learner
 from prp_core.training.metrics import RunningMean, confusion_by_true_rate, renamed
+from prp_core.training.pretrain_config import PretrainConfig
 from prp_core.training.progress_state import Progress, resume_progress, save_progress
-from prp_core.training.reporting import LateJudge, Reporter
 from prp_core.world import World
 
 log = logging.getLogger(__name__)

@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from prp_core.config import PretrainConfig
+from prp_core.agreement import together
 from prp_core.errors import UserError
 from prp_core.randomness import seed_everything
-from prp_core.training.agreement import together
 from prp_core.training.checkpoint import Checkpoint, CheckpointFolder, from_bytes, to_bytes
 from prp_core.training.learner import Learner
 from prp_core.training.metrics import CONFUSION, RunningMean
+from prp_core.training.pretrain_config import PretrainConfig
 from prp_core.world import World
 
 FREE_TO_CHANGE = ("loader.", "training.checkpoint_every_steps", "training.num_checkpoints_kept", "training.log_every_steps", "evaluation.")

@@ -51,7 +51,7 @@ print("present", *(name for name in sys.argv[1:] if importlib.util.find_spec(nam
 
 TRAIN_ONE_STEP = """
 import torch
-from prp_core.config import PretrainConfig
+from prp_core.training.pretrain_config import PretrainConfig
 from prp_core.pretext.network import PrpNetwork
 from prp_core.pretext.playback_rate import rate_loss
 

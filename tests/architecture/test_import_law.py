@@ -22,17 +22,17 @@ RUNNING_ROOMS = tuple(f"orchestrator/{name}.py" for name in RUNNING)
 ROOMS_OF_LIBRARY: dict[str, tuple[str, ...]] = {
     "torch": ("prp_core/",),
     "decord": ("prp_core/data/readers/",),
-    "av": ("prp_core/data/readers/", "orchestrator/demo_videos.py"),
+    "av": ("prp_core/data/readers/", "orchestrator/data/demo_videos.py"),
     "cv2": (),
     "torchcodec": (),
-    "torchvision": ("prp_core/data/jpeg_codec.py",),
-    "simplejpeg": ("prp_core/data/jpeg_codec.py",),
+    "torchvision": ("prp_core/data/shards/jpeg_codec.py",),
+    "simplejpeg": ("prp_core/data/shards/jpeg_codec.py",),
     "boto3": ("orchestrator/storage/s3_store.py",),
     "botocore": ("orchestrator/storage/s3_store.py",),
     "mlflow": ("orchestrator/tracking/",),
     "optuna": ("orchestrator/search/",),
     "ray": (*RUNNING_ROOMS, "cluster/"),
-    "pydantic": ("orchestrator/run_config.py",),
+    "pydantic": ("orchestrator/config/run_config.py",),
     "pyarrow": ("orchestrator/storage/manifest_file.py", "orchestrator/storage/shard_index_file.py"),
     "safetensors": ("orchestrator/tracking/",),
     "matplotlib": ("orchestrator/report/figures.py",),
@@ -81,21 +81,21 @@ def test_each_room_of_the_table_is_used(library: str) -> None:
 
 
 PLANTED = [
-    ("prp_core/training/loop.py", "import ray", "imports ray: only orchestrator/sweep_run.py"),
+    ("prp_core/training/loop.py", "import ray", "imports ray: only orchestrator/sweep/driver.py"),
     ("prp_core/training/loop.py", "import rich", "prp_core runs where only torch and numpy are installed"),
     ("prp_core/training/loop.py", "def f():\n    from av import open", "imports av: only prp_core/data/readers/"),
     ("prp_core/data/loader.py", "import importlib\nimportlib.import_module('decord')", "imports decord: only prp_core/data/readers/"),
     ("prp_core/data/loader.py", "from orchestrator.storage import s3_store", "prp_core may see only prp_core"),
     ("prp_core/data/loader.py", "from ...cluster import capacity", "prp_core may see only prp_core"),
-    ("orchestrator/cli.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch", "imports torch: only prp_core/"),
+    ("orchestrator/commands/prp.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch", "imports torch: only prp_core/"),
     ("orchestrator/storage/open_store.py", "import botocore.exceptions", "only orchestrator/storage/s3_store.py may"),
-    ("orchestrator/progress.py", "import mlflow.tracking", "imports mlflow.tracking: only orchestrator/tracking/"),
+    ("orchestrator/sweep/live_screen.py", "import mlflow.tracking", "imports mlflow.tracking: only orchestrator/tracking/"),
     ("orchestrator/search/study.py", "import ray.tune", "imports ray.tune: only"),
-    ("orchestrator/sweep_run.py", "from sweeps.rate_search import suggest", "orchestrator may see only cluster, orchestrator, prp_core"),
-    ("orchestrator/worker.py", "from tests.tools import rgw", "the tests are no part of the product"),
+    ("orchestrator/sweep/driver.py", "from sweeps.rate_search import suggest", "orchestrator may see only cluster, orchestrator, prp_core"),
+    ("orchestrator/trial/worker.py", "from tests.tools import rgw", "the tests are no part of the product"),
     ("sweeps/rate_search.py", "import optuna", "imports optuna: only orchestrator/search/"),
-    ("sweeps/rate_search.py", "import pydantic", "imports pydantic: only orchestrator/run_config.py"),
-    ("cluster/capacity.py", "import prp_core.config", "cluster may see only cluster"),
+    ("sweeps/rate_search.py", "import pydantic", "imports pydantic: only orchestrator/config/run_config.py"),
+    ("cluster/capacity.py", "import prp_core.training.pretrain_config", "cluster may see only cluster"),
 ]
 
 
@@ -107,9 +107,9 @@ def test_a_planted_violation_is_found(path: str, source: str, expected: str) -> 
 
 ALLOWED = [
     ("prp_core/data/readers/decord_reader.py", "import decord\nimport numpy"),
-    ("orchestrator/demo_videos.py", "import av"),
-    ("orchestrator/sweep_run.py", "import ray\nfrom prp_core.config import PretrainConfig\nfrom cluster import capacity"),
-    ("sweeps/rate_search.py", "from orchestrator.sweep_run import sweep"),
+    ("orchestrator/data/demo_videos.py", "import av"),
+    ("orchestrator/sweep/driver.py", "import ray\nfrom prp_core.training.pretrain_config import PretrainConfig\nfrom cluster import capacity"),
+    ("sweeps/rate_search.py", "from orchestrator.sweep.driver import sweep"),
     ("prp_core/training/loop.py", "import torch\nfrom . import learner\nfrom ..data import loader"),
 ]
 

@@ -16,12 +16,12 @@ MAX_LINES_OF_FUNCTION = 60
 
 # `print` belongs to the command line; numbers over time are metrics, not log lines.
 MAY_PRINT = (
-    "orchestrator/cli.py",
-    "orchestrator/prepare_command.py",
-    "orchestrator/progress.py",
-    "orchestrator/report_command.py",
-    "orchestrator/status_command.py",
-    "orchestrator/reproduce_command.py",
+    "orchestrator/commands/prp.py",
+    "orchestrator/commands/prepare.py",
+    "orchestrator/sweep/live_screen.py",
+    "orchestrator/commands/report.py",
+    "orchestrator/commands/status.py",
+    "orchestrator/commands/reproduce.py",
     "benchmarks/",
     "tests/tools/",
 )
@@ -146,7 +146,7 @@ PLANTED = [
     (door_faults, "prp_core/a.py", '"""Half a sentence that\ngoes on."""\n', "not a sentence of its own"),
     (door_faults, "prp_core/data/__init__.py", "", ""),
     (print_faults, "prp_core/a.py", "print('loss', 1)\n", "prp_core/a.py:1: print belongs to"),
-    (print_faults, "orchestrator/cli.py", "print('usage')\n", ""),
+    (print_faults, "orchestrator/commands/prp.py", "print('usage')\n", ""),
     (silent_tests, "tests/unit/test_a.py", "def test_it():\n    run()\n", "test_it asserts nothing"),
     (silent_tests, "tests/unit/test_a.py", "def test_it():\n    with pytest.raises(ValueError):\n        run()\n", ""),
     (foreign_words, "docs/a.md", "see /hom" + "e/anna/videos", "somebody's home directory"),

@@ -19,7 +19,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from orchestrator.ledger import read_ledger, total, total_of_trial
+from orchestrator.cost.ledger import read_ledger, total, total_of_trial
 from tests.tools.study_process import TINY_PRESET, StudyProcess, rung_rows, trial_rows
 
 NUM_KILLS = int(os.environ.get("PRP_NUM_KILLS", "20"))

@@ -14,16 +14,16 @@ import ray
 from ray import tune
 from ray.cluster_utils import Cluster
 
-from orchestrator.budget import Gate
-from orchestrator.ray_cluster import use_environment
-from orchestrator.room import Room, RoomWatch, plan_room
-from orchestrator.run_config import RunConfig, flatten, with_values
+from orchestrator.config.run_config import RunConfig, flatten, with_values
+from orchestrator.cost.budget import Gate
+from orchestrator.ray_cluster.concurrency import Room, RoomWatch, plan_room
+from orchestrator.ray_cluster.connect import use_environment
 from orchestrator.search.warm_start import plan_warm_start
-from orchestrator.sweep_plan import make_plan, parse_arguments
-from orchestrator.sweep_run import start_server
-from orchestrator.sweep_server import TrialTask
+from orchestrator.sweep.driver import start_server
+from orchestrator.sweep.plan import make_plan, parse_arguments
 from orchestrator.tracking.history import TrialRecord
-from orchestrator.trial_run import ServerSearcher, run_trials
+from orchestrator.trial.driver import ServerSearcher, run_trials
+from orchestrator.trial.messages import TrialTask
 from tests.e2e.test_workers import groups_in_use, wait_until
 from tests.tools.study_process import TINY_PRESET, rung_rows
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from orchestrator.cli import main
-from orchestrator.ledger import read_ledger, total, total_of_trial
+from orchestrator.commands.prp import main
+from orchestrator.cost.ledger import read_ledger, total, total_of_trial
 from orchestrator.search.warm_start import plan_warm_start
 from orchestrator.tracking import load_encoder
 from orchestrator.tracking.history import read_trials

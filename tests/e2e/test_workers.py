@@ -16,14 +16,14 @@ import ray
 from ray.cluster_utils import Cluster
 from ray.util import placement_group_table
 
-from orchestrator.ray_cluster import use_environment
-from orchestrator.reproduce_run import train_on_cluster
-from orchestrator.run_config import to_tree
+from orchestrator.config.run_config import to_tree
+from orchestrator.ray_cluster.connect import use_environment
 from orchestrator.search.record import read_study
 from orchestrator.search.space import apply_space
-from orchestrator.sweep_plan import make_plan, parse_arguments
-from orchestrator.sweep_run import check_capacity, start_server
-from orchestrator.trial_run import run_trials
+from orchestrator.sweep.driver import check_capacity, start_server
+from orchestrator.sweep.plan import make_plan, parse_arguments
+from orchestrator.trial.driver import run_trials
+from orchestrator.trial.reproduce_run import train_on_cluster
 from tests.tools.study_process import TINY_PRESET, rung_rows, trial_rows
 
 SEED = 0  # of its two trials the second is worse than the first at the second rung, by a wide margin

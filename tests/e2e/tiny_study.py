@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from orchestrator.sweep_run import main
+from orchestrator.sweep.driver import main
 
 
 def space(trial: Any) -> None:

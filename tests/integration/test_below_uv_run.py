@@ -9,7 +9,7 @@ from pathlib import Path
 
 DRIVER = """
 import sys
-from orchestrator.ray_cluster import ray_cluster
+from orchestrator.ray_cluster.connect import ray_cluster
 import ray
 
 with ray_cluster(num_cpus=1):

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.index_run import index
-from orchestrator.run_config import load_config
-from orchestrator.sweep_plan import find_data
+from orchestrator.config.run_config import load_config
+from orchestrator.data.index import index
+from orchestrator.sweep.plan import find_data
 from prp_core.errors import UserError
 from tests.tiny_corpus import MOTIONS, encode_motion
 

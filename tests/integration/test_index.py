@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cli import main
-from orchestrator.index_run import IndexProgress, index
+from orchestrator.commands.prp import main
+from orchestrator.config.store_config import StoreConfig
+from orchestrator.data.index import IndexProgress, index
 from orchestrator.storage.manifest_file import read_manifest
-from orchestrator.storage.store_config import StoreConfig
 from prp_core.data.manifest import Manifest
 from prp_core.errors import UserError
 from tests.fixtures_s3 import AWS_VARIABLES, S3Server
@@ -106,7 +106,7 @@ def test_a_killed_index_goes_on_where_it_was(bucket: str, proxy: FaultProxy, tmp
     proxy.add("latency", method="GET", path="/videos/", seconds=0.4)
     arguments = ["data", "index", f"s3://{bucket}/videos", "--out", f"s3://{bucket}/manifests", "--workers", "1", "--endpoint-url", proxy.url]
     process = subprocess.Popen(
-        [sys.executable, "-c", "import sys; from orchestrator.cli import main; sys.exit(main())", *arguments],
+        [sys.executable, "-c", "import sys; from orchestrator.commands.prp import main; sys.exit(main())", *arguments],
         env={**os.environ, "HOME": str(tmp_path), "PRP_HOME": str(tmp_path / "state")},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.config.store_config import StoreConfig
 from orchestrator.storage.open_store import open_store
-from orchestrator.storage.store_config import StoreConfig
-from prp_core.data.node_cache import NodeCache
+from prp_core.data.cache.node_cache import NodeCache
 from prp_core.data.object_store import ObjectRef
 from prp_core.data.ranged_read import RANGE_BYTES, read_verified
 from prp_core.errors import CorruptObject, ObjectChanged, ObjectMissing

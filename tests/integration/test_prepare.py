@@ -12,23 +12,23 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cli import main
-from orchestrator.index_run import index
-from orchestrator.open_data import open_source
-from orchestrator.prepare_report import Prices
-from orchestrator.prepare_run import PrepareProgress, in_this_process, prepare
-from orchestrator.prepare_task import PrepareJob, make_shard, read_record, record_name
-from orchestrator.run_config import RunConfig, parse_config
+from orchestrator.commands.prp import main
+from orchestrator.config.run_config import RunConfig, parse_config
+from orchestrator.config.store_config import StoreConfig
+from orchestrator.data.index import index
+from orchestrator.data.open_data import open_source
+from orchestrator.data.prepare import PrepareProgress, in_this_process, prepare
+from orchestrator.data.prepare_report import Prices
+from orchestrator.data.prepare_task import PrepareJob, make_shard, read_record, record_name
 from orchestrator.storage.open_store import open_store
 from orchestrator.storage.prepared_place import MARKER, Marker, read_index, read_marker
-from orchestrator.storage.store_config import StoreConfig
-from orchestrator.sweep_plan import check_prepared
+from orchestrator.sweep.plan import check_prepared
 from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.manifest import Manifest
 from prp_core.data.object_store import LocalStore, ObjectStore
-from prp_core.data.shard_planning import plan_shards
-from prp_core.data.shard_source import ShardSource
-from prp_core.data.shards import ShardSettings
+from prp_core.data.shards.shard_index import ShardSettings
+from prp_core.data.shards.shard_planning import plan_shards
+from prp_core.data.shards.shard_source import ShardSource
 from prp_core.errors import BrokenVideo, ObjectMissing, UserError
 from prp_core.world import World
 from tests.fixtures_s3 import S3Server
@@ -196,7 +196,7 @@ def test_a_killed_run_goes_on_and_makes_the_same_shards(
 
 
 def test_the_command_makes_the_same_shards_as_tasks_of_a_cluster(prepared: Path, videos: Path, tmp_path: Path) -> None:
-    code = "import sys; from orchestrator.cli import main; sys.exit(main())"
+    code = "import sys; from orchestrator.commands.prp import main; sys.exit(main())"
     process = subprocess.Popen(
         [sys.executable, "-c", code, "data", "prepare", str(videos), "place", *SIZES, "--workers", "1", "--cpu-hour-price", "0.1"],
         cwd=tmp_path,

@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator.cli import main
+from orchestrator.commands.prp import main
+from orchestrator.config.sweep_spec import SweepSpec
 from orchestrator.report.page import page as page_of
+from orchestrator.report.record import SweepRecord, load_record, read_confirmation
 from orchestrator.report.showcase import Clip, Strip, showcase_page
 from orchestrator.search.record import importance, read_study
-from orchestrator.sweep_record import SweepRecord, load_record, read_confirmation
-from orchestrator.sweep_spec import SweepSpec
-from prp_core.data.jpeg_codec import encode_jpegs
+from prp_core.data.shards.jpeg_codec import encode_jpegs
 from tests.recorded_sweep import build_sweep
 from tests.small_showcase import FOUND, SAMPLE
 

@@ -14,17 +14,17 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from orchestrator.index_run import index
-from orchestrator.leaderboard import data_lines
-from orchestrator.manifest_check import check_unchanged
+from orchestrator.config.store_config import StoreConfig
+from orchestrator.data.index import index
+from orchestrator.data.manifest_check import check_unchanged
 from orchestrator.storage.open_store import open_store
-from orchestrator.storage.store_config import StoreConfig
 from orchestrator.storage.store_region import check_region
-from orchestrator.sweep_server import TrialView
+from orchestrator.sweep.leaderboard import data_lines
+from orchestrator.trial.messages import TrialView
+from prp_core.data.cache.node_cache import NodeCache
 from prp_core.data.clip_config import ClipConfig
 from prp_core.data.loader import SpanLoader
 from prp_core.data.loader_config import LoaderConfig
-from prp_core.data.node_cache import NodeCache
 from prp_core.data.object_store import read_all
 from prp_core.data.video_source import VideoSource
 from prp_core.errors import UserError

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.config.store_config import StoreConfig
 from orchestrator.storage.open_store import open_store
 from orchestrator.storage.retrying_store import RetryingStore
-from orchestrator.storage.store_config import StoreConfig
 from prp_core.data.manifest import VideoRecord
 from prp_core.data.object_store import read_all
 from tests.fixtures_s3 import S3Server, running_server

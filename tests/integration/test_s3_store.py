@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
+from orchestrator.config.store_config import StoreConfig
 from orchestrator.storage.open_store import open_store, split_object_uri
 from orchestrator.storage.retrying_store import RetryingStore
 from orchestrator.storage.s3_store import S3Store
-from orchestrator.storage.store_config import StoreConfig
 from prp_core.data.object_store import ObjectStore, read_all
 from prp_core.errors import ObjectChanged, ObjectExists, StoreUnavailable, UserError
 from tests.fixtures_s3 import AWS_VARIABLES, S3Server

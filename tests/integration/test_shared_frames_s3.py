@@ -8,15 +8,15 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from orchestrator.frame_tier import through_frame_cache
-from orchestrator.run_config import CacheConfig, RunConfig
+from orchestrator.config.run_config import CacheConfig, RunConfig
+from orchestrator.config.store_config import StoreConfig
+from orchestrator.data.frame_tier import through_frame_cache
 from orchestrator.storage.open_store import open_store
-from orchestrator.storage.store_config import StoreConfig
+from prp_core.data.cache.node_cache import NodeCache
 from prp_core.data.clip_config import ClipConfig
 from prp_core.data.loader import SpanLoader
 from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.manifest import VideoRecord
-from prp_core.data.node_cache import NodeCache
 from prp_core.data.video_source import VideoSource
 from prp_core.world import World
 from tests.fixtures_s3 import S3Server

@@ -11,7 +11,7 @@ import pytest
 import ray
 from ray._private import node, services
 
-from orchestrator.ray_cluster import NUM_STARTS, ray_cluster
+from orchestrator.ray_cluster.connect import NUM_STARTS, ray_cluster
 from prp_core.errors import PrpError
 from tests.tools.marked_processes import MARKER_VARIABLE, marked_processes
 
@@ -40,7 +40,7 @@ class BusyMachine:
 
 def test_it_is_started_again_and_nothing_of_the_first_try_stays(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     busy = BusyMachine(monkeypatch, 1)
-    with caplog.at_level(logging.WARNING, "orchestrator.ray_cluster"), ray_cluster(num_cpus=1):
+    with caplog.at_level(logging.WARNING, "orchestrator.ray_cluster.connect"), ray_cluster(num_cpus=1):
         assert ray.cluster_resources()["CPU"] == 1
         assert busy.processes[0] and not busy.processes[0] & set(marked_processes(busy.marker))
     assert "starting it again" in caplog.text

@@ -14,13 +14,14 @@ import pytest
 from mlflow import MlflowClient
 
 from cluster.prices import Price
-from orchestrator.confirm import ConfirmedRun
-from orchestrator.judging import JudgePlan
-from orchestrator.ledger import read_ledger, total
-from orchestrator.pricing import find_price, money_line
-from orchestrator.run_config import load_config, to_tree, with_values
-from orchestrator.sweep_server import SweepServer, TrialOutcome
-from orchestrator.sweep_spec import SweepSpec
+from orchestrator.config.run_config import load_config, to_tree, with_values
+from orchestrator.config.sweep_spec import SweepSpec
+from orchestrator.confirmation import ConfirmedRun
+from orchestrator.coordinator.coordinator import SweepServer
+from orchestrator.cost.ledger import read_ledger, total
+from orchestrator.cost.pricing import find_price, money_line
+from orchestrator.ray_cluster.concurrency import JudgePlan
+from orchestrator.trial.messages import TrialOutcome
 from prp_core.errors import UserError
 from tests.e2e.tiny_study import space
 from tests.tools.study_process import TINY_PRESET

@@ -1,0 +1,159 @@
+"""What the sweep's server does with rungs that are evaluated elsewhere: values recorded late, verdicts by (trial, rung), finals waited for.
+
+A trial is stopped at the rung that was judged, with that rung's value, wherever its training stands meanwhile: nothing of a later rung is
+recorded once the word is given. All of it can be told from the study's database, so a restarted server knows who was stopped and which
+rungs are still to be evaluated.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+from orchestrator.config.run_config import RunConfig
+from orchestrator.coordinator.evaluation_queue import Judged, JudgeDesk
+from orchestrator.search.judge import Verdict
+from orchestrator.search.study import SweepStudy
+from orchestrator.trial.messages import Rung
+
+Record = Callable[[Rung, Mapping[str, float]], None]
+
+
+class LateJudging:
+    """The late verdicts of one sweep. `record` tells the tracker and the screen what a rung scored; `num_epochs` is each running trial's.
+
+    `beyond_budget` says of a trial (number, epoch of its rung) why the way to its next rung is not paid for; empty when it is.
+    """
+
+    def __init__(
+        self,
+        study: SweepStudy,
+        config: RunConfig,
+        start: Callable[[Rung], Any],
+        max_at_once: int,
+        *,
+        record: Record,
+        num_epochs: Mapping[int, int],
+        beyond_budget: Callable[[int, int], str] = lambda number, epoch: "",
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._study, self._config, self._record, self._clock = study, config, record, clock
+        self._beyond_budget = beyond_budget
+        self._desk = JudgeDesk(start, max_at_once)
+        self._num_epochs = dict(num_epochs)
+        self._handed_in: dict[int, dict[int, Rung]] = {}
+        self._stopped: dict[int, str] = {}
+        self._unjudged: dict[int, str] = {}
+        for number in sorted(num_epochs):
+            self._recover(number)
+
+    def begin(self, number: int, num_epochs: int) -> None:
+        """Trial `number` runs for `num_epochs` epochs."""
+        self._num_epochs[number] = num_epochs
+
+    def hand_in(self, number: int, epoch: int, step: int, key: str) -> None:
+        """Take a rung; handed in again, or of a trial that was stopped, nothing changes."""
+        known = self._handed_in.setdefault(number, {})
+        if epoch in known or number in self._stopped or number not in self._num_epochs:
+            return
+        rung = Rung(number, epoch, step, key, epoch >= self._num_epochs[number], self._clock())
+        self._study.set_note(number, f"handed_in/{epoch}", json.dumps(asdict(rung)))
+        known[epoch] = rung
+        self._desk.hand_in(rung)
+
+    def advance(self) -> None:
+        """Apply what was found since the last call and start what may run; never waits."""
+        for judged in self._desk.collect():
+            self._apply(judged)
+        self._desk.start_next()
+
+    def stop_reason(self, number: int) -> str | None:
+        """Why trial `number` is to stop; None: it goes on."""
+        return self._stopped.get(number)
+
+    def failure(self, number: int) -> str | None:
+        """Why the final value of trial `number` cannot be had; None: it can."""
+        return self._unjudged.get(number)
+
+    def final_metrics(self, number: int) -> dict[str, float] | None:
+        """What was found after the last epoch of trial `number`; None: not yet."""
+        notes, scores = self._study.notes(number), self._study.scores()[number]
+        return json.loads(notes["final_metrics"]) if self._num_epochs[number] in scores and "final_metrics" in notes else None
+
+    def is_over(self, number: int) -> bool:
+        """Whether trial `number` holds no worker any more: it has reached its last epoch."""
+        return any(rung.is_last for rung in self._handed_in.get(number, {}).values())
+
+    def end(self, number: int) -> None:
+        """Trial `number` has ended; what is under way for it is of no use."""
+        self._desk.drop(number)
+        self._num_epochs.pop(number, None)
+        self._handed_in.pop(number, None)
+
+    def _apply(self, judged: Judged) -> None:
+        rung = judged.rung
+        if rung.number not in self._num_epochs or rung.number in self._stopped:
+            return
+        if judged.error:
+            self._study.set_note(rung.number, f"unjudged/{rung.epoch}", judged.error)
+            self._record(rung, {"judge/failed_rungs": 1.0})
+            if rung.is_last:
+                self._unjudged[rung.number] = f"its last rung could not be evaluated: {judged.error}"
+            return
+        if rung.is_last:
+            self._study.set_note(rung.number, "final_metrics", json.dumps(judged.metrics))
+        self._study.report(rung.number, rung.epoch, judged.metrics[self._config.sweep.objective])
+        self._record(rung, {**judged.metrics, "judge/lag_seconds": self._clock() - rung.handed_in_at})
+        self._decide(rung.number, rung.epoch)
+        self._look_back(rung.epoch)
+        if not rung.is_last and rung.number not in self._stopped:
+            self._hold_to_budget(rung.number, rung.epoch)
+
+    def _decide(self, number: int, epoch: int) -> None:
+        self._obey(
+            number,
+            self._study.late_verdict(
+                number,
+                epoch,
+                pruner=self._config.sweep.pruner,
+                reduction_factor=self._config.training.reduction_factor,
+                last_epoch=self._num_epochs[number],
+                handed_in=self._handed_in.get(number, {}),
+            ),
+        )
+
+    def _hold_to_budget(self, number: int, epoch: int) -> None:
+        reason = self._beyond_budget(number, epoch)
+        if reason:
+            verdict = Verdict(False, f"rung {epoch}: {reason}")
+            self._study.set_verdict(number, epoch, verdict)
+            self._obey(number, verdict)
+
+    def _look_back(self, epoch: int) -> None:
+        running = {number: last for number, last in self._num_epochs.items() if number not in self._stopped and not self.is_over(number)}
+        sweep, training = self._config.sweep, self._config.training
+        verdicts = self._study.overtaken(epoch, running, pruner=sweep.pruner, reduction_factor=training.reduction_factor)
+        for number, verdict in verdicts.items():
+            self._obey(number, verdict)
+
+    def _obey(self, number: int, verdict: Verdict) -> None:
+        if not verdict.go_on:
+            self._stopped[number] = verdict.reason
+            self._desk.drop(number)
+
+    def _recover(self, number: int) -> None:
+        """What an earlier server knew of a running trial: rungs that were judged, and those still to be."""
+        notes, scores = self._study.notes(number), self._study.scores()[number]
+        rungs = [Rung(**json.loads(text)) for name, text in notes.items() if name.startswith("handed_in/")]
+        self._handed_in[number] = {rung.epoch: rung for rung in rungs}
+        for epoch in sorted(scores):
+            self._decide(number, epoch)
+        for rung in sorted(rungs, key=lambda rung: rung.epoch):
+            unjudged = notes.get(f"unjudged/{rung.epoch}")
+            if unjudged and rung.is_last:
+                self._unjudged[number] = f"its last rung could not be evaluated: {unjudged}"
+            elif not unjudged and rung.epoch not in scores and number not in self._stopped:
+                self._desk.hand_in(replace(rung, handed_in_at=self._clock()))

@@ -1,0 +1,64 @@
+"""The tier of decoded frames in a worker's data path: how large it may be, where it lies, and what its frames are made by."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from orchestrator.config.run_config import AUTOMATIC, RunConfig
+from prp_core.data.cache.cache_space import used_bytes
+from prp_core.data.cache.cached_frames import CachedFrames
+from prp_core.data.cache.frame_cache import FrameCache
+from prp_core.data.frame_source import FrameSource
+
+log = logging.getLogger(__name__)
+
+AUTOMATIC_SHARE = 0.25
+
+
+def cache_dir(config: RunConfig) -> Path:
+    """The node's cache folder; decoded frames lie below it, in ``frames``."""
+    return default_cache_dir() if not config.cache.dir else Path(config.cache.dir).expanduser()
+
+
+def default_cache_dir() -> Path:
+    """Where the node's cache lies unless ``cache.dir`` says otherwise."""
+    return Path.home() / ".cache" / "prp"
+
+
+def frames_capacity(configured_bytes: int, free_bytes: int, used: int) -> int:
+    """The tier's bytes: as configured, or automatically a quarter of what the disk would have free without it (on a full disk 1)."""
+    return configured_bytes if configured_bytes != AUTOMATIC else max(1, int((free_bytes + used) * AUTOMATIC_SHARE))
+
+
+def through_frame_cache(source: FrameSource, config: RunConfig, *, made_from: str) -> FrameSource:
+    """`source` with the node's cache of decoded frames before it, or itself where ``cache.frames_capacity_bytes`` is 0.
+
+    With ``loader.colour = "device"`` frames leave the decoder as planes that only a device turns into RGB: nothing is kept then either.
+    `made_from` names the videos' store, or the shards. Closing the result closes `source`.
+    """
+    if config.cache.frames_capacity_bytes == 0:
+        return source
+    if config.loader.colour == "device":
+        log.info("loader.colour is 'device': decoded frames are not kept on the node")
+        return source
+    folder = cache_dir(config) / "frames"
+    folder.mkdir(parents=True, exist_ok=True)
+    capacity = frames_capacity(config.cache.frames_capacity_bytes, shutil.disk_usage(folder).free, used_bytes(folder))
+    log.info("decoded frames are kept in %s, %.1f GB at most", folder, capacity / 1e9)
+    made_by = f"{made_from} {config.loader.reader} {_decoder_versions()}"
+    return CachedFrames(source, FrameCache(folder, capacity), config.clip, made_by=made_by)
+
+
+def _decoder_versions() -> str:
+    """Another version of a decoder may make other pixels of the same bytes."""
+    return " ".join(f"{name}-{_version_of(name)}" for name in ("decord", "av"))
+
+
+def _version_of(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "none"

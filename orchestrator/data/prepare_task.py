@@ -1,0 +1,125 @@
+"""One prepare task: a planned shard is made on some node, put into the prepared place, and recorded there; data first, record last."""
+
+from __future__ import annotations
+
+import hashlib
+import resource
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.config.store_config import StoreConfig
+from orchestrator.storage.open_store import open_store
+from orchestrator.storage.shard_index_file import index_from_parquet, index_to_parquet
+from prp_core.data.cache.node_cache import NodeCache
+from prp_core.data.loader_config import LoaderConfig
+from prp_core.data.object_store import ObjectStore, read_all
+from prp_core.data.shards.shard_index import ShardFile, ShardIndex, ShardSettings
+from prp_core.data.shards.shard_planning import PlannedShard
+from prp_core.data.shards.shard_writing import WrittenShard, write_shard
+from prp_core.data.video_source import VideoSource
+from prp_core.errors import BrokenVideo, ObjectExists
+from prp_core.world import use_threads
+
+SHARDS, RECORDS = "shards", "records"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareJob:
+    """What every task of a prepare run shares; places are URIs that every node can open."""
+
+    source_uri: str
+    uri: str
+    settings: ShardSettings
+    loader: LoaderConfig
+    store: StoreConfig
+    cache_dir: str
+    cache_capacity_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardRecord:
+    """What making one shard found and cost. `broken` holds (key, reason, detail) of the videos that it left out."""
+
+    number: int
+    num_videos: int
+    num_frames: int
+    bytes_in: int
+    num_gets: int
+    wall_seconds: float
+    cpu_seconds: float
+    broken: tuple[tuple[str, str, str], ...]
+
+
+def make_shard(job: PrepareJob, planned: PlannedShard) -> ShardRecord:
+    """Make, store and record the shard. A second call, or two at once, leave the same objects. Raises `StoreUnavailable`."""
+    use_threads(1)
+    started, cpu = time.monotonic(), _cpu_seconds()
+    place = open_store(job.uri, job.store, check=False)
+    videos = open_store(job.source_uri, job.store, check=False)
+    cache = NodeCache(Path(job.cache_dir).expanduser(), job.cache_capacity_bytes, videos)
+    name = f"{SHARDS}/{planned.stem}.tar"
+    # A file without a name: nothing is left of it however this process ends.
+    with tempfile.TemporaryFile(dir=cache.root) as file:
+        with VideoSource(videos, cache, job.loader) as source:
+            written = write_shard(source, planned.records, job.settings, file, number=0)  # type: ignore[arg-type]
+        if written.videos:
+            _put(place, name, Path(f"/proc/self/fd/{file.fileno()}"), written)
+    files = (ShardFile(name, written.num_bytes, written.sha256),) if written.videos else ()
+    index = ShardIndex(job.settings, files, {video.key: video for video in written.videos})
+    record = ShardRecord(
+        number=planned.number,
+        num_videos=len(written.videos),
+        num_frames=sum(video.num_frames for video in written.videos),
+        bytes_in=sum(video.source_num_bytes for video in written.videos),
+        num_gets=int(cache.counters["downloads"]),
+        wall_seconds=time.monotonic() - started,
+        cpu_seconds=_cpu_seconds() - cpu,
+        broken=tuple(_reason(error, cache.root, job) for error in written.broken),
+    )
+    place.write(record_name(planned), index_to_parquet(index, asdict(record)))
+    return record
+
+
+def record_name(planned: PlannedShard) -> str:
+    """The key of the record that says that the shard is finished."""
+    return f"{RECORDS}/{planned.stem}.parquet"
+
+
+def read_record(place: ObjectStore, planned: PlannedShard) -> tuple[ShardIndex, ShardRecord]:
+    """(the index of the finished shard alone, its record). Raises `UserError`, `ObjectMissing`."""
+    name = record_name(planned)
+    index, extra = index_from_parquet(read_all(place, name), f"{place.uri}/{name}")
+    return index, record_from(extra)
+
+
+def record_from(extra: Mapping[str, Any]) -> ShardRecord:
+    """The record as JSON kept it."""
+    return ShardRecord(**{**extra, "broken": tuple((key, reason, detail) for key, reason, detail in extra["broken"])})
+
+
+def _put(place: ObjectStore, name: str, path: Path, written: WrittenShard) -> None:
+    """Store the shard unless its very bytes are there: a run that was killed before its record leaves them behind."""
+    try:
+        place.write(name, path, if_absent=True)
+    except ObjectExists:
+        there = hashlib.sha256()
+        for piece in place.read(name):
+            there.update(piece)
+        if there.hexdigest() != written.sha256:  # nobody can have read it: there is no record of it
+            place.write(name, path)
+
+
+def _reason(error: BrokenVideo, cache_root: Path, job: PrepareJob) -> tuple[str, str, str]:
+    """(key, reason, detail), the detail without this node's paths."""
+    detail = error.detail.replace(str(cache_root), "cache").replace(job.source_uri.removeprefix("file://"), "")
+    return error.key, error.reason, detail
+
+
+def _cpu_seconds() -> float:
+    """Of this process, and of its decoders that have ended."""
+    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)

@@ -1,0 +1,31 @@
+"""How every command of this project ends: exit codes, and errors as one line on stderr."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+from prp_core.errors import PrpError, UserError
+
+
+def run_command(function: Callable[[], int | None], name: str = "prp") -> int:
+    """Run a command to its exit code; what went wrong becomes one line on stderr, without a traceback."""
+    try:
+        exit_code = function() or 0
+        sys.stdout.flush()
+        return exit_code
+    except UserError as error:
+        return _complain(name, error, 2)
+    except PrpError as error:
+        return _complain(name, error, 1)
+    except KeyboardInterrupt:
+        return _complain(name, "interrupted", 130)
+    except BrokenPipeError:  # whoever read our output has gone (`prp ... | head`); keep the interpreter from complaining at its exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _complain(name: str, error: object, exit_code: int) -> int:
+    print(f"{name}: error: {' '.join(str(error).split())}" if exit_code != 130 else f"{name}: {error}", file=sys.stderr)
+    return exit_code

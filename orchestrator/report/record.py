@@ -1,0 +1,232 @@
+"""All that is known of a sweep, read from its spec, Optuna's database and MLflow: nothing is changed there, and no driver is needed."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.config.run_config import RunConfig, parse_config
+from orchestrator.config.sweep_spec import SweepSpec
+from orchestrator.confirmation import Candidate
+from orchestrator.cost.ledger import LedgerEntry, read_ledger
+from orchestrator.search.record import StudyRecord, StudyTrial, read_study
+from orchestrator.search.space import apply_space
+from orchestrator.storage.manifest_file import read_manifest
+from orchestrator.tracking.reading import SweepRead, read_sweep_runs
+from prp_core.data.manifest import Manifest, Parts, VideoRecord, parts
+
+RATES_PATH = "pretext.playback_rate.rates"
+BASELINE_PREFIX = "baseline/"
+BASELINE_TITLES = {
+    "random_init": "random initialisation",
+    "mean_frame": "pixels: mean frame",
+    "mean_absolute_difference": "pixels: mean absolute frame difference",
+}
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """What training the best trials again found: `verdict` is ``winner`` or ``tie`` (of the trials in `tied`); candidates stand best first.
+
+    `test` are the figures of the trial that was `taken` on the test part, beside the baselines'; names start with ``test/``.
+    """
+
+    candidates: tuple[Candidate, ...]
+    verdict: str
+    taken: int
+    tied: tuple[int, ...]
+    text: str
+    test: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRecord:
+    """A trial that fitted the corpus. `objective` is its final value, or that of its last rung after `epoch` epochs; nan: none."""
+
+    number: int
+    values: Mapping[str, Any]
+    state: str
+    reason: str
+    rungs: Mapping[int, float]
+    epoch: int
+    num_epochs: int
+    objective: float
+    metrics: Mapping[str, float]
+    started: float
+    ended: float
+    run_id: str
+    rates: str
+    gpus: float
+    cpus: float
+
+    @property
+    def seconds(self) -> float:
+        """From its start to its end; 0 while it runs."""
+        return max(0.0, self.ended - self.started) if self.ended else 0.0
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """The videos of a sweep: how many in each part, which were quarantined why, and what guessing would reach."""
+
+    content_hash: str
+    num_train: int
+    num_val: int
+    num_test: int
+    num_classes: int
+    num_val_groups: int
+    quarantined: Mapping[str, int]
+    chance: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepRecord:
+    """A sweep. `unfit` are (values, reason) of what could not be trained on these videos; `ledger` None: nothing was written.
+    `showcases` are the trials whose runs hold one."""
+
+    spec: SweepSpec
+    config: RunConfig
+    trials: tuple[TrialRecord, ...]
+    unfit: tuple[tuple[Mapping[str, Any], str], ...]
+    baselines: Mapping[str, float]
+    parent_run_id: str
+    parent_state: str
+    tags: Mapping[str, str]
+    data: DataFacts
+    ledger: tuple[LedgerEntry, ...] | None
+    confirmation: Confirmation | None
+    showcases: tuple[int, ...] = ()
+
+    @property
+    def objective(self) -> str:
+        """The name of the metric that trials are compared by."""
+        return self.config.sweep.objective
+
+    @property
+    def finished(self) -> list[TrialRecord]:
+        """The trials that reached their last epoch, best first."""
+        done = [trial for trial in self.trials if trial.state == "finished" and math.isfinite(trial.objective)]
+        return sorted(done, key=lambda trial: (-trial.objective, trial.number))
+
+    @property
+    def best(self) -> TrialRecord | None:
+        """The best finished trial."""
+        return self.finished[0] if self.finished else None
+
+    @property
+    def taken(self) -> TrialRecord | None:
+        """The trial that the sweep's encoder is from: the one that a confirmation took, else the best finished one."""
+        number = self.confirmation.taken if self.confirmation is not None else None
+        return next((trial for trial in self.trials if trial.number == number), self.best)
+
+    @property
+    def varied(self) -> list[str]:
+        """The dotted paths that any trial sampled, in the order of their first appearance."""
+        return list(dict.fromkeys(name for trial in self.trials for name in trial.values))
+
+
+def load_record(spec: SweepSpec) -> SweepRecord:
+    """Everything about the sweep of `spec`.
+
+    Raises `UserError` when the manifest or the database cannot be read, `TrackerUnavailable` when MLflow does not answer.
+    """
+    config = parse_config(spec.config)
+    study, runs = read_study(spec.database_url, spec.sweep_id), read_sweep_runs(spec.tracking_uri, config.sweep.name, spec.sweep_id)
+    manifest = read_manifest(spec.manifest_uri, config.store)
+    parent = runs.parent
+    return SweepRecord(
+        spec=spec,
+        config=config,
+        trials=trial_records(config, study, runs),
+        unfit=tuple((trial.values, trial.unfit) for trial in study.trials if trial.unfit),
+        baselines={name: value for name, value in parent.metrics.items() if name.startswith(BASELINE_PREFIX)} if parent else {},
+        parent_run_id=parent.run_id if parent else "",
+        parent_state=parent.state if parent else "",
+        tags=spec.tags,
+        data=data_facts(config, manifest),
+        ledger=kept_ledger(Path(spec.state_dir) / "ledger.jsonl"),
+        confirmation=read_confirmation(study.notes.get("confirmation")),
+        showcases=tuple(json.loads(study.notes.get("showcases") or "[]")),
+    )
+
+
+def trial_records(config: RunConfig, study: StudyRecord, runs: SweepRead | None = None) -> tuple[TrialRecord, ...]:
+    """The trials of `study` that fitted the corpus, with what MLflow knows of their runs (None: MLflow was not asked)."""
+    metrics = {number: run.metrics for number, run in runs.trials.items()} if runs else {}
+    return tuple(_trial(config, trial, metrics.get(trial.number, {})) for trial in study.trials if not trial.unfit and trial.values)
+
+
+def _trial(base: RunConfig, trial: StudyTrial, run_metrics: Mapping[str, float]) -> TrialRecord:
+    config, epoch = apply_space(base, trial.values), max(trial.rungs, default=0)
+    value = trial.value if trial.value is not None else trial.rungs.get(epoch, math.nan)
+    resources = config.resources
+    return TrialRecord(
+        number=trial.number,
+        values=trial.values,
+        state=trial.state,
+        reason=trial.reason or trial.verdicts.get(epoch, ""),
+        rungs=trial.rungs,
+        epoch=epoch,
+        num_epochs=config.training.num_epochs,
+        objective=value,
+        metrics={**trial.metrics, **run_metrics},
+        started=trial.started,
+        ended=trial.ended,
+        run_id=trial.run_id,
+        rates=config.pretext.playback_rate.rates,
+        gpus=resources.num_workers * resources.gpus_per_worker,
+        cpus=resources.num_workers * resources.cpus_per_worker,
+    )
+
+
+def data_facts(config: RunConfig, manifest: Manifest) -> DataFacts:
+    """The corpus of `manifest` as this config divides it."""
+    split = parts(manifest, val_fraction=config.source.val_fraction, seed=config.seed)
+    return DataFacts(
+        content_hash=manifest.content_hash,
+        num_train=len(split.train),
+        num_val=len(split.val),
+        num_test=len(split.test),
+        num_classes=len(manifest.labels),
+        num_val_groups=len({record.group for record in split.val}),
+        quarantined=dict(Counter(record.reason for record in manifest.quarantined()).most_common()),
+        chance=chance_level(split, _k_of(config.sweep.objective)),
+    )
+
+
+def chance_level(split: Parts, k: int) -> float:
+    """The recall at `k` of neighbours drawn at random: for each query, 1 - (no video of its class among k drawn from the gallery)."""
+    return sum(_hit_by_luck(query, split.train, k) for query in split.val) / max(1, len(split.val))
+
+
+def _hit_by_luck(query: VideoRecord, gallery: Sequence[VideoRecord], k: int) -> float:
+    num_same, k = sum(record.label == query.label for record in gallery), min(k, len(gallery))
+    return 1 - math.comb(len(gallery) - num_same, k) / math.comb(len(gallery), k)
+
+
+def _k_of(objective: str) -> int:
+    text = objective.rsplit("_", 1)[-1]
+    return int(text) if text.isdigit() else 1
+
+
+def kept_ledger(path: Path) -> tuple[LedgerEntry, ...] | None:
+    """The entries in the file at `path`; None where there is none. Raises as `read_ledger` does."""
+    return tuple(read_ledger(path)) if path.is_file() else None
+
+
+def read_confirmation(note: str | None) -> Confirmation | None:
+    """The study's note ``confirmation``; None where the best trials were not trained again (or not to the end: no verdict yet)."""
+    tree = json.loads(note) if note else {}
+    if "verdict" not in tree:
+        return None
+    candidates = tuple(
+        Candidate(row["trial"], tuple(row["seeds"]), tuple(row["recall_at_1"]), row["low"], row["high"]) for row in tree.get("candidates", ())
+    )
+    trials = [one.trial for one in candidates]
+    tied = tree.get("tied", trials if tree["verdict"] == "tie" else [])  # notes of before it was kept: all that were compared
+    return Confirmation(candidates, tree["verdict"], tree.get("taken", trials[0]), tuple(tied), tree.get("text", ""), tree.get("test") or {})

@@ -1,0 +1,47 @@
+"""The Ray task that evaluates one rung of a trial while the trial trains on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ray
+
+from orchestrator.config.run_config import parse_config
+from orchestrator.config.sweep_spec import SweepSpec
+from orchestrator.trial.messages import Rung
+
+
+def start_on_cluster(spec: SweepSpec, rung: Rung, config: dict[str, Any]) -> Any:
+    """Start the task that evaluates `rung` of the trial with `config`; a future of its metrics."""
+    resources = parse_config(config).resources
+    options = {"num_cpus": resources.judge_cpus, "num_gpus": resources.judge_gpus, "max_retries": 2}
+    return ray.remote(evaluate_rung).options(**options).remote(spec, rung, config)
+
+
+def evaluate_rung(spec: SweepSpec, rung: Rung, tree: dict[str, Any]) -> dict[str, float]:
+    """Retrieval of the validation part by the encoder of `rung`; at the last rung the linear probe as well. What a worker would find."""
+    import time  # and what loads torch: the server, which starts this task, does without
+
+    from orchestrator.storage.open_store import open_store
+    from orchestrator.trial.worker import open_data
+    from prp_core.evaluation.downstream import evaluate_encoder
+    from prp_core.training.encoder_export import rebuild_encoder
+    from prp_core.training.rung_weights import read_rung
+    from prp_core.world import World, best_device, use_threads
+
+    started, config = time.perf_counter(), parse_config(tree)
+    use_threads(max(1, int(config.resources.judge_cpus)))
+    world = World.alone(best_device() if config.resources.judge_gpus else "cpu")
+    encoder = rebuild_encoder(config.encoder.name, read_rung(open_store(spec.folder_uri, config.store, check=False), rung.key))
+    with open_data(spec, config) as data:
+        metrics = evaluate_encoder(
+            encoder.to(world.device),
+            config.clip,
+            config.evaluation,
+            gallery=data.parts.train,
+            queries=data.parts.val,
+            source=data.source,
+            world=world,
+            with_probe=rung.is_last,
+        )
+    return {**metrics, "time/evaluation_seconds": time.perf_counter() - started}

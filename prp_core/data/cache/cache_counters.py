@@ -1,0 +1,77 @@
+"""What the processes of a node did with one tier of its cache: each counts for itself, and the sums survive them on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from prp_core.data.cache.cache_space import write_beside
+
+SAVE_EVERY_SECONDS = 5.0
+
+
+class CacheCounters:
+    """Thread-safe totals of this process by name, added to ``<root>/counters.json`` every few seconds and by `save`.
+
+    A process that is killed loses what it counted in its last seconds; the file is always whole.
+    """
+
+    def __init__(self, root: Path, names: Sequence[str]) -> None:
+        self._root, self._names = root, tuple(names)
+        self._counts: Counter[str] = Counter()
+        self._unsaved: Counter[str] = Counter()
+        self._lock = threading.Lock()
+        self._saved_at = time.monotonic()
+
+    @property
+    def totals(self) -> dict[str, float]:
+        """What this process has counted since it opened the cache."""
+        with self._lock:
+            return {name: float(self._counts[name]) for name in self._names}
+
+    def add(self, **amounts: float) -> None:
+        """Count `amounts` by name."""
+        assert set(amounts) <= set(self._names), amounts
+        with self._lock:
+            self._counts.update(amounts)  # type: ignore[arg-type]  # a Counter holds seconds as well
+            self._unsaved.update(amounts)  # type: ignore[arg-type]
+            due = time.monotonic() - self._saved_at > SAVE_EVERY_SECONDS
+        if due:
+            self.save()
+
+    def save(self) -> None:
+        """Add what is not yet there to the node's sums."""
+        with self._lock:
+            unsaved, self._unsaved, self._saved_at = self._unsaved, Counter(), time.monotonic()
+        if not unsaved or not self._root.is_dir():
+            return
+        with _locked(self._root / "locks" / "counters"):
+            sums = Counter(node_counters(self._root))
+            sums.update(unsaved)  # type: ignore[arg-type]
+            write_beside(self._root / "counters.json", json.dumps(sums))
+
+
+def node_counters(root: Path) -> dict[str, float]:
+    """The sums over all processes that ever used the tier at `root`; empty where nobody has."""
+    try:
+        sums: Mapping[str, float] = json.loads((root / "counters.json").read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return {name: float(value) for name, value in sums.items()}
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    file_descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o666)
+    try:
+        fcntl.flock(file_descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(file_descriptor)

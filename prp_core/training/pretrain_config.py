@@ -1,0 +1,29 @@
+"""The part of the config tree that training needs; a run on a cluster adds to it (`orchestrator/config/run_config.py`).
+
+A config is a frozen tree of standard-library dataclasses. Every value is checked once, when its dataclass is built, and the
+error shows the value's path in the tree. Each dataclass stands beside the code that owns it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from prp_core.data.clip_config import ClipConfig
+from prp_core.data.loader_config import LoaderConfig
+from prp_core.encoders.encoder_config import EncoderConfig
+from prp_core.evaluation.evaluation_config import Evaluations
+from prp_core.pretext.pretext_config import PretextTasks
+from prp_core.training.training_config import TrainingConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig:
+    """All that decides what one pretraining run learns (not where it runs, nor where its videos lie)."""
+
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    pretext: PretextTasks = field(default_factory=PretextTasks)
+    clip: ClipConfig = field(default_factory=ClipConfig)
+    loader: LoaderConfig = field(default_factory=LoaderConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    evaluation: Evaluations = field(default_factory=Evaluations)
+    seed: int = 632

@@ -1,0 +1,145 @@
+"""How commands end, and the commands that read a manifest."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestrator.commands.prp import COMMANDS, main
+from orchestrator.data.index import read_label_table
+from orchestrator.exit_codes import run_command
+from orchestrator.storage.manifest_file import write_manifest
+from orchestrator.storage.open_store import open_store
+from prp_core.data.manifest import Manifest, VideoRecord
+from prp_core.data.splits import Labelling
+from prp_core.errors import StoreUnavailable, UserError
+
+RECORDS = (
+    VideoRecord(key="a/1.mp4", num_bytes=10, etag="e1", num_frames=20, codec="h264", label="a", group="g1", split="train"),
+    VideoRecord(key="a/2.mp4", num_bytes=10, etag="e2", num_frames=40, codec="h264", label="a", group="g2"),
+    VideoRecord(key="b/3.mp4", num_bytes=10, etag="e3", reason="empty", detail="0 bytes"),
+)
+
+
+@pytest.fixture
+def manifest_uri(tmp_path: Path) -> str:
+    return write_manifest(Manifest("s3://bucket/videos", RECORDS), open_store(tmp_path))
+
+
+def _raise(error: BaseException) -> int:
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("outcome", "exit_code", "said"),
+    [
+        (None, 0, ""),
+        (3, 3, ""),
+        (UserError("a is wrong;\n  do b"), 2, "prp: error: a is wrong; do b\n"),
+        (StoreUnavailable("s3://b: silence"), 1, "prp: error: s3://b: silence\n"),
+        (KeyboardInterrupt(), 130, "prp: interrupted\n"),
+    ],
+)
+def test_how_a_command_ends(outcome: BaseException | int | None, exit_code: int, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(lambda: _raise(outcome) if isinstance(outcome, BaseException) else outcome) == exit_code
+    assert capsys.readouterr().err == said
+
+
+def test_our_own_mistakes_keep_their_traceback() -> None:
+    with pytest.raises(ZeroDivisionError):
+        run_command(lambda: 1 // 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "the following arguments are required: COMMAND; see prp --help"),
+        (["data", "indx"], "invalid choice: 'indx'"),
+        (["data", "show"], "the following arguments are required: MANIFEST; see prp data show --help"),
+        (["data", "show", "/nowhere/x.parquet"], "There is no manifest at /nowhere/x.parquet; make one with: prp data index URI"),
+        (["data", "feasibility", "m.parquet", "--lengths", "9"], "clip.length = 9: must be a positive multiple of 8"),
+        (["data", "feasibility", "m.parquet", "--lengths", "8,16"], "--lengths = '8,16': write clip lengths as whole numbers joined by '-'"),
+        (["data", "feasibility", "m.parquet", "--rates", "4-2"], "--rates = '4-2': rates are distinct and ascending"),
+        (["data", "index", ".", "--workers", "0"], "num_workers = 0: must be at least 1"),
+        (["data", "index", ".", "--endpoint-url", "localhost"], "store.endpoint_url = 'localhost': must be a URL"),
+    ],
+)
+def test_wrong_arguments(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("prp: error: ")
+    assert error.count("\n") == 1
+    assert said in error
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        (),
+        *((name,) for name in COMMANDS),
+        *((group, name) for group, entry in COMMANDS.items() if isinstance(entry, tuple) for name in entry[1]),
+    ],
+)
+def test_every_command_explains_itself(path: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([*path, "--help"])
+    assert caught.value.code == 0
+    assert " ".join(("usage: prp", *path)) in capsys.readouterr().out
+
+
+def test_show(manifest_uri: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "show", manifest_uri]) == 0
+    out = capsys.readouterr().out
+    assert "usable         2 of 3" in out
+    assert "frames         20 to 40" in out
+    assert "splits         1 train, 1 unstated" in out
+    assert "quarantined    1: 1 empty\n  b/3.mp4: empty (0 bytes)\n" in out
+
+
+def test_feasibility(manifest_uri: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "feasibility", manifest_uri, "--rates", "1-2-4", "--lengths", "8-16"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = {line.split()[0]: line.split()[1:] for line in lines[2:] if line.split()[0].isdigit()}
+    assert rows == {"1": ["2", "(8)", "2", "(16)"], "2": ["2", "(16)", "1", "(32)"], "4": ["1", "(32)", "0", "(64)"]}
+    assert [line for line in lines if "loses" in line] == ["rate 4 with 16 frames loses every video of 1 of 1 classes: a"]
+
+
+def test_feasibility_of_each_class(manifest_uri: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "feasibility", manifest_uri, "--rates", "1-2", "--lengths", "16", "--classes"]) == 0
+    words = capsys.readouterr().out.partition("class a: 2 videos\n")[2].split()
+    assert words[:9] == ["rate", "16", "frames", "1", "2", "(16)", "2", "1", "(32)"]
+
+
+def test_a_reader_that_leaves_early(manifest_uri: str) -> None:
+    code = "import sys; from orchestrator.commands.prp import main; sys.exit(main())"
+    command = f"{sys.executable} -c '{code}' data show {manifest_uri} | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_a_table_of_labels(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("\ufeffsplit,key,label\ntrain,a/1.mp4,run\n,b.mp4,\n", encoding="utf-8")
+    assert read_label_table(path) == {"a/1.mp4": Labelling("run", None, "train"), "b.mp4": Labelling(None, None, None)}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "must name the column key and some of label, group, split"),
+        ("video,label\na,b\n", "its first line is 'video,label'; it must name the column key"),
+        ("key,label\n,b\n", "line 2: the key is empty"),
+        ("key,split\na,validation\n", "line 2: split 'validation'; write train, val, test or nothing"),
+        ("key,split\na,train\na,test\n", "line 3: 'a' stands there a second time and says something else"),
+    ],
+)
+def test_tables_that_are_wrong(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text(text)
+    with pytest.raises(UserError, match=said):
+        read_label_table(path)
+    with pytest.raises(UserError, match="no such table of labels"):
+        read_label_table(tmp_path / "none.csv")

@@ -1,0 +1,87 @@
+"""Reading configs: what is refused, in which words, and that the tree survives its travels."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from orchestrator.config.run_config import PRESETS_DIR, RunConfig, digest, flatten, load_config, parse_config, replace_path, to_tree, with_values
+from prp_core.errors import UserError
+
+REFUSED = [
+    ({"clip": {"lenght": 8}}, "Unknown config key 'clip.lenght'; known: clip.crop, clip.flip_probability, clip.length, clip.random_crop, "),
+    ({"clip": {"lenght": 8}}, "Did you mean 'clip.length'?"),
+    ({"clips": {}}, "Did you mean 'clip'?"),
+    ({"clip": {"length": 10}}, "clip.length = 10: must be a positive multiple of 8"),
+    ({"clip": {"crop": 100}}, "clip.crop = 100: must be a positive multiple of 16"),
+    ({"pretext": {"playback_rate": {"rates": "1-2-x"}}}, "pretext.playback_rate.rates = '1-2-x': write a rate set as whole numbers joined by '-'"),
+    ({"pretext": {"playback_rate": {"rates": "4"}}}, "needs at least two rates"),
+    ({"pretext": {"playback_rate": {"rates": "4-2"}}}, "rates are distinct and ascending"),
+    ({"pretext": {"slow_motion": {"attention": {"mode": "dpaw"}}}}, "Did you mean 'dpau'?"),
+    ({"encoder": {"name": "r3dd"}}, "Unknown encoder 'r3dd'; known: c3d, c3d_small, r2plus1d, r2plus1d_small, r3d, r3d_small. Did you mean 'r3d'?"),
+    ({"training": {"batch_size": "8"}}, "training.batch_size = '8': input should be a valid integer"),
+    ({"training": {"batch_size": 7}, "resources": {"num_workers": 2}}, "must be divisible by resources.num_workers = 2"),
+    ({"sweep": {"objective": "epoch/rate_accuracy"}}, "must be a retrieval metric"),
+    ({"seed": True}, "seed = True"),
+    ({"sweep": {"name": "../mine"}}, "sweep.name = '../mine': letters, digits, '.', '-' and '_', a letter or digit first; {study} stands for"),
+    ({"sweep": {"name": "{studdy}"}}, "sweep.name = '{studdy}'"),
+    ({"sweep": {"name": ""}}, "sweep.name = ''"),
+]
+
+
+@pytest.mark.parametrize(("tree", "text"), REFUSED)
+def test_wrong_input_is_one_line_that_says_what_to_do(tree: dict, text: str) -> None:
+    with pytest.raises(UserError) as caught:
+        parse_config(tree)
+    assert text in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("preset", sorted(path.stem for path in PRESETS_DIR.glob("*.toml")))
+def test_every_preset_is_a_config(preset: str) -> None:
+    assert isinstance(load_config(preset), RunConfig)
+
+
+def test_settings_replace_values_and_rate_sets_need_no_quotes() -> None:
+    config = load_config("demo", ["clip.length=24", "pretext.playback_rate.rates=1-3-6", "training.learning_rate=1"])
+    assert config.clip.length == 24
+    assert config.pretext.playback_rate.rate_list == (1, 3, 6)
+    assert config.training.learning_rate == 1.0
+
+
+def test_a_tree_crosses_to_a_worker_as_text_and_is_the_same_there() -> None:
+    config = load_config("demo")
+    assert parse_config(json.loads(json.dumps(to_tree(config)))) == config
+
+
+def test_parameters_are_the_paths_that_a_space_varies() -> None:
+    config = with_values(RunConfig(), {"pretext.playback_rate.rates": "1-2", "clip.length": 8})
+    flat = flatten(config)
+    assert flat["pretext.playback_rate.rates"] == "1-2"
+    assert flat["clip.length"] == 8
+    assert not any(isinstance(value, dict) for value in flat.values())
+
+
+def test_digests_differ_by_value_alone() -> None:
+    config = RunConfig()
+    assert digest(config) == digest(parse_config(to_tree(config)))
+    assert digest(config) != digest(with_values(config, {"seed": 1}))
+
+
+def test_a_replaced_path_leaves_the_original_alone() -> None:
+    tree = {"clip": {"length": 16}}
+    assert replace_path(tree, "clip.length", 8) == {"clip": {"length": 8}}
+    assert tree == {"clip": {"length": 16}}
+
+
+def test_unknown_preset_and_broken_toml_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="Unknown preset 'demmo'; known: .*demo.* Did you mean 'demo'?"):
+        load_config("demmo")
+    broken = tmp_path / "mine.toml"
+    broken.write_text("clip = [")
+    with pytest.raises(UserError, match="is not TOML"):
+        load_config(str(broken))
+    with pytest.raises(UserError, match="does not exist"):
+        load_config(str(tmp_path / "other.toml"))
+    with pytest.raises(UserError, match="write path=value"):
+        load_config("demo", ["clip.length"])

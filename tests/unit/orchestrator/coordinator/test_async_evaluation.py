@@ -1,0 +1,226 @@
+"""Late judging: what starts when, who evaluates, and what the study holds after verdicts that are late, doubled, lost or failed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+
+from cluster.capacity import ClusterShape, NodeShape
+from orchestrator.config.run_config import RunConfig, with_values
+from orchestrator.coordinator.async_evaluation import LateJudging
+from orchestrator.coordinator.evaluation_queue import JudgeDesk, next_rungs
+from orchestrator.ray_cluster.concurrency import JudgePlan, RoomWatch, num_judges, plan_judging, room_on
+from orchestrator.search.space import Fit
+from orchestrator.search.study import SweepStudy
+from orchestrator.trial.messages import Rung
+from prp_core.errors import UserError
+
+CONFIG = with_values(RunConfig(), {"training.num_epochs": 4, "training.first_rung_epochs": 1, "training.reduction_factor": 2})
+
+
+def rung(number: int, epoch: int, at: float = 0.0) -> Rung:
+    return Rung(number, epoch, 10 * epoch, f"trials/{number}/rungs/{epoch}.pt", epoch == 4, at)
+
+
+@pytest.mark.parametrize(
+    ("what", "waiting", "running", "limit", "started"),
+    [
+        ("first come, first served", [rung(2, 1, 5.0), rung(1, 1, 3.0)], [], 1, [(1, 1)]),
+        ("as many as may", [rung(2, 1, 5.0), rung(1, 1, 3.0)], [], 4, [(1, 1), (2, 1)]),
+        ("of one trial the lower rung first, alone", [rung(1, 2, 1.0), rung(1, 1, 2.0)], [], 4, [(1, 1)]),
+        ("one of a trial at a time", [rung(1, 2, 1.0), rung(2, 1, 2.0)], [rung(1, 1)], 4, [(2, 1)]),
+        ("the places are taken", [rung(2, 1)], [rung(1, 1)], 1, []),
+        ("nothing waits", [], [rung(1, 1)], 4, []),
+    ],
+)
+def test_what_is_started(what: str, waiting: list[Rung], running: list[Rung], limit: int, started: list[tuple[int, int]]) -> None:
+    assert [(one.number, one.epoch) for one in next_rungs(waiting, running, limit)] == started, what
+
+
+@pytest.mark.parametrize(
+    ("judge", "alone", "beside", "same_device", "where", "words"),
+    [
+        ("auto", 2, 1, True, "worker", "no room for a task"),  # the laptop: a place for a task would cost a trial
+        ("auto", 8, 8, True, "task", "room beside the trials"),
+        ("auto", 8, 8, False, "worker", "resources.judge_gpus is 0"),
+        ("task", 2, 1, False, "task", "while training goes on"),
+        ("worker", 8, 8, True, "worker", "by the workers"),
+    ],
+)
+def test_where_rungs_are_evaluated(judge: str, alone: int, beside: int, same_device: bool, where: str, words: str) -> None:
+    plan = plan_judging(judge, trials_alone=alone, trials_beside=beside, same_device=same_device)
+    assert plan.where == where and words in plan.reason
+    assert plan.max_at_once == (num_judges(beside) if where == "task" else 0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "nodes", "trials", "where"),
+    [
+        ({"sweep.judge": "worker"}, [NodeShape(64, 0, 1, 1)], 40, "worker"),
+        ({}, [NodeShape(2, 0, 1, 1)], 2, "worker"),
+        ({}, [NodeShape(64, 0, 1, 1)], 40, "task"),  # no more trials than are asked for: there is room
+        ({"sweep.judge": "task"}, [NodeShape(2, 0, 1, 1)], 1, "task"),
+        ({"sweep.judge": "task"}, [NodeShape(1, 0, 1, 1)], 1, "task"),  # they take turns
+        ({"resources.gpus_per_worker": 1.0}, [NodeShape(48, 8, 1, 1)], 8, "worker"),
+        ({"resources.gpus_per_worker": 1.0, "resources.judge_gpus": 0.5, "sweep.judge": "task"}, [NodeShape(48, 8, 1, 1)], 7, "task"),
+    ],
+)
+def test_room_for_judges_is_taken_off_the_trials(settings: dict[str, Any], nodes: list[NodeShape], trials: int, where: str) -> None:
+    room = room_on(ClusterShape(tuple(nodes)), with_values(RunConfig(), {"sweep.num_trials": 40, **settings}))
+    assert (min(40, room.capacity.max_concurrent_trials), room.judging.where) == (trials, where)
+
+
+def test_a_judge_that_fits_nowhere_is_refused_before_anything_runs() -> None:
+    config = with_values(RunConfig(), {"sweep.judge": "task", "resources.judge_gpus": 1.0})
+    with pytest.raises(UserError, match=r"sweep.judge = 'task', but the cluster holds no evaluation: one needs 1 worker x 1 CPU, 1 GPU"):
+        room_on(ClusterShape((NodeShape(8, 0, 1, 1),)), config)
+
+
+@pytest.fixture(scope="module")
+def local_ray() -> Iterator[None]:
+    ray.init(address="local", include_dashboard=False, num_cpus=2, object_store_memory=100 << 20, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+def test_the_watch_asks_the_cluster_again(local_ray: None) -> None:
+    now = [0.0]
+    config = with_values(RunConfig(), {"sweep.max_concurrent_trials": 0})
+    watch = RoomWatch(config, room_on(ClusterShape((NodeShape(1, 0, 1, 1),)), config), clock=lambda: now[0])
+    assert watch() == 1
+    now[0] = 11.0
+    assert watch() == 2
+
+
+def anything(values: Mapping[str, Any]) -> Fit:
+    return Fit(True, "")
+
+
+class Sweep:
+    """A real study and a real desk over Ray tasks; `values` are what the evaluations will find, or the errors they raise."""
+
+    def __init__(self, folder: Path, values: dict[tuple[int, int], Any], pruner: str = "asha", num_trials: int = 0) -> None:
+        self.values, self.recorded, self.started = values, [], []  # type: ignore[var-annotated]
+        self.study = SweepStudy(f"sqlite:///{folder / 'trials.db'}", "sweep", _space, seed=1, num_startup_trials=4)
+        running = {trial.number: 4 for trial in self.study.trials()}
+        config = with_values(CONFIG, {"sweep.pruner": pruner})
+        self.late = LateJudging(self.study, config, self._start, 2, record=lambda *what: self.recorded.append(what), num_epochs=running)
+        for _ in range(num_trials):
+            self.late.begin(self.study.ask(anything).number, 4)
+
+    def _start(self, one: Rung) -> Any:
+        self.started.append((one.number, one.epoch))
+        return _found.remote(self.values[one.number, one.epoch])
+
+    def hand_in(self, number: int, epoch: int) -> None:
+        self.late.hand_in(number, epoch, 10 * epoch, f"key-{number}-{epoch}")
+
+    def until(self, what: Callable[[], Any]) -> None:
+        deadline = time.monotonic() + 120
+        while not what():
+            assert time.monotonic() < deadline
+            self.late.advance()
+            time.sleep(0.02)
+
+    def scores(self, number: int) -> dict[int, float]:
+        return self.study.scores()[number]
+
+
+def _space(trial: Any) -> None:
+    trial.suggest_float("pretext.playback_rate.loss_weight", 0.01, 10.0, log=True)
+
+
+@ray.remote(num_cpus=0)
+def _found(value: Any) -> dict[str, float]:
+    if isinstance(value, Exception):
+        raise value
+    return {"retrieval/recall_at_1": value}
+
+
+@pytest.mark.usefixtures("local_ray")
+class TestLateVerdicts:
+    def test_a_trial_far_beyond_is_pruned_at_the_rung_that_was_judged(self, tmp_path: Path) -> None:
+        sweep = Sweep(tmp_path, {(0, 1): 0.9, (1, 1): 0.2, (1, 2): 0.99}, num_trials=2)
+        sweep.hand_in(0, 1)
+        sweep.until(lambda: sweep.scores(0))
+        sweep.hand_in(1, 1)
+        sweep.hand_in(1, 2)  # it trained on meanwhile
+        sweep.until(lambda: sweep.late.stop_reason(1))
+        sweep.study.tell_pruned(1, sweep.late.stop_reason(1) or "")
+        sweep.late.end(1)
+        trial = sweep.study.trials()[1]
+        assert (trial.state.name, trial.value, trial.intermediate_values) == ("PRUNED", 0.2, {1: 0.2})
+        assert (1, 2) not in sweep.started, "what a stopped trial did later is not paid for again"
+        assert [one.step for one, _ in sweep.recorded] == [10, 10]
+
+    def test_the_first_to_arrive_is_stopped_when_better_ones_come(self, tmp_path: Path) -> None:
+        sweep = Sweep(tmp_path, {(0, 1): 0.2, (1, 1): 0.9}, num_trials=2)
+        sweep.hand_in(0, 1)
+        sweep.until(lambda: sweep.scores(0))
+        assert sweep.late.stop_reason(0) is None
+        sweep.hand_in(1, 1)
+        sweep.until(lambda: sweep.scores(1))
+        assert "since others came" in (sweep.late.stop_reason(0) or "")
+        assert sweep.late.stop_reason(1) is None
+
+    def test_handed_in_twice_is_judged_once(self, tmp_path: Path) -> None:
+        sweep = Sweep(tmp_path, {(0, 1): 0.5}, num_trials=1)
+        for _ in range(3):
+            sweep.hand_in(0, 1)
+        sweep.until(lambda: sweep.scores(0))
+        sweep.hand_in(0, 1)  # the trial resumed from its checkpoint there
+        sweep.late.advance()
+        assert sweep.started == [(0, 1)] and len(sweep.recorded) == 1
+
+    def test_the_last_rung_gives_the_final_metrics(self, tmp_path: Path) -> None:
+        sweep = Sweep(tmp_path, {(0, 1): 0.5, (0, 2): 0.6, (0, 4): 0.4}, num_trials=1)
+        for epoch in (1, 2, 4):
+            sweep.hand_in(0, epoch)
+        assert sweep.late.is_over(0) and sweep.late.final_metrics(0) is None
+        sweep.until(lambda: sweep.late.final_metrics(0))
+        assert sweep.late.final_metrics(0) == {"retrieval/recall_at_1": 0.4}
+        assert sweep.started == [(0, 1), (0, 2), (0, 4)]
+        assert sweep.scores(0) == {1: 0.5, 2: 0.6, 4: 0.4}
+
+    def test_a_failed_evaluation_is_tried_three_times_and_then_said(self, tmp_path: Path) -> None:
+        sweep = Sweep(tmp_path, {(0, 1): ValueError("no luck"), (0, 4): ValueError("none at all")}, num_trials=1)
+        sweep.hand_in(0, 1)
+        sweep.until(lambda: sweep.recorded)
+        assert sweep.started == [(0, 1)] * 3 and sweep.late.stop_reason(0) is None, "a rung without a value stops nobody"
+        assert sweep.recorded[0][1] == {"judge/failed_rungs": 1.0}
+        sweep.hand_in(0, 4)
+        sweep.until(lambda: sweep.late.failure(0))
+        assert sweep.late.failure(0) == "its last rung could not be evaluated: ValueError: none at all"
+
+    def test_a_restarted_server_finds_what_was_lost_and_remembers_who_was_stopped(self, tmp_path: Path) -> None:
+        values = {(0, 1): 0.9, (1, 1): 0.2, (0, 2): 0.7}
+        first = Sweep(tmp_path, values, num_trials=2)
+        first.hand_in(0, 1)
+        first.until(lambda: first.scores(0))
+        first.hand_in(1, 1)
+        first.until(lambda: first.late.stop_reason(1))
+        first.hand_in(0, 2)  # under way when the server dies
+        second = Sweep(tmp_path, values)
+        assert second.late.stop_reason(1) == first.late.stop_reason(1)
+        second.until(lambda: 2 in second.scores(0))
+        assert second.started == [(0, 2)]
+
+    def test_a_trial_that_has_ended_takes_no_word(self, tmp_path: Path) -> None:
+        sweep = Sweep(tmp_path, {(0, 1): 0.5}, num_trials=1)
+        sweep.hand_in(0, 1)
+        sweep.late.advance()
+        sweep.late.end(0)
+        sweep.hand_in(0, 2)
+        sweep.late.advance()
+        assert sweep.started == [(0, 1)] and sweep.recorded == []
+
+
+def test_a_desk_without_work_does_nothing() -> None:
+    desk = JudgeDesk(lambda one: pytest.fail("nothing is there to start"), 1)
+    desk.start_next()
+    assert desk.collect() == [] and JudgePlan("worker").max_at_once == 0

@@ -1,0 +1,134 @@
+"""The ledger: sums as a table, what a torn or damaged file does, and a writer that is killed with -9 as it writes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from orchestrator.cost.ledger import Ledger, LedgerEntry, Totals, busy_after, read_ledger, total, total_of_trial
+from prp_core.errors import UserError
+from tests.tools.study_process import REPOSITORY
+
+CONTRACT = {
+    *("trial", "rung_epoch", "attempt", "started", "ended", "gpus", "cpus", "busy_seconds", "pending_seconds"),
+    *("data_wait_seconds", "redone_seconds", "late_seconds", "usd", "kind"),
+}
+
+WRITER = """
+import sys
+from pathlib import Path
+from tests.unit.orchestrator.cost.test_ledger import entry
+from orchestrator.cost.ledger import Ledger
+ledger = Ledger(Path(sys.argv[1]))
+start = len(ledger.entries)
+for number in range(start, start + 100000):
+    ledger.append(entry(started=10.0 * number, busy_seconds=10.0))
+    print(len(ledger.entries), flush=True)
+"""
+
+
+def entry(trial: int = 0, started: float = 0.0, **fields: object) -> LedgerEntry:
+    """A slice of 10 s of a trial with 2 GPUs and 4 CPUs."""
+    base = LedgerEntry(trial=trial, rung_epoch=1, attempt=1, started=started, ended=started + 10, gpus=2.0, cpus=4.0)
+    return dataclasses.replace(base, **fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("entries", "expected"),
+    [
+        ([], Totals()),
+        ([entry(busy_seconds=1800)], Totals(gpu_hours=1.0, cpu_hours=2.0, busy_seconds=1800, is_priced=False)),
+        ([entry(busy_seconds=1800, usd=3.0, price="p")], Totals(gpu_hours=1.0, cpu_hours=2.0, usd=3.0, busy_seconds=1800)),
+        ([entry(pending_seconds=60)], Totals(pending_seconds=60)),
+        (
+            [entry(busy_seconds=900, data_wait_seconds=90), entry(busy_seconds=900, redone_seconds=45), entry(late_seconds=45)],
+            Totals(gpu_hours=1.0, cpu_hours=2.0, busy_seconds=1800, data_wait_seconds=90, redone_seconds=45, late_seconds=45, is_priced=False),
+        ),
+    ],
+)
+def test_sums(entries: list[LedgerEntry], expected: Totals) -> None:
+    assert total(entries) == expected
+
+
+def test_waste_is_a_share_of_what_was_paid_and_money_is_named_only_where_it_is_known() -> None:
+    sums = total([entry(busy_seconds=1800, data_wait_seconds=90, redone_seconds=45, late_seconds=45, usd=1.5, price="p")])
+    assert sums.wasted_share == pytest.approx(0.1)
+    assert sums.metrics()["cost/usd"] == 1.5
+    assert "cost/usd" not in total([entry(busy_seconds=10)]).metrics()
+    assert total([entry(pending_seconds=5)]).wasted_share == 0.0, "nothing was paid"
+
+
+def test_what_came_beside_a_trial_is_not_the_searchs() -> None:
+    entries = [entry(0, busy_seconds=10), entry(0, busy_seconds=5, kind="judge"), entry(0, busy_seconds=90, kind="confirm", seed=8)]
+    assert total_of_trial(entries, 0).busy_seconds == 15
+    assert total(entries).busy_seconds == 105
+
+
+@pytest.mark.parametrize(("epoch", "seconds"), [(0, 60), (1, 50), (2, 30), (4, 0)])
+def test_what_was_trained_past_a_rung(epoch: int, seconds: float) -> None:
+    entries = [entry(rung_epoch=1, busy_seconds=10), entry(rung_epoch=2, busy_seconds=20), entry(rung_epoch=4, busy_seconds=30)]
+    entries += [entry(1, rung_epoch=4, busy_seconds=99), entry(kind="confirm", rung_epoch=4, busy_seconds=99, seed=1)]
+    assert busy_after(entries, 0, epoch) == seconds
+
+
+def test_what_is_written_is_there_again_and_a_slice_told_twice_counts_once(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    ledger = Ledger(path)
+    for one in (entry(), entry(started=10), entry(), entry(1)):
+        ledger.append(one)
+    assert Ledger(path).entries == [entry(), entry(started=10), entry(1)]
+    assert json.loads(path.read_text().splitlines()[0]).keys() >= CONTRACT
+    assert ledger.last_of(("train", 0, None)) == entry(started=10)
+    assert ledger.last_of(("confirm", 0, 8)) is None
+
+
+def test_a_torn_last_line_is_left_out_and_the_next_starts_a_line_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    Ledger(path).append(entry())
+    with path.open("ab") as file:
+        file.write(b'{"trial": 1, "rung_ep')
+    assert read_ledger(path) == [entry()]
+    Ledger(path).append(entry(2))
+    assert read_ledger(path) == [entry(), entry(2)]
+
+
+def test_a_damaged_line_in_the_middle_is_named_and_later_fields_are_ignored(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    path.write_text(json.dumps({**dataclasses.asdict(entry()), "of_a_later_version": 1}) + "\n")
+    assert read_ledger(path) == [entry()]
+    path.write_text('{"trial": 1\n' + path.read_text())
+    with pytest.raises(UserError, match="line 1 is no ledger entry"):
+        read_ledger(path)
+
+
+def test_no_file_is_no_entries(tmp_path: Path) -> None:
+    assert read_ledger(tmp_path / "none.jsonl") == []
+
+
+def test_kill_9_of_the_writer_three_times_loses_nothing_it_had_said_and_doubles_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    said = 0
+    for _ in range(3):
+        environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+        writer = subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True, env=environment)
+        assert writer.stdout is not None
+        for line in writer.stdout:
+            said = int(line)
+            if said % 20 == 0:
+                writer.send_signal(signal.SIGKILL)
+                break
+        writer.wait()
+        entries = read_ledger(path)
+        assert len(entries) >= said
+        assert [one.started for one in entries] == [10.0 * number for number in range(len(entries))], "each slice once, in order"
+        assert total(entries).busy_seconds == 10.0 * len(entries)
+        said = len(entries)
+        time.sleep(0)

@@ -1,0 +1,97 @@
+"""How a sweep stands, told without its driver: the lock, the state, what to do next."""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+from pathlib import Path
+
+import pytest
+
+from orchestrator.config.run_config import load_config, to_tree
+from orchestrator.config.sweep_spec import SweepSpec
+from orchestrator.sweep.lock import driver_of
+from orchestrator.sweep.status import SweepStatus, advice, summary_rows, sweep_state, views_of
+from tests.unit.orchestrator.report.test_findings import trial
+
+SPEC = SweepSpec(
+    sweep_id="rate-search-1",
+    config=to_tree(load_config("demo")),
+    state_dir="",
+    storage_uri="",
+    database_url="",
+    tracking_uri="",
+    data_uri="",
+    manifest_uri="",
+    tags={"prp.study": "sweeps/rate_search.py"},
+)
+
+
+@pytest.mark.parametrize(
+    ("driver", "num_ended", "parent_state", "expected"),
+    [
+        ("12", 3, "running", "running"),
+        ("12", 8, "running", "running"),  # the winner is being measured
+        (None, 8, "finished", "ended"),
+        (None, 8, "", "ended"),  # MLflow was not asked
+        (None, 8, "killed", "stopped"),  # between the last trial and the winner
+        (None, 8, "running", "stopped"),  # kill -9 there
+        (None, 3, "killed", "stopped"),
+        (None, 3, "finished", "stopped"),  # it was extended, and not started yet
+        (None, 0, "", "stopped"),
+    ],
+)
+def test_the_state_of_a_sweep(driver: str | None, num_ended: int, parent_state: str, expected: str) -> None:
+    assert sweep_state(driver=driver, num_ended=num_ended, num_trials=8, parent_state=parent_state) == expected
+
+
+def test_a_budget_ends_a_sweep_before_its_last_trial() -> None:
+    states = {
+        parent: sweep_state(driver=None, num_ended=3, num_trials=8, parent_state=parent, has_budget=True) for parent in ("finished", "killed", "")
+    }
+    assert states == {"finished": "ended", "killed": "stopped", "": "stopped"}
+    assert advice(SPEC, "ended", None, is_whole=False) == (
+        "its budget is spent, a larger one goes on: uv run python sweeps/rate_search.py --resume rate-search-1; "
+        "its page: uv run prp report rate-search-1"
+    )
+
+
+def test_a_driver_is_known_by_its_lock(tmp_path: Path) -> None:
+    assert driver_of(tmp_path) is None
+    path = tmp_path / "driver.lock"
+    path.write_text("4711")
+    assert driver_of(tmp_path) is None, "the file of a driver that has gone"
+    with path.open("a+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert driver_of(tmp_path) == "4711"
+    assert driver_of(tmp_path) is None
+    with path.open("a+") as lock:  # looking leaves nothing locked
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        assert driver_of(tmp_path) == "4711"
+
+
+def test_what_to_do_next() -> None:
+    assert advice(SPEC, "running", "4711") == "driven by process 4711"
+    assert advice(SPEC, "ended", None) == "its page: uv run prp report rate-search-1"
+    resume = "resume with: uv run python sweeps/rate_search.py --resume rate-search-1"
+    assert advice(SPEC, "stopped", None) == f"its driver is not running any more; {resume}"
+    old = dataclasses.replace(SPEC, tags={})
+    assert "sweeps/YOUR_STUDY.py --resume" in advice(old, "stopped", None)
+
+
+def test_a_trial_that_nobody_drives_waits() -> None:
+    status = SweepStatus(
+        sweep_id="rate-search-1",
+        state="stopped",
+        driver=None,
+        num_trials=8,
+        objective="retrieval/recall_at_1",
+        trials=(trial(0, "1-2", 0.5), trial(1, "1-4", 0.25, "running")),
+        started=100.0,
+        advice="resume",
+        cost="cost 2 of 3 GPU-hours",
+    )
+    assert [(view.state, view.epoch, view.objective) for view in views_of(status)] == [("finished", 12, 0.5), ("waiting", 3, 0.25)]
+    assert summary_rows([status]) == [["rate-search-1", "stopped", "1/8", "0.500", "2 of 3 GPU-hours", "resume"]]
+    driven = dataclasses.replace(status, driver="12")
+    assert [view.state for view in views_of(driven)] == ["finished", "running"]

@@ -1,0 +1,108 @@
+"""Which failures of a trial are its own, and what may differ when it is taken up again."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import ray
+import torch
+
+from orchestrator.config.run_config import load_config, with_values
+from orchestrator.cost.budget import Gate
+from orchestrator.sweep.driver import left_over, line_of_test_part
+from orchestrator.trial import driver as trial_run
+from orchestrator.trial.messages import TrialTask
+from orchestrator.trial.worker import lasting_failure
+from prp_core.errors import BrokenVideo, DivergedError, StoreUnavailable, UserError
+from prp_core.training.checkpoint import Checkpoint
+from prp_core.training.memory import is_out_of_memory
+from prp_core.training.progress_state import check_same_run, flatten
+
+CONFIG = with_values(load_config("demo"), {"training.batch_size": 8, "resources.num_workers": 2, "clip.length": 16})
+
+
+def real_out_of_memory() -> Exception:
+    """What torch raises on a CPU for a tensor that no machine holds."""
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 60, dtype=torch.uint8)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (DivergedError(3, "train/loss", float("nan")), "DivergedError: train/loss is nan at step 3"),
+        (UserError("no such thing"), "UserError: no such thing"),
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+            "OutOfMemory: 4 clips of 16 frames on each worker are too many (CUDA",
+        ),
+        (MemoryError(), "lower training.batch_size or clip.length, or raise resources.num_workers"),
+        (StoreUnavailable("s3://b: throttled"), None),
+        (BrokenVideo("a.mp4", "truncated"), None),
+        (RuntimeError("Connection closed by peer"), None),
+        (OSError("disk"), None),
+    ],
+)
+def test_what_would_happen_again_fails_the_trial_and_the_rest_is_tried_again(error: Exception, words: str | None) -> None:
+    reason = lasting_failure(error, CONFIG)
+    assert (reason is None) if words is None else (reason is not None and words in reason)
+
+
+def test_memory_that_a_cpu_cannot_give_is_known_by_its_words() -> None:
+    assert is_out_of_memory(real_out_of_memory())
+    assert not is_out_of_memory(RuntimeError("size mismatch"))
+
+
+@pytest.mark.parametrize(
+    ("change", "is_refused"),
+    [
+        ({"sweep.num_trials": 99, "budget.usd": 9.0, "confirm.num_candidates": 2, "resources.usd_per_gpu_hour": 3.0}, False),
+        ({"resources.num_workers": 1}, False),
+        ({"training.learning_rate": 0.5}, True),
+        ({"clip.length": 8}, True),
+    ],
+)
+def test_a_run_goes_on_when_only_its_sweep_has_changed(change: dict, is_refused: bool) -> None:
+    facts = {"config": flatten(dataclasses.asdict(CONFIG)), "steps_per_epoch": 5}
+    checkpoint, changed = Checkpoint(10, facts, ()), with_values(CONFIG, change)
+    refusals = []
+    try:
+        check_same_run(checkpoint, changed, 5, "somewhere")
+    except UserError as error:
+        refusals.append(str(error))
+    assert bool(refusals) is is_refused
+
+
+def test_the_stored_figures_of_the_test_part_are_shown_with_whose_they_are() -> None:
+    metrics = {"test/retrieval/recall_at_1": 0.5, "test/baseline/random_init/retrieval/recall_at_1": 0.25, "test/recognition/accuracy": 0.75}
+    test = {"trial": 3, "time": "2026-11-23 08:00 UTC", "metrics": metrics}
+    line = line_of_test_part(test, 3, "retrieval/recall_at_1")
+    assert line == (
+        "Test part:   trial 3, retrieval/recall_at_1 0.500, random initialisation 0.250, fine-tuned recognition 0.750 "
+        "(measured once, 2026-11-23 08:00 UTC)"
+    )
+    assert "they are not trial 5's: the test part is measured once" in line_of_test_part(test, 5, "retrieval/recall_at_1")
+
+
+def test_a_trial_that_is_left_over_says_why() -> None:
+    assert left_over(Gate("stop", "budget: spent")).state == "pruned"
+    assert left_over(Gate("start")).state == "failed"
+
+
+def test_a_controller_that_dies_is_started_again_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    lives = [ray.exceptions.ActorDiedError(), ray.exceptions.ActorDiedError(), {"state": "finished"}]
+
+    def train(task: TrialTask, spec: object, server: object) -> dict:
+        life = lives.pop(0)
+        if isinstance(life, Exception):
+            raise life
+        return life
+
+    monkeypatch.setattr(trial_run, "train", train)
+    task = TrialTask(1, "run", {}, is_resumed=False)
+    assert trial_run.train_patiently(task, None, None) == {"state": "finished"}  # type: ignore[arg-type]
+    lives.extend(ray.exceptions.ActorDiedError() for _ in range(trial_run.MAX_CONTROLLERS))
+    with pytest.raises(ray.exceptions.ActorDiedError):
+        trial_run.train_patiently(task, None, None)  # type: ignore[arg-type]

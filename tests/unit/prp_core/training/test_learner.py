@@ -1,0 +1,278 @@
+"""The learner: what one step does to the weights, alone and on two workers, and what its state is worth."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from prp_core.data.clip_config import ClipConfig
+from prp_core.encoders.encoder_config import EncoderConfig
+from prp_core.errors import DivergedError, UserError
+from prp_core.pretext.network import build_network
+from prp_core.pretext.pretext_config import PlaybackRateConfig, PretextTasks, SlowMotionConfig
+from prp_core.pretext.targets import PretextBatch
+from prp_core.training.checkpoint import from_bytes, to_bytes
+from prp_core.training.encoder_export import encoder_weights, rebuild_encoder
+from prp_core.training.learner import Learner
+from prp_core.training.pretrain_config import PretrainConfig
+from prp_core.training.training_config import TrainingConfig
+from prp_core.world import World
+from tests.worker_group import run_workers
+
+ALONE = World.alone()
+NUM_RATES = 3
+
+
+def config_with(**training: object) -> PretrainConfig:
+    values: dict[str, object] = {"num_epochs": 4, "batch_size": 4, "schedule": "constant", **training}
+    return PretrainConfig(
+        encoder=EncoderConfig(name="c3d_small"),
+        pretext=PretextTasks(playback_rate=PlaybackRateConfig(rates="1-2-4"), slow_motion=SlowMotionConfig(loss_weight=0.5)),
+        clip=ClipConfig(length=8, resize_height=36, resize_width=40, crop=32),
+        training=TrainingConfig(**values),  # type: ignore[arg-type]
+        seed=5,
+    )
+
+
+def drawn_batch(size: int, seed: int = 0) -> PretextBatch:
+    generator = torch.Generator().manual_seed(seed)
+    clip_BCTHW = torch.rand(size, 3, 8, 32, 32, generator=generator)
+    supervised_BT = torch.ones(size, 16, dtype=torch.bool)
+    supervised_BT[0, 1::2] = False
+    return PretextBatch(
+        clip_BCTHW=clip_BCTHW,
+        rate_labels_B=torch.randint(NUM_RATES, (size,), generator=generator),
+        target_BCTHW=torch.rand(size, 3, 16, 32, 32, generator=generator),
+        supervised_BT=supervised_BT,
+        attention_BCTHW=0.8 + torch.rand(size, 3, 16, 32, 32, generator=generator),
+    )
+
+
+def rows(batch: PretextBatch, chosen: slice) -> PretextBatch:
+    return PretextBatch(**{field.name: getattr(batch, field.name)[chosen] for field in dataclasses.fields(batch)})
+
+
+def weights_of(learner: Learner) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in learner.network.state_dict().items()}
+
+
+def assert_equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
+    assert first.keys() == second.keys()
+    assert [name for name in first if not torch.equal(first[name], second[name])] == []
+
+
+def test_initial_weights_are_those_of_the_seed_and_disturb_nobody() -> None:
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    first = build_network(config_with()).state_dict()
+    assert torch.equal(torch.rand(3), expected)
+    assert_equal(first, build_network(config_with()).state_dict())
+    other = build_network(dataclasses.replace(config_with(), seed=6)).state_dict()
+    assert not torch.equal(first["rate_classifier.weight"], other["rate_classifier.weight"])
+
+
+def test_a_step_says_what_the_formulas_say() -> None:
+    batch, network = drawn_batch(4), build_network(config_with())
+    output = network.train()(batch.clip_BCTHW)
+    error = batch.attention_BCTHW * (output.reconstruction_BCTHW - batch.target_BCTHW) ** 2
+    reconstruction = torch.stack([error[item][:, batch.supervised_BT[item]].mean() for item in range(4)]).mean()
+    rate = cross_entropy(output.rate_logits, batch.rate_labels_B)
+    loss = 0.5 * reconstruction + 0.1 * rate
+    loss.backward()
+    norm = torch.cat([parameter.grad.flatten() for parameter in network.parameters() if parameter.grad is not None]).norm()
+    accuracy = (output.rate_logits.argmax(1) == batch.rate_labels_B).float().mean().item()
+    pairs = list(zip(batch.rate_labels_B.tolist(), output.rate_logits.argmax(1).tolist(), strict=True))
+    assert Learner(config_with(), ALONE, 1).step(batch) == {
+        **{f"rate_confusion/{2**i}_as_{2**j}": pytest.approx(pairs.count((i, j)) / 4) for i in range(3) for j in range(3)},
+        "train/loss": pytest.approx(loss.item(), rel=1e-5),
+        "train/rate_loss": pytest.approx(rate.item(), rel=1e-5),
+        "train/reconstruction_loss": pytest.approx(reconstruction.item(), rel=1e-5),
+        "train/gradient_norm": pytest.approx(norm.item(), rel=1e-4),
+        "train/rate_accuracy": pytest.approx(accuracy),
+        "train/rate_accuracy_over_chance": pytest.approx((accuracy - 1 / 3) / (2 / 3), abs=1e-6),
+    }
+
+
+def test_sgd_by_hand_with_the_classifier_ten_times_faster() -> None:
+    """Two steps of ``v = momentum * v + g + decay * w; w -= rate * v``, the classifier at ten times the rate."""
+    config, batch = config_with(learning_rate=0.01, momentum=0.9, weight_decay=0.05), drawn_batch(4)
+    network = build_network(config)
+    speeds: dict[str, torch.Tensor] = {}
+    for _ in range(2):
+        network.zero_grad()
+        output = network.train()(batch.clip_BCTHW)
+        error = (batch.attention_BCTHW * (output.reconstruction_BCTHW - batch.target_BCTHW) ** 2).mean(dim=(1, 3, 4)) * batch.supervised_BT
+        reconstruction = (error.sum(1) / batch.supervised_BT.sum(1)).mean()
+        (0.5 * reconstruction + 0.1 * cross_entropy(output.rate_logits, batch.rate_labels_B)).backward()
+        with torch.no_grad():
+            for name, weight in network.named_parameters():
+                assert weight.grad is not None
+                speeds[name] = 0.9 * speeds.get(name, torch.zeros(())) + weight.grad + 0.05 * weight
+                weight.sub_((0.1 if name.startswith("rate_classifier") else 0.01) * speeds[name])
+    learner = Learner(config, ALONE, 1)
+    learner.step(batch), learner.step(batch)
+    for name, expected in network.state_dict().items():
+        torch.testing.assert_close(learner.network.state_dict()[name], expected, rtol=1e-4, atol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize("changes", [{"optimiser": "adamw", "learning_rate": 1e-3}, {"max_gradient_norm": 0.1}, {}])
+def test_repeating_a_batch_lowers_its_loss(changes: dict[str, object]) -> None:
+    learner, batch = Learner(config_with(**changes), ALONE, 1), drawn_batch(4)
+    losses = [learner.step(batch)["train/loss"] for _ in range(12)]
+    assert losses[-1] < 0.9 * losses[0]
+    assert all(tensor.dtype in (torch.float32, torch.int64) for tensor in learner.network.state_dict().values()), "weights stay float32"
+
+
+def test_bfloat16_on_a_cpu_is_refused() -> None:
+    with pytest.raises(UserError, match="training.precision = 'bfloat16': needs a GPU"):
+        Learner(config_with(precision="bfloat16"), ALONE, 1)
+
+
+def test_clipping_bounds_what_a_step_changes() -> None:
+    changes = []
+    for limit in (0.0, 1e-3):
+        learner = Learner(config_with(max_gradient_norm=limit, weight_decay=0.0, classifier_learning_rate_multiplier=1.0), ALONE, 1)
+        before = torch.cat([parameter.detach().flatten().clone() for parameter in learner.network.parameters()])
+        norm = learner.step(drawn_batch(4))["train/gradient_norm"]
+        after = torch.cat([parameter.detach().flatten() for parameter in learner.network.parameters()])
+        changes.append((after - before).norm().item())
+        assert norm > 1e-2, "the norm is the one before clipping"
+    assert changes[1] == pytest.approx(0.01 * 1e-3, rel=0.02) and changes[0] > 10 * changes[1]
+
+
+def test_the_schedule_sets_the_rate_of_each_step() -> None:
+    learner = Learner(config_with(schedule="cosine", warmup_epochs=1, learning_rate=0.02), ALONE, steps_per_epoch=2)
+    rates = []
+    for _ in range(4):
+        rates.append(learner.learning_rate)
+        learner.step(drawn_batch(4))
+    assert rates[:3] == pytest.approx([0.01, 0.02, 0.02]) and rates[3] < 0.02
+
+
+def test_a_loss_that_is_not_finite_ends_it() -> None:
+    learner, batch = Learner(config_with(), ALONE, 1), drawn_batch(4)
+    learner.step(batch)
+    batch.target_BCTHW[2, 0, 0, 0, 0] = float("nan")
+    with pytest.raises(DivergedError, match="train/loss is nan at step 2: training diverged; lower training.learning_rate"):
+        learner.step(batch)
+
+
+def test_a_task_without_weight_teaches_nothing() -> None:
+    pretext = PretextTasks(playback_rate=PlaybackRateConfig(rates="1-2-4", loss_weight=0.0))
+    learner = Learner(dataclasses.replace(config_with(weight_decay=0.0), pretext=pretext), ALONE, 1)
+    before = weights_of(learner)
+    numbers = learner.step(drawn_batch(4))
+    assert torch.equal(before["rate_classifier.weight"], learner.network.rate_classifier.weight)
+    assert numbers["train/rate_loss"] > 0 and numbers["train/loss"] == pytest.approx(numbers["train/reconstruction_loss"])
+
+
+def resumed(learner: Learner, config: PretrainConfig) -> Learner:
+    """Another learner that was brought to the state of `learner`, through bytes."""
+    other = Learner(config, ALONE, 1)
+    other.load_state(from_bytes(to_bytes(learner.state())))
+    other.load_own_state(from_bytes(to_bytes(learner.own_state())))
+    return other
+
+
+@pytest.mark.parametrize("changes", [{}, {"optimiser": "adamw"}, {"schedule": "plateau"}, {"schedule": "cosine"}])
+def test_a_resumed_learner_is_the_same_bit_for_bit(changes: dict[str, object]) -> None:
+    config = config_with(**changes)
+    whole = Learner(config, ALONE, 1)
+    whole.step(drawn_batch(4, seed=0)), whole.step(drawn_batch(4, seed=1))
+    whole.schedule.end_epoch(1.0)
+    part = resumed(whole, config)
+    torch.rand(1)
+    assert part.global_step == 2 and part.schedule.state() == whole.schedule.state()
+    for seed in (2, 3):
+        assert part.step(drawn_batch(4, seed=seed)) == whole.step(drawn_batch(4, seed=seed))
+    assert_equal(weights_of(part), weights_of(whole))
+
+
+def test_a_workers_own_state_holds_its_generator() -> None:
+    learner = Learner(config_with(), ALONE, 1)
+    torch.manual_seed(3)
+    state = from_bytes(to_bytes(learner.own_state()))
+    expected = torch.rand(4)
+    learner.load_own_state(state)
+    assert torch.equal(torch.rand(4), expected)
+
+
+def test_an_encoder_goes_out_and_comes_back() -> None:
+    learner = Learner(config_with(), ALONE, 1)
+    learner.step(drawn_batch(4))
+    weights = encoder_weights(learner.network)
+    rebuilt = rebuild_encoder("c3d_small", weights)
+    clip_BCTHW = drawn_batch(2).clip_BCTHW
+    assert not rebuilt.training
+    assert torch.equal(rebuilt(clip_BCTHW), learner.network.encoder.eval()(clip_BCTHW))
+    learner.step(drawn_batch(4))
+    assert any(not torch.equal(weights[name], tensor) for name, tensor in learner.network.encoder.state_dict().items()), "copies, not views"
+    with pytest.raises(UserError, match=r"these weights are not those of encoder 'r3d_small': \d+ missing"):
+        rebuild_encoder("r3d_small", weights)
+
+
+def learn_as_worker(world: World, sizes: list[int]) -> dict[str, Any]:
+    """Two steps on this worker's share of two batches, batch norm as in evaluation so that the shares do not matter to it."""
+    config = config_with(batch_size=sum(sizes), schedule="constant")
+    learner = Learner(config, world, 1)
+    learner.network.train = lambda mode=True: torch.nn.Module.train(learner.network, False)  # type: ignore[method-assign]
+    first = sum(sizes[: world.rank])
+    share = slice(first, first + sizes[world.rank]) if world.size > 1 else slice(None)
+    numbers = [learner.step(rows(drawn_batch(sum(sizes), seed=seed), share)) for seed in (0, 1)]
+    return {"numbers": numbers, "weights": weights_of(learner)}
+
+
+SIZES = {"even": [2, 2], "uneven": [3, 2]}
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What each of two workers has to say, by rank."""
+    answers: list[dict[str, Any]] = run_workers(work, tmp_path_factory.mktemp("group"))
+    return answers
+
+
+def work(world: World) -> dict[str, Any]:
+    learnt = {name: learn_as_worker(world, sizes) for name, sizes in SIZES.items()}
+    return {**learnt, "diverging": diverge_as_worker(world)}
+
+
+@pytest.mark.parametrize("shares", SIZES)
+def test_two_workers_learn_what_one_learns(answers: list[dict[str, Any]], shares: str) -> None:
+    alone = learn_as_worker(ALONE, SIZES[shares])
+    for answer in answers:
+        for step in (0, 1):
+            assert answer[shares]["numbers"][step] == pytest.approx(alone["numbers"][step], rel=1e-4)
+        for name, weight in alone["weights"].items():
+            torch.testing.assert_close(answer[shares]["weights"][name], weight, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def diverge_as_worker(world: World) -> dict[str, Any]:
+    """Batch norm takes its own share's statistics; at the second step one worker's target is not finite."""
+    learner = Learner(config_with(), world, 1)
+    learner.step(drawn_batch(2, seed=world.rank))
+    before = learner.network.encoder.state_dict()
+    running = next(tensor.clone() for name, tensor in before.items() if name.endswith("running_mean"))
+    learner.share_buffers()
+    shared = next(tensor.clone() for name, tensor in learner.network.encoder.state_dict().items() if name.endswith("running_mean"))
+    batch = drawn_batch(2, seed=world.rank + 10)
+    if world.rank == 1:
+        batch.target_BCTHW[0, 0, 0, 0, 0] = float("inf")
+    try:
+        learner.step(batch)
+        error = ""
+    except DivergedError as raised:
+        error = str(raised)
+    return {"error": error, "running": running, "shared": shared}
+
+
+def test_two_workers_diverge_at_the_same_step(answers: list[dict[str, Any]]) -> None:
+    first, second = (answer["diverging"] for answer in answers)
+    assert first["error"] == second["error"] == "train/loss is inf at step 2: training diverged; lower training.learning_rate"
+    assert not torch.equal(first["running"], second["running"]), "each worker's statistics are of its own share"
+    assert torch.equal(first["shared"], second["shared"]) and torch.equal(first["shared"], first["running"])
