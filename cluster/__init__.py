@@ -1,12 +1,16 @@
 """The placing: where a sweep runs and whether it can.
 
-- `capacity`: how many trials of a given size fit the nodes there are, or may be started; why none does.
+- `capacity`: how many trials of a given size fit the nodes there are, or may be started; why none
+  does.
 - `prices`: what an hour of its machines costs, by a dated list that a person can replace.
-- `aws/`: a cluster file for `ray up`: head on demand, GPU workers on spot, on demand where spot is short, none when idle.
-- `kuberay/`: the same for Kubernetes, as a RayCluster and a RayJob; `Dockerfile` is the image of both.
+- `aws/`: a cluster file for `ray up`: head on demand, GPU workers on spot, on demand where spot is
+  short, none when idle.
+- `kuberay/`: the same for Kubernetes, as a RayCluster and a RayJob; `Dockerfile` is the image of
+  both.
 - `mlflow/`: an MLflow server that asks for a password.
 - `uv.txt`: uv itself, pinned by hash, with which nodes and images install `uv.lock`.
 
-Nothing here knows what a clip is, and `prp_core` never meets it: `orchestrator` asks, this package answers.
-Every template starts Ray with token authentication; the dashboard is on loopback, or behind a network policy in Kubernetes.
+Nothing here knows what a clip is, and `prp_core` never meets it: `orchestrator` asks, this package
+answers. Every template starts Ray with token authentication; the dashboard is on loopback, or
+behind a network policy in Kubernetes.
 """

@@ -1,7 +1,8 @@
 """How many trials a cluster can run at once, counting the nodes that its autoscaler may still add.
 
-`plan_capacity` is arithmetic on values; `read_cluster` asks a connected Ray for the nodes. A trial is a group of equal workers; they
-may lie on different nodes, but each must fit on one. When not even one trial fits, the reason holds both numbers.
+`plan_capacity` is arithmetic on values; `read_cluster` asks a connected Ray for the nodes. A trial
+is a group of equal workers; they may lie on different nodes, but each must fit on one. When not
+even one trial fits, the reason holds both numbers.
 """
 
 from __future__ import annotations
@@ -23,24 +24,37 @@ _EPSILON = 1e-9  # 0.3 / 0.1 is 2.9999999999999996
 
 @dataclass(frozen=True)
 class TrialBundle:
-    """What one trial asks for: `num_workers` times (`cpus_per_worker`, `gpus_per_worker`). Fractions are allowed."""
+    """What one trial asks for: `num_workers` times (`cpus_per_worker`, `gpus_per_worker`).
+    Fractions are allowed.
+    """
 
     num_workers: int
     cpus_per_worker: float
     gpus_per_worker: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.num_workers < 1 or min(self.cpus_per_worker, self.gpus_per_worker) < 0 or self.cpus_per_worker + self.gpus_per_worker == 0:
-            raise ValueError(f"{self}: a trial needs at least 1 worker, and each worker some CPU or GPU")
+        if (
+            self.num_workers < 1
+            or min(self.cpus_per_worker, self.gpus_per_worker) < 0
+            or self.cpus_per_worker + self.gpus_per_worker == 0
+        ):
+            raise ValueError(
+                f"{self}: a trial needs at least 1 worker, and each worker some CPU or GPU"
+            )
 
     def __str__(self) -> str:
         gpus = f", {self.gpus_per_worker:g} GPU" if self.gpus_per_worker else ""
-        return f"{self.num_workers} worker{'s' if self.num_workers > 1 else ''} x {self.cpus_per_worker:g} CPU{gpus}"
+        return (
+            f"{self.num_workers} worker{'s' if self.num_workers > 1 else ''} x "
+            f"{self.cpus_per_worker:g} CPU{gpus}"
+        )
 
 
 @dataclass(frozen=True)
 class NodeShape:
-    """Nodes of one kind: CPUs and GPUs of each, how many are `alive`, and the `limit` to which the autoscaler may bring them."""
+    """Nodes of one kind: CPUs and GPUs of each, how many are `alive`, and the `limit` to which the
+    autoscaler may bring them.
+    """
 
     cpus: float
     gpus: float
@@ -53,23 +67,35 @@ class NodeShape:
             raise ValueError(f"{self!r}: needs 0 <= alive <= limit, and no negative CPUs or GPUs")
 
     def workers_per_node(self, bundle: TrialBundle) -> int:
-        """How many of the bundle's workers fit on one such node. Shares of a GPU lie on one GPU: of two, five workers of 0.4 leave one out."""
+        """How many of the bundle's workers fit on one such node. Shares of a GPU lie on one GPU: of
+        two, five workers of 0.4 leave one out.
+        """
         fitting = []
         if bundle.cpus_per_worker:
             fitting.append(floor(self.cpus / bundle.cpus_per_worker + _EPSILON))
         if bundle.gpus_per_worker:
             on_one = max(1.0, bundle.gpus_per_worker)
-            fitting.append(floor(self.gpus / on_one + _EPSILON) * floor(on_one / bundle.gpus_per_worker + _EPSILON))
+            fitting.append(
+                floor(self.gpus / on_one + _EPSILON)
+                * floor(on_one / bundle.gpus_per_worker + _EPSILON)
+            )
         return min(fitting)
 
     def __str__(self) -> str:
-        count = f"{self.alive}" if self.alive == self.limit else f"{self.alive} (up to {self.limit})"
-        return f"{count} x {f'{self.name} ' if self.name else ''}({self.cpus:g} CPU, {self.gpus:g} GPU)"
+        count = (
+            f"{self.alive}" if self.alive == self.limit else f"{self.alive} (up to {self.limit})"
+        )
+        return (
+            f"{count} x {f'{self.name} ' if self.name else ''}({self.cpus:g} CPU, "
+            f"{self.gpus:g} GPU)"
+        )
 
 
 @dataclass(frozen=True)
 class Capacity:
-    """`max_concurrent_trials` once the autoscaler has done its best, `now` on the nodes that are alive, and why, in words."""
+    """`max_concurrent_trials` once the autoscaler has done its best, `now` on the nodes that are
+    alive, and why, in words.
+    """
 
     max_concurrent_trials: int
     now: int
@@ -78,40 +104,85 @@ class Capacity:
 
 @dataclass(frozen=True)
 class ClusterShape:
-    """A cluster's nodes, how many nodes of the growing kinds there may be in all (None: no common bound), and who said so."""
+    """A cluster's nodes, how many nodes of the growing kinds there may be in all (None: no common
+    bound), and who said so.
+    """
 
     nodes: tuple[NodeShape, ...]
     max_autoscaled_nodes: int | None = None
     source: str = ""
 
 
-def plan_capacity(bundle: TrialBundle, cluster: ClusterShape | Sequence[NodeShape], reserved_cpus: int = 0, reserved_gpus: float = 0.0) -> Capacity:
+def plan_capacity(
+    bundle: TrialBundle,
+    cluster: ClusterShape | Sequence[NodeShape],
+    reserved_cpus: int = 0,
+    reserved_gpus: float = 0.0,
+) -> Capacity:
     """How many trials of `bundle` fit on the cluster (or on bare nodes) at once.
 
-    `reserved_cpus` single CPUs and `reserved_gpus` (shares of) GPUs are held by something else (a driver, an evaluation); they lie where
-    they cost least, so the answer is an upper bound. A refusal of a `ClusterShape` that knows its `source` says where its limits came
-    from, and how to widen them.
+    `reserved_cpus` single CPUs and `reserved_gpus` (shares of) GPUs are held by something else (a
+    driver, an evaluation); they lie where they cost least, so the answer is an upper bound. A
+    refusal of a `ClusterShape` that knows its `source` says where its limits came from, and how to
+    widen them.
     """
     shape = cluster if isinstance(cluster, ClusterShape) else ClusterShape(tuple(cluster))
-    now = _workers(bundle, [(node, node.alive) for node in shape.nodes], reserved_cpus, reserved_gpus) // bundle.num_workers
-    most = _workers(bundle, _grown(bundle, shape.nodes, shape.max_autoscaled_nodes), reserved_cpus, reserved_gpus)
+    now = (
+        _workers(bundle, [(node, node.alive) for node in shape.nodes], reserved_cpus, reserved_gpus)
+        // bundle.num_workers
+    )
+    most = _workers(
+        bundle,
+        _grown(bundle, shape.nodes, shape.max_autoscaled_nodes),
+        reserved_cpus,
+        reserved_gpus,
+    )
     trials = most // bundle.num_workers
     if trials:
-        return Capacity(trials, now, f"room for {trials} trials of {bundle} at once, {now} of them on the nodes that are up")
+        return Capacity(
+            trials,
+            now,
+            f"room for {trials} trials of {bundle} at once, {now} of them on the nodes that are up",
+        )
     have = ", ".join(str(node) for node in shape.nodes if node.limit) or "none"
-    parts = [f"{reserved_cpus} CPU"] * bool(reserved_cpus) + [f"{reserved_gpus:g} GPU"] * bool(reserved_gpus)
+    parts = [f"{reserved_cpus} CPU"] * bool(reserved_cpus) + [f"{reserved_gpus:g} GPU"] * bool(
+        reserved_gpus
+    )
     held = f", {', '.join(parts)} held for others" if parts else ""
-    known = f" (known from {shape.source}; if it can grow further, say so in {NODES_VARIABLE}: docs/clusters.md)" if shape.source else ""
+    known = (
+        (
+            f" (known from {shape.source}; if it can grow further, say so in "
+            f"{NODES_VARIABLE}: docs/clusters.md)"
+        )
+        if shape.source
+        else ""
+    )
     workers = f"{most} such worker{'' if most == 1 else 's'}"
-    return Capacity(0, 0, f"one trial needs {bundle}; the cluster can give at most {workers}: nodes {have}{held}{known}")
+    return Capacity(
+        0,
+        0,
+        f"one trial needs {bundle}; the cluster can give at most {workers}: nodes "
+        f"{have}{held}{known}",
+    )
 
 
-def _grown(bundle: TrialBundle, nodes: Sequence[NodeShape], max_autoscaled_nodes: int | None) -> list[tuple[NodeShape, int]]:
-    """The counts that the autoscaler can reach: the shapes that hold most workers grow first, until the common bound."""
-    growing = sorted((node for node in nodes if node.limit > node.alive), key=lambda node: -node.workers_per_node(bundle))
+def _grown(
+    bundle: TrialBundle, nodes: Sequence[NodeShape], max_autoscaled_nodes: int | None
+) -> list[tuple[NodeShape, int]]:
+    """The counts that the autoscaler can reach: the shapes that hold most workers grow first, until
+    the common bound.
+    """
+    growing = sorted(
+        (node for node in nodes if node.limit > node.alive),
+        key=lambda node: -node.workers_per_node(bundle),
+    )
     growable = {id(node) for node in growing}
     already = sum(node.alive for node in nodes if id(node) in growable)
-    room = sum(node.limit for node in growing) if max_autoscaled_nodes is None else max(0, max_autoscaled_nodes - already)
+    room = (
+        sum(node.limit for node in growing)
+        if max_autoscaled_nodes is None
+        else max(0, max_autoscaled_nodes - already)
+    )
     counts = [(node, node.alive) for node in nodes if id(node) not in growable]
     for node in growing:
         added = min(room, node.limit - node.alive)
@@ -120,25 +191,47 @@ def _grown(bundle: TrialBundle, nodes: Sequence[NodeShape], max_autoscaled_nodes
     return counts
 
 
-def _workers(bundle: TrialBundle, counts: Sequence[tuple[NodeShape, int]], reserved_cpus: int, reserved_gpus: float = 0.0) -> int:
-    """Workers that fit: CPUs and GPUs that no worker can use are reserved first, then workers give way."""
+def _workers(
+    bundle: TrialBundle,
+    counts: Sequence[tuple[NodeShape, int]],
+    reserved_cpus: int,
+    reserved_gpus: float = 0.0,
+) -> int:
+    """Workers that fit: CPUs and GPUs that no worker can use are reserved first, then workers give
+    way.
+    """
     workers = sum(count * node.workers_per_node(bundle) for node, count in counts)
-    spare_cpus = sum(count * floor(node.cpus - node.workers_per_node(bundle) * bundle.cpus_per_worker + _EPSILON) for node, count in counts)
-    spare_gpus = sum(count * (node.gpus - node.workers_per_node(bundle) * bundle.gpus_per_worker) for node, count in counts)
+    spare_cpus = sum(
+        count * floor(node.cpus - node.workers_per_node(bundle) * bundle.cpus_per_worker + _EPSILON)
+        for node, count in counts
+    )
+    spare_gpus = sum(
+        count * (node.gpus - node.workers_per_node(bundle) * bundle.gpus_per_worker)
+        for node, count in counts
+    )
     given_way = [0]
     if bundle.cpus_per_worker:
-        given_way.append(ceil(max(0, reserved_cpus - spare_cpus) / max(1, floor(bundle.cpus_per_worker + _EPSILON))))
+        given_way.append(
+            ceil(
+                max(0, reserved_cpus - spare_cpus)
+                / max(1, floor(bundle.cpus_per_worker + _EPSILON))
+            )
+        )
     if bundle.gpus_per_worker:
-        given_way.append(ceil(max(0.0, reserved_gpus - spare_gpus) / bundle.gpus_per_worker - _EPSILON))
+        given_way.append(
+            ceil(max(0.0, reserved_gpus - spare_gpus) / bundle.gpus_per_worker - _EPSILON)
+        )
     return max(0, workers - max(given_way))
 
 
 def read_cluster(environ: Mapping[str, str] = os.environ) -> ClusterShape:
-    """The cluster to which Ray is connected: its alive nodes, and what its autoscaler may add where that can be known.
+    """The cluster to which Ray is connected: its alive nodes, and what its autoscaler may add where
+    that can be known.
 
-    Ray has no public interface for the second. Looked for in this order: ``PRP_AUTOSCALED_NODES`` (JSON: a list of
-    ``{"name", "cpus", "gpus", "max_count"}``), ``PRP_AUTOSCALING_CONFIG`` (path of the `ray up` file that the head was started with), the
-    cluster configuration in Ray's GCS (which only hosted autoscalers fill in 2.60). Raises `ValueError` for a variable it cannot read.
+    Ray has no public interface for the second. Looked for in this order: ``PRP_AUTOSCALED_NODES``
+    (JSON: a list of ``{"name", "cpus", "gpus", "max_count"}``), ``PRP_AUTOSCALING_CONFIG`` (path of
+    the `ray up` file that the head was started with), the cluster configuration in Ray's GCS (which
+    only hosted autoscalers fill in 2.60). Raises `ValueError` for a variable it cannot read.
     """
     import ray
 
@@ -153,8 +246,12 @@ def read_cluster(environ: Mapping[str, str] = os.environ) -> ClusterShape:
     return merge_nodes(alive, types, None, "Ray's cluster configuration" if types else ALIVE_ONLY)
 
 
-def merge_nodes(alive: Sequence[Mapping[str, Any]], types: Sequence[NodeShape], bound: int | None, source: str) -> ClusterShape:
-    """Alive nodes, as `ray.nodes()` gives them, counted into the autoscaler's `types`: by the name of the type, else by equal resources."""
+def merge_nodes(
+    alive: Sequence[Mapping[str, Any]], types: Sequence[NodeShape], bound: int | None, source: str
+) -> ClusterShape:
+    """Alive nodes, as `ray.nodes()` gives them, counted into the autoscaler's `types`: by the name
+    of the type, else by equal resources.
+    """
     counts = [0] * len(types)
     others: dict[tuple[float, float], int] = {}
     for node in alive:
@@ -162,21 +259,37 @@ def merge_nodes(alive: Sequence[Mapping[str, Any]], types: Sequence[NodeShape], 
         name = node.get("Labels", {}).get("ray.io/node-group", "")
         is_head = "node:__internal_head__" in node["Resources"]
         places = [index for index, one in enumerate(types) if name == one.name] if name else []
-        places = places or [index for index, one in enumerate(types) if not is_head and (one.cpus, one.gpus) == shape and counts[index] < one.limit]
+        places = places or [
+            index
+            for index, one in enumerate(types)
+            if not is_head and (one.cpus, one.gpus) == shape and counts[index] < one.limit
+        ]
         if places:
             counts[places[0]] += 1
         else:
             others[shape] = others.get(shape, 0) + 1
-    grown = [NodeShape(one.cpus, one.gpus, count, max(one.limit, count), one.name) for one, count in zip(types, counts, strict=True)]
-    fixed = [NodeShape(cpus, gpus, count, count) for (cpus, gpus), count in sorted(others.items(), reverse=True)]
+    grown = [
+        NodeShape(one.cpus, one.gpus, count, max(one.limit, count), one.name)
+        for one, count in zip(types, counts, strict=True)
+    ]
+    fixed = [
+        NodeShape(cpus, gpus, count, count)
+        for (cpus, gpus), count in sorted(others.items(), reverse=True)
+    ]
     return ClusterShape((*fixed, *grown), bound, source)
 
 
 def _parse_nodes(text: str) -> list[NodeShape]:
     try:
-        return [_type_of(str(one.get("name", "")), one["cpus"], one.get("gpus", 0), one["max_count"]) for one in json.loads(text)]
+        return [
+            _type_of(str(one.get("name", "")), one["cpus"], one.get("gpus", 0), one["max_count"])
+            for one in json.loads(text)
+        ]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f'{NODES_VARIABLE} = {text!r}: needs a JSON list of {{"name", "cpus", "gpus", "max_count"}} ({error!r})') from error
+        raise ValueError(
+            f'{NODES_VARIABLE} = {text!r}: needs a JSON list of {{"name", "cpus", '
+            f'"gpus", "max_count"}} ({error!r})'
+        ) from error
 
 
 def _parse_config(path: Path) -> tuple[list[NodeShape], int]:
@@ -185,10 +298,19 @@ def _parse_config(path: Path) -> tuple[list[NodeShape], int]:
     try:
         config = yaml.safe_load(path.read_text())
         bound = int(config["max_workers"])
-        workers = {name: one for name, one in config["available_node_types"].items() if name != config["head_node_type"]}
-        return [_type_of(name, _cpus(one), _gpus(one), one.get("max_workers", bound)) for name, one in workers.items()], bound
+        workers = {
+            name: one
+            for name, one in config["available_node_types"].items()
+            if name != config["head_node_type"]
+        }
+        return [
+            _type_of(name, _cpus(one), _gpus(one), one.get("max_workers", bound))
+            for name, one in workers.items()
+        ], bound
     except (OSError, yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{CONFIG_VARIABLE} = {str(path)!r}: not a readable `ray up` file ({error!r})") from error
+        raise ValueError(
+            f"{CONFIG_VARIABLE} = {str(path)!r}: not a readable `ray up` file ({error!r})"
+        ) from error
 
 
 def _cpus(node_type: Mapping[str, Any]) -> float:
@@ -200,7 +322,9 @@ def _gpus(node_type: Mapping[str, Any]) -> float:
 
 
 def _types_in_gcs() -> list[NodeShape]:
-    """Node types in Ray's GCS; none where Ray has none there or has moved the (private) place of it."""
+    """Node types in Ray's GCS; none where Ray has none there or has moved the (private) place of
+    it.
+    """
     try:
         from ray._private.state import state
 
@@ -208,9 +332,14 @@ def _types_in_gcs() -> list[NodeShape]:
     except (ImportError, AttributeError):
         return []
     groups = config.node_group_configs if config is not None else []
-    return [_type_of(one.name, one.resources.get("CPU", 0), one.resources.get("GPU", 0), one.max_count) for one in groups]
+    return [
+        _type_of(one.name, one.resources.get("CPU", 0), one.resources.get("GPU", 0), one.max_count)
+        for one in groups
+    ]
 
 
 def _type_of(name: str, cpus: float, gpus: float, max_count: int) -> NodeShape:
     """A type of which no node is alive yet; Ray writes -1 for "as many as you like"."""
-    return NodeShape(float(cpus), float(gpus), 0, int(max_count) if int(max_count) >= 0 else _UNBOUNDED, name)
+    return NodeShape(
+        float(cpus), float(gpus), 0, int(max_count) if int(max_count) >= 0 else _UNBOUNDED, name
+    )

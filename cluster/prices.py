@@ -1,8 +1,9 @@
 """What an hour of a GPU or a CPU of this cluster costs, as far as that can be known.
 
-The table is a dated file (`prices.toml`, or one of the user's); the machines are told by Ray's node labels, by an environment variable or
-by the `ray up` file. Where several kinds may come up, the dearest counts: a budget is better overestimated than overrun. Money here is
-the price of the machines' share that trials hold; the head, idle machines, disks and traffic are not in it.
+The table is a dated file (`prices.toml`, or one of the user's); the machines are told by Ray's node
+labels, by an environment variable or by the `ray up` file. Where several kinds may come up, the
+dearest counts: a budget is better overestimated than overrun. Money here is the price of the
+machines' share that trials hold; the head, idle machines, disks and traffic are not in it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ TABLE = Path(__file__).with_name("prices.toml")
 
 @dataclass(frozen=True)
 class Machine:
-    """A kind of machine: its name in the price list, and whether it is bought on the spot market."""
+    """A kind of machine: its name in the price list, and whether it is bought on the spot
+    market.
+    """
 
     instance_type: str
     is_spot: bool = False
@@ -54,57 +57,86 @@ class PriceTable:
 
 @dataclass(frozen=True)
 class Price:
-    """Dollars for an hour of one GPU (with its share of the machine), or of one CPU of a machine without; `basis` says whose and of when."""
+    """Dollars for an hour of one GPU (with its share of the machine), or of one CPU of a machine
+    without; `basis` says whose and of when.
+    """
 
     usd_per_gpu_hour: float
     usd_per_cpu_hour: float
     basis: str
 
     def usd(self, *, gpus: float, cpus: float, seconds: float) -> float:
-        """What holding `gpus` GPUs and `cpus` CPUs for so long costs: by the GPU where there is one, else by the CPU."""
+        """What holding `gpus` GPUs and `cpus` CPUs for so long costs: by the GPU where there is
+        one, else by the CPU.
+        """
         hourly = gpus * self.usd_per_gpu_hour if gpus else cpus * self.usd_per_cpu_hour
         return hourly * seconds / 3600
 
 
 def read_table(path: Path = TABLE) -> PriceTable:
-    """The price list at `path`. Raises `ValueError` that names the file and what is wrong with it."""
+    """The price list at `path`. Raises `ValueError` that names the file and what is wrong with
+    it.
+    """
     try:
         tree = tomllib.loads(path.read_text())
         share = float(tree.get("spot_share", 1.0))
         instances = {name: _listed(one, share) for name, one in tree["instances"].items()}
         return PriceTable(str(tree["as_of"]), str(tree["source"]), instances)
-    except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (
+        OSError,
+        tomllib.TOMLDecodeError,
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+    ) as error:
         form = '"g5.2xlarge" = { on_demand = 1.2, spot = 0.5, gpus = 1, cpus = 8 }'
         needs = f"it needs as_of, source and [instances] with lines such as {form}"
-        raise ValueError(f"price file {str(path)!r} is not readable ({error!r}); {needs}") from error
+        raise ValueError(
+            f"price file {str(path)!r} is not readable ({error!r}); {needs}"
+        ) from error
 
 
 def _listed(line: Mapping[str, Any], spot_share: float) -> ListedInstance:
     on_demand = float(line["on_demand"])
-    listed = ListedInstance(on_demand, float(line.get("spot", on_demand * spot_share)), int(line.get("gpus", 0)), int(line["cpus"]))
+    listed = ListedInstance(
+        on_demand,
+        float(line.get("spot", on_demand * spot_share)),
+        int(line.get("gpus", 0)),
+        int(line["cpus"]),
+    )
     if min(listed.on_demand, listed.spot) <= 0 or listed.cpus < 1 or listed.gpus < 0:
         raise ValueError(f"{dict(line)} needs prices above 0 and at least 1 CPU")
     return listed
 
 
 def price_of(table: PriceTable, machines: Sequence[Machine], *, needs_gpu: bool) -> Price | None:
-    """The dearest price among `machines` that can hold a trial; None when the table names none of them."""
+    """The dearest price among `machines` that can hold a trial; None when the table names none of
+    them.
+    """
     prices = []
     for machine in machines:
         listed = table.instances.get(machine.instance_type)
         if listed is not None and (listed.gpus or not needs_gpu):
             hourly = listed.spot if machine.is_spot else listed.on_demand
             basis = f"{machine} at ${hourly:.3g} an hour ({table.source}; as of {table.as_of})"
-            prices.append(Price(hourly / listed.gpus if listed.gpus else 0.0, hourly / listed.cpus, basis))
-    rate = (lambda price: price.usd_per_gpu_hour) if needs_gpu else (lambda price: price.usd_per_cpu_hour)
+            prices.append(
+                Price(hourly / listed.gpus if listed.gpus else 0.0, hourly / listed.cpus, basis)
+            )
+    rate = (
+        (lambda price: price.usd_per_gpu_hour)
+        if needs_gpu
+        else (lambda price: price.usd_per_cpu_hour)
+    )
     return max(prices, key=rate, default=None)
 
 
 def read_machines(environ: Mapping[str, str] = os.environ) -> list[Machine]:
     """The kinds of machine that the connected cluster has or may bring up; empty where nobody says.
 
-    Looked for in this order: ``PRP_INSTANCE_TYPE`` (``g5.2xlarge`` or ``g5.2xlarge:spot``, several joined by commas), the labels of Ray's
-    nodes (``prp.instance-type``, or the one that Kubernetes gives), the `ray up` file that ``PRP_AUTOSCALING_CONFIG`` names.
+    Looked for in this order: ``PRP_INSTANCE_TYPE`` (``g5.2xlarge`` or ``g5.2xlarge:spot``, several
+    joined by commas), the labels of Ray's nodes (``prp.instance-type``, or the one that Kubernetes
+    gives), the `ray up` file that ``PRP_AUTOSCALING_CONFIG`` names.
     """
     if environ.get(INSTANCE_VARIABLE):
         return parse_machines(environ[INSTANCE_VARIABLE])
@@ -123,22 +155,38 @@ def parse_machines(text: str) -> list[Machine]:
 
 
 def labelled_machines(labels_of_nodes: Sequence[Mapping[str, str]]) -> list[Machine]:
-    """The machines that nodes' labels name, each once; a market or a node group whose name holds "spot" is one."""
+    """The machines that nodes' labels name, each once; a market or a node group whose name holds
+    "spot" is one.
+    """
     machines = []
     for labels in labels_of_nodes:
         name = next((labels[label] for label in INSTANCE_LABELS if labels.get(label)), "")
         if name:
-            machines.append(Machine(name, any("spot" in labels.get(label, "") for label in MARKET_LABELS)))
+            machines.append(
+                Machine(name, any("spot" in labels.get(label, "") for label in MARKET_LABELS))
+            )
     return list(dict.fromkeys(machines))
 
 
 def machines_of_config(path: Path) -> list[Machine]:
-    """The worker machines of a `ray up` file for AWS; empty for a file of another cloud. Raises `ValueError` for one it cannot read."""
+    """The worker machines of a `ray up` file for AWS; empty for a file of another cloud. Raises
+    `ValueError` for one it cannot read.
+    """
     import yaml  # a dependency of Ray's own
 
     try:
         config = yaml.safe_load(path.read_text())
-        kinds = [one.get("node_config", {}) for name, one in config["available_node_types"].items() if name != config["head_node_type"]]
-        return [Machine(str(one["InstanceType"]), "InstanceMarketOptions" in one) for one in kinds if "InstanceType" in one]
+        kinds = [
+            one.get("node_config", {})
+            for name, one in config["available_node_types"].items()
+            if name != config["head_node_type"]
+        ]
+        return [
+            Machine(str(one["InstanceType"]), "InstanceMarketOptions" in one)
+            for one in kinds
+            if "InstanceType" in one
+        ]
     except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{CONFIG_VARIABLE} = {str(path)!r}: not a readable `ray up` file ({error!r})") from error
+        raise ValueError(
+            f"{CONFIG_VARIABLE} = {str(path)!r}: not a readable `ray up` file ({error!r})"
+        ) from error

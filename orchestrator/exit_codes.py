@@ -10,7 +10,9 @@ from prp_core.errors import PrpError, UserError
 
 
 def run_command(function: Callable[[], int | None], name: str = "prp") -> int:
-    """Run a command to its exit code; what went wrong becomes one line on stderr, without a traceback."""
+    """Run a command to its exit code; what went wrong becomes one line on stderr, without a
+    traceback.
+    """
     try:
         exit_code = function() or 0
         sys.stdout.flush()
@@ -21,11 +23,18 @@ def run_command(function: Callable[[], int | None], name: str = "prp") -> int:
         return _complain(name, error, 1)
     except KeyboardInterrupt:
         return _complain(name, "interrupted", 130)
-    except BrokenPipeError:  # whoever read our output has gone (`prp ... | head`); keep the interpreter from complaining at its exit
+    # whoever read our output has gone (`prp ... | head`); keep the interpreter from complaining at
+    # its exit
+    except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 
 
 def _complain(name: str, error: object, exit_code: int) -> int:
-    print(f"{name}: error: {' '.join(str(error).split())}" if exit_code != 130 else f"{name}: {error}", file=sys.stderr)
+    print(
+        f"{name}: error: {' '.join(str(error).split())}"
+        if exit_code != 130
+        else f"{name}: {error}",
+        file=sys.stderr,
+    )
     return exit_code

@@ -1,7 +1,8 @@
 """All workers go on together, or all fail at the same place with the same cause.
 
-A worker that raises alone leaves the others waiting in a collective call until its timeout, half an hour later. So what can fail on
-one worker only (a read, a write, a reporter) runs inside `together`.
+A worker that raises alone leaves the others waiting in a collective call until its timeout, half an
+hour later. So what can fail on one worker only (a read, a write, a reporter) runs inside
+`together`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ class OtherWorkerFailed(PrpError):
 
     def __init__(self, rank: int, doing: str, cause: str) -> None:
         super().__init__(f"worker {rank} failed while {doing}: {cause}")
-        self.rank, self.doing, self.cause = rank, doing, cause
+        self.rank = rank
+        self.doing = doing
+        self.cause = cause
 
     def __reduce__(self) -> tuple[type[OtherWorkerFailed], tuple[int, str, str]]:
         return (OtherWorkerFailed, (self.rank, self.doing, self.cause))
@@ -29,15 +32,17 @@ class OtherWorkerFailed(PrpError):
 def together(world: World, doing: str, action: Callable[[], Value]) -> Value:
     """What `action` returns on this worker, once every worker has carried it out.
 
-    Where it raised, that worker raises its own error and every other one `OtherWorkerFailed`. `doing` completes "failed while ...".
-    Costs one small all-reduce when all is well and nothing at all when alone.
+    Where it raised, that worker raises its own error and every other one `OtherWorkerFailed`.
+    `doing` completes "failed while ...". Costs one small all-reduce when all is well and nothing at
+    all when alone.
     """
     if world.size == 1:
         return action()
     error: Exception | None = None
     try:
         value = action()
-    except Exception as caught:  # noqa: BLE001 -- every worker is told, then it is raised again below
+    # every worker is told, then it is raised again below
+    except Exception as caught:  # noqa: BLE001
         error = caught
     if world.any(error is not None):
         causes = world.gather(None if error is None else f"{type(error).__name__}: {error}")
@@ -49,6 +54,8 @@ def together(world: World, doing: str, action: Callable[[], Value]) -> Value:
 
 
 def first_alone(world: World, doing: str, action: Callable[[], Value]) -> Value:
-    """What `action` returns on the first worker, on every worker; the others do not run it. `Value` is small and picklable."""
+    """What `action` returns on the first worker, on every worker; the others do not run it. `Value`
+    is small and picklable.
+    """
     value = together(world, doing, lambda: action() if world.is_first else None)
     return world.from_first(value)

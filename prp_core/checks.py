@@ -1,4 +1,6 @@
-"""The two checks that every config dataclass uses; each dataclass stands beside the code that owns it."""
+"""The two checks that every config dataclass uses; each dataclass stands beside the code that owns
+it.
+"""
 
 from __future__ import annotations
 

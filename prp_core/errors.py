@@ -1,8 +1,8 @@
 """Every error that this package raises on purpose, and who is to blame for it.
 
-`UserError` and its children are the user's: the command line prints them as one line and exits with code 2.
-The others say what the world did (an object that changed, a video that is broken, a loss that is not a number);
-whoever catches one decides by its type, never by its text.
+`UserError` and its children are the user's: the command line prints them as one line and exits with
+code 2. The others say what the world did (an object that changed, a video that is broken, a loss
+that is not a number); whoever catches one decides by its type, never by its text.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ class PrpError(Exception):
 
 
 class UserError(PrpError, ValueError):
-    """The input is wrong; the text names it, shows its value and says what to do. Exit code 2 at the command line."""
+    """The input is wrong; the text names it, shows its value and says what to do. Exit code 2 at
+    the command line.
+    """
 
 
 class DiskFull(UserError):
@@ -45,11 +47,15 @@ class StoreUnavailable(StoreError):
 
 
 class BrokenVideo(PrpError):
-    """One video cannot be read. `reason` is one of `QUARANTINE_REASONS`; `detail` is for a person."""
+    """One video cannot be read. `reason` is one of `QUARANTINE_REASONS`; `detail` is for a
+    person.
+    """
 
     def __init__(self, key: str, reason: str, detail: str = "") -> None:
         super().__init__(f"{key}: {reason}" + (f" ({detail})" if detail else ""))
-        self.key, self.reason, self.detail = key, reason, detail
+        self.key = key
+        self.reason = reason
+        self.detail = detail
 
     def __reduce__(self) -> tuple[type[BrokenVideo], tuple[str, str, str]]:
         return (BrokenVideo, (self.key, self.reason, self.detail))
@@ -61,7 +67,7 @@ QUARANTINE_REASONS = {
     "no-video-stream": "the container opens but holds no video",
     "undecodable": "the decoder gives up before the first frame",
     "truncated": "fewer frames decode than the header promises, by more than the tolerance",
-    "repeated-frames": "the decoder hands out one frame again and again in place of the ones it lost",
+    "repeated-frames": "the decoder repeats one frame in place of the ones it lost",
     "too-large": "the picture is larger than the pixel budget",
     "too-slow": "decoding passed its time limit and was killed",
     "out-of-memory": "decoding passed its memory limit and was killed",
@@ -76,8 +82,13 @@ class DivergedError(PrpError):
     """A loss is not a finite number; every rank raises it at the same step."""
 
     def __init__(self, step: int, loss_name: str, value: float) -> None:
-        super().__init__(f"{loss_name} is {value} at step {step}: training diverged; lower training.learning_rate")
-        self.step, self.loss_name, self.value = step, loss_name, value
+        super().__init__(
+            f"{loss_name} is {value} at step {step}: training diverged; lower "
+            "training.learning_rate"
+        )
+        self.step = step
+        self.loss_name = loss_name
+        self.value = value
 
     def __reduce__(self) -> tuple[type[DivergedError], tuple[int, str, float]]:
         return (DivergedError, (self.step, self.loss_name, self.value))

@@ -1,7 +1,8 @@
 """Random draws that are pure functions of what they are for.
 
-A draw depends on its key alone, for example ``(seed, epoch, video index, "start")``: the same with one worker or eight,
-with any number of loader threads, and after a resume. Nothing here has state, and nothing is seeded at import.
+A draw depends on its key alone, for example ``(seed, epoch, video index, "start")``: the same with
+one worker or eight, with any number of loader threads, and after a resume. Nothing here has state,
+and nothing is seeded at import.
 """
 
 from __future__ import annotations
@@ -15,13 +16,17 @@ if TYPE_CHECKING:  # imported where it is needed: a sweep's server draws and nev
 
 
 def draw_bits(*key: int | str) -> int:
-    """64 uniform bits for `key`; BLAKE2b of the key's parts, so that near keys give unrelated draws."""
+    """64 uniform bits for `key`; BLAKE2b of the key's parts, so that near keys give unrelated
+    draws.
+    """
     text = "/".join(f"{type(part).__name__[0]}{part}" for part in key)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
 def draw_below(bound: int, *key: int | str) -> int:
-    """A uniform integer of ``0 .. bound-1`` for `key` (bias below ``bound / 2**64``). `bound` is at least 1."""
+    """A uniform integer of ``0 .. bound-1`` for `key` (bias below ``bound / 2**64``). `bound` is at
+    least 1.
+    """
     assert bound >= 1, bound
     return draw_bits(*key) * bound >> 64
 
@@ -44,12 +49,16 @@ def generator_for(*key: int | str, device: str = "cpu") -> torch.Generator:
 
 
 def seed_everything(*key: int | str) -> None:
-    """Seed torch's global generators by `key`. Called once by whoever starts a run, never at import."""
+    """Seed torch's global generators by `key`. Called once by whoever starts a run, never at
+    import.
+    """
     import torch
 
     torch.manual_seed(draw_bits(*key) >> 1)
 
 
 def shares(items: Sequence[int], rank: int, size: int) -> list[int]:
-    """The part of `items` that `rank` of `size` workers takes: every size-th one, so the union is `items` in order."""
+    """The part of `items` that `rank` of `size` workers takes: every size-th one, so the union is
+    `items` in order.
+    """
     return list(items[rank::size])

@@ -12,30 +12,39 @@ import torch
 class Reporter(Protocol):
     """Spoken to by the first worker only.
 
-    A run that dies and resumes may say the same thing twice: `log` and `at_rung` are to be idempotent for one run by their step and
-    epoch. An error raised here reaches every worker and ends the run on all of them.
+    A run that dies and resumes may say the same thing twice: `log` and `at_rung` are to be
+    idempotent for one run by their step and epoch. An error raised here reaches every worker and
+    ends the run on all of them.
     """
 
     def log(self, metrics: Mapping[str, float], *, step: int) -> None:
-        """Take note of `metrics` after `step` optimiser steps. Never blocks: training does not wait for a tracker."""
+        """Take note of `metrics` after `step` optimiser steps. Never blocks: training does not wait
+        for a tracker.
+        """
         ...
 
     def at_rung(self, *, epoch: int, step: int, metrics: Mapping[str, float]) -> bool:
-        """Judge the run after `epoch` epochs by its evaluation `metrics`; may block. True = go on, False = leave now.
+        """Judge the run after `epoch` epochs by its evaluation `metrics`; may block. True = go on,
+        False = leave now.
 
-        After the last epoch it is called too, so that the judge sees every final value; there its answer changes nothing.
+        After the last epoch it is called too, so that the judge sees every final value; there its
+        answer changes nothing.
         """
         ...
 
 
 class LateJudge(Protocol):
-    """Evaluates rungs elsewhere while training goes on; its word comes when it comes. Spoken to by the first worker only.
+    """Evaluates rungs elsewhere while training goes on; its word comes when it comes. Spoken to by
+    the first worker only.
 
-    A run that dies and resumes may hand in the same rung twice; the second time changes nothing. An error raised here ends the run.
+    A run that dies and resumes may hand in the same rung twice; the second time changes nothing. An
+    error raised here ends the run.
     """
 
     def hand_in(self, *, epoch: int, step: int, weights: Mapping[str, torch.Tensor]) -> None:
-        """Take the encoder's `weights` (copies on the CPU) after `epoch` epochs; the checkpoint of `step` is committed. Waits for no verdict."""
+        """Take the encoder's `weights` (copies on the CPU) after `epoch` epochs; the checkpoint of
+        `step` is committed. Waits for no verdict.
+        """
         ...
 
     def says_stop(self) -> bool:
@@ -45,7 +54,9 @@ class LateJudge(Protocol):
 
 @dataclass
 class MemoryReporter:
-    """Keeps everything in lists; `judge(epoch, metrics)` decides at rungs (by default every run goes on)."""
+    """Keeps everything in lists; `judge(epoch, metrics)` decides at rungs (by default every run
+    goes on).
+    """
 
     judge: Callable[[int, Mapping[str, float]], bool] = lambda epoch, metrics: True
     logged: list[tuple[int, dict[str, float]]] = field(default_factory=list)

@@ -1,7 +1,9 @@
-"""Which of how many workers this process is, on which device, and the few words that workers exchange.
+"""Which of how many workers this process is, on which device, and the few words that workers
+exchange.
 
-`World.alone()` serves a single process (no process group needed); `World.of_process_group()` describes the one that a
-launcher (Ray Train, torchrun) has set up. Nothing else in `prp_core` names `torch.distributed`.
+`World.alone()` serves a single process (no process group needed); `World.of_process_group()`
+describes the one that a launcher (Ray Train, torchrun) has set up. Nothing else in `prp_core` names
+`torch.distributed`.
 """
 
 from __future__ import annotations
@@ -94,7 +96,9 @@ class World:
 
 
 def use_threads(number: int) -> None:
-    """Let torch compute on `number` threads (at least 1) in this process; called by whoever starts a worker, never at import."""
+    """Let torch compute on `number` threads (at least 1) in this process; called by whoever starts
+    a worker, never at import.
+    """
     torch.set_num_threads(max(1, number))
 
 
@@ -106,7 +110,10 @@ def best_device() -> str:
 def share_buffers(network: nn.Module, world: World) -> None:
     """Give every worker's `network` the first worker's buffers."""
     if world.size > 1:
-        load_buffers(network, world.from_first({name: buffer.cpu() for name, buffer in network.named_buffers()}))
+        load_buffers(
+            network,
+            world.from_first({name: buffer.cpu() for name, buffer in network.named_buffers()}),
+        )
 
 
 def load_buffers(network: nn.Module, buffers: Mapping[str, torch.Tensor]) -> None:

@@ -1,9 +1,12 @@
-"""Nothing is tuned on this corpus yet? Rate set, clip length and loss balance, with a learning rate anywhere in five decades.
+"""Nothing is tuned on this corpus yet? Rate set, clip length and loss balance, with a learning rate
+anywhere in five decades.
 
     uv run python sweeps/untuned_search.py --trials 24
-    uv run python sweeps/untuned_search.py --trials 24 --set sweep.sampler=random --set sweep.pruner=none     # what chance would find instead
+    uv run python sweeps/untuned_search.py --trials 24 --set sweep.sampler=random \\
+        --set sweep.pruner=none     # what random search would find instead
 
-Many learning rates of such a range teach nothing. What the search saves there, and from how many trials on, is in docs/experiments.md.
+Many learning rates of such a range teach nothing. What the search saves there, and from how many
+trials on, is in docs/experiments.md.
 """
 
 from __future__ import annotations

@@ -1,8 +1,11 @@
-"""The tests, from single rooms to what a user types; `CONTRIBUTING.md` says which folder holds what."""
+"""The tests, from single rooms to what a user types; `CONTRIBUTING.md` says which folder holds
+what.
+"""
 
 import os
 
-# As in `orchestrator/__init__.py`, for tests that start Ray without it: `uv run pytest` must not make Ray's workers start through uv.
+# As in `orchestrator/__init__.py`, for tests that start Ray without it: `uv run pytest` must not
+# make Ray's workers start through uv.
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 
 # MLflow's telemetry thread changes the environment while other threads read it.

@@ -9,7 +9,9 @@ from prp_core.data.object_store import LocalStore, ObjectInfo
 
 
 class FarStore:
-    """The objects of the folder `root`, never read in place; `fetched` holds the key of each read."""
+    """The objects of the folder `root`, never read in place; `fetched` holds the key of each
+    read.
+    """
 
     def __init__(self, root: Path) -> None:
         self._store, self.fetched = LocalStore(root), list[str]()
@@ -21,7 +23,9 @@ class FarStore:
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         return self._store.list(prefix)
 
-    def read(self, key: str, *, start: int = 0, num_bytes: int | None = None, etag: str | None = None) -> Iterator[bytes]:
+    def read(
+        self, key: str, *, start: int = 0, num_bytes: int | None = None, etag: str | None = None
+    ) -> Iterator[bytes]:
         self.fetched.append(key)
         return self._store.read(key, start=start, num_bytes=num_bytes, etag=etag)
 
@@ -33,13 +37,17 @@ class FarStore:
 
 
 class JournalStore(FarStore):
-    """Fetches are noted in a journal that processes share, and the first `spoil` pieces that this one reads are wrong."""
+    """Fetches are noted in a journal that processes share, and the first `spoil` pieces that this
+    one reads are wrong.
+    """
 
     def __init__(self, root: Path, journal: Path, spoil: int = 0) -> None:
         super().__init__(root)
         self._journal, self._spoil = journal, spoil
 
-    def read(self, key: str, *, start: int = 0, num_bytes: int | None = None, etag: str | None = None) -> Iterator[bytes]:
+    def read(
+        self, key: str, *, start: int = 0, num_bytes: int | None = None, etag: str | None = None
+    ) -> Iterator[bytes]:
         with self._journal.open("a") as journal:
             journal.write(f"{key}\n")
         for piece in super().read(key, start=start, num_bytes=num_bytes, etag=etag):

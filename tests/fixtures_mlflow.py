@@ -1,4 +1,6 @@
-"""A real MLflow server for tests, one per test session: a process of its own with a sqlite database and a folder of artifacts."""
+"""A real MLflow server for tests, one per test session: a process of its own with a sqlite database
+and a folder of artifacts.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ START_SECONDS = 180.0  # importing MLflow takes seconds, and more on a machine t
 
 @dataclass
 class MlflowServer:
-    """The server at `uri`. It can be killed and started again on the same port and the same files."""
+    """The server at `uri`. It can be killed and started again on the same port and the same
+    files.
+    """
 
     folder: Path
     port: int
@@ -39,15 +43,40 @@ class MlflowServer:
 
     def start(self) -> None:
         """Start the process and wait until it answers."""
-        words = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]
-        words += ["--backend-store-uri", f"sqlite:///{self.folder / 'server.db'}", "--artifacts-destination", str(self.folder / "artifacts")]
-        environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+        words = [
+            sys.executable,
+            "-m",
+            "mlflow",
+            "server",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(self.port),
+            "--workers",
+            "1",
+        ]
+        words += [
+            "--backend-store-uri",
+            f"sqlite:///{self.folder / 'server.db'}",
+            "--artifacts-destination",
+            str(self.folder / "artifacts"),
+        ]
+        environment = {
+            **os.environ,
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+        }
         with self.log_path.open("ab") as log:
-            self.process = subprocess.Popen(words, stdout=log, stderr=log, env=environment, start_new_session=True)
+            self.process = subprocess.Popen(
+                words, stdout=log, stderr=log, env=environment, start_new_session=True
+            )
         deadline = time.monotonic() + START_SECONDS
         while not self.answers():
             assert self.process.poll() is None, f"MLflow ended: {self.log_path.read_text()[-2000:]}"
-            assert time.monotonic() < deadline, f"MLflow did not answer within {START_SECONDS} s: {self.log_path.read_text()[-2000:]}"
+            assert time.monotonic() < deadline, (
+                f"MLflow did not answer within {START_SECONDS} s: "
+                f"{self.log_path.read_text()[-2000:]}"
+            )
             time.sleep(0.2)
 
     def answers(self) -> bool:

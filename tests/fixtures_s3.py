@@ -1,4 +1,6 @@
-"""A real S3 server for tests (Ceph's gateway), one per test session, and a fresh bucket per test."""
+"""A real S3 server for tests (Ceph's gateway), one per test session, and a fresh bucket per
+test.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ AWS_VARIABLES = (
 
 @dataclass(frozen=True)
 class S3Server:
-    """Where the server answers and who may ask. `environment` is what a process needs to use it through boto3's own rules."""
+    """Where the server answers and who may ask. `environment` is what a process needs to use it
+    through boto3's own rules.
+    """
 
     endpoint_url: str
     access_key: str = "AKTEST"
@@ -70,25 +74,35 @@ class S3Server:
             aws_access_key_id=self.access_key,
             aws_secret_access_key=self.secret_key,
             region_name="us-east-1",
-            config=Config(s3={"addressing_style": "path"}, request_checksum_calculation="when_required"),
+            config=Config(
+                s3={"addressing_style": "path"}, request_checksum_calculation="when_required"
+            ),
         )
 
     def make_bucket(self) -> str:
         """The name of a new, empty bucket."""
         name = f"bucket-{next(self._bucket_numbers)}"
-        self.client().create_bucket(Bucket=name)  # half a second: where a test can, it takes a prefix of its own instead
+        self.client().create_bucket(
+            Bucket=name
+        )  # half a second: where a test can, it takes a prefix of its own instead
         return name
 
     def upload_folder(self, folder: Path, bucket: str, prefix: str = "") -> None:
         """Put every file under `folder` into `bucket`."""
         client = self.client()
         for path in sorted(item for item in folder.rglob("*") if item.is_file()):
-            client.put_object(Bucket=bucket, Key=prefix + path.relative_to(folder).as_posix(), Body=path.read_bytes())
+            client.put_object(
+                Bucket=bucket,
+                Key=prefix + path.relative_to(folder).as_posix(),
+                Body=path.read_bytes(),
+            )
 
 
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[S3Server]:
-    """The server; it stops and its data go when this process ends, however it ends. That it cannot start is a failure, never a skip."""
+    """The server; it stops and its data go when this process ends, however it ends. That it cannot
+    start is a failure, never a skip.
+    """
     with running_server() as server:
         yield server
 
@@ -96,7 +110,9 @@ def s3_server() -> Iterator[S3Server]:
 @contextlib.contextmanager
 def running_server(extra: str = "") -> Iterator[S3Server]:
     """A server of one's own, with `extra` lines in its configuration."""
-    data = Path(tempfile.mkdtemp(prefix="prp-s3-"))  # not under pytest's own folder: paths of Unix sockets must be short
+    data = Path(
+        tempfile.mkdtemp(prefix="prp-s3-")
+    )  # not under pytest's own folder: paths of Unix sockets must be short
     try:
         process, endpoint_url = _start(data, extra)
         try:
@@ -135,7 +151,11 @@ def s3_bucket(s3_environment: S3Server) -> str:
 def _start(data: Path, extra: str = "") -> tuple[subprocess.Popen[str], str]:
     said = ""
     for _ in range(3):  # another process may take one of the ports between the look and the start
-        environment = os.environ | {"RGW_DATA": str(data / "store"), "RGW_PORT": str(_free_ports()), "RGW_EXTRA": extra}
+        environment = os.environ | {
+            "RGW_DATA": str(data / "store"),
+            "RGW_PORT": str(_free_ports()),
+            "RGW_EXTRA": extra,
+        }
         process = subprocess.Popen(
             [str(SCRIPT), "serve"],
             env=environment,
@@ -158,7 +178,9 @@ def _start(data: Path, extra: str = "") -> tuple[subprocess.Popen[str], str]:
 
 
 def _free_ports() -> int:
-    """The first of `NUM_PORTS` free ports in a row, below the range from which the system hands out its own."""
+    """The first of `NUM_PORTS` free ports in a row, below the range from which the system hands out
+    its own.
+    """
     for _ in range(100):
         first = random.randrange(12_000, 32_000)
         if all(_is_free(port) for port in range(first, first + NUM_PORTS)):

@@ -1,4 +1,6 @@
-"""A sweep that was never trained: real calls of Optuna, MLflow and the manifest file, with drawn figures in place of an encoder's."""
+"""A sweep that was never trained: real calls of Optuna, MLflow and the manifest file, with drawn
+figures in place of an encoder's.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ NUM_VAL_GROUPS = 4
 
 
 def manifest_of(num_groups: int = 20, num_labels: int = 6) -> Manifest:
-    """Videos of `num_labels` classes in each of `num_groups` groups, one of them short, and two that are broken."""
+    """Videos of `num_labels` classes in each of `num_groups` groups, one of them short, and two
+    that are broken.
+    """
     records = [
         VideoRecord(
             key=f"{label}/{group:02d}.mp4",
@@ -36,12 +40,19 @@ def manifest_of(num_groups: int = 20, num_labels: int = 6) -> Manifest:
             codec="h264",
             label=f"motion-{label}",
             group=f"scene-{group:02d}",
-            split="val" if group < NUM_VAL_GROUPS else "test" if group < 2 * NUM_VAL_GROUPS else "train",
+            split="val"
+            if group < NUM_VAL_GROUPS
+            else "test"
+            if group < 2 * NUM_VAL_GROUPS
+            else "train",
         )
         for group in range(num_groups)
         for label in range(num_labels)
     ]
-    broken = [VideoRecord(key=f"broken/{number}.mp4", num_bytes=9, etag="e", reason=reason) for number, reason in enumerate(("truncated", "empty"))]
+    broken = [
+        VideoRecord(key=f"broken/{number}.mp4", num_bytes=9, etag="e", reason=reason)
+        for number, reason in enumerate(("truncated", "empty"))
+    ]
     return Manifest("/videos", (*records, *broken))
 
 
@@ -56,7 +67,9 @@ def build_sweep(
     with_end: bool = True,
     state_of_last: str = "ended",
 ) -> SweepSpec:
-    """Run `num_trials` trials on paper and leave under `home` what a sweep leaves; `state_of_last` ``running`` leaves the last one open."""
+    """Run `num_trials` trials on paper and leave under `home` what a sweep leaves; `state_of_last`
+    ``running`` leaves the last one open.
+    """
     config = load_config("demo", [f"sweep.num_trials={num_trials}", "sweep.num_startup_trials=8"])
     manifest = manifest_of()
     sweep_id = "rate-search-20261123-080000-abcd"
@@ -71,7 +84,10 @@ def build_sweep(
         tracking_uri=f"sqlite:///{home / 'mlflow.db'}",
         data_uri="/videos",
         manifest_uri=write_manifest(manifest, open_store(home / "manifests")),
-        tags={**provenance_tags(dataset_hash=manifest.content_hash, protocol_hash="0123456789ab"), "prp.config_digest": "abcdef012345"},
+        tags={
+            **provenance_tags(dataset_hash=manifest.content_hash, protocol_hash="0123456789ab"),
+            "prp.config_digest": "abcdef012345",
+        },
     )
     save_spec(spec)
     study = SweepStudy(spec.database_url, sweep_id, space, seed=1, num_startup_trials=8)
@@ -82,17 +98,34 @@ def build_sweep(
     for place in range(num_trials):
         proposal = study.ask(lambda values: fits_corpus(apply_space(config, values), frame_counts))
         trial_config = apply_space(config, proposal.values)
-        run_id = tracker.start_trial(parent, proposal.number, params=as_params(trial_config), tags=spec.tags)
+        run_id = tracker.start_trial(
+            parent, proposal.number, params=as_params(trial_config), tags=spec.tags
+        )
         study.set_note(proposal.number, "run_id", run_id)
         level = quality[proposal.values["pretext.playback_rate.rates"]] + draw.gauss(0, noise)
         is_open = state_of_last == "running" and place == num_trials - 1
-        metrics = walk(study, tracker, proposal.number, run_id, level, draw, fails=place in failing, stays_open=is_open)
+        metrics = walk(
+            study,
+            tracker,
+            proposal.number,
+            run_id,
+            level,
+            draw,
+            fails=place in failing,
+            stays_open=is_open,
+        )
         rows += ledger_rows(proposal.number, place, len(metrics), draw)
     baselines = {"random_init": 0.30, "mean_frame": 0.20, "mean_absolute_difference": 0.25}
     if with_end:
-        tracker.log(parent, {f"baseline/{name}/retrieval/recall_at_1": value for name, value in baselines.items()}, num_trials)
+        tracker.log(
+            parent,
+            {f"baseline/{name}/retrieval/recall_at_1": value for name, value in baselines.items()},
+            num_trials,
+        )
     if ledger:
-        (state_dir / "ledger.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"trial": 1, "gp')
+        (state_dir / "ledger.jsonl").write_text(
+            "".join(json.dumps(row) + "\n" for row in rows) + '{"trial": 1, "gp'
+        )
     if with_end:
         tracker.finish(parent, "finished")
     assert tracker.close()
@@ -100,23 +133,60 @@ def build_sweep(
 
 
 def walk(
-    study: SweepStudy, tracker: MlflowTracker, number: int, run_id: str, level: float, draw: random.Random, *, fails: bool, stays_open: bool
+    study: SweepStudy,
+    tracker: MlflowTracker,
+    number: int,
+    run_id: str,
+    level: float,
+    draw: random.Random,
+    *,
+    fails: bool,
+    stays_open: bool,
 ) -> dict[int, float]:
     """One trial from rung to rung until the judge or its end stops it; epoch -> objective."""
     rates = study.trials()[number].params["pretext.playback_rate.rates"].split("-")
     values: dict[int, float] = {}
     for epoch in RUNGS:
-        value = round(48 * min(0.95, max(0.05, 0.167 + (level - 0.167) * epoch / RUNGS[-1] + draw.gauss(0, 0.03)))) / 48
+        value = (
+            round(
+                48
+                * min(
+                    0.95,
+                    max(0.05, 0.167 + (level - 0.167) * epoch / RUNGS[-1] + draw.gauss(0, 0.03)),
+                )
+            )
+            / 48
+        )
         values[epoch] = value
-        confusion = {f"rate_confusion/{true}_as_{named}": 0.7 if true == named else 0.3 / (len(rates) - 1) for true in rates for named in rates}
-        metrics = {"retrieval/recall_at_1": value, "epoch": epoch, "data/samples": 120.0 * epoch, "time/data_wait_share": 0.08, **confusion}
+        confusion = {
+            f"rate_confusion/{true}_as_{named}": 0.7 if true == named else 0.3 / (len(rates) - 1)
+            for true in rates
+            for named in rates
+        }
+        metrics = {
+            "retrieval/recall_at_1": value,
+            "epoch": epoch,
+            "data/samples": 120.0 * epoch,
+            "time/data_wait_share": 0.08,
+            **confusion,
+        }
         tracker.log(run_id, metrics, 15 * epoch)
         study.report(number, epoch, value)
-        verdict = study.verdict(number, epoch, pruner="asha", reduction_factor=2, is_last_rung=epoch == RUNGS[-1], num_startup=1)
+        verdict = study.verdict(
+            number,
+            epoch,
+            pruner="asha",
+            reduction_factor=2,
+            is_last_rung=epoch == RUNGS[-1],
+            num_startup=1,
+        )
         if stays_open:
             return values
         if fails:
-            reason = "DivergedError: train/loss is nan at step 17: training diverged; lower training.learning_rate"
+            reason = (
+                "DivergedError: train/loss is nan at step 17: training diverged; lower "
+                "training.learning_rate"
+            )
             study.tell_failed(number, reason)
             tracker.finish(run_id, "failed", reason)
             return values
@@ -124,13 +194,19 @@ def walk(
             study.tell_pruned(number, verdict.reason)
             tracker.finish(run_id, "pruned", verdict.reason)
             return values
-    study.set_note(number, "metrics", json.dumps({"retrieval/recall_at_1": value, "linear_probe/accuracy": value - 0.05}))
+    study.set_note(
+        number,
+        "metrics",
+        json.dumps({"retrieval/recall_at_1": value, "linear_probe/accuracy": value - 0.05}),
+    )
     study.tell_finished(number, value)
     tracker.finish(run_id, "finished")
     return values
 
 
-def ledger_rows(number: int, place: int, num_rungs: int, draw: random.Random) -> list[dict[str, Any]]:
+def ledger_rows(
+    number: int, place: int, num_rungs: int, draw: random.Random
+) -> list[dict[str, Any]]:
     """What the ledger says of a trial that reached so many rungs."""
     return [
         {

@@ -1,4 +1,6 @@
-"""The stream of training samples from a bucket, as one digest: what has to be the same whatever the network does."""
+"""The stream of training samples from a bucket, as one digest: what has to be the same whatever the
+network does.
+"""
 
 from __future__ import annotations
 
@@ -40,28 +42,48 @@ FAULTS: dict[str, dict[str, object]] = {
 
 @dataclass(frozen=True)
 class StreamReport:
-    """`digest` is of every frame and every draw, in order; `counters` are the source's and the loader's."""
+    """`digest` is of every frame and every draw, in order; `counters` are the source's and the
+    loader's.
+    """
 
     digest: str
     seconds: float
     counters: dict[str, float]
 
 
-def upload_videos(server: S3Server, bucket: str, *, num_videos: int, num_frames: int, height: int, width: int) -> list[VideoRecord]:
-    """Videos of a moving texture in `bucket`, under prefixes of two hex digits; their records, complete with sha256."""
+def upload_videos(
+    server: S3Server, bucket: str, *, num_videos: int, num_frames: int, height: int, width: int
+) -> list[VideoRecord]:
+    """Videos of a moving texture in `bucket`, under prefixes of two hex digits; their records,
+    complete with sha256.
+    """
     client, records = server.client(), []
     for number in range(num_videos):
         content = encode_video(number, num_frames, height, width)
         key = f"{hashlib.sha256(content).hexdigest()[:2]}/{number:03d}.mp4"
         etag = client.put_object(Bucket=bucket, Key=key, Body=content)["ETag"].strip('"')
         sha256 = hashlib.sha256(content).hexdigest()
-        records.append(VideoRecord(key=key, num_bytes=len(content), etag=etag, sha256=sha256, num_frames=num_frames, group=key))
+        records.append(
+            VideoRecord(
+                key=key,
+                num_bytes=len(content),
+                etag=etag,
+                sha256=sha256,
+                num_frames=num_frames,
+                group=key,
+            )
+        )
     return records
 
 
 def encode_video(seed: int, num_frames: int, height: int, width: int) -> bytes:
     """An H.264 file."""
-    texture = np.random.default_rng(seed).integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8).repeat(8, axis=0).repeat(8, axis=1)
+    texture = (
+        np.random.default_rng(seed)
+        .integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8)
+        .repeat(8, axis=0)
+        .repeat(8, axis=1)
+    )
     with tempfile.NamedTemporaryFile(suffix=".mp4") as file:
         with av.open(file.name, "w") as container:
             stream = container.add_stream("libx264", rate=25)
@@ -80,20 +102,46 @@ def add_faults(proxy: FaultProxy, share: float, kinds: tuple[str, ...] = tuple(F
         proxy.add(**FAULTS[kind], probability=share / len(kinds))  # type: ignore[arg-type]
 
 
-def read_stream(url: str, bucket: str, records: list[VideoRecord], folder: Path, *, first_silence_seconds: float = 2.0) -> StreamReport:
-    """Two epochs of samples, all objects downloaded through `url` into an empty cache below `folder`."""
+def read_stream(
+    url: str,
+    bucket: str,
+    records: list[VideoRecord],
+    folder: Path,
+    *,
+    first_silence_seconds: float = 2.0,
+) -> StreamReport:
+    """Two epochs of samples, all objects downloaded through `url` into an empty cache below
+    `folder`.
+    """
     config = StoreConfig(endpoint_url=url, first_silence_seconds=first_silence_seconds)
     store = open_store(f"s3://{bucket}", config, check=False)
     cache = NodeCache(Path(tempfile.mkdtemp(dir=folder)), 1 << 30, store)
     digest = hashlib.sha256()
     with VideoSource(store, cache, LoaderConfig(num_decoders=2)) as source:
-        loader = SpanLoader(source, records, CLIP, (1, 2, 4), upsampling=2, with_attention=True, batch_size=4, seed=3, world=World.alone())
-        source.frames(records[0], [0])  # decoders start outside the measured time, and so does the client
+        loader = SpanLoader(
+            source,
+            records,
+            CLIP,
+            (1, 2, 4),
+            upsampling=2,
+            with_attention=True,
+            batch_size=4,
+            seed=3,
+            world=World.alone(),
+        )
+        source.frames(
+            records[0], [0]
+        )  # decoders start outside the measured time, and so does the client
         started = time.monotonic()
         for epoch in range(NUM_EPOCHS):
             for batch in loader.batches(epoch):
                 for sample in batch.samples:
-                    digest.update(f"{sample.epoch} {sample.index} {sample.video_index} {sample.start} {sample.rate}".encode())
+                    digest.update(
+                        (
+                            f"{sample.epoch} {sample.index} {sample.video_index} "
+                            f"{sample.start} {sample.rate}"
+                        ).encode()
+                    )
                     digest.update(sample.frames_NHWC.numpy().tobytes())
         seconds = time.monotonic() - started
         return StreamReport(digest.hexdigest(), seconds, {**source.counters, **loader.counters})

@@ -11,7 +11,9 @@ from prp_core.pretext.reconstruction_sample import ReconstructionSample, ShownFr
 
 EVIL = '<script>alert("x")</script> & co'
 JPEG = b"\xff\xd8\xff a picture"
-FRAMES = tuple(ShownFrame(j, 10 + j / 2, j // 2, supervised=j % 2 == 0) for j in (0, 3, 6, 9, 12, 15))
+FRAMES = tuple(
+    ShownFrame(j, 10 + j / 2, j // 2, supervised=j % 2 == 0) for j in (0, 3, 6, 9, 12, 15)
+)
 NOTHING = np.zeros((6, 8, 8, 3), dtype=np.uint8)
 SAMPLE = ReconstructionSample(
     key="walk/train.mp4",
@@ -32,9 +34,17 @@ SAMPLE = ReconstructionSample(
     error_of_mean=0.25,
     error_of_repeating=0.0,
 )
-RIGHT, WRONG = Neighbour("walk/right.mp4", "walk", 0.98765, True), Neighbour("run/wrong.mp4", "run", 0.5, False)
+RIGHT, WRONG = (
+    Neighbour("walk/right.mp4", "walk", 0.98765, True),
+    Neighbour("run/wrong.mp4", "run", 0.5, False),
+)
 RETRIEVED = Retrieved(
-    (Answer("walk/query.mp4", "walk", (RIGHT, WRONG)), Answer("run/<b>.mp4", EVIL, (WRONG, RIGHT))), 0.25, 8, 20, (("a/b.mp4", "truncated"),), ()
+    (Answer("walk/query.mp4", "walk", (RIGHT, WRONG)), Answer("run/<b>.mp4", EVIL, (WRONG, RIGHT))),
+    0.25,
+    8,
+    20,
+    (("a/b.mp4", "truncated"),),
+    (),
 )
 STRIP = Strip((JPEG, JPEG), (0, 29), 30)
 FOUND = Showcase(

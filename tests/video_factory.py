@@ -1,4 +1,6 @@
-"""Small real videos for tests, whose every frame shows its own number; whole ones and broken ones."""
+"""Small real videos for tests, whose every frame shows its own number; whole ones and broken
+ones.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ class Encoding:
     options: dict[str, str] = field(default_factory=dict)
 
 
-# Those that decord and PyAV both read. The B-frames, open GOPs and missing timestamps are what trips random access.
+# Those that decord and PyAV both read. The B-frames, open GOPs and missing timestamps are what
+# trips random access.
 ENCODINGS = {
     "h264": Encoding(),
     "h264 with B-frames": Encoding(num_b_frames=3, keyframe_every=250),
@@ -36,22 +39,29 @@ ENCODINGS = {
     "h264 in Matroska": Encoding(suffix=".mkv", num_b_frames=2),
     "MPEG-4 in AVI, GOP 12": Encoding(codec="mpeg4", suffix=".avi"),
     "MPEG-4 in AVI with B-frames": Encoding(codec="mpeg4", suffix=".avi", num_b_frames=2),
-    "MPEG-4 in AVI, one keyframe": Encoding(codec="mpeg4", suffix=".avi", num_b_frames=1, keyframe_every=300),
+    "MPEG-4 in AVI, one keyframe": Encoding(
+        codec="mpeg4", suffix=".avi", num_b_frames=1, keyframe_every=300
+    ),
     "MPEG-4 in mp4 with B-frames": Encoding(codec="mpeg4", num_b_frames=2),
     "MPEG-2": Encoding(codec="mpeg2video", suffix=".mpg", num_b_frames=2, container="mpeg"),
     "Motion JPEG": Encoding(codec="mjpeg", suffix=".avi", pixel_format="yuvj420p"),
     "VP8": Encoding(codec="libvpx", suffix=".webm"),
-    "VP9": Encoding(codec="libvpx-vp9", suffix=".webm", options={"cpu-used": "8", "deadline": "realtime"}),
+    "VP9": Encoding(
+        codec="libvpx-vp9", suffix=".webm", options={"cpu-used": "8", "deadline": "realtime"}
+    ),
     "FLV": Encoding(codec="flv", suffix=".flv"),
 }
 
 
-# The streams that chosen packets can be decoded from, and (below) those that look so and must not be.
+# The streams that chosen packets can be decoded from, and (below) those that look so and must not
+# be.
 SELECTIVE = {
     "h264": Encoding(),
     "h264, one keyframe": Encoding(num_b_frames=3, keyframe_every=250),
     "h264, open GOPs": Encoding(num_b_frames=3, options={"x264-params": "open-gop=1"}),
-    "h264, B-pyramid": Encoding(num_b_frames=5, keyframe_every=30, options={"x264-params": "b-pyramid=normal:b-adapt=0"}),
+    "h264, B-pyramid": Encoding(
+        num_b_frames=5, keyframe_every=30, options={"x264-params": "b-pyramid=normal:b-adapt=0"}
+    ),
     "h264, no B": Encoding(options={"x264-params": "bframes=0"}),
     "h264, intra-refresh": Encoding(options={"x264-params": "intra-refresh=1"}),
     "h264, slices": Encoding(num_b_frames=2, options={"x264-params": "slices=3"}),
@@ -59,8 +69,12 @@ SELECTIVE = {
     "h264 in a transport stream": Encoding(suffix=".ts", num_b_frames=2, container="mpegts"),
     "MPEG-4 in AVI, GOP 12": Encoding(codec="mpeg4", suffix=".avi"),
     "MPEG-4 in AVI, GOP 12, B": Encoding(codec="mpeg4", suffix=".avi", num_b_frames=2),
-    "MPEG-4 in AVI, GOP 250, B": Encoding(codec="mpeg4", suffix=".avi", num_b_frames=2, keyframe_every=250),
-    "MPEG-4 in AVI, quarter pixels": Encoding(codec="mpeg4", suffix=".avi", num_b_frames=2, options={"flags": "+qpel"}),
+    "MPEG-4 in AVI, GOP 250, B": Encoding(
+        codec="mpeg4", suffix=".avi", num_b_frames=2, keyframe_every=250
+    ),
+    "MPEG-4 in AVI, quarter pixels": Encoding(
+        codec="mpeg4", suffix=".avi", num_b_frames=2, options={"flags": "+qpel"}
+    ),
     "MPEG-4 in mp4, B": Encoding(codec="mpeg4", num_b_frames=2),
     "MPEG-4 in Matroska, B": Encoding(codec="mpeg4", suffix=".mkv", num_b_frames=2),
 }
@@ -69,10 +83,18 @@ SEQUENTIAL = {
     "h264, interlaced": Encoding(num_b_frames=2, options={"x264-params": "interlaced=1"}),
     "h264, 4:4:4": Encoding(num_b_frames=2, pixel_format="yuv444p"),
     "h264, 10 bit": Encoding(num_b_frames=2, pixel_format="yuv420p10le"),
-    "MPEG-4, interlaced": Encoding(codec="mpeg4", suffix=".avi", num_b_frames=2, options={"flags": "+ildct+ilme"}),
+    "MPEG-4, interlaced": Encoding(
+        codec="mpeg4", suffix=".avi", num_b_frames=2, options={"flags": "+ildct+ilme"}
+    ),
     "MPEG-2": Encoding(codec="mpeg2video", suffix=".mpg", num_b_frames=2, container="mpeg"),
-    "HEVC": Encoding(codec="libx265", num_b_frames=2, options={"x265-params": "log-level=none:pools=1:frame-threads=1"}),
-    "VP9": Encoding(codec="libvpx-vp9", suffix=".webm", options={"cpu-used": "8", "deadline": "realtime"}),
+    "HEVC": Encoding(
+        codec="libx265",
+        num_b_frames=2,
+        options={"x265-params": "log-level=none:pools=1:frame-threads=1"},
+    ),
+    "VP9": Encoding(
+        codec="libvpx-vp9", suffix=".webm", options={"cpu-used": "8", "deadline": "realtime"}
+    ),
     "Motion JPEG": Encoding(codec="mjpeg", suffix=".avi", pixel_format="yuvj420p"),
 }
 
@@ -87,7 +109,8 @@ def make_video(
     seed: int = 0,
     moving: bool = True,
 ) -> Path:
-    """Write a video of `size` (width, height) to `path`, with the suffix as given. Frame n shows n in binary above a moving bar.
+    """Write a video of `size` (width, height) to `path`, with the suffix as given. Frame n shows n
+    in binary above a moving bar.
 
     With `moving` off every frame is the same picture (and shows 0).
     """
@@ -101,7 +124,9 @@ def make_video(
         stream.codec_context.thread_count = 1
         stream.options = encoding.options
         for number in range(num_frames):
-            frame = av.VideoFrame.from_ndarray(picture(number if moving else 0, size, seed), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(
+                picture(number if moving else 0, size, seed), format="rgb24"
+            )
             for packet in stream.encode(frame):
                 container.mux(packet)
         for packet in stream.encode():
@@ -112,7 +137,9 @@ def make_video(
 def picture(number: int, size: tuple[int, int] = (96, 64), seed: int = 0) -> np.ndarray:
     """Frame `number`: uint8 (height, width, 3)."""
     width, height = size
-    image_HWC = np.random.default_rng(seed).integers(40, 90, (height // 8 + 1, width // 8 + 1, 3), dtype=np.uint8)
+    image_HWC = np.random.default_rng(seed).integers(
+        40, 90, (height // 8 + 1, width // 8 + 1, 3), dtype=np.uint8
+    )
     image_HWC = image_HWC.repeat(8, axis=0).repeat(8, axis=1)[:height, :width].copy()
     left = number * 3 % width
     image_HWC[BLOCK:, left : left + 6] = 220
@@ -123,35 +150,57 @@ def picture(number: int, size: tuple[int, int] = (96, 64), seed: int = 0) -> np.
 
 def shown_numbers(frames_NHWC: np.ndarray) -> list[int]:
     """The numbers that frames of `make_video` show."""
-    blocks = np.asarray(frames_NHWC)[:, 2 : BLOCK - 2, : NUM_BITS * BLOCK].reshape(len(frames_NHWC), BLOCK - 4, NUM_BITS, BLOCK, 3)
+    blocks = np.asarray(frames_NHWC)[:, 2 : BLOCK - 2, : NUM_BITS * BLOCK].reshape(
+        len(frames_NHWC), BLOCK - 4, NUM_BITS, BLOCK, 3
+    )
     bits = blocks[:, :, :, 2:-2].mean(axis=(1, 3, 4)) > 128
     return [int(sum(1 << place for place, bit in enumerate(row) if bit)) for row in bits]
 
 
-def make_class_folders(folder: Path, labels: Sequence[str], num_videos: int, num_frames: int = 40, **kwargs: Any) -> Path:
+def make_class_folders(
+    folder: Path, labels: Sequence[str], num_videos: int, num_frames: int = 40, **kwargs: Any
+) -> Path:
     """`num_videos` videos in a folder for each of `labels`: ``label/label_3.mp4``."""
     for place, label in enumerate(labels):
         for number in range(num_videos):
-            make_video(folder / label / f"{label}_{number}.mp4", num_frames, seed=100 * place + number, **kwargs)
+            make_video(
+                folder / label / f"{label}_{number}.mp4",
+                num_frames,
+                seed=100 * place + number,
+                **kwargs,
+            )
     return folder
 
 
-def make_packed_b_frames(path: Path, num_frames: int = 41, *, num_b_frames: int = 1, keyframe_every: int = 300) -> Path:
-    """An AVI as DivX 5 wrote it: the first B-frame rides in the chunk of the frame before it, and an empty chunk follows the last."""
-    encoding = Encoding(codec="mpeg4", suffix=".avi", num_b_frames=num_b_frames, keyframe_every=keyframe_every)
+def make_packed_b_frames(
+    path: Path, num_frames: int = 41, *, num_b_frames: int = 1, keyframe_every: int = 300
+) -> Path:
+    """An AVI as DivX 5 wrote it: the first B-frame rides in the chunk of the frame before it, and
+    an empty chunk follows the last.
+    """
+    encoding = Encoding(
+        codec="mpeg4", suffix=".avi", num_b_frames=num_b_frames, keyframe_every=keyframe_every
+    )
     plain = make_video(path.with_name(f"plain-{path.name}"), num_frames, encoding=encoding)
     with av.open(str(plain)) as source:
         stream: Any = source.streams.video[0]
         chunks = [bytes(packet) for packet in source.demux(stream) if packet.size]
         rate = stream.average_rate
-    chunks[0] = chunks[0].replace(b"\x00\x00\x01\xb3", b"\x00\x00\x01\xb2DivX503b1393p\x00\x00\x01\xb3", 1)
+    chunks[0] = chunks[0].replace(
+        b"\x00\x00\x01\xb3", b"\x00\x00\x01\xb2DivX503b1393p\x00\x00\x01\xb3", 1
+    )
     with av.open(str(path), "w") as target:
         written: Any = target.add_stream("mpeg4", rate=rate)
         written.width, written.height, written.pix_fmt = 96, 64, "yuv420p"
         written.codec_context.open()
         for number, chunk in enumerate(_packed(chunks)):
             packet = av.Packet(chunk)
-            packet.stream, packet.pts, packet.dts, packet.time_base = written, number, number, 1 / rate
+            packet.stream, packet.pts, packet.dts, packet.time_base = (
+                written,
+                number,
+                number,
+                1 / rate,
+            )
             packet.is_keyframe = b"\x00\x00\x01\xb0" in chunk
             target.mux(packet)
     return path
@@ -165,7 +214,9 @@ def _packed(chunks: list[bytes]) -> list[bytes]:
         groups[-1 if is_b else len(groups) :] = [[*groups[-1], chunk] if is_b else [chunk]]
     packed: list[bytes] = []
     for first, *others in groups:
-        packed += [first + others[0], *others[1:], b"\x00\x00\x01\xb6\x5f"] if others else [first]  # the last says "not coded"
+        packed += (
+            [first + others[0], *others[1:], b"\x00\x00\x01\xb6\x5f"] if others else [first]
+        )  # the last says "not coded"
     return packed
 
 
@@ -177,10 +228,15 @@ def cut_short(path: Path, share: float) -> Path:
 
 
 def with_index_first(path: Path) -> Path:
-    """The mp4 at `path` with its index before its frames, so that it opens even when its tail is lost."""
+    """The mp4 at `path` with its index before its frames, so that it opens even when its tail is
+    lost.
+    """
     plain = path.with_name(f"plain-{path.name}")
     path.rename(plain)
-    with av.open(str(plain)) as source, av.open(str(path), "w", options={"movflags": "faststart"}) as target:
+    with (
+        av.open(str(plain)) as source,
+        av.open(str(path), "w", options={"movflags": "faststart"}) as target,
+    ):
         stream = source.streams.video[0]
         copy = target.add_stream_from_template(stream)
         for packet in source.demux(stream):
@@ -192,6 +248,8 @@ def with_index_first(path: Path) -> Path:
 
 
 def write_playlist(path: Path, listed: Path) -> Path:
-    """A text playlist under a video's name, which makes an unguarded FFmpeg read `listed` instead."""
+    """A text playlist under a video's name, which makes an unguarded FFmpeg read `listed`
+    instead.
+    """
     path.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\n{listed}\n#EXT-X-ENDLIST\n")
     return path

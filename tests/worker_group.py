@@ -14,19 +14,30 @@ import torch.multiprocessing as processes
 from prp_core.world import World
 
 
-def run_workers(work: Callable[..., Any], folder: Path, *arguments: Any, num_workers: int = 2) -> list[Any]:
+def run_workers(
+    work: Callable[..., Any], folder: Path, *arguments: Any, num_workers: int = 2
+) -> list[Any]:
     """What ``work(world, *arguments)`` returns in each of `num_workers` new processes, by rank.
 
-    `work` is a module's function; answers are tensors and plain values. `folder` is a place of this call's own.
+    `work` is a module's function; answers are tensors and plain values. `folder` is a place of this
+    call's own.
     """
     folder.mkdir(parents=True, exist_ok=True)
     processes.spawn(_worker, args=(num_workers, str(folder), work, arguments), nprocs=num_workers)
     return [torch.load(folder / f"answer.{rank}", weights_only=True) for rank in range(num_workers)]
 
 
-def _worker(rank: int, size: int, folder: str, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+def _worker(
+    rank: int, size: int, folder: str, work: Callable[..., Any], arguments: tuple[Any, ...]
+) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=size, timeout=timedelta(seconds=90))
+    dist.init_process_group(
+        "gloo",
+        init_method=f"file://{folder}/meeting",
+        rank=rank,
+        world_size=size,
+        timeout=timedelta(seconds=90),
+    )
     try:
         torch.save(work(World.of_process_group("cpu"), *arguments), f"{folder}/answer.{rank}")
     finally:

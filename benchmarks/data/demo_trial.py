@@ -1,8 +1,10 @@
-"""What the loading of a demo trial costs without the cache of decoded frames, with an empty one, and with one that another trial filled.
+"""What the loading of a demo trial costs without the cache of decoded frames, with an empty one,
+and with one that another trial filled.
 
     uv run python -m benchmarks.data.demo_trial [--scenes 5] [--epochs 12]
 
-CPU-seconds of one process and its decoder for all the epochs of the `demo` preset over its own videos (a few scenes of them, all for training).
+CPU-seconds of one process and its decoder for all the epochs of the `demo` preset over its own
+videos (a few scenes of them, all for training).
 """
 
 from __future__ import annotations
@@ -34,21 +36,33 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
-        videos = make(Path(name) / "videos", DemoSettings(num_scenes=arguments.scenes, clips_per_scene=1))
+        videos = make(
+            Path(name) / "videos", DemoSettings(num_scenes=arguments.scenes, clips_per_scene=1)
+        )
         base = load_config("demo", [f"cache.dir={name}/cache", "clip.length=16"])
         with VideoSource(LocalStore(videos), None, base.loader) as source:
             records = tuple(index_videos(source))
         for way, capacity in (("no cache", 0), ("empty cache", 1 << 32), ("filled cache", 1 << 32)):
             config = with_values(base, {"cache.frames_capacity_bytes": capacity})
             seconds = load_epochs(videos, config, records, arguments.epochs)
-            print(f"{way:<13}{seconds:7.2f} CPU-seconds for {arguments.epochs} epochs of {len(records)} videos", flush=True)
+            print(
+                (
+                    f"{way:<13}{seconds:7.2f} CPU-seconds for {arguments.epochs} epochs of "
+                    f"{len(records)} videos"
+                ),
+                flush=True,
+            )
 
 
-def load_epochs(videos: Path, config: RunConfig, records: tuple[VideoRecord, ...], num_epochs: int) -> float:
+def load_epochs(
+    videos: Path, config: RunConfig, records: tuple[VideoRecord, ...], num_epochs: int
+) -> float:
     """CPU-seconds, the decoder's included, to load `num_epochs` epochs."""
     started = spent_seconds()
     store = LocalStore(videos)
-    with closing(through_frame_cache(VideoSource(store, None, config.loader), config, made_from=store.uri)) as source:
+    with closing(
+        through_frame_cache(VideoSource(store, None, config.loader), config, made_from=store.uri)
+    ) as source:
         loader = build_loader(config, PretrainData(source, Parts(records, (), ())), World.alone())
         for epoch in range(num_epochs):
             for _ in loader.batches(epoch):

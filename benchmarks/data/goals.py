@@ -10,7 +10,9 @@ from benchmarks.data.measure import Figure
 
 @dataclass(frozen=True)
 class Goal:
-    """`figure` of `what` shall be at least `goal`, or at most where `at_most`. `unit` is "x" for a ratio, "%" for a share."""
+    """`figure` of `what` shall be at least `goal`, or at most where `at_most`. `unit` is "x" for a
+    ratio, "%" for a share.
+    """
 
     what: str
     figure: float
@@ -26,19 +28,48 @@ class Goal:
     def line(self) -> str:
         """A row of the table."""
         sign = "<=" if self.at_most else ">="
-        figure, goal = (f"{value:.0%}" if self.unit == "%" else f"{value:.2f}{self.unit}" for value in (self.figure, self.goal))
+        figure, goal = (
+            f"{value:.0%}" if self.unit == "%" else f"{value:.2f}{self.unit}"
+            for value in (self.figure, self.goal)
+        )
         return f"| {self.what} | {figure} | {sign} {goal} | {'yes' if self.reached else '**no**'} |"
 
 
-def ratio_goals(name: str, figures: Sequence[Figure], ours: str, paper: str, limit: str, *, times: float, share: float | None) -> list[Goal]:
-    """`ours` against the paper's way and, where `share` is given, against the limit of the same table."""
+def ratio_goals(
+    name: str,
+    figures: Sequence[Figure],
+    ours: str,
+    paper: str,
+    limit: str,
+    *,
+    times: float,
+    share: float | None,
+) -> list[Goal]:
+    """`ours` against the paper's way and, where `share` is given, against the limit of the same
+    table.
+    """
     medians = {figure.name: figure.median for figure in figures}
-    goals = [Goal(f"{name}: {ours}, against the paper's way", medians[ours] / medians[paper], times)]
+    goals = [
+        Goal(f"{name}: {ours}, against the paper's way", medians[ours] / medians[paper], times)
+    ]
     if share is not None:
-        goals.append(Goal(f"{name}: {ours}, of the decoder's limit", medians[ours] / medians[limit], share, "%"))
+        goals.append(
+            Goal(
+                f"{name}: {ours}, of the decoder's limit",
+                medians[ours] / medians[limit],
+                share,
+                "%",
+            )
+        )
     return goals
 
 
 def goals_table(goals: Sequence[Goal]) -> str:
     """Markdown."""
-    return "\n".join(["| what | figure | goal | reached |", "|---|---|---|---|", *(goal.line() for goal in goals)])
+    return "\n".join(
+        [
+            "| what | figure | goal | reached |",
+            "|---|---|---|---|",
+            *(goal.line() for goal in goals),
+        ]
+    )

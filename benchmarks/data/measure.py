@@ -1,4 +1,6 @@
-"""Ways of loading, side by side: clips per CPU-second of this process, its threads and its children, as medians of interleaved rounds."""
+"""Ways of loading, side by side: clips per CPU-second of this process, its threads and its
+children, as medians of interleaved rounds.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ from prp_core.data.decode_process import cpu_seconds
 
 @dataclass(frozen=True)
 class Request:
-    """One sample: the frames `positions` after `start`, of which the span of `rate` x clip length frames is made."""
+    """One sample: the frames `positions` after `start`, of which the span of `rate` x clip length
+    frames is made.
+    """
 
     path: Path
     start: int
@@ -31,14 +35,18 @@ class Request:
         return [self.start + position for position in self.positions]
 
 
-Truth = Callable[[Request, tuple[int, int]], np.ndarray]  # the frames that a request asks for, at a size (height, width)
+Truth = Callable[
+    [Request, tuple[int, int]], np.ndarray
+]  # the frames that a request asks for, at a size (height, width)
 
 
 @dataclass(frozen=True)
 class Way:
-    """A way to load: `load` does what is timed, `pictures` turns its answer into uint8 (N, H, W, 3) to be compared, untimed.
+    """A way to load: `load` does what is timed, `pictures` turns its answer into uint8 (N, H, W, 3)
+    to be compared, untimed.
 
-    `pids` names processes that work for it; `close` ends them. `num_at_once` requests are loaded at a time, each by a thread.
+    `pids` names processes that work for it; `close` ends them. `num_at_once` requests are loaded at
+    a time, each by a thread.
     """
 
     name: str
@@ -51,7 +59,9 @@ class Way:
 
 @dataclass(frozen=True)
 class Figure:
-    """Of one way: clips per CPU-second in each round, and how far its pictures are from the truth (None: it has none)."""
+    """Of one way: clips per CPU-second in each round, and how far its pictures are from the truth
+    (None: it has none).
+    """
 
     name: str
     rounds: tuple[float, ...]
@@ -64,8 +74,12 @@ class Figure:
         return statistics.median(self.rounds)
 
 
-def compare(ways: Sequence[Way], requests: Sequence[Request], truth: Truth, *, num_rounds: int) -> list[Figure]:
-    """Every way over every request, `num_rounds` times in turn after one round that is not counted; then the pictures."""
+def compare(
+    ways: Sequence[Way], requests: Sequence[Request], truth: Truth, *, num_rounds: int
+) -> list[Figure]:
+    """Every way over every request, `num_rounds` times in turn after one round that is not counted;
+    then the pictures.
+    """
     rates: dict[str, list[float]] = {way.name: [] for way in ways}
     for number in range(num_rounds + 1):
         for way in ways:
@@ -73,7 +87,10 @@ def compare(ways: Sequence[Way], requests: Sequence[Request], truth: Truth, *, n
             _load_all(way, requests)
             rate = len(requests) / (_cpu(way) - started)
             rates[way.name] += [rate] if number else []
-    return [Figure(way.name, tuple(rates[way.name]), *_differences(way, requests, truth)) for way in ways]
+    return [
+        Figure(way.name, tuple(rates[way.name]), *_differences(way, requests, truth))
+        for way in ways
+    ]
 
 
 def _load_all(way: Way, requests: Sequence[Request]) -> None:
@@ -88,20 +105,35 @@ def _load_all(way: Way, requests: Sequence[Request]) -> None:
 
 def _cpu(way: Way) -> float:
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return time.process_time() + children.ru_utime + children.ru_stime + sum(cpu_seconds(pid) for pid in way.pids())
+    return (
+        time.process_time()
+        + children.ru_utime
+        + children.ru_stime
+        + sum(cpu_seconds(pid) for pid in way.pids())
+    )
 
 
-def _differences(way: Way, requests: Sequence[Request], truth: Truth) -> tuple[int | None, float | None]:
-    """(largest, mean) difference of the way's pictures from the truth of the same size, in grey levels."""
+def _differences(
+    way: Way, requests: Sequence[Request], truth: Truth
+) -> tuple[int | None, float | None]:
+    """(largest, mean) difference of the way's pictures from the truth of the same size, in grey
+    levels.
+    """
     if way.pictures is None:
         return None, None
-    largest, means = 0, []
+    largest = 0
+    means = []
     for request in requests:
         pictures_NHWC = way.pictures(way.load(request), request)
         true_NHWC = truth(request, (pictures_NHWC.shape[1], pictures_NHWC.shape[2]))
-        assert pictures_NHWC.shape == true_NHWC.shape, (way.name, pictures_NHWC.shape, true_NHWC.shape)
+        assert pictures_NHWC.shape == true_NHWC.shape, (
+            way.name,
+            pictures_NHWC.shape,
+            true_NHWC.shape,
+        )
         difference = np.abs(pictures_NHWC.astype(np.int16) - true_NHWC)
-        largest, means = max(largest, int(difference.max())), [*means, float(difference.mean())]
+        largest = max(largest, int(difference.max()))
+        means = [*means, float(difference.mean())]
     return largest, statistics.mean(means)
 
 
@@ -109,13 +141,19 @@ def table(figures: Sequence[Figure], *, base: str, limit: str) -> str:
     """A table in Markdown: each figure against that of `base` and that of `limit`."""
     medians = {figure.name: figure.median for figure in figures}
     lines = [
-        "| way | clips per CPU-second [least, most] | paper's = 1 | of the decoder's limit | largest / mean difference |",
+        "| way | clips per CPU-second [least, most] | paper's = 1 | of the decoder's "
+        "limit | largest / mean difference |",
         "|---|---|---|---|---|",
     ]
     for figure in figures:
-        difference = "-" if figure.max_difference is None else f"{figure.max_difference} / {figure.mean_difference:.2f}"
+        difference = (
+            "-"
+            if figure.max_difference is None
+            else f"{figure.max_difference} / {figure.mean_difference:.2f}"
+        )
         lines.append(
-            f"| {figure.name} | {figure.median:.1f} [{min(figure.rounds):.1f}, {max(figure.rounds):.1f}] | {figure.median / medians[base]:.2f}x "
+            f"| {figure.name} | {figure.median:.1f} [{min(figure.rounds):.1f}, "
+            f"{max(figure.rounds):.1f}] | {figure.median / medians[base]:.2f}x "
             f"| {figure.median / medians[limit]:.0%} | {difference} |"
         )
     return "\n".join(lines)

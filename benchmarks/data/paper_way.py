@@ -1,4 +1,6 @@
-"""Loading as the paper does: OpenCV from frame 0, every frame of the span resized by PIL, the motion mask made on the CPU."""
+"""Loading as the paper does: OpenCV from frame 0, every frame of the span resized by PIL, the
+motion mask made on the CPU.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,11 @@ from PIL import Image
 
 from prp_core.pretext.motion_attention import motion_attention
 
-HEIGHT, WIDTH, CROP, TOP, LEFT = 128, 171, 112, 8, 30
+HEIGHT = 128
+WIDTH = 171
+CROP = 112
+TOP = 8
+LEFT = 30
 
 
 def load(path: Path, start: int, clip_length: int, rate: int) -> tuple[np.ndarray, torch.Tensor]:
@@ -24,6 +30,13 @@ def load(path: Path, start: int, clip_length: int, rate: int) -> tuple[np.ndarra
         if number >= start:
             images.append(Image.fromarray(cv2.cvtColor(image_HWC, cv2.COLOR_BGR2RGB)))
     video.release()
-    span_NHWC = np.stack([np.asarray(image.resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR)) for image in images])
-    cropped = torch.from_numpy(span_NHWC[:, TOP : TOP + CROP, LEFT : LEFT + CROP]).permute(3, 0, 1, 2).float().div_(255)
+    span_NHWC = np.stack(
+        [np.asarray(image.resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR)) for image in images]
+    )
+    cropped = (
+        torch.from_numpy(span_NHWC[:, TOP : TOP + CROP, LEFT : LEFT + CROP])
+        .permute(3, 0, 1, 2)
+        .float()
+        .div_(255)
+    )
     return span_NHWC, motion_attention(cropped[None], num_output_frames=2 * clip_length)

@@ -20,13 +20,18 @@ from prp_core.data.readers import READERS
 from prp_core.data.readers.selective_decode import SelectiveDecode
 from prp_core.data.readers.sequential_reader import SequentialReader
 
-PAPER, LIMIT = "paper's way: frames resized, mask made", "limit: decoder alone, needed packets"
+PAPER = "paper's way: frames resized, mask made"
+LIMIT = "limit: decoder alone, needed packets"
 
 
 def ways() -> list[Way]:
     """Each row of the table for one kind of file; made anew for each table."""
     return [
-        Way(PAPER, lambda r: paper_way.load(r.path, r.start, r.clip_length, r.rate), lambda answer, r: answer[0][list(r.positions)]),  # type: ignore[index]
+        Way(
+            PAPER,
+            lambda r: paper_way.load(r.path, r.start, r.clip_length, r.rate),
+            lambda answer, r: answer[0][list(r.positions)],
+        ),  # type: ignore[index]
         Way("decord as a peer calls it (get_batch)", _decord_batch, lambda answer, r: answer),  # type: ignore[arg-type,return-value]
         _reader_way("decord reader: RGB", "decord"),
         _reader_way("our reader: RGB", "pyav"),
@@ -34,7 +39,9 @@ def ways() -> list[Way]:
         Way(LIMIT, DecoderAlone().load),
         _process_way("decode process: RGB", DecodeProcess.read),
         _process_way("decode process: planes", DecodeProcess.read_planes),
-        _process_way("2 decode processes at once: planes", DecodeProcess.read_planes, num_processes=2),
+        _process_way(
+            "2 decode processes at once: planes", DecodeProcess.read_planes, num_processes=2
+        ),
     ]
 
 
@@ -43,7 +50,12 @@ def truth(request: Request, size: tuple[int, int]) -> np.ndarray:
     frames_NHWC = _all_frames(str(request.path))[request.frames]
     if frames_NHWC.shape[1:3] == size:
         return frames_NHWC
-    return np.stack([np.asarray(Image.fromarray(frame).resize((size[1], size[0]), Image.Resampling.BILINEAR)) for frame in frames_NHWC])
+    return np.stack(
+        [
+            np.asarray(Image.fromarray(frame).resize((size[1], size[0]), Image.Resampling.BILINEAR))
+            for frame in frames_NHWC
+        ]
+    )
 
 
 @cache
@@ -79,7 +91,9 @@ def _planes(request: Request) -> Any:
 
 
 class DecoderAlone:
-    """The needed packets through FFmpeg's decoder, nothing else: files are open, packets in memory, frames dropped as they come."""
+    """The needed packets through FFmpeg's decoder, nothing else: files are open, packets in memory,
+    frames dropped as they come.
+    """
 
     def __init__(self) -> None:
         self._open: dict[str, SelectiveDecode] = {}
@@ -87,7 +101,8 @@ class DecoderAlone:
     def load(self, request: Request) -> None:
         """Decode what `request` needs."""
         decode = self._open.setdefault(str(request.path), SelectiveDecode(str(request.path)))
-        index, context = decode.index, decode._context
+        index = decode.index
+        context = decode._context
         assert index is not None, request.path
         for run in index.runs(request.frames):
             for packet in (*(index.packets[place] for place in run), None):
@@ -96,7 +111,9 @@ class DecoderAlone:
 
 
 def _rgb_of(planes: Any, _: Request) -> np.ndarray:
-    return rgb_from_planes(PlanarFrames(torch.from_numpy(planes.planes_NHW), planes.matrix, planes.full_range)).numpy()
+    return rgb_from_planes(
+        PlanarFrames(torch.from_numpy(planes.planes_NHW), planes.matrix, planes.full_range)
+    ).numpy()
 
 
 def _process_way(name: str, read: Callable[..., Any], num_processes: int = 1) -> Way:

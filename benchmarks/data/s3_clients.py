@@ -1,8 +1,10 @@
-"""CPU-seconds of reading objects from S3: boto3 bare, our store over it, and obstore (Rust), per small object and per 64 MiB object.
+"""CPU-seconds of reading objects from S3: boto3 bare, our store over it, and obstore (Rust), per
+small object and per 64 MiB object.
 
     uv run --with obstore python -m benchmarks.data.s3_clients
 
-Against a real S3 server of its own on loopback (`tests/tools/rgw.sh`), whose CPU time is not counted. Interleaved rounds, medians.
+Against a real S3 server of its own on loopback (`tests/tools/rgw.sh`), whose CPU time is not
+counted. Interleaved rounds, medians.
 """
 
 from __future__ import annotations
@@ -17,8 +19,10 @@ from orchestrator.storage.open_store import open_store
 from tests.fixtures_s3 import S3Server, running_server
 
 NUM_ROUNDS = 5
-SMALL_BYTES, LARGE_BYTES = 100_000, 64 << 20
-NUM_SMALL, NUM_LARGE = 200, 2
+SMALL_BYTES = 100_000
+LARGE_BYTES = 64 << 20
+NUM_SMALL = 200
+NUM_LARGE = 2
 
 Read = Callable[[str], int]
 
@@ -31,7 +35,11 @@ def main() -> None:
         small = [f"small/{number}" for number in range(NUM_SMALL)]
         large = [f"large/{number}" for number in range(NUM_LARGE)]
         for key in small + large:
-            server.client().put_object(Bucket=bucket, Key=key, Body=os.urandom(SMALL_BYTES if key in small else LARGE_BYTES))
+            server.client().put_object(
+                Bucket=bucket,
+                Key=key,
+                Body=os.urandom(SMALL_BYTES if key in small else LARGE_BYTES),
+            )
         clients = readers(server, bucket)
         seconds: dict[tuple[str, str], list[float]] = {}
         for _ in range(NUM_ROUNDS + 1):
@@ -39,21 +47,30 @@ def main() -> None:
                 for size, keys in (("small", small), ("large", large)):
                     seconds.setdefault((name, size), []).append(cpu_seconds(read, keys) / len(keys))
         for name in clients:
-            per_small, per_large = (statistics.median(seconds[name, size][1:]) for size in ("small", "large"))
-            print(f"{name:22}{per_small * 1e3:8.2f} ms of CPU per {SMALL_BYTES // 1000} kB object{per_large * 1e3:10.1f} ms per 64 MiB object")
+            per_small, per_large = (
+                statistics.median(seconds[name, size][1:]) for size in ("small", "large")
+            )
+            print(
+                f"{name:22}{per_small * 1e3:8.2f} ms of CPU per {SMALL_BYTES // 1000} "
+                f"kB object{per_large * 1e3:10.1f} ms per 64 MiB object"
+            )
 
 
 def readers(server: S3Server, bucket: str) -> dict[str, Read]:
     """Each client as a function that reads one object to its end and says how many bytes it had."""
-    plain, ours = server.client(), open_store(f"s3://{bucket}")
+    plain = server.client()
+    ours = open_store(f"s3://{bucket}")
     found: dict[str, Read] = {
-        "boto3": lambda key: sum(map(len, plain.get_object(Bucket=bucket, Key=key)["Body"].iter_chunks(1 << 18))),
+        "boto3": lambda key: sum(
+            map(len, plain.get_object(Bucket=bucket, Key=key)["Body"].iter_chunks(1 << 18))
+        ),
         "our store over boto3": lambda key: sum(map(len, ours.read(key))),
     }
     if importlib.util.find_spec("obstore") is None:
         print("obstore is not installed: run with `uv run --with obstore`")
         return found
-    import obstore  # type: ignore[import-not-found]  # not a dependency: what it would save is the question here
+    # not a dependency: what it would save is the question here
+    import obstore  # type: ignore[import-not-found]
     from obstore.store import S3Store  # type: ignore[import-not-found]
 
     other = S3Store(
@@ -65,7 +82,9 @@ def readers(server: S3Server, bucket: str) -> dict[str, Read]:
         virtual_hosted_style_request=False,
         client_options={"allow_http": True},
     )
-    found["obstore"] = lambda key: sum(map(len, obstore.get(other, key).stream(min_chunk_size=1 << 18)))
+    found["obstore"] = lambda key: sum(
+        map(len, obstore.get(other, key).stream(min_chunk_size=1 << 18))
+    )
     return found
 
 

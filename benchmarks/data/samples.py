@@ -8,17 +8,24 @@ from pathlib import Path
 from benchmarks.data.measure import Request
 from prp_core.data.dilated_sampling import needed_positions, num_starts
 
-RATES, CLIP_LENGTH, UPSAMPLING = (1, 2, 4, 8), 16, 2
-NUM_VIDEOS, NUM_FRAMES = 4, 180
+RATES = (1, 2, 4, 8)
+CLIP_LENGTH = 16
+UPSAMPLING = 2
+NUM_VIDEOS = 4
+NUM_FRAMES = 180
 
 
 def sample_requests(paths: list[Path], count: int) -> list[Request]:
-    """Samples as pretraining draws them: rates in turn, any start that fits, the frames of clip, target and attention."""
+    """Samples as pretraining draws them: rates in turn, any start that fits, the frames of clip,
+    target and attention.
+    """
     draw = random.Random(0)
     requests = []
     for number in range(count):
         rate = RATES[number % len(RATES)]
         start = draw.randrange(num_starts(NUM_FRAMES, CLIP_LENGTH, rate))
         positions = needed_positions(CLIP_LENGTH, rate, UPSAMPLING, True)
-        requests.append(Request(paths[number // len(RATES) % len(paths)], start, rate, CLIP_LENGTH, positions))
+        requests.append(
+            Request(paths[number // len(RATES) % len(paths)], start, rate, CLIP_LENGTH, positions)
+        )
     return requests

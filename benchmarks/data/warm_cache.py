@@ -1,8 +1,10 @@
-"""What the node's cache of decoded frames gives: warm clips against memcpy, and four trials that share a node against each alone.
+"""What the node's cache of decoded frames gives: warm clips against memcpy, and four trials that
+share a node against each alone.
 
-Run by `python -m benchmarks.data`. CPU-seconds, children counted; medians of interleaved rounds. The videos are made on the spot: 320 x 240,
-MPEG-4 with B-frames in AVI; clips have 16 frames at 128 x 171. A trial is one process with one decoder that loads one epoch.
-memcpy is `Tensor.clone` of the very bytes of a clip.
+Run by `python -m benchmarks.data`. CPU-seconds, children counted; medians of interleaved rounds.
+The videos are made on the spot: 320 x 240, MPEG-4 with B-frames in AVI; clips have 16 frames at 128
+x 171. A trial is one process with one decoder that loads one epoch. memcpy is `Tensor.clone` of the
+very bytes of a clip.
 """
 
 from __future__ import annotations
@@ -37,11 +39,15 @@ RATE_SETS = ((1, 2, 4, 8), (1, 2), (1, 3, 6), (2, 4, 8))
 CLIP = ClipConfig(length=16)
 SPAWN = multiprocessing.get_context("spawn")
 LOADER = LoaderConfig(num_decoders=1, reader="pyav")
-PAPER, NUM_FRAMES, NUM_FAST = "paper's way", 150, 5
+PAPER = "paper's way"
+NUM_FRAMES = 150
+NUM_FAST = 5
 COLUMNS = ("cpu", "data/samples", "data/cache_downloads", "data/frames_misses")
 
 
-SHARED, BESIDE, ALONE = "one cache for all four, at once", "each with its own, at once", "each with its own, one after another"
+SHARED = "one cache for all four, at once"
+BESIDE = "each with its own, at once"
+ALONE = "each with its own, one after another"
 Round = tuple[float, float, float]
 """Clips per CPU-second, downloads per video, decodes per video."""
 
@@ -53,8 +59,13 @@ class Shared:
     rounds: dict[str, list[Round]]
 
     def times(self, other: str) -> float:
-        """How many times the clips per CPU-second of `other` the four reach that share a cache: the median of the rounds."""
-        return statistics.median(together[0] / single[0] for together, single in zip(self.rounds[SHARED], self.rounds[other], strict=True))
+        """How many times the clips per CPU-second of `other` the four reach that share a cache: the
+        median of the rounds.
+        """
+        return statistics.median(
+            together[0] / single[0]
+            for together, single in zip(self.rounds[SHARED], self.rounds[other], strict=True)
+        )
 
     @property
     def downloads(self) -> float:
@@ -63,9 +74,14 @@ class Shared:
 
     def table(self) -> str:
         """A row for each way, medians of the rounds."""
-        lines = ["| way | clips per CPU-second | downloads per video | decodes per video |", "|---|---|---|---|"]
+        lines = [
+            "| way | clips per CPU-second | downloads per video | decodes per video |",
+            "|---|---|---|---|",
+        ]
         for name, rounds in self.rounds.items():
-            clips, downloads, decodes = (statistics.median(column) for column in zip(*rounds, strict=True))
+            clips, downloads, decodes = (
+                statistics.median(column) for column in zip(*rounds, strict=True)
+            )
             lines.append(f"| {name} | {clips:.1f} | {downloads:.2f} | {decodes:.2f} |")
         return "\n".join(lines)
 
@@ -73,7 +89,13 @@ class Shared:
 def make_videos(folder: Path, number: int) -> list[VideoRecord]:
     """`number` indexed videos under ``folder/videos``."""
     for seed in range(number):
-        make_video(folder / "videos" / f"{seed:03}.avi", NUM_FRAMES, size=(320, 240), seed=seed, encoding=ENCODINGS["MPEG-4 in AVI with B-frames"])
+        make_video(
+            folder / "videos" / f"{seed:03}.avi",
+            NUM_FRAMES,
+            size=(320, 240),
+            seed=seed,
+            encoding=ENCODINGS["MPEG-4 in AVI with B-frames"],
+        )
     with VideoSource(LocalStore(folder / "videos"), None, LOADER) as source:
         return list(index_videos(source))
 
@@ -82,22 +104,50 @@ def open_trial(folder: Path, cache_dir: Path) -> CachedFrames:
     """A trial's frames: videos of a far store, through both tiers below `cache_dir`."""
     store = FarStore(folder / "videos")
     videos = VideoSource(store, NodeCache(cache_dir, 1 << 40, store), LOADER)
-    return CachedFrames(videos, FrameCache(cache_dir / "frames", 1 << 40), CLIP, made_by="benchmark")
+    return CachedFrames(
+        videos, FrameCache(cache_dir / "frames", 1 << 40), CLIP, made_by="benchmark"
+    )
 
 
-def warm_against_memcpy(folder: Path, records: list[VideoRecord], num_rounds: int) -> dict[str, float]:
-    """CPU-seconds a clip: out of a warm cache, every frame checked; copied in memory; loaded the paper's way. And ``bytes`` of a clip."""
+def warm_against_memcpy(
+    folder: Path, records: list[VideoRecord], num_rounds: int
+) -> dict[str, float]:
+    """CPU-seconds a clip: out of a warm cache, every frame checked; copied in memory; loaded the
+    paper's way. And ``bytes`` of a clip.
+    """
     with open_trial(folder, folder / "warm") as source:
         dataset = ClipDataset(records, CLIP, RATE_SETS[0], 1)
         draws = [dataset.draw(epoch, index) for epoch in range(4) for index in range(len(records))]
-        requests = [(records[draw.video_index], dataset.positions(draw, 2, with_attention=True)[1]) for draw in draws]
+        requests = [
+            (records[draw.video_index], dataset.positions(draw, 2, with_attention=True)[1])
+            for draw in draws
+        ]
         clips = [source.frames(*request) for request in requests]  # fills
-        warm, batched, copy, paper, few = [], [], [], [], draws[:4]
+        warm = []
+        batched = []
+        copy = []
+        paper = []
+        few = draws[:4]
         for _ in range(max(5, num_rounds)):
-            paper.append(cpu_seconds(lambda: [paper_way.load(folder / "videos" / records[d.video_index].key, d.start, 16, d.rate) for d in few]))
+            paper.append(
+                cpu_seconds(
+                    lambda: [
+                        paper_way.load(
+                            folder / "videos" / records[d.video_index].key, d.start, 16, d.rate
+                        )
+                        for d in few
+                    ]
+                )
+            )
             for _ in range(NUM_FAST):
-                warm.append(cpu_seconds(lambda: each(lambda request: source.frames(*request), requests)))
-                batched.append(cpu_seconds(lambda: each(lambda request: torch.cat([source.frames(*request)]), requests)))
+                warm.append(
+                    cpu_seconds(lambda: each(lambda request: source.frames(*request), requests))
+                )
+                batched.append(
+                    cpu_seconds(
+                        lambda: each(lambda request: torch.cat([source.frames(*request)]), requests)
+                    )
+                )
                 copy.append(cpu_seconds(lambda: each(torch.Tensor.clone, clips)))
     return {
         "warm cache": statistics.median(warm) / len(clips),
@@ -110,11 +160,15 @@ def warm_against_memcpy(folder: Path, records: list[VideoRecord], num_rounds: in
 
 def warm_table(seconds: dict[str, float]) -> str:
     """A row for each way."""
-    lines = ["| way | clips per CPU-second | GB/s | paper's = 1 | of memcpy |", "|---|---|---|---|---|"]
+    lines = [
+        "| way | clips per CPU-second | GB/s | paper's = 1 | of memcpy |",
+        "|---|---|---|---|---|",
+    ]
     for name in (PAPER, "warm cache", "warm cache, and copied to a batch", "memcpy"):
         each = seconds[name]
         lines.append(
-            f"| {name} | {1 / each:.0f} | {seconds['bytes'] / each / 1e9:.2f} | {seconds[PAPER] / each:.0f}x | {seconds['memcpy'] / each:.0%} |"
+            f"| {name} | {1 / each:.0f} | {seconds['bytes'] / each / 1e9:.2f} | "
+            f"{seconds[PAPER] / each:.0f}x | {seconds['memcpy'] / each:.0%} |"
         )
     return "\n".join(lines)
 
@@ -133,22 +187,34 @@ def cpu_seconds(work: Any) -> float:
 
 
 def shared_against_alone(folder: Path, records: list[VideoRecord], num_rounds: int) -> Shared:
-    """Four trials at once in one cache; the four with a cache each, at once (the same load on the machine) and one after another."""
+    """Four trials at once in one cache; the four with a cache each, at once (the same load on the
+    machine) and one after another.
+    """
     rounds: dict[str, list[Round]] = {SHARED: [], BESIDE: [], ALONE: []}
     for number in range(num_rounds):
         for name, of_round in rounds.items():
-            places = [folder / f"{name}-{number}-{0 if name == SHARED else trial}" for trial in range(len(RATE_SETS))]
+            places = [
+                folder / f"{name}-{number}-{0 if name == SHARED else trial}"
+                for trial in range(len(RATE_SETS))
+            ]
             rows = run_trials(folder, places, records, at_once=name != ALONE)
-            spent, clips, downloads, decodes = (sum(row[column] for row in rows) for column in COLUMNS)
+            spent, clips, downloads, decodes = (
+                sum(row[column] for row in rows) for column in COLUMNS
+            )
             of_round.append((clips / spent, downloads / len(records), decodes / len(records)))
     return Shared(rounds)
 
 
-def run_trials(folder: Path, cache_dirs: list[Path], records: list[VideoRecord], *, at_once: bool) -> list[dict[str, float]]:
+def run_trials(
+    folder: Path, cache_dirs: list[Path], records: list[VideoRecord], *, at_once: bool
+) -> list[dict[str, float]]:
     """Counters and ``cpu`` of a trial for each rate set."""
     results = SPAWN.Queue()
     rows = []
-    trials = [SPAWN.Process(target=trial, args=(folder, cache_dirs[n], records, n, results)) for n in range(len(RATE_SETS))]
+    trials = [
+        SPAWN.Process(target=trial, args=(folder, cache_dirs[n], records, n, results))
+        for n in range(len(RATE_SETS))
+    ]
     for process in trials:
         process.start()
         if not at_once:
@@ -160,18 +226,35 @@ def run_trials(folder: Path, cache_dirs: list[Path], records: list[VideoRecord],
     return rows
 
 
-def trial(folder: Path, cache_dir: Path, records: list[VideoRecord], number: int, results: Any) -> None:
-    """One epoch of trial `number`; puts its counters and its CPU-seconds: the decoder's included, imports and the decoder's start not."""
+def trial(
+    folder: Path, cache_dir: Path, records: list[VideoRecord], number: int, results: Any
+) -> None:
+    """One epoch of trial `number`; puts its counters and its CPU-seconds: the decoder's included,
+    imports and the decoder's start not.
+    """
     torch.set_num_threads(1)
     store = FarStore(folder / "videos")
     videos = VideoSource(store, NodeCache(cache_dir, 1 << 40, store), LOADER)
     videos.frames(records[0], [0])
     started = time.process_time() + videos.counters["data/decode_seconds"]
-    with CachedFrames(videos, FrameCache(cache_dir / "frames", 1 << 40), CLIP, made_by="benchmark") as source:
+    with CachedFrames(
+        videos, FrameCache(cache_dir / "frames", 1 << 40), CLIP, made_by="benchmark"
+    ) as source:
         loader = SpanLoader(
-            source, records, CLIP, RATE_SETS[number], upsampling=2, with_attention=True, batch_size=4, seed=1, world=World.alone(), loader=LOADER
+            source,
+            records,
+            CLIP,
+            RATE_SETS[number],
+            upsampling=2,
+            with_attention=True,
+            batch_size=4,
+            seed=1,
+            world=World.alone(),
+            loader=LOADER,
         )
         for _ in loader.batches(0):
             pass
         counters = {**source.counters, **loader.counters}
-    results.put({**counters, "cpu": time.process_time() + counters["data/decode_seconds"] - started})
+    results.put(
+        {**counters, "cpu": time.process_time() + counters["data/decode_seconds"] - started}
+    )

@@ -1,15 +1,20 @@
-"""Does PRP teach the demo's encoder anything? Pretrained against its own random initialisation, several seeds, on videos it never saw.
+"""Does PRP teach the demo's encoder anything? Pretrained against its own random initialisation,
+several seeds, on videos it never saw.
 
     uv run python -m benchmarks.demo.representation --seeds 0-1-2 --demo-seed 1 --scenes 40
 
-Every seed trains the preset's config from its own initialisation on the same training part, without Ray. Queries are `--part` of the videos
-that generator seed `--demo-seed` draws, the gallery is the training part. `--scenes` beyond the demo's own draws further scenes, all of them
-queries: training, gallery and the demo's own parts stay what they are, and the intervals over scenes become narrower. With ``--part further``
-they are the only queries: videos that no sweep, no choice and no earlier test has seen.
+Every seed trains the preset's config from its own initialisation on the same training part, without
+Ray. Queries are `--part` of the videos that generator seed `--demo-seed` draws, the gallery is the
+training part. `--scenes` beyond the demo's own draws further scenes, all of them queries: training,
+gallery and the demo's own parts stay what they are, and the intervals over scenes become narrower.
+With ``--part further`` they are the only queries: videos that no sweep, no choice and no earlier
+test has seen.
 
-Printed: recall@1 of both, and the difference query by query, each with two intervals of 95 %: over seeds (Student's t) and over scenes
-(bootstrap of whole scenes, since the videos of one scene succeed and fail together); pixel baselines; how often the rate of a query's span is
-named; effective rank of the features. Exit code 1 when, over seeds or over scenes, the two intervals are not apart.
+Printed: recall@1 of both, and the difference query by query, each with two intervals of 95 %: over
+seeds (Student's t) and over scenes (bootstrap of whole scenes, since the videos of one scene
+succeed and fail together); pixel baselines; how often the rate of a query's span is named;
+effective rank of the features. Exit code 1 when, over seeds or over scenes, the two intervals are
+not apart.
 """
 
 from __future__ import annotations
@@ -31,7 +36,13 @@ from prp_core.data.manifest import Manifest, Parts, VideoRecord, parts
 from prp_core.data.object_store import LocalStore
 from prp_core.data.video_source import VideoSource
 from prp_core.evaluation.feature_health import feature_health
-from prp_core.evaluation.features import Describe, FeatureTable, encoder_feature, extract_tables, in_evaluation_mode
+from prp_core.evaluation.features import (
+    Describe,
+    FeatureTable,
+    encoder_feature,
+    extract_tables,
+    in_evaluation_mode,
+)
 from prp_core.evaluation.intervals import Interval, bootstrap_interval, seed_interval
 from prp_core.evaluation.pixel_baselines import PIXEL_BASELINES
 from prp_core.evaluation.retrieval import hits_at_k
@@ -43,35 +54,72 @@ from prp_core.training.loop import PretrainData, pretrain
 from prp_core.world import World, use_threads
 
 ALONE = World.alone()
-RANDOM, PRETRAINED = "random initialisation", "pretrained"
-PIXELS: dict[str, Describe] = {"first_frame": lambda clips_BCTHW: clips_BCTHW[:, :, 0], **PIXEL_BASELINES}
+RANDOM = "random initialisation"
+PRETRAINED = "pretrained"
+PIXELS: dict[str, Describe] = {
+    "first_frame": lambda clips_BCTHW: clips_BCTHW[:, :, 0],
+    **PIXEL_BASELINES,
+}
 """The first frame of each view holds looks alone; the mean frame has some motion in it, as blur."""
 Hits = dict[str, list[list[float]]]
-"""For random initialisation and for pretrained: a row for each seed, in it 1.0 or 0.0 for each query."""
+"""For random initialisation and for pretrained: a row per seed, 1.0 or 0.0 for each query."""
 
 
 def main() -> int:
     """Train, measure, print; 0 when the intervals are apart, else 1."""
     arguments = parse()
     use_threads(1)
-    settings = [*arguments.settings, "training.first_rung_epochs=100000"]  # nobody judges here: one evaluation, after the last epoch
-    configs = [load_config(arguments.preset, [*settings, f"seed={seed}"]) for seed in arguments.seeds.split("-")]
-    folder, split, further = demo_parts(load_config(arguments.preset, settings), arguments.demo_seed, arguments.scenes)
+    settings = [
+        *arguments.settings,
+        "training.first_rung_epochs=100000",
+    ]  # nobody judges here: one evaluation, after the last epoch
+    configs = [
+        load_config(arguments.preset, [*settings, f"seed={seed}"])
+        for seed in arguments.seeds.split("-")
+    ]
+    folder, split, further = demo_parts(
+        load_config(arguments.preset, settings), arguments.demo_seed, arguments.scenes
+    )
     queries = (*(() if arguments.part == "further" else getattr(split, arguments.part)), *further)
     if not queries:
-        raise SystemExit("--part further asks for scenes beyond the demo's own: say how many there are in all with --scenes")
-    print(f"{len(split.train)} training videos; queries: {len(queries)} videos of {len({record.group for record in queries})} scenes", flush=True)
+        raise SystemExit(
+            "--part further asks for scenes beyond the demo's own: say how many there "
+            "are in all with --scenes"
+        )
+    print(
+        f"{len(split.train)} training videos; queries: {len(queries)} videos of "
+        f"{len({record.group for record in queries})} scenes",
+        flush=True,
+    )
     with VideoSource(LocalStore(folder), None, configs[0].loader) as source:
-        networks = [(build_network(config), trained_network(config, source, split)) for config in configs]
-        named = [rate_accuracy(pair[1], config, source, queries) for pair, config in zip(networks, configs, strict=True)]
-        gallery, asked = tables_of(networks, configs[0], source, split.train), tables_of(networks, configs[0], source, queries)
-    hits = {name: [hits_of(gallery, asked, f"{name} {row}") for row in range(len(configs))] for name in (RANDOM, PRETRAINED)}
+        networks = [
+            (build_network(config), trained_network(config, source, split)) for config in configs
+        ]
+        named = [
+            rate_accuracy(pair[1], config, source, queries)
+            for pair, config in zip(networks, configs, strict=True)
+        ]
+        gallery = tables_of(networks, configs[0], source, split.train)
+        asked = tables_of(networks, configs[0], source, queries)
+    hits = {
+        name: [hits_of(gallery, asked, f"{name} {row}") for row in range(len(configs))]
+        for name in (RANDOM, PRETRAINED)
+    }
     for name in PIXELS:
         print(f"{name}: recall@1 {mean(hits_of(gallery, asked, name)):.3f}")
     for row, config in enumerate(configs):
-        texts = [f"{name} {mean(hits[name][row]):.3f} (effective rank {rank_of(gallery, f'{name} {row}'):.1f})" for name in hits]
+        texts = [
+            (
+                f"{name} {mean(hits[name][row]):.3f} (effective rank "
+                f"{rank_of(gallery, f'{name} {row}'):.1f})"
+            )
+            for name in hits
+        ]
         chance = 1 / len(config.pretext.playback_rate.rate_list)
-        print(f"seed {config.seed}: {', '.join(texts)}; names the rate of {named[row]:.3f} of the queries' spans, chance {chance:.3f}")
+        print(
+            f"seed {config.seed}: {', '.join(texts)}; names the rate of "
+            f"{named[row]:.3f} of the queries' spans, chance {chance:.3f}"
+        )
     return report(hits, [record.group for record in queries])
 
 
@@ -86,20 +134,41 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--preset", default="demo")
     parser.add_argument("--seeds", default="0-1-2", help="training seeds joined by '-'")
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="PATH=VALUE")
-    parser.add_argument("--demo-seed", type=int, default=DemoSettings.seed, help="the seed that the videos are drawn from")
-    parser.add_argument("--scenes", type=int, default=DemoSettings.num_scenes, help="scenes of each class; those beyond the demo's are queries")
-    what = "val while something is being chosen, test once at the end; further: only the scenes beyond the demo's own"
+    parser.add_argument(
+        "--demo-seed",
+        type=int,
+        default=DemoSettings.seed,
+        help="the seed that the videos are drawn from",
+    )
+    parser.add_argument(
+        "--scenes",
+        type=int,
+        default=DemoSettings.num_scenes,
+        help="scenes of each class; those beyond the demo's are queries",
+    )
+    what = (
+        "val while something is being chosen, test once at the end; further: only the "
+        "scenes beyond the demo's own"
+    )
     parser.add_argument("--part", choices=("val", "test", "further"), default="test", help=what)
     return parser.parse_args()
 
 
-def demo_parts(config: RunConfig, demo_seed: int, num_scenes: int) -> tuple[Path, Parts, tuple[VideoRecord, ...]]:
-    """The folder of the videos, the parts that the demo makes of its own scenes, and what lies beyond them."""
+def demo_parts(
+    config: RunConfig, demo_seed: int, num_scenes: int
+) -> tuple[Path, Parts, tuple[VideoRecord, ...]]:
+    """The folder of the videos, the parts that the demo makes of its own scenes, and what lies
+    beyond them.
+    """
     own = DemoSettings.num_scenes
-    folder = demo_videos.make(home_dir() / "demo-videos", DemoSettings(seed=demo_seed, num_scenes=max(own, num_scenes)))
+    folder = demo_videos.make(
+        home_dir() / "demo-videos", DemoSettings(seed=demo_seed, num_scenes=max(own, num_scenes))
+    )
     manifest, _ = index(folder, loader=config.loader)
     further = tuple(record for record in manifest.usable() if scene_number(record) > own)
-    as_in_demo = Manifest(manifest.uri, tuple(record for record in manifest.records if scene_number(record) <= own))
+    as_in_demo = Manifest(
+        manifest.uri, tuple(record for record in manifest.records if scene_number(record) <= own)
+    )
     split = parts(as_in_demo, val_fraction=config.source.val_fraction, seed=config.seed)
     return folder, split, further
 
@@ -113,35 +182,65 @@ def trained_network(config: RunConfig, source: VideoSource, split: Parts) -> Prp
     """The network after the last epoch."""
     with tempfile.TemporaryDirectory() as folder:
         checkpoints = CheckpointFolder(LocalStore(Path(folder)))
-        pretrain(config, PretrainData(source, split), ALONE, checkpoints=checkpoints, reporter=MemoryReporter())
+        pretrain(
+            config,
+            PretrainData(source, split),
+            ALONE,
+            checkpoints=checkpoints,
+            reporter=MemoryReporter(),
+        )
         checkpoint = checkpoints.latest_committed()
         assert checkpoint is not None
         network = build_network(config)
-        network.load_state_dict(from_bytes(checkpoints.read(checkpoint, "common.pt"))["learner"]["network"])
+        network.load_state_dict(
+            from_bytes(checkpoints.read(checkpoint, "common.pt"))["learner"]["network"]
+        )
         return network
 
 
 @torch.no_grad()
-def rate_accuracy(network: PrpNetwork, config: RunConfig, source: VideoSource, queries: Sequence[VideoRecord]) -> float:
+def rate_accuracy(
+    network: PrpNetwork, config: RunConfig, source: VideoSource, queries: Sequence[VideoRecord]
+) -> float:
     """The share of spans, one of each of `queries`, whose rate is named."""
     slow_motion = config.pretext.slow_motion
     with_attention = slow_motion.attention.mode != "none"
-    rates, upsampling = config.pretext.playback_rate.rate_list, slow_motion.upsampling
+    rates = config.pretext.playback_rate.rate_list
+    upsampling = slow_motion.upsampling
     loader = SpanLoader(
-        source, queries, config.clip, rates, upsampling=upsampling, with_attention=with_attention, batch_size=8, seed=config.seed, world=ALONE
+        source,
+        queries,
+        config.clip,
+        rates,
+        upsampling=upsampling,
+        with_attention=with_attention,
+        batch_size=8,
+        seed=config.seed,
+        world=ALONE,
     )
     right: list[float] = []
     with in_evaluation_mode(network):
         for spans in loader.batches(epoch=0):
-            batch = build_pretext_batch(spans, config.clip, config.pretext, "cpu", (config.seed, "named"))
-            right += (network(batch.clip_BCTHW).rate_logits.argmax(1) == batch.rate_labels_B).float().tolist()
+            batch = build_pretext_batch(
+                spans, config.clip, config.pretext, "cpu", (config.seed, "named")
+            )
+            right += (
+                (network(batch.clip_BCTHW).rate_logits.argmax(1) == batch.rate_labels_B)
+                .float()
+                .tolist()
+            )
     return mean(right)
 
 
 def tables_of(
-    networks: Sequence[tuple[PrpNetwork, PrpNetwork]], config: RunConfig, source: VideoSource, records: Sequence[VideoRecord]
+    networks: Sequence[tuple[PrpNetwork, PrpNetwork]],
+    config: RunConfig,
+    source: VideoSource,
+    records: Sequence[VideoRecord],
 ) -> Mapping[str, FeatureTable]:
-    """The features of `records` by the pixel baselines and every network, ``pretrained 0`` being the first seed's; decoded once for all."""
+    """The features of `records` by the pixel baselines and every network, ``pretrained 0`` being
+    the first seed's; decoded once for all.
+    """
     describers: dict[str, Describe] = {name: flat(describe) for name, describe in PIXELS.items()}
     for row, pair in enumerate(networks):
         for name, network in zip((RANDOM, PRETRAINED), pair, strict=True):
@@ -154,30 +253,44 @@ def flat(describe: Describe) -> Describe:
     return lambda clips_BCTHW: describe(clips_BCTHW).flatten(1)
 
 
-def hits_of(gallery: Mapping[str, FeatureTable], queries: Mapping[str, FeatureTable], name: str) -> list[float]:
+def hits_of(
+    gallery: Mapping[str, FeatureTable], queries: Mapping[str, FeatureTable], name: str
+) -> list[float]:
     """For each query 1.0 when its nearest gallery video has its class, else 0.0."""
     return [float(hit) for hit in hits_at_k(gallery[name], queries[name], (1,))[1].tolist()]
 
 
 def report(hits: Hits, scenes: Sequence[str]) -> int:
-    """Print recall@1 and the difference with their intervals; 0 when both pairs of intervals are apart, else 1."""
-    over_seeds, over_scenes = {}, {}
+    """Print recall@1 and the difference with their intervals; 0 when both pairs of intervals are
+    apart, else 1.
+    """
+    over_seeds = {}
+    over_scenes = {}
     rows = {**hits, "difference, query by query": differences(hits)}
     for name, of_seeds in rows.items():
-        over_scenes[name] = bootstrap_interval([mean(column) for column in zip(*of_seeds, strict=True)], scenes)
+        over_scenes[name] = bootstrap_interval(
+            [mean(column) for column in zip(*of_seeds, strict=True)], scenes
+        )
         text = f"over scenes {bounds(over_scenes[name])}"
         if len(of_seeds) > 1:
             over_seeds[name] = seed_interval([mean(row) for row in of_seeds])
             text = f"over seeds {bounds(over_seeds[name])}, {text}"
         print(f"{name}: recall@1 {over_scenes[name].value:.3f}, {text}")
-    apart = [f"over {what}" for what, kind in (("seeds", over_seeds), ("scenes", over_scenes)) if kind and kind[PRETRAINED].is_above(kind[RANDOM])]
+    apart = [
+        f"over {what}"
+        for what, kind in (("seeds", over_seeds), ("scenes", over_scenes))
+        if kind and kind[PRETRAINED].is_above(kind[RANDOM])
+    ]
     print(f"the intervals are apart: {' and '.join(apart) or 'no'}")
     return 0 if len(apart) == 1 + bool(over_seeds) else 1
 
 
 def differences(hits: Hits) -> list[list[float]]:
     """Pretrained minus random initialisation, query by query, for each seed."""
-    return [[after - before for before, after in zip(*pair, strict=True)] for pair in zip(hits[RANDOM], hits[PRETRAINED], strict=True)]
+    return [
+        [after - before for before, after in zip(*pair, strict=True)]
+        for pair in zip(hits[RANDOM], hits[PRETRAINED], strict=True)
+    ]
 
 
 def bounds(interval: Interval) -> str:

@@ -1,10 +1,14 @@
-"""What is there to be found on a recorded grid? How the final scores spread, what the values explain of them, and what earlier rungs say.
+"""What is there to be found on a recorded grid? How the final scores spread, what the values
+explain of them, and what earlier rungs say.
 
-    uv run python -m benchmarks.search.describe_grid benchmarks/search/recorded/epochs_12.jsonl --queries 48
+    uv run python -m benchmarks.search.describe_grid benchmarks/search/recorded/epochs_12.jsonl
+    --queries 48
 
-Printed: the final scores' quantiles; for each dimension, the mean final score of its values; the share of the final scores' variance that an additive
-model of all dimensions explains (adjusted for its number of parameters) and the standard deviation of what it leaves, beside what `--queries` alone
-make of a recall; Spearman's rank correlation of each recorded epoch's score with the final one.
+Printed: the final scores' quantiles; for each dimension, the mean final score of its values; the
+share of the final scores' variance that an additive model of all dimensions explains (adjusted for
+its number of parameters) and the standard deviation of what it leaves, beside what `--queries`
+alone make of a recall; Spearman's rank correlation of each recorded epoch's score with the final
+one.
 """
 
 from __future__ import annotations
@@ -23,21 +27,51 @@ from benchmarks.search.grid import Cell, read_grids
 def main() -> None:
     """Read, print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("grid", type=Path, nargs="+", help="of several files, recorded with other seeds, the mean is described")
-    parser.add_argument("--queries", type=int, default=0, help="of the validation part: recall's standard error is printed for it")
+    parser.add_argument(
+        "grid",
+        type=Path,
+        nargs="+",
+        help="of several files, recorded with other seeds, the mean is described",
+    )
+    parser.add_argument(
+        "--queries",
+        type=int,
+        default=0,
+        help="of the validation part: recall's standard error is printed for it",
+    )
     arguments = parser.parse_args()
     grid = read_grids(arguments.grid)
     final = np.array([cell.final for cell in grid])
-    quantiles = ", ".join(f"{share:.0%}: {np.quantile(final, share):.3f}" for share in (0.0, 0.25, 0.5, 0.75, 0.9, 1.0))
-    print(f"{len(grid)} cells, {sum(cell.cost for cell in grid):.0f} CPU-seconds; final scores {quantiles}")
+    quantiles = ", ".join(
+        f"{share:.0%}: {np.quantile(final, share):.3f}"
+        for share in (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
+    )
+    print(
+        f"{len(grid)} cells, {sum(cell.cost for cell in grid):.0f} CPU-seconds; final "
+        f"scores {quantiles}"
+    )
     for name, levels in levels_of(grid).items():
-        means = ", ".join(f"{level}: {np.mean([cell.final for cell in grid if cell.values[name] == level]):.3f}" for level in levels)
+        means = ", ".join(
+            f"{level}: {np.mean([cell.final for cell in grid if cell.values[name] == level]):.3f}"
+            for level in levels
+        )
         print(f"{name}: {means}")
     explained, deviation = additive_fit(grid)
-    noise = f" (the queries alone: {math.sqrt(final.mean() * (1 - final.mean()) / arguments.queries):.3f})" if arguments.queries else ""
-    print(f"an additive model explains {explained:.0%} of their variance, adjusted; what it leaves has a deviation of {deviation:.3f}{noise}")
+    noise = (
+        (
+            " (the queries alone: "
+            f"{math.sqrt(final.mean() * (1 - final.mean()) / arguments.queries):.3f})"
+        )
+        if arguments.queries
+        else ""
+    )
+    print(
+        f"an additive model explains {explained:.0%} of their variance, adjusted; what "
+        f"it leaves has a deviation of {deviation:.3f}{noise}"
+    )
     correlations = ", ".join(
-        f"{epoch}: {rank_correlation([cell.scores[epoch] for cell in grid], final):.2f}" for epoch in sorted(grid[0].scores)[:-1]
+        f"{epoch}: {rank_correlation([cell.scores[epoch] for cell in grid], final):.2f}"
+        for epoch in sorted(grid[0].scores)[:-1]
     )
     print(f"rank correlation with the final score, by epoch: {correlations}")
 
@@ -49,9 +83,15 @@ def levels_of(grid: Sequence[Cell]) -> dict[str, list[Any]]:
 
 
 def additive_fit(grid: Sequence[Cell]) -> tuple[float, float]:
-    """The adjusted share of variance that effects of single values explain, and the residuals' standard deviation."""
+    """The adjusted share of variance that effects of single values explain, and the residuals'
+    standard deviation.
+    """
     levels = levels_of(grid)
-    columns = [[float(cell.values[name] == level) for cell in grid] for name, values in levels.items() for level in values[1:]]
+    columns = [
+        [float(cell.values[name] == level) for cell in grid]
+        for name, values in levels.items()
+        for level in values[1:]
+    ]
     design = np.array([[1.0] * len(grid), *columns]).T
     final = np.array([cell.final for cell in grid])
     residuals = final - design @ np.linalg.lstsq(design, final, rcond=None)[0]

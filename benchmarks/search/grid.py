@@ -1,4 +1,6 @@
-"""Recorded trainings of every cell of a grid: what each scored at each rung and what it had cost until then."""
+"""Recorded trainings of every cell of a grid: what each scored at each rung and what it had cost
+until then.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ WEIGHTS = (0.03, 0.3, 3.0)
 
 @dataclass(frozen=True)
 class Cell:
-    """One combination of `values` (path -> value); `scores` and cumulated `costs` (CPU-seconds) by the epoch of each recorded evaluation.
+    """One combination of `values` (path -> value); `scores` and cumulated `costs` (CPU-seconds) by
+    the epoch of each recorded evaluation.
 
     `evaluation` is what one of these evaluations cost, on average; it is part of `costs`.
     """
@@ -30,9 +33,14 @@ class Cell:
 
     def at(self, rungs: Sequence[int]) -> Cell:
         """The same training evaluated at `rungs` only, which were all recorded."""
-        skipped = {rung: sum(epoch <= rung and epoch not in rungs for epoch in self.scores) for rung in rungs}
+        skipped = {
+            rung: sum(epoch <= rung and epoch not in rungs for epoch in self.scores)
+            for rung in rungs
+        }
         costs = {rung: self.costs[rung] - self.evaluation * skipped[rung] for rung in rungs}
-        return Cell(self.values, {rung: self.scores[rung] for rung in rungs}, costs, self.evaluation)
+        return Cell(
+            self.values, {rung: self.scores[rung] for rung in rungs}, costs, self.evaluation
+        )
 
     @property
     def final(self) -> float:
@@ -46,7 +54,9 @@ class Cell:
 
 
 def cells_to_record(learning_rates: Sequence[float] = ()) -> list[dict[str, Any]]:
-    """The 36 combinations of 3 weights x 2 clip lengths x 6 rate sets, for each of `learning_rates` if there are any, else at the preset's."""
+    """The 36 combinations of 3 weights x 2 clip lengths x 6 rate sets, for each of `learning_rates`
+    if there are any, else at the preset's.
+    """
     return [
         {
             "pretext.playback_rate.rates": rates,
@@ -74,19 +84,28 @@ def read_grid(path: Path) -> list[Cell]:
             row = json.loads(line)
         except ValueError:
             continue
-        by_epoch = ({int(epoch): value for epoch, value in row[name].items()} for name in ("scores", "costs"))
+        by_epoch = (
+            {int(epoch): value for epoch, value in row[name].items()}
+            for name in ("scores", "costs")
+        )
         cells.append(Cell(row["values"], *by_epoch, evaluation=row.get("evaluation", 0.0)))
     return cells
 
 
 def mean_of(grids: Sequence[Sequence[Cell]]) -> list[Cell]:
-    """One grid of those that were recorded with different seeds: a trial trains its values with each seed, and scores the mean.
+    """One grid of those that were recorded with different seeds: a trial trains its values with
+    each seed, and scores the mean.
 
-    Only what all of them have is kept: values, and epochs. Raises `ValueError` where that is nothing.
+    Only what all of them have is kept: values, and epochs. Raises `ValueError` where that is
+    nothing.
     """
     if not all(grids):
         raise ValueError("a grid has no cell")
-    kept = [cell.values for cell in grids[0] if all(any(other.values == cell.values for other in grid) for grid in grids)]
+    kept = [
+        cell.values
+        for cell in grids[0]
+        if all(any(other.values == cell.values for other in grid) for grid in grids)
+    ]
     epochs = sorted(set.intersection(*(set(cell.scores) for grid in grids for cell in grid)))
     if not kept or not epochs:
         raise ValueError("the grids have no cell or no epoch in common")
@@ -95,22 +114,35 @@ def mean_of(grids: Sequence[Sequence[Cell]]) -> list[Cell]:
         same = [next(cell for cell in grid if cell.values == values).at(epochs) for grid in grids]
         scores = {epoch: sum(cell.scores[epoch] for cell in same) / len(same) for epoch in epochs}
         cells.append(
-            Cell(values, scores, {epoch: sum(cell.costs[epoch] for cell in same) for epoch in epochs}, sum(cell.evaluation for cell in same))
+            Cell(
+                values,
+                scores,
+                {epoch: sum(cell.costs[epoch] for cell in same) for epoch in epochs},
+                sum(cell.evaluation for cell in same),
+            )
         )
     return cells
 
 
 def read_grids(paths: Sequence[Path]) -> list[Cell]:
-    """The mean of the grids in `paths`. Raises `SystemExit` that names a file in which there is no cell."""
+    """The mean of the grids in `paths`. Raises `SystemExit` that names a file in which there is no
+    cell.
+    """
     grids = [read_grid(path) for path in paths]
     for path, grid in zip(paths, grids, strict=True):
         if not grid:
-            raise SystemExit(f"{path} holds no recorded cell; record some with benchmarks.search.record_grid --out {path}")
+            raise SystemExit(
+                f"{path} holds no recorded cell; record some with "
+                f"benchmarks.search.record_grid --out {path}"
+            )
     return mean_of(grids)
 
 
-def synthetic_grid(seed: int, rungs: Sequence[int] = (3, 6, 12), combinations: Sequence[Mapping[str, Any]] = ()) -> list[Cell]:
-    """A made-up grid for trying things out: additive effects with interaction, curves that saturate at their own pace, noisy scores.
+def synthetic_grid(
+    seed: int, rungs: Sequence[int] = (3, 6, 12), combinations: Sequence[Mapping[str, Any]] = ()
+) -> list[Cell]:
+    """A made-up grid for trying things out: additive effects with interaction, curves that saturate
+    at their own pace, noisy scores.
 
     Nothing measured on it says anything of the method, only of the search.
     """
@@ -122,7 +154,12 @@ def synthetic_grid(seed: int, rungs: Sequence[int] = (3, 6, 12), combinations: S
         parts = [effects.setdefault(item, draw.gauss(0, 0.05)) for item in values.items()]
         goal = min(max(0.45 + sum(parts) + draw.gauss(0, 0.02), 0.2), 0.95)
         pace = draw.uniform(2.0, 5.0)
-        scores = {epoch: round(0.25 + (goal - 0.25) * (1 - math.exp(-epoch / pace)) + draw.gauss(0, 0.015), 4) for epoch in rungs}
+        scores = {
+            epoch: round(
+                0.25 + (goal - 0.25) * (1 - math.exp(-epoch / pace)) + draw.gauss(0, 0.015), 4
+            )
+            for epoch in rungs
+        }
         speed = 6.0 if values.get("clip.length") == 16 else 3.0
         cells.append(Cell(dict(values), scores, {epoch: speed * epoch for epoch in rungs}))
     return cells

@@ -1,17 +1,24 @@
-"""Trains every cell of a grid of the demo's space and writes what each scored at each rung and had cost, for `replay.py`.
+"""Trains every cell of a grid of the demo's space and writes what each scored at each rung and had
+cost, for `replay.py`.
 
-    uv run python -m benchmarks.search.record_grid --out grid.jsonl             # 36 cells, one after the other; start it again to go on
+    uv run python -m benchmarks.search.record_grid --out grid.jsonl
+        # 36 cells, one after the other; start it again to go on
     uv run python -m benchmarks.search.record_grid --out grid.jsonl --cells 2   # only the next two
-    uv run python -m benchmarks.search.record_grid --out part1.jsonl --share 1/2    # every second cell, for a second process or machine
-    uv run python -m benchmarks.search.record_grid --out grid.jsonl --scenes 32     # further scenes of the demo's generator ask as well
-    uv run python -m benchmarks.search.record_grid --out grid.jsonl --learning-rates 1e-4,1e-3,1e-2    # 36 cells for each
+    uv run python -m benchmarks.search.record_grid --out part1.jsonl --share 1/2
+        # every second cell, for a second process or machine
+    uv run python -m benchmarks.search.record_grid --out grid.jsonl --scenes 32
+        # further scenes of the demo's generator ask as well
+    uv run python -m benchmarks.search.record_grid --out grid.jsonl \\
+        --learning-rates 1e-4,1e-3,1e-2    # 36 cells for each
 
-One process, one thread, no Ray; frames come from the node's cache, as they do for all trials of a sweep but the first. A cell's trial has the
-preset's seed, as every trial of a sweep has; `--set` changes the base config. `--scenes` beyond the demo's own are all for validation: the 48
-videos of its own validation part leave recall@1 a standard error of 0.07, which hides what cells differ by.
+One process, one thread, no Ray; frames come from the node's cache, as they do for all trials of a
+sweep but the first. A cell's trial has the preset's seed, as every trial of a sweep has; `--set`
+changes the base config. `--scenes` beyond the demo's own are all for validation: the 48 videos of
+its own validation part leave recall@1 a standard error of 0.07, which hides what cells differ by.
 
-A line holds the values, recall@1 on the validation part after each epoch of `--at` and the last, the CPU-seconds until then, evaluations included,
-and what one evaluation took: a replay can leave some out.
+A line holds the values, recall@1 on the validation part after each epoch of `--at` and the last,
+the CPU-seconds until then, evaluations included, and what one evaluation took: a replay can leave
+some out.
 """
 
 from __future__ import annotations
@@ -57,15 +64,33 @@ class RecordedTraining(TrainingConfig):
 def main() -> None:
     """Record what is missing."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="JSON lines; cells that are there are not trained again")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help="JSON lines; cells that are there are not trained again",
+    )
     parser.add_argument("--preset", default="demo")
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="PATH=VALUE")
-    parser.add_argument("--scenes", type=int, default=0, help="of each motion in all; those beyond the demo's own are for validation")
+    parser.add_argument(
+        "--scenes",
+        type=int,
+        default=0,
+        help="of each motion in all; those beyond the demo's own are for validation",
+    )
     parser.add_argument("--demo-seed", type=int, default=0)
-    parser.add_argument("--learning-rates", default="", help="with commas between them; none: the preset's alone")
-    parser.add_argument("--at", default=AT, help="evaluate after these epochs, and after the last (default: %(default)s)")
+    parser.add_argument(
+        "--learning-rates", default="", help="with commas between them; none: the preset's alone"
+    )
+    parser.add_argument(
+        "--at",
+        default=AT,
+        help="evaluate after these epochs, and after the last (default: %(default)s)",
+    )
     parser.add_argument("--cells", type=int, default=1 << 20, help="stop after so many")
-    parser.add_argument("--share", default="1/1", metavar="I/N", help="only the I-th of every N cells")
+    parser.add_argument(
+        "--share", default="1/1", metavar="I/N", help="only the I-th of every N cells"
+    )
     arguments = parser.parse_args()
     use_threads(1)
     base = load_config(arguments.preset, arguments.settings)
@@ -75,29 +100,55 @@ def main() -> None:
     place, among = (int(part) for part in arguments.share.split("/"))
     known = [cell.values for cell in read_grid(arguments.out)]
     learning_rates = [float(rate) for rate in arguments.learning_rates.split(",") if rate]
-    missing = [values for values in cells_to_record(learning_rates)[place - 1 :: among] if values not in known][: arguments.cells]
+    missing = [
+        values
+        for values in cells_to_record(learning_rates)[place - 1 :: among]
+        if values not in known
+    ][: arguments.cells]
     at = tuple(int(epoch) for epoch in arguments.at.split("-"))
     for number, values in enumerate(missing, start=1):
         cell = record(with_values(base, values), values, folder, split, at)
         write_cell(arguments.out, cell)
         scores = ", ".join(f"{epoch}: {score:.3f}" for epoch, score in cell.scores.items())
-        print(f"{number} of {len(missing)}: {', '.join(map(str, values.values()))} -> {scores} for {cell.cost:.0f} CPU-seconds", flush=True)
+        print(
+            f"{number} of {len(missing)}: {', '.join(map(str, values.values()))} -> "
+            f"{scores} for {cell.cost:.0f} CPU-seconds",
+            flush=True,
+        )
 
 
-def record(config: RunConfig, values: Mapping[str, object], videos: Path, split: Parts, at: tuple[int, ...]) -> Cell:
-    """Train one cell to its end, evaluated after the epochs `at`, with the frames of all its videos on the node before the clock starts."""
+def record(
+    config: RunConfig, values: Mapping[str, object], videos: Path, split: Parts, at: tuple[int, ...]
+) -> Cell:
+    """Train one cell to its end, evaluated after the epochs `at`, with the frames of all its videos
+    on the node before the clock starts.
+    """
     config = dataclasses.replace(config, training=RecordedTraining(**vars(config.training), at=at))
     store = LocalStore(videos)
-    with closing(through_frame_cache(VideoSource(store, None, config.loader), config, made_from=store.uri)) as source:
+    with closing(
+        through_frame_cache(VideoSource(store, None, config.loader), config, made_from=store.uri)
+    ) as source:
         for video in (*split.train, *split.val):
             source.frames(video, [0])
         reporter = TimedReporter()
         with tempfile.TemporaryDirectory() as folder:
             checkpoints = CheckpointFolder(LocalStore(Path(folder)))
-            pretrain(config, PretrainData(source, split), World.alone(), checkpoints=checkpoints, reporter=reporter, clock=time.process_time)
+            pretrain(
+                config,
+                PretrainData(source, split),
+                World.alone(),
+                checkpoints=checkpoints,
+                reporter=reporter,
+                clock=time.process_time,
+            )
     scores = {epoch: metrics[config.sweep.objective] for epoch, _, metrics in reporter.rungs}
     evaluations = [seconds for _, seconds in reporter.series("time/evaluation_seconds")]
-    return Cell(dict(values), scores, dict(zip(scores, reporter.times, strict=True)), round(statistics.mean(evaluations), 2))
+    return Cell(
+        dict(values),
+        scores,
+        dict(zip(scores, reporter.times, strict=True)),
+        round(statistics.mean(evaluations), 2),
+    )
 
 
 class TimedReporter(MemoryReporter):
@@ -105,7 +156,8 @@ class TimedReporter(MemoryReporter):
 
     def __init__(self, clock: Callable[[], float] = time.process_time) -> None:
         super().__init__()
-        self._clock, self._started = clock, clock()
+        self._clock = clock
+        self._started = clock()
         self.times: list[float] = []
 
     def at_rung(self, *, epoch: int, step: int, metrics: Mapping[str, float]) -> bool:

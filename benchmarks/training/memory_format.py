@@ -1,8 +1,10 @@
-"""A training step with channels-last weights against the default layout, on one CPU thread, as a ratio of CPU-seconds.
+"""A training step with channels-last weights against the default layout, on one CPU thread, as a
+ratio of CPU-seconds.
 
     uv run python -m benchmarks.training.memory_format
 
-Interleaved rounds, medians; forward and backward of the whole network (encoder, both heads, decoder) on clips of 8 frames of 32 x 32.
+Interleaved rounds, medians; forward and backward of the whole network (encoder, both heads,
+decoder) on clips of 8 frames of 32 x 32.
 """
 
 from __future__ import annotations
@@ -23,13 +25,20 @@ def main() -> None:
     clip_BCTHW = torch.rand(16, 3, 8, 32, 32)
     for encoder in ("c3d_small", "r3d_small", "r2plus1d_small"):
         formats = {"default": torch.contiguous_format, "channels last": torch.channels_last_3d}
-        networks = {name: PrpNetwork(encoder=encoder, num_rates=4).to(memory_format=layout) for name, layout in formats.items()}
+        networks = {
+            name: PrpNetwork(encoder=encoder, num_rates=4).to(memory_format=layout)
+            for name, layout in formats.items()
+        }
         seconds: dict[str, list[float]] = {name: [] for name in networks}
         for _ in range(NUM_ROUNDS):
             for name, network in networks.items():
                 seconds[name].append(step_seconds(network, clip_BCTHW))
         medians = {name: statistics.median(values[1:]) for name, values in seconds.items()}
-        print(f"{encoder}: channels last takes {medians['channels last'] / medians['default']:.2f} of the default's CPU time")
+        print(
+            f"{encoder}: channels last takes "
+            f"{medians['channels last'] / medians['default']:.2f} of the default's CPU "
+            "time"
+        )
 
 
 def step_seconds(network: PrpNetwork, clip_BCTHW: torch.Tensor) -> float:

@@ -1,9 +1,12 @@
-"""How the autoscaler of the AWS cluster chooses between node types: spot first, on demand when spot cannot be had.
+"""How the autoscaler of the AWS cluster chooses between node types: spot first, on demand when spot
+cannot be had.
 
-Ray 2.60 alone does not fall back. Its autoscaler asks for the same spot type again and again when AWS answers
-InsufficientInstanceCapacity (seen on a fake cloud, `tests/tools/spot_shortage.py`): version 2 does not count failed launches, and
-version 1 counts them but its own scorer ignores the count. Version 1 lets the scorer be replaced, so `cluster.yaml` starts it with
-``RAY_AUTOSCALER_UTILIZATION_SCORER=spot_first.score``. A type that failed is asked again after 30 minutes (Ray's constant).
+Ray 2.60 alone does not fall back. Its autoscaler asks for the same spot type again and again when
+AWS answers InsufficientInstanceCapacity (seen on a fake cloud, `tests/tools/spot_shortage.py`):
+version 2 does not count failed launches, and version 1 counts them but its own scorer ignores the
+count. Version 1 lets the scorer be replaced, so `cluster.yaml` starts it with
+``RAY_AUTOSCALER_UTILIZATION_SCORER=spot_first.score``. A type that failed is asked again after 30
+minutes (Ray's constant).
 
 This file is copied to the head alone, without the project around it: it may import nothing but Ray.
 """
@@ -18,15 +21,26 @@ ON_DEMAND_SUFFIX = "on_demand"
 
 
 def score(
-    node_resources: dict[str, Any], resources: list[dict[str, Any]], node_type: str, *, node_availability_summary: Any
+    node_resources: dict[str, Any],
+    resources: list[dict[str, Any]],
+    node_type: str,
+    *,
+    node_availability_summary: Any,
 ) -> tuple[Any, ...] | None:
-    """Rank of launching one node of `node_type` for the bundles in `resources`; the highest is launched, None fits nothing.
+    """Rank of launching one node of `node_type` for the bundles in `resources`; the highest is
+    launched, None fits nothing.
 
-    First whether the last launch of the type worked, then Ray's own measure of how well the bundles fill the node, then spot over a
-    type whose name ends with ``on_demand``.
+    First whether the last launch of the type worked, then Ray's own measure of how well the bundles
+    fill the node, then spot over a type whose name ends with ``on_demand``.
     """
-    utilization = _default_utilization_scorer(node_resources, resources, node_type, node_availability_summary=node_availability_summary)
+    utilization = _default_utilization_scorer(
+        node_resources, resources, node_type, node_availability_summary=node_availability_summary
+    )
     if utilization is None:
         return None
     record = node_availability_summary.node_availabilities.get(node_type)
-    return (record is None or record.is_available, *utilization, not node_type.endswith(ON_DEMAND_SUFFIX))
+    return (
+        record is None or record.is_available,
+        *utilization,
+        not node_type.endswith(ON_DEMAND_SUFFIX),
+    )

@@ -14,25 +14,62 @@ from orchestrator.storage.store_profiles import read_store_profile
 
 def add_store_arguments(parser: argparse.ArgumentParser) -> None:
     """How S3 is reached; `store_config` reads it."""
-    group = parser.add_argument_group("S3", "credentials come from the AWS environment, config files or the machine's role")
-    group.add_argument("--store", metavar="NAME", help="a table of stores.toml, in this folder or in ~/.prp; the options below go before it")
+    group = parser.add_argument_group(
+        "S3", "credentials come from the AWS environment, config files or the machine's role"
+    )
+    group.add_argument(
+        "--store",
+        metavar="NAME",
+        help="a table of stores.toml, in this folder or in ~/.prp; the options below go before it",
+    )
     group.add_argument("--endpoint-url", help="another server than Amazon's")
     group.add_argument("--region")
     group.add_argument("--profile", help="a profile of ~/.aws")
-    group.add_argument("--addressing", choices=ADDRESSINGS, help="where the bucket's name goes: host/bucket or bucket.host")
-    group.add_argument("--requester-pays", action="store_true", default=None, help="pay for reading a bucket whose owner does not")
-    group.add_argument("--allow-other-region", action="store_true", default=None, help="read a bucket of another region, which costs money")
+    group.add_argument(
+        "--addressing",
+        choices=ADDRESSINGS,
+        help="where the bucket's name goes: host/bucket or bucket.host",
+    )
+    group.add_argument(
+        "--requester-pays",
+        action="store_true",
+        default=None,
+        help="pay for reading a bucket whose owner does not",
+    )
+    group.add_argument(
+        "--allow-other-region",
+        action="store_true",
+        default=None,
+        help="read a bucket of another region, which costs money",
+    )
 
 
 def store_config(arguments: argparse.Namespace) -> StoreConfig:
     """What `add_store_arguments` took."""
-    values = read_store_profile(arguments.store, [Path.cwd(), home_dir()]) if arguments.store else {}
-    given = {field.name: getattr(arguments, field.name, None) for field in dataclasses.fields(StoreConfig)}
-    return parse_config({"store": values | {name: value for name, value in given.items() if value is not None}}).store
+    values = (
+        read_store_profile(arguments.store, [Path.cwd(), home_dir()]) if arguments.store else {}
+    )
+    given = {
+        field.name: getattr(arguments, field.name, None)
+        for field in dataclasses.fields(StoreConfig)
+    }
+    return parse_config(
+        {"store": values | {name: value for name, value in given.items() if value is not None}}
+    ).store
 
 
 def add_label_arguments(parser: argparse.ArgumentParser) -> None:
     """Labels, groups and splits that do not come from the folders."""
     parser.add_argument("--splits", metavar="DIR", help="UCF101's or HMDB51's own split files")
-    parser.add_argument("--split", type=int, default=1, metavar="N", help="which of the splits (default: %(default)s)")
-    parser.add_argument("--labels", metavar="CSV", help="a table with the columns key,label,group,split (label, group, split may be missing)")
+    parser.add_argument(
+        "--split",
+        type=int,
+        default=1,
+        metavar="N",
+        help="which of the splits (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--labels",
+        metavar="CSV",
+        help="a table with the columns key,label,group,split (label, group, split may be missing)",
+    )

@@ -1,4 +1,6 @@
-"""``prp data``: index a folder or bucket of videos, show a manifest, count the videos that are long enough."""
+"""``prp data``: index a folder or bucket of videos, show a manifest, count the videos that are long
+enough.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,11 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 
-from orchestrator.commands.common_arguments import add_label_arguments, add_store_arguments, store_config
+from orchestrator.commands.common_arguments import (
+    add_label_arguments,
+    add_store_arguments,
+    store_config,
+)
 from orchestrator.commands.prepare import say_index_progress
 from orchestrator.data.index import index
 from orchestrator.storage.manifest_file import is_manifest_uri, read_manifest
@@ -26,10 +32,16 @@ NUM_QUARANTINED_SHOWN = 20
 
 def _add_index_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("uri", metavar="URI", help="a folder or s3://bucket/prefix")
-    parser.add_argument("--out", metavar="URI", help="where the manifest goes (default: ~/.prp/manifests)")
+    parser.add_argument(
+        "--out", metavar="URI", help="where the manifest goes (default: ~/.prp/manifests)"
+    )
     add_label_arguments(parser)
-    parser.add_argument("--workers", type=int, help="videos verified at a time (default: one per CPU)")
-    parser.add_argument("--reader", default=LoaderConfig().reader, help="the decoder (default: %(default)s)")
+    parser.add_argument(
+        "--workers", type=int, help="videos verified at a time (default: one per CPU)"
+    )
+    parser.add_argument(
+        "--reader", default=LoaderConfig().reader, help="the decoder (default: %(default)s)"
+    )
     add_store_arguments(parser)
 
 
@@ -41,27 +53,50 @@ def _index(arguments: argparse.Namespace) -> int:
 
 
 def _add_show_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("uri", metavar="MANIFEST", help="a manifest that 'prp data index' made, or a place with videos")
-    parser.add_argument("--all", action="store_true", help="every quarantined video, not the first ones only")
+    parser.add_argument(
+        "uri",
+        metavar="MANIFEST",
+        help="a manifest that 'prp data index' made, or a place with videos",
+    )
+    parser.add_argument(
+        "--all", action="store_true", help="every quarantined video, not the first ones only"
+    )
     add_store_arguments(parser)
 
 
 def _show(arguments: argparse.Namespace) -> int:
     manifest = _manifest_at(arguments)
-    usable, quarantined = manifest.usable(), manifest.quarantined()
+    usable = manifest.usable()
+    quarantined = manifest.quarantined()
     num_frames = sorted(record.num_frames for record in usable)
     print(f"videos under   {manifest.uri}")
-    marker = None if is_manifest_uri(arguments.uri) else read_marker(open_store(arguments.uri, store_config(arguments)))
+    marker = (
+        None
+        if is_manifest_uri(arguments.uri)
+        else read_marker(open_store(arguments.uri, store_config(arguments)))
+    )
     if marker is not None:
         print(f"prepared       {marker.words}")
     print(f"content hash   {manifest.content_hash}")
-    print(f"usable         {len(usable)} of {len(manifest.records)}, {sum(record.num_bytes for record in usable) / 1e9:.2f} GB")
+    print(
+        f"usable         {len(usable)} of {len(manifest.records)}, "
+        f"{sum(record.num_bytes for record in usable) / 1e9:.2f} GB"
+    )
     if usable:
-        print(f"frames         {num_frames[0]} to {num_frames[-1]}, median {num_frames[len(num_frames) // 2]}")
-        print(f"classes        {len(manifest.labels)}, in {len({record.group for record in usable})} groups")
+        print(
+            f"frames         {num_frames[0]} to {num_frames[-1]}, median "
+            f"{num_frames[len(num_frames) // 2]}"
+        )
+        print(
+            f"classes        {len(manifest.labels)}, in "
+            f"{len({record.group for record in usable})} groups"
+        )
         print(f"splits         {_counts(record.split or 'unstated' for record in usable)}")
         print(f"codecs         {_counts(record.codec for record in usable)}")
-    print(f"quarantined    {len(quarantined)}" + (f": {_counts(record.reason for record in quarantined)}" if quarantined else ""))
+    print(
+        f"quarantined    {len(quarantined)}"
+        + (f": {_counts(record.reason for record in quarantined)}" if quarantined else "")
+    )
     shown = quarantined if arguments.all else quarantined[:NUM_QUARANTINED_SHOWN]
     for record in shown:
         print(f"  {record.key}: {record.reason}" + (f" ({record.detail})" if record.detail else ""))
@@ -75,9 +110,15 @@ def _counts(words: object) -> str:
 
 
 def _add_feasibility_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("uri", metavar="MANIFEST", help="a manifest that 'prp data index' made, or a place with videos")
+    parser.add_argument(
+        "uri",
+        metavar="MANIFEST",
+        help="a manifest that 'prp data index' made, or a place with videos",
+    )
     parser.add_argument("--rates", default="1-2-4-8", help="a rate set (default: %(default)s)")
-    parser.add_argument("--lengths", default="8-16", help="clip lengths in frames (default: %(default)s)")
+    parser.add_argument(
+        "--lengths", default="8-16", help="clip lengths in frames (default: %(default)s)"
+    )
     parser.add_argument("--classes", action="store_true", help="the same for each class")
     add_store_arguments(parser)
 
@@ -87,7 +128,10 @@ def _feasibility(arguments: argparse.Namespace) -> int:
     lengths = _parse_lengths(arguments.lengths)
     manifest = _manifest_at(arguments)
     records = manifest.usable()
-    print(f"{len(records)} usable videos; those long enough for a clip of so many frames (span in the source):")
+    print(
+        f"{len(records)} usable videos; those long enough for a clip of so many frames "
+        "(span in the source):"
+    )
     _print_feasibility(records, rates, lengths)
     if arguments.classes:
         for label in manifest.labels:
@@ -96,11 +140,16 @@ def _feasibility(arguments: argparse.Namespace) -> int:
             _print_feasibility(own, rates, lengths)
     for length in lengths:
         for rate, labels in lost_classes(records, rates, length).items():
-            print(f"rate {rate} with {length} frames loses every video of {len(labels)} of {len(manifest.labels)} classes: {', '.join(labels)}")
+            print(
+                f"rate {rate} with {length} frames loses every video of {len(labels)} "
+                f"of {len(manifest.labels)} classes: {', '.join(labels)}"
+            )
     return 0
 
 
-def _print_feasibility(records: Sequence[VideoRecord], rates: Sequence[int], lengths: Sequence[int]) -> None:
+def _print_feasibility(
+    records: Sequence[VideoRecord], rates: Sequence[int], lengths: Sequence[int]
+) -> None:
     counts = {length: feasibility(records, rates, length) for length in lengths}
     print("rate  " + "".join(f"{f'{length} frames':>24}" for length in lengths))
     for rate in rates:
@@ -112,7 +161,10 @@ def _parse_lengths(text: str) -> tuple[int, ...]:
     try:
         lengths = tuple(int(part) for part in text.split("-"))
     except ValueError:
-        raise UserError(f"--lengths = {text!r}: write clip lengths as whole numbers joined by '-', for example '8-16'") from None
+        raise UserError(
+            f"--lengths = {text!r}: write clip lengths as whole numbers joined by '-', "
+            "for example '8-16'"
+        ) from None
     for length in lengths:
         ClipConfig(length=length)  # refuses lengths that no encoder takes
     return lengths
@@ -141,6 +193,14 @@ def _make_manifest(arguments: argparse.Namespace, uri: str) -> tuple[Manifest, s
 
 def _say_summary(manifest: Manifest, uri: str) -> None:
     quarantined = manifest.quarantined()
-    print(f"{len(manifest.usable())} usable videos in {len(manifest.labels)} classes, {len(quarantined)} quarantined", file=sys.stderr)
+    print(
+        f"{len(manifest.usable())} usable videos in {len(manifest.labels)} classes, "
+        f"{len(quarantined)} quarantined",
+        file=sys.stderr,
+    )
     if quarantined:
-        print(f"quarantined: {_counts(record.reason for record in quarantined)}; see them with: prp data show {uri}", file=sys.stderr)
+        print(
+            f"quarantined: {_counts(record.reason for record in quarantined)}; see them "
+            f"with: prp data show {uri}",
+            file=sys.stderr,
+        )

@@ -1,4 +1,6 @@
-"""The command ``prp data prepare``: its arguments, what it says on the way, and the place that it prints at the end."""
+"""The command ``prp data prepare``: its arguments, what it says on the way, and the place that it
+prints at the end.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.commands.common_arguments import add_label_arguments, add_store_arguments, store_config
+from orchestrator.commands.common_arguments import (
+    add_label_arguments,
+    add_store_arguments,
+    store_config,
+)
 from orchestrator.data.index import CACHE_BYTES, IndexProgress, index
 from orchestrator.data.prepare_report import Prices, report_lines
 from orchestrator.data.prepare_task import PrepareJob
@@ -29,23 +35,80 @@ DEFAULTS = ShardSettings()
 def add_prepare_arguments(parser: argparse.ArgumentParser) -> None:
     """What ``prp data prepare`` takes."""
     add = parser.add_argument
-    add("source", metavar="SRC", help="a folder of videos or s3://bucket/prefix; it is indexed first")
-    add("destination", metavar="DST", help="an empty folder that every node sees, or s3://bucket/prefix; --data DST then trains from it")
+    add(
+        "source",
+        metavar="SRC",
+        help="a folder of videos or s3://bucket/prefix; it is indexed first",
+    )
+    add(
+        "destination",
+        metavar="DST",
+        help="an empty folder that every node sees, or s3://bucket/prefix; --data DST then "
+        "trains from it",
+    )
     kinds = "; ".join(f"{name}: {words}" for name, words in SHARD_KINDS.items())
     add("--kind", default=DEFAULTS.kind, help=f"{kinds} (default: %(default)s)")
-    add("--height", type=int, default=DEFAULTS.height, help="of the frames that are kept (default: %(default)s)")
+    add(
+        "--height",
+        type=int,
+        default=DEFAULTS.height,
+        help="of the frames that are kept (default: %(default)s)",
+    )
     add("--width", type=int, default=DEFAULTS.width, help="(default: %(default)s)")
-    add("--quality", type=int, default=DEFAULTS.quality, help="JPEG's, 1 to 100 (default: %(default)s)")
-    add("--crf", type=int, default=DEFAULTS.crf, help="of --kind video, 0 to 51, lower is better (default: %(default)s)")
-    add("--shard-bytes", type=int, default=DEFAULTS.shard_bytes, help="about how large a shard becomes (default: %(default)s)")
-    add("--manifest", metavar="URI", help="a manifest of SRC made by 'prp data index', instead of indexing it now")
+    add(
+        "--quality",
+        type=int,
+        default=DEFAULTS.quality,
+        help="JPEG's, 1 to 100 (default: %(default)s)",
+    )
+    add(
+        "--crf",
+        type=int,
+        default=DEFAULTS.crf,
+        help="of --kind video, 0 to 51, lower is better (default: %(default)s)",
+    )
+    add(
+        "--shard-bytes",
+        type=int,
+        default=DEFAULTS.shard_bytes,
+        help="about how large a shard becomes (default: %(default)s)",
+    )
+    add(
+        "--manifest",
+        metavar="URI",
+        help="a manifest of SRC made by 'prp data index', instead of indexing it now",
+    )
     add_label_arguments(parser)
-    add("--reader", default=LoaderConfig().reader, help="the decoder of the originals (default: %(default)s)")
-    add("--address", default="", help="a Ray cluster (default: the one this job runs on, else a local one)")
-    add("--workers", type=int, help="videos indexed, and shards made by a local cluster, at a time (default: one per CPU)")
-    add("--cache-dir", default="~/.cache/prp", metavar="DIR", help="each node's cache of originals from a bucket (default: %(default)s)")
-    add("--cache-bytes", type=int, default=CACHE_BYTES, help="how large it may become (default: %(default)s)")
-    group = parser.add_argument_group("prices", "in dollars; with any of them the report says what the same run costs again")
+    add(
+        "--reader",
+        default=LoaderConfig().reader,
+        help="the decoder of the originals (default: %(default)s)",
+    )
+    add(
+        "--address",
+        default="",
+        help="a Ray cluster (default: the one this job runs on, else a local one)",
+    )
+    add(
+        "--workers",
+        type=int,
+        help="videos indexed, and shards made by a local cluster, at a time (default: one per CPU)",
+    )
+    add(
+        "--cache-dir",
+        default="~/.cache/prp",
+        metavar="DIR",
+        help="each node's cache of originals from a bucket (default: %(default)s)",
+    )
+    add(
+        "--cache-bytes",
+        type=int,
+        default=CACHE_BYTES,
+        help="how large it may become (default: %(default)s)",
+    )
+    group = parser.add_argument_group(
+        "prices", "in dollars; with any of them the report says what the same run costs again"
+    )
     group.add_argument("--cpu-hour-price", type=float)
     group.add_argument("--get-price", type=float, help="of 1000 GETs")
     group.add_argument("--put-price", type=float, help="of 1000 PUTs")
@@ -55,7 +118,10 @@ def add_prepare_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_prepare(arguments: argparse.Namespace) -> int:
     """Index, prepare, report; prints the URI of the prepared place."""
-    from orchestrator.data.prepare import on_cluster, prepare  # brings Ray, which no other command here needs
+    from orchestrator.data.prepare import (
+        on_cluster,
+        prepare,
+    )  # brings Ray, which no other command here needs
 
     settings = ShardSettings(
         kind=arguments.kind,
@@ -66,12 +132,20 @@ def run_prepare(arguments: argparse.Namespace) -> int:
         shard_bytes=arguments.shard_bytes,
         reader=arguments.reader,
     )
-    prices = Prices(cpu_hour=arguments.cpu_hour_price, thousand_gets=arguments.get_price, thousand_puts=arguments.put_price)
+    prices = Prices(
+        cpu_hour=arguments.cpu_hour_price,
+        thousand_gets=arguments.get_price,
+        thousand_puts=arguments.put_price,
+    )
     config = store_config(arguments)
-    source, place = open_store(arguments.source, config), open_store(arguments.destination, config)
+    source = open_store(arguments.source, config)
+    place = open_store(arguments.destination, config)
     check_places(source.uri, place.uri)
     if read_marker(source) is not None:
-        raise UserError(f"{source.uri} holds prepared shards; prepare from the original videos, a second loss of quality helps nobody")
+        raise UserError(
+            f"{source.uri} holds prepared shards; prepare from the original videos, a "
+            "second loss of quality helps nobody"
+        )
     job = PrepareJob(
         source_uri=source.uri,
         uri=place.uri,
@@ -111,7 +185,9 @@ def _manifest_of(arguments: argparse.Namespace, job: PrepareJob) -> Manifest:
         )
         return manifest
     if arguments.splits or arguments.labels:
-        raise UserError("--manifest says the labels and splits already; give --splits or --labels without it")
+        raise UserError(
+            "--manifest says the labels and splits already; give --splits or --labels without it"
+        )
     if said := check_region(job.source_uri, job.store):  # without a manifest, indexing asks
         print(said, file=sys.stderr)
     return read_manifest(arguments.manifest, job.store)
@@ -119,20 +195,26 @@ def _manifest_of(arguments: argparse.Namespace, job: PrepareJob) -> Manifest:
 
 def say_index_progress(progress: IndexProgress) -> None:
     """One line that stays in its place on a terminal, and a line now and then elsewhere."""
-    line = f"{progress.num_done} of {progress.num_videos} videos, {progress.num_reused} known before, {progress.num_quarantined} quarantined"
+    line = (
+        f"{progress.num_done} of {progress.num_videos} videos, {progress.num_reused} known "
+        f"before, {progress.num_quarantined} quarantined"
+    )
     _say(line, progress.num_done, progress.num_videos, 1000)
 
 
 def say_prepare_progress(progress: PrepareProgress) -> None:
     """As `say_index_progress`, for shards."""
     line = (
-        f"{progress.num_done} of {progress.num_shards} shards, {progress.num_reused} finished before, {progress.num_quarantined} videos quarantined"
+        f"{progress.num_done} of {progress.num_shards} shards, {progress.num_reused} "
+        f"finished before, {progress.num_quarantined} videos quarantined"
     )
     _say(line, progress.num_done, progress.num_shards, 100)
 
 
 def _say(line: str, num_done: int, num_all: int, every: int) -> None:
     if sys.stderr.isatty():
-        print(f"\r\033[K{line}", end="" if num_done < num_all else "\n", file=sys.stderr, flush=True)
+        print(
+            f"\r\033[K{line}", end="" if num_done < num_all else "\n", file=sys.stderr, flush=True
+        )
     elif num_done == num_all or num_done % every == 0:
         print(line, file=sys.stderr, flush=True)

@@ -1,7 +1,7 @@
 """The command line ``prp``: its tree of commands, and how every command of this project ends.
 
-What a command finds goes to stdout, what it says on the way to stderr. Exit codes: 0 done, 1 the world failed, 2 the input is
-wrong (one line that says what to do), 130 interrupted.
+What a command finds goes to stdout, what it says on the way to stderr. Exit codes: 0 done, 1 the
+world failed, 2 the input is wrong (one line that says what to do), 130 interrupted.
 """
 
 from __future__ import annotations
@@ -15,7 +15,14 @@ from orchestrator.commands import report as report_command
 from orchestrator.commands import reproduce as reproduce_command
 from orchestrator.commands import status as status_command
 from orchestrator.commands.cache import CACHE_COMMANDS
-from orchestrator.commands.data import _add_feasibility_arguments, _add_index_arguments, _add_show_arguments, _feasibility, _index, _show
+from orchestrator.commands.data import (
+    _add_feasibility_arguments,
+    _add_index_arguments,
+    _add_show_arguments,
+    _feasibility,
+    _index,
+    _show,
+)
 from orchestrator.commands.prepare import add_prepare_arguments, run_prepare
 from orchestrator.exit_codes import run_command
 from prp_core.errors import UserError
@@ -23,7 +30,9 @@ from prp_core.errors import UserError
 
 @dataclass(frozen=True)
 class Command:
-    """A leaf of the tree: what it does in one line, its arguments, and the function that does it and returns the exit code."""
+    """A leaf of the tree: what it does in one line, its arguments, and the function that does it
+    and returns the exit code.
+    """
 
     help: str
     add_arguments: Callable[[argparse.ArgumentParser], None]
@@ -74,19 +83,48 @@ def _add_leaf(leaves: argparse._SubParsersAction, name: str, command: Command) -
 
 # A name of the first level is a group of commands, or a command itself.
 COMMANDS: dict[str, Command | tuple[str, dict[str, Command]]] = {
-    "status": Command("How a sweep stands, live; without a sweep, the list of sweeps.", status_command.add_arguments, status_command.run),
-    "report": Command("Write the report of a sweep as one HTML page; prints where it is.", report_command.add_arguments, report_command.run),
-    "reproduce": Command(
-        "Train a trial again from its MLflow run alone and say whether the metrics agree.", reproduce_command.add_arguments, reproduce_command.run
+    "status": Command(
+        "How a sweep stands, live; without a sweep, the list of sweeps.",
+        status_command.add_arguments,
+        status_command.run,
     ),
-    "cache": ("This node's cache of objects and decoded frames.", {name: Command(*leaf) for name, leaf in CACHE_COMMANDS.items()}),
+    "report": Command(
+        "Write the report of a sweep as one HTML page; prints where it is.",
+        report_command.add_arguments,
+        report_command.run,
+    ),
+    "reproduce": Command(
+        "Train a trial again from its MLflow run alone and say whether the metrics agree.",
+        reproduce_command.add_arguments,
+        reproduce_command.run,
+    ),
+    "cache": (
+        "This node's cache of objects and decoded frames.",
+        {name: Command(*leaf) for name, leaf in CACHE_COMMANDS.items()},
+    ),
     "data": (
         "Videos and their manifests.",
         {
-            "index": Command("Verify every video of a folder or bucket and write the manifest; prints its URI.", _add_index_arguments, _index),
-            "prepare": Command("Turn the videos of a folder or bucket into shards that train many times faster.", add_prepare_arguments, run_prepare),
-            "show": Command("What a manifest holds, and which videos are quarantined and why.", _add_show_arguments, _show),
-            "feasibility": Command("How many videos are long enough for each rate and clip length.", _add_feasibility_arguments, _feasibility),
+            "index": Command(
+                "Verify every video of a folder or bucket and write the manifest; prints its URI.",
+                _add_index_arguments,
+                _index,
+            ),
+            "prepare": Command(
+                "Turn the videos of a folder or bucket into shards that train many times faster.",
+                add_prepare_arguments,
+                run_prepare,
+            ),
+            "show": Command(
+                "What a manifest holds, and which videos are quarantined and why.",
+                _add_show_arguments,
+                _show,
+            ),
+            "feasibility": Command(
+                "How many videos are long enough for each rate and clip length.",
+                _add_feasibility_arguments,
+                _feasibility,
+            ),
         },
     ),
 }

@@ -9,13 +9,19 @@ from pathlib import Path
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
     parser.add_argument("sweep", metavar="SWEEP", help="a sweep's id; `prp status` lists them")
-    parser.add_argument("--out", metavar="FILE", help="where the page goes (default: report.html in the sweep's state folder)")
+    parser.add_argument(
+        "--out",
+        metavar="FILE",
+        help="where the page goes (default: report.html in the sweep's state folder)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the page and print where it is."""
     from orchestrator.config.sweep_spec import home_dir, load_spec
-    from orchestrator.report.page import sweep_page  # the page needs matplotlib and MLflow: seconds that other commands do not pay
+    from orchestrator.report.page import (
+        sweep_page,
+    )  # the page needs matplotlib and MLflow: seconds that other commands do not pay
 
     spec = load_spec(arguments.sweep, home_dir())
     path = Path(arguments.out or Path(spec.state_dir) / "report.html").expanduser().resolve()

@@ -1,4 +1,6 @@
-"""`prp reproduce RUN_ID`: train a trial again from its MLflow run alone, and say whether the figures agree."""
+"""`prp reproduce RUN_ID`: train a trial again from its MLflow run alone, and say whether the
+figures agree.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +20,36 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
-    parser.add_argument("run", metavar="RUN_ID", help="the MLflow run of a trial; `prp report` names the best one's")
-    parser.add_argument("--mlflow", metavar="URI", help="MLflow's tracking URI (default: sqlite under ~/.prp)")
-    parser.add_argument("--data", metavar="URI", help="where the videos are now (default: where the run found them)")
-    parser.add_argument("--manifest", metavar="URI", help="where the run's manifest is now (default: where the run found it)")
-    parser.add_argument("--storage", metavar="DIR", help="a folder that every node sees, for checkpoints (default: one under ~/.prp that is removed)")
-    parser.add_argument("--address", default="", help="a Ray cluster (default: the one this job runs on, else a local one)")
-    parser.add_argument("--strict", action="store_true", help="refuse other code than the run's, and accept equal figures only")
+    parser.add_argument(
+        "run", metavar="RUN_ID", help="the MLflow run of a trial; `prp report` names the best one's"
+    )
+    parser.add_argument(
+        "--mlflow", metavar="URI", help="MLflow's tracking URI (default: sqlite under ~/.prp)"
+    )
+    parser.add_argument(
+        "--data", metavar="URI", help="where the videos are now (default: where the run found them)"
+    )
+    parser.add_argument(
+        "--manifest",
+        metavar="URI",
+        help="where the run's manifest is now (default: where the run found it)",
+    )
+    parser.add_argument(
+        "--storage",
+        metavar="DIR",
+        help="a folder that every node sees, for checkpoints (default: one under ~/.prp "
+        "that is removed)",
+    )
+    parser.add_argument(
+        "--address",
+        default="",
+        help="a Ray cluster (default: the one this job runs on, else a local one)",
+    )
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="refuse other code than the run's, and accept equal figures only",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -41,36 +66,68 @@ def run(arguments: argparse.Namespace) -> int:
     last_epoch = check_can_repeat(recorded)
     differences = code_differences(recorded)
     if differences and arguments.strict:
-        raise UserError(f"This is not the code of run {arguments.run}: {'; '.join(differences)}. Check it out and run uv sync, or leave --strict out")
+        raise UserError(
+            f"This is not the code of run {arguments.run}: {'; '.join(differences)}. "
+            "Check it out and run uv sync, or leave --strict out"
+        )
     for difference in differences:
         print(f"warning: {difference}", file=sys.stderr)
     config = config_of_params(recorded.params)
-    manifest_uri = check_manifest(recorded, config, arguments.manifest or recorded.tags["prp.manifest_uri"])
+    manifest_uri = check_manifest(
+        recorded, config, arguments.manifest or recorded.tags["prp.manifest_uri"]
+    )
     data_uri = arguments.data or recorded.tags["prp.data_uri"]
-    print(f"training {arguments.run} ({recorded.state}) again, to epoch {last_epoch} of {config.training.num_epochs}", file=sys.stderr)
+    print(
+        f"training {arguments.run} ({recorded.state}) again, to epoch {last_epoch} of "
+        f"{config.training.num_epochs}",
+        file=sys.stderr,
+    )
     home.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="reproduce-", dir=home, ignore_cleanup_errors=True) as folder:
-        from orchestrator.trial.reproduce_run import train_again  # Ray: seconds, after everything that may be refused
+    with tempfile.TemporaryDirectory(
+        prefix="reproduce-", dir=home, ignore_cleanup_errors=True
+    ) as folder:
+        from orchestrator.trial.reproduce_run import (
+            train_again,
+        )  # Ray: seconds, after everything that may be refused
 
         storage = Path(arguments.storage or folder).expanduser().resolve()
-        again = train_again(config, last_epoch, data_uri=data_uri, manifest_uri=manifest_uri, storage=storage, address=arguments.address)
+        again = train_again(
+            config,
+            last_epoch,
+            data_uri=data_uri,
+            manifest_uri=manifest_uri,
+            storage=storage,
+            address=arguments.address,
+        )
     return say_verdict(tracking_uri, recorded, config, again, differences, strict=arguments.strict)
 
 
 def check_manifest(recorded: RunFacts, config: RunConfig, uri: str) -> str:
-    """`uri`, once the manifest there is known to be the run's. Raises `UserError` with both content hashes."""
+    """`uri`, once the manifest there is known to be the run's. Raises `UserError` with both content
+    hashes.
+    """
     from orchestrator.storage.manifest_file import read_manifest
     from prp_core.errors import UserError
 
-    found, wanted = read_manifest(uri, config.store).content_hash, recorded.tags["prp.dataset_hash"]
+    found = read_manifest(uri, config.store).content_hash
+    wanted = recorded.tags["prp.dataset_hash"]
     if found != wanted:
         raise UserError(
-            f"The manifest at {uri} has content {found}; run {recorded.run_id} was trained on {wanted}: name its manifest with --manifest"
+            f"The manifest at {uri} has content {found}; run {recorded.run_id} was "
+            f"trained on {wanted}: name its manifest with --manifest"
         )
     return uri
 
 
-def say_verdict(tracking_uri: str, recorded: RunFacts, config: RunConfig, again: Repeated, differences: Sequence[str], *, strict: bool) -> int:
+def say_verdict(
+    tracking_uri: str,
+    recorded: RunFacts,
+    config: RunConfig,
+    again: Repeated,
+    differences: Sequence[str],
+    *,
+    strict: bool,
+) -> int:
     """Print the table and the verdict; the exit code."""
     from orchestrator.tracking.reading import read_history
     from orchestrator.trial.reproduction import NOT_COMPARED, agrees, compare, excuses
@@ -85,10 +142,16 @@ def say_verdict(tracking_uri: str, recorded: RunFacts, config: RunConfig, again:
         print(f"training again ended with: {again.failure}")
     if agrees(points, reasons=reasons, strict=strict):
         exact = all(point.verdict == "exact" for point in points)
-        print(f"agrees: {len(points)} metrics, " + ("every value equal" if exact else f"not all equal, because: {'; '.join(reasons)}"))
+        print(
+            f"agrees: {len(points)} metrics, "
+            + ("every value equal" if exact else f"not all equal, because: {'; '.join(reasons)}")
+        )
         return 0
     wrong = [point.metric for point in points if point.verdict != "exact"]
-    print(f"does not agree: {len(wrong)} of {len(points)} metrics" + (f" ({'; '.join(reasons)})" if reasons else ""))
+    print(
+        f"does not agree: {len(wrong)} of {len(points)} metrics"
+        + (f" ({'; '.join(reasons)})" if reasons else "")
+    )
     return 1
 
 
@@ -101,7 +164,9 @@ def print_table(points: Sequence[Point], reasons: Sequence[str], *, strict: bool
 
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("metric", "points", "recorded", "now", "agree"):
-        table.add_column(name, justify="left" if name in ("metric", "agree") else "right", no_wrap=True)
+        table.add_column(
+            name, justify="left" if name in ("metric", "agree") else "right", no_wrap=True
+        )
     for row in table_rows(points, reasons=reasons, strict=strict):
         table.add_row(*row)
     Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160).print(table)

@@ -1,4 +1,6 @@
-"""`prp status [SWEEP]`: the live screen of a sweep after a disconnect, or a list of the sweeps of this machine."""
+"""`prp status [SWEEP]`: the live screen of a sweep after a disconnect, or a list of the sweeps of
+this machine.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,12 @@ REFRESH_SECONDS = 2.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
-    parser.add_argument("sweep", metavar="SWEEP", nargs="?", help="a sweep's id (default: list the sweeps)")
-    parser.add_argument("--once", action="store_true", help="look once and leave, instead of until the sweep ends")
+    parser.add_argument(
+        "sweep", metavar="SWEEP", nargs="?", help="a sweep's id (default: list the sweeps)"
+    )
+    parser.add_argument(
+        "--once", action="store_true", help="look once and leave, instead of until the sweep ends"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -44,7 +50,10 @@ def list_sweeps() -> int:
     home = home_dir()
     paths = sorted((home / "sweeps").glob("*/sweep.json"), key=lambda path: path.stat().st_mtime)
     if not paths:
-        print(f"no sweeps under {home / 'sweeps'}; start one with: uv run python sweeps/rate_search.py")
+        print(
+            f"no sweeps under {home / 'sweeps'}; start one with: uv run python "
+            "sweeps/rate_search.py"
+        )
         return 0
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("sweep", "state", "trials", "best", "cost", ""):
@@ -56,13 +65,21 @@ def list_sweeps() -> int:
 
 
 def watch(spec: SweepSpec, *, once: bool, wait: Callable[[float], None] = time.sleep) -> int:
-    """Show the sweep until it has no driver any more; a terminal gets the screen, anything else a line for each event."""
+    """Show the sweep until it has no driver any more; a terminal gets the screen, anything else a
+    line for each event.
+    """
     from orchestrator.sweep.live_screen import Progress
     from orchestrator.sweep.status import read_status
 
     status = read_status(spec)
     clock = _clock_from(status)
-    progress = Progress(list, title=spec.sweep_id, num_trials=status.num_trials, objective=status.objective, clock=clock)
+    progress = Progress(
+        list,
+        title=spec.sweep_id,
+        num_trials=status.num_trials,
+        objective=status.objective,
+        clock=clock,
+    )
     if once or status.state != "running":
         _show_once(status, progress)
         return 0
@@ -71,7 +88,9 @@ def watch(spec: SweepSpec, *, once: bool, wait: Callable[[float], None] = time.s
     return _draw(spec, status, progress, wait)
 
 
-def _draw(spec: SweepSpec, status: SweepStatus, progress: Progress, wait: Callable[[float], None]) -> int:
+def _draw(
+    spec: SweepSpec, status: SweepStatus, progress: Progress, wait: Callable[[float], None]
+) -> int:
     from rich.console import Console
     from rich.live import Live
 
@@ -107,7 +126,9 @@ def _say_events(spec: SweepSpec, status: SweepStatus, wait: Callable[[float], No
 def _show_once(status: SweepStatus, progress: Progress) -> None:
     from rich.console import Console
 
-    Console(file=sys.stdout, width=None if sys.stdout.isatty() else 200).print(_screen(status, progress))
+    Console(file=sys.stdout, width=None if sys.stdout.isatty() else 200).print(
+        _screen(status, progress)
+    )
 
 
 def _screen(status: SweepStatus, progress: Progress) -> Group:
@@ -116,12 +137,16 @@ def _screen(status: SweepStatus, progress: Progress) -> Group:
 
     from orchestrator.sweep.status import views_of
 
-    lines = [Text(f"{status.state}: {status.advice}")] + ([Text(status.warning)] if status.warning else [])
+    lines = [Text(f"{status.state}: {status.advice}")] + (
+        [Text(status.warning)] if status.warning else []
+    )
     return Group(progress.screen(views_of(status), status.cost), *lines)
 
 
 def _clock_from(status: SweepStatus) -> Callable[[], float]:
-    """A clock for `Progress` that reads the sweep's start first, so that the time gone is the sweep's; it stands still where nothing runs."""
+    """A clock for `Progress` that reads the sweep's start first, so that the time gone is the
+    sweep's; it stands still where nothing runs.
+    """
     first = [status.started or time.time()]
     last = max((trial.ended for trial in status.trials), default=0.0) or first[0]
     now = time.time if status.state == "running" else lambda: last

@@ -11,7 +11,8 @@ UNITS = {"gpu_hours": "GPU-hours", "cpu_hours": "CPU-hours", "usd": "USD"}
 
 @dataclass(frozen=True, kw_only=True)
 class BudgetConfig:
-    """Limits of a whole sweep; 0 means none. Several may be given: the first that is reached ends the search.
+    """Limits of a whole sweep; 0 means none. Several may be given: the first that is reached ends
+    the search.
 
     `prices` is a price list to use instead of ours, in its form.
     """
@@ -23,7 +24,12 @@ class BudgetConfig:
 
     def __post_init__(self) -> None:
         for name in UNITS:
-            check(getattr(self, name) >= 0, f"budget.{name}", getattr(self, name), "must not be negative (0: no limit)")
+            check(
+                getattr(self, name) >= 0,
+                f"budget.{name}",
+                getattr(self, name),
+                "must not be negative (0: no limit)",
+            )
 
     @property
     def is_limited(self) -> bool:
@@ -33,4 +39,8 @@ class BudgetConfig:
     @property
     def words(self) -> str:
         """``40 GPU-hours or 60 USD``; empty without a limit."""
-        return " or ".join(f"{getattr(self, name):g} {unit}" for name, unit in UNITS.items() if getattr(self, name) > 0)
+        return " or ".join(
+            f"{getattr(self, name):g} {unit}"
+            for name, unit in UNITS.items()
+            if getattr(self, name) > 0
+        )

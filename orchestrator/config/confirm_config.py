@@ -9,12 +9,24 @@ from prp_core.checks import check
 
 @dataclass(frozen=True, kw_only=True)
 class ConfirmConfig:
-    """`num_candidates` best finished trials are trained again, each with `num_seeds` new seeds; 0 candidates confirm nothing."""
+    """`num_candidates` best finished trials are trained again, each with `num_seeds` new seeds; 0
+    candidates confirm nothing.
+    """
 
     num_candidates: int = 3
     num_seeds: int = 3
 
     def __post_init__(self) -> None:
         rule = "must be 0 (off) or at least 2: a winner is found by comparing"
-        check(self.num_candidates == 0 or self.num_candidates >= 2, "confirm.num_candidates", self.num_candidates, rule)
-        check(self.num_seeds >= 2, "confirm.num_seeds", self.num_seeds, "must be at least 2: an interval over seeds needs two")
+        check(
+            self.num_candidates == 0 or self.num_candidates >= 2,
+            "confirm.num_candidates",
+            self.num_candidates,
+            rule,
+        )
+        check(
+            self.num_seeds >= 2,
+            "confirm.num_seeds",
+            self.num_seeds,
+            "must be at least 2: an interval over seeds needs two",
+        )

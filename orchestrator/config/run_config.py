@@ -1,8 +1,10 @@
-"""The whole config of a run: read from TOML and ``--set path=value``, validated once, never changed after.
+"""The whole config of a run: read from TOML and ``--set path=value``, validated once, never changed
+after.
 
-``TOML -> dict -> RunConfig``; a trial's sampled values replace dotted paths and the whole is validated again; a plain dict crosses
-to the workers and becomes the same tree there. The tree, flattened, is the run's MLflow parameters, and its digest names the run.
-This is the only file that knows pydantic.
+``TOML -> dict -> RunConfig``; a trial's sampled values replace dotted paths and the whole is
+validated again; a plain dict crosses to the workers and becomes the same tree there. The tree,
+flattened, is the run's MLflow parameters, and its digest names the run. This is the only file that
+knows pydantic.
 """
 
 from __future__ import annotations
@@ -44,10 +46,12 @@ JUDGES = ("auto", "task", "worker")
 
 @dataclass(frozen=True, kw_only=True)
 class SourceConfig:
-    """Where the videos are: `uri` is a folder or ``s3://bucket/prefix``; empty means the demo's own videos.
+    """Where the videos are: `uri` is a folder or ``s3://bucket/prefix``; empty means the demo's own
+    videos.
 
-    `manifest` names a Parquet manifest made by ``prp data index``; empty means that the sweep indexes `uri` first.
-    `splits_dir` holds UCF101's or HMDB51's split files, `split` says which of them. `val_fraction` of the training groups are validation.
+    `manifest` names a Parquet manifest made by ``prp data index``; empty means that the sweep
+    indexes `uri` first. `splits_dir` holds UCF101's or HMDB51's split files, `split` says which of
+    them. `val_fraction` of the training groups are validation.
     """
 
     uri: str = ""
@@ -58,16 +62,22 @@ class SourceConfig:
     val_fraction: float = 0.2
 
     def __post_init__(self) -> None:
-        check(0 < self.val_fraction < 1, "source.val_fraction", self.val_fraction, "must lie between 0 and 1")
+        check(
+            0 < self.val_fraction < 1,
+            "source.val_fraction",
+            self.val_fraction,
+            "must lie between 0 and 1",
+        )
         check(self.split >= 1, "source.split", self.split, "split files are numbered from 1")
 
 
 @dataclass(frozen=True, kw_only=True)
 class CacheConfig:
-    """The node's cache: where, and how many bytes of objects at most. Empty `dir` means ``~/.cache/prp``.
+    """The node's cache: where, and how many bytes of objects at most. Empty `dir` means
+    ``~/.cache/prp``.
 
-    `frames_capacity_bytes` is for decoded frames at the training size, which every trial of a node shares: 0 keeps none, -1 takes a
-    quarter of the disk's free space.
+    `frames_capacity_bytes` is for decoded frames at the training size, which every trial of a node
+    shares: 0 keeps none, -1 takes a quarter of the disk's free space.
     """
 
     dir: str = ""
@@ -75,19 +85,30 @@ class CacheConfig:
     frames_capacity_bytes: int = AUTOMATIC
 
     def __post_init__(self) -> None:
-        rule = "must be a number of bytes, 0 (keep no decoded frames) or -1 (a quarter of the free disk)"
-        check(self.frames_capacity_bytes >= AUTOMATIC, "cache.frames_capacity_bytes", self.frames_capacity_bytes, rule)
-        check(self.capacity_bytes > 0, "cache.capacity_bytes", self.capacity_bytes, "must be positive")
+        rule = (
+            "must be a number of bytes, 0 (keep no decoded frames) or -1 (a quarter of the "
+            "free disk)"
+        )
+        check(
+            self.frames_capacity_bytes >= AUTOMATIC,
+            "cache.frames_capacity_bytes",
+            self.frames_capacity_bytes,
+            rule,
+        )
+        check(
+            self.capacity_bytes > 0, "cache.capacity_bytes", self.capacity_bytes, "must be positive"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResourcesConfig:
     """What one trial asks of the cluster: `num_workers` workers of so many CPUs and GPUs each.
 
-    A rung that is evaluated beside training (``sweep.judge``) asks for `judge_cpus` and `judge_gpus` (a share of one GPU is enough).
-    `worker_memory_gib` is the memory of the GPU (without GPUs: of the node) that one worker may fill; a trial that needs more is refused
-    before it starts. 0: not known, nothing is refused.
-    `usd_per_gpu_hour` and `usd_per_cpu_hour` are prices of yours, for the ledger; 0 means that the price list is asked (`cluster/prices.toml`).
+    A rung that is evaluated beside training (``sweep.judge``) asks for `judge_cpus` and
+    `judge_gpus` (a share of one GPU is enough). `worker_memory_gib` is the memory of the GPU
+    (without GPUs: of the node) that one worker may fill; a trial that needs more is refused before
+    it starts. 0: not known, nothing is refused. `usd_per_gpu_hour` and `usd_per_cpu_hour` are
+    prices of yours, for the ledger; 0 means that the price list is asked (`cluster/prices.toml`).
     """
 
     num_workers: int = 1
@@ -101,27 +122,61 @@ class ResourcesConfig:
     usd_per_cpu_hour: float = 0.0
 
     def __post_init__(self) -> None:
-        check(self.num_workers >= 1, "resources.num_workers", self.num_workers, "must be at least 1")
-        check(self.cpus_per_worker > 0, "resources.cpus_per_worker", self.cpus_per_worker, "must be positive")
-        check(self.gpus_per_worker >= 0, "resources.gpus_per_worker", self.gpus_per_worker, "must not be negative")
-        check(self.max_failures >= 0, "resources.max_failures", self.max_failures, "must not be negative")
-        check(self.worker_memory_gib >= 0, "resources.worker_memory_gib", self.worker_memory_gib, "must not be negative")
+        check(
+            self.num_workers >= 1, "resources.num_workers", self.num_workers, "must be at least 1"
+        )
+        check(
+            self.cpus_per_worker > 0,
+            "resources.cpus_per_worker",
+            self.cpus_per_worker,
+            "must be positive",
+        )
+        check(
+            self.gpus_per_worker >= 0,
+            "resources.gpus_per_worker",
+            self.gpus_per_worker,
+            "must not be negative",
+        )
+        check(
+            self.max_failures >= 0,
+            "resources.max_failures",
+            self.max_failures,
+            "must not be negative",
+        )
+        check(
+            self.worker_memory_gib >= 0,
+            "resources.worker_memory_gib",
+            self.worker_memory_gib,
+            "must not be negative",
+        )
         check(self.judge_cpus > 0, "resources.judge_cpus", self.judge_cpus, "must be positive")
-        check(0 <= self.judge_gpus <= 1, "resources.judge_gpus", self.judge_gpus, "must lie in 0 to 1: an evaluation runs on one GPU")
+        check(
+            0 <= self.judge_gpus <= 1,
+            "resources.judge_gpus",
+            self.judge_gpus,
+            "must lie in 0 to 1: an evaluation runs on one GPU",
+        )
         for name in ("usd_per_gpu_hour", "usd_per_cpu_hour"):
-            check(getattr(self, name) >= 0, f"resources.{name}", getattr(self, name), "must not be negative (0: by the price list)")
+            check(
+                getattr(self, name) >= 0,
+                f"resources.{name}",
+                getattr(self, name),
+                "must not be negative (0: by the price list)",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
 class SweepConfig:
     """How the search runs. `max_concurrent_trials` 0 means as many as the cluster holds.
 
-    `name` is that of its MLflow experiment, begins its sweeps' ids, and ends that of its registered encoder; ``{study}`` in it stands for the
-    study's file, ``rate-search`` for ``sweeps/rate_search.py``.
-    The objective is the name of a downstream metric: losses and pretext accuracies of trials with other rate sets are not comparable.
-    `num_startup_trials` cover the space evenly before the `sampler` models anything (0: as many as suit it, see
-    `search.sampler.startup_trials`): ``gp`` (a Gaussian process over all rungs), ``tpe`` (Optuna's), or ``random``, which covers and models
-    nothing. `judge` says where rungs are evaluated: by the ``worker`` that trains, by a ``task`` beside it while training goes on, or
+    `name` is that of its MLflow experiment, begins its sweeps' ids, and ends that of its registered
+    encoder; ``{study}`` in it stands for the study's file, ``rate-search`` for
+    ``sweeps/rate_search.py``. The objective is the name of a downstream metric: losses and pretext
+    accuracies of trials with other rate sets are not comparable. `num_startup_trials` cover the
+    space evenly before the `sampler` models anything (0: as many as suit it, see
+    `search.sampler.startup_trials`): ``gp`` (a Gaussian process over all rungs), ``tpe``
+    (Optuna's), or ``random``, which covers and models nothing. `judge` says where rungs are
+    evaluated: by the ``worker`` that trains, by a ``task`` beside it while training goes on, or
     ``auto``: a task where the cluster has room for one without giving up a trial.
     """
 
@@ -136,17 +191,43 @@ class SweepConfig:
     min_eligible_fraction: float = 0.5
 
     def __post_init__(self) -> None:
-        rule = f"letters, digits, '.', '-' and '_', a letter or digit first; {STUDY_PLACE} stands for the study's file"
-        check(SWEEP_NAME.fullmatch(self.name.replace(STUDY_PLACE, "study")) is not None, "sweep.name", self.name, rule)
+        rule = (
+            f"letters, digits, '.', '-' and '_', a letter or digit first; {STUDY_PLACE} "
+            "stands for the study's file"
+        )
+        check(
+            SWEEP_NAME.fullmatch(self.name.replace(STUDY_PLACE, "study")) is not None,
+            "sweep.name",
+            self.name,
+            rule,
+        )
         check(self.num_trials >= 1, "sweep.num_trials", self.num_trials, "must be at least 1")
-        check(self.max_concurrent_trials >= 0, "sweep.max_concurrent_trials", self.max_concurrent_trials, "must not be negative")
-        check(self.num_startup_trials >= 0, "sweep.num_startup_trials", self.num_startup_trials, "must not be negative (0: as many as suit)")
+        check(
+            self.max_concurrent_trials >= 0,
+            "sweep.max_concurrent_trials",
+            self.max_concurrent_trials,
+            "must not be negative",
+        )
+        check(
+            self.num_startup_trials >= 0,
+            "sweep.num_startup_trials",
+            self.num_startup_trials,
+            "must not be negative (0: as many as suit)",
+        )
         check_choice("sweep.sampler", self.sampler, SAMPLERS)
         check_choice("sweep.pruner", self.pruner, PRUNERS)
         check_choice("sweep.judge", self.judge, JUDGES)
-        rule = "must be a retrieval metric such as 'retrieval/recall_at_1': a pretext loss or accuracy is not comparable across rate sets"
+        rule = (
+            "must be a retrieval metric such as 'retrieval/recall_at_1': a pretext loss or "
+            "accuracy is not comparable across rate sets"
+        )
         check(self.objective.startswith("retrieval/"), "sweep.objective", self.objective, rule)
-        check(0 <= self.min_eligible_fraction <= 1, "sweep.min_eligible_fraction", self.min_eligible_fraction, "must lie in 0 to 1")
+        check(
+            0 <= self.min_eligible_fraction <= 1,
+            "sweep.min_eligible_fraction",
+            self.min_eligible_fraction,
+            "must lie in 0 to 1",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,14 +246,21 @@ class RunConfig(PretrainConfig):
     def __post_init__(self) -> None:
         look_up("encoder", self.encoder.name, ENCODERS)
         look_up("reader", self.loader.reader, READERS)
-        workers, batch = self.resources.num_workers, self.training.batch_size
-        check(batch % workers == 0, "training.batch_size", batch, f"must be divisible by resources.num_workers = {workers}")
+        workers = self.resources.num_workers
+        batch = self.training.batch_size
+        check(
+            batch % workers == 0,
+            "training.batch_size",
+            batch,
+            f"must be divisible by resources.num_workers = {workers}",
+        )
 
 
 def parse_config(tree: Mapping[str, Any]) -> RunConfig:
     """The config that the nested dict `tree` describes.
 
-    Raises `UserError`, one line, that names the path of the first wrong key (with the nearest known one) or value.
+    Raises `UserError`, one line, that names the path of the first wrong key (with the nearest known
+    one) or value.
     """
     _refuse_unknown_keys(tree, RunConfig, "")
     try:
@@ -182,7 +270,9 @@ def parse_config(tree: Mapping[str, Any]) -> RunConfig:
 
 
 def load_config(preset: str, settings: Iterable[str] = ()) -> RunConfig:
-    """The preset (a name under ``sweeps/presets`` or a path to a TOML file) with each ``path=value`` of `settings` put in."""
+    """The preset (a name under ``sweeps/presets`` or a path to a TOML file) with each
+    ``path=value`` of `settings` put in.
+    """
     return parse_config(load_tree(preset, settings))
 
 
@@ -195,19 +285,25 @@ def load_tree(preset: str, settings: Iterable[str] = ()) -> dict[str, Any]:
     try:
         tree = tomllib.loads(path.read_text())
     except FileNotFoundError:
-        raise UserError(f"Preset file {str(path)!r} does not exist; name a file or one of: {_preset_names()}") from None
+        raise UserError(
+            f"Preset file {str(path)!r} does not exist; name a file or one of: {_preset_names()}"
+        ) from None
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"Preset file {str(path)!r} is not TOML: {error}") from None
     for setting in settings:
         name, equals, text = setting.partition("=")
         if not equals:
-            raise UserError(f"--set {setting!r}: write path=value, for example --set clip.length=16")
+            raise UserError(
+                f"--set {setting!r}: write path=value, for example --set clip.length=16"
+            )
         tree = replace_path(tree, name.strip(), _value_of(text.strip()))
     return tree
 
 
 def replace_path(tree: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
-    """A copy of `tree` with the value at the dotted `path` replaced; whether the path exists is checked by `parse_config`."""
+    """A copy of `tree` with the value at the dotted `path` replaced; whether the path exists is
+    checked by `parse_config`.
+    """
     head, _, rest = path.partition(".")
     below = tree.get(head, {}) if rest else None
     if rest and not isinstance(below, Mapping):
@@ -240,7 +336,8 @@ def digest(config: RunConfig) -> str:
 
 @cache
 def _adapter() -> TypeAdapter[RunConfig]:
-    # Used strictly, over JSON: the text "8" is not the number 8 and true is not 1, but a whole number serves where a float is asked.
+    # Used strictly, over JSON: the text "8" is not the number 8 and true is not 1, but a whole
+    # number serves where a float is asked.
     return TypeAdapter(RunConfig)
 
 
@@ -253,7 +350,9 @@ def _leaves(tree: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, Any]]:
 
 
 def _value_of(text: str) -> Any:
-    """`text` as a TOML value where it is one (8, 0.1, true, "quoted"); else the text itself, so that rate sets need no quotes."""
+    """`text` as a TOML value where it is one (8, 0.1, true, "quoted"); else the text itself, so
+    that rate sets need no quotes.
+    """
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -274,7 +373,14 @@ def _refuse_unknown_keys(tree: Mapping[str, Any], config_class: type, prefix: st
 def _table_of(hint: Any) -> type | None:
     """The dataclass that a field holds (also behind ``| None``), or None for a plain value."""
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    return next((option for option in options if isinstance(option, type) and dataclasses.is_dataclass(option)), None)
+    return next(
+        (
+            option
+            for option in options
+            if isinstance(option, type) and dataclasses.is_dataclass(option)
+        ),
+        None,
+    )
 
 
 def _as_user_error(error: ValidationError) -> UserError:
@@ -282,7 +388,9 @@ def _as_user_error(error: ValidationError) -> UserError:
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, Exception):
         return UserError(str(cause))
-    path = ".".join(str(part) for part in first["loc"] if isinstance(part, str) and not part[:1].isupper())
+    path = ".".join(
+        str(part) for part in first["loc"] if isinstance(part, str) and not part[:1].isupper()
+    )
     return UserError(f"{path or 'config'} = {first['input']!r}: {first['msg'].lower()}")
 
 

@@ -12,14 +12,17 @@ ADDRESSINGS = ("auto", "path", "virtual")
 
 @dataclass(frozen=True, kw_only=True)
 class StoreConfig:
-    """None means what the standard AWS environment, config files or instance role say; secrets come from there and from nowhere else.
+    """None means what the standard AWS environment, config files or instance role say; secrets come
+    from there and from nowhere else.
 
-    `addressing` is where the bucket's name goes: ``path`` (host/bucket/key), ``virtual`` (bucket.host/key), ``auto``: path for a server
-    of one's own, virtual for Amazon's. A bucket of another region than ours is refused unless `allow_other_region`.
-    `silence_seconds` is how long the store may say nothing before a request counts as lost; a read is asked for again after
-    `first_silence_seconds` already, or sooner where the store has been quicker (see `patience.allowed_silence`), which doubles with each
-    failure up to `silence_seconds`. `deadline_seconds` is how long failures may follow each other before we give up (bytes that arrive
-    buy more time).
+    `addressing` is where the bucket's name goes: ``path`` (host/bucket/key), ``virtual``
+    (bucket.host/key), ``auto``: path for a server of one's own, virtual for Amazon's. A bucket of
+    another region than ours is refused unless `allow_other_region`. `silence_seconds` is how long
+    the store may say nothing before a request counts as lost; a read is asked for again after
+    `first_silence_seconds` already, or sooner where the store has been quicker (see
+    `patience.allowed_silence`), which doubles with each failure up to `silence_seconds`.
+    `deadline_seconds` is how long failures may follow each other before we give up (bytes that
+    arrive buy more time).
     """
 
     endpoint_url: str | None = None
@@ -36,10 +39,35 @@ class StoreConfig:
         if self.endpoint_url is not None:
             parts = urlsplit(self.endpoint_url)
             # Neither text shows the value whole where it may hold a password.
-            check(parts.username is None, "store.endpoint_url", "...@" + (parts.hostname or ""), "must not hold credentials")
+            check(
+                parts.username is None,
+                "store.endpoint_url",
+                "...@" + (parts.hostname or ""),
+                "must not hold credentials",
+            )
             is_url = parts.scheme in ("http", "https") and bool(parts.hostname)
-            check(is_url, "store.endpoint_url", self.endpoint_url, "must be a URL such as https://s3.example.org:9000")
+            check(
+                is_url,
+                "store.endpoint_url",
+                self.endpoint_url,
+                "must be a URL such as https://s3.example.org:9000",
+            )
         check_choice("store.addressing", self.addressing, ADDRESSINGS)
-        check(self.first_silence_seconds > 0, "store.first_silence_seconds", self.first_silence_seconds, "must be positive")
-        check(self.silence_seconds > 0, "store.silence_seconds", self.silence_seconds, "must be positive")
-        check(self.deadline_seconds >= 0, "store.deadline_seconds", self.deadline_seconds, "must not be negative")
+        check(
+            self.first_silence_seconds > 0,
+            "store.first_silence_seconds",
+            self.first_silence_seconds,
+            "must be positive",
+        )
+        check(
+            self.silence_seconds > 0,
+            "store.silence_seconds",
+            self.silence_seconds,
+            "must be positive",
+        )
+        check(
+            self.deadline_seconds >= 0,
+            "store.deadline_seconds",
+            self.deadline_seconds,
+            "must not be negative",
+        )

@@ -1,7 +1,9 @@
-"""What a sweep is: the small frozen description that its driver, its server and its workers share, and where its files lie.
+"""What a sweep is: the small frozen description that its driver, its server and its workers share,
+and where its files lie.
 
-<home>/sweeps/<sweep id>/     sweep.json, trials.db (Optuna), ledger.jsonl, tracker spool, driver.lock     on the driver's disk
-<storage>/sweeps/<sweep id>/  trials/0007/checkpoints/..., confirm/0007-seed-633/checkpoints/...     where every node reaches it
+<home>/sweeps/<sweep id>/     sweep.json, trials.db (Optuna), ledger.jsonl, tracker spool,
+driver.lock     on the driver's disk <storage>/sweeps/<sweep id>/  trials/0007/checkpoints/...,
+confirm/0007-seed-633/checkpoints/...     where every node reaches it
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ STUDY_TAG = "prp.study"  # the script that was started, for whoever wants to res
 
 @dataclass(frozen=True, kw_only=True)
 class SweepSpec:
-    """A sweep's identity and places. `config` is the base config as a plain tree; URIs are what every node can open."""
+    """A sweep's identity and places. `config` is the base config as a plain tree; URIs are what
+    every node can open.
+    """
 
     sweep_id: str
     config: dict[str, Any]
@@ -41,16 +45,24 @@ class SweepSpec:
 
     @property
     def seed(self) -> int:
-        """The base config's seed: by it the parts are carved, the same for every run of the sweep."""
+        """The base config's seed: by it the parts are carved, the same for every run of the
+        sweep.
+        """
         return int(self.config["seed"])
 
     def confirm_folder(self, number: int, seed: int) -> str:
-        """The folder of a run that confirms trial `number` with another seed, relative to `folder_uri`."""
+        """The folder of a run that confirms trial `number` with another seed, relative to
+        `folder_uri`.
+        """
         return f"confirm/{number:04d}-seed-{seed}"
 
     def trial_folder(self, number: int) -> str:
         """A trial's folder, relative to `folder_uri`."""
         return f"trials/{number:04d}"
+
+    def trial_uri(self, number: int) -> str:
+        """A trial's folder as a URI."""
+        return f"{self.folder_uri}/{self.trial_folder(number)}"
 
     def with_config(self, config: dict[str, Any]) -> SweepSpec:
         """The same sweep with another base config (a raised number of trials)."""
@@ -92,5 +104,8 @@ def load_spec(sweep_id: str, home: Path) -> SweepSpec:
     if not path.is_file():
         known = sorted(entry.parent.name for entry in (home / "sweeps").glob("*/sweep.json"))
         listing = ", ".join(known[-5:]) if known else "none"
-        raise UserError(f"There is no sweep {sweep_id!r} under {home / 'sweeps'}; known (newest last): {listing}")
+        raise UserError(
+            f"There is no sweep {sweep_id!r} under {home / 'sweeps'}; known (newest "
+            f"last): {listing}"
+        )
     return SweepSpec(**json.loads(path.read_text()))

@@ -1,8 +1,10 @@
-"""What the sweep's server does with rungs that are evaluated elsewhere: values recorded late, verdicts by (trial, rung), finals waited for.
+"""What the sweep's server does with rungs that are evaluated elsewhere: values recorded late,
+verdicts by (trial, rung), finals waited for.
 
-A trial is stopped at the rung that was judged, with that rung's value, wherever its training stands meanwhile: nothing of a later rung is
-recorded once the word is given. All of it can be told from the study's database, so a restarted server knows who was stopped and which
-rungs are still to be evaluated.
+A trial is stopped at the rung that was judged, with that rung's value, wherever its training stands
+meanwhile: nothing of a later rung is recorded once the word is given. All of it can be told from
+the study's database, so a restarted server knows who was stopped and which rungs are still to be
+evaluated.
 """
 
 from __future__ import annotations
@@ -23,9 +25,11 @@ Record = Callable[[Rung, Mapping[str, float]], None]
 
 
 class LateJudging:
-    """The late verdicts of one sweep. `record` tells the tracker and the screen what a rung scored; `num_epochs` is each running trial's.
+    """The late verdicts of one sweep. `record` tells the tracker and the screen what a rung scored;
+    `num_epochs` is each running trial's.
 
-    `beyond_budget` says of a trial (number, epoch of its rung) why the way to its next rung is not paid for; empty when it is.
+    `beyond_budget` says of a trial (number, epoch of its rung) why the way to its next rung is not
+    paid for; empty when it is.
     """
 
     def __init__(
@@ -40,7 +44,10 @@ class LateJudging:
         beyond_budget: Callable[[int, int], str] = lambda number, epoch: "",
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._study, self._config, self._record, self._clock = study, config, record, clock
+        self._study = study
+        self._config = config
+        self._record = record
+        self._clock = clock
         self._beyond_budget = beyond_budget
         self._desk = JudgeDesk(start, max_at_once)
         self._num_epochs = dict(num_epochs)
@@ -80,8 +87,13 @@ class LateJudging:
 
     def final_metrics(self, number: int) -> dict[str, float] | None:
         """What was found after the last epoch of trial `number`; None: not yet."""
-        notes, scores = self._study.notes(number), self._study.scores()[number]
-        return json.loads(notes["final_metrics"]) if self._num_epochs[number] in scores and "final_metrics" in notes else None
+        notes = self._study.notes(number)
+        scores = self._study.scores()[number]
+        return (
+            json.loads(notes["final_metrics"])
+            if self._num_epochs[number] in scores and "final_metrics" in notes
+            else None
+        )
 
     def is_over(self, number: int) -> bool:
         """Whether trial `number` holds no worker any more: it has reached its last epoch."""
@@ -101,12 +113,16 @@ class LateJudging:
             self._study.set_note(rung.number, f"unjudged/{rung.epoch}", judged.error)
             self._record(rung, {"judge/failed_rungs": 1.0})
             if rung.is_last:
-                self._unjudged[rung.number] = f"its last rung could not be evaluated: {judged.error}"
+                self._unjudged[rung.number] = (
+                    f"its last rung could not be evaluated: {judged.error}"
+                )
             return
         if rung.is_last:
             self._study.set_note(rung.number, "final_metrics", json.dumps(judged.metrics))
         self._study.report(rung.number, rung.epoch, judged.metrics[self._config.sweep.objective])
-        self._record(rung, {**judged.metrics, "judge/lag_seconds": self._clock() - rung.handed_in_at})
+        self._record(
+            rung, {**judged.metrics, "judge/lag_seconds": self._clock() - rung.handed_in_at}
+        )
         self._decide(rung.number, rung.epoch)
         self._look_back(rung.epoch)
         if not rung.is_last and rung.number not in self._stopped:
@@ -133,9 +149,16 @@ class LateJudging:
             self._obey(number, verdict)
 
     def _look_back(self, epoch: int) -> None:
-        running = {number: last for number, last in self._num_epochs.items() if number not in self._stopped and not self.is_over(number)}
-        sweep, training = self._config.sweep, self._config.training
-        verdicts = self._study.overtaken(epoch, running, pruner=sweep.pruner, reduction_factor=training.reduction_factor)
+        running = {
+            number: last
+            for number, last in self._num_epochs.items()
+            if number not in self._stopped and not self.is_over(number)
+        }
+        sweep = self._config.sweep
+        training = self._config.training
+        verdicts = self._study.overtaken(
+            epoch, running, pruner=sweep.pruner, reduction_factor=training.reduction_factor
+        )
         for number, verdict in verdicts.items():
             self._obey(number, verdict)
 
@@ -145,9 +168,16 @@ class LateJudging:
             self._desk.drop(number)
 
     def _recover(self, number: int) -> None:
-        """What an earlier server knew of a running trial: rungs that were judged, and those still to be."""
-        notes, scores = self._study.notes(number), self._study.scores()[number]
-        rungs = [Rung(**json.loads(text)) for name, text in notes.items() if name.startswith("handed_in/")]
+        """What an earlier server knew of a running trial: rungs that were judged, and those still
+        to be.
+        """
+        notes = self._study.notes(number)
+        scores = self._study.scores()[number]
+        rungs = [
+            Rung(**json.loads(text))
+            for name, text in notes.items()
+            if name.startswith("handed_in/")
+        ]
         self._handed_in[number] = {rung.epoch: rung for rung in rungs}
         for epoch in sorted(scores):
             self._decide(number, epoch)

@@ -1,6 +1,8 @@
-"""The confirming runs in the sweep's server: their MLflow runs, their costs, and their results as notes of the study.
+"""The confirming runs in the sweep's server: their MLflow runs, their costs, and their results as
+notes of the study.
 
-They are no trials: Optuna's sampler never hears of them. A result that is noted is never computed again, whatever dies in between.
+They are no trials: Optuna's sampler never hears of them. A result that is noted is never computed
+again, whatever dies in between.
 """
 
 from __future__ import annotations
@@ -43,16 +45,26 @@ class ConfirmBook:
         sweep_run_id: str,
         as_params: Callable[[RunConfig], dict[str, str]],
     ) -> None:
-        self._study, self._tracker, self._account, self._spec = study, tracker, account, spec
-        self._sweep_run_id, self._as_params = sweep_run_id, as_params
+        self._study = study
+        self._tracker = tracker
+        self._account = account
+        self._spec = spec
+        self._sweep_run_id = sweep_run_id
+        self._as_params = as_params
         self._open: dict[Pair, str] = {}
 
     def start(self, number: int, seed: int, config: RunConfig) -> ConfirmTask:
-        """The run of trial `number`'s `config` with `seed`: full length, looked at only at its end."""
-        config = with_values(config, {"seed": seed, "training.first_rung_epochs": config.training.num_epochs})
+        """The run of trial `number`'s `config` with `seed`: full length, looked at only at its
+        end.
+        """
+        config = with_values(
+            config, {"seed": seed, "training.first_rung_epochs": config.training.num_epochs}
+        )
         folder = f"{self._spec.folder_uri}/{self._spec.confirm_folder(number, seed)}"
         tags = {**self._spec.tags, "prp.checkpoints_uri": folder}
-        run_id = self._tracker.start_confirm(self._sweep_run_id, number, seed, params=self._as_params(config), tags=tags)
+        run_id = self._tracker.start_confirm(
+            self._sweep_run_id, number, seed, params=self._as_params(config), tags=tags
+        )
         self._open[number, seed] = run_id
         self._account.asked(self._owner(number, seed), config)
         return ConfirmTask(number, seed, run_id, to_tree(config))
@@ -68,11 +80,15 @@ class ConfirmBook:
             self._account.heard(self._owner(number, seed), step, metrics)
             self._tracker.log(self._open[number, seed], metrics, step)
 
-    def end(self, number: int, seed: int, run: ConfirmedRun | None, reason: str, *, is_final: bool) -> None:
+    def end(
+        self, number: int, seed: int, run: ConfirmedRun | None, reason: str, *, is_final: bool
+    ) -> None:
         """Note what came of it and close its MLflow run; told twice, the first word stands."""
         name = f"{NOTE}{number}/{seed}"
         if (run is not None or is_final) and self._study.sweep_note(name) is None:
-            self._study.set_sweep_note(name, json.dumps({"failed": reason} if run is None else asdict(run)))
+            self._study.set_sweep_note(
+                name, json.dumps({"failed": reason} if run is None else asdict(run))
+            )
         run_id = self._open.pop((number, seed), None)
         if run_id is not None:
             self._account.ended(self._owner(number, seed))
@@ -80,7 +96,8 @@ class ConfirmBook:
 
     def done(self) -> tuple[list[ConfirmedRun], dict[Pair, str]]:
         """The results that are noted, and why runs failed for good."""
-        runs, failed = [], {}
+        runs = []
+        failed = {}
         for name, value in self._study.sweep_notes(NOTE).items():
             number, seed = (int(part) for part in name.removeprefix(NOTE).split("/"))
             found = json.loads(value)

@@ -1,7 +1,9 @@
-"""The one process of a sweep that asks, judges and tracks: workers, trials and the screen speak to it and to nothing else.
+"""The one process of a sweep that asks, judges and tracks: workers, trials and the screen speak to
+it and to nothing else.
 
-It lives in an actor on the driver's node. It alone writes the study's database and the tracker, so there is nothing to lock; a call
-never waits for the tracker. What it answers is what the database says, so a restarted server goes on where the last one stopped.
+It lives in an actor on the driver's node. It alone writes the study's database and the tracker, so
+there is nothing to lock; a call never waits for the tracker. What it answers is what the database
+says, so a restarted server goes on where the last one stopped.
 """
 
 from __future__ import annotations
@@ -27,7 +29,14 @@ from orchestrator.data.health_line import advice_of
 from orchestrator.ray_cluster.concurrency import JUDGED_BY_WORKERS, JudgePlan
 from orchestrator.search.judge import Verdict
 from orchestrator.search.sampler import startup_trials
-from orchestrator.search.space import Fit, MemoryFigures, Space, apply_space, fits_corpus, fits_memory
+from orchestrator.search.space import (
+    Fit,
+    MemoryFigures,
+    Space,
+    apply_space,
+    fits_corpus,
+    fits_memory,
+)
 from orchestrator.search.study import SweepStudy
 from orchestrator.search.warm_start import NOTHING_KNOWN, WarmStart
 from orchestrator.tracking.history import SAMPLED_TAG
@@ -35,14 +44,21 @@ from orchestrator.tracking.mlflow_tracker import MlflowTracker
 from orchestrator.trial.evaluate_rung import start_on_cluster
 from orchestrator.trial.messages import Rung, TrialOutcome, TrialTask, TrialView
 
-# What a resume may change, and what is shown of a trial once it has ended: a run keeps its parameters.
+# What a resume may change, and what is shown of a trial once it has ended: a run keeps its
+# parameters.
 NO_PARAMS = ("sweep.num_trials", "budget.", "confirm.", "showcase.")
 DOWNSTREAM = ("retrieval/", "linear_probe/", "recognition/")
 
 
 def as_params(config: RunConfig) -> dict[str, str]:
-    """The config by path, as MLflow's parameters; without what decides nothing that a trial does (`NO_PARAMS`)."""
-    return {path: str(value) for path, value in flatten(config).items() if not path.startswith(NO_PARAMS)}
+    """The config by path, as MLflow's parameters; without what decides nothing that a trial does
+    (`NO_PARAMS`).
+    """
+    return {
+        path: str(value)
+        for path, value in flatten(config).items()
+        if not path.startswith(NO_PARAMS)
+    }
 
 
 class SweepServer:
@@ -58,21 +74,41 @@ class SweepServer:
         memory: Mapping[str, MemoryFigures] | None = None,
         price: Price | None = None,
     ) -> None:
-        self._spec, self._base, self._frame_counts, self._memory = spec, parse_config(spec.config), frame_counts, memory or {}
+        self._spec = spec
+        self._base = parse_config(spec.config)
+        self._frame_counts = frame_counts
+        self._memory = memory or {}
         sweep = self._base.sweep
         startup = startup_trials(sweep.num_startup_trials, sweep.sampler, sweep.num_trials)
-        self._study = SweepStudy(spec.database_url, spec.sweep_id, space, seed=self._base.seed, num_startup_trials=startup, sampler=sweep.sampler)
+        self._study = SweepStudy(
+            spec.database_url,
+            spec.sweep_id,
+            space,
+            seed=self._base.seed,
+            num_startup_trials=startup,
+            sampler=sweep.sampler,
+        )
         self._study.warm_up(warm)
-        self._tracker = MlflowTracker(spec.tracking_uri, sweep.name, spool_dir=Path(spec.state_dir) / "tracker")
+        self._tracker = MlflowTracker(
+            spec.tracking_uri, sweep.name, spool_dir=Path(spec.state_dir) / "tracker"
+        )
         self._tracker.adopt(spec.sweep_id)
-        self._run_id = self._tracker.start_sweep(spec.sweep_id, params=as_params(self._base), tags=spec.tags)
+        self._run_id = self._tracker.start_sweep(
+            spec.sweep_id, params=as_params(self._base), tags=spec.tags
+        )
         self._views: dict[int, TrialView] = self._views_from_study()
-        self._account = SweepAccount(Path(spec.state_dir) / "ledger.jsonl", self._base, price, self._config_of)
+        self._account = SweepAccount(
+            Path(spec.state_dir) / "ledger.jsonl", self._base, price, self._config_of
+        )
         for view in self._views.values():
             self._account.reached(view.number, max(view.rungs, default=0))
-        self._confirm = ConfirmBook(self._study, self._tracker, self._account, spec, self._run_id, as_params)
+        self._confirm = ConfirmBook(
+            self._study, self._tracker, self._account, spec, self._run_id, as_params
+        )
         self._where_judged = judging.where
-        running = {view.number: view.num_epochs for view in self._views.values() if view.state == "running"}
+        running = {
+            view.number: view.num_epochs for view in self._views.values() if view.state == "running"
+        }
         handed_in = any(self._judge_of(number) == "task" for number in running)
         self._late = LateJudging(
             self._study,
@@ -89,19 +125,28 @@ class SweepServer:
         return self._run_id
 
     def num_left(self) -> int:
-        """How many trials are still to be run to reach ``sweep.num_trials``; those that a dead driver left behind are among them."""
+        """How many trials are still to be run to reach ``sweep.num_trials``; those that a dead
+        driver left behind are among them.
+        """
         return max(0, self._base.sweep.num_trials - self._study.num_told())
 
     def ask(self) -> TrialTask:
         """The next trial, with its MLflow run started (or taken up again)."""
         proposal = self._study.ask(self._fits)
         config = apply_space(self._base, proposal.values)
-        tags = {**self._spec.tags, "prp.checkpoints_uri": f"{self._spec.folder_uri}/{self._spec.trial_folder(proposal.number)}"}
+        tags = {
+            **self._spec.tags,
+            "prp.checkpoints_uri": self._spec.trial_uri(proposal.number),
+        }
         tags[SAMPLED_TAG] = json.dumps(proposal.sampled)
-        run_id = self._tracker.start_trial(self._run_id, proposal.number, params=as_params(config), tags=tags)
+        run_id = self._tracker.start_trial(
+            self._run_id, proposal.number, params=as_params(config), tags=tags
+        )
         self._study.set_note(proposal.number, "run_id", run_id)
         view = self._views.get(proposal.number) or TrialView(proposal.number, proposal.values)
-        view.state, view.run_id, view.started = "running", run_id, view.started or time.time()
+        view.state = "running"
+        view.run_id = run_id
+        view.started = view.started or time.time()
         view.num_epochs = config.training.num_epochs
         self._views[proposal.number] = view
         self._account.asked(trial_owner(proposal.number), config)
@@ -111,17 +156,26 @@ class SweepServer:
         return TrialTask(proposal.number, run_id, to_tree(config), proposal.is_resumed, judge)
 
     def _judge_of(self, number: int) -> str:
-        """Who evaluates the rungs of trial `number`: the same after a resume, which may find less room, so that what was handed in is judged."""
+        """Who evaluates the rungs of trial `number`: the same after a resume, which may find less
+        room, so that what was handed in is judged.
+        """
         notes = self._study.notes(number)
         handed_in = any(name.startswith("handed_in/") for name in notes)
         return str(notes.get("judge", "task" if handed_in else self._where_judged))
 
     def num_waiting(self) -> int:
-        """How many running trials hold no worker any more, and wait for their last evaluation only."""
-        return sum(view.state == "running" and self._late.is_over(view.number) for view in self._views.values())
+        """How many running trials hold no worker any more, and wait for their last evaluation
+        only.
+        """
+        return sum(
+            view.state == "running" and self._late.is_over(view.number)
+            for view in self._views.values()
+        )
 
     def hand_in(self, number: int, epoch: int, step: int, key: str) -> None:
-        """A rung to be evaluated by a task while its trial trains on; its weights lie under `key` of the sweep's folder."""
+        """A rung to be evaluated by a task while its trial trains on; its weights lie under `key`
+        of the sweep's folder.
+        """
         if self._views[number].state == "running":
             self._reach(number, epoch)
         self._late.hand_in(number, epoch, step, key)
@@ -135,10 +189,13 @@ class SweepServer:
         return reason is not None
 
     def final_outcome(self, number: int) -> TrialOutcome | None:
-        """How trial `number`, which has trained to its end, ends by its last evaluation; None while that is still to come."""
+        """How trial `number`, which has trained to its end, ends by its last evaluation; None while
+        that is still to come.
+        """
         if self.says_stop(number):
             return TrialOutcome("pruned")
-        failure, metrics = self._late.failure(number), self._late.final_metrics(number)
+        failure = self._late.failure(number)
+        metrics = self._late.final_metrics(number)
         if failure is not None:
             return TrialOutcome("failed", failure)
         return None if metrics is None else TrialOutcome("finished", "", metrics)
@@ -166,8 +223,11 @@ class SweepServer:
             self._tracker.set_tags(view.run_id, {"prp.data_advice": advice})
 
     def at_rung(self, number: int, epoch: int, step: int, metrics: Mapping[str, float]) -> bool:
-        """Whether trial `number` goes on after `epoch` epochs; stored, so that the same question has the same answer."""
-        view, config = self._views[number], self._base
+        """Whether trial `number` goes on after `epoch` epochs; stored, so that the same question
+        has the same answer.
+        """
+        view = self._views[number]
+        config = self._base
         value = metrics[config.sweep.objective]
         self.log(number, {**metrics, "epoch": epoch}, step)
         self._study.report(number, epoch, value)
@@ -181,18 +241,24 @@ class SweepServer:
         )
         self._reach(number, epoch)
         verdict = self._within_budget(number, epoch, verdict)
-        view.rungs[epoch], view.objective, view.reason = value, value, verdict.reason
+        view.rungs[epoch] = value
+        view.objective = value
+        view.reason = verdict.reason
         return verdict.go_on
 
     def _reach(self, number: int, epoch: int) -> None:
-        """Trial `number` is at the rung after `epoch` epochs: the account closes the way there, and the search learns how long it trains."""
+        """Trial `number` is at the rung after `epoch` epochs: the account closes the way there, and
+        the search learns how long it trains.
+        """
         self._account.at_rung(trial_owner(number), epoch)
         seconds = self._account.training_seconds(number)
         if seconds > 0:
             self._study.set_training_seconds(number, seconds)
 
     def _within_budget(self, number: int, epoch: int, verdict: Verdict) -> Verdict:
-        """The judge's `verdict`, unless the way to the next rung is more than the budget holds: then the trial is pruned for that."""
+        """The judge's `verdict`, unless the way to the next rung is more than the budget holds:
+        then the trial is pruned for that.
+        """
         reason = self._account.prune_for_budget(number, epoch) if verdict.go_on else ""
         if not reason:
             return verdict
@@ -201,7 +267,9 @@ class SweepServer:
         return pruned
 
     def tell(self, number: int, outcome: TrialOutcome) -> None:
-        """Close trial `number` in the study and in the tracker; told twice, the first word stands."""
+        """Close trial `number` in the study and in the tracker; told twice, the first word
+        stands.
+        """
         view = self._views[number]
         if view.state != "running":
             return
@@ -209,8 +277,16 @@ class SweepServer:
         if outcome.state == "finished":
             value = outcome.metrics.get(self._base.sweep.objective, math.nan)
             if not math.isfinite(value):
-                outcome = TrialOutcome("failed", f"{self._base.sweep.objective} is {value} at the end of the trial", outcome.metrics)
-        finite = {name: score for name, score in {**view.metrics, **outcome.metrics}.items() if math.isfinite(score)}
+                outcome = TrialOutcome(
+                    "failed",
+                    f"{self._base.sweep.objective} is {value} at the end of the trial",
+                    outcome.metrics,
+                )
+        finite = {
+            name: score
+            for name, score in {**view.metrics, **outcome.metrics}.items()
+            if math.isfinite(score)
+        }
         self._study.set_note(number, "metrics", json.dumps(finite))
         if outcome.state == "finished":
             self._study.tell_finished(number, value)
@@ -220,7 +296,9 @@ class SweepServer:
         else:
             self._study.tell_failed(number, outcome.reason)
         view.metrics.update(outcome.metrics)
-        view.state, view.reason, view.ended = outcome.state, outcome.reason or view.reason, time.time()
+        view.state = outcome.state
+        view.reason = outcome.reason or view.reason
+        view.ended = time.time()
         self._account.ended(trial_owner(number), self._study.pruned_at(number))
         costs = self._account.totals(number)
         self._tracker.log(view.run_id, costs.metrics(), view.step)
@@ -233,19 +311,34 @@ class SweepServer:
         return [self._views[number] for number in sorted(self._views)]
 
     def log_sweep(self, metrics: Mapping[str, float]) -> None:
-        """Metrics of the sweep itself (baselines, the winner's) into the parent run; the step is how many trials had ended."""
+        """Metrics of the sweep itself (baselines, the winner's) into the parent run; the step is
+        how many trials had ended.
+        """
         self._tracker.log(self._run_id, metrics, self._study.num_told())
 
     def _log_costs(self) -> None:
-        """What the sweep has cost so far, into the parent run; the step is the number of the ledger's lines."""
+        """What the sweep has cost so far, into the parent run; the step is the number of the
+        ledger's lines.
+        """
         self._tracker.log(self._run_id, self._account.totals().metrics(), self._account.num_entries)
 
     def cost_line(self, *, is_over: bool = False) -> str:
         """What was spent, of what budget, in one phrase."""
         return self._account.cost_line(is_over=is_over)
 
-    def book_task(self, kind: str, number: int, started: float, ended: float, gpus: float, cpus: float, rung_epoch: int = 0) -> None:
-        """A task beside the trials held so much from `started` to `ended` (seconds since 1970); `kind` as the ledger names it."""
+    def book_task(
+        self,
+        kind: str,
+        number: int,
+        started: float,
+        ended: float,
+        gpus: float,
+        cpus: float,
+        rung_epoch: int = 0,
+    ) -> None:
+        """A task beside the trials held so much from `started` to `ended` (seconds since 1970);
+        `kind` as the ledger names it.
+        """
         self._account.book(kind, number, started, ended, Held(gpus, cpus), rung_epoch=rung_epoch)
         self._log_costs()
 
@@ -255,11 +348,17 @@ class SweepServer:
 
     def total_costs(self) -> dict[int, float]:
         """GPU-hours (CPU-hours where there is no GPU) that each finished trial took."""
-        sums = {number: self._account.totals(number) for number, view in self._views.items() if view.state == "finished"}
+        sums = {
+            number: self._account.totals(number)
+            for number, view in self._views.items()
+            if view.state == "finished"
+        }
         return {number: one.gpu_hours or one.cpu_hours for number, one in sums.items()}
 
     def start_confirm(self, number: int, seed: int) -> ConfirmTask:
-        """The run that trains trial `number`'s config with another seed; its MLflow run is started or taken up again."""
+        """The run that trains trial `number`'s config with another seed; its MLflow run is started
+        or taken up again.
+        """
         return self._confirm.start(number, seed, self._config_of(number))
 
     def confirm_started(self, number: int, seed: int) -> None:
@@ -270,8 +369,18 @@ class SweepServer:
         """Hand a confirming run's metrics to the tracker."""
         self._confirm.log(number, seed, metrics, step)
 
-    def end_confirm(self, number: int, seed: int, run: ConfirmedRun | None, reason: str = "", *, is_final: bool = True) -> None:
-        """Close a confirming run; `run` is kept with the study. Failed (`run` None), it is tried again by a resume unless `is_final`."""
+    def end_confirm(
+        self,
+        number: int,
+        seed: int,
+        run: ConfirmedRun | None,
+        reason: str = "",
+        *,
+        is_final: bool = True,
+    ) -> None:
+        """Close a confirming run; `run` is kept with the study. Failed (`run` None), it is tried
+        again by a resume unless `is_final`.
+        """
         self._confirm.end(number, seed, run, reason, is_final=is_final)
         self._log_costs()
 
@@ -302,16 +411,29 @@ class SweepServer:
         return self._tracker.flush(timeout_seconds=30)
 
     def register_winner(self, number: int, files: Mapping[str, bytes]) -> str:
-        """Store trial `number`'s encoder as a logged model of its run and give it the alias ``best``; the URI under which it loads."""
-        view, name = self._views[number], f"prp-{self._base.sweep.name}"
-        scores = {metric: value for metric, value in view.metrics.items() if metric.startswith(DOWNSTREAM) and math.isfinite(value)}
-        model_id = self._tracker.log_encoder(view.run_id, files, name=name, metrics=scores, step=view.step, tags=self._spec.tags)
+        """Store trial `number`'s encoder as a logged model of its run and give it the alias
+        ``best``; the URI under which it loads.
+        """
+        view = self._views[number]
+        name = f"prp-{self._base.sweep.name}"
+        scores = {
+            metric: value
+            for metric, value in view.metrics.items()
+            if metric.startswith(DOWNSTREAM) and math.isfinite(value)
+        }
+        model_id = self._tracker.log_encoder(
+            view.run_id, files, name=name, metrics=scores, step=view.step, tags=self._spec.tags
+        )
         version = self._tracker.register(model_id, name)
-        self._tracker.set_tags(self._run_id, {"prp.winner": str(number), "prp.model": f"models:/{name}/{version}"})
+        self._tracker.set_tags(
+            self._run_id, {"prp.winner": str(number), "prp.model": f"models:/{name}/{version}"}
+        )
         return f"models:/{name}@best"
 
     def close(self, end: str, reason: str = "") -> bool:
-        """Finish every run that is still open as `end` and wait until MLflow has everything; False when something waits on disk."""
+        """Finish every run that is still open as `end` and wait until MLflow has everything; False
+        when something waits on disk.
+        """
         self._tracker.finish(self._run_id, end, reason)
         for view in self._views.values():
             if view.state == "running":
@@ -323,13 +445,22 @@ class SweepServer:
         return start_on_cluster(self._spec, rung, to_tree(self._config_of(rung.number)))
 
     def _record_late(self, rung: Rung, metrics: Mapping[str, float]) -> None:
-        view, objective = self._views[rung.number], self._base.sweep.objective
+        view = self._views[rung.number]
+        objective = self._base.sweep.objective
         self.log(rung.number, {**metrics, "epoch": rung.epoch}, rung.step)
         if objective in metrics:
             view.rungs[rung.epoch] = view.objective = metrics[objective]
-            now, resources = time.time(), self._base.resources
+            now = time.time()
+            resources = self._base.resources
             started = now - metrics.get("time/evaluation_seconds", 0.0)
-            self._account.book(JUDGE, rung.number, started, now, Held(resources.judge_gpus, resources.judge_cpus), rung_epoch=rung.epoch)
+            self._account.book(
+                JUDGE,
+                rung.number,
+                started,
+                now,
+                Held(resources.judge_gpus, resources.judge_cpus),
+                rung_epoch=rung.epoch,
+            )
 
     def _config_of(self, number: int) -> RunConfig:
         return apply_space(self._base, self._views[number].values)
@@ -345,12 +476,22 @@ class SweepServer:
             notes = trial.user_attrs
             if "unfit" in notes or "run_id" not in notes:
                 continue
-            view = TrialView(trial.number, json.loads(notes["values"]), run_id=notes["run_id"], rungs=dict(trial.intermediate_values))
-            view.state = {"COMPLETE": "finished", "PRUNED": "pruned", "FAIL": "failed"}.get(trial.state.name, "running")
+            view = TrialView(
+                trial.number,
+                json.loads(notes["values"]),
+                run_id=notes["run_id"],
+                rungs=dict(trial.intermediate_values),
+            )
+            view.state = {"COMPLETE": "finished", "PRUNED": "pruned", "FAIL": "failed"}.get(
+                trial.state.name, "running"
+            )
             view.num_epochs = apply_space(self._base, view.values).training.num_epochs
             view.epoch = max(view.rungs, default=0)
-            view.objective = trial.value if trial.value is not None else view.rungs.get(view.epoch, math.nan)
-            view.reason, view.metrics = notes.get("reason", ""), json.loads(notes.get("metrics", "{}"))
+            view.objective = (
+                trial.value if trial.value is not None else view.rungs.get(view.epoch, math.nan)
+            )
+            view.reason = notes.get("reason", "")
+            view.metrics = json.loads(notes.get("metrics", "{}"))
             view.started = trial.datetime_start.timestamp() if trial.datetime_start else 0.0
             view.ended = trial.datetime_complete.timestamp() if trial.datetime_complete else 0.0
             views[trial.number] = view

@@ -1,8 +1,10 @@
-"""Rungs that are evaluated beside training: which are to be started, the tasks that run them, and what became of each.
+"""Rungs that are evaluated beside training: which are to be started, the tasks that run them, and
+what became of each.
 
-A worker stores a rung's weights, hands the rung in and trains on. The server keeps a `JudgeDesk`: it starts a task for each rung, a bounded
-number at a time, tries a failed one again, and hands over what was found. What the desk forgets when its process dies stands in the store
-and in the study's notes, and is handed in again.
+A worker stores a rung's weights, hands the rung in and trains on. The server keeps a `JudgeDesk`:
+it starts a task for each rung, a bounded number at a time, tries a failed one again, and hands over
+what was found. What the desk forgets when its process dies stands in the store and in the study's
+notes, and is handed in again.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ class Judged:
 
 
 def next_rungs(waiting: Sequence[Rung], running: Iterable[Rung], max_at_once: int) -> list[Rung]:
-    """Which of the `waiting` rungs to start: first come, first served; of one trial the lower rung first, and one at a time."""
+    """Which of the `waiting` rungs to start: first come, first served; of one trial the lower rung
+    first, and one at a time.
+    """
     running = list(running)
     busy = {rung.number for rung in running}
     chosen: list[Rung] = []
@@ -42,17 +46,23 @@ def next_rungs(waiting: Sequence[Rung], running: Iterable[Rung], max_at_once: in
 
 
 class JudgeDesk:
-    """The rungs under way; `start` begins the evaluation of one and returns Ray's future of its metrics. Never waits."""
+    """The rungs under way; `start` begins the evaluation of one and returns Ray's future of its
+    metrics. Never waits.
+    """
 
     def __init__(self, start: Callable[[Rung], Any], max_at_once: int) -> None:
-        self._start, self._max_at_once = start, max_at_once
+        self._start = start
+        self._max_at_once = max_at_once
         self._waiting: list[Rung] = []
         self._running: dict[Any, Rung] = {}
         self._tries: Counter[tuple[int, int]] = Counter()
 
     def hand_in(self, rung: Rung) -> None:
         """Take a rung; one that is here already is not taken twice."""
-        if all((other.number, other.epoch) != (rung.number, rung.epoch) for other in (*self._waiting, *self._running.values())):
+        if all(
+            (other.number, other.epoch) != (rung.number, rung.epoch)
+            for other in (*self._waiting, *self._running.values())
+        ):
             self._waiting.append(rung)
 
     def drop(self, number: int) -> None:
@@ -70,11 +80,17 @@ class JudgeDesk:
             self._running[self._start(rung)] = rung
 
     def collect(self) -> list[Judged]:
-        """What has been found since the last call; a failed evaluation waits for its next try instead."""
+        """What has been found since the last call; a failed evaluation waits for its next try
+        instead.
+        """
         if not self._running:
             return []
         ready, _ = ray.wait(list(self._running), num_returns=len(self._running), timeout=0)
-        return [judged for future in ready if (judged := self._result(future, self._running.pop(future))) is not None]
+        return [
+            judged
+            for future in ready
+            if (judged := self._result(future, self._running.pop(future))) is not None
+        ]
 
     def _result(self, future: Any, rung: Rung) -> Judged | None:
         try:
@@ -84,4 +100,9 @@ class JudgeDesk:
             if self._tries[rung.number, rung.epoch] < MAX_TRIES:
                 self._waiting.append(rung)
                 return None
-            return Judged(rung, error=f"{type(cause).__name__}: {(str(cause).strip().splitlines() or [''])[0]}"[:500])
+            return Judged(
+                rung,
+                error=f"{type(cause).__name__}: {(str(cause).strip().splitlines() or [''])[0]}"[
+                    :500
+                ],
+            )

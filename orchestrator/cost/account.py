@@ -1,7 +1,8 @@
-"""The account of a sweep that runs: meters for what is running, the ledger for what was, and what the budget says to both.
+"""The account of a sweep that runs: meters for what is running, the ledger for what was, and what
+the budget says to both.
 
-Lives in the sweep's server, which tells it what it hears; the time is read here, once for each word. What the ledger says is the truth:
-a server that is restarted goes on from there.
+Lives in the sweep's server, which tells it what it hears; the time is read here, once for each
+word. What the ledger says is the truth: a server that is restarted goes on from there.
 """
 
 from __future__ import annotations
@@ -26,7 +27,15 @@ from orchestrator.cost.budget import (
     prune_for_budget,
     seconds_to_rung,
 )
-from orchestrator.cost.ledger import TRAIN, Ledger, LedgerEntry, Totals, busy_after, total, total_of_trial
+from orchestrator.cost.ledger import (
+    TRAIN,
+    Ledger,
+    LedgerEntry,
+    Totals,
+    busy_after,
+    total,
+    total_of_trial,
+)
 from orchestrator.cost.meter import CostMeter, Held
 
 Owner = tuple[str, int, int | None]
@@ -40,16 +49,30 @@ def trial_owner(number: int) -> Owner:
 def held_by(config: RunConfig) -> Held:
     """What the workers of a trial with `config` hold together."""
     resources = config.resources
-    return Held(resources.num_workers * resources.gpus_per_worker, resources.num_workers * resources.cpus_per_worker)
+    return Held(
+        resources.num_workers * resources.gpus_per_worker,
+        resources.num_workers * resources.cpus_per_worker,
+    )
 
 
 class SweepAccount:
-    """`config_of` gives the config of a trial by its number; it is asked for runs that this process did not see begin."""
+    """`config_of` gives the config of a trial by its number; it is asked for runs that this process
+    did not see begin.
+    """
 
     def __init__(
-        self, path: Path, base: RunConfig, price: Price | None, config_of: Callable[[int], RunConfig], clock: Callable[[], float] = time.time
+        self,
+        path: Path,
+        base: RunConfig,
+        price: Price | None,
+        config_of: Callable[[int], RunConfig],
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        self._ledger, self._base, self._price, self._config_of, self._clock = Ledger(path), base, price, config_of, clock
+        self._ledger = Ledger(path)
+        self._base = base
+        self._price = price
+        self._config_of = config_of
+        self._clock = clock
         self._meters: dict[Owner, CostMeter] = {}
         self._running: dict[Owner, RunConfig] = {}
         self._reached: dict[int, int] = {}
@@ -68,7 +91,9 @@ class SweepAccount:
 
     def heard(self, owner: Owner, step: int, metrics: Mapping[str, float]) -> None:
         """A run's workers logged `metrics` after `step` steps."""
-        self._write(self._meter(owner).heard(self._clock(), step, metrics.get("time/data_wait_share")))
+        self._write(
+            self._meter(owner).heard(self._clock(), step, metrics.get("time/data_wait_share"))
+        )
 
     def at_rung(self, owner: Owner, epoch: int) -> None:
         """A run has reached the rung after `epoch` epochs."""
@@ -77,21 +102,40 @@ class SweepAccount:
             self.reached(owner[1], epoch)
 
     def reached(self, number: int, epoch: int) -> None:
-        """Trial `number` is known to have reached the rung after `epoch` epochs (at a restart: before this process was there)."""
+        """Trial `number` is known to have reached the rung after `epoch` epochs (at a restart:
+        before this process was there).
+        """
         self._reached[number] = max(epoch, self._reached.get(number, 0))
 
     def ended(self, owner: Owner, pruned_at: int | None = None) -> None:
-        """A run is over; `pruned_at` is the rung whose verdict ended it: what it trained since was late."""
-        now, meter = self._clock(), self._meter(owner)
+        """A run is over; `pruned_at` is the rung whose verdict ended it: what it trained since was
+        late.
+        """
+        now = self._clock()
+        meter = self._meter(owner)
         self._write(meter.ended(now))
-        late = busy_after(self._ledger.entries, owner[1], pruned_at) if pruned_at is not None else 0.0
+        late = (
+            busy_after(self._ledger.entries, owner[1], pruned_at) if pruned_at is not None else 0.0
+        )
         if late:
             self._write(meter.ended(now, late))
         self._running.pop(owner, None)
         self._meters.pop(owner, None)
 
-    def book(self, kind: str, trial: int, started: float, ended: float, held: Held, *, rung_epoch: int = 0, seed: int | None = None) -> None:
-        """A task beside the trials (a baseline, a judge's evaluation, ...) held `held` from `started` to `ended`; told twice, it counts once."""
+    def book(
+        self,
+        kind: str,
+        trial: int,
+        started: float,
+        ended: float,
+        held: Held,
+        *,
+        rung_epoch: int = 0,
+        seed: int | None = None,
+    ) -> None:
+        """A task beside the trials (a baseline, a judge's evaluation, ...) held `held` from
+        `started` to `ended`; told twice, it counts once.
+        """
         entry = LedgerEntry(
             kind=kind,
             trial=trial,
@@ -117,7 +161,9 @@ class SweepAccount:
         return gate(self.account(), need, sum(owner[0] == TRAIN for owner in self._running))
 
     def prune_for_budget(self, number: int, epoch: int) -> str:
-        """Why trial `number`, at the rung after `epoch` epochs, has to leave for the budget's sake; empty when it may go on."""
+        """Why trial `number`, at the rung after `epoch` epochs, has to leave for the budget's sake;
+        empty when it may go on.
+        """
         config = self._running.get(trial_owner(number)) or self._config_of(number)
         next_rung = next((rung for rung in config.training.rungs if rung > epoch), None)
         if next_rung is None or not self._base.budget.is_limited:
@@ -126,38 +172,58 @@ class SweepAccount:
         return prune_for_budget(self.account(without=number), need)
 
     def training_seconds(self, number: int) -> float:
-        """What the whole training of trial `number` takes, by its pace up to its last rung; 0 before the first."""
+        """What the whole training of trial `number` takes, by its pace up to its last rung; 0
+        before the first.
+        """
         epoch = self._reached.get(number, 0)
         config = self._running.get(trial_owner(number)) or self._config_of(number)
-        return learning_pace(self._ledger.entries, number, epoch) * config.training.num_epochs if epoch else 0.0
+        return (
+            learning_pace(self._ledger.entries, number, epoch) * config.training.num_epochs
+            if epoch
+            else 0.0
+        )
 
     def account(self, without: int | None = None, *, at_end: bool = False) -> Account:
-        """How the sweep stands; `without` leaves a trial's expectation out, `at_end` reserves and expects nothing any more."""
+        """How the sweep stands; `without` leaves a trial's expectation out, `at_end` reserves and
+        expects nothing any more.
+        """
         spent = Cost.of(self.totals())
         for owner, config in self._running.items():
             spent = spent.plus(self._cost(config, self._meter(owner).busy_since_slice))
         if at_end:
             return Account(self._base.budget, spent)
-        known, expected = self._paces(), Cost()
+        known = self._paces()
+        expected = Cost()
         for (kind, number, _), config in self._running.items():
             if kind == TRAIN and number != without:
-                expected = expected.plus(self._cost(config, self._seconds_left(number, config, pace_of(number, known))))
+                expected = expected.plus(
+                    self._cost(config, self._seconds_left(number, config, pace_of(number, known)))
+                )
         return Account(self._base.budget, spent, expected, self._reserve(known))
 
     def affordable_candidates(self, num_done: int) -> int:
         """How many candidates the rest of the budget can confirm, `num_done` runs being done."""
-        confirm, run_cost = self._base.confirm, self._full_run(self._paces())
-        return affordable_candidates(self.account(at_end=True), run_cost, confirm.num_candidates, confirm.num_seeds, num_done)
+        confirm = self._base.confirm
+        run_cost = self._full_run(self._paces())
+        return affordable_candidates(
+            self.account(at_end=True), run_cost, confirm.num_candidates, confirm.num_seeds, num_done
+        )
 
     def cost_line(self, *, is_over: bool = False) -> str:
-        """What was spent, of what, for the screen; with what is kept for the end unless the sweep `is_over`."""
+        """What was spent, of what, for the screen; with what is kept for the end unless the sweep
+        `is_over`.
+        """
         return cost_line(self.account(), self.totals().is_priced, is_over=is_over)
 
     def totals(self, number: int | None = None) -> Totals:
-        """The sums of the ledger: of the whole sweep, or of what the search spent on trial `number`."""
+        """The sums of the ledger: of the whole sweep, or of what the search spent on trial
+        `number`.
+        """
         if number is not None:
             return total_of_trial(self._ledger.entries, number)
-        if self._sums is None or self._sums[0] != self.num_entries:  # a screen asks twice a second, the ledger changes twice a minute
+        if (
+            self._sums is None or self._sums[0] != self.num_entries
+        ):  # a screen asks twice a second, the ledger changes twice a minute
             self._sums = (self.num_entries, total(self._ledger.entries))
         return self._sums[1]
 
@@ -171,11 +237,16 @@ class SweepAccount:
     def _seconds_left(self, number: int, config: RunConfig, pace: float) -> float:
         last = self._reached.get(number, 0)
         next_rung = next((rung for rung in config.training.rungs if rung > last), last)
-        busy = busy_after(self._ledger.entries, number, last) + self._meter(trial_owner(number)).busy_since_slice
+        busy = (
+            busy_after(self._ledger.entries, number, last)
+            + self._meter(trial_owner(number)).busy_since_slice
+        )
         return seconds_to_rung(pace, last, next_rung, busy)
 
     def _reserve(self, known: Mapping[int, float]) -> Cost:
-        """For the end: every confirming run at full length, and one run's worth for baselines, fine-tuning and the test part."""
+        """For the end: every confirming run at full length, and one run's worth for baselines,
+        fine-tuning and the test part.
+        """
         confirm = self._base.confirm
         return self._full_run(known).times(confirm.num_candidates * confirm.num_seeds + 1)
 
@@ -187,7 +258,9 @@ class SweepAccount:
 
     def _cost(self, config: RunConfig, seconds: float) -> Cost:
         held = held_by(config)
-        usd = self._price.usd(gpus=held.gpus, cpus=held.cpus, seconds=seconds) if self._price else 0.0
+        usd = (
+            self._price.usd(gpus=held.gpus, cpus=held.cpus, seconds=seconds) if self._price else 0.0
+        )
         return Cost(held.gpus * seconds / 3600, held.cpus * seconds / 3600, usd)
 
     def _meter(self, owner: Owner) -> CostMeter:
@@ -195,7 +268,9 @@ class SweepAccount:
             config = self._running.get(owner) or self._config_of(owner[1])
             self._running.setdefault(owner, config)
             rungs = config.training.rungs if owner[0] == TRAIN else (config.training.num_epochs,)
-            self._meters[owner] = CostMeter(owner, held_by(config), rungs, self._ledger.last_of(owner))
+            self._meters[owner] = CostMeter(
+                owner, held_by(config), rungs, self._ledger.last_of(owner)
+            )
         return self._meters[owner]
 
     def _write(self, entries: list[LedgerEntry]) -> None:

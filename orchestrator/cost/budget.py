@@ -1,8 +1,11 @@
-"""The budget of a sweep: how much may be spent, what is left, and what follows from it. Pure arithmetic, tested as tables.
+"""The budget of a sweep: how much may be spent, what is left, and what follows from it. Pure
+arithmetic, tested as tables.
 
-A new trial starts while the budget covers what was spent, what the running trials are expected to use until their next rung, what is kept
-for the end (confirmation, baselines, fine-tuning), and the new trial's way to its first rung. A running trial goes on at a rung while the
-budget covers its way to the next one. So a sweep ends at its budget and not far beyond it: what can be overrun is the error of the estimate.
+A new trial starts while the budget covers what was spent, what the running trials are expected to
+use until their next rung, what is kept for the end (confirmation, baselines, fine-tuning), and the
+new trial's way to its first rung. A running trial goes on at a rung while the budget covers its way
+to the next one. So a sweep ends at its budget and not far beyond it: what can be overrun is the
+error of the estimate.
 """
 
 from __future__ import annotations
@@ -33,7 +36,9 @@ class Cost:
 
     def plus(self, other: Cost) -> Cost:
         """The sum."""
-        return Cost(self.gpu_hours + other.gpu_hours, self.cpu_hours + other.cpu_hours, self.usd + other.usd)
+        return Cost(
+            self.gpu_hours + other.gpu_hours, self.cpu_hours + other.cpu_hours, self.usd + other.usd
+        )
 
     def times(self, number: float) -> Cost:
         """So many of it."""
@@ -42,7 +47,9 @@ class Cost:
 
 @dataclass(frozen=True)
 class Account:
-    """A sweep's money at one moment: the limits, what is `spent`, `expected` until the running trials' next rungs, `reserved` for the end."""
+    """A sweep's money at one moment: the limits, what is `spent`, `expected` until the running
+    trials' next rungs, `reserved` for the end.
+    """
 
     limits: BudgetConfig
     spent: Cost
@@ -57,7 +64,10 @@ class Account:
         """What is left to spend on something new, by unit, for the units that have a limit."""
         limited = [unit for unit in UNITS if getattr(self.limits, unit) > 0]
         taken = self.spent.plus(self.expected)
-        return {unit: getattr(self.limits, unit) - self.kept(unit) - getattr(taken, unit) for unit in limited}
+        return {
+            unit: getattr(self.limits, unit) - self.kept(unit) - getattr(taken, unit)
+            for unit in limited
+        }
 
     def lacking(self, need: Cost) -> str:
         """Why `need` is more than what is left, in words; empty when it is covered."""
@@ -66,21 +76,29 @@ class Account:
                 kept = f", {self.kept(unit):.3g} kept for the end" if self.kept(unit) else ""
                 running = getattr(self.expected, unit)
                 waiting = f", {running:.3g} expected by running trials" if running else ""
-                spent, limit = getattr(self.spent, unit), getattr(self.limits, unit)
-                return f"{spent:.3g} of {limit:g} {UNITS[unit]} spent{waiting}{kept}: {getattr(need, unit):.3g} more is not covered"
+                spent = getattr(self.spent, unit)
+                limit = getattr(self.limits, unit)
+                return (
+                    f"{spent:.3g} of {limit:g} {UNITS[unit]} spent{waiting}{kept}: "
+                    f"{getattr(need, unit):.3g} more is not covered"
+                )
         return ""
 
 
 @dataclass(frozen=True)
 class Gate:
-    """Whether a new trial may ``start``, has to ``wait`` for running ones, or none will start any more (``stop``); `reason` is for a person."""
+    """Whether a new trial may ``start``, has to ``wait`` for running ones, or none will start any
+    more (``stop``); `reason` is for a person.
+    """
 
     word: str
     reason: str = ""
 
 
 def gate(account: Account, first_rung: Cost, num_running: int) -> Gate:
-    """Whether a trial whose first rung costs `first_rung` may start. A pruned trial frees what was expected of it: so others wait for it."""
+    """Whether a trial whose first rung costs `first_rung` may start. A pruned trial frees what was
+    expected of it: so others wait for it.
+    """
     lacking = account.lacking(first_rung)
     if not lacking:
         return Gate("start")
@@ -88,41 +106,70 @@ def gate(account: Account, first_rung: Cost, num_running: int) -> Gate:
 
 
 def prune_for_budget(account: Account, next_rung: Cost) -> str:
-    """Why a trial at a rung has to leave, in words; empty when its way to the next rung is covered."""
+    """Why a trial at a rung has to leave, in words; empty when its way to the next rung is
+    covered.
+    """
     lacking = account.lacking(next_rung)
     return f"budget: {lacking}" if lacking else ""
 
 
 def paces(entries: Iterable[LedgerEntry], reached: Mapping[int, int]) -> dict[int, float]:
-    """Busy seconds an epoch, evaluation included, of each trial of `reached` (number -> its last rung's epoch), up to that rung."""
+    """Busy seconds an epoch, evaluation included, of each trial of `reached` (number -> its last
+    rung's epoch), up to that rung.
+    """
     busy: dict[int, float] = {}
     for entry in entries:
-        if entry.kind == TRAIN and entry.busy_seconds and entry.rung_epoch <= reached.get(entry.trial, 0):
+        if (
+            entry.kind == TRAIN
+            and entry.busy_seconds
+            and entry.rung_epoch <= reached.get(entry.trial, 0)
+        ):
             busy[entry.trial] = busy.get(entry.trial, 0.0) + entry.busy_seconds
     return {trial: seconds / reached[trial] for trial, seconds in busy.items()}
 
 
 def learning_pace(entries: Iterable[LedgerEntry], number: int, epoch: int) -> float:
-    """Seconds an epoch of trial `number` up to the rung after `epoch` epochs, evaluation included, that its values are the reason for.
+    """Seconds an epoch of trial `number` up to the rung after `epoch` epochs, evaluation included,
+    that its values are the reason for.
 
-    Left out are waiting for videos (the first trial of a node decodes for all) and steps that were done twice. 0 where nothing is known.
+    Left out are waiting for videos (the first trial of a node decodes for all) and steps that were
+    done twice. 0 where nothing is known.
     """
-    own = [entry for entry in entries if entry.owner == (TRAIN, number, None) and entry.rung_epoch <= epoch]
-    return max(0.0, sum(entry.busy_seconds - entry.data_wait_seconds - entry.redone_seconds for entry in own)) / epoch
+    own = [
+        entry
+        for entry in entries
+        if entry.owner == (TRAIN, number, None) and entry.rung_epoch <= epoch
+    ]
+    return (
+        max(
+            0.0,
+            sum(
+                entry.busy_seconds - entry.data_wait_seconds - entry.redone_seconds for entry in own
+            ),
+        )
+        / epoch
+    )
 
 
 def pace_of(number: int, known: Mapping[int, float]) -> float:
-    """Seconds an epoch of trial `number`: its own, else the mean of the others, else 0 (nothing is known yet)."""
+    """Seconds an epoch of trial `number`: its own, else the mean of the others, else 0 (nothing is
+    known yet).
+    """
     return known.get(number) or (fmean(known.values()) if known else 0.0)
 
 
 def seconds_to_rung(pace: float, last_rung: int, next_rung: int, busy_since: float) -> float:
-    """What a trial that has trained `busy_since` seconds since `last_rung` still needs until `next_rung`."""
+    """What a trial that has trained `busy_since` seconds since `last_rung` still needs until
+    `next_rung`.
+    """
     return max(0.0, pace * (next_rung - last_rung) - busy_since)
 
 
-def affordable_candidates(account: Account, run_cost: Cost, num_candidates: int, num_seeds: int, num_done: int = 0) -> int:
-    """How many candidates can be confirmed with `num_seeds` runs each, one run's worth left for the rest; 0 where fewer than two can.
+def affordable_candidates(
+    account: Account, run_cost: Cost, num_candidates: int, num_seeds: int, num_done: int = 0
+) -> int:
+    """How many candidates can be confirmed with `num_seeds` runs each, one run's worth left for the
+    rest; 0 where fewer than two can.
 
     `num_done` of the runs are done already. `account` reserves nothing any more: the end has come.
     """
@@ -133,17 +180,23 @@ def affordable_candidates(account: Account, run_cost: Cost, num_candidates: int,
 
 
 def cost_line(account: Account, is_priced: bool, *, is_over: bool = False) -> str:
-    """What was spent, of what, in one phrase for a screen; GPUs where there are any, money where it is known.
+    """What was spent, of what, in one phrase for a screen; GPUs where there are any, money where it
+    is known.
 
     A sweep that `is_over` keeps nothing for its end any more.
     """
-    spent, limits = account.spent, account.limits
+    spent = account.spent
+    limits = account.limits
     units = [unit for unit in UNITS if getattr(limits, unit) > 0]
     if not units:
-        units = ["gpu_hours" if spent.gpu_hours else "cpu_hours", *(["usd"] if is_priced and spent.usd else [])]
+        units = [
+            "gpu_hours" if spent.gpu_hours else "cpu_hours",
+            *(["usd"] if is_priced and spent.usd else []),
+        ]
     phrases = []
     for unit in units:
-        limit, kept = getattr(limits, unit), 0.0 if is_over else account.kept(unit)
+        limit = getattr(limits, unit)
+        kept = 0.0 if is_over else account.kept(unit)
         of_limit = f" of {limit:g}" if limit else ""
         keeping = f" ({kept:.3g} kept for the end)" if kept else ""
         phrases.append(f"{getattr(spent, unit):.3g}{of_limit} {UNITS[unit]}{keeping}")

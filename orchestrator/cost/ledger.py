@@ -1,20 +1,21 @@
-"""The ledger of a sweep: what each trial held, for how long, what of it was wasted, and what it cost.
+"""The ledger of a sweep: what each trial held, for how long, what of it was wasted, and what it
+cost.
 
-``<state dir>/ledger.jsonl`` is append-only, one JSON object a line, on the disk before `append` returns; a last line that a crash tore is
-passed over. An entry is a slice of time of one trial, and no two slices of a trial overlap, so adding lines up never counts anything twice:
+``<state dir>/ledger.jsonl`` is append-only, one JSON object a line, on the disk before `append`
+returns; a last line that a crash tore is passed over. An entry is a slice of time of one trial, and
+no two slices of a trial overlap, so adding lines up never counts anything twice:
 
-| field | meaning |
-|---|---|
-| kind | ``train``, or what came beside the search: ``judge``, ``baseline``, ``recognition``, ``confirm``, ``test``, ``showcase`` |
-| trial, rung_epoch, attempt, seed | whose; on the way to which rung (0: none); which start of its workers, from 1; of a confirming run its seed |
-| started, ended | seconds since 1970, by the clock of the sweep's server |
-| gpus, cpus | what the workers held together |
-| busy_seconds | that workers held it: what is paid for |
-| pending_seconds | between asking for resources and the workers' first word; nothing is held, nothing is paid |
-| data_wait_seconds | of the busy ones: waiting for videos |
-| redone_seconds | of the busy ones: steps that a killed worker had trained before, to the grain of ``training.log_every_steps`` |
-| late_seconds | of the busy ones: after the rung at which the trial turned out to be pruned |
-| usd | by the price that `price` names; 0 with an empty `price` means unknown, not free |
+| field | meaning | |---|---| | kind | ``train``, or what came beside the search: ``judge``,
+``baseline``, ``recognition``, ``confirm``, ``test``, ``showcase`` | | trial, rung_epoch, attempt,
+seed | whose; on the way to which rung (0: none); which start of its workers, from 1; of a
+confirming run its seed | | started, ended | seconds since 1970, by the clock of the sweep's server
+| | gpus, cpus | what the workers held together | | busy_seconds | that workers held it: what is
+paid for | | pending_seconds | between asking for resources and the workers' first word; nothing is
+held, nothing is paid | | data_wait_seconds | of the busy ones: waiting for videos | |
+redone_seconds | of the busy ones: steps that a killed worker had trained before, to the grain of
+``training.log_every_steps`` | | late_seconds | of the busy ones: after the rung at which the trial
+turned out to be pruned | | usd | by the price that `price` names; 0 with an empty `price` means
+unknown, not free |
 """
 
 from __future__ import annotations
@@ -63,7 +64,9 @@ class LedgerEntry:
 
 @dataclass(frozen=True)
 class Totals:
-    """Sums over entries. Hours are of single GPUs and CPUs, seconds are of trials, `is_priced`: every busy entry had a price."""
+    """Sums over entries. Hours are of single GPUs and CPUs, seconds are of trials, `is_priced`:
+    every busy entry had a price.
+    """
 
     gpu_hours: float = 0.0
     cpu_hours: float = 0.0
@@ -77,8 +80,18 @@ class Totals:
 
     @property
     def wasted_share(self) -> float:
-        """The part of the paid time that taught nothing: waiting for videos, steps done twice, training after a lost verdict."""
-        return min(1.0, (self.data_wait_seconds + self.redone_seconds + self.late_seconds) / self.busy_seconds) if self.busy_seconds else 0.0
+        """The part of the paid time that taught nothing: waiting for videos, steps done twice,
+        training after a lost verdict.
+        """
+        return (
+            min(
+                1.0,
+                (self.data_wait_seconds + self.redone_seconds + self.late_seconds)
+                / self.busy_seconds,
+            )
+            if self.busy_seconds
+            else 0.0
+        )
 
     def metrics(self) -> dict[str, float]:
         """As MLflow's metrics; dollars only where they are known."""
@@ -86,10 +99,16 @@ class Totals:
         if self.is_priced and self.usd:
             costs["cost/usd"] = self.usd
         kinds = ("pending_seconds", "data_wait_seconds", "redone_seconds", "late_seconds")
-        return {**costs, **{f"waste/{kind}": getattr(self, kind) for kind in kinds}, "waste/share": self.wasted_share}
+        return {
+            **costs,
+            **{f"waste/{kind}": getattr(self, kind) for kind in kinds},
+            "waste/share": self.wasted_share,
+        }
 
 
-def total(entries: Iterable[LedgerEntry], keep: Callable[[LedgerEntry], bool] = lambda entry: True) -> Totals:
+def total(
+    entries: Iterable[LedgerEntry], keep: Callable[[LedgerEntry], bool] = lambda entry: True
+) -> Totals:
     """The sums of the entries that `keep` takes."""
     kept = [entry for entry in entries if keep(entry)]
     return Totals(
@@ -106,13 +125,17 @@ def total(entries: Iterable[LedgerEntry], keep: Callable[[LedgerEntry], bool] = 
 
 
 def total_of_trial(entries: Iterable[LedgerEntry], number: int) -> Totals:
-    """What the search spent on trial `number`: training and judging, not what confirmed it later."""
+    """What the search spent on trial `number`: training and judging, not what confirmed it
+    later.
+    """
     return total(entries, lambda entry: entry.trial == number and entry.kind in (TRAIN, JUDGE))
 
 
 def busy_after(entries: Iterable[LedgerEntry], number: int, epoch: int) -> float:
     """Seconds that trial `number` trained past the rung after `epoch` epochs."""
-    return total(entries, lambda entry: entry.owner == (TRAIN, number, None) and entry.rung_epoch > epoch).busy_seconds
+    return total(
+        entries, lambda entry: entry.owner == (TRAIN, number, None) and entry.rung_epoch > epoch
+    ).busy_seconds
 
 
 class Ledger:
@@ -124,8 +147,15 @@ class Ledger:
         _mend(path)
 
     def append(self, entry: LedgerEntry) -> None:
-        """Write `entry` down; it is on the disk when this returns. A slice that is there already is not written again."""
-        if any(other.owner == entry.owner and other.started == entry.started and other.ended == entry.ended for other in self.entries):
+        """Write `entry` down; it is on the disk when this returns. A slice that is there already is
+        not written again.
+        """
+        if any(
+            other.owner == entry.owner
+            and other.started == entry.started
+            and other.ended == entry.ended
+            for other in self.entries
+        ):
             return
         with self._path.open("ab") as file:
             file.write(json.dumps(dataclasses.asdict(entry)).encode() + b"\n")
@@ -139,19 +169,26 @@ class Ledger:
 
 
 def read_ledger(path: Path) -> list[LedgerEntry]:
-    """The entries of the ledger at `path`; none where there is no file. A torn last line is left out; fields of later versions, too.
+    """The entries of the ledger at `path`; none where there is no file. A torn last line is left
+    out; fields of later versions, too.
 
-    Raises `UserError` for a line that is damaged in the middle of the file: sums would be wrong in silence.
+    Raises `UserError` for a line that is damaged in the middle of the file: sums would be wrong in
+    silence.
     """
     if not path.is_file():
         return []
     lines = path.read_bytes().split(b"\n")
     entries = []
-    for number, line in enumerate(lines[:-1], start=1):  # what follows the last newline was never finished
+    for number, line in enumerate(
+        lines[:-1], start=1
+    ):  # what follows the last newline was never finished
         try:
             entries.append(_entry(json.loads(line)))
         except (ValueError, TypeError) as error:
-            raise UserError(f"{path}, line {number} is no ledger entry ({error}): {line[:80]!r}; remove the line to go on without it") from None
+            raise UserError(
+                f"{path}, line {number} is no ledger entry ({error}): {line[:80]!r}; "
+                "remove the line to go on without it"
+            ) from None
     return entries
 
 

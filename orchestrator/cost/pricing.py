@@ -1,4 +1,6 @@
-"""The price that a sweep reckons with: the user's own, or the price list's for the machines of the cluster; or the word that it is unknown."""
+"""The price that a sweep reckons with: the user's own, or the price list's for the machines of the
+cluster; or the word that it is unknown.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +13,17 @@ from prp_core.errors import UserError
 
 
 def find_price(config: RunConfig) -> Price | None:
-    """What an hour on this cluster costs: the config's own price, else the price list's for the machines that are known; None: unknown.
+    """What an hour on this cluster costs: the config's own price, else the price list's for the
+    machines that are known; None: unknown.
 
-    Raises `UserError` for a price list that cannot be read, and when there is a budget in dollars and no price.
+    Raises `UserError` for a price list that cannot be read, and when there is a budget in dollars
+    and no price.
     """
     resources = config.resources
     if resources.usd_per_gpu_hour or resources.usd_per_cpu_hour:
-        return Price(resources.usd_per_gpu_hour, resources.usd_per_cpu_hour, "the config's own price")
+        return Price(
+            resources.usd_per_gpu_hour, resources.usd_per_cpu_hour, "the config's own price"
+        )
     try:
         table = read_table(Path(config.budget.prices)) if config.budget.prices else read_table()
         machines = read_machines()
@@ -25,17 +31,32 @@ def find_price(config: RunConfig) -> Price | None:
         raise UserError(str(error)) from None
     price = price_of(table, machines, needs_gpu=resources.gpus_per_worker > 0)
     if price is None and config.budget.usd:
-        have = f"the machines are {', '.join(map(str, machines))}, which the list does not price" if machines else "nobody says what the machines are"
-        give = f"set {INSTANCE_VARIABLE}=g5.2xlarge (or g5.2xlarge:spot), --set resources.usd_per_gpu_hour=1.2, or --prices FILE"
+        have = (
+            f"the machines are {', '.join(map(str, machines))}, which the list does not price"
+            if machines
+            else "nobody says what the machines are"
+        )
+        give = (
+            f"set {INSTANCE_VARIABLE}=g5.2xlarge (or g5.2xlarge:spot), --set "
+            "resources.usd_per_gpu_hour=1.2, or --prices FILE"
+        )
         raise UserError(f"--budget-usd {config.budget.usd:g} needs a price, and {have}: {give}")
     return price
 
 
 def money_line(config: RunConfig, price: Price | None) -> str:
     """What the sweep may spend and by which price, in one line."""
-    limits = [f"{getattr(config.budget, unit):g} {name}" for unit, name in UNITS.items() if getattr(config.budget, unit)]
+    limits = [
+        f"{getattr(config.budget, unit):g} {name}"
+        for unit, name in UNITS.items()
+        if getattr(config.budget, unit)
+    ]
     rate = "price unknown, the ledger counts hours"
     if price is not None:
-        rate = f"${price.usd_per_gpu_hour:.3g} a GPU-hour" if config.resources.gpus_per_worker else f"${price.usd_per_cpu_hour:.3g} a CPU-hour"
+        rate = (
+            f"${price.usd_per_gpu_hour:.3g} a GPU-hour"
+            if config.resources.gpus_per_worker
+            else f"${price.usd_per_cpu_hour:.3g} a CPU-hour"
+        )
         rate = f"{rate}: {price.basis}"
     return f"budget: {' and '.join(limits) or 'none'}; {rate}"

@@ -1,10 +1,13 @@
-"""A small set of encoded videos made on the spot, whose classes are motions and whose looks say nothing.
+"""A small set of encoded videos made on the spot, whose classes are motions and whose looks say
+nothing.
 
-A scene (a group) is a blotched sheet that fills the picture. All are drawn alike, so no single picture tells the class; how the camera moves
-over the sheet, and how fast, does. Each class is about 1.6 times as fast as the one before, and rates double: to name the rate of a clip one has
-to see how fast things seem to move, and in what manner. Sheets are much alike, nearly grey and of one contrast, so that motion is what differs
-most between videos (what happens otherwise: docs/experiments.md). Place, direction, phase and tempo are drawn for each video.
-Same settings, same frames.
+A scene (a group) is a blotched sheet that fills the picture. All are drawn alike, so no single
+picture tells the class; how the camera moves over the sheet, and how fast, does. Each class is
+about 1.6 times as fast as the one before, and rates double: to name the rate of a clip one has to
+see how fast things seem to move, and in what manner. Sheets are much alike, nearly grey and of one
+contrast, so that motion is what differs most between videos (what happens otherwise:
+docs/experiments.md). Place, direction, phase and tempo are drawn for each video. Same settings,
+same frames.
 """
 
 from __future__ import annotations
@@ -27,14 +30,17 @@ TEXTURE_SIZE = 256
 TEXELS_PER_PIXEL = 2.5
 NO_LOOKING_AHEAD = "rc-lookahead=0:sync-lookahead=0:mbtree=0:bframes=0"
 PIXELS_FROM_CENTRE = 26.0
-"""How far a point of the picture that is seen lies from where it turns, on average: what makes turning as fast as drifting."""
+"""The mean distance of a visible point from the centre of rotation, which makes rotating as fast as
+drifting."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DemoSettings:
-    """What decides the files. `num_scenes` of each class, `clips_per_scene` videos of each scene, `min_frames` to `max_frames` frames.
+    """What decides the files. `num_scenes` of each class, `clips_per_scene` videos of each scene,
+    `min_frames` to `max_frames` frames.
 
-    Pictures are `height` x `width` pixels, both even. `with_broken` adds `BROKEN`, for whoever wants to see quarantine at work.
+    Pictures are `height` x `width` pixels, both even. `with_broken` adds `BROKEN`, for whoever
+    wants to see quarantine at work.
     """
 
     num_scenes: int = 20
@@ -48,14 +54,18 @@ class DemoSettings:
 
     @property
     def digest(self) -> str:
-        """Twelve hex digits that name these settings and the text of this file: who changes the drawing gets another folder."""
+        """Twelve hex digits that name these settings and the text of this file: who changes the
+        drawing gets another folder.
+        """
         text = json.dumps(asdict(self), sort_keys=True).encode() + Path(__file__).read_bytes()
         return hashlib.sha256(text).hexdigest()[:12]
 
 
 @dataclass(frozen=True)
 class Path2D:
-    """Where the camera is over the sheet, frame by frame: pixels from where it began, radians, and the logarithm of how far it sees."""
+    """Where the camera is over the sheet, frame by frame: pixels from where it began, radians, and
+    the logarithm of how far it sees.
+    """
 
     x_T: np.ndarray
     y_T: np.ndarray
@@ -67,13 +77,17 @@ Motion = Callable[[np.ndarray, np.random.Generator], Path2D]
 """(pixels travelled up to each frame, a generator) to where the camera is."""
 
 BROKEN = ("Drift/v_Drift_g99_c01.mp4", "Turn/v_Turn_g99_c01.mp4")
-"""Keys of the broken files: a text that calls itself a video, and a video whose second half never arrived."""
+"""Keys of the broken files: a text file named as a video, and a truncated video."""
 
 
-def make(root: Path, settings: DemoSettings | None = None, *, num_threads: int | None = None) -> Path:
-    """The folder ``root/<digest>`` of ``<Class>/v_<Class>_g<NN>_c<NN>.mp4``, made unless it is there.
+def make(
+    root: Path, settings: DemoSettings | None = None, *, num_threads: int | None = None
+) -> Path:
+    """The folder ``root/<digest>`` of ``<Class>/v_<Class>_g<NN>_c<NN>.mp4``, made unless it is
+    there.
 
-    It is written under another name beside and then renamed: a folder that exists is complete, whoever was killed or raced on the way.
+    It is written under another name beside and then renamed: a folder that exists is complete,
+    whoever was killed or raced on the way.
     """
     settings = settings or DemoSettings()
     folder = root / settings.digest
@@ -85,7 +99,9 @@ def make(root: Path, settings: DemoSettings | None = None, *, num_threads: int |
         try:
             draft.rename(folder)
         except OSError:
-            if not folder.is_dir():  # a folder that somebody else finished first holds the same files
+            if (
+                not folder.is_dir()
+            ):  # a folder that somebody else finished first holds the same files
                 raise
     finally:
         shutil.rmtree(draft, ignore_errors=True)
@@ -94,7 +110,10 @@ def make(root: Path, settings: DemoSettings | None = None, *, num_threads: int |
 
 def _write_all(folder: Path, settings: DemoSettings, num_threads: int) -> None:
     jobs = [
-        (motion, scene, clip) for motion in MOTIONS for scene in range(1, settings.num_scenes + 1) for clip in range(1, settings.clips_per_scene + 1)
+        (motion, scene, clip)
+        for motion in MOTIONS
+        for scene in range(1, settings.num_scenes + 1)
+        for clip in range(1, settings.clips_per_scene + 1)
     ]
     for motion in MOTIONS:
         (folder / motion).mkdir(parents=True)
@@ -107,7 +126,9 @@ def _write_all(folder: Path, settings: DemoSettings, num_threads: int) -> None:
 
 
 def key_of(motion: str, scene: int, clip: int) -> str:
-    """The place of a video below the folder; the name is UCF101's, so its group is read off as UCF101's is."""
+    """The place of a video below the folder; the name is UCF101's, so its group is read off as
+    UCF101's is.
+    """
     return f"{motion}/v_{motion}_g{scene:02d}_c{clip:02d}.mp4"
 
 
@@ -116,7 +137,9 @@ def _write_video(folder: Path, settings: DemoSettings, motion: str, scene: int, 
 
 
 def draw_video(settings: DemoSettings, motion: str, scene: int, clip: int) -> np.ndarray:
-    """The frames of one video before they are encoded, uint8 ``(T, height, width, 3)``: a pure function of the arguments."""
+    """The frames of one video before they are encoded, uint8 ``(T, height, width, 3)``: a pure
+    function of the arguments.
+    """
     key = [settings.seed, list(MOTIONS).index(motion), scene]
     looks = draw_scene(np.random.default_rng(key))
     draw = np.random.default_rng([*key, clip])
@@ -125,12 +148,24 @@ def draw_video(settings: DemoSettings, motion: str, scene: int, clip: int) -> np
 
 
 def encode(path: Path, frames_THWC: np.ndarray) -> None:
-    """Write `frames_THWC` (uint8 RGB) as H.264 in MP4, the index in front, a key frame every half second."""
+    """Write `frames_THWC` (uint8 RGB) as H.264 in MP4, the index in front, a key frame every half
+    second.
+    """
     import av  # loaded only when videos are made
 
-    # Looking ahead makes x264's choices depend on timing: without it, the same frames give the same bytes.
-    options = {"qp": "23", "preset": "veryfast", "g": "12", "threads": "1", "flags": "+bitexact", "x264-params": NO_LOOKING_AHEAD}
-    with av.open(str(path), "w", options={"movflags": "+faststart", "fflags": "+bitexact"}) as container:
+    # Looking ahead makes x264's choices depend on timing: without it, the same frames give the same
+    # bytes.
+    options = {
+        "qp": "23",
+        "preset": "veryfast",
+        "g": "12",
+        "threads": "1",
+        "flags": "+bitexact",
+        "x264-params": NO_LOOKING_AHEAD,
+    }
+    with av.open(
+        str(path), "w", options={"movflags": "+faststart", "fflags": "+bitexact"}
+    ) as container:
         stream = container.add_stream("libx264", rate=FRAMES_PER_SECOND, options=options)
         stream.height, stream.width = frames_THWC.shape[1:3]
         stream.pix_fmt = "yuv420p"
@@ -147,13 +182,17 @@ def _drift(travelled_T: np.ndarray, draw: np.random.Generator) -> Path2D:
 def _turn(travelled_T: np.ndarray, draw: np.random.Generator) -> Path2D:
     """A wheel on the spot, either way round."""
     still_T = np.zeros_like(travelled_T)
-    return Path2D(still_T, still_T, travelled_T / PIXELS_FROM_CENTRE * draw.choice([-1.0, 1.0]), still_T)
+    return Path2D(
+        still_T, still_T, travelled_T / PIXELS_FROM_CENTRE * draw.choice([-1.0, 1.0]), still_T
+    )
 
 
 def _breathe(travelled_T: np.ndarray, draw: np.random.Generator) -> Path2D:
     """Swelling and shrinking, by half each way."""
     still_T = np.zeros_like(travelled_T)
-    return Path2D(still_T, still_T, still_T, _zigzag(travelled_T / PIXELS_FROM_CENTRE, 0.45, draw.random()))
+    return Path2D(
+        still_T, still_T, still_T, _zigzag(travelled_T / PIXELS_FROM_CENTRE, 0.45, draw.random())
+    )
 
 
 def _pace(travelled_T: np.ndarray, draw: np.random.Generator) -> Path2D:
@@ -163,13 +202,16 @@ def _pace(travelled_T: np.ndarray, draw: np.random.Generator) -> Path2D:
 
 def _orbit(travelled_T: np.ndarray, draw: np.random.Generator) -> Path2D:
     """Round a circle, upright, either way, about 22 frames a round."""
-    reach, still_T = 8.0, np.zeros_like(travelled_T)
+    reach = 8.0
+    still_T = np.zeros_like(travelled_T)
     phase_T = travelled_T / reach * draw.choice([-1.0, 1.0]) + draw.uniform(0, 2 * math.pi)
     return Path2D(reach * np.cos(phase_T), reach * np.sin(phase_T), still_T, still_T)
 
 
 def _shake(travelled_T: np.ndarray, draw: np.random.Generator) -> Path2D:
-    """To and fro so short and quick that it trembles: about 5 frames a round, and no rate that is searched is near a multiple."""
+    """To and fro so short and quick that it trembles: about 5 frames a round, and no rate that is
+    searched is near a multiple.
+    """
     return _along_a_line(_zigzag(travelled_T, 4.6, draw.random()), draw.uniform(0, math.pi))
 
 
@@ -192,36 +234,61 @@ MOTIONS: dict[str, tuple[Motion, float]] = {
     "Orbit": (_orbit, 2.29),
     "Shake": (_shake, 3.67),
 }
-"""The classes from the slowest to the quickest, with the pixels a frame that points of the sheet cover on average."""
+"""The classes from the slowest to the fastest, with their mean motion in pixels a frame."""
 
 
 def draw_scene(draw: np.random.Generator) -> np.ndarray:
-    """The sheet that the videos of one group share: uint8 ``(TEXTURE_SIZE, TEXTURE_SIZE, 3)`` that wraps, nearly grey."""
-    blotches = np.clip(0.35 * _smooth_noise(draw, cycles=draw.uniform(3.5, 5)), -0.5, 0.5)[..., None]
+    """The sheet that the videos of one group share: uint8 ``(TEXTURE_SIZE, TEXTURE_SIZE, 3)`` that
+    wraps, nearly grey.
+    """
+    blotches = np.clip(0.35 * _smooth_noise(draw, cycles=draw.uniform(3.5, 5)), -0.5, 0.5)[
+        ..., None
+    ]
     sheet = draw.uniform(0.47, 0.53, 3) + blotches * draw.uniform(0.9, 1.0)
     return (np.clip(sheet, 0, 1) * 255).astype(np.uint8)
 
 
 def _smooth_noise(draw: np.random.Generator, *, cycles: float) -> np.ndarray:
-    """Blotches that wrap, about `cycles` of them across; mean 0, standard deviation 1, so that no sheet is brighter or starker than another."""
+    """Blotches that wrap, about `cycles` of them across; mean 0, standard deviation 1, so that no
+    sheet is brighter or starker than another.
+    """
     down = np.fft.fftfreq(TEXTURE_SIZE)[:, None] * TEXTURE_SIZE
     across = np.fft.rfftfreq(TEXTURE_SIZE)[None, :] * TEXTURE_SIZE
     frequency = np.hypot(down, across)
-    spectrum = np.fft.rfft2(draw.standard_normal((TEXTURE_SIZE, TEXTURE_SIZE))) * np.exp(-((frequency / cycles) ** 2)) * (frequency > 0)
+    spectrum = (
+        np.fft.rfft2(draw.standard_normal((TEXTURE_SIZE, TEXTURE_SIZE)))
+        * np.exp(-((frequency / cycles) ** 2))
+        * (frequency > 0)
+    )
     noise = np.fft.irfft2(spectrum, s=(TEXTURE_SIZE, TEXTURE_SIZE))
     return (noise - noise.mean()) / noise.std()
 
 
-def render(motion: str, sheet: np.ndarray, num_frames: int, draw: np.random.Generator, *, height: int, width: int) -> np.ndarray:
-    """One video as uint8 ``(num_frames, height, width, 3)``: the camera moves over `sheet` as `motion` says, at one tempo within 8 %."""
+def render(
+    motion: str,
+    sheet: np.ndarray,
+    num_frames: int,
+    draw: np.random.Generator,
+    *,
+    height: int,
+    width: int,
+) -> np.ndarray:
+    """One video as uint8 ``(num_frames, height, width, 3)``: the camera moves over `sheet` as
+    `motion` says, at one tempo within 8 %.
+    """
     move, pixels_per_frame = MOTIONS[motion]
     path = move(np.arange(num_frames) * pixels_per_frame * draw.uniform(0.92, 1.08), draw)
-    angle_T, size_T = path.angle_T + draw.uniform(0, 2 * math.pi), np.exp(path.log_size_T)
-    centre, place = draw.uniform(-0.5, 0.5, 2) * (width, height), draw.uniform(0, TEXTURE_SIZE, 2)
+    angle_T = path.angle_T + draw.uniform(0, 2 * math.pi)
+    size_T = np.exp(path.log_size_T)
+    centre = draw.uniform(-0.5, 0.5, 2) * (width, height)
+    place = draw.uniform(0, TEXTURE_SIZE, 2)
     down, across = np.mgrid[0:height, 0:width].astype(np.float32)
-    across, down = across - np.float32(width / 2 + centre[0]), down - np.float32(height / 2 + centre[1])
-    cosine, sine = _columns(np.cos(angle_T) * size_T), _columns(np.sin(angle_T) * size_T)
-    u_THW, v_THW = cosine * across + sine * down + _columns(path.x_T), cosine * down - sine * across + _columns(path.y_T)
+    across = across - np.float32(width / 2 + centre[0])
+    down = down - np.float32(height / 2 + centre[1])
+    cosine = _columns(np.cos(angle_T) * size_T)
+    sine = _columns(np.sin(angle_T) * size_T)
+    u_THW = cosine * across + sine * down + _columns(path.x_T)
+    v_THW = cosine * down - sine * across + _columns(path.y_T)
     return _look_up(sheet, u_THW * TEXELS_PER_PIXEL + place[0], v_THW * TEXELS_PER_PIXEL + place[1])
 
 
@@ -230,4 +297,7 @@ def _columns(values_T: np.ndarray) -> np.ndarray:
 
 
 def _look_up(sheet: np.ndarray, across_THW: np.ndarray, down_THW: np.ndarray) -> np.ndarray:
-    return sheet[np.floor(down_THW).astype(np.int32) % TEXTURE_SIZE, np.floor(across_THW).astype(np.int32) % TEXTURE_SIZE]
+    return sheet[
+        np.floor(down_THW).astype(np.int32) % TEXTURE_SIZE,
+        np.floor(across_THW).astype(np.int32) % TEXTURE_SIZE,
+    ]

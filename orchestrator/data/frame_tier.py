@@ -1,4 +1,6 @@
-"""The tier of decoded frames in a worker's data path: how large it may be, where it lies, and what its frames are made by."""
+"""The tier of decoded frames in a worker's data path: how large it may be, where it lies, and what
+its frames are made by.
+"""
 
 from __future__ import annotations
 
@@ -29,15 +31,23 @@ def default_cache_dir() -> Path:
 
 
 def frames_capacity(configured_bytes: int, free_bytes: int, used: int) -> int:
-    """The tier's bytes: as configured, or automatically a quarter of what the disk would have free without it (on a full disk 1)."""
-    return configured_bytes if configured_bytes != AUTOMATIC else max(1, int((free_bytes + used) * AUTOMATIC_SHARE))
+    """The tier's bytes: as configured, or automatically a quarter of what the disk would have free
+    without it (on a full disk 1).
+    """
+    return (
+        configured_bytes
+        if configured_bytes != AUTOMATIC
+        else max(1, int((free_bytes + used) * AUTOMATIC_SHARE))
+    )
 
 
 def through_frame_cache(source: FrameSource, config: RunConfig, *, made_from: str) -> FrameSource:
-    """`source` with the node's cache of decoded frames before it, or itself where ``cache.frames_capacity_bytes`` is 0.
+    """`source` with the node's cache of decoded frames before it, or itself where
+    ``cache.frames_capacity_bytes`` is 0.
 
-    With ``loader.colour = "device"`` frames leave the decoder as planes that only a device turns into RGB: nothing is kept then either.
-    `made_from` names the videos' store, or the shards. Closing the result closes `source`.
+    With ``loader.colour = "device"`` frames leave the decoder as planes that only a device turns
+    into RGB: nothing is kept then either. `made_from` names the videos' store, or the shards.
+    Closing the result closes `source`.
     """
     if config.cache.frames_capacity_bytes == 0:
         return source
@@ -46,7 +56,9 @@ def through_frame_cache(source: FrameSource, config: RunConfig, *, made_from: st
         return source
     folder = cache_dir(config) / "frames"
     folder.mkdir(parents=True, exist_ok=True)
-    capacity = frames_capacity(config.cache.frames_capacity_bytes, shutil.disk_usage(folder).free, used_bytes(folder))
+    capacity = frames_capacity(
+        config.cache.frames_capacity_bytes, shutil.disk_usage(folder).free, used_bytes(folder)
+    )
     log.info("decoded frames are kept in %s, %.1f GB at most", folder, capacity / 1e9)
     made_by = f"{made_from} {config.loader.reader} {_decoder_versions()}"
     return CachedFrames(source, FrameCache(folder, capacity), config.clip, made_by=made_by)

@@ -1,4 +1,6 @@
-"""How the videos of a sweep's trials come, in one line for a person, and the advice where they come too slowly."""
+"""How the videos of a sweep's trials come, in one line for a person, and the advice where they come
+too slowly.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +17,19 @@ PARTS = (
 
 
 def data_line(trials: Iterable[Mapping[str, float]]) -> str:
-    """``videos: ...`` with the means over the metrics of `trials` that know them (of what is quarantined the most); empty where none does."""
+    """``videos: ...`` with the means over the metrics of `trials` that know them (of what is
+    quarantined the most); empty where none does.
+    """
     rows = list(trials)
     words = []
     for name, form in PARTS:
         values = [row[name] for row in rows if name in row]
         if values and (name != "data/quarantined" or max(values) > 0):
-            words.append(form.format(max(values) if name == "data/quarantined" else sum(values) / len(values)))
+            words.append(
+                form.format(
+                    max(values) if name == "data/quarantined" else sum(values) / len(values)
+                )
+            )
     return "videos: " + " · ".join(words) if words else ""
 
 
@@ -31,6 +39,8 @@ def advice_of(metrics: Mapping[str, float]) -> str:
 
 
 def advice_line(trials: Iterable[Mapping[str, float]]) -> str:
-    """``training waits for videos: ...`` with the first advice among the metrics of `trials`, or nothing."""
+    """``training waits for videos: ...`` with the first advice among the metrics of `trials`, or
+    nothing.
+    """
     advice = next(filter(None, map(advice_of, trials)), "")
     return f"training waits for videos: {advice}" if advice else ""

@@ -1,4 +1,6 @@
-"""From a folder or a bucket of videos to its manifest: resumable, and the same file however often it is made."""
+"""From a folder or a bucket of videos to its manifest: resumable, and the same file however often
+it is made.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,11 @@ from orchestrator.config.sweep_spec import home_dir
 from orchestrator.data.index_journal import IndexJournal
 from orchestrator.storage.manifest_file import write_manifest
 from orchestrator.storage.open_store import open_store
-from orchestrator.storage.prepared_place import check_not_unfinished, read_marker, read_prepared_manifest
+from orchestrator.storage.prepared_place import (
+    check_not_unfinished,
+    read_marker,
+    read_prepared_manifest,
+)
 from orchestrator.storage.store_region import check_region
 from prp_core.checks import check
 from prp_core.data.cache.node_cache import NodeCache
@@ -23,7 +29,13 @@ from prp_core.data.indexing import index_videos
 from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.manifest import SPLITS, Manifest, VideoRecord
 from prp_core.data.object_store import LocalStore, ObjectStore
-from prp_core.data.splits import Labelling, labelling_of, read_split_files, relative_to_store, unmatched
+from prp_core.data.splits import (
+    Labelling,
+    labelling_of,
+    read_split_files,
+    relative_to_store,
+    unmatched,
+)
 from prp_core.data.video_source import VideoSource
 from prp_core.errors import UserError
 
@@ -35,7 +47,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class IndexProgress:
-    """How far an index run is. `num_reused` of the `num_done` were known from an earlier run and not read again."""
+    """How far an index run is. `num_reused` of the `num_done` were known from an earlier run and
+    not read again.
+    """
 
     num_done: int
     num_videos: int
@@ -58,12 +72,15 @@ def index(
     cache_capacity_bytes: int = CACHE_BYTES,
     state_dir: Path | None = None,
 ) -> tuple[Manifest, str]:
-    """The manifest of the videos under `uri`, and the URI of its file in `out_uri` (default: ``manifests`` in `state_dir`).
+    """The manifest of the videos under `uri`, and the URI of its file in `out_uri` (default:
+    ``manifests`` in `state_dir`).
 
-    `splits_dir` holds UCF101's or HMDB51's split files, of which `split` is taken; `labels_csv` is a table with the columns key and
-    any of label, group, split. A run that was killed goes on where it was: its journal lies in `state_dir` (default: ``~/.prp``).
-    Videos from a bucket pass through the node's cache, where training finds them. A prepared place has its manifest already: that one is
-    taken, with the labels, groups and splits of the table where one is given. Raises `UserError`, `StoreUnavailable`.
+    `splits_dir` holds UCF101's or HMDB51's split files, of which `split` is taken; `labels_csv` is
+    a table with the columns key and any of label, group, split. A run that was killed goes on where
+    it was: its journal lies in `state_dir` (default: ``~/.prp``). Videos from a bucket pass through
+    the node's cache, where training finds them. A prepared place has its manifest already: that one
+    is taken, with the labels, groups and splits of the table where one is given. Raises
+    `UserError`, `StoreUnavailable`.
     """
     check(num_workers is None or num_workers >= 1, "num_workers", num_workers, "must be at least 1")
     state_dir = state_dir or home_dir()
@@ -76,9 +93,14 @@ def index(
         manifest = _relabelled(read_prepared_manifest(videos, marker, store), table)
         return manifest, write_manifest(manifest, out)
     check_not_unfinished(videos)
-    loader = replace(loader or LoaderConfig(), num_decoders=num_workers or len(os.sched_getaffinity(0)))
+    loader = replace(
+        loader or LoaderConfig(), num_decoders=num_workers or len(os.sched_getaffinity(0))
+    )
     cache = NodeCache(Path(cache_dir or "~/.cache/prp").expanduser(), cache_capacity_bytes, videos)
-    with IndexJournal(state_dir / "index", videos.uri, loader) as journal, VideoSource(videos, cache, loader) as source:
+    with (
+        IndexJournal(state_dir / "index", videos.uri, loader) as journal,
+        VideoSource(videos, cache, loader) as source,
+    ):
         manifest = _run(source, journal, table, cache.root, on_progress or (lambda progress: None))
     return manifest, write_manifest(manifest, out)
 
@@ -90,7 +112,11 @@ def _run(
     cache_root: Path,
     on_progress: Callable[[IndexProgress], None],
 ) -> Manifest:
-    known, records, num_all, num_reused, num_quarantined = journal.known, [], 0, 0, 0
+    known = journal.known
+    records = []
+    num_all = 0
+    num_reused = 0
+    num_quarantined = 0
 
     def remember(done: int, num_videos: int) -> None:
         nonlocal num_all
@@ -113,7 +139,12 @@ def _run(
 def _warn_of_absent(table: Mapping[str, Labelling], records: Sequence[VideoRecord]) -> None:
     absent = unmatched(table, (record.key for record in records))
     if absent:
-        log.warning("%d of the %d videos that the splits or labels name are not there, %r among them", len(absent), len(table), absent[0])
+        log.warning(
+            "%d of the %d videos that the splits or labels name are not there, %r among them",
+            len(absent),
+            len(table),
+            absent[0],
+        )
 
 
 def _relabelled(manifest: Manifest, table: Mapping[str, Labelling]) -> Manifest:
@@ -122,11 +153,19 @@ def _relabelled(manifest: Manifest, table: Mapping[str, Labelling]) -> Manifest:
         return manifest
     table = relative_to_store(table, manifest.uri)
     _warn_of_absent(table, manifest.records)
-    return Manifest(manifest.uri, tuple(replace(record, **asdict(labelling_of(record.key, table))) for record in manifest.records))
+    return Manifest(
+        manifest.uri,
+        tuple(
+            replace(record, **asdict(labelling_of(record.key, table)))
+            for record in manifest.records
+        ),
+    )
 
 
 def _without_local_paths(record: VideoRecord, videos: ObjectStore, cache_root: Path) -> VideoRecord:
-    """The record as any machine would write it: decoders complain of files by the path at which they happened to lie."""
+    """The record as any machine would write it: decoders complain of files by the path at which
+    they happened to lie.
+    """
     detail = re.sub(rf"{re.escape(str(cache_root))}/[\w./-]+", record.key, record.detail)
     if isinstance(videos, LocalStore):
         detail = detail.replace(str(videos.root / record.key), record.key)
@@ -136,7 +175,9 @@ def _without_local_paths(record: VideoRecord, videos: ObjectStore, cache_root: P
 def _open_videos(uri: str | Path, config: StoreConfig | None) -> ObjectStore:
     videos = open_store(uri, config)
     if isinstance(videos, LocalStore) and not videos.root.is_dir():
-        raise UserError(f"There is no folder {videos.root}; name a folder of videos or s3://bucket/prefix")
+        raise UserError(
+            f"There is no folder {videos.root}; name a folder of videos or s3://bucket/prefix"
+        )
     if said := check_region(uri, config):
         log.warning("%s", said)
     return videos
@@ -144,19 +185,28 @@ def _open_videos(uri: str | Path, config: StoreConfig | None) -> ObjectStore:
 
 def _refuse_output_among_videos(videos: ObjectStore, out: ObjectStore) -> None:
     if f"{out.uri}/".startswith(f"{videos.uri.rstrip('/')}/"):
-        raise UserError(f"The manifest would go to {out.uri}, among the videos of {videos.uri}, and be indexed itself; choose a place outside")
+        raise UserError(
+            f"The manifest would go to {out.uri}, among the videos of {videos.uri}, and "
+            "be indexed itself; choose a place outside"
+        )
 
 
-def _label_table(splits_dir: str | Path | None, split: int, labels_csv: str | Path | None) -> dict[str, Labelling]:
+def _label_table(
+    splits_dir: str | Path | None, split: int, labels_csv: str | Path | None
+) -> dict[str, Labelling]:
     if splits_dir and labels_csv:
-        raise UserError(f"Give split files ({splits_dir}) or a table of labels ({labels_csv}), not both; the table has a column for splits")
+        raise UserError(
+            f"Give split files ({splits_dir}) or a table of labels ({labels_csv}), not "
+            "both; the table has a column for splits"
+        )
     if splits_dir:
         return read_split_files(splits_dir, split)
     return read_label_table(Path(labels_csv)) if labels_csv else {}
 
 
 def read_label_table(path: Path) -> dict[str, Labelling]:
-    """The table of a CSV file with the column ``key`` and any of ``label``, ``group``, ``split``; an empty cell says nothing.
+    """The table of a CSV file with the column ``key`` and any of ``label``, ``group``, ``split``;
+    an empty cell says nothing.
 
     Raises `UserError` that names the line.
     """
@@ -164,8 +214,15 @@ def read_label_table(path: Path) -> dict[str, Labelling]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
             columns = reader.fieldnames or []
-            if "key" not in columns or not set(columns) & set(LABEL_COLUMNS) or len(set(columns)) < len(columns):
-                raise UserError(f"{path}: its first line is {','.join(columns)!r}; it must name the column key and some of label, group, split")
+            if (
+                "key" not in columns
+                or not set(columns) & set(LABEL_COLUMNS)
+                or len(set(columns)) < len(columns)
+            ):
+                raise UserError(
+                    f"{path}: its first line is {','.join(columns)!r}; it must name the "
+                    "column key and some of label, group, split"
+                )
             table: dict[str, Labelling] = {}
             for row in reader:
                 _add_row(table, row, f"{path}, line {reader.line_num}")

@@ -1,4 +1,6 @@
-"""What an index run has found so far, one JSON line per video, so that a run that was killed goes on where it was."""
+"""What an index run has found so far, one JSON line per video, so that a run that was killed goes
+on where it was.
+"""
 
 from __future__ import annotations
 
@@ -13,20 +15,29 @@ from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.manifest import VideoRecord
 from prp_core.errors import UserError
 
-# Reasons that may lie with the machine or the hour rather than with the video: the next run looks again.
+# Reasons that may lie with the machine or the hour rather than with the video: the next run looks
+# again.
 TRIED_AGAIN = {"too-slow", "out-of-memory", "crashed", "missing", "changed", "corrupt"}
 
 
 class IndexJournal:
-    """The records found at `uri` under these decoder limits, in a file of `folder`; one run at a time holds it (a context manager).
+    """The records found at `uri` under these decoder limits, in a file of `folder`; one run at a
+    time holds it (a context manager).
 
-    Whoever changes a limit begins a new journal, because another limit may find other videos broken.
+    Whoever changes a limit begins a new journal, because another limit may find other videos
+    broken.
     """
 
     def __init__(self, folder: Path, uri: str, loader: LoaderConfig) -> None:
-        limits = (loader.reader, loader.decode_timeout_seconds, loader.decode_memory_bytes, loader.max_pixels)
+        limits = (
+            loader.reader,
+            loader.decode_timeout_seconds,
+            loader.decode_memory_bytes,
+            loader.max_pixels,
+        )
         name = hashlib.sha256(json.dumps([uri, *limits]).encode()).hexdigest()[:16]
-        self.path, self._uri = folder / f"{name}.jsonl", uri
+        self.path = folder / f"{name}.jsonl"
+        self._uri = uri
 
     def __enter__(self) -> IndexJournal:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -35,22 +46,34 @@ class IndexJournal:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._file.close()
-            raise UserError(f"{self._uri} is being indexed by another process (it holds {self.path}); wait for it or end it") from None
+            raise UserError(
+                f"{self._uri} is being indexed by another process (it holds "
+                f"{self.path}); wait for it or end it"
+            ) from None
         self._known = self._read()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._file.close()
 
     @property
     def known(self) -> dict[str, VideoRecord]:
         """The newest record of each key, without those that should be looked at again."""
-        return {key: record for key, record in self._known.items() if record.reason not in TRIED_AGAIN}
+        return {
+            key: record for key, record in self._known.items() if record.reason not in TRIED_AGAIN
+        }
 
     def add(self, record: VideoRecord) -> None:
         """Note `record`; it survives the death of this process at once."""
         self._known[record.key] = record
-        self._file.write(json.dumps(dataclasses.asdict(record), separators=(",", ":")).encode() + b"\n")
+        self._file.write(
+            json.dumps(dataclasses.asdict(record), separators=(",", ":")).encode() + b"\n"
+        )
         self._file.flush()
 
     def _read(self) -> dict[str, VideoRecord]:

@@ -1,4 +1,6 @@
-"""Whether a store still holds the objects that a manifest names, asked before anything is spent on them."""
+"""Whether a store still holds the objects that a manifest names, asked before anything is spent on
+them.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +23,18 @@ class Differences:
         return bool(self.changed or self.missing)
 
     def __str__(self) -> str:
-        words = [f"{len(keys)} {word} ({keys[0]!r} among them)" for word, keys in (("changed", self.changed), ("gone", self.missing)) if keys]
+        words = [
+            f"{len(keys)} {word} ({keys[0]!r} among them)"
+            for word, keys in (("changed", self.changed), ("gone", self.missing))
+            if keys
+        ]
         return " and ".join(words)
 
 
 def differences(manifest: Manifest, listed: Iterable[ObjectInfo]) -> Differences:
-    """How the objects that are `listed` differ from the usable videos of `manifest`, by etag and size."""
+    """How the objects that are `listed` differ from the usable videos of `manifest`, by etag and
+    size.
+    """
     there = {info.key: (info.num_bytes, info.etag) for info in listed}
     named = [(record.key, (record.num_bytes, record.etag)) for record in manifest.usable()]
     changed = tuple(key for key, identity in named if key in there and there[key] != identity)
@@ -34,10 +42,13 @@ def differences(manifest: Manifest, listed: Iterable[ObjectInfo]) -> Differences
 
 
 def check_unchanged(manifest: Manifest, manifest_uri: str, store: ObjectStore) -> None:
-    """Raise `UserError` when an object is no longer the one that was indexed. Lists the store once; reads nothing."""
+    """Raise `UserError` when an object is no longer the one that was indexed. Lists the store once;
+    reads nothing.
+    """
     found = differences(manifest, store.list())
     if found:
         raise UserError(
-            f"{store.uri} is no longer what {manifest_uri} says: of {len(manifest.usable())} videos {found} since they were indexed; "
+            f"{store.uri} is no longer what {manifest_uri} says: of "
+            f"{len(manifest.usable())} videos {found} since they were indexed; "
             "index again (prp data index) and use the new manifest, or put the objects back"
         )

@@ -1,4 +1,6 @@
-"""How a sweep's videos are opened on a node: from the originals through decoders, or from prepared shards."""
+"""How a sweep's videos are opened on a node: from the originals through decoders, or from prepared
+shards.
+"""
 
 from __future__ import annotations
 
@@ -23,36 +25,61 @@ from prp_core.world import World
 
 
 @contextmanager
-def open_data(spec: SweepSpec, config: RunConfig, world: World | None = None) -> Iterator[PretrainData]:
-    """The sweep's videos, split into parts, read through this node's cache; closed with its decoders at the end.
+def open_data(
+    spec: SweepSpec, config: RunConfig, world: World | None = None
+) -> Iterator[PretrainData]:
+    """The sweep's videos, split into parts, read through this node's cache; closed with its
+    decoders at the end.
 
-    The parts are the sweep's, whatever the seed of `config`: a run that confirms a trial with another seed trains and asks the same videos.
-    A prepared place is read as shards, their JPEGs decoded where `loader.decode_jpegs_on` says: on the CPU or on `world`'s device.
+    The parts are the sweep's, whatever the seed of `config`: a run that confirms a trial with
+    another seed trains and asks the same videos. A prepared place is read as shards, their JPEGs
+    decoded where `loader.decode_jpegs_on` says: on the CPU or on `world`'s device.
     """
     manifest = read_manifest(spec.manifest_uri, config.store)
     store = open_store(spec.data_uri, config.store, check=False)
     with closing(open_source(store, manifest, config, world or World.alone())) as source:
-        yield PretrainData(source, parts(manifest, val_fraction=config.source.val_fraction, seed=spec.seed))
+        yield PretrainData(
+            source, parts(manifest, val_fraction=config.source.val_fraction, seed=spec.seed)
+        )
 
 
-def open_source(store: ObjectStore, manifest: Manifest, config: RunConfig, world: World) -> FrameSource:
-    """What hands out the frames of `manifest`'s videos, which lie in `store`. Raises `UserError` when they do not fit together.
+def open_source(
+    store: ObjectStore, manifest: Manifest, config: RunConfig, world: World
+) -> FrameSource:
+    """What hands out the frames of `manifest`'s videos, which lie in `store`. Raises `UserError`
+    when they do not fit together.
 
-    Decoded frames are kept on the node, except where a GPU decodes them: there they never leave the device.
+    Decoded frames are kept on the node, except where a GPU decodes them: there they never leave the
+    device.
     """
     cache = NodeCache(cache_dir(config), config.cache.capacity_bytes, store)
     marker = read_marker(store)
     if marker is None:
-        return through_frame_cache(VideoSource(store, cache, config.loader), config, made_from=store.uri)
+        return through_frame_cache(
+            VideoSource(store, cache, config.loader), config, made_from=store.uri
+        )
     check_size(marker.settings, config.clip.resize_height, config.clip.resize_width, store.uri)
     index = read_index(store, marker)
     expect_all(index, manifest)
     device = world.device if config.loader.decode_jpegs_on == "device" else None
-    shards = ShardSource(index, store, cache, config.loader, capacity_bytes=config.cache.capacity_bytes, device=device)
-    return shards if device is not None else through_frame_cache(shards, config, made_from=f"{store.uri} {marker.plan_hash}")
+    shards = ShardSource(
+        index,
+        store,
+        cache,
+        config.loader,
+        capacity_bytes=config.cache.capacity_bytes,
+        device=device,
+    )
+    return (
+        shards
+        if device is not None
+        else through_frame_cache(shards, config, made_from=f"{store.uri} {marker.plan_hash}")
+    )
 
 
 def expect_all(index: ShardIndex, manifest: Manifest) -> None:
-    """Raise `UserError` unless the shards hold every usable video of `manifest`, from the bytes that it names."""
+    """Raise `UserError` unless the shards hold every usable video of `manifest`, from the bytes
+    that it names.
+    """
     for record in manifest.usable():
         index.expect(record.key, record.sha256)

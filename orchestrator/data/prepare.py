@@ -1,6 +1,8 @@
-"""From a place with videos to a place with shards: planned here, made by tasks on the cluster, resumed where a killed run was.
+"""From a place with videos to a place with shards: planned here, made by tasks on the cluster,
+resumed where a killed run was.
 
-A shard is finished when its record is there; the place is prepared when its marker is there, which is written last.
+A shard is finished when its record is there; the place is prepared when its marker is there, which
+is written last.
 """
 
 from __future__ import annotations
@@ -16,11 +18,27 @@ from typing import Any
 import ray
 
 from orchestrator.data.prepare_report import PrepareReport, Prices, make_report, report_from
-from orchestrator.data.prepare_task import RECORDS, PrepareJob, ShardRecord, make_shard, read_record, record_name
+from orchestrator.data.prepare_task import (
+    RECORDS,
+    PrepareJob,
+    ShardRecord,
+    make_shard,
+    read_record,
+    record_name,
+)
 from orchestrator.ray_cluster.connect import ray_cluster
 from orchestrator.storage.manifest_file import write_manifest
 from orchestrator.storage.open_store import open_store
-from orchestrator.storage.prepared_place import BEGUN, REPORT, Marker, check_free, check_places, read_marker, read_prepared_manifest, write_marker
+from orchestrator.storage.prepared_place import (
+    BEGUN,
+    REPORT,
+    Marker,
+    check_free,
+    check_places,
+    read_marker,
+    read_prepared_manifest,
+    write_marker,
+)
 from orchestrator.storage.shard_index_file import write_shard_index
 from prp_core.data.manifest import Manifest, VideoRecord
 from prp_core.data.object_store import ObjectStore, read_all
@@ -58,28 +76,46 @@ def prepare(
 ) -> tuple[Manifest, PrepareReport]:
     """The prepared manifest and the report of `manifest`'s videos, prepared as `job` says.
 
-    `make_shards` (`on_cluster`, `in_this_process`) is asked for those that are not finished, and not at all where none is left.
-    Raises `UserError` when `job.uri` holds anything else, `PrpError` when a task fails for good.
+    `make_shards` (`on_cluster`, `in_this_process`) is asked for those that are not finished, and
+    not at all where none is left. Raises `UserError` when `job.uri` holds anything else, `PrpError`
+    when a task fails for good.
     """
     started = time.monotonic()
     place = open_store(job.uri, job.store)
     plan = plan_shards(manifest, job.settings)
     if not plan:
-        raise UserError(f"{manifest.uri} has no usable video to prepare ({len(manifest.quarantined())} quarantined)")
+        raise UserError(
+            f"{manifest.uri} has no usable video to prepare "
+            f"({len(manifest.quarantined())} quarantined)"
+        )
     check_places(manifest.uri, place.uri)
     finished = begin(place, plan, manifest)
     waiting = [planned for planned in plan if record_name(planned) not in finished]
-    report_progress = _Progress(plan, len(plan) - len(waiting), on_progress or (lambda progress: None))
+    report_progress = _Progress(
+        plan, len(plan) - len(waiting), on_progress or (lambda progress: None)
+    )
     if waiting:
         make_shards(job, waiting, report_progress.add)
     marker = read_marker(place)
     if marker is not None:
-        return read_prepared_manifest(place, marker, job.store), report_from(json.loads(read_all(place, REPORT)))
-    return _finish(manifest, job, place, plan, num_reused=len(plan) - len(waiting), started=started, prices=prices or Prices())
+        return read_prepared_manifest(place, marker, job.store), report_from(
+            json.loads(read_all(place, REPORT))
+        )
+    return _finish(
+        manifest,
+        job,
+        place,
+        plan,
+        num_reused=len(plan) - len(waiting),
+        started=started,
+        prices=prices or Prices(),
+    )
 
 
 def begin(place: ObjectStore, plan: Sequence[PlannedShard], manifest: Manifest) -> set[str]:
-    """Say in the place what is being made there; the keys of the records that are there. Raises `UserError` when it holds anything else."""
+    """Say in the place what is being made there; the keys of the records that are there. Raises
+    `UserError` when it holds anything else.
+    """
     words = {"plan_hash": plan[0].plan_hash, "source_uri": manifest.uri}
     check_free(place, plan[0].plan_hash)
     try:
@@ -95,7 +131,9 @@ def in_this_process(job: PrepareJob, waiting: Sequence[PlannedShard], note: Note
         note(planned, make_shard(job, planned))
 
 
-def on_cluster(address: str = "", *, num_workers: int | None = None, verbose: bool = False) -> MakeShards:
+def on_cluster(
+    address: str = "", *, num_workers: int | None = None, verbose: bool = False
+) -> MakeShards:
     """As tasks of the Ray cluster at `address`, else of a local one with `num_workers` CPUs."""
 
     def make_shards(job: PrepareJob, waiting: Sequence[PlannedShard], note: Note) -> None:
@@ -106,8 +144,12 @@ def on_cluster(address: str = "", *, num_workers: int | None = None, verbose: bo
 
 
 def run_tasks(job: PrepareJob, waiting: Sequence[PlannedShard], note: Note) -> None:
-    """Have every shard of `waiting` made on the Ray cluster that is connected; `note` is told of each. Raises the first error for good."""
-    task = ray.remote(make_shard).options(num_cpus=1, max_retries=3, retry_exceptions=[StoreUnavailable])
+    """Have every shard of `waiting` made on the Ray cluster that is connected; `note` is told of
+    each. Raises the first error for good.
+    """
+    task = ray.remote(make_shard).options(
+        num_cpus=1, max_retries=3, retry_exceptions=[StoreUnavailable]
+    )
     running: dict[Any, PlannedShard] = {}
     left = list(reversed(waiting))
     while left or running:
@@ -129,15 +171,24 @@ def _result(future: Any, planned: PlannedShard) -> ShardRecord:
         raise
     except ray.exceptions.RayError as error:
         keys = f"{planned.records[0].key} to {planned.records[-1].key}"
-        raise PrpError(f"{planned.stem} ({keys}) could not be made: {str(error).strip().splitlines()[0]}; run prepare again to go on") from error
+        raise PrpError(
+            f"{planned.stem} ({keys}) could not be made: "
+            f"{str(error).strip().splitlines()[0]}; run prepare again to go on"
+        ) from error
 
 
 class _Progress:
     """Counts what is finished and hands it on."""
 
-    def __init__(self, plan: Sequence[PlannedShard], num_reused: int, say: Callable[[PrepareProgress], None]) -> None:
-        self._plan, self._num_reused, self._say = plan, num_reused, say
-        self._num_done, self._num_videos, self._num_quarantined = num_reused, 0, 0
+    def __init__(
+        self, plan: Sequence[PlannedShard], num_reused: int, say: Callable[[PrepareProgress], None]
+    ) -> None:
+        self._plan = plan
+        self._num_reused = num_reused
+        self._say = say
+        self._num_done = num_reused
+        self._num_videos = 0
+        self._num_quarantined = 0
         say(self._now())
 
     def add(self, planned: PlannedShard, record: ShardRecord) -> None:
@@ -147,11 +198,24 @@ class _Progress:
         self._say(self._now())
 
     def _now(self) -> PrepareProgress:
-        return PrepareProgress(self._num_done, len(self._plan), self._num_reused, self._num_videos, self._num_quarantined)
+        return PrepareProgress(
+            self._num_done,
+            len(self._plan),
+            self._num_reused,
+            self._num_videos,
+            self._num_quarantined,
+        )
 
 
 def _finish(
-    manifest: Manifest, job: PrepareJob, place: ObjectStore, plan: Sequence[PlannedShard], *, num_reused: int, started: float, prices: Prices
+    manifest: Manifest,
+    job: PrepareJob,
+    place: ObjectStore,
+    plan: Sequence[PlannedShard],
+    *,
+    num_reused: int,
+    started: float,
+    prices: Prices,
 ) -> tuple[Manifest, PrepareReport]:
     """Join the records into the index and the manifest; report and marker come last."""
     with ThreadPoolExecutor(NUM_READERS) as readers:
@@ -159,8 +223,16 @@ def _finish(
     index = joined([part for part, _ in found], job.settings)
     records = [record for _, record in found]
     if not index.files:
-        raise UserError(f"None of the {len(manifest.usable())} videos of {manifest.uri} could be prepared, the first: {records[0].broken[0]}")
-    prepared = prepared_manifest(manifest, index, {key: (reason, detail) for record in records for key, reason, detail in record.broken}, place.uri)
+        raise UserError(
+            f"None of the {len(manifest.usable())} videos of {manifest.uri} could be "
+            f"prepared, the first: {records[0].broken[0]}"
+        )
+    prepared = prepared_manifest(
+        manifest,
+        index,
+        {key: (reason, detail) for record in records for key, reason, detail in record.broken},
+        place.uri,
+    )
     marker = Marker(
         settings=job.settings,
         plan_hash=plan[0].plan_hash,
@@ -174,14 +246,24 @@ def _finish(
         num_bytes=index.num_bytes,
     )
     wall_seconds = time.monotonic() - started
-    report = make_report(place.uri, marker, prepared, records, num_reused_shards=num_reused, wall_seconds=wall_seconds, prices=prices)
+    report = make_report(
+        place.uri,
+        marker,
+        prepared,
+        records,
+        num_reused_shards=num_reused,
+        wall_seconds=wall_seconds,
+        prices=prices,
+    )
     place.write(REPORT, json.dumps(asdict(report), indent=1).encode())
     write_marker(marker, place)
     return prepared, report
 
 
 def joined(parts: Sequence[ShardIndex], settings: ShardSettings) -> ShardIndex:
-    """One index of the shards of `parts`, in their order; those that came out empty leave no gap."""
+    """One index of the shards of `parts`, in their order; those that came out empty leave no
+    gap.
+    """
     files: list[ShardFile] = []
     videos: dict[str, ShardVideo] = {}
     for part in parts:
@@ -190,10 +272,14 @@ def joined(parts: Sequence[ShardIndex], settings: ShardSettings) -> ShardIndex:
     return ShardIndex(settings, tuple(files), videos)
 
 
-def prepared_manifest(manifest: Manifest, index: ShardIndex, broken: dict[str, tuple[str, str]], uri: str) -> Manifest:
-    """The manifest of the prepared videos: labels, groups, splits and frame counts of the originals, sizes and sha256 of what was made.
+def prepared_manifest(
+    manifest: Manifest, index: ShardIndex, broken: dict[str, tuple[str, str]], uri: str
+) -> Manifest:
+    """The manifest of the prepared videos: labels, groups, splits and frame counts of the
+    originals, sizes and sha256 of what was made.
 
-    So the hash of its videos differs from the originals' and from that of another quality. What was quarantined stays, with its reason.
+    So the hash of its videos differs from the originals' and from that of another quality. What was
+    quarantined stays, with its reason.
     """
 
     def prepared(record: VideoRecord) -> VideoRecord:
@@ -202,7 +288,8 @@ def prepared_manifest(manifest: Manifest, index: ShardIndex, broken: dict[str, t
         if record.key in broken:
             reason, detail = broken[record.key]
             return replace(record, reason=reason, detail=detail)
-        video, settings = index.videos[record.key], index.settings
+        video = index.videos[record.key]
+        settings = index.settings
         return replace(
             record,
             num_bytes=video.num_bytes,

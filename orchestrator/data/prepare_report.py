@@ -42,7 +42,8 @@ class Again:
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareReport:
-    """`cpu_seconds` are those of all tasks, also of runs before this one; `wall_seconds` those of the last run alone.
+    """`cpu_seconds` are those of all tasks, also of runs before this one; `wall_seconds` those of
+    the last run alone.
 
     `num_reused_shards` of the shards were finished before it.
     """
@@ -61,8 +62,11 @@ class PrepareReport:
 
 def report_from(tree: Mapping[str, Any]) -> PrepareReport:
     """The report that JSON kept."""
-    marker, again = marker_from(tree["marker"]), Again(**tree["again"])
-    return PrepareReport(**{**tree, "marker": marker, "again": again, "quarantined": tuple(tree["quarantined"])})
+    marker = marker_from(tree["marker"])
+    again = Again(**tree["again"])
+    return PrepareReport(
+        **{**tree, "marker": marker, "again": again, "quarantined": tuple(tree["quarantined"])}
+    )
 
 
 def make_report(
@@ -75,7 +79,9 @@ def make_report(
     wall_seconds: float,
     prices: Prices,
 ) -> PrepareReport:
-    """The report of a run whose tasks left `records`; `manifest` is the prepared one, which names the quarantined videos."""
+    """The report of a run whose tasks left `records`; `manifest` is the prepared one, which names
+    the quarantined videos.
+    """
     cpu_seconds = sum(record.cpu_seconds for record in records)
     bytes_in = sum(record.bytes_in for record in records)
     is_bucket = marker.source_uri.startswith("s3:")
@@ -98,30 +104,45 @@ def make_report(
         cpu_seconds=cpu_seconds,
         frames_per_cpu_second=marker.num_frames / cpu_seconds if cpu_seconds else 0.0,
         again=again,
-        quarantined=tuple({"key": record.key, "reason": record.reason, "detail": record.detail} for record in manifest.quarantined()),
+        quarantined=tuple(
+            {"key": record.key, "reason": record.reason, "detail": record.detail}
+            for record in manifest.quarantined()
+        ),
     )
 
 
 def dollars(again: Again, prices: Prices) -> float | None:
     """The sum over what has a price; None when nothing has."""
-    amounts = ((prices.cpu_hour, again.cpu_hours), (prices.thousand_gets, again.gets / 1000), (prices.thousand_puts, again.puts / 1000))
+    amounts = (
+        (prices.cpu_hour, again.cpu_hours),
+        (prices.thousand_gets, again.gets / 1000),
+        (prices.thousand_puts, again.puts / 1000),
+    )
     priced = [price * amount for price, amount in amounts if price is not None]
     return sum(priced) if priced else None
 
 
 def report_lines(report: PrepareReport) -> list[str]:
     """For a person."""
-    marker, again, reasons = report.marker, report.again, Counter(entry["reason"] for entry in report.quarantined)
+    marker = report.marker
+    again = report.again
+    reasons = Counter(entry["reason"] for entry in report.quarantined)
     lines = [
-        f"{marker.num_videos} videos, {marker.num_frames} frames in {marker.num_shards} shards ({marker.settings.codec}, "
-        f"{marker.settings.height} x {marker.settings.width}); {report.num_reused_shards} of them were finished before",
+        f"{marker.num_videos} videos, {marker.num_frames} frames in {marker.num_shards} "
+        f"shards ({marker.settings.codec}, "
+        f"{marker.settings.height} x {marker.settings.width}); "
+        f"{report.num_reused_shards} of them were finished before",
         f"{report.bytes_in / 1e9:.3f} GB in, {report.bytes_out / 1e9:.3f} GB out, "
         f"{report.bytes_out / max(1, marker.num_frames):.0f} bytes a frame with headers",
-        f"{report.wall_seconds:.0f} s, {report.cpu_seconds:.0f} CPU-seconds of tasks, {report.frames_per_cpu_second:.0f} frames a CPU-second",
+        f"{report.wall_seconds:.0f} s, {report.cpu_seconds:.0f} CPU-seconds of tasks, "
+        f"{report.frames_per_cpu_second:.0f} frames a CPU-second",
         f"again: {again.cpu_hours:.2f} CPU-hours, {again.gets} GETs, {again.puts} PUTs"
         + (f", ${again.dollars:.2f}" if again.dollars is not None else ""),
     ]
     if reasons:
         words = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
-        lines.append(f"{sum(reasons.values())} quarantined: {words}; see them with: prp data show {report.uri}")
+        lines.append(
+            f"{sum(reasons.values())} quarantined: {words}; see them with: prp data "
+            f"show {report.uri}"
+        )
     return lines

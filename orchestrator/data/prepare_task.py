@@ -1,4 +1,6 @@
-"""One prepare task: a planned shard is made on some node, put into the prepared place, and recorded there; data first, record last."""
+"""One prepare task: a planned shard is made on some node, put into the prepared place, and recorded
+there; data first, record last.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ from prp_core.data.video_source import VideoSource
 from prp_core.errors import BrokenVideo, ObjectExists
 from prp_core.world import use_threads
 
-SHARDS, RECORDS = "shards", "records"
+SHARDS = "shards"
+RECORDS = "records"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +45,9 @@ class PrepareJob:
 
 @dataclass(frozen=True, kw_only=True)
 class ShardRecord:
-    """What making one shard found and cost. `broken` holds (key, reason, detail) of the videos that it left out."""
+    """What making one shard found and cost. `broken` holds (key, reason, detail) of the videos that
+    it left out.
+    """
 
     number: int
     num_videos: int
@@ -55,9 +60,12 @@ class ShardRecord:
 
 
 def make_shard(job: PrepareJob, planned: PlannedShard) -> ShardRecord:
-    """Make, store and record the shard. A second call, or two at once, leave the same objects. Raises `StoreUnavailable`."""
+    """Make, store and record the shard. A second call, or two at once, leave the same objects.
+    Raises `StoreUnavailable`.
+    """
     use_threads(1)
-    started, cpu = time.monotonic(), _cpu_seconds()
+    started = time.monotonic()
+    cpu = _cpu_seconds()
     place = open_store(job.uri, job.store, check=False)
     videos = open_store(job.source_uri, job.store, check=False)
     cache = NodeCache(Path(job.cache_dir).expanduser(), job.cache_capacity_bytes, videos)
@@ -98,11 +106,18 @@ def read_record(place: ObjectStore, planned: PlannedShard) -> tuple[ShardIndex, 
 
 def record_from(extra: Mapping[str, Any]) -> ShardRecord:
     """The record as JSON kept it."""
-    return ShardRecord(**{**extra, "broken": tuple((key, reason, detail) for key, reason, detail in extra["broken"])})
+    return ShardRecord(
+        **{
+            **extra,
+            "broken": tuple((key, reason, detail) for key, reason, detail in extra["broken"]),
+        }
+    )
 
 
 def _put(place: ObjectStore, name: str, path: Path, written: WrittenShard) -> None:
-    """Store the shard unless its very bytes are there: a run that was killed before its record leaves them behind."""
+    """Store the shard unless its very bytes are there: a run that was killed before its record
+    leaves them behind.
+    """
     try:
         place.write(name, path, if_absent=True)
     except ObjectExists:
@@ -115,7 +130,9 @@ def _put(place: ObjectStore, name: str, path: Path, written: WrittenShard) -> No
 
 def _reason(error: BrokenVideo, cache_root: Path, job: PrepareJob) -> tuple[str, str, str]:
     """(key, reason, detail), the detail without this node's paths."""
-    detail = error.detail.replace(str(cache_root), "cache").replace(job.source_uri.removeprefix("file://"), "")
+    detail = error.detail.replace(str(cache_root), "cache").replace(
+        job.source_uri.removeprefix("file://"), ""
+    )
     return error.key, error.reason, detail
 
 

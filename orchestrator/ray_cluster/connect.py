@@ -37,35 +37,54 @@ WORKING_DIR_EXCLUDES = [".git", ".venv", ".prp", "**/__pycache__", "*.mp4", "*.a
 
 
 @contextlib.contextmanager
-def ray_cluster(address: str = "", *, num_cpus: int | None = None, verbose: bool = False) -> Iterator[None]:
-    """Ray for the length of the block: the cluster at `address`, the one this job runs on, or a local one that ends with the block.
+def ray_cluster(
+    address: str = "", *, num_cpus: int | None = None, verbose: bool = False
+) -> Iterator[None]:
+    """Ray for the length of the block: the cluster at `address`, the one this job runs on, or a
+    local one that ends with the block.
 
-    `num_cpus` sizes the local one (default: the cores of this machine). Raises `UserError` when `address` does not answer.
+    `num_cpus` sizes the local one (default: the cores of this machine). Raises `UserError` when
+    `address` does not answer.
     """
     added = use_environment(verbose=verbose)
     quiet = logging.INFO if verbose else logging.ERROR
     given = address or os.environ.get("RAY_ADDRESS", "")
     try:
         if given:
-            # A job's own environment and working directory reach its workers by themselves; Ray refuses a value given twice.
+            # A job's own environment and working directory reach its workers by themselves; Ray
+            # refuses a value given twice.
             inside_job = JOB_VARIABLE in os.environ
-            runtime_env = {"env_vars": added} if inside_job else {"env_vars": worker_environment(), **_our_code()}
-            ray.init(address=given, runtime_env=runtime_env, log_to_driver=verbose, logging_level=quiet)
+            runtime_env = (
+                {"env_vars": added}
+                if inside_job
+                else {"env_vars": worker_environment(), **_our_code()}
+            )
+            ray.init(
+                address=given, runtime_env=runtime_env, log_to_driver=verbose, logging_level=quiet
+            )
         else:
-            # A trial is a handful of small processes; Ray's default warns on the terminal of every machine with few cores.
+            # A trial is a handful of small processes; Ray's default warns on the terminal of every
+            # machine with few cores.
             os.environ.setdefault("RAY_worker_maximum_startup_concurrency", "8")
-            os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # nobody preempts this machine; saves a process a trial
+            os.environ.setdefault(
+                "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0"
+            )  # nobody preempts this machine; saves a process a trial
             _start_local(
                 num_cpus=num_cpus,
                 include_dashboard=False,
                 log_to_driver=verbose,
                 logging_level=quiet,
                 object_store_memory=LOCAL_OBJECT_STORE_BYTES,
-                runtime_env={"env_vars": {**worker_environment(), "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}},
+                runtime_env={
+                    "env_vars": {**worker_environment(), "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
+                },
             )
     except (ConnectionError, RuntimeError, ValueError) as error:
         first_line = (str(error).strip().splitlines() or [""])[0]
-        raise UserError(f"No Ray cluster answers at {given or 'this machine'}: {first_line[:300]}; check --address and RAY_AUTH_TOKEN") from None
+        raise UserError(
+            f"No Ray cluster answers at {given or 'this machine'}: {first_line[:300]}; "
+            "check --address and RAY_AUTH_TOKEN"
+        ) from None
     try:
         yield
     finally:
@@ -73,7 +92,9 @@ def ray_cluster(address: str = "", *, num_cpus: int | None = None, verbose: bool
 
 
 def _start_local(**options: Any) -> None:
-    """`ray.init` on this machine. Ray gives itself 30 seconds; on a busy machine that is too few at times, so it is tried again."""
+    """`ray.init` on this machine. Ray gives itself 30 seconds; on a busy machine that is too few at
+    times, so it is tried again.
+    """
     for attempt in range(NUM_STARTS):
         try:
             ray.init(address="local", **options)
@@ -83,28 +104,45 @@ def _start_local(**options: Any) -> None:
                 raise
             _end_half_started(error)
             if attempt + 1 < NUM_STARTS:
-                _LOGGER.warning("Ray was not up within its 30 seconds on this busy machine: starting it again")
-    raise PrpError(f"Ray did not start on this machine in {NUM_STARTS} tries of 30 seconds: the machine is overloaded; try again when it is not")
+                _LOGGER.warning(
+                    "Ray was not up within its 30 seconds on this busy machine: starting it again"
+                )
+    raise PrpError(
+        f"Ray did not start on this machine in {NUM_STARTS} tries of 30 seconds: the "
+        "machine is overloaded; try again when it is not"
+    )
 
 
 def _end_half_started(error: Exception) -> None:
-    """End the node whose start Ray gave up and forgot: it is in the error's own trace, and the name of its session in all its command lines."""
+    """End the node whose start Ray gave up and forgot: it is in the error's own trace, and the name
+    of its session in all its command lines.
+    """
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    for node in [frame.f_locals["self"] for frame in frames if isinstance(frame.f_locals.get("self"), Node)]:
+    for node in [
+        frame.f_locals["self"] for frame in frames if isinstance(frame.f_locals.get("self"), Node)
+    ]:
         node.kill_all_processes(check_alive=False, wait=True)
-        for entry in Path("/proc").glob("[0-9]*"):  # agents of a node that goes so early do not notice
+        for entry in Path("/proc").glob(
+            "[0-9]*"
+        ):  # agents of a node that goes so early do not notice
             with contextlib.suppress(OSError):  # it ended while we looked
                 if node.session_name.encode() in (entry / "cmdline").read_bytes():
                     os.kill(int(entry.name), signal.SIGKILL)
 
 
 def use_environment(*, verbose: bool = False) -> dict[str, str]:
-    """Set what Ray reads from this process's environment, where the user has not; returns what was added of `WORKER_DEFAULTS`."""
+    """Set what Ray reads from this process's environment, where the user has not; returns what was
+    added of `WORKER_DEFAULTS`.
+    """
     added = {name: value for name, value in WORKER_DEFAULTS.items() if name not in os.environ}
     os.environ.update(added)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "1" if verbose else "0")  # Tune's own tables, which ignore verbose=0 otherwise
-    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # an interrupt belongs to the sweep, which closes its runs
+    os.environ.setdefault(
+        "RAY_AIR_NEW_OUTPUT", "1" if verbose else "0"
+    )  # Tune's own tables, which ignore verbose=0 otherwise
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = (
+        "1"  # an interrupt belongs to the sweep, which closes its runs
+    )
     return added
 
 
@@ -114,7 +152,9 @@ def worker_environment() -> dict[str, str]:
 
 
 def _our_code() -> dict[str, object]:
-    """This checkout, sent to a cluster that the driver joins from outside a job; nothing where the package is installed without one."""
+    """This checkout, sent to a cluster that the driver joins from outside a job; nothing where the
+    package is installed without one.
+    """
     if not (PROJECT_ROOT / "pyproject.toml").is_file():
         return {}
     return {"working_dir": str(PROJECT_ROOT), "excludes": WORKING_DIR_EXCLUDES}

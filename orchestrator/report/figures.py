@@ -1,4 +1,6 @@
-"""The report's pictures, as inline SVG whose text stays text; colours after Okabe and Ito, every one beside a marker or a line style."""
+"""The report's pictures, as inline SVG whose text stays text; colours after Okabe and Ito, every
+one beside a marker or a line style.
+"""
 
 from __future__ import annotations
 
@@ -45,28 +47,57 @@ MARKS = {
 }
 
 
-def draw_rate_sets(rows: Sequence[RateSetRow], objective: str, references: Mapping[str, float]) -> str:
-    """A line for each rate set: its trials as marks, the interval of its best; `references` (words -> level) as vertical lines."""
+def draw_rate_sets(
+    rows: Sequence[RateSetRow], objective: str, references: Mapping[str, float]
+) -> str:
+    """A line for each rate set: its trials as marks, the interval of its best; `references` (words
+    -> level) as vertical lines.
+    """
     with matplotlib.rc_context(STYLE):
         figure, axes = _figure(WIDE, 1.0 + 0.25 * len(rows))
         for place, row in enumerate(rows):
             if row.best is not None:
-                axes.plot([row.best.low, row.best.high], [place, place], color=BLUE, linewidth=1.4, solid_capstyle="butt", zorder=2)
+                axes.plot(
+                    [row.best.low, row.best.high],
+                    [place, place],
+                    color=BLUE,
+                    linewidth=1.4,
+                    solid_capstyle="butt",
+                    zorder=2,
+                )
         for state, (marker, is_filled, colour, words) in MARKS.items():
-            places = [(trial.objective, place) for place, row in enumerate(rows) for trial in row.trials if _shown(trial, state)]
+            places = [
+                (trial.objective, place)
+                for place, row in enumerate(rows)
+                for trial in row.trials
+                if _shown(trial, state)
+            ]
             if places:
                 _scatter(axes, places, marker, is_filled, colour, words)
         _references(axes, references, vertical=True)
         axes.set_yticks(range(len(rows)), [row.rates for row in rows])
-        axes.set_ylim(len(rows) + 0.35, -0.5)  # room below the last row for the words of the references
+        axes.set_ylim(
+            len(rows) + 0.35, -0.5
+        )  # room below the last row for the words of the references
         axes.set_xlim(0, 1)
         axes.set_xlabel(f"{metric_title(objective)} on the validation part")
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=4, handletextpad=0.2, columnspacing=1.2, borderpad=0)
+        axes.legend(
+            loc="lower left",
+            bbox_to_anchor=(0, 1.0),
+            ncols=4,
+            handletextpad=0.2,
+            columnspacing=1.2,
+            borderpad=0,
+        )
         return _svg(figure, "rates")
 
 
-def draw_curves(trials: Sequence[TrialRecord], best: int | None, objective: str, references: Mapping[str, float]) -> str:
-    """Each trial's objective from rung to rung; the best one thick, the pruned ones ending where they were pruned."""
+def draw_curves(
+    trials: Sequence[TrialRecord], best: int | None, objective: str, references: Mapping[str, float]
+) -> str:
+    """Each trial's objective from rung to rung; the best one thick, the pruned ones ending where
+    they were pruned.
+    """
     with matplotlib.rc_context(STYLE):
         figure, axes = _figure(HALF, 2.6)
         seen: set[str] = set()
@@ -77,11 +108,19 @@ def draw_curves(trials: Sequence[TrialRecord], best: int | None, objective: str,
             marker, is_filled, colour, words = MARKS.get(trial.state, MARKS["running"])
             is_best = trial.number == best
             look: dict[str, Any] = (
-                {"color": VERMILLION, "linewidth": 1.8, "zorder": 4} if is_best else {"color": colour, "linewidth": 0.7, "zorder": 2}
+                {"color": VERMILLION, "linewidth": 1.8, "zorder": 4}
+                if is_best
+                else {"color": colour, "linewidth": 0.7, "zorder": 2}
             )
             style = "-" if trial.state == "finished" else "--"
             label = f"best: trial {trial.number}" if is_best else words.split(",")[0]
-            axes.plot(epochs, [trial.rungs[epoch] for epoch in epochs], style, label="_" if label in seen else label, **look)
+            axes.plot(
+                epochs,
+                [trial.rungs[epoch] for epoch in epochs],
+                style,
+                label="_" if label in seen else label,
+                **look,
+            )
             end = [(trial.rungs[epochs[-1]], epochs[-1])]
             _scatter(axes, [(x, y) for y, x in end], marker, is_filled, look["color"], "_")
             seen.add(label)
@@ -94,12 +133,21 @@ def draw_curves(trials: Sequence[TrialRecord], best: int | None, objective: str,
         axes.set_ylim(0, _top([value for trial in trials for value in trial.rungs.values()]))
         axes.set_xlabel("epoch (rungs)")
         axes.set_ylabel(metric_title(objective))
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=4, handlelength=1.4, columnspacing=1.0, borderpad=0)
+        axes.legend(
+            loc="lower left",
+            bbox_to_anchor=(0, 1.0),
+            ncols=4,
+            handlelength=1.4,
+            columnspacing=1.0,
+            borderpad=0,
+        )
         return _svg(figure, "curves")
 
 
 def draw_cost(points: Sequence[Point], front: Sequence[Point], unit: str, objective: str) -> str:
-    """Recall against what a trial used; the step line joins the trials that none beats at their cost or less."""
+    """Recall against what a trial used; the step line joins the trials that none beats at their
+    cost or less.
+    """
     with matplotlib.rc_context(STYLE):
         figure, axes = _figure(HALF, 2.6)
         if front:
@@ -117,24 +165,49 @@ def draw_cost(points: Sequence[Point], front: Sequence[Point], unit: str, object
             if places:
                 _scatter(axes, places, marker, is_filled, colour, words.split(",")[0])
         for point in front:
-            axes.annotate(str(point.trial.number), (point.cost, point.recall), (3, 4), textcoords="offset points", fontsize=7)
+            axes.annotate(
+                str(point.trial.number),
+                (point.cost, point.recall),
+                (3, 4),
+                textcoords="offset points",
+                fontsize=7,
+            )
         axes.set_xlim(0, 1.08 * max(point.cost for point in points))
         axes.set_ylim(0, _top([point.recall for point in points]))
         axes.set_xlabel(f"{unit} that the trial used")
         axes.set_ylabel(metric_title(objective))
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=4, handlelength=1.4, handletextpad=0.3, columnspacing=0.9, borderpad=0)
+        axes.legend(
+            loc="lower left",
+            bbox_to_anchor=(0, 1.0),
+            ncols=4,
+            handlelength=1.4,
+            handletextpad=0.3,
+            columnspacing=0.9,
+            borderpad=0,
+        )
         return _svg(figure, "cost")
 
 
 def draw_importance(importance: Importance, names: Mapping[str, str]) -> str:
-    """A bar for each dimension, longest first; a tick marks the most that shuffles of the same scores gave."""
+    """A bar for each dimension, longest first; a tick marks the most that shuffles of the same
+    scores gave.
+    """
     paths = sorted(importance.shares, key=lambda path: importance.shares[path])
     with matplotlib.rc_context(STYLE):
         figure, axes = _figure(HALF, max(1.6, 0.9 + 0.28 * len(paths)))
         for place, path in enumerate(paths):
-            share, noise = importance.shares[path], importance.noise[path]
+            share = importance.shares[path]
+            noise = importance.noise[path]
             is_shown = share > noise
-            axes.barh(place, share, height=0.55, color=BLUE if is_shown else "white", edgecolor=BLUE if is_shown else GREY, linewidth=0.8, zorder=1)
+            axes.barh(
+                place,
+                share,
+                height=0.55,
+                color=BLUE if is_shown else "white",
+                edgecolor=BLUE if is_shown else GREY,
+                linewidth=0.8,
+                zorder=1,
+            )
             axes.plot(
                 [noise, noise],
                 [place - 0.4, place + 0.4],
@@ -143,7 +216,14 @@ def draw_importance(importance: Importance, names: Mapping[str, str]) -> str:
                 zorder=3,
                 label="_" if place else "most that 100 shuffles gave",
             )
-            axes.annotate(f"{share:.0%}", (max(share, noise), place), (4, 0), textcoords="offset points", va="center", fontsize=7)
+            axes.annotate(
+                f"{share:.0%}",
+                (max(share, noise), place),
+                (4, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=7,
+            )
         axes.set_yticks(range(len(paths)), [names[path] for path in paths])
         axes.set_xlim(0, 1.15 * max([*importance.shares.values(), *importance.noise.values(), 0.1]))
         axes.set_xlabel("share of the importance")
@@ -165,7 +245,14 @@ def draw_confusion(confusion: Mapping[tuple[int, int], float]) -> str:
                 share = confusion.get((true, name), math.nan)
                 weight = "bold" if true == name else "normal"
                 text = "–" if math.isnan(share) else f"{share:.0%}"  # noqa: RUF001
-                axes.annotate(text, (column, row), ha="center", va="center", color="white" if share > 0.55 else BLACK, weight=weight)
+                axes.annotate(
+                    text,
+                    (column, row),
+                    ha="center",
+                    va="center",
+                    color="white" if share > 0.55 else BLACK,
+                    weight=weight,
+                )
         axes.set_xticks(range(len(named)), [f"{name}x" for name in named])
         axes.set_yticks(range(len(rates)), [f"{true}x" for true in rates])
         axes.tick_params(length=0)
@@ -186,10 +273,30 @@ def _figure(width: float, height: float) -> tuple[Figure, Any]:
     return figure, figure.add_subplot()
 
 
-def _scatter(axes: Any, places: Sequence[tuple[float, float]], marker: str, is_filled: bool, colour: str, label: str) -> None:
-    face = {} if marker == "x" else {"facecolors": colour if is_filled else "white", "edgecolors": colour}
+def _scatter(
+    axes: Any,
+    places: Sequence[tuple[float, float]],
+    marker: str,
+    is_filled: bool,
+    colour: str,
+    label: str,
+) -> None:
+    face = (
+        {}
+        if marker == "x"
+        else {"facecolors": colour if is_filled else "white", "edgecolors": colour}
+    )
     colours = {"color": colour} if marker == "x" else face
-    axes.scatter([x for x, _ in places], [y for _, y in places], marker=marker, s=20, linewidths=1.0, label=label, zorder=3, **colours)
+    axes.scatter(
+        [x for x, _ in places],
+        [y for _, y in places],
+        marker=marker,
+        s=20,
+        linewidths=1.0,
+        label=label,
+        zorder=3,
+        **colours,
+    )
 
 
 def _references(axes: Any, references: Mapping[str, float], *, vertical: bool) -> None:
@@ -197,14 +304,23 @@ def _references(axes: Any, references: Mapping[str, float], *, vertical: bool) -
     for place, (style, (words, level)) in enumerate(zip(styles, references.items(), strict=False)):
         draw = axes.axvline if vertical else axes.axhline
         draw(level, color=BLACK, linewidth=0.8, linestyle=style, zorder=0)
-        if vertical:  # the lowest's words on its left, the others' above each other: near levels cross nobody's words
+        # the lowest's words on its left, the others' above each other: near levels cross nobody's
+        # words
+        if vertical:
             where = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
             on_the_left = level == min(references.values()) >= 0.12
             side, offset = ("right", (-3, 2)) if on_the_left else ("left", (3, 2 + 8 * place))
             axes.annotate(words, (level, 0), offset, ha=side, fontsize=7, color=BLACK, **where)
         else:
             axes.annotate(
-                words, (1, level), (0, 2), xycoords=("axes fraction", "data"), textcoords="offset points", ha="right", fontsize=7, color=BLACK
+                words,
+                (1, level),
+                (0, 2),
+                xycoords=("axes fraction", "data"),
+                textcoords="offset points",
+                ha="right",
+                fontsize=7,
+                color=BLACK,
             )
 
 
@@ -213,11 +329,20 @@ def _top(values: Sequence[float]) -> float:
 
 
 def _svg(figure: Figure, name: str) -> str:
-    """The figure as an ``<svg>`` element that scales; its ids begin with `name`, because a page holds several."""
+    """The figure as an ``<svg>`` element that scales; its ids begin with `name`, because a page
+    holds several.
+    """
     stream = io.StringIO()
-    figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    figure.savefig(
+        stream,
+        format="svg",
+        transparent=True,
+        metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
+    )
     text = stream.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text)
-    return re.sub(r'^<svg[^>]*?viewBox="([^"]+)"[^>]*>', r'<svg viewBox="\1">', text, count=1, flags=re.DOTALL)
+    return re.sub(
+        r'^<svg[^>]*?viewBox="([^"]+)"[^>]*>', r'<svg viewBox="\1">', text, count=1, flags=re.DOTALL
+    )

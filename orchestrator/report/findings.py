@@ -1,4 +1,6 @@
-"""What can be said of a sweep, decided from its record: who is best, whether that is shown, and what it cost."""
+"""What can be said of a sweep, decided from its record: who is best, whether that is shown, and
+what it cost.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +34,9 @@ NAMES = {
 class RateSetRow:
     """The trials of one rate set.
 
-    `best`: of the finished ones (over videos, Wilson); `mean`: over finished trials (Student's t), where there are enough.
-    `first_rung` is the mean of every trial at the first rung, where none had been pruned yet.
+    `best`: of the finished ones (over videos, Wilson); `mean`: over finished trials (Student's t),
+    where there are enough. `first_rung` is the mean of every trial at the first rung, where none
+    had been pruned yet.
     """
 
     rates: str
@@ -50,7 +53,9 @@ class RateSetRow:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a reader takes away: `verdict` is ``winner``, ``tie``, ``alone`` (nothing to compare with) or ``none``; `notes` qualify it."""
+    """What a reader takes away: `verdict` is ``winner``, ``tie``, ``alone`` (nothing to compare
+    with) or ``none``; `notes` qualify it.
+    """
 
     verdict: str
     headline: str
@@ -59,7 +64,9 @@ class Answer:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a trial used. `amount` is in `unit` ("GPU h" or "CPU h"); `usd` None: no price is known."""
+    """What a trial used. `amount` is in `unit` ("GPU h" or "CPU h"); `usd` None: no price is
+    known.
+    """
 
     amount: float
     unit: str
@@ -83,16 +90,28 @@ def video_interval(record: SweepRecord, share: float | None) -> Interval | None:
 
 
 def rate_sets(record: SweepRecord) -> list[RateSetRow]:
-    """Every rate set that was tried: those with a finished trial by their best, then the others by their first rung."""
+    """Every rate set that was tried: those with a finished trial by their best, then the others by
+    their first rung.
+    """
     groups: dict[str, list[TrialRecord]] = {}
     for trial in record.trials:
         groups.setdefault(trial.rates, []).append(trial)
     rows = [_rate_set(record, rates, tuple(trials)) for rates, trials in groups.items()]
-    return sorted(rows, key=lambda row: (row.best is None, -(row.best.value if row.best else row.first_rung or 0.0), row.rates))
+    return sorted(
+        rows,
+        key=lambda row: (
+            row.best is None,
+            -(row.best.value if row.best else row.first_rung or 0.0),
+            row.rates,
+        ),
+    )
 
 
 def _rate_set(record: SweepRecord, rates: str, trials: tuple[TrialRecord, ...]) -> RateSetRow:
-    finished = sorted((trial for trial in trials if trial in record.finished), key=lambda trial: (-trial.objective, trial.number))
+    finished = sorted(
+        (trial for trial in trials if trial in record.finished),
+        key=lambda trial: (-trial.objective, trial.number),
+    )
     first = min((min(trial.rungs) for trial in record.trials if trial.rungs), default=0)
     early = [trial.rungs[first] for trial in trials if first in trial.rungs]
     return RateSetRow(
@@ -100,7 +119,9 @@ def _rate_set(record: SweepRecord, rates: str, trials: tuple[TrialRecord, ...]) 
         trials=trials,
         best=video_interval(record, finished[0].objective) if finished else None,
         best_trial=finished[0].number if finished else None,
-        mean=seed_interval([trial.objective for trial in finished]) if len(finished) >= MIN_TRIALS_FOR_MEAN else None,
+        mean=seed_interval([trial.objective for trial in finished])
+        if len(finished) >= MIN_TRIALS_FOR_MEAN
+        else None,
         first_rung=fmean(early) if early else None,
     )
 
@@ -116,69 +137,120 @@ def answer(record: SweepRecord) -> Answer:
         return leaderboard_answer(record)
     verdict, headline = confirmed_answer(record, record.confirmation)
     notes = confirmed_notes(record, record.confirmation)
-    if not notes:  # the test part was not measured: what the validation part says of pretraining is all there is
+    # the test part was not measured: what the validation part says of pretraining is all there is
+    if not notes:
         best = next((row.best for row in rate_sets(record) if row.best is not None), None)
         notes = () if best is None else _untrained_notes(record, best)
     return Answer(verdict, headline, notes)
 
 
 def ended_by_budget(record: SweepRecord) -> bool:
-    """Whether the sweep came to its end (its baselines are measured there) without all its trials: nothing but a budget does that."""
+    """Whether the sweep came to its end (its baselines are measured there) without all its trials:
+    nothing but a budget does that.
+    """
     all_ended = all(trial.state != "running" for trial in record.trials)
-    return record.config.budget.is_limited and bool(record.baselines) and all_ended and len(record.trials) < record.config.sweep.num_trials
+    return (
+        record.config.budget.is_limited
+        and bool(record.baselines)
+        and all_ended
+        and len(record.trials) < record.config.sweep.num_trials
+    )
 
 
 def leaderboard_answer(record: SweepRecord) -> Answer:
-    """What the trials of the search say. A winner is named only where its interval lies above the next rate set's."""
+    """What the trials of the search say. A winner is named only where its interval lies above the
+    next rate set's.
+    """
     rows = [row for row in rate_sets(record) if row.best is not None]
     metric = metric_title(record.objective)
     if not rows:
         ended = sum(trial.state != "running" for trial in record.trials)
-        return Answer("none", f"No trial has finished yet: {ended} of {record.config.sweep.num_trials} ended.", ())
-    best, others = rows[0], rows[1:]
+        return Answer(
+            "none",
+            f"No trial has finished yet: {ended} of {record.config.sweep.num_trials} ended.",
+            (),
+        )
+    best = rows[0]
+    others = rows[1:]
     assert best.best is not None
     lead = f"trial {best.best_trial} reaches {metric} {interval_text(best.best)}"
     if not others:
-        return Answer("alone", f"Only rates {best.rates} have a finished trial: {lead}.", _notes(record, best.best))
-    overlapping = [row for row in others if row.best is not None and not best.best.is_above(row.best)]
+        return Answer(
+            "alone",
+            f"Only rates {best.rates} have a finished trial: {lead}.",
+            _notes(record, best.best),
+        )
+    overlapping = [
+        row for row in others if row.best is not None and not best.best.is_above(row.best)
+    ]
     next_best = others[0]
     if not overlapping:
-        text = f"Rates {best.rates} are best: {lead}, above every other rate set (next {next_best.rates}, {interval_text(next_best.best)})."
+        text = (
+            f"Rates {best.rates} are best: {lead}, above every other rate set (next "
+            f"{next_best.rates}, {interval_text(next_best.best)})."
+        )
         return Answer("winner", text, _notes(record, best.best))
     whom = rates_list([row.rates for row in overlapping])
     shown = f"{metric} {interval_text(best.best)} (trial {best.best_trial})"
-    text = f"A tie: rates {best.rates} lead with {shown}, but on {record.data.num_val} videos that cannot be told from {whom}."
+    text = (
+        f"A tie: rates {best.rates} lead with {shown}, but on {record.data.num_val} videos "
+        f"that cannot be told from {whom}."
+    )
     return Answer("tie", text, _notes(record, best.best))
 
 
 def _notes(record: SweepRecord, best: Interval) -> tuple[str, ...]:
-    many = f"the best of {len(record.finished)} finished trials" if len(record.finished) > 1 else "one trial"
-    doubt = f"Not confirmed: {many}, each with one seed, chosen on the very videos that the figure is from. Expect less on others."
+    many = (
+        f"the best of {len(record.finished)} finished trials"
+        if len(record.finished) > 1
+        else "one trial"
+    )
+    doubt = (
+        f"Not confirmed: {many}, each with one seed, chosen on the very videos that the "
+        "figure is from. Expect less on others."
+    )
     return (*_untrained_notes(record, best), doubt)
 
 
 def _untrained_notes(record: SweepRecord, best: Interval) -> tuple[str, ...]:
-    untrained = video_interval(record, record.baselines.get(f"{BASELINE_PREFIX}random_init/{record.objective}"))
+    untrained = video_interval(
+        record, record.baselines.get(f"{BASELINE_PREFIX}random_init/{record.objective}")
+    )
     if untrained is None:
         return ()
-    shown = "pretraining helps" if best.is_above(untrained) else "the intervals overlap, so that pretraining helps is not shown"
-    return (f"The same encoder untrained reaches {interval_text(untrained)}: {shown}. Guessing reaches {record.data.chance:.3f}.",)
+    shown = (
+        "pretraining helps"
+        if best.is_above(untrained)
+        else "the intervals overlap, so that pretraining helps is not shown"
+    )
+    return (
+        f"The same encoder untrained reaches {interval_text(untrained)}: {shown}. "
+        f"Guessing reaches {record.data.chance:.3f}.",
+    )
 
 
 def cost_of(record: SweepRecord, trial: TrialRecord) -> Cost:
     """What training `trial` used: by the ledger, else its duration times its resources."""
     on_gpu = trial.gpus > 0
     unit = "GPU h" if on_gpu else "CPU h"
-    entries = [entry for entry in record.ledger or () if entry.kind == TRAIN and entry.trial == trial.number]
+    entries = [
+        entry
+        for entry in record.ledger or ()
+        if entry.kind == TRAIN and entry.trial == trial.number
+    ]
     if not entries:
         return Cost(trial.seconds * (trial.gpus if on_gpu else trial.cpus) / 3600, unit, None)
     sums = total(entries)
-    return Cost(sums.gpu_hours if on_gpu else sums.cpu_hours, unit, sums.usd if sums.is_priced else None)
+    return Cost(
+        sums.gpu_hours if on_gpu else sums.cpu_hours, unit, sums.usd if sums.is_priced else None
+    )
 
 
 def cost_points(record: SweepRecord) -> list[Point]:
     """Every trial that used something and was measured."""
-    points = (Point(trial, cost_of(record, trial).amount, trial.objective) for trial in record.trials)
+    points = (
+        Point(trial, cost_of(record, trial).amount, trial.objective) for trial in record.trials
+    )
     return [point for point in points if point.cost > 0 and math.isfinite(point.recall)]
 
 
@@ -192,14 +264,24 @@ def pareto_front(points: Iterable[Point]) -> list[Point]:
 
 
 def confusion_of(trial: TrialRecord) -> dict[tuple[int, int], float]:
-    """(true rate, named rate) -> share of the clips of the true rate, at the end of the trial's last epoch; empty where it was not logged."""
-    pairs = {name.removeprefix(CONFUSION).partition("_as_"): value for name, value in trial.metrics.items() if name.startswith(CONFUSION)}
+    """(true rate, named rate) -> share of the clips of the true rate, at the end of the trial's
+    last epoch; empty where it was not logged.
+    """
+    pairs = {
+        name.removeprefix(CONFUSION).partition("_as_"): value
+        for name, value in trial.metrics.items()
+        if name.startswith(CONFUSION)
+    }
     return {(int(true), int(named)): value for (true, _, named), value in pairs.items()}
 
 
 def most_confused(confusion: Mapping[tuple[int, int], float]) -> tuple[int, int, float] | None:
     """(true, named, share) of the commonest mistake; None where there is none."""
-    mistakes = [(share, true, named) for (true, named), share in confusion.items() if true != named and share > 0]
+    mistakes = [
+        (share, true, named)
+        for (true, named), share in confusion.items()
+        if true != named and share > 0
+    ]
     share, true, named = max(mistakes, default=(0.0, 0, 0))
     return (true, named, share) if mistakes else None
 
@@ -223,5 +305,7 @@ def reasons(items: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
 
 
 def short_name(path: str) -> str:
-    """What a path is called in the report: a name of our own where its words need one, else the last two of them."""
+    """What a path is called in the report: a name of our own where its words need one, else the
+    last two of them.
+    """
     return NAMES.get(path) or " ".join(path.split(".")[-2:]).replace("_", " ")

@@ -9,7 +9,9 @@ from orchestrator.search.record import Importance, importance
 
 
 def sweep_page(spec: SweepSpec) -> str:
-    """The page of the sweep of `spec`, from what its database and MLflow hold now; raises as `load_record` does."""
+    """The page of the sweep of `spec`, from what its database and MLflow hold now; raises as
+    `load_record` does.
+    """
     return page(load_record(spec), importance(spec.database_url, spec.sweep_id))
 
 

@@ -1,4 +1,6 @@
-"""All that is known of a sweep, read from its spec, Optuna's database and MLflow: nothing is changed there, and no driver is needed."""
+"""All that is known of a sweep, read from its spec, Optuna's database and MLflow: nothing is
+changed there, and no driver is needed.
+"""
 
 from __future__ import annotations
 
@@ -31,9 +33,11 @@ BASELINE_TITLES = {
 
 @dataclass(frozen=True)
 class Confirmation:
-    """What training the best trials again found: `verdict` is ``winner`` or ``tie`` (of the trials in `tied`); candidates stand best first.
+    """What training the best trials again found: `verdict` is ``winner`` or ``tie`` (of the trials
+    in `tied`); candidates stand best first.
 
-    `test` are the figures of the trial that was `taken` on the test part, beside the baselines'; names start with ``test/``.
+    `test` are the figures of the trial that was `taken` on the test part, beside the baselines';
+    names start with ``test/``.
     """
 
     candidates: tuple[Candidate, ...]
@@ -46,7 +50,9 @@ class Confirmation:
 
 @dataclass(frozen=True, kw_only=True)
 class TrialRecord:
-    """A trial that fitted the corpus. `objective` is its final value, or that of its last rung after `epoch` epochs; nan: none."""
+    """A trial that fitted the corpus. `objective` is its final value, or that of its last rung
+    after `epoch` epochs; nan: none.
+    """
 
     number: int
     values: Mapping[str, Any]
@@ -72,7 +78,9 @@ class TrialRecord:
 
 @dataclass(frozen=True)
 class DataFacts:
-    """The videos of a sweep: how many in each part, which were quarantined why, and what guessing would reach."""
+    """The videos of a sweep: how many in each part, which were quarantined why, and what guessing
+    would reach.
+    """
 
     content_hash: str
     num_train: int
@@ -86,8 +94,9 @@ class DataFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class SweepRecord:
-    """A sweep. `unfit` are (values, reason) of what could not be trained on these videos; `ledger` None: nothing was written.
-    `showcases` are the trials whose runs hold one."""
+    """A sweep. `unfit` are (values, reason) of what could not be trained on these videos; `ledger`
+    None: nothing was written. `showcases` are the trials whose runs hold one.
+    """
 
     spec: SweepSpec
     config: RunConfig
@@ -110,7 +119,11 @@ class SweepRecord:
     @property
     def finished(self) -> list[TrialRecord]:
         """The trials that reached their last epoch, best first."""
-        done = [trial for trial in self.trials if trial.state == "finished" and math.isfinite(trial.objective)]
+        done = [
+            trial
+            for trial in self.trials
+            if trial.state == "finished" and math.isfinite(trial.objective)
+        ]
         return sorted(done, key=lambda trial: (-trial.objective, trial.number))
 
     @property
@@ -120,7 +133,9 @@ class SweepRecord:
 
     @property
     def taken(self) -> TrialRecord | None:
-        """The trial that the sweep's encoder is from: the one that a confirmation took, else the best finished one."""
+        """The trial that the sweep's encoder is from: the one that a confirmation took, else the
+        best finished one.
+        """
         number = self.confirmation.taken if self.confirmation is not None else None
         return next((trial for trial in self.trials if trial.number == number), self.best)
 
@@ -133,10 +148,12 @@ class SweepRecord:
 def load_record(spec: SweepSpec) -> SweepRecord:
     """Everything about the sweep of `spec`.
 
-    Raises `UserError` when the manifest or the database cannot be read, `TrackerUnavailable` when MLflow does not answer.
+    Raises `UserError` when the manifest or the database cannot be read, `TrackerUnavailable` when
+    MLflow does not answer.
     """
     config = parse_config(spec.config)
-    study, runs = read_study(spec.database_url, spec.sweep_id), read_sweep_runs(spec.tracking_uri, config.sweep.name, spec.sweep_id)
+    study = read_study(spec.database_url, spec.sweep_id)
+    runs = read_sweep_runs(spec.tracking_uri, config.sweep.name, spec.sweep_id)
     manifest = read_manifest(spec.manifest_uri, config.store)
     parent = runs.parent
     return SweepRecord(
@@ -144,7 +161,13 @@ def load_record(spec: SweepSpec) -> SweepRecord:
         config=config,
         trials=trial_records(config, study, runs),
         unfit=tuple((trial.values, trial.unfit) for trial in study.trials if trial.unfit),
-        baselines={name: value for name, value in parent.metrics.items() if name.startswith(BASELINE_PREFIX)} if parent else {},
+        baselines={
+            name: value
+            for name, value in parent.metrics.items()
+            if name.startswith(BASELINE_PREFIX)
+        }
+        if parent
+        else {},
         parent_run_id=parent.run_id if parent else "",
         parent_state=parent.state if parent else "",
         tags=spec.tags,
@@ -155,14 +178,23 @@ def load_record(spec: SweepSpec) -> SweepRecord:
     )
 
 
-def trial_records(config: RunConfig, study: StudyRecord, runs: SweepRead | None = None) -> tuple[TrialRecord, ...]:
-    """The trials of `study` that fitted the corpus, with what MLflow knows of their runs (None: MLflow was not asked)."""
+def trial_records(
+    config: RunConfig, study: StudyRecord, runs: SweepRead | None = None
+) -> tuple[TrialRecord, ...]:
+    """The trials of `study` that fitted the corpus, with what MLflow knows of their runs (None:
+    MLflow was not asked).
+    """
     metrics = {number: run.metrics for number, run in runs.trials.items()} if runs else {}
-    return tuple(_trial(config, trial, metrics.get(trial.number, {})) for trial in study.trials if not trial.unfit and trial.values)
+    return tuple(
+        _trial(config, trial, metrics.get(trial.number, {}))
+        for trial in study.trials
+        if not trial.unfit and trial.values
+    )
 
 
 def _trial(base: RunConfig, trial: StudyTrial, run_metrics: Mapping[str, float]) -> TrialRecord:
-    config, epoch = apply_space(base, trial.values), max(trial.rungs, default=0)
+    config = apply_space(base, trial.values)
+    epoch = max(trial.rungs, default=0)
     value = trial.value if trial.value is not None else trial.rungs.get(epoch, math.nan)
     resources = config.resources
     return TrialRecord(
@@ -200,12 +232,15 @@ def data_facts(config: RunConfig, manifest: Manifest) -> DataFacts:
 
 
 def chance_level(split: Parts, k: int) -> float:
-    """The recall at `k` of neighbours drawn at random: for each query, 1 - (no video of its class among k drawn from the gallery)."""
+    """The recall at `k` of neighbours drawn at random: for each query, 1 - (no video of its class
+    among k drawn from the gallery).
+    """
     return sum(_hit_by_luck(query, split.train, k) for query in split.val) / max(1, len(split.val))
 
 
 def _hit_by_luck(query: VideoRecord, gallery: Sequence[VideoRecord], k: int) -> float:
-    num_same, k = sum(record.label == query.label for record in gallery), min(k, len(gallery))
+    num_same = sum(record.label == query.label for record in gallery)
+    k = min(k, len(gallery))
     return 1 - math.comb(len(gallery) - num_same, k) / math.comb(len(gallery), k)
 
 
@@ -220,13 +255,27 @@ def kept_ledger(path: Path) -> tuple[LedgerEntry, ...] | None:
 
 
 def read_confirmation(note: str | None) -> Confirmation | None:
-    """The study's note ``confirmation``; None where the best trials were not trained again (or not to the end: no verdict yet)."""
+    """The study's note ``confirmation``; None where the best trials were not trained again (or not
+    to the end: no verdict yet).
+    """
     tree = json.loads(note) if note else {}
     if "verdict" not in tree:
         return None
     candidates = tuple(
-        Candidate(row["trial"], tuple(row["seeds"]), tuple(row["recall_at_1"]), row["low"], row["high"]) for row in tree.get("candidates", ())
+        Candidate(
+            row["trial"], tuple(row["seeds"]), tuple(row["recall_at_1"]), row["low"], row["high"]
+        )
+        for row in tree.get("candidates", ())
     )
     trials = [one.trial for one in candidates]
-    tied = tree.get("tied", trials if tree["verdict"] == "tie" else [])  # notes of before it was kept: all that were compared
-    return Confirmation(candidates, tree["verdict"], tree.get("taken", trials[0]), tuple(tied), tree.get("text", ""), tree.get("test") or {})
+    tied = tree.get(
+        "tied", trials if tree["verdict"] == "tie" else []
+    )  # notes of before it was kept: all that were compared
+    return Confirmation(
+        candidates,
+        tree["verdict"],
+        tree.get("taken", trials[0]),
+        tuple(tied),
+        tree.get("text", ""),
+        tree.get("test") or {},
+    )

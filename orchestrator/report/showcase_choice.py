@@ -1,7 +1,9 @@
-"""What a showcase shows: for which trials there is one, and which videos stand in it. Pure; `showcase_run.py` makes it.
+"""What a showcase shows: for which trials there is one, and which videos stand in it. Pure;
+`showcase_run.py` makes it.
 
-The videos are chosen before anybody looks: by their keys and labels alone, so that every trial of every sweep over the same parts answers to
-the same queries, and no trial is shown by what it happens to do well.
+The videos are chosen before anybody looks: by their keys and labels alone, so that every trial of
+every sweep over the same parts answers to the same queries, and no trial is shown by what it
+happens to do well.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ SHOWCASE_FILE = "showcase.html"
 
 
 def trials_to_show(scores: Mapping[int, float], number: int, taken: int | None) -> list[int]:
-    """The `number` best finished trials of `scores` (number -> objective), best first; the one that the sweep takes is always among them."""
+    """The `number` best finished trials of `scores` (number -> objective), best first; the one that
+    the sweep takes is always among them.
+    """
     best = best_trials(scores, number)
     if not best or taken is None or taken in best:
         return best
@@ -24,14 +28,18 @@ def trials_to_show(scores: Mapping[int, float], number: int, taken: int | None) 
 
 
 def spread_over_classes(records: Sequence[VideoRecord]) -> list[int]:
-    """The indices of all `records` in the order in which they are shown: one of each class, then another of each class, and so on.
+    """The indices of all `records` in the order in which they are shown: one of each class, then
+    another of each class, and so on.
 
-    Classes, and videos within a class, stand in the order of a hash of their names: it does not depend on which other videos there are.
+    Classes, and videos within a class, stand in the order of a hash of their names: it does not
+    depend on which other videos there are.
     """
     by_class: dict[str, list[int]] = {}
     for index in sorted(range(len(records)), key=lambda index: _order("video", records[index].key)):
         by_class.setdefault(records[index].label or "", []).append(index)
-    classes = [by_class[label] for label in sorted(by_class, key=lambda label: _order("class", label))]
+    classes = [
+        by_class[label] for label in sorted(by_class, key=lambda label: _order("class", label))
+    ]
     rounds = range(max((len(videos) for videos in classes), default=0))
     return [videos[place] for place in rounds for videos in classes if place < len(videos)]
 

@@ -14,12 +14,18 @@ def joined(texts: Sequence[str]) -> str:
 
 def rates_list(names: Sequence[str], limit: int = 3) -> str:
     """``1-2``, ``1-2 and 1-4``, ``1-2, 1-4, 2-4-8 and 2 more``."""
-    return joined(list(names[:limit]) + ([f"{len(names) - limit} more"] if len(names) > limit else []))
+    return joined(
+        list(names[:limit]) + ([f"{len(names) - limit} more"] if len(names) > limit else [])
+    )
 
 
 def interval_text(interval: Interval | None) -> str:
     """``0.562 [0.433, 0.683]``; nothing for nothing."""
-    return "" if interval is None else f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+    return (
+        ""
+        if interval is None
+        else f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+    )
 
 
 def metric_title(name: str) -> str:
@@ -28,7 +34,9 @@ def metric_title(name: str) -> str:
 
 
 def readable_unit(unit: str, largest: float) -> tuple[float, str]:
-    """(factor, unit) that makes `largest` of the hours in `unit` a number of a few digits: hours, minutes or seconds."""
+    """(factor, unit) that makes `largest` of the hours in `unit` a number of a few digits: hours,
+    minutes or seconds.
+    """
     for factor, time_unit in ((1, "h"), (60, "min")):
         if largest * factor >= 1:
             return factor, unit.replace(" h", f" {time_unit}")

@@ -19,7 +19,8 @@ from prp_core.errors import UserError
 SQLITE = "sqlite:///"
 STATES = {"COMPLETE": "finished", "PRUNED": "pruned", "FAIL": "failed"}
 
-# Which trials count as good, and how many of those PED-ANOVA needs before what it says is about the space and not about chance.
+# Which trials count as good, and how many of those PED-ANOVA needs before what it says is about the
+# space and not about chance.
 TARGET_QUANTILE = 0.25
 MIN_TRIALS_FOR_IMPORTANCE = 12
 NUM_SHUFFLES = 100
@@ -27,9 +28,11 @@ NUM_SHUFFLES = 100
 
 @dataclass(frozen=True)
 class StudyTrial:
-    """A trial as the study's database has it; `unfit` is why it could not be trained on these videos ("" where it could).
+    """A trial as the study's database has it; `unfit` is why it could not be trained on these
+    videos ("" where it could).
 
-    `rungs` is epoch -> objective, `verdicts` epoch -> the judge's reason. Times are seconds since 1970, 0 where there is none.
+    `rungs` is epoch -> objective, `verdicts` epoch -> the judge's reason. Times are seconds since
+    1970, 0 where there is none.
     """
 
     number: int
@@ -56,10 +59,11 @@ class StudyRecord:
 
 @dataclass(frozen=True)
 class Importance:
-    """How much each dimension decided whether a trial was good at the rung after `epoch` epochs; the sum is 1.
+    """How much each dimension decided whether a trial was good at the rung after `epoch` epochs;
+    the sum is 1.
 
-    `noise` is the most that `NUM_SHUFFLES` shuffles of the same scores gave a dimension. `missing` says why there is
-    nothing (then `shares` is empty).
+    `noise` is the most that `NUM_SHUFFLES` shuffles of the same scores gave a dimension. `missing`
+    says why there is nothing (then `shares` is empty).
     """
 
     epoch: int = 0
@@ -70,32 +74,49 @@ class Importance:
 
 
 def read_study(database_url: str, sweep_id: str) -> StudyRecord:
-    """The study of `sweep_id`; empty where no trial was ever asked for. Raises `UserError` when the database cannot be opened."""
+    """The study of `sweep_id`; empty where no trial was ever asked for. Raises `UserError` when the
+    database cannot be opened.
+    """
     study = _load(database_url, sweep_id)
     if study is None:
         return StudyRecord((), {})
     notes = {name: value for name, value in study.user_attrs.items() if isinstance(value, str)}
-    own = (trial for trial in study.get_trials(deepcopy=False) if "warm" not in trial.user_attrs)  # not those that an earlier sweep ran
+    own = (
+        trial for trial in study.get_trials(deepcopy=False) if "warm" not in trial.user_attrs
+    )  # not those that an earlier sweep ran
     return StudyRecord(tuple(_plain(trial) for trial in own), notes)
 
 
-def importance(database_url: str, sweep_id: str, *, min_trials: int = MIN_TRIALS_FOR_IMPORTANCE) -> Importance:
-    """PED-ANOVA over what every trial scored at the first rung, the one place where all of them compare: later, only the good ones are left.
+def importance(
+    database_url: str, sweep_id: str, *, min_trials: int = MIN_TRIALS_FOR_IMPORTANCE
+) -> Importance:
+    """PED-ANOVA over what every trial scored at the first rung, the one place where all of them
+    compare: later, only the good ones are left.
 
-    The good ones are the best quarter. Dimensions that exist in some trials only are measured among those (conditional PED-ANOVA).
+    The good ones are the best quarter. Dimensions that exist in some trials only are measured among
+    those (conditional PED-ANOVA).
     """
     study = _load(database_url, sweep_id)
     every = study.get_trials(deepcopy=False) if study else []
-    trials = [trial for trial in every if trial.intermediate_values and "warm" not in trial.user_attrs]
+    trials = [
+        trial for trial in every if trial.intermediate_values and "warm" not in trial.user_attrs
+    ]
     epoch = min((min(trial.intermediate_values) for trial in trials), default=0)
     trials = [trial for trial in trials if epoch in trial.intermediate_values]
     if len(trials) < min_trials:
         return Importance(
-            epoch, len(trials), missing=f"{len(trials)} trials reached the first rung; {min_trials} are needed to tell importance from luck"
+            epoch,
+            len(trials),
+            missing=f"{len(trials)} trials reached the first rung; {min_trials} are needed to "
+            "tell importance from luck",
         )
     scores = [trial.intermediate_values[epoch] for trial in trials]
     if len(set(scores)) < 2:
-        return Importance(epoch, len(trials), missing=f"all {len(trials)} trials scored the same at the first rung")
+        return Importance(
+            epoch,
+            len(trials),
+            missing=f"all {len(trials)} trials scored the same at the first rung",
+        )
     shares = _shares(trials, scores)
     shuffled = []
     for seed in range(NUM_SHUFFLES):
@@ -110,7 +131,9 @@ def _shares(trials: Sequence[FrozenTrial], scores: Sequence[float]) -> dict[str,
     study = optuna.create_study(direction="maximize")
     study.add_trials(
         [
-            optuna.trial.create_trial(params=trial.params, distributions=trial.distributions, value=score)
+            optuna.trial.create_trial(
+                params=trial.params, distributions=trial.distributions, value=score
+            )
             for trial, score in zip(trials, scores, strict=True)
         ]
     )
@@ -129,13 +152,21 @@ def _load(database_url: str, sweep_id: str) -> Any:
         return optuna.load_study(study_name=sweep_id, storage=database_url)
     except KeyError:
         return None
-    except Exception as error:  # noqa: BLE001 - whatever a database driver raises, the user reads one line
-        raise UserError(f"The database of trials {database_url!r} cannot be read: {type(error).__name__}: {str(error).splitlines()[0]}") from None
+    # whatever a database driver raises, the user reads one line
+    except Exception as error:  # noqa: BLE001
+        raise UserError(
+            f"The database of trials {database_url!r} cannot be read: "
+            f"{type(error).__name__}: {str(error).splitlines()[0]}"
+        ) from None
 
 
 def _plain(trial: FrozenTrial) -> StudyTrial:
     notes = trial.user_attrs
-    verdicts = {int(name.removeprefix("verdict/")): json.loads(text)["reason"] for name, text in notes.items() if name.startswith("verdict/")}
+    verdicts = {
+        int(name.removeprefix("verdict/")): json.loads(text)["reason"]
+        for name, text in notes.items()
+        if name.startswith("verdict/")
+    }
     return StudyTrial(
         number=trial.number,
         values=json.loads(notes["values"]) if "values" in notes else dict(trial.params),

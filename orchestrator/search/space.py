@@ -1,8 +1,9 @@
-"""Running a study's search space on a trial, and turning down what cannot be trained on this corpus before anything is spent.
+"""Running a study's search space on a trial, and turning down what cannot be trained on this corpus
+before anything is spent.
 
-A space is a function of Optuna's `trial` that suggests values under names that are dotted paths of the config tree; it may branch on
-what it drew. A rate set is suggested as text (``"1-2-4-8"``): tuples do not survive in a database. `dimensions.py` says what an ``@`` in a
-name means.
+A space is a function of Optuna's `trial` that suggests values under names that are dotted paths of
+the config tree; it may branch on what it drew. A rate set is suggested as text (``"1-2-4-8"``):
+tuples do not survive in a database. `dimensions.py` says what an ``@`` in a name means.
 """
 
 from __future__ import annotations
@@ -28,16 +29,23 @@ class Fit:
 
 
 def apply_space(base: RunConfig, sampled: Mapping[str, Any]) -> RunConfig:
-    """`base` with a trial's sampled values in place. Raises `UserError` when a name is no path of the tree or a value is refused."""
+    """`base` with a trial's sampled values in place. Raises `UserError` when a name is no path of
+    the tree or a value is refused.
+    """
     try:
         return with_values(base, config_values(sampled))
     except UserError as error:
-        raise UserError(f"The search space suggested something the config refuses: {error}") from None
+        raise UserError(
+            f"The search space suggested something the config refuses: {error}"
+        ) from None
 
 
 def fits_corpus(config: RunConfig, frame_counts: tuple[int, ...]) -> Fit:
-    """Whether enough videos are long enough for each rate of `config`; `frame_counts` are those of the training part."""
-    length, rates = config.clip.length, config.pretext.playback_rate.rate_list
+    """Whether enough videos are long enough for each rate of `config`; `frame_counts` are those of
+    the training part.
+    """
+    length = config.clip.length
+    rates = config.pretext.playback_rate.rate_list
     if config.clip.short_videos == "loop":
         return Fit(True, "")
     for rate in rates[:1] if config.clip.short_videos == "max-rate" else rates:
@@ -45,12 +53,18 @@ def fits_corpus(config: RunConfig, frame_counts: tuple[int, ...]) -> Fit:
         share = long_enough / max(1, len(frame_counts))
         if share < config.sweep.min_eligible_fraction or long_enough < 1:
             needed = f"sweep.min_eligible_fraction = {config.sweep.min_eligible_fraction}"
-            return Fit(False, f"rate {rate} with clip.length {length} fits {long_enough} of {len(frame_counts)} videos, less than {needed}")
+            return Fit(
+                False,
+                f"rate {rate} with clip.length {length} fits {long_enough} of "
+                f"{len(frame_counts)} videos, less than {needed}",
+            )
     return Fit(True, "")
 
 
 class MemoryFigures(Protocol):
-    """What `prp_core.training.memory.NetworkMemory` answers; named here so that nobody loads torch to ask."""
+    """What `prp_core.training.memory.NetworkMemory` answers; named here so that nobody loads torch
+    to ask.
+    """
 
     def worker_bytes(self, *, num_clips: int, length: int, crop: int, upsampling: int) -> float:
         """Bytes that a step needs at least."""
@@ -58,18 +72,33 @@ class MemoryFigures(Protocol):
 
 
 def fits_memory(config: RunConfig, table: Mapping[str, MemoryFigures]) -> Fit:
-    """Whether a step of `config` fits ``resources.worker_memory_gib``; `table` holds the figures of every encoder. Unknown memory fits.
+    """Whether a step of `config` fits ``resources.worker_memory_gib``; `table` holds the figures of
+    every encoder. Unknown memory fits.
 
     The estimate is a lower bound (in float32), so what is refused would not have run.
     """
-    limit, figures = config.resources.worker_memory_gib, table.get(config.encoder.name)
+    limit = config.resources.worker_memory_gib
+    figures = table.get(config.encoder.name)
     if not limit or figures is None:
         return Fit(True, "")
     clips = config.training.batch_size // config.resources.num_workers
     share = 0.5 if config.training.precision == "bfloat16" else 1.0
-    clip, upsampling = config.clip, config.pretext.slow_motion.upsampling
-    needed = share * figures.worker_bytes(num_clips=clips, length=clip.length, crop=clip.crop, upsampling=upsampling) / 2**30
+    clip = config.clip
+    upsampling = config.pretext.slow_motion.upsampling
+    needed = (
+        share
+        * figures.worker_bytes(
+            num_clips=clips, length=clip.length, crop=clip.crop, upsampling=upsampling
+        )
+        / 2**30
+    )
     if needed <= limit:
         return Fit(True, "")
-    what = f"{clips} clips of {clip.length} frames of {clip.crop} x {clip.crop} with upsampling {upsampling} on {config.encoder.name}"
-    return Fit(False, f"{what} need at least {needed:.1f} GiB, more than resources.worker_memory_gib = {limit:g}")
+    what = (
+        f"{clips} clips of {clip.length} frames of {clip.crop} x {clip.crop} with "
+        f"upsampling {upsampling} on {config.encoder.name}"
+    )
+    return Fit(
+        False,
+        f"{what} need at least {needed:.1f} GiB, more than resources.worker_memory_gib = {limit:g}",
+    )

@@ -1,8 +1,11 @@
-"""One Optuna study per sweep: ask, report, tell. Its database is the truth about a sweep; Ray Tune's state is disposable.
+"""One Optuna study per sweep: ask, report, tell. Its database is the truth about a sweep; Ray
+Tune's state is disposable.
 
-States: a trial is RUNNING from `ask` until `tell`. A driver that died leaves RUNNING trials behind; the next `ask` hands them out again
-under the same number, so that no trial is lost or run twice. A pruned trial is told PRUNED with the value of its last rung, a trial that
-went NaN or crashed is told FAIL with its reason, and a combination that cannot be trained on this corpus is told PRUNED at once.
+States: a trial is RUNNING from `ask` until `tell`. A driver that died leaves RUNNING trials behind;
+the next `ask` hands them out again under the same number, so that no trial is lost or run twice. A
+pruned trial is told PRUNED with the value of its last rung, a trial that went NaN or crashed is
+told FAIL with its reason, and a combination that cannot be trained on this corpus is told PRUNED at
+once.
 """
 
 from __future__ import annotations
@@ -18,7 +21,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from orchestrator.search.dimensions import config_values
 from orchestrator.search.judge import Verdict, judge, late_verdict, overtaken, values_at
-from orchestrator.search.sampler import TRAINING_SECONDS, Fits, SurrogateSampler, drawn_from, make_sampler
+from orchestrator.search.sampler import (
+    TRAINING_SECONDS,
+    Fits,
+    SurrogateSampler,
+    drawn_from,
+    make_sampler,
+)
 from orchestrator.search.space import Fit, Space
 from orchestrator.search.warm_start import WarmStart, add_to_study
 from prp_core.errors import UserError
@@ -29,7 +38,9 @@ MAX_REPEATS_IN_A_ROW = 20
 
 @dataclass(frozen=True)
 class Proposal:
-    """A trial to run: its number, the config's values by path, whether it ran before (then it resumes), and what its space drew, by name."""
+    """A trial to run: its number, the config's values by path, whether it ran before (then it
+    resumes), and what its space drew, by name.
+    """
 
     number: int
     values: dict[str, Any]
@@ -38,10 +49,23 @@ class Proposal:
 
 
 class SweepStudy:
-    """Ask and tell over one study; used by one process at a time (see `orchestrator/coordinator/coordinator.py`)."""
+    """Ask and tell over one study; used by one process at a time (see
+    `orchestrator/coordinator/coordinator.py`).
+    """
 
-    def __init__(self, storage_url: str | None, sweep_id: str, space: Space, *, seed: int, num_startup_trials: int, sampler: str = "gp") -> None:
-        """Open or create it; no `storage_url` keeps it in memory alone, for a replay. Draws of the `sampler` of that name depend on `seed`."""
+    def __init__(
+        self,
+        storage_url: str | None,
+        sweep_id: str,
+        space: Space,
+        *,
+        seed: int,
+        num_startup_trials: int,
+        sampler: str = "gp",
+    ) -> None:
+        """Open or create it; no `storage_url` keeps it in memory alone, for a replay. Draws of the
+        `sampler` of that name depend on `seed`.
+        """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._sampler = make_sampler(sampler, space, seed=seed, num_startup=num_startup_trials)
         self._storage = optuna.storages.get_storage(storage_url)
@@ -54,22 +78,30 @@ class SweepStudy:
             load_if_exists=True,
         )
         self._space = space
-        self._orphans = [trial.number for trial in self.trials() if trial.state == TrialState.RUNNING]
+        self._orphans = [
+            trial.number for trial in self.trials() if trial.state == TrialState.RUNNING
+        ]
 
     def trials(self) -> list[FrozenTrial]:
         """Every trial as the database has it, by number."""
         return self._study.get_trials(deepcopy=False)
 
     def num_told(self) -> int:
-        """How many trials count towards the sweep's number: finished, pruned at a rung or failed; not those that never fitted or ran elsewhere."""
-        return sum(trial.state.is_finished() and not {"unfit", "warm"} & trial.user_attrs.keys() for trial in self.trials())
+        """How many trials count towards the sweep's number: finished, pruned at a rung or failed;
+        not those that never fitted or ran elsewhere.
+        """
+        return sum(
+            trial.state.is_finished() and not {"unfit", "warm"} & trial.user_attrs.keys()
+            for trial in self.trials()
+        )
 
     def warm_up(self, warm: WarmStart) -> None:
         """Take in what earlier sweeps found; see `warm_start.py`."""
         add_to_study(self._study, warm)
 
     def ask(self, fits: Fits) -> Proposal:
-        """The next trial to run: one left behind by a dead driver, else a new one that `fits` accepts.
+        """The next trial to run: one left behind by a dead driver, else a new one that `fits`
+        accepts.
 
         Raises `UserError` when nothing that the space suggests fits this corpus.
         """
@@ -82,22 +114,41 @@ class SweepStudy:
             trial = self._study.ask()
             self._space(trial)
             fit = fits(trial.params)
-            if fit.ok and (attempt >= MAX_REPEATS_IN_A_ROW or not self._was_tried(trial.number, trial.params)):
+            if fit.ok and (
+                attempt >= MAX_REPEATS_IN_A_ROW or not self._was_tried(trial.number, trial.params)
+            ):
                 return self._proposal(trial, is_resumed=False)
             last_reason = fit.reason or "these values were tried before"
             trial.set_user_attr("unfit", last_reason)
-            # The sampler learns from a pruned trial that its values are bad; from a failed one (a mere repeat) it learns nothing.
+            # The sampler learns from a pruned trial that its values are bad; from a failed one (a
+            # mere repeat) it learns nothing.
             self._study.tell(trial, state=TrialState.FAIL if fit.ok else TrialState.PRUNED)
-        raise UserError(f"Nothing that the search space suggests can be trained here; the last reason: {last_reason}")
+        raise UserError(
+            "Nothing that the search space suggests can be trained here; the last "
+            f"reason: {last_reason}"
+        )
 
     def report(self, number: int, epoch: int, value: float) -> None:
-        """Store what trial `number` scored at the rung after `epoch` epochs; a repeated report changes nothing."""
+        """Store what trial `number` scored at the rung after `epoch` epochs; a repeated report
+        changes nothing.
+        """
         frozen = self.trials()[number]
         if frozen.state == TrialState.RUNNING and epoch not in frozen.intermediate_values:
             self._storage.set_trial_intermediate_value(self._id_of(number), epoch, value)
 
-    def verdict(self, number: int, epoch: int, *, pruner: str, reduction_factor: int, is_last_rung: bool, num_startup: int) -> Verdict:
-        """The judge's word on trial `number` at the rung after `epoch` epochs; the same again when asked again."""
+    def verdict(
+        self,
+        number: int,
+        epoch: int,
+        *,
+        pruner: str,
+        reduction_factor: int,
+        is_last_rung: bool,
+        num_startup: int,
+    ) -> Verdict:
+        """The judge's word on trial `number` at the rung after `epoch` epochs; the same again when
+        asked again.
+        """
         trials = self.trials()
         stored = trials[number].user_attrs.get(f"verdict/{epoch}")
         if stored is not None:
@@ -116,9 +167,19 @@ class SweepStudy:
         return verdict
 
     def late_verdict(
-        self, number: int, epoch: int, *, pruner: str, reduction_factor: int, last_epoch: int, handed_in: Iterable[int], num_startup: int = 1
+        self,
+        number: int,
+        epoch: int,
+        *,
+        pruner: str,
+        reduction_factor: int,
+        last_epoch: int,
+        handed_in: Iterable[int],
+        num_startup: int = 1,
     ) -> Verdict:
-        """As `verdict`, of a trial that may be beyond that rung: see `judge.late_verdict`. A stored verdict stands."""
+        """As `verdict`, of a trial that may be beyond that rung: see `judge.late_verdict`. A stored
+        verdict stands.
+        """
         stored = self.notes(number).get(f"verdict/{epoch}")
         if stored is not None:
             return Verdict(**json.loads(stored))
@@ -135,9 +196,19 @@ class SweepStudy:
         self.set_verdict(number, epoch, verdict)
         return verdict
 
-    def overtaken(self, epoch: int, last_epochs: Mapping[int, int], *, pruner: str, reduction_factor: int) -> dict[int, Verdict]:
-        """Which of the running trials (each with its number of epochs) are to stop at rung `epoch` after all; stored like other verdicts."""
-        verdicts = overtaken(pruner, epoch=epoch, last_epochs=last_epochs, scores=self.scores(), reduction_factor=reduction_factor)
+    def overtaken(
+        self, epoch: int, last_epochs: Mapping[int, int], *, pruner: str, reduction_factor: int
+    ) -> dict[int, Verdict]:
+        """Which of the running trials (each with its number of epochs) are to stop at rung `epoch`
+        after all; stored like other verdicts.
+        """
+        verdicts = overtaken(
+            pruner,
+            epoch=epoch,
+            last_epochs=last_epochs,
+            scores=self.scores(),
+            reduction_factor=reduction_factor,
+        )
         for number, verdict in verdicts.items():
             self.set_verdict(number, epoch, verdict)
         return verdicts
@@ -151,14 +222,26 @@ class SweepStudy:
         return dict(self.trials()[number].user_attrs)
 
     def set_verdict(self, number: int, epoch: int, verdict: Verdict) -> None:
-        """Keep `verdict` as the one on trial `number` at the rung after `epoch` epochs: the same answer when asked again."""
-        self.set_note(number, f"verdict/{epoch}", json.dumps({"go_on": verdict.go_on, "reason": verdict.reason}))
+        """Keep `verdict` as the one on trial `number` at the rung after `epoch` epochs: the same
+        answer when asked again.
+        """
+        self.set_note(
+            number,
+            f"verdict/{epoch}",
+            json.dumps({"go_on": verdict.go_on, "reason": verdict.reason}),
+        )
 
     def pruned_at(self, number: int) -> int | None:
         """The first rung at which trial `number` was told to leave; None where it never was."""
         notes = self.trials()[number].user_attrs
-        verdicts = {int(name.partition("/")[2]): json.loads(value) for name, value in notes.items() if name.startswith("verdict/")}
-        return min((epoch for epoch, verdict in verdicts.items() if not verdict["go_on"]), default=None)
+        verdicts = {
+            int(name.partition("/")[2]): json.loads(value)
+            for name, value in notes.items()
+            if name.startswith("verdict/")
+        }
+        return min(
+            (epoch for epoch, verdict in verdicts.items() if not verdict["go_on"]), default=None
+        )
 
     def tell_finished(self, number: int, value: float) -> None:
         """Trial `number` ran to its end with `value`."""
@@ -173,7 +256,9 @@ class SweepStudy:
         self._tell(number, TrialState.FAIL, reason=reason)
 
     def set_training_seconds(self, number: int, seconds: float) -> None:
-        """What the whole training of trial `number` takes, by its pace so far: dear values have to promise more."""
+        """What the whole training of trial `number` takes, by its pace so far: dear values have to
+        promise more.
+        """
         self.set_note(number, TRAINING_SECONDS, seconds)
 
     def set_note(self, number: int, name: str, value: str | float) -> None:
@@ -191,9 +276,13 @@ class SweepStudy:
 
     def sweep_notes(self, prefix: str) -> dict[str, str]:
         """The sweep's notes whose names start with `prefix`."""
-        return {name: value for name, value in self._study.user_attrs.items() if name.startswith(prefix)}
+        return {
+            name: value for name, value in self._study.user_attrs.items() if name.startswith(prefix)
+        }
 
-    def _tell(self, number: int, state: TrialState, *, value: float | None = None, reason: str = "") -> None:
+    def _tell(
+        self, number: int, state: TrialState, *, value: float | None = None, reason: str = ""
+    ) -> None:
         if self.trials()[number].state.is_finished():
             return
         if reason:
@@ -201,10 +290,17 @@ class SweepStudy:
         self._study.tell(number, value, state=state)
 
     def _adopt(self, number: int) -> Proposal:
-        """A trial that a dead driver left RUNNING; what its space had not sampled yet is sampled now."""
+        """A trial that a dead driver left RUNNING; what its space had not sampled yet is sampled
+        now.
+        """
         stored = self.trials()[number].user_attrs.get("values")
         if stored is not None:
-            return Proposal(number, json.loads(stored), is_resumed=True, sampled=dict(self.trials()[number].params))
+            return Proposal(
+                number,
+                json.loads(stored),
+                is_resumed=True,
+                sampled=dict(self.trials()[number].params),
+            )
         trial = optuna.trial.Trial(self._study, self._id_of(number))
         self._space(trial)
         return self._proposal(trial, is_resumed=True)
@@ -218,13 +314,23 @@ class SweepStudy:
         return self._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number)
 
     def _was_tried(self, number: int, values: Mapping[str, Any]) -> bool:
-        return any(trial.number != number and "unfit" not in trial.user_attrs and trial.params == dict(values) for trial in self.trials())
+        return any(
+            trial.number != number
+            and "unfit" not in trial.user_attrs
+            and trial.params == dict(values)
+            for trial in self.trials()
+        )
 
 
-def first_fit(space: Space, fits: Callable[[Mapping[str, Any]], Fit], seed: int) -> tuple[dict[str, Any], Fit]:
-    """Draw from `space` at random until something fits; the values drawn last, and whether they fit. Touches no database."""
+def first_fit(
+    space: Space, fits: Callable[[Mapping[str, Any]], Fit], seed: int
+) -> tuple[dict[str, Any], Fit]:
+    """Draw from `space` at random until something fits; the values drawn last, and whether they
+    fit. Touches no database.
+    """
     draw = random.Random(seed)
-    values, fit = {}, Fit(False, "nothing was drawn")
+    values = {}
+    fit = Fit(False, "nothing was drawn")
     for _ in range(MAX_UNFIT_IN_A_ROW):
         values = drawn_from(space, draw).params
         fit = fits(values)
@@ -237,5 +343,9 @@ def check_storage_url(url: str) -> None:
     """Raise `UserError` when the database at `url` cannot be opened."""
     try:
         optuna.storages.get_storage(url)
-    except Exception as error:  # noqa: BLE001 - whatever a database driver raises, the user reads one line
-        raise UserError(f"The database of trials {url!r} cannot be opened: {type(error).__name__}: {str(error).splitlines()[0]}") from None
+    # whatever a database driver raises, the user reads one line
+    except Exception as error:  # noqa: BLE001
+        raise UserError(
+            f"The database of trials {url!r} cannot be opened: {type(error).__name__}: "
+            f"{str(error).splitlines()[0]}"
+        ) from None

@@ -1,7 +1,9 @@
-"""How long a combination of values trains, learnt from the trials so far: clips of 16 frames take longer than clips of 8, whoever is better.
+"""How long a combination of values trains, learnt from the trials so far: clips of 16 frames take
+longer than clips of 8, whoever is better.
 
-A Gaussian process over the logarithm of what whole trainings take, so that effects of single values multiply. Its few parameters are fixed: times
-differ little from trial to trial but by their values, and one machine that was busy must not rule out a value.
+A Gaussian process over the logarithm of what whole trainings take, so that effects of single values
+multiply. Its few parameters are fixed: times differ little from trial to trial but by their values,
+and one machine that was busy must not rule out a value.
 """
 
 from __future__ import annotations
@@ -18,8 +20,11 @@ SPREAD = 0.5  # of the logarithms of times that values make: a factor of 1.6 eit
 NOISE = 0.1  # of the logarithms of times that anything else makes
 
 
-def relative_times(points: Sequence[Point], seconds: Mapping[int, float], candidates: Sequence[Point]) -> np.ndarray:
-    """How long each of `candidates` (P,) trains, 1 for the geometric mean of those that are known; all 1 where none is.
+def relative_times(
+    points: Sequence[Point], seconds: Mapping[int, float], candidates: Sequence[Point]
+) -> np.ndarray:
+    """How long each of `candidates` (P,) trains, 1 for the geometric mean of those that are known;
+    all 1 where none is.
 
     `seconds` are what the whole training of some of the `points` takes, by their place.
     """
@@ -27,6 +32,10 @@ def relative_times(points: Sequence[Point], seconds: Mapping[int, float], candid
         return np.ones(len(candidates))
     known = [points[place] for place in seconds]
     logarithms_K = np.log(list(seconds.values()))
-    covariance_KK = SPREAD**2 * Likeness(known, known).kernel(LENGTH, ADDITIVE_SHARE) + NOISE**2 * np.eye(len(known))
+    covariance_KK = SPREAD**2 * Likeness(known, known).kernel(
+        LENGTH, ADDITIVE_SHARE
+    ) + NOISE**2 * np.eye(len(known))
     covariance_PK = SPREAD**2 * Likeness(candidates, known).kernel(LENGTH, ADDITIVE_SHARE)
-    return np.exp(covariance_PK @ np.linalg.solve(covariance_KK, logarithms_K - logarithms_K.mean()))
+    return np.exp(
+        covariance_PK @ np.linalg.solve(covariance_KK, logarithms_K - logarithms_K.mean())
+    )

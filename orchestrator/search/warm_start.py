@@ -1,8 +1,10 @@
-"""What earlier sweeps found, for the study of this one: trials measured alike count as completed ones, others are hints to try first.
+"""What earlier sweeps found, for the study of this one: trials measured alike count as completed
+ones, others are hints to try first.
 
-A past trial counts when it was measured by the same protocol, trained with the same values wherever this space does not vary, and its sampled
-values lie inside this space. One that lies inside but was measured or trained otherwise is tried again early, because figures of another
-protocol do not compare.
+A past trial counts when it was measured by the same protocol, trained with the same values wherever
+this space does not vary, and its sampled values lie inside this space. One that lies inside but was
+measured or trained otherwise is tried again early, because figures of another protocol do not
+compare.
 """
 
 from __future__ import annotations
@@ -19,15 +21,22 @@ from orchestrator.search.space import Space
 from orchestrator.search.stand_in import StandIn
 from orchestrator.tracking.history import TrialRecord
 
-# What decides what is learnt. Two trials that differ here, other than in what the space varies, are two experiments.
+# What decides what is learnt. Two trials that differ here, other than in what the space varies, are
+# two experiments.
 LEARNING = ("encoder.", "clip.", "pretext.", "training.", "seed")
-NOT_LEARNING = ("training.checkpoint_every_steps", "training.num_checkpoints_kept", "training.log_every_steps")
+NOT_LEARNING = (
+    "training.checkpoint_every_steps",
+    "training.num_checkpoints_kept",
+    "training.log_every_steps",
+)
 MAX_HINTS = 3
 
 
 @dataclass(frozen=True)
 class WarmStart:
-    """Of the past trials: those that count, with this space's values and distributions, and the values to try first."""
+    """Of the past trials: those that count, with this space's values and distributions, and the
+    values to try first.
+    """
 
     counted: tuple[tuple[TrialRecord, dict[str, Any], dict[str, BaseDistribution]], ...] = ()
     hints: tuple[tuple[TrialRecord, dict[str, Any]], ...] = ()
@@ -35,21 +44,40 @@ class WarmStart:
 
     def line(self) -> str:
         """For a person."""
-        sweeps = len({one.sweep_id for one in [*(entry[0] for entry in self.counted), *(entry[0] for entry in self.hints)]})
+        sweeps = len(
+            {
+                one.sweep_id
+                for one in [
+                    *(entry[0] for entry in self.counted),
+                    *(entry[0] for entry in self.hints),
+                ]
+            }
+        )
         if not self.counted and not self.hints:
-            return f"warm start: nothing of use found ({self.num_outside} past trials lie outside this space)"
+            return (
+                f"warm start: nothing of use found ({self.num_outside} past trials lie "
+                "outside this space)"
+            )
         return (
-            f"warm start: {len(self.counted)} trials of {sweeps} earlier sweep{'s' if sweeps > 1 else ''} count as measured, "
-            f"{len(self.hints)} measured or trained otherwise are tried first, {self.num_outside} lie outside this space"
+            f"warm start: {len(self.counted)} trials of {sweeps} earlier "
+            f"sweep{'s' if sweeps > 1 else ''} count as measured, "
+            f"{len(self.hints)} measured or trained otherwise are tried first, "
+            f"{self.num_outside} lie outside this space"
         )
 
 
 NOTHING_KNOWN = WarmStart()
 
 
-def plan_warm_start(past: Sequence[TrialRecord], space: Space, params: Mapping[str, str], protocol_hash: str) -> WarmStart:
-    """What `past` is worth to a sweep with `space` over the base config `params` (by path, as text), measured by `protocol_hash`."""
-    counted, hints, num_outside = [], [], 0
+def plan_warm_start(
+    past: Sequence[TrialRecord], space: Space, params: Mapping[str, str], protocol_hash: str
+) -> WarmStart:
+    """What `past` is worth to a sweep with `space` over the base config `params` (by path, as
+    text), measured by `protocol_hash`.
+    """
+    counted = []
+    hints = []
+    num_outside = 0
     for one in past:
         trial = replayed(one)
         try:
@@ -57,7 +85,9 @@ def plan_warm_start(past: Sequence[TrialRecord], space: Space, params: Mapping[s
         except OutsideSpace:
             num_outside += 1
             continue
-        alike = one.protocol_hash == protocol_hash and trained_alike(one.params, params, set(config_values(trial.params)))
+        alike = one.protocol_hash == protocol_hash and trained_alike(
+            one.params, params, set(config_values(trial.params))
+        )
         if alike and one.rungs:
             counted.append((one, trial.params, trial.distributions))
         elif one.state == "finished" and one.rungs:
@@ -68,19 +98,31 @@ def plan_warm_start(past: Sequence[TrialRecord], space: Space, params: Mapping[s
 
 def trained_alike(theirs: Mapping[str, str], ours: Mapping[str, str], varied: set[str]) -> bool:
     """Whether two configs agree in all that decides what is learnt, the `varied` paths aside."""
-    paths = {path for path in {*theirs, *ours} if path.startswith(LEARNING) and path not in NOT_LEARNING and path not in varied}
+    paths = {
+        path
+        for path in {*theirs, *ours}
+        if path.startswith(LEARNING) and path not in NOT_LEARNING and path not in varied
+    }
     return all(theirs.get(path) == ours.get(path) for path in paths)
 
 
 def add_to_study(study: optuna.Study, warm: WarmStart) -> None:
-    """Put what counts into `study` as ended trials, marked ``warm``, and the hints at the front of its queue. Done again, nothing is doubled."""
-    there = {trial.user_attrs.get(mark) for trial in study.get_trials(deepcopy=False) for mark in ("warm", "hint")}
+    """Put what counts into `study` as ended trials, marked ``warm``, and the hints at the front of
+    its queue. Done again, nothing is doubled.
+    """
+    there = {
+        trial.user_attrs.get(mark)
+        for trial in study.get_trials(deepcopy=False)
+        for mark in ("warm", "hint")
+    }
     counted = [entry for entry in warm.counted if entry[0].name not in there]
     for past, values, distributions in counted:
         finished = past.state == "finished"
         study.add_trial(
             optuna.trial.create_trial(
-                state=optuna.trial.TrialState.COMPLETE if finished else optuna.trial.TrialState.PRUNED,
+                state=optuna.trial.TrialState.COMPLETE
+                if finished
+                else optuna.trial.TrialState.PRUNED,
                 value=past.rungs[max(past.rungs)],
                 params=values,
                 distributions=distributions,
@@ -97,10 +139,14 @@ class OutsideSpace(Exception):
 
 
 def replayed(past: TrialRecord) -> StandIn:
-    """Stands in for Optuna's trial: answers each suggestion with what the past trial had there, or raises `OutsideSpace`."""
+    """Stands in for Optuna's trial: answers each suggestion with what the past trial had there, or
+    raises `OutsideSpace`.
+    """
 
     def choose(name: str, distribution: BaseDistribution) -> Any:
-        value = past.sampled[name] if name in past.sampled else _from_config(past, name, distribution)
+        value = (
+            past.sampled[name] if name in past.sampled else _from_config(past, name, distribution)
+        )
         if not _offers(distribution, value):
             raise OutsideSpace(name)
         return value
@@ -109,7 +155,9 @@ def replayed(past: TrialRecord) -> StandIn:
 
 
 def _from_config(past: TrialRecord, name: str, distribution: BaseDistribution) -> Any:
-    """The value that the past trial's config had under the path, where its space did not vary it."""
+    """The value that the past trial's config had under the path, where its space did not vary
+    it.
+    """
     text = past.params.get(name.partition("@")[0])
     if text is None:
         raise OutsideSpace(name)
@@ -123,7 +171,9 @@ def _from_config(past: TrialRecord, name: str, distribution: BaseDistribution) -
 
 def _offers(distribution: BaseDistribution, value: Any) -> bool:
     if isinstance(distribution, CategoricalDistribution):
-        return any(type(choice) is type(value) and choice == value for choice in distribution.choices)
+        return any(
+            type(choice) is type(value) and choice == value for choice in distribution.choices
+        )
     try:
         return distribution._contains(distribution.to_internal_repr(value))
     except (TypeError, ValueError):

@@ -1,10 +1,11 @@
-"""Where videos, manifests and checkpoints lie, and how they are reached. In the order that bytes flow:
+"""Where videos, manifests and checkpoints lie, and how they are reached. In the order that bytes
+flow:
 
 store_config    what a user may say about a store: endpoint, region, profile, addressing, patience
 store_profiles  the same under a name, in stores.toml
 s3_store        S3 through boto3: each call once, every answer of S3 translated into our errors
 remote_store    the face that a store beyond a network wears, and the error that says "try again"
-retrying_store  the same face around it: jittered back-off within a deadline, broken bodies resumed where they broke
+retrying_store  the same face around it: jittered back-off within a deadline, broken bodies resumed
 open_store      the store that a URI names
 store_region    whether a bucket lies where we run
 manifest_file   a manifest as a Parquet file in a store, immutable, named by its content hash

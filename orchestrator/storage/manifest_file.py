@@ -17,7 +17,8 @@ from prp_core.data.object_store import ObjectStore, read_all
 from prp_core.errors import ObjectExists, ObjectMissing, UserError
 
 SUFFIX = ".parquet"
-FORMAT_KEY, FORMAT = b"prp.manifest.format", b"1"
+FORMAT_KEY = b"prp.manifest.format"
+FORMAT = b"1"
 URI_KEY = b"prp.manifest.uri"
 SCHEMA = pyarrow.schema(
     [
@@ -45,7 +46,9 @@ def manifest_name(manifest: Manifest) -> str:
 
 
 def write_manifest(manifest: Manifest, store: ObjectStore) -> str:
-    """Put the manifest into `store` unless it is there; its URI. A file of that name that holds something else is replaced."""
+    """Put the manifest into `store` unless it is there; its URI. A file of that name that holds
+    something else is replaced.
+    """
     name = manifest_name(manifest)
     uri = f"{store.uri}/{name}"
     try:
@@ -67,7 +70,9 @@ def read_manifest(uri: str | Path, config: StoreConfig | None = None) -> Manifes
     try:
         data = read_all(open_store(place, config), name)
     except ObjectMissing:
-        raise UserError(f"There is no manifest at {uri}; make one with: prp data index URI") from None
+        raise UserError(
+            f"There is no manifest at {uri}; make one with: prp data index URI"
+        ) from None
     return _from_parquet(data, str(uri))
 
 
@@ -77,7 +82,9 @@ def is_manifest_uri(uri: str | Path) -> bool:
 
 
 def _to_parquet(manifest: Manifest) -> bytes:
-    columns = {field.name: [getattr(record, field.name) for record in manifest.records] for field in SCHEMA}
+    columns = {
+        field.name: [getattr(record, field.name) for record in manifest.records] for field in SCHEMA
+    }
     schema = SCHEMA.with_metadata({FORMAT_KEY: FORMAT, URI_KEY: manifest.uri.encode()})
     buffer = io.BytesIO()
     pyarrow.parquet.write_table(pyarrow.table(columns, schema=schema), buffer, compression="zstd")
@@ -86,15 +93,27 @@ def _to_parquet(manifest: Manifest) -> bytes:
 
 def _from_parquet(data: bytes, uri: str) -> Manifest:
     try:
-        table = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(data), pre_buffer=False).read(use_threads=False)
+        table = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(data), pre_buffer=False).read(
+            use_threads=False
+        )
     except pyarrow.ArrowException as error:
-        raise UserError(f"{uri} is no manifest: {str(error).splitlines()[0]}; make one with: prp data index URI") from error
+        raise UserError(
+            f"{uri} is no manifest: {str(error).splitlines()[0]}; make one with: prp data index URI"
+        ) from error
     metadata = table.schema.metadata or {}
     names = [field.name for field in dataclasses.fields(VideoRecord)]
     if metadata.get(FORMAT_KEY) != FORMAT or table.column_names != names:
-        raise UserError(f"{uri} is a Parquet file, but no manifest of this version; make one with: prp data index URI")
-    manifest = Manifest(metadata[URI_KEY].decode(), tuple(VideoRecord(**row) for row in table.to_pylist()))
+        raise UserError(
+            f"{uri} is a Parquet file, but no manifest of this version; make one with: "
+            "prp data index URI"
+        )
+    manifest = Manifest(
+        metadata[URI_KEY].decode(), tuple(VideoRecord(**row) for row in table.to_pylist())
+    )
     promised = re.search(rf"manifest-([0-9a-f]{{16}}){re.escape(SUFFIX)}$", uri)
     if promised and promised[1] != manifest.content_hash:
-        raise UserError(f"{uri} was changed: its content hash is {manifest.content_hash}; manifests are immutable, index again")
+        raise UserError(
+            f"{uri} was changed: its content hash is {manifest.content_hash}; manifests "
+            "are immutable, index again"
+        )
     return manifest

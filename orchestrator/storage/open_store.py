@@ -18,17 +18,24 @@ from prp_core.errors import StoreUnavailable, UserError
 CHECK_SECONDS = 10.0
 
 
-def open_store(uri: str | Path, config: StoreConfig | None = None, *, check: bool = True) -> ObjectStore:
-    """The store at `uri`: ``s3://bucket/prefix``, ``file:///folder``, or a folder's path. Stores can be pickled.
+def open_store(
+    uri: str | Path, config: StoreConfig | None = None, *, check: bool = True
+) -> ObjectStore:
+    """The store at `uri`: ``s3://bucket/prefix``, ``file:///folder``, or a folder's path. Stores
+    can be pickled.
 
-    With `check`, a store beyond a network is asked once, so that a wrong name, endpoint or credential is a `UserError` here and now.
+    With `check`, a store beyond a network is asked once, so that a wrong name, endpoint or
+    credential is a `UserError` here and now.
     """
-    scheme, text = _scheme(str(uri)), str(uri)
+    scheme = _scheme(str(uri))
+    text = str(uri)
     return look_up("kind of store", scheme, STORES)(text, config or StoreConfig(), check)
 
 
 def split_object_uri(uri: str | Path) -> tuple[str, str]:
-    """``(URI of the store, key)`` of one object: ``s3://bucket/a/b.parquet`` is ``("s3://bucket/a", "b.parquet")``."""
+    """``(URI of the store, key)`` of one object: ``s3://bucket/a/b.parquet`` is ``("s3://bucket/a",
+    "b.parquet")``.
+    """
     text = str(uri)
     place, slash, key = text.rpartition("/")
     if not key or re.fullmatch(r"[A-Za-z0-9+.-]+:/?/?", place):
@@ -48,7 +55,9 @@ def _open_folder(uri: str, config: StoreConfig, check: bool) -> ObjectStore:
         return LocalStore(Path(uri).expanduser())
     parts = urlsplit(uri)
     if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
-        raise UserError(f"{uri!r} names no folder of this machine; write file:///folder or its path")
+        raise UserError(
+            f"{uri!r} names no folder of this machine; write file:///folder or its path"
+        )
     return LocalStore(Path(unquote(parts.path)))
 
 
@@ -56,9 +65,17 @@ def _open_s3(uri: str, config: StoreConfig, check: bool) -> ObjectStore:
     if check:
         impatient = replace(config, silence_seconds=min(config.silence_seconds, CHECK_SECONDS))
         try:
-            next(RetryingStore(S3Store(uri, impatient), min(config.deadline_seconds, CHECK_SECONDS)).list(), None)
+            next(
+                RetryingStore(
+                    S3Store(uri, impatient), min(config.deadline_seconds, CHECK_SECONDS)
+                ).list(),
+                None,
+            )
         except StoreUnavailable as error:
-            raise UserError(f"The store cannot be used: {error}. Check store.endpoint_url or AWS_ENDPOINT_URL, and the network") from error
+            raise UserError(
+                f"The store cannot be used: {error}. Check store.endpoint_url or "
+                "AWS_ENDPOINT_URL, and the network"
+            ) from error
     return RetryingStore(S3Store(uri, config), config.deadline_seconds)
 
 

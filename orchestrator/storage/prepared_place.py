@@ -1,8 +1,12 @@
-"""A prepared place: a folder or bucket that holds shards, their index and their manifest, and is told by the marker written last.
+"""A prepared place: a folder or bucket that holds shards, their index and their manifest, and is
+told by the marker written last.
 
-shards/shard-00000-<plan>.tar      the frames              records/shard-00000-<plan>.parquet   what each task made and saw
-shard-index-<hash>.parquet         where each video lies   manifest-<hash>.parquet              its videos, as any manifest
-preparing.json                     what is being made      report.json                          what it took
+shards/shard-00000-<plan>.tar        the frames
+records/shard-00000-<plan>.parquet   what each task made and saw
+shard-index-<hash>.parquet           where each video lies
+manifest-<hash>.parquet              its videos, as any manifest
+preparing.json                       what is being made
+report.json                          what it took
 prepared.json                      the marker
 """
 
@@ -21,7 +25,8 @@ from prp_core.data.object_store import ObjectStore, read_all
 from prp_core.data.shards.shard_index import ShardIndex, ShardSettings
 from prp_core.errors import UserError
 
-BEGUN, MARKER = "preparing.json", "prepared.json"
+BEGUN = "preparing.json"
+MARKER = "prepared.json"
 REPORT = "report.json"
 FORMAT = 1
 
@@ -45,7 +50,10 @@ class Marker:
     def words(self) -> str:
         """One line for a person."""
         settings = self.settings
-        return f"{settings.codec}, {settings.height} x {settings.width}, {self.num_videos} videos in {self.num_shards} shards, from {self.source_uri}"
+        return (
+            f"{settings.codec}, {settings.height} x {settings.width}, {self.num_videos} "
+            f"videos in {self.num_shards} shards, from {self.source_uri}"
+        )
 
 
 def marker_from(tree: Mapping[str, Any]) -> Marker:
@@ -55,11 +63,15 @@ def marker_from(tree: Mapping[str, Any]) -> Marker:
 
 def write_marker(marker: Marker, store: ObjectStore) -> None:
     """Make the place a prepared one."""
-    store.write(MARKER, json.dumps({"format": FORMAT, **asdict(marker)}, indent=1, sort_keys=True).encode())
+    store.write(
+        MARKER, json.dumps({"format": FORMAT, **asdict(marker)}, indent=1, sort_keys=True).encode()
+    )
 
 
 def read_marker(store: ObjectStore) -> Marker | None:
-    """The marker of the place, None where there is none. Raises `UserError` when it is of another version."""
+    """The marker of the place, None where there is none. Raises `UserError` when it is of another
+    version.
+    """
     if not _holds(store, MARKER):
         return None
     try:
@@ -68,11 +80,18 @@ def read_marker(store: ObjectStore) -> Marker | None:
             raise KeyError("format")
         return marker_from(tree)
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{store.uri}/{MARKER} is no marker of this version ({type(error).__name__}: {error}); prepare the videos again") from None
+        raise UserError(
+            f"{store.uri}/{MARKER} is no marker of this version "
+            f"({type(error).__name__}: {error}); prepare the videos again"
+        ) from None
 
 
-def read_prepared_manifest(store: ObjectStore, marker: Marker, config: StoreConfig | None) -> Manifest:
-    """The place's own manifest, said of where it lies now (a prepared place may be copied anywhere)."""
+def read_prepared_manifest(
+    store: ObjectStore, marker: Marker, config: StoreConfig | None
+) -> Manifest:
+    """The place's own manifest, said of where it lies now (a prepared place may be copied
+    anywhere).
+    """
     manifest = read_manifest(f"{store.uri}/{marker.manifest}", config)
     return Manifest(store.uri, manifest.records)
 
@@ -83,16 +102,22 @@ def read_index(store: ObjectStore, marker: Marker) -> ShardIndex:
 
 
 def check_free(store: ObjectStore, plan_hash: str) -> None:
-    """Raise `UserError` unless the place is empty or holds what `plan_hash` makes, finished or begun."""
+    """Raise `UserError` unless the place is empty or holds what `plan_hash` makes, finished or
+    begun.
+    """
     if not _holds(store, BEGUN):
         first = next(iter(store.list()), None)
         if first is not None:
-            raise UserError(f"{store.uri} holds other objects, {first.key!r} among them; prepare into an empty place")
+            raise UserError(
+                f"{store.uri} holds other objects, {first.key!r} among them; prepare "
+                "into an empty place"
+            )
         return
     begun = json.loads(read_all(store, BEGUN))
     if begun["plan_hash"] != plan_hash:
         raise UserError(
-            f"{store.uri} holds shards of other videos or settings (made from {begun['source_uri']}, plan {begun['plan_hash']}, not {plan_hash}); "
+            f"{store.uri} holds shards of other videos or settings (made from "
+            f"{begun['source_uri']}, plan {begun['plan_hash']}, not {plan_hash}); "
             "a prepared place never changes: choose another one, or empty it"
         )
 
@@ -100,16 +125,27 @@ def check_free(store: ObjectStore, plan_hash: str) -> None:
 def check_not_unfinished(store: ObjectStore) -> None:
     """Raise `UserError` when shards are still being made in the place, or were left half made."""
     if _holds(store, BEGUN):
-        raise UserError(f"{store.uri} is a place whose shards are not finished; run the same 'prp data prepare' again, it goes on where it was")
+        raise UserError(
+            f"{store.uri} is a place whose shards are not finished; run the same 'prp "
+            "data prepare' again, it goes on where it was"
+        )
 
 
 def check_places(source_uri: str, uri: str) -> None:
-    """Raise `UserError` when one place lies within the other: what is prepared would be taken for videos."""
-    source, prepared = f"{source_uri.rstrip('/')}/", f"{uri.rstrip('/')}/"
+    """Raise `UserError` when one place lies within the other: what is prepared would be taken for
+    videos.
+    """
+    source = f"{source_uri.rstrip('/')}/"
+    prepared = f"{uri.rstrip('/')}/"
     if source.startswith(prepared) or prepared.startswith(source):
-        raise UserError(f"The shards would go to {uri}, and the videos lie in {source_uri}: choose a place outside")
+        raise UserError(
+            f"The shards would go to {uri}, and the videos lie in {source_uri}: choose "
+            "a place outside"
+        )
 
 
 def _holds(store: ObjectStore, key: str) -> bool:
-    """By a listing: asking for an object that is not there is answered "access denied" to who may not list."""
+    """By a listing: asking for an object that is not there is answered "access denied" to who may
+    not list.
+    """
     return any(info.key == key for info in store.list(key))

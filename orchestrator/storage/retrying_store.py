@@ -1,4 +1,6 @@
-"""Patience with a store beyond a network: the same face, with every failure that may pass tried again."""
+"""Patience with a store beyond a network: the same face, with every failure that may pass tried
+again.
+"""
 
 from __future__ import annotations
 
@@ -19,18 +21,32 @@ from prp_core.errors import ObjectExists, StoreUnavailable, UserError
 FIRST_WAIT_SECONDS = 0.05  # after a lost connection, whose next attempt is most likely fine
 FIRST_WAIT_THROTTLED_SECONDS = 0.2  # a store that throttles asks for rest
 LONGEST_WAIT_SECONDS = 20.0
-SLOWEST_BYTES_PER_SECOND = 1 << 18  # a body that comes slower than this, breaks included, runs out of time
+SLOWEST_BYTES_PER_SECOND = (
+    1 << 18
+)  # a body that comes slower than this, breaks included, runs out of time
 CREDENTIALS_SECONDS = 30.0  # time for whoever renews credentials to renew them
 
 
-COUNTERS = ("requests", "bytes", "retries", "retries_throttled", "retries_network", "retries_credentials", "wait_seconds")
+COUNTERS = (
+    "requests",
+    "bytes",
+    "retries",
+    "retries_throttled",
+    "retries_network",
+    "retries_credentials",
+    "wait_seconds",
+)
 KEYS_PER_PAGE = 1000
 
 
-def seconds_to_wait(cause: str, num_failures: int, elapsed_seconds: float, allowed_seconds: float, jitter: float) -> float | None:
-    """How long to wait after the `num_failures`-th failure in a row; None: give up. `cause` is a `TryAgain`'s.
+def seconds_to_wait(
+    cause: str, num_failures: int, elapsed_seconds: float, allowed_seconds: float, jitter: float
+) -> float | None:
+    """How long to wait after the `num_failures`-th failure in a row; None: give up. `cause` is a
+    `TryAgain`'s.
 
-    Full jitter: `jitter` (0 to 1) of a limit that doubles with each failure, because clients that wait equally long come back together.
+    Full jitter: `jitter` (0 to 1) of a limit that doubles with each failure, because clients that
+    wait equally long come back together.
     """
     first = FIRST_WAIT_THROTTLED_SECONDS if cause == "throttled" else FIRST_WAIT_SECONDS
     limit = min(LONGEST_WAIT_SECONDS, first * 2 ** min(num_failures - 1, 16))
@@ -41,8 +57,9 @@ def seconds_to_wait(cause: str, num_failures: int, elapsed_seconds: float, allow
 class RetryingStore:
     """`store` with patience; implements `ObjectStore`.
 
-    A body that breaks is resumed where it broke, on the condition that the object is still the same; a body that ends early is
-    noticed. Failures that will not pass are raised at once. When `deadline_seconds` are over, raises `StoreUnavailable`.
+    A body that breaks is resumed where it broke, on the condition that the object is still the
+    same; a body that ends early is noticed. Failures that will not pass are raised at once. When
+    `deadline_seconds` are over, raises `StoreUnavailable`.
     """
 
     def __init__(
@@ -54,8 +71,11 @@ class RetryingStore:
         sleep: Callable[[float], None] = time.sleep,
         jitter: Callable[[], float] | None = None,
     ) -> None:
-        self._store, self._deadline_seconds = store, deadline_seconds
-        self._clock, self._sleep, self._jitter = clock, sleep, jitter or _jitter
+        self._store = store
+        self._deadline_seconds = deadline_seconds
+        self._clock = clock
+        self._sleep = sleep
+        self._jitter = jitter or _jitter
         self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()
 
@@ -63,7 +83,9 @@ class RetryingStore:
         return f"RetryingStore({self._store!r})"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in ("_lock", "_counts")}
+        return {
+            name: value for name, value in vars(self).items() if name not in ("_lock", "_counts")
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, _lock=threading.Lock(), _counts=Counter())
@@ -75,18 +97,22 @@ class RetryingStore:
 
     @property
     def counters(self) -> dict[str, float]:
-        """What this process asked of the store so far, by `COUNTERS`: requests (failed ones too, a listing's pages one by one), bytes read,
-        retries in all and by cause, seconds spent waiting before them."""
+        """What this process asked of the store so far, by `COUNTERS`: requests (failed ones too, a
+        listing's pages one by one), bytes read, retries in all and by cause, seconds spent waiting
+        before them.
+        """
         with self._lock:
             return {name: float(self._counts[name]) for name in COUNTERS}
 
     def _count(self, **amounts: float) -> None:
         with self._lock:
-            self._counts.update(amounts)  # type: ignore[arg-type]  # a Counter holds seconds as well
+            # a Counter holds seconds as well
+            self._counts.update(amounts)  # type: ignore[arg-type]
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """See `ObjectStore.list`; goes on after the last key that arrived."""
-        attempts, after = _Attempts(self), ""
+        attempts = _Attempts(self)
+        after = ""
         while True:
             self._count(requests=1)
             try:
@@ -100,15 +126,23 @@ class RetryingStore:
             except TryAgain as error:
                 attempts.wait_or_give_up(error)
 
-    def read(self, key: str, *, start: int = 0, num_bytes: int | None = None, etag: str | None = None) -> Iterator[bytes]:
-        """See `ObjectStore.read`. Raises `ObjectChanged` also when the object changes while its body is being resumed."""
-        attempts, num_received = _Attempts(self), 0
+    def read(
+        self, key: str, *, start: int = 0, num_bytes: int | None = None, etag: str | None = None
+    ) -> Iterator[bytes]:
+        """See `ObjectStore.read`. Raises `ObjectChanged` also when the object changes while its
+        body is being resumed.
+        """
+        attempts = _Attempts(self)
+        num_received = 0
         while True:
             left = None if num_bytes is None else num_bytes - num_received
             self._count(requests=1)
             try:
-                begin, num_failures = start + num_received, attempts.num_in_a_row
-                for piece in self._store.read(key, start=begin, num_bytes=left, etag=etag, num_failures=num_failures):
+                begin = start + num_received
+                num_failures = attempts.num_in_a_row
+                for piece in self._store.read(
+                    key, start=begin, num_bytes=left, etag=etag, num_failures=num_failures
+                ):
                     num_received += len(piece)
                     self._count(bytes=len(piece))
                     attempts.num_in_a_row = 0
@@ -121,7 +155,9 @@ class RetryingStore:
                 attempts.wait_or_give_up(error)
 
     def write(self, key: str, data: bytes | Path, *, if_absent: bool = False) -> ObjectInfo:
-        """See `ObjectStore.write`. When the answer to a conditional write was lost, an equal object at the place counts as ours."""
+        """See `ObjectStore.write`. When the answer to a conditional write was lost, an equal object
+        at the place counts as ours.
+        """
         attempts = _Attempts(self)
         num_bytes = len(data) if isinstance(data, bytes) else data.stat().st_size
         attempts.allow_more(num_bytes / SLOWEST_BYTES_PER_SECOND)
@@ -161,7 +197,9 @@ class _Attempts:
     """The failures of one call so far, and the time it still has."""
 
     def __init__(self, store: RetryingStore) -> None:
-        self._store, self._started, self._extra_seconds = store, store._clock(), 0.0
+        self._store = store
+        self._started = store._clock()
+        self._extra_seconds = 0.0
         self.num_failures = 0
         self.num_in_a_row = 0  # without a byte between them: what the next wait depends on
 
@@ -178,7 +216,8 @@ class _Attempts:
     def forget_failures(self) -> None:
         if self.num_failures:
             self.num_failures = self.num_in_a_row = 0
-            self._started, self._extra_seconds = self._store._clock(), 0.0
+            self._started = self._store._clock()
+            self._extra_seconds = 0.0
 
     def wait_or_give_up(self, error: TryAgain) -> None:
         """Sleep before the next attempt; raises when there will be none."""
@@ -186,12 +225,22 @@ class _Attempts:
         self.num_failures += 1
         self.num_in_a_row += 1
         expired = error.cause == "credentials"
-        allowed = (min(store._deadline_seconds, CREDENTIALS_SECONDS) if expired else store._deadline_seconds) + self._extra_seconds
-        wait = seconds_to_wait(error.cause, self.num_in_a_row, store._clock() - self._started, allowed, store._jitter())
+        allowed = (
+            min(store._deadline_seconds, CREDENTIALS_SECONDS)
+            if expired
+            else store._deadline_seconds
+        ) + self._extra_seconds
+        wait = seconds_to_wait(
+            error.cause, self.num_in_a_row, store._clock() - self._started, allowed, store._jitter()
+        )
         if wait is None and expired:
-            raise UserError(f"{error.text}; renew them (aws sso login, a new AWS_SESSION_TOKEN) and start again") from error
+            raise UserError(
+                f"{error.text}; renew them (aws sso login, a new AWS_SESSION_TOKEN) and start again"
+            ) from error
         if wait is None:
-            raise StoreUnavailable(f"{error.text}; gave up after {self.num_failures} attempts in {allowed:.0f} s") from error
+            raise StoreUnavailable(
+                f"{error.text}; gave up after {self.num_failures} attempts in {allowed:.0f} s"
+            ) from error
         store._count(**{"retries": 1, f"retries_{error.cause}": 1, "wait_seconds": wait})
         store._sleep(wait)
 

@@ -27,7 +27,14 @@ from orchestrator.config.store_config import StoreConfig
 from orchestrator.storage.patience import Patience
 from orchestrator.storage.remote_store import TryAgain
 from prp_core.data.object_store import ObjectInfo
-from prp_core.errors import CorruptObject, ObjectChanged, ObjectExists, ObjectMissing, StoreError, UserError
+from prp_core.errors import (
+    CorruptObject,
+    ObjectChanged,
+    ObjectExists,
+    ObjectMissing,
+    StoreError,
+    UserError,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -35,17 +42,45 @@ if TYPE_CHECKING:
 CHUNK_BYTES = 1 << 18  # what a break in the middle of a body can cost
 
 EXPIRED = {"ExpiredToken", "InvalidToken", "TokenRefreshRequired", "RequestExpired"}
-THROTTLED = {"SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequests", "ServiceUnavailable"}
-PASSING = {"RequestTimeout", "InternalError", "OperationAborted", "ConditionalRequestConflict", "BadDigest", "IncompleteBody"}
+THROTTLED = {
+    "SlowDown",
+    "Throttling",
+    "ThrottlingException",
+    "RequestLimitExceeded",
+    "TooManyRequests",
+    "ServiceUnavailable",
+}
+PASSING = {
+    "RequestTimeout",
+    "InternalError",
+    "OperationAborted",
+    "ConditionalRequestConflict",
+    "BadDigest",
+    "IncompleteBody",
+}
 REMEDIES = {
     "NoSuchBucket": "there is no such bucket; check its name, the endpoint and the region",
-    "InvalidBucketName": "this is no name for a bucket (3 to 63 lower-case letters, digits, dots and hyphens)",
-    "AccessDenied": "access denied; check the credentials, which need s3:ListBucket, s3:GetObject and, to write, s3:PutObject",
-    "InvalidAccessKeyId": "the store does not know this access key; check AWS_ACCESS_KEY_ID or the profile, and the endpoint",
-    "SignatureDoesNotMatch": "the secret key does not belong to the access key; check AWS_SECRET_ACCESS_KEY or the profile",
+    "InvalidBucketName": (
+        "this is no name for a bucket (3 to 63 lower-case letters, digits, dots and hyphens)"
+    ),
+    "AccessDenied": (
+        "access denied; check the credentials, which need s3:ListBucket, s3:GetObject and, "
+        "to write, s3:PutObject"
+    ),
+    "InvalidAccessKeyId": (
+        "the store does not know this access key; check AWS_ACCESS_KEY_ID or the profile, "
+        "and the endpoint"
+    ),
+    "SignatureDoesNotMatch": (
+        "the secret key does not belong to the access key; check AWS_SECRET_ACCESS_KEY or "
+        "the profile"
+    ),
     "RequestTimeTooSkewed": "the clock of this machine is wrong by minutes; set it",
     "PermanentRedirect": "the bucket lies in another region; set store.region or AWS_REGION",
-    "AuthorizationHeaderMalformed": "the request was signed for another region than the bucket's; set store.region or AWS_REGION",
+    "AuthorizationHeaderMalformed": (
+        "the request was signed for another region than the bucket's; set store.region or "
+        "AWS_REGION"
+    ),
     "InvalidObjectState": "the object is archived; restore it from Glacier first",
     "EntityTooLarge": "S3 takes at most 5 GiB in one piece",
 }
@@ -71,17 +106,22 @@ NO_CREDENTIALS = (
 class S3Store:
     """The objects under ``s3://bucket/prefix``; implements `RemoteStore`.
 
-    Instances are small and picklable: clients belong to the process. Empty objects whose keys end in ``/`` (folders as consoles make
-    them) are no objects here.
+    Instances are small and picklable: clients belong to the process. Empty objects whose keys end
+    in ``/`` (folders as consoles make them) are no objects here.
     """
 
     def __init__(self, uri: str, config: StoreConfig | None = None) -> None:
         bucket, _, prefix = uri.removeprefix("s3://").partition("/")
-        if not uri.startswith("s3://") or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}", bucket):
+        if not uri.startswith("s3://") or not re.fullmatch(
+            r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}", bucket
+        ):
             raise UserError(f"{uri!r} names no bucket; write s3://bucket or s3://bucket/prefix")
         self._config = config or StoreConfig()
-        self._bucket, self._prefix = bucket, f"{prefix.rstrip('/')}/" if prefix.rstrip("/") else ""
-        self._common: dict[str, Any] = {"Bucket": bucket} | ({"RequestPayer": "requester"} if self._config.requester_pays else {})
+        self._bucket = bucket
+        self._prefix = f"{prefix.rstrip('/')}/" if prefix.rstrip("/") else ""
+        self._common: dict[str, Any] = {"Bucket": bucket} | (
+            {"RequestPayer": "requester"} if self._config.requester_pays else {}
+        )
 
     def __repr__(self) -> str:
         return f"S3Store({self.uri!r})"
@@ -95,30 +135,53 @@ class S3Store:
         """See `RemoteStore.list`."""
         begin: dict[str, Any] = {"StartAfter": self._prefix + after} if after else {}
         with self._translated(prefix):
-            pages = self._client().get_paginator("list_objects_v2").paginate(Prefix=self._prefix + prefix, **self._common, **begin)
+            pages = (
+                self._client()
+                .get_paginator("list_objects_v2")
+                .paginate(Prefix=self._prefix + prefix, **self._common, **begin)
+            )
             for page in pages:
                 for item in page.get("Contents", []):
                     if item["Size"] or not item["Key"].endswith("/"):
-                        yield ObjectInfo(item["Key"][len(self._prefix) :], item["Size"], item["ETag"].strip('"'))
+                        yield ObjectInfo(
+                            item["Key"][len(self._prefix) :], item["Size"], item["ETag"].strip('"')
+                        )
 
-    def read(self, key: str, *, start: int = 0, num_bytes: int | None = None, etag: str | None = None, num_failures: int = 0) -> Iterator[bytes]:
-        """See `RemoteStore.read`: one GET. Always of a range, because only then the answer also says how long the object is."""
+    def read(
+        self,
+        key: str,
+        *,
+        start: int = 0,
+        num_bytes: int | None = None,
+        etag: str | None = None,
+        num_failures: int = 0,
+    ) -> Iterator[bytes]:
+        """See `RemoteStore.read`: one GET. Always of a range, because only then the answer also
+        says how long the object is.
+        """
         if num_bytes == 0:
             return
         end = "" if num_bytes is None else start + num_bytes - 1
         condition: dict[str, Any] = {"IfMatch": f'"{etag}"'} if etag else {}
-        patience, asked = _clients().patience(self._config), time.monotonic()
+        patience = _clients().patience(self._config)
+        asked = time.monotonic()
         client = self._client(patience.seconds(num_failures))
         with self._translated(key):
             try:
-                answer = client.get_object(Key=self._prefix + key, Range=f"bytes={start}-{end}", **self._common, **condition)
+                answer = client.get_object(
+                    Key=self._prefix + key,
+                    Range=f"bytes={start}-{end}",
+                    **self._common,
+                    **condition,
+                )
             except boto_errors.ClientError as error:
                 if error.response["Error"].get("Code") == "InvalidRange":
                     return  # nothing lies behind `start`; so answers an empty object too
                 raise
         served_etag = answer["ETag"].strip('"')
         num_promised = self._num_promised(key, answer.get("ContentRange"), start, num_bytes)
-        num_received, longest_silence = 0, time.monotonic() - asked
+        num_received = 0
+        longest_silence = time.monotonic() - asked
         with self._translated(key, etag=served_etag), contextlib.closing(answer["Body"]) as body:
             asked = time.monotonic()
             for piece in body.iter_chunks(CHUNK_BYTES):
@@ -127,26 +190,40 @@ class S3Store:
                 yield piece
                 asked = time.monotonic()  # while whoever reads is at work, the store is not silent
         if num_received != num_promised:
-            raise TryAgain(f"{self.uri}/{key}: {num_received} bytes came where {num_promised} were due", etag=served_etag)
+            raise TryAgain(
+                f"{self.uri}/{key}: {num_received} bytes came where {num_promised} were due",
+                etag=served_etag,
+            )
         patience.remember(longest_silence)
 
-    def _num_promised(self, key: str, content_range: str | None, start: int, num_bytes: int | None) -> int:
+    def _num_promised(
+        self, key: str, content_range: str | None, start: int, num_bytes: int | None
+    ) -> int:
         match = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", content_range or "")
         if match is None or int(match[1]) != start:
-            raise StoreError(f"{self.uri}/{key}: asked for bytes from {start}, the store answered {content_range!r}; it cannot serve ranges")
+            raise StoreError(
+                f"{self.uri}/{key}: asked for bytes from {start}, the store answered "
+                f"{content_range!r}; it cannot serve ranges"
+            )
         num_left = int(match[2]) - start
         return num_left if num_bytes is None else min(num_left, num_bytes)
 
     def write(self, key: str, data: bytes | Path, *, if_absent: bool = False) -> ObjectInfo:
-        """See `RemoteStore.write`. The MD5 travels along, so that the store itself refuses bytes that changed on the way. At most 5 GiB."""
+        """See `RemoteStore.write`. The MD5 travels along, so that the store itself refuses bytes
+        that changed on the way. At most 5 GiB.
+        """
         condition: dict[str, Any] = {"IfNoneMatch": "*"} if if_absent else {}
         with contextlib.ExitStack() as stack:
-            body: io.BufferedReader | io.BytesIO = stack.enter_context(data.open("rb")) if isinstance(data, Path) else io.BytesIO(data)
+            body: io.BufferedReader | io.BytesIO = (
+                stack.enter_context(data.open("rb")) if isinstance(data, Path) else io.BytesIO(data)
+            )
             digest = base64.b64encode(hashlib.file_digest(body, _md5).digest()).decode()
             num_bytes = body.seek(0, os.SEEK_END)
             body.seek(0)
             stack.enter_context(self._translated(key, writing=True))
-            answer = self._client().put_object(Key=self._prefix + key, Body=body, ContentMD5=digest, **self._common, **condition)
+            answer = self._client().put_object(
+                Key=self._prefix + key, Body=body, ContentMD5=digest, **self._common, **condition
+            )
         return ObjectInfo(key, num_bytes, answer["ETag"].strip('"'))
 
     def delete(self, key: str) -> None:
@@ -155,7 +232,9 @@ class S3Store:
             self._client().delete_object(Key=self._prefix + key, **self._common)
 
     def bucket_region(self) -> str | None:
-        """The region that the store says the bucket lies in; None where it does not say. One request."""
+        """The region that the store says the bucket lies in; None where it does not say. One
+        request.
+        """
         with self._translated(""):
             try:
                 answer: Any = self._client().head_bucket(Bucket=self._bucket)
@@ -171,7 +250,9 @@ class S3Store:
         return _clients().get(self._config, silence_seconds or self._config.silence_seconds)
 
     @contextlib.contextmanager
-    def _translated(self, key: str, *, etag: str | None = None, writing: bool = False) -> Iterator[None]:
+    def _translated(
+        self, key: str, *, etag: str | None = None, writing: bool = False
+    ) -> Iterator[None]:
         """Turns what boto3 raises into our errors, which name the object."""
         what = f"{self.uri}/{key}" if key else self.uri
         try:
@@ -179,12 +260,20 @@ class S3Store:
         except boto_errors.ClientError as error:
             raise self._explain(error, what, writing) from error
         except NO_CREDENTIALS as error:
-            how = "log in (aws configure, aws sso login), set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the machine a role"
-            raise UserError(f"{what}: no usable credentials ({type(error).__name__}: {error}); {how}") from error
+            how = (
+                "log in (aws configure, aws sso login), set AWS_ACCESS_KEY_ID and "
+                "AWS_SECRET_ACCESS_KEY, or give the machine a role"
+            )
+            raise UserError(
+                f"{what}: no usable credentials ({type(error).__name__}: {error}); {how}"
+            ) from error
         except boto_errors.SSLError as error:
             if "CERTIFICATE_VERIFY_FAILED" not in str(error):
                 raise TryAgain(f"{what}: {error}", etag=etag) from error
-            raise UserError(f"{what}: no trusted connection ({error}); set AWS_CA_BUNDLE to the store's certificate authority") from error
+            raise UserError(
+                f"{what}: no trusted connection ({error}); set AWS_CA_BUNDLE to the "
+                "store's certificate authority"
+            ) from error
         except (boto_errors.ChecksumError, boto_errors.FlexibleChecksumError) as error:
             raise CorruptObject(f"{what}: {error}") from error
         except boto_errors.EndpointConnectionError as error:
@@ -194,12 +283,20 @@ class S3Store:
             raise TryAgain(f"{what}: the store closed the connection", etag=etag) from error
         except LOST_CONNECTIONS as error:
             raise TryAgain(f"{what}: {error}", etag=etag) from error
-        except RuntimeError as error:  # what botocore raises when whoever renews credentials handed out old ones
+        except (
+            RuntimeError
+        ) as error:  # what botocore raises when whoever renews credentials handed out old ones
             if "expired" not in str(error):
                 raise
-            raise TryAgain(f"{what}: the credentials have expired and were not renewed in time", cause="credentials", etag=etag) from error
+            raise TryAgain(
+                f"{what}: the credentials have expired and were not renewed in time",
+                cause="credentials",
+                etag=etag,
+            ) from error
         except boto_errors.BotoCoreError as error:
-            raise UserError(f"{what}: {error}; check the store's settings and the AWS environment") from error
+            raise UserError(
+                f"{what}: {error}; check the store's settings and the AWS environment"
+            ) from error
 
     def _explain(self, error: boto_errors.ClientError, what: str, writing: bool) -> Exception:
         code = error.response["Error"].get("Code", "")
@@ -216,14 +313,19 @@ class S3Store:
         if status == 404:
             return ObjectMissing(f"{what}: no such object")
         if status == 412:
-            return ObjectExists(f"{what} is there already") if writing else ObjectChanged(f"{what} has changed since it was listed; index it again")
+            return (
+                ObjectExists(f"{what} is there already")
+                if writing
+                else ObjectChanged(f"{what} has changed since it was listed; index it again")
+            )
         if status == 403:
             return UserError(f"{what}: {REMEDIES['AccessDenied']} ({code})")
         return StoreError(f"{what}: the store answered {status} {code}")
 
 
 class _Clients:
-    """The boto3 clients of one process, one per config, silence and AWS environment, and what each config's store has taught about silence.
+    """The boto3 clients of one process, one per config, silence and AWS environment, and what each
+    config's store has taught about silence.
 
     boto3's clients, unlike its sessions, are safe with threads.
     """
@@ -234,7 +336,9 @@ class _Clients:
         self._patience: dict[StoreConfig, Patience] = {}
 
     def get(self, config: StoreConfig, silence_seconds: float) -> S3Client:
-        environment = ((name, value) for name, value in os.environ.items() if name.startswith("AWS_"))
+        environment = (
+            (name, value) for name, value in os.environ.items() if name.startswith("AWS_")
+        )
         key = (config, silence_seconds, *sorted(environment))
         with self._lock:
             if key not in self._clients:
@@ -243,28 +347,39 @@ class _Clients:
 
     def patience(self, config: StoreConfig) -> Patience:
         with self._lock:
-            return self._patience.setdefault(config, Patience(config.first_silence_seconds, config.silence_seconds))
+            return self._patience.setdefault(
+                config, Patience(config.first_silence_seconds, config.silence_seconds)
+            )
 
     def forget(self, config: StoreConfig) -> None:
         with self._lock:
-            self._clients = {key: client for key, client in self._clients.items() if key[0] != config}
+            self._clients = {
+                key: client for key, client in self._clients.items() if key[0] != config
+            }
 
 
 _CLIENTS_OF_PROCESS: dict[int, _Clients] = {}
 
 
 def _clients() -> _Clients:
-    # By process id: a fork must share neither sockets nor a lock that some other thread of its parent held.
+    # By process id: a fork must share neither sockets nor a lock that some other thread of its
+    # parent held.
     return _CLIENTS_OF_PROCESS.setdefault(os.getpid(), _Clients())
 
 
 def is_custom_endpoint(config: StoreConfig) -> bool:
     """Whether requests go to another server than the one that Amazon's own rules name."""
-    return bool(config.endpoint_url or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"))
+    return bool(
+        config.endpoint_url
+        or os.environ.get("AWS_ENDPOINT_URL_S3")
+        or os.environ.get("AWS_ENDPOINT_URL")
+    )
 
 
 def region_of_this_machine() -> str | None:
-    """Where this process runs: what the instance's metadata say where they answer within a second, else ``AWS_REGION``; None: unknown."""
+    """Where this process runs: what the instance's metadata say where they answer within a second,
+    else ``AWS_REGION``; None: unknown.
+    """
     fetcher = InstanceMetadataRegionFetcher(timeout=1, num_attempts=1)
     try:
         found = fetcher.retrieve_region()
@@ -275,17 +390,23 @@ def region_of_this_machine() -> str | None:
 
 def _make_client(config: StoreConfig, silence_seconds: float) -> S3Client:
     base = botocore.session.Session(profile=config.profile)
-    base.register_component("data_loader", _loader())  # to parse AWS's models is nine tenths of what a client costs
+    base.register_component(
+        "data_loader", _loader()
+    )  # to parse AWS's models is nine tenths of what a client costs
     session = boto3.session.Session(botocore_session=base, region_name=config.region)
-    addressing: Any = "path" if config.addressing == "auto" and is_custom_endpoint(config) else config.addressing
+    addressing: Any = (
+        "path" if config.addressing == "auto" and is_custom_endpoint(config) else config.addressing
+    )
     settings = Config(
-        # One attempt: `RetryingStore` counts and spaces them all, and must know when a lost answer left a write in doubt.
+        # One attempt: `RetryingStore` counts and spaces them all, and must know when a lost answer
+        # left a write in doubt.
         retries={"mode": "standard", "total_max_attempts": 1},
         connect_timeout=min(10.0, silence_seconds),
         read_timeout=silence_seconds,
         max_pool_connections=64,
         tcp_keepalive=True,
-        # Many S3 servers answer 411 to the chunked trailers that carry boto3's own checksums; the MD5 header does the same everywhere.
+        # Many S3 servers answer 411 to the chunked trailers that carry boto3's own checksums; the
+        # MD5 header does the same everywhere.
         request_checksum_calculation="when_required",
         s3={"addressing_style": addressing},
     )

@@ -1,6 +1,8 @@
-"""The index of shards as a Parquet file: one row for each video, immutable, named by its content hash.
+"""The index of shards as a Parquet file: one row for each video, immutable, named by its content
+hash.
 
-The record that a prepare task leaves of its one shard is such a file too, with what the task cost and could not read beside the rows.
+The record that a prepare task leaves of its one shard is such a file too, with what the task cost
+and could not read beside the rows.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from prp_core.data.object_store import ObjectStore, read_all
 from prp_core.data.shards.shard_index import ShardFile, ShardIndex, ShardSettings, ShardVideo
 from prp_core.errors import ObjectExists, ObjectMissing, UserError
 
-FORMAT_KEY, FORMAT = b"prp.shards.format", b"1"
+FORMAT_KEY = b"prp.shards.format"
+FORMAT = b"1"
 FACTS_KEY = b"prp.shards.facts"
 SCHEMA = pyarrow.schema(
     [
@@ -57,57 +60,98 @@ def write_shard_index(index: ShardIndex, store: ObjectStore) -> str:
 
 
 def read_shard_index(store: ObjectStore, name: str) -> ShardIndex:
-    """The index called `name`. Raises `UserError` when there is none, or when its content is not what its name says."""
+    """The index called `name`. Raises `UserError` when there is none, or when its content is not
+    what its name says.
+    """
     uri = f"{store.uri}/{name}"
     try:
         index, _ = index_from_parquet(read_all(store, name), uri)
     except ObjectMissing:
-        raise UserError(f"{uri} is not there; copy the prepared place again, whole, or prepare the videos again") from None
+        raise UserError(
+            f"{uri} is not there; copy the prepared place again, whole, or prepare the videos again"
+        ) from None
     promised = re.search(r"shard-index-([0-9a-f]{16})\.parquet$", name)
     if promised is None or promised[1] != index.content_hash:
-        raise UserError(f"{uri} was changed: its content hash is {index.content_hash}; prepare the videos again")
+        raise UserError(
+            f"{uri} was changed: its content hash is {index.content_hash}; prepare the videos again"
+        )
     return index
 
 
 def index_to_parquet(index: ShardIndex, extra: Mapping[str, Any] | None = None) -> bytes:
     """The file's bytes; `extra` (what JSON can say) is kept beside the rows."""
     videos = [index.videos[key] for key in sorted(index.videos)]
-    columns = {field.name: [getattr(video, field.name) for video in videos] for field in SCHEMA if field.name not in LISTS}
+    columns = {
+        field.name: [getattr(video, field.name) for video in videos]
+        for field in SCHEMA
+        if field.name not in LISTS
+    }
     lists = {name: _to_lists([getattr(video, name) for video in videos]) for name in LISTS}
-    facts = {"settings": asdict(index.settings), "files": [asdict(file) for file in index.files], "extra": dict(extra or {})}
-    schema = SCHEMA.with_metadata({FORMAT_KEY: FORMAT, FACTS_KEY: json.dumps(facts, sort_keys=True).encode()})
+    facts = {
+        "settings": asdict(index.settings),
+        "files": [asdict(file) for file in index.files],
+        "extra": dict(extra or {}),
+    }
+    schema = SCHEMA.with_metadata(
+        {FORMAT_KEY: FORMAT, FACTS_KEY: json.dumps(facts, sort_keys=True).encode()}
+    )
     buffer = io.BytesIO()
-    pyarrow.parquet.write_table(pyarrow.table({**columns, **lists}, schema=schema), buffer, compression="zstd")
+    pyarrow.parquet.write_table(
+        pyarrow.table({**columns, **lists}, schema=schema), buffer, compression="zstd"
+    )
     return buffer.getvalue()
 
 
 def index_from_parquet(data: bytes, uri: str) -> tuple[ShardIndex, dict[str, Any]]:
-    """(the index, what was kept beside it). Raises `UserError` for what is no such file; `uri` names it there."""
+    """(the index, what was kept beside it). Raises `UserError` for what is no such file; `uri`
+    names it there.
+    """
     try:
-        table = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(data), pre_buffer=False).read(use_threads=False)
+        table = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(data), pre_buffer=False).read(
+            use_threads=False
+        )
     except pyarrow.ArrowException as error:
-        raise UserError(f"{uri} is no index of shards: {str(error).splitlines()[0]}; prepare the videos again") from error
+        raise UserError(
+            f"{uri} is no index of shards: {str(error).splitlines()[0]}; prepare the videos again"
+        ) from error
     metadata = table.schema.metadata or {}
     if metadata.get(FORMAT_KEY) != FORMAT or table.column_names != SCHEMA.names:
-        raise UserError(f"{uri} is a Parquet file, but no index of shards of this version; prepare the videos again")
+        raise UserError(
+            f"{uri} is a Parquet file, but no index of shards of this version; prepare "
+            "the videos again"
+        )
     facts = json.loads(metadata[FACTS_KEY])
     plain = table.drop_columns(list(LISTS)).to_pylist()
     sizes, crc32s = (_from_lists(table[name]) for name in LISTS)
-    videos = [ShardVideo(**row, sizes=sizes[number], crc32s=crc32s[number]) for number, row in enumerate(plain)]
+    videos = [
+        ShardVideo(**row, sizes=sizes[number], crc32s=crc32s[number])
+        for number, row in enumerate(plain)
+    ]
     files = tuple(ShardFile(**file) for file in facts["files"])
-    return ShardIndex(ShardSettings(**facts["settings"]), files, {video.key: video for video in videos}), facts["extra"]
+    return ShardIndex(
+        ShardSettings(**facts["settings"]), files, {video.key: video for video in videos}
+    ), facts["extra"]
 
 
 def _to_lists(arrays: list[np.ndarray]) -> Any:
     ends = np.cumsum([0, *map(len, arrays)], dtype=np.int64)
     if ends[-1] >= 1 << 31:
-        raise UserError(f"{ends[-1]} frames are too many for one prepared place; prepare the corpus in parts")
+        raise UserError(
+            f"{ends[-1]} frames are too many for one prepared place; prepare the corpus in parts"
+        )
     flat = np.concatenate(arrays) if arrays else np.empty(0, dtype=np.uint32)
-    return pyarrow.ListArray.from_arrays(pyarrow.array(ends.astype(np.int32)), pyarrow.array(flat.astype(np.uint32)))
+    return pyarrow.ListArray.from_arrays(
+        pyarrow.array(ends.astype(np.int32)), pyarrow.array(flat.astype(np.uint32))
+    )
 
 
 def _from_lists(column: Any) -> list[np.ndarray]:
     """The rows as views of one array."""
-    whole = pyarrow.concat_arrays(column.chunks) if column.num_chunks else pyarrow.array([], column.type)
-    ends, flat = whole.offsets.to_numpy(), whole.values.to_numpy()
+    whole = (
+        pyarrow.concat_arrays(column.chunks)
+        if column.num_chunks
+        else pyarrow.array([], column.type)
+    )
+    ends = whole.offsets.to_numpy()
+    flat = whole.values.to_numpy()
     return [flat[first:end] for first, end in itertools.pairwise(ends)]

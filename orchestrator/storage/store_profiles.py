@@ -22,20 +22,31 @@ SECRETS = ("access_key", "secret", "token", "password")
 
 
 def read_store_profile(name: str, folders: Sequence[Path]) -> dict[str, Any]:
-    """The table `name` of the first ``stores.toml`` in `folders`, not yet validated. Raises `UserError` that lists what there is."""
+    """The table `name` of the first ``stores.toml`` in `folders`, not yet validated. Raises
+    `UserError` that lists what there is.
+    """
     paths = [folder / FILE_NAME for folder in folders]
     path = next((path for path in paths if path.is_file()), None)
     if path is None:
         places = ", no ".join(map(str, paths))
-        raise UserError(f"There is no store profile {name!r}: no {places}; write that file with a table [{name}]")
+        raise UserError(
+            f"There is no store profile {name!r}: no {places}; write that file with a "
+            f"table [{name}]"
+        )
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not TOML: {error}") from None
     table = look_up(f"store profile in {path}", name, tables)
     if not isinstance(table, dict):
-        raise UserError(f"{path}: {name!r} is a value; write a table [{name}] with endpoint_url, region and so on")
+        raise UserError(
+            f"{path}: {name!r} is a value; write a table [{name}] with endpoint_url, "
+            "region and so on"
+        )
     secret = next((key for key in table if any(word in key for word in SECRETS)), None)
     if secret is not None:
-        raise UserError(f"{path}, [{name}]: {secret!r} does not belong here; put credentials into ~/.aws and name them with profile")
+        raise UserError(
+            f"{path}, [{name}]: {secret!r} does not belong here; put credentials into "
+            "~/.aws and name them with profile"
+        )
     return table

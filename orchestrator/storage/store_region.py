@@ -1,4 +1,6 @@
-"""Whether a bucket lies where we run: reading videos from another region is slow and costs money for every byte."""
+"""Whether a bucket lies where we run: reading videos from another region is slow and costs money
+for every byte.
+"""
 
 from __future__ import annotations
 
@@ -14,19 +16,31 @@ PRICE = "about $20 per TB between regions, up to $90 out to the internet"
 
 @dataclass(frozen=True)
 class RegionVerdict:
-    """`ok` is False where the bucket must not be read; `text` says why, or what could not be known, and is empty where all is well."""
+    """`ok` is False where the bucket must not be read; `text` says why, or what could not be known,
+    and is empty where all is well.
+    """
 
     ok: bool
     text: str = ""
 
 
-def judge_region(uri: str, bucket_region: str | None, our_region: str | None, *, allow_other_region: bool) -> RegionVerdict:
-    """The verdict on reading `uri`, whose bucket lies in `bucket_region`, from `our_region`; None: unknown, which refuses nothing."""
+def judge_region(
+    uri: str, bucket_region: str | None, our_region: str | None, *, allow_other_region: bool
+) -> RegionVerdict:
+    """The verdict on reading `uri`, whose bucket lies in `bucket_region`, from `our_region`; None:
+    unknown, which refuses nothing.
+    """
     if bucket_region is None:
-        return RegionVerdict(True, f"{uri}: the store does not say in which region the bucket lies, so it was not compared with ours")
+        return RegionVerdict(
+            True,
+            f"{uri}: the store does not say in which region the bucket lies, so it was "
+            "not compared with ours",
+        )
     if our_region is None:
         unknown = "where this machine runs is unknown (no instance metadata, no AWS_REGION)"
-        return RegionVerdict(True, f"{uri} lies in {bucket_region}; {unknown}. Downloads to elsewhere cost {PRICE}")
+        return RegionVerdict(
+            True, f"{uri} lies in {bucket_region}; {unknown}. Downloads to elsewhere cost {PRICE}"
+        )
     if bucket_region == our_region:
         return RegionVerdict(True)
     where = f"{uri} lies in {bucket_region}, and this machine runs in {our_region}"
@@ -37,10 +51,12 @@ def judge_region(uri: str, bucket_region: str | None, our_region: str | None, *,
 
 
 def check_region(uri: str | Path, config: StoreConfig | None = None) -> str:
-    """Compare the region of the bucket at `uri` with this machine's; what a person should know, empty where there is nothing to say.
+    """Compare the region of the bucket at `uri` with this machine's; what a person should know,
+    empty where there is nothing to say.
 
-    Asks the store once. Folders pass, and so does a server of one's own unless ``store.region`` says that it has regions. Raises
-    `UserError` when the bucket lies in another region and that is not allowed.
+    Asks the store once. Folders pass, and so does a server of one's own unless ``store.region``
+    says that it has regions. Raises `UserError` when the bucket lies in another region and that is
+    not allowed.
     """
     config = config or StoreConfig()
     if not str(uri).startswith("s3://") or (is_custom_endpoint(config) and config.region is None):
@@ -49,7 +65,12 @@ def check_region(uri: str | Path, config: StoreConfig | None = None) -> str:
         bucket_region = S3Store(str(uri), config).bucket_region()
     except StoreUnavailable:
         bucket_region = None  # whoever reads next says what is wrong, with more patience
-    verdict = judge_region(str(uri), bucket_region, region_of_this_machine(), allow_other_region=config.allow_other_region)
+    verdict = judge_region(
+        str(uri),
+        bucket_region,
+        region_of_this_machine(),
+        allow_other_region=config.allow_other_region,
+    )
     if not verdict.ok:
         raise UserError(verdict.text)
     return verdict.text

@@ -1,7 +1,9 @@
-"""Confirming on the cluster: the runs that are left, as nested Ray Train runs, then the verdict on all of them.
+"""Confirming on the cluster: the runs that are left, as nested Ray Train runs, then the verdict on
+all of them.
 
-Each run is driven by a small task that only waits (as a trial's driver does); its workers train, and look at the validation part once, at
-the end. What a run found is noted by the server before the next step, so that an interrupted confirmation goes on where it was.
+Each run is driven by a small task that only waits (as a trial's driver does); its workers train,
+and look at the validation part once, at the end. What a run found is noted by the server before the
+next step, so that an interrupted confirmation goes on where it was.
 """
 
 from __future__ import annotations
@@ -49,8 +51,16 @@ Say = Callable[[str], None]
 OBJECTIVE = "retrieval/recall_at_1"
 
 
-def confirm(plan: Plan, server: Any, scores: Mapping[int, float], rates: Mapping[int, str], max_concurrent: int, say: Say) -> Confirmation | None:
-    """Train the best of `scores` (finished trial -> objective; `rates`: its rate set) again and compare them.
+def confirm(
+    plan: Plan,
+    server: Any,
+    scores: Mapping[int, float],
+    rates: Mapping[int, str],
+    max_concurrent: int,
+    say: Say,
+) -> Confirmation | None:
+    """Train the best of `scores` (finished trial -> objective; `rates`: its rate set) again and
+    compare them.
 
     None where there is nothing to confirm, said so.
 
@@ -62,21 +72,36 @@ def confirm(plan: Plan, server: Any, scores: Mapping[int, float], rates: Mapping
     affordable = ray.get(server.affordable_candidates.remote())
     if affordable < config.num_candidates:
         rest = f"the best {affordable} are confirmed" if affordable else "nothing is confirmed"
-        say(f"the budget does not cover {config.num_candidates} candidates with {config.num_seeds} seeds each: {rest}; {GO_ON}")
+        say(
+            f"the budget does not cover {config.num_candidates} candidates with "
+            f"{config.num_seeds} seeds each: {rest}; {GO_ON}"
+        )
     if not affordable:
         return None
     trials = candidates_of(scores, affordable, rates)
     if len(trials) < 2:
-        say(f"nothing to confirm: {len(scores)} finished trial{'s' if len(scores) != 1 else ''}, comparing needs 2")
+        say(
+            f"nothing to confirm: {len(scores)} finished "
+            f"trial{'s' if len(scores) != 1 else ''}, comparing needs 2"
+        )
         return None
     seeds = confirm_seeds(plan.config.seed, config.num_seeds)
-    say(f"confirming trials {', '.join(f'{trial} ({rates[trial]})' for trial in trials)} at full length with seeds {', '.join(map(str, seeds))}")
+    say(
+        "confirming trials "
+        f"{', '.join(f'{trial} ({rates[trial]})' for trial in trials)} at full length "
+        f"with seeds {', '.join(map(str, seeds))}"
+    )
     run_missing(plan.spec, server, trials, seeds, max_concurrent, say)
     runs, failed = ray.get(server.confirmed_runs.remote())
-    confirmation = verdict_on(plan.parts.val, trials, seeds, runs, ray.get(server.total_costs.remote()))
+    confirmation = verdict_on(
+        plan.parts.val, trials, seeds, runs, ray.get(server.total_costs.remote())
+    )
     for (trial, seed), reason in failed.items():
         if trial in trials:
-            say(f"trial {trial} with seed {seed} failed, so that the trial is no candidate any more: {reason}")
+            say(
+                f"trial {trial} with seed {seed} failed, so that the trial is no "
+                f"candidate any more: {reason}"
+            )
     if confirmation is None:
         say("nothing is confirmed: of no two candidates did every run end")
         return None
@@ -85,8 +110,17 @@ def confirm(plan: Plan, server: Any, scores: Mapping[int, float], rates: Mapping
     return confirmation
 
 
-def run_missing(spec: SweepSpec, server: Any, trials: Sequence[int], seeds: Sequence[int], max_concurrent: int, say: Say) -> None:
-    """Run what is not done yet, at most `max_concurrent` at once; a failure is noted or tried again by a resume, never raised."""
+def run_missing(
+    spec: SweepSpec,
+    server: Any,
+    trials: Sequence[int],
+    seeds: Sequence[int],
+    max_concurrent: int,
+    say: Say,
+) -> None:
+    """Run what is not done yet, at most `max_concurrent` at once; a failure is noted or tried again
+    by a resume, never raised.
+    """
     runs, failed = ray.get(server.confirmed_runs.remote())
     done: dict[tuple[int, int], Any] = {(run.trial, run.seed): run for run in runs} | failed
     waiting = runs_to_do(trials, seeds, done)
@@ -113,9 +147,21 @@ def _drive(task: ConfirmTask, spec: SweepSpec, server: Any) -> str:
     try:
         name = f"{spec.sweep_id}-confirm-{task.number:04d}-{task.seed}"
         config = parse_config(task.config)
-        found = fit_workers(confirm_worker, work, config, state_dir=Path(spec.state_dir), name=name, max_failures=config.resources.max_failures)
-    except Exception as error:  # noqa: BLE001 - one run's failure ends neither the others nor the sweep; the reason is told
-        ray.get(server.end_confirm.remote(task.number, task.seed, None, failure_reason(error), is_final=False))
+        found = fit_workers(
+            confirm_worker,
+            work,
+            config,
+            state_dir=Path(spec.state_dir),
+            name=name,
+            max_failures=config.resources.max_failures,
+        )
+    # one run's failure ends neither the others nor the sweep; the reason is told
+    except Exception as error:  # noqa: BLE001
+        ray.get(
+            server.end_confirm.remote(
+                task.number, task.seed, None, failure_reason(error), is_final=False
+            )
+        )
         return failure_reason(error)
     if "failed" in found:
         ray.get(server.end_confirm.remote(task.number, task.seed, None, found["failed"]))
@@ -129,7 +175,8 @@ class ConfirmReporter:
     """Tells the server what a confirming run logs; nobody stops such a run."""
 
     def __init__(self, server: Any, task: ConfirmTask) -> None:
-        self._server, self._task = server, task
+        self._server = server
+        self._task = task
 
     def log(self, metrics: Mapping[str, float], *, step: int) -> None:
         """Send `metrics` and go on."""
@@ -142,8 +189,12 @@ class ConfirmReporter:
 
 
 def confirm_worker(work: Mapping[str, Any]) -> dict[str, Any]:
-    """Train one confirming run on this worker; a `ConfirmedRun` as a plain dict, or ``{"failed": why}`` where it would fail again."""
-    spec, task, server = work["spec"], ConfirmTask(**work["task"]), work["server"]
+    """Train one confirming run on this worker; a `ConfirmedRun` as a plain dict, or ``{"failed":
+    why}`` where it would fail again.
+    """
+    spec = work["spec"]
+    task = ConfirmTask(**work["task"])
+    server = work["server"]
     config = parse_config(task.config)
     use_threads(int(config.resources.cpus_per_worker))
     world = World.of_process_group(ray.train.torch.get_device())
@@ -152,12 +203,24 @@ def confirm_worker(work: Mapping[str, Any]) -> dict[str, Any]:
     folder = confirm_checkpoints(spec, config, task)
     try:
         with open_data(spec, config) as data:
-            outcome = pretrain(config, data, world, checkpoints=folder, reporter=ConfirmReporter(server, task))
+            outcome = pretrain(
+                config, data, world, checkpoints=folder, reporter=ConfirmReporter(server, task)
+            )
             checkpoint = folder.latest_committed(world)
             assert checkpoint is not None, "training ended without a checkpoint"
-            encoder = rebuild_encoder(config.encoder.name, checkpoint_encoder_weights(folder, checkpoint)).to(world.device)
+            encoder = rebuild_encoder(
+                config.encoder.name, checkpoint_encoder_weights(folder, checkpoint)
+            ).to(world.device)
             part = data.parts
-            hits = query_hits(encoder, config.clip, config.evaluation, gallery=part.train, queries=part.val, source=data.source, world=world)
+            hits = query_hits(
+                encoder,
+                config.clip,
+                config.evaluation,
+                gallery=part.train,
+                queries=part.val,
+                source=data.source,
+                world=world,
+            )
     except Exception as error:
         reason = lasting_failure(error, config)
         if reason is None:
@@ -165,13 +228,19 @@ def confirm_worker(work: Mapping[str, Any]) -> dict[str, Any]:
         return {"failed": reason}
     marks = "".join(str(int(hits[key])) if key in hits else BROKEN for key in query_keys(part.val))
     recall = float(outcome.metrics[OBJECTIVE])
-    return asdict(ConfirmedRun(trial=task.number, seed=task.seed, recall_at_1=recall, hits=marks, run_id=task.run_id))
+    return asdict(
+        ConfirmedRun(
+            trial=task.number, seed=task.seed, recall_at_1=recall, hits=marks, run_id=task.run_id
+        )
+    )
 
 
 def confirm_checkpoints(spec: SweepSpec, config: RunConfig, task: ConfirmTask) -> CheckpointFolder:
     """Where a confirming run keeps its checkpoints: the newest alone, nobody goes back further."""
     store = open_store(spec.folder_uri, config.store, check=False)
-    return CheckpointFolder(store, f"{spec.confirm_folder(task.number, task.seed)}/checkpoints", num_kept=1)
+    return CheckpointFolder(
+        store, f"{spec.confirm_folder(task.number, task.seed)}/checkpoints", num_kept=1
+    )
 
 
 def query_keys(queries: Sequence[VideoRecord]) -> list[str]:
@@ -180,10 +249,18 @@ def query_keys(queries: Sequence[VideoRecord]) -> list[str]:
 
 
 def verdict_on(
-    queries: Sequence[VideoRecord], trials: Sequence[int], seeds: Sequence[int], runs: Sequence[ConfirmedRun], costs: Mapping[int, float]
+    queries: Sequence[VideoRecord],
+    trials: Sequence[int],
+    seeds: Sequence[int],
+    runs: Sequence[ConfirmedRun],
+    costs: Mapping[int, float],
 ) -> Confirmation | None:
-    """The verdict on those of `trials` of which every run is done; None where fewer than two are. `queries` are the validation part."""
-    by_trial = {trial: [run for run in runs if run.trial == trial and run.seed in seeds] for trial in trials}
+    """The verdict on those of `trials` of which every run is done; None where fewer than two are.
+    `queries` are the validation part.
+    """
+    by_trial = {
+        trial: [run for run in runs if run.trial == trial and run.seed in seeds] for trial in trials
+    }
     whole = {trial: found for trial, found in by_trial.items() if len(found) == len(seeds)}
     if len(whole) < 2:
         return None
@@ -191,18 +268,34 @@ def verdict_on(
     best = max(candidates, key=lambda one: (one.mean, -one.trial))
     group_of = {record.key: record.group for record in queries}
     groups = [group_of[key] for key in query_keys(queries)]
-    comparisons = [_comparison(trial, whole[best.trial], found, groups) for trial, found in whole.items() if trial != best.trial]
+    comparisons = [
+        _comparison(trial, whole[best.trial], found, groups)
+        for trial, found in whole.items()
+        if trial != best.trial
+    ]
     return decide(candidates, comparisons, costs)
 
 
 def _candidate(trial: int, runs: Sequence[ConfirmedRun]) -> Candidate:
     interval = seed_interval([run.recall_at_1 for run in runs])
-    return Candidate(trial, tuple(run.seed for run in runs), tuple(run.recall_at_1 for run in runs), interval.low, interval.high)
+    return Candidate(
+        trial,
+        tuple(run.seed for run in runs),
+        tuple(run.recall_at_1 for run in runs),
+        interval.low,
+        interval.high,
+    )
 
 
-def _comparison(trial: int, best: Sequence[ConfirmedRun], other: Sequence[ConfirmedRun], groups: Sequence[str]) -> Comparison:
+def _comparison(
+    trial: int, best: Sequence[ConfirmedRun], other: Sequence[ConfirmedRun], groups: Sequence[str]
+) -> Comparison:
     by_seed, by_query, groups_of_queries = paired_differences(best, other, groups)
-    return Comparison(trial, _bounds(seed_interval(by_seed)), _bounds(bootstrap_interval(by_query, groups_of_queries)))
+    return Comparison(
+        trial,
+        _bounds(seed_interval(by_seed)),
+        _bounds(bootstrap_interval(by_query, groups_of_queries)),
+    )
 
 
 def _bounds(interval: Interval) -> Bounds:

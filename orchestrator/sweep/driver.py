@@ -1,7 +1,8 @@
 """A sweep from its first word to its leaderboard: plan, cluster, server, trials, winner.
 
-`main(space)` is what a study under ``sweeps/`` calls. Exit codes: 0 the sweep ended with a winner, 1 it ended without one, 2 the input was
-wrong, 130 it was interrupted (and resumes with ``--resume``).
+`main(space)` is what a study under ``sweeps/`` calls. Exit codes: 0 the sweep ended with a winner,
+1 it ended without one, 2 the input was wrong, 130 it was interrupted (and resumes with
+``--resume``).
 """
 
 from __future__ import annotations
@@ -30,15 +31,33 @@ from orchestrator.coordinator.coordinator import SweepServer
 from orchestrator.cost.budget import GO_ON, Gate
 from orchestrator.cost.pricing import find_price, money_line
 from orchestrator.exit_codes import run_command
-from orchestrator.ray_cluster.concurrency import JUDGED_BY_WORKERS, JudgePlan, RoomWatch, check_capacity, plan_room
+from orchestrator.ray_cluster.concurrency import (
+    JUDGED_BY_WORKERS,
+    JudgePlan,
+    RoomWatch,
+    check_capacity,
+    plan_room,
+)
 from orchestrator.ray_cluster.connect import ray_cluster
 from orchestrator.search.space import Space, apply_space
 from orchestrator.search.warm_start import NOTHING_KNOWN, WarmStart
 from orchestrator.sweep.confirm_run import confirm
-from orchestrator.sweep.final_evaluation import book, measure_baselines, measure_test, measure_winner
+from orchestrator.sweep.final_evaluation import (
+    book,
+    measure_baselines,
+    measure_test,
+    measure_winner,
+)
 from orchestrator.sweep.leaderboard import Ending, ending_lines
 from orchestrator.sweep.live_screen import Progress
-from orchestrator.sweep.plan import Plan, frame_counts, make_plan, memory_figures, parse_arguments, warm_start_of
+from orchestrator.sweep.plan import (
+    Plan,
+    frame_counts,
+    make_plan,
+    memory_figures,
+    parse_arguments,
+    warm_start_of,
+)
 from orchestrator.sweep.showcase_run import keep_showcases
 from orchestrator.trial.driver import DRIVER_DIED, run_trials
 from orchestrator.trial.messages import TrialOutcome, TrialView
@@ -49,14 +68,20 @@ __all__ = ["check_capacity", "main"]
 INTERRUPTED = 130
 
 
-def main(space: Space, argv: list[str] | None = None, description: str = "Search over the config tree, judged by retrieval.") -> int:
+def main(
+    space: Space,
+    argv: list[str] | None = None,
+    description: str = "Search over the config tree, judged by retrieval.",
+) -> int:
     """Run a study's command line; its exit code."""
     return run_command(lambda: _run(space, argv, description))
 
 
 def _run(space: Space, argv: list[str] | None, description: str) -> int:
     arguments = parse_arguments(argv, description)
-    signal.signal(signal.SIGTERM, _interrupt)  # `ray job stop` and a scheduler end a sweep as Ctrl-C does
+    signal.signal(
+        signal.SIGTERM, _interrupt
+    )  # `ray job stop` and a scheduler end a sweep as Ctrl-C does
     plan = make_plan(arguments, space, say)
     say(plan_line(plan))
     with only_driver(plan), ray_cluster(arguments.address, verbose=arguments.verbose):
@@ -70,7 +95,15 @@ def _run(space: Space, argv: list[str] | None, description: str) -> int:
                 shutil.rmtree(plan.spec.state_dir)
             return 0
         watch = RoomWatch(plan.config, room)
-        return run_sweep(plan, space, watch, judging=room.judging, warm=warm, price=price, verbose=arguments.verbose)
+        return run_sweep(
+            plan,
+            space,
+            watch,
+            judging=room.judging,
+            warm=warm,
+            price=price,
+            verbose=arguments.verbose,
+        )
 
 
 def run_sweep(
@@ -83,11 +116,15 @@ def run_sweep(
     price: Price | None = None,
     verbose: bool = False,
 ) -> int:
-    """Run the trials that are left, confirm and measure the best; the exit code. An interrupt closes every MLflow run before it leaves."""
+    """Run the trials that are left, confirm and measure the best; the exit code. An interrupt
+    closes every MLflow run before it leaves.
+    """
     server = start_server(plan, space, judging, warm, price)
     try:
         _run_trials(plan, server, max_concurrent, verbose)
-        ending = finish(plan, server, max_concurrent if isinstance(max_concurrent, int) else max_concurrent())
+        ending = finish(
+            plan, server, max_concurrent if isinstance(max_concurrent, int) else max_concurrent()
+        )
     except KeyboardInterrupt:
         _close_interrupted(plan, server)
         return INTERRUPTED
@@ -100,20 +137,38 @@ def run_sweep(
 
 
 def start_server(
-    plan: Plan, space: Space, judging: JudgePlan = JUDGED_BY_WORKERS, warm: WarmStart = NOTHING_KNOWN, price: Price | None = None
+    plan: Plan,
+    space: Space,
+    judging: JudgePlan = JUDGED_BY_WORKERS,
+    warm: WarmStart = NOTHING_KNOWN,
+    price: Price | None = None,
 ) -> Any:
     """The sweep's server, in an actor on this node; it ends with this driver."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    actor = ray.remote(SweepServer).options(num_cpus=0, scheduling_strategy=here, max_restarts=3, max_task_retries=3)
-    server = actor.remote(plan.spec, space, frame_counts(plan.parts), judging, warm, memory_figures(plan.config), price)
+    actor = ray.remote(SweepServer).options(
+        num_cpus=0, scheduling_strategy=here, max_restarts=3, max_task_retries=3
+    )
+    server = actor.remote(
+        plan.spec,
+        space,
+        frame_counts(plan.parts),
+        judging,
+        warm,
+        memory_figures(plan.config),
+        price,
+    )
     try:
         ray.get(server.sweep_run_id.remote())
     except ray.exceptions.RayActorError as error:
-        raise UserError(f"The sweep's server did not start: {str(error).strip().splitlines()[-1]}") from None
+        raise UserError(
+            f"The sweep's server did not start: {str(error).strip().splitlines()[-1]}"
+        ) from None
     return server
 
 
-def _run_trials(plan: Plan, server: Any, max_concurrent: int | Callable[[], int], verbose: bool) -> None:
+def _run_trials(
+    plan: Plan, server: Any, max_concurrent: int | Callable[[], int], verbose: bool
+) -> None:
     sweep = plan.config.sweep
     num_left = ray.get(server.num_left.remote())
     with Progress(
@@ -125,7 +180,13 @@ def _run_trials(plan: Plan, server: Any, max_concurrent: int | Callable[[], int]
         get_cost=lambda: ray.get(server.cost_line.remote(), timeout=10),
     ):
         if num_left and ray.get(server.gate.remote()).word != "stop":
-            run_trials(plan.spec, server, num_trials=num_left, max_concurrent=max_concurrent, verbose=verbose)
+            run_trials(
+                plan.spec,
+                server,
+                num_trials=num_left,
+                max_concurrent=max_concurrent,
+                verbose=verbose,
+            )
     stopped = ray.get(server.gate.remote()) if ray.get(server.num_left.remote()) else Gate("start")
     if stopped.word != "start":
         say(f"no more trials: {stopped.reason}; {GO_ON}")
@@ -135,17 +196,24 @@ def _run_trials(plan: Plan, server: Any, max_concurrent: int | Callable[[], int]
 
 
 def left_over(stopped: Gate) -> TrialOutcome:
-    """What becomes of a trial that is not told when all have ended: the budget kept an interrupted one from going on, or its driver died."""
+    """What becomes of a trial that is not told when all have ended: the budget kept an interrupted
+    one from going on, or its driver died.
+    """
     if stopped.word != "start":
         return TrialOutcome("pruned", stopped.reason)
     return DRIVER_DIED
 
 
 def finish(plan: Plan, server: Any, max_concurrent: int = 1) -> Ending:
-    """Confirm the best, measure the baselines and the one that is taken, register its encoder, write showcases and report, close the parent run."""
+    """Confirm the best, measure the baselines and the one that is taken, register its encoder,
+    write showcases and report, close the parent run.
+    """
     views: Sequence[TrialView] = ray.get(server.views.remote())
     scores = {view.number: view.objective for view in views if view.state == "finished"}
-    rates = {view.number: apply_space(plan.config, view.values).pretext.playback_rate.rates for view in views}
+    rates = {
+        view.number: apply_space(plan.config, view.values).pretext.playback_rate.rates
+        for view in views
+    }
     confirmation = confirm(plan, server, scores, rates, max_concurrent, say)
     taken = confirmation.taken if confirmation else next(iter(best_trials(scores, 1)), None)
     winner = next((view for view in views if view.number == taken), None)
@@ -170,11 +238,20 @@ def finish(plan: Plan, server: Any, max_concurrent: int = 1) -> Ending:
 
 
 def measure_end(plan: Plan, server: Any, winner: TrialView | None) -> tuple[dict[str, float], str]:
-    """The baselines' figures and, of `winner`, recognition on the validation part; its encoder's URI once it is registered."""
-    say("measuring baselines on the same split" + ("" if winner is None else f", fine-tuning trial {winner.number} for recognition"))
+    """The baselines' figures and, of `winner`, recognition on the validation part; its encoder's
+    URI once it is registered.
+    """
+    say(
+        "measuring baselines on the same split"
+        + ("" if winner is None else f", fine-tuning trial {winner.number} for recognition")
+    )
     pending = [measure_baselines(plan.spec)]
     if winner is not None:
-        pending.append(measure_winner(plan.spec, winner.number, to_tree(apply_space(plan.config, winner.values))))
+        pending.append(
+            measure_winner(
+                plan.spec, winner.number, to_tree(apply_space(plan.config, winner.values))
+            )
+        )
     baselines, *winners = ray.get(pending)
     book(plan.config, server, "baseline", -1, baselines)
     ray.get(server.log_sweep.remote(baselines.metrics))
@@ -183,20 +260,26 @@ def measure_end(plan: Plan, server: Any, winner: TrialView | None) -> tuple[dict
     book(plan.config, server, "recognition", winner.number, winners[0])
     winner.metrics.update(winners[0].metrics)
     ray.get(server.log.remote(winner.number, winners[0].metrics, winner.step))
-    return baselines.metrics, ray.get(server.register_winner.remote(winner.number, winners[0].files))
+    return baselines.metrics, ray.get(
+        server.register_winner.remote(winner.number, winners[0].files)
+    )
 
 
 def touch_test(plan: Plan, server: Any, winner: TrialView) -> str:
-    """Measure the test part for `winner`, once in the life of the sweep; a sentence with the figures. Asked again, what is stored is shown.
+    """Measure the test part for `winner`, once in the life of the sweep; a sentence with the
+    figures. Asked again, what is stored is shown.
 
-    Kept as the sweep's note ``test`` (and within ``confirmation``), with the time, which is also the tag ``prp.test_touched``.
+    Kept as the sweep's note ``test`` (and within ``confirmation``), with the time, which is also
+    the tag ``prp.test_touched``.
     """
     stored = ray.get(server.note.remote("test"))
     if stored is None:
         if not plan.parts.test:
             return "Test part:   empty, nothing was measured on it"
         say(f"measuring trial {winner.number} on the test part, once")
-        found = ray.get(measure_test(plan.spec, winner.number, to_tree(apply_space(plan.config, winner.values))))
+        found = ray.get(
+            measure_test(plan.spec, winner.number, to_tree(apply_space(plan.config, winner.values)))
+        )
         book(plan.config, server, "test", winner.number, found)
         when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(found.ended))
         stored = json.dumps({"trial": winner.number, "time": when, "metrics": found.metrics})
@@ -205,33 +288,62 @@ def touch_test(plan: Plan, server: Any, winner: TrialView) -> str:
         ray.get(server.log_sweep.remote(found.metrics))
     test = json.loads(stored)
     confirmation = json.loads(ray.get(server.note.remote("confirmation")) or "{}")
-    ray.get(server.note.remote("confirmation", json.dumps({**confirmation, "test": test["metrics"]})))
+    ray.get(
+        server.note.remote("confirmation", json.dumps({**confirmation, "test": test["metrics"]}))
+    )
     ray.get(server.tag_sweep.remote({"prp.test_touched": f"{test['time']}, trial {test['trial']}"}))
     return line_of_test_part(test, winner.number, plan.config.sweep.objective)
 
 
 def line_of_test_part(test: dict[str, Any], winner: int, objective: str) -> str:
-    """The stored figures of the test part in one sentence; says so when they are another trial's than the `winner` of now."""
+    """The stored figures of the test part in one sentence; says so when they are another trial's
+    than the `winner` of now.
+    """
     metrics = test["metrics"]
-    names = {"": objective, "random initialisation ": f"baseline/random_init/{objective}", "fine-tuned recognition ": "recognition/accuracy"}
-    figures = [f"{title}{metrics[f'test/{name}']:.3f}" for title, name in names.items() if f"test/{name}" in metrics]
-    other = "" if test["trial"] == winner else f"; they are not trial {winner}'s: the test part is measured once"
-    return f"Test part:   trial {test['trial']}, {objective} {', '.join(figures)} (measured once, {test['time']}{other})"
+    names = {
+        "": objective,
+        "random initialisation ": f"baseline/random_init/{objective}",
+        "fine-tuned recognition ": "recognition/accuracy",
+    }
+    figures = [
+        f"{title}{metrics[f'test/{name}']:.3f}"
+        for title, name in names.items()
+        if f"test/{name}" in metrics
+    ]
+    other = (
+        ""
+        if test["trial"] == winner
+        else f"; they are not trial {winner}'s: the test part is measured once"
+    )
+    return (
+        f"Test part:   trial {test['trial']}, {objective} {', '.join(figures)} (measured "
+        f"once, {test['time']}{other})"
+    )
 
 
 def keep_report(spec: SweepSpec, server: Any) -> None:
-    """The sweep's page into the parent run; a sweep whose page cannot be written is no worse for it, and says how to have it later."""
-    from orchestrator.report.page import sweep_page  # matplotlib and MLflow, which the sweep's start need not wait for
+    """The sweep's page into the parent run; a sweep whose page cannot be written is no worse for
+    it, and says how to have it later.
+    """
+    from orchestrator.report.page import (
+        sweep_page,
+    )  # matplotlib and MLflow, which the sweep's start need not wait for
 
     try:
         ray.get(server.flush.remote())
         ray.get(server.log_sweep_text.remote("report.html", sweep_page(spec)))
-    except Exception as error:  # noqa: BLE001 - hours of training end well whatever a picture runs into; the person is told
-        say(f"the report was not written ({' '.join(str(error).split())[:300]}); have it with: uv run prp report {spec.sweep_id}")
+    # hours of training end well whatever a picture runs into; the person is told
+    except Exception as error:  # noqa: BLE001
+        say(
+            f"the report was not written ({' '.join(str(error).split())[:300]}); have "
+            f"it with: uv run prp report {spec.sweep_id}"
+        )
 
 
 def _close_interrupted(plan: Plan, server: Any) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not cut the closing of the runs short
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # a second Ctrl-C must not cut the closing of the runs short
     say("interrupted: closing the runs")
     with contextlib.suppress(ray.exceptions.RayError):
         ray.get(server.close.remote("killed", "interrupted"), timeout=30)
@@ -247,7 +359,10 @@ def only_driver(plan: Plan) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.seek(0)
-            raise UserError(f"Sweep {plan.spec.sweep_id} is being driven by process {lock.read().strip()}; stop that one first") from None
+            raise UserError(
+                f"Sweep {plan.spec.sweep_id} is being driven by process "
+                f"{lock.read().strip()}; stop that one first"
+            ) from None
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
@@ -256,10 +371,14 @@ def only_driver(plan: Plan) -> Iterator[None]:
 
 def plan_line(plan: Plan) -> str:
     """What is about to happen, in one line."""
-    split, sweep = plan.parts, plan.config.sweep
+    split = plan.parts
+    sweep = plan.config.sweep
     word = "resuming" if plan.is_resumed else "starting"
     quarantined = len(plan.manifest.quarantined())
-    videos = f"{len(split.train)} training, {len(split.val)} validation, {len(split.test)} test videos, {quarantined} quarantined"
+    videos = (
+        f"{len(split.train)} training, {len(split.val)} validation, {len(split.test)} test "
+        f"videos, {quarantined} quarantined"
+    )
     return f"{word} {plan.spec.sweep_id}: {sweep.num_trials} trials for {sweep.objective}; {videos}"
 
 

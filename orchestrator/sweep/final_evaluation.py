@@ -1,4 +1,6 @@
-"""What is measured once the trials have ended, as tasks on the cluster: baselines, the winner's recognition, and the test part once."""
+"""What is measured once the trials have ended, as tasks on the cluster: baselines, the winner's
+recognition, and the test part once.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +31,9 @@ from prp_core.world import World, best_device, use_threads
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What a task found: numbers, the files that it made by name (an encoder's: `orchestrator.tracking.encoder_file`), and when it held its
-    resources."""
+    """What a task found: numbers, the files that it made by name (an encoder's:
+    `orchestrator.tracking.encoder_file`), and when it held its resources.
+    """
 
     metrics: dict[str, float]
     files: dict[str, bytes] = field(default_factory=dict)
@@ -39,18 +42,23 @@ class Evaluated:
 
 
 def measure_baselines(spec: SweepSpec) -> Any:
-    """Start the task that measures random initialisation and pixels alone on the sweep's own parts; a future of `Evaluated`."""
+    """Start the task that measures random initialisation and pixels alone on the sweep's own parts;
+    a future of `Evaluated`.
+    """
     config = parse_config(spec.config)
     return on_cluster(config, _baselines).remote(spec)
 
 
 def measure_winner(spec: SweepSpec, number: int, tree: Mapping[str, Any]) -> Any:
-    """Start the task that exports trial `number`'s encoder and fine-tunes it for recognition; a future of `Evaluated`."""
+    """Start the task that exports trial `number`'s encoder and fine-tunes it for recognition; a
+    future of `Evaluated`.
+    """
     return on_cluster(parse_config(tree), _winner).remote(spec, number, dict(tree))
 
 
 def measure_test(spec: SweepSpec, number: int, tree: Mapping[str, Any]) -> Any:
-    """Start the task that measures trial `number`'s encoder, and the baselines, on the test part; a future of `Evaluated`.
+    """Start the task that measures trial `number`'s encoder, and the baselines, on the test part; a
+    future of `Evaluated`.
 
     The sweep asks for this once and keeps what it found. Names start with ``test/``.
     """
@@ -58,9 +66,13 @@ def measure_test(spec: SweepSpec, number: int, tree: Mapping[str, Any]) -> Any:
 
 
 def on_cluster(config: RunConfig, function: Callable[..., Evaluated]) -> Any:
-    """`function` as a task that holds what one of the sweep's workers holds, and notes when; tried again where its node is lost."""
+    """`function` as a task that holds what one of the sweep's workers holds, and notes when; tried
+    again where its node is lost.
+    """
     bundle = worker_bundle(config)
-    return ray.remote(_timed(function)).options(num_cpus=bundle["CPU"], num_gpus=bundle.get("GPU", 0), max_retries=2)
+    return ray.remote(_timed(function)).options(
+        num_cpus=bundle["CPU"], num_gpus=bundle.get("GPU", 0), max_retries=2
+    )
 
 
 def _timed(function: Callable[..., Evaluated]) -> Callable[..., Evaluated]:
@@ -77,7 +89,14 @@ def _baselines(spec: SweepSpec) -> Evaluated:
     use_threads(int(config.resources.cpus_per_worker))
     world = World.alone(best_device())
     with open_data(spec, config, world) as data:
-        metrics = evaluate_baselines(config, gallery=data.parts.train, queries=data.parts.val, source=data.source, world=world, with_probe=True)
+        metrics = evaluate_baselines(
+            config,
+            gallery=data.parts.train,
+            queries=data.parts.val,
+            source=data.source,
+            world=world,
+            with_probe=True,
+        )
     return Evaluated({f"baseline/{name}": value for name, value in metrics.items()})
 
 
@@ -113,42 +132,79 @@ def _winner(spec: SweepSpec, number: int, tree: dict[str, Any]) -> Evaluated:
 
 
 def _test(spec: SweepSpec, number: int, tree: dict[str, Any]) -> Evaluated:
-    """As the published protocol has it: the test part against all that is not test, fine-tuning on the same."""
+    """As the published protocol has it: the test part against all that is not test, fine-tuning on
+    the same.
+    """
     config = parse_config(tree)
     use_threads(int(config.resources.cpus_per_worker))
-    encoder, world = rebuild_encoder(config.encoder.name, trial_weights(spec, config, number)), World.alone(best_device())
+    encoder = rebuild_encoder(config.encoder.name, trial_weights(spec, config, number))
+    world = World.alone(best_device())
     encoder = encoder.to(world.device)
     with open_data(spec, config) as data:
-        known, test = (*data.parts.train, *data.parts.val), data.parts.test
+        known = (*data.parts.train, *data.parts.val)
+        test = data.parts.test
         metrics = evaluate_encoder(
-            encoder, config.clip, config.evaluation, gallery=known, queries=test, source=data.source, world=world, with_probe=True
+            encoder,
+            config.clip,
+            config.evaluation,
+            gallery=known,
+            queries=test,
+            source=data.source,
+            world=world,
+            with_probe=True,
         )
-        baselines = evaluate_baselines(config, gallery=known, queries=test, source=data.source, world=world, with_probe=True)
+        baselines = evaluate_baselines(
+            config, gallery=known, queries=test, source=data.source, world=world, with_probe=True
+        )
         metrics.update({f"baseline/{name}": value for name, value in baselines.items()})
         if config.evaluation.recognition is not None:
-            views, recognition = config.evaluation.views, config.evaluation.recognition
+            views = config.evaluation.views
+            recognition = config.evaluation.recognition
             reporter = MemoryReporter()
             metrics.update(
-                fine_tune(encoder, known, test, data.source, config.clip, views, recognition, world=world, seed=config.seed, reporter=reporter)
+                fine_tune(
+                    encoder,
+                    known,
+                    test,
+                    data.source,
+                    config.clip,
+                    views,
+                    recognition,
+                    world=world,
+                    seed=config.seed,
+                    reporter=reporter,
+                )
             )
     return Evaluated({f"test/{name}": value for name, value in metrics.items()})
 
 
 def trial_weights(spec: SweepSpec, config: RunConfig, number: int) -> dict[str, Any]:
-    """The encoder's weights in trial `number`'s newest checkpoint. Raises `UserError` when there is none."""
+    """The encoder's weights in trial `number`'s newest checkpoint. Raises `UserError` when there is
+    none.
+    """
     return checkpoint_encoder_weights(*newest_checkpoint(spec, config, number))
 
 
-def newest_checkpoint(spec: SweepSpec, config: RunConfig, number: int) -> tuple[CheckpointFolder, Checkpoint]:
-    """Trial `number`'s newest checkpoint, with the folder that it is read from. Raises `UserError` when there is none."""
+def newest_checkpoint(
+    spec: SweepSpec, config: RunConfig, number: int
+) -> tuple[CheckpointFolder, Checkpoint]:
+    """Trial `number`'s newest checkpoint, with the folder that it is read from. Raises `UserError`
+    when there is none.
+    """
     folder = checkpoint_folder(spec, config, number)
     checkpoint = folder.latest_committed()
     if checkpoint is None:
-        raise UserError(f"Trial {number} has no checkpoint under {folder.uri}; was the folder emptied?")
+        raise UserError(
+            f"Trial {number} has no checkpoint under {folder.uri}; was the folder emptied?"
+        )
     return folder, checkpoint
 
 
 def book(config: RunConfig, server: Any, kind: str, number: int, found: Evaluated) -> None:
     """Write what a task held into the ledger; `number` -1: it belongs to no trial."""
     bundle = worker_bundle(config)
-    ray.get(server.book_task.remote(kind, number, found.started, found.ended, bundle.get("GPU", 0.0), bundle["CPU"]))
+    ray.get(
+        server.book_task.remote(
+            kind, number, found.started, found.ended, bundle.get("GPU", 0.0), bundle["CPU"]
+        )
+    )

@@ -1,4 +1,6 @@
-"""How a sweep's end reads: the leaderboard with intervals, the baselines beside it, and where everything is."""
+"""How a sweep's end reads: the leaderboard with intervals, the baselines beside it, and where
+everything is.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ from prp_core.evaluation.intervals import wilson_interval
 
 @dataclass(frozen=True)
 class Ending:
-    """All that a sweep found. `confirmation`, `test` and `cost` are sentences; empty where there was none. `showcases`: the trials that have one."""
+    """All that a sweep found. `confirmation`, `test` and `cost` are sentences; empty where there
+    was none. `showcases`: the trials that have one.
+    """
 
     views: Sequence[TrialView]
     winner: TrialView | None
@@ -48,7 +52,10 @@ def ending_lines(plan: Plan, ending: Ending) -> Iterator[str]:
         recognition = ending.winner.metrics.get("recognition/accuracy")
         fine_tuned = "" if recognition is None else f"; fine-tuned recognition {recognition:.3f}"
         word = "Taken" if ending.is_tie else "Winner"
-        yield f"{word}: trial {ending.winner.number}, {objective} {interval_text(plan, ending.winner.objective)}{fine_tuned}"
+        yield (
+            f"{word}: trial {ending.winner.number}, {objective} "
+            f"{interval_text(plan, ending.winner.objective)}{fine_tuned}"
+        )
         if ending.confirmation:
             yield f"Confirmed: {ending.confirmation}"
         if ending.test:
@@ -70,17 +77,27 @@ def ending_lines(plan: Plan, ending: Ending) -> Iterator[str]:
 def showcases_line(trials: Sequence[int]) -> str:
     """Where the showcases of `trials` (one or more) are."""
     plural = "s" if len(trials) > 1 else ""
-    return f"{SHOWCASE_FILE} in the artifacts of the MLflow run{plural} of trial{plural} {joined([str(number) for number in trials])}"
+    return (
+        f"{SHOWCASE_FILE} in the artifacts of the MLflow run{plural} of trial{plural} "
+        f"{joined([str(number) for number in trials])}"
+    )
 
 
 def data_lines(views: Sequence[TrialView]) -> Iterator[str]:
     """What the trials lost of their data on the way; nothing where they lost nothing."""
-    quarantined, changed = (max((view.metrics.get(f"data/{name}", 0.0) for view in views), default=0.0) for name in ("quarantined", "changed"))
+    quarantined, changed = (
+        max((view.metrics.get(f"data/{name}", 0.0) for view in views), default=0.0)
+        for name in ("quarantined", "changed")
+    )
     if quarantined:
-        yield f"Videos:      a trial left out up to {quarantined:.0f} of them (data/quarantined in its run; the log names each with its reason)"
+        yield (
+            f"Videos:      a trial left out up to {quarantined:.0f} of them "
+            "(data/quarantined in its run; the log names each with its reason)"
+        )
     if changed:
         yield (
-            f"WARNING:     up to {changed:.0f} of them changed in the store since they were indexed, so that trials did not all see the same videos; "
+            f"WARNING:     up to {changed:.0f} of them changed in the store since they "
+            "were indexed, so that trials did not all see the same videos; "
             "index again and start a new sweep to compare them"
         )
 
@@ -88,9 +105,20 @@ def data_lines(views: Sequence[TrialView]) -> Iterator[str]:
 def leaderboard_table(plan: Plan, ending: Ending) -> Table:
     """Finished trials by objective, then pruned and failed ones, then the baselines."""
     objective = plan.config.sweep.objective
-    table = Table(title=f"{plan.spec.sweep_id}: {objective} on {len(plan.parts.val)} validation videos (95 % interval)", title_justify="left")
+    table = Table(
+        title=f"{plan.spec.sweep_id}: {objective} on {len(plan.parts.val)} validation videos "
+        "(95 % interval)",
+        title_justify="left",
+    )
     names = value_names(ending.views)
-    for title in ("trial", "state", "epochs", objective.rsplit("/", 1)[-1], "linear probe", *(name.rsplit(".", 1)[-1] for name in names)):
+    for title in (
+        "trial",
+        "state",
+        "epochs",
+        objective.rsplit("/", 1)[-1],
+        "linear probe",
+        *(name.rsplit(".", 1)[-1] for name in names),
+    ):
         table.add_column(title)
     for row in rows(plan, ending):
         table.add_row(*row)
@@ -98,20 +126,40 @@ def leaderboard_table(plan: Plan, ending: Ending) -> Table:
 
 
 def rows(plan: Plan, ending: Ending) -> list[list[str]]:
-    """The leaderboard's cells: trial, state, epochs, objective, linear probe, then the sampled values."""
-    names, objective = value_names(ending.views), plan.config.sweep.objective
+    """The leaderboard's cells: trial, state, epochs, objective, linear probe, then the sampled
+    values.
+    """
+    names = value_names(ending.views)
+    objective = plan.config.sweep.objective
     order = {"finished": 0, "pruned": 1}
-    ranked = sorted(ending.views, key=lambda view: (order.get(view.state, 2), -_number(view.objective), view.number))
+    ranked = sorted(
+        ending.views,
+        key=lambda view: (order.get(view.state, 2), -_number(view.objective), view.number),
+    )
     table = []
     for view in ranked:
         probe = view.metrics.get("linear_probe/accuracy")
         scores = [interval_text(plan, view.objective), "" if probe is None else f"{probe:.3f}"]
         values = [short(view.values[name]) if name in view.values else "-" for name in names]
-        table.append([str(view.number), view.state, f"{view.epoch}/{view.num_epochs}", *scores, *values])
+        table.append(
+            [str(view.number), view.state, f"{view.epoch}/{view.num_epochs}", *scores, *values]
+        )
     for name, title in BASELINE_TITLES.items():
-        score, probe = (ending.baselines.get(f"baseline/{name}/{metric}") for metric in (objective, "linear_probe/accuracy"))
+        score, probe = (
+            ending.baselines.get(f"baseline/{name}/{metric}")
+            for metric in (objective, "linear_probe/accuracy")
+        )
         if score is not None:
-            table.append(["", title, "-", interval_text(plan, score), "" if probe is None else f"{probe:.3f}", *("" for _ in names)])
+            table.append(
+                [
+                    "",
+                    title,
+                    "-",
+                    interval_text(plan, score),
+                    "" if probe is None else f"{probe:.3f}",
+                    *("" for _ in names),
+                ]
+            )
     return table
 
 
@@ -129,7 +177,9 @@ def _number(value: float) -> float:
 
 
 def _table_text(table: Table) -> str:
-    console = Console(width=min(170, shutil.get_terminal_size((170, 40)).columns), file=io.StringIO())
+    console = Console(
+        width=min(170, shutil.get_terminal_size((170, 40)).columns), file=io.StringIO()
+    )
     with console.capture() as capture:
         console.print(table)
     return capture.get().rstrip()

@@ -1,4 +1,6 @@
-"""What a person sees while a sweep runs: one calm screen on a terminal, a line for each event in a log."""
+"""What a person sees while a sweep runs: one calm screen on a terminal, a line for each event in a
+log.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +18,20 @@ from rich.text import Text
 from orchestrator.data.health_line import advice_line, data_line
 from orchestrator.trial.messages import TrialView
 
-STATE_STYLES = {"running": "cyan", "waiting": "dim", "finished": "green", "pruned": "yellow", "failed": "red"}
+STATE_STYLES = {
+    "running": "cyan",
+    "waiting": "dim",
+    "finished": "green",
+    "pruned": "yellow",
+    "failed": "red",
+}
 MAX_ROWS = 16
 
 
 class Progress:
-    """Polls `get_views` on a thread of its own until closed; draws a screen on a terminal, prints events elsewhere."""
+    """Polls `get_views` on a thread of its own until closed; draws a screen on a terminal, prints
+    events elsewhere.
+    """
 
     def __init__(
         self,
@@ -35,7 +45,11 @@ class Progress:
     ):
         """`get_cost` gives a phrase on what was spent, shown beside the time that is gone."""
         self._get_cost = get_cost
-        self._get_views, self._title, self._num_trials, self._objective, self._clock = get_views, title, num_trials, objective, clock
+        self._get_views = get_views
+        self._title = title
+        self._num_trials = num_trials
+        self._objective = objective
+        self._clock = clock
         self._console = Console(file=sys.stdout)
         self._started = clock()
         self._cost = ""
@@ -67,22 +81,37 @@ class Progress:
         try:
             self._cost = self._get_cost() if self._get_cost else ""
             return self._get_views()
-        except Exception:  # noqa: BLE001 - a screen that misses one look is no reason to end a sweep; the driver sees real failures itself
+        # a screen that misses one look is no reason to end a sweep; the driver sees real failures
+        # itself
+        except Exception:  # noqa: BLE001
             return None
 
     def screen(self, views: Sequence[TrialView], cost: str = "") -> Group:
         """The whole screen for `views`; `cost` is a phrase on what was spent."""
         running = [view.metrics for view in views if view.state == "running"]
         lines = [Text(data_line(running)), Text(advice_line(running), style="yellow")]
-        return Group(Text(self._title, style="bold"), Text(self._headline(views, cost)), *filter(None, lines), trial_table(views, self._objective))
+        return Group(
+            Text(self._title, style="bold"),
+            Text(self._headline(views, cost)),
+            *filter(None, lines),
+            trial_table(views, self._objective),
+        )
 
     def _headline(self, views: Sequence[TrialView], cost: str) -> str:
         counts = {state: sum(view.state == state for view in views) for state in STATE_STYLES}
         ended = len(views) - counts["running"] - counts["waiting"]
-        best = max((view.objective for view in views if not math.isnan(view.objective)), default=math.nan)
+        best = max(
+            (view.objective for view in views if not math.isnan(view.objective)), default=math.nan
+        )
         best_text = "none yet" if math.isnan(best) else f"{best:.3f}"
-        parts = [f"{ended} of {self._num_trials} trials ended", *(f"{counts[state]} {state}" for state in STATE_STYLES if counts[state])]
-        parts += [f"best {self._objective} {best_text}", f"{minutes(self._clock() - self._started)} gone"]
+        parts = [
+            f"{ended} of {self._num_trials} trials ended",
+            *(f"{counts[state]} {state}" for state in STATE_STYLES if counts[state]),
+        ]
+        parts += [
+            f"best {self._objective} {best_text}",
+            f"{minutes(self._clock() - self._started)} gone",
+        ]
         return " · ".join(part for part in (*parts, cost, self._left(views, ended)) if part)
 
     def _left(self, views: Sequence[TrialView], ended: int) -> str:
@@ -92,7 +121,11 @@ class Progress:
         if not ended:
             return "time left: known after the first trial"
         elapsed = self._clock() - self._started
-        partly = sum(min(1.0, view.epoch / max(1, view.num_epochs)) for view in views if view.state == "running")
+        partly = sum(
+            min(1.0, view.epoch / max(1, view.num_epochs))
+            for view in views
+            if view.state == "running"
+        )
         left = elapsed / (ended + partly) * max(0.0, self._num_trials - ended - partly)
         return f"about {minutes(left)} left"
 
@@ -101,29 +134,46 @@ class Progress:
             event = (view.state, len(view.rungs))
             if self._said.get(view.number) != event:
                 self._said[view.number] = event
-                self._console.print(event_line(view, self._objective), soft_wrap=True, highlight=False, markup=False)
+                self._console.print(
+                    event_line(view, self._objective), soft_wrap=True, highlight=False, markup=False
+                )
 
 
 def trial_table(views: Sequence[TrialView], objective: str) -> Table:
     """Trials as rows: what runs first, then the best of those that ended."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("trial", "state", "epoch", objective, "rungs", *value_names(views)):
-        table.add_column(name.rsplit(".", 1)[-1], justify="right" if name in ("trial", "epoch", objective) else "left")
+        table.add_column(
+            name.rsplit(".", 1)[-1],
+            justify="right" if name in ("trial", "epoch", objective) else "left",
+        )
     for view in sorted(views, key=_row_order)[:MAX_ROWS]:
         rungs = " ".join(f"{epoch}:{value:.3f}" for epoch, value in sorted(view.rungs.items()))
         score = "" if math.isnan(view.objective) else f"{view.objective:.3f}"
         values = [short(view.values.get(name, "")) for name in value_names(views)]
-        row = [str(view.number), view.state, f"{view.epoch}/{view.num_epochs}", score, rungs, *values]
+        row = [
+            str(view.number),
+            view.state,
+            f"{view.epoch}/{view.num_epochs}",
+            score,
+            rungs,
+            *values,
+        ]
         table.add_row(*row, style=STATE_STYLES.get(view.state, ""))
     return table
 
 
 def event_line(view: TrialView, objective: str) -> str:
     """One line for a log: what happened to a trial."""
-    values = ", ".join(f"{name.rsplit('.', 1)[-1]} {short(value)}" for name, value in view.values.items())
+    values = ", ".join(
+        f"{name.rsplit('.', 1)[-1]} {short(value)}" for name, value in view.values.items()
+    )
     score = "" if math.isnan(view.objective) else f", {objective} {view.objective:.3f}"
     reason = f" ({view.reason})" if view.reason else ""
-    return f"trial {view.number} {view.state} at epoch {view.epoch}/{view.num_epochs}{score}{reason} [{values}]"
+    return (
+        f"trial {view.number} {view.state} at epoch "
+        f"{view.epoch}/{view.num_epochs}{score}{reason} [{values}]"
+    )
 
 
 def value_names(views: Sequence[TrialView]) -> list[str]:
@@ -139,7 +189,11 @@ def short(value: Any) -> str:
 def minutes(seconds: float) -> str:
     """``4m10s``, ``2h05m``."""
     whole = max(0, round(seconds))
-    return f"{whole // 3600}h{whole % 3600 // 60:02d}m" if whole >= 3600 else f"{whole // 60}m{whole % 60:02d}s"
+    return (
+        f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+        if whole >= 3600
+        else f"{whole // 60}m{whole % 60:02d}s"
+    )
 
 
 def _row_order(view: TrialView) -> tuple[int, float]:

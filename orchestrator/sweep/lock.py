@@ -9,7 +9,8 @@ from pathlib import Path
 def driver_of(state_dir: Path) -> str | None:
     """The process id of the sweep's driver, None where none runs.
 
-    Looks by asking for a shared lock and giving it back at once; the file names the last driver, alive or not.
+    Looks by asking for a shared lock and giving it back at once; the file names the last driver,
+    alive or not.
     """
     path = state_dir / "driver.lock"
     if not path.is_file():

@@ -1,4 +1,6 @@
-"""From a person's words to a sweep that can run: the command's arguments, the videos, the spec; each wrong input is one clear error."""
+"""From a person's words to a sweep that can run: the command's arguments, the videos, the spec;
+each wrong input is one clear error.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.config.run_config import STUDY_PLACE, RunConfig, digest, flatten, load_tree, parse_config, replace_path, to_tree, with_values
-from orchestrator.config.sweep_spec import STUDY_TAG, SweepSpec, home_dir, load_spec, new_sweep_id, save_spec, sweep_dir, sweep_name_of
+from orchestrator.config.run_config import (
+    STUDY_PLACE,
+    RunConfig,
+    digest,
+    flatten,
+    load_tree,
+    parse_config,
+    replace_path,
+    to_tree,
+    with_values,
+)
+from orchestrator.config.sweep_spec import (
+    STUDY_TAG,
+    SweepSpec,
+    home_dir,
+    load_spec,
+    new_sweep_id,
+    save_spec,
+    sweep_dir,
+    sweep_name_of,
+)
 from orchestrator.data import demo_videos
 from orchestrator.data.index import index
 from orchestrator.data.manifest_check import check_unchanged
@@ -54,40 +75,109 @@ def parse_arguments(argv: list[str] | None, description: str) -> argparse.Namesp
     """The arguments that every study under ``sweeps/`` takes."""
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
     add = parser.add_argument
-    add("--preset", default="demo", help="a name under sweeps/presets, or a path to a TOML file (default: demo)")
-    add("--set", dest="settings", action="append", default=[], metavar="PATH=VALUE", help="put a value into the config, for example clip.length=16")
-    add("--data", metavar="URI", help="a folder of videos or s3://bucket/prefix (default: the preset's; the demo makes its own)")
-    add("--manifest", metavar="URI", help="a manifest made by 'prp data index', instead of indexing --data now")
+    add(
+        "--preset",
+        default="demo",
+        help="a name under sweeps/presets, or a path to a TOML file (default: demo)",
+    )
+    add(
+        "--set",
+        dest="settings",
+        action="append",
+        default=[],
+        metavar="PATH=VALUE",
+        help="put a value into the config, for example clip.length=16",
+    )
+    add(
+        "--data",
+        metavar="URI",
+        help="a folder of videos or s3://bucket/prefix (default: the preset's; the demo "
+        "makes its own)",
+    )
+    add(
+        "--manifest",
+        metavar="URI",
+        help="a manifest made by 'prp data index', instead of indexing --data now",
+    )
     add("--splits", metavar="DIR", help="UCF101's or HMDB51's split files")
     add("--split", type=int, help="which split of --splits (default: 1)")
     add("--labels", metavar="CSV", help="a table with the columns key,label,group,split")
-    add("--store", metavar="NAME", help="a table of stores.toml (endpoint, region, addressing), in this folder or in ~/.prp")
-    add("--storage", metavar="URI", help="where checkpoints go: a folder that every node sees, or s3://bucket/prefix (default: ~/.prp)")
-    add("--database", metavar="URL", help="Optuna's database (default: sqlite in the sweep's state folder)")
+    add(
+        "--store",
+        metavar="NAME",
+        help="a table of stores.toml (endpoint, region, addressing), in this folder or in ~/.prp",
+    )
+    add(
+        "--storage",
+        metavar="URI",
+        help="where checkpoints go: a folder that every node sees, or s3://bucket/prefix "
+        "(default: ~/.prp)",
+    )
+    add(
+        "--database",
+        metavar="URL",
+        help="Optuna's database (default: sqlite in the sweep's state folder)",
+    )
     add("--mlflow", metavar="URI", help="MLflow's tracking URI (default: sqlite under ~/.prp)")
-    add("--address", default="", help="a Ray cluster (default: the one this job runs on, else a local one)")
+    add(
+        "--address",
+        default="",
+        help="a Ray cluster (default: the one this job runs on, else a local one)",
+    )
     add("--trials", type=int, help="how many trials in all; with --resume it can be raised")
-    add("--confirm", type=int, metavar="K", help="train the best K again with new seeds before a winner is named; 0: do not; also with --resume")
-    add("--budget-gpu-hours", type=float, metavar="H", help="start no trial that would bring the sweep beyond H GPU-hours; --resume may raise it")
-    add("--budget-cpu-hours", type=float, metavar="H", help="the same in CPU-hours, for a cluster without GPUs")
-    add("--budget-usd", type=float, metavar="D", help="the same in dollars; needs to know the machines' price")
-    add("--prices", metavar="FILE", help="a price list to use instead of cluster/prices.toml, in its form")
+    add(
+        "--confirm",
+        type=int,
+        metavar="K",
+        help="train the best K again with new seeds before a winner is named; 0: do not; "
+        "also with --resume",
+    )
+    add(
+        "--budget-gpu-hours",
+        type=float,
+        metavar="H",
+        help="start no trial that would bring the sweep beyond H GPU-hours; --resume may raise it",
+    )
+    add(
+        "--budget-cpu-hours",
+        type=float,
+        metavar="H",
+        help="the same in CPU-hours, for a cluster without GPUs",
+    )
+    add(
+        "--budget-usd",
+        type=float,
+        metavar="D",
+        help="the same in dollars; needs to know the machines' price",
+    )
+    add(
+        "--prices",
+        metavar="FILE",
+        help="a price list to use instead of cluster/prices.toml, in its form",
+    )
     add("--resume", metavar="SWEEP", help="go on with a sweep that was interrupted")
     add(
         "--warm-start",
         default="none",
         metavar="auto|none|SWEEP",
-        help="begin with what earlier sweeps found: all of this name that were measured alike, or one (default: %(default)s)",
+        help="begin with what earlier sweeps found: all of this name that were measured "
+        "alike, or one (default: %(default)s)",
     )
-    add("--dry-run", action="store_true", help="index, check everything, print the plan; run no trial")
+    add(
+        "--dry-run",
+        action="store_true",
+        help="index, check everything, print the plan; run no trial",
+    )
     add("--verbose", action="store_true", help="Ray's own output as well")
     return parser.parse_args(argv)
 
 
 def make_plan(arguments: argparse.Namespace, space: Space, say: Say) -> Plan:
-    """The plan for `arguments`, checked against `space`. Indexes the videos when no manifest is given.
+    """The plan for `arguments`, checked against `space`. Indexes the videos when no manifest is
+    given.
 
-    Nothing of the sweep is written before all is known to be right. Raises `UserError` for whatever is wrong.
+    Nothing of the sweep is written before all is known to be right. Raises `UserError` for whatever
+    is wrong.
     """
     if arguments.resume:
         return _resumed_plan(arguments, space, say)
@@ -120,13 +210,19 @@ def make_plan(arguments: argparse.Namespace, space: Space, say: Say) -> Plan:
 
 
 def named_after(config: RunConfig, space: Space) -> RunConfig:
-    """`config` with the name of the file that `space` is written in where its own has a place for it."""
-    study = Path(inspect.getfile(space if inspect.isroutine(space) else type(space))).stem.replace("_", "-")
+    """`config` with the name of the file that `space` is written in where its own has a place for
+    it.
+    """
+    study = Path(inspect.getfile(space if inspect.isroutine(space) else type(space))).stem.replace(
+        "_", "-"
+    )
     return with_values(config, {"sweep.name": config.sweep.name.replace(STUDY_PLACE, study)})
 
 
 def check_prepared(data_uri: str, manifest: Manifest, config: RunConfig) -> None:
-    """Raise `UserError` when the videos are prepared ones, and other ones or smaller ones than the sweep wants."""
+    """Raise `UserError` when the videos are prepared ones, and other ones or smaller ones than the
+    sweep wants.
+    """
     store = open_store(data_uri, config.store, check=False)
     marker = read_marker(store)
     if marker is not None:
@@ -135,8 +231,11 @@ def check_prepared(data_uri: str, manifest: Manifest, config: RunConfig) -> None
 
 
 def find_data(config: RunConfig, home: Path, out_uri: str, say: Say) -> tuple[str, str, Manifest]:
-    """``(URI of the videos, URI of their manifest, the manifest)``: the given manifest's if its videos are unchanged, else indexed now."""
-    uri, manifest_uri = config.source.uri, config.source.manifest
+    """``(URI of the videos, URI of their manifest, the manifest)``: the given manifest's if its
+    videos are unchanged, else indexed now.
+    """
+    uri = config.source.uri
+    manifest_uri = config.source.manifest
     if manifest_uri:
         manifest = read_manifest(manifest_uri, config.store)
         data_uri = absolute(uri or manifest.uri)
@@ -153,11 +252,13 @@ def find_data(config: RunConfig, home: Path, out_uri: str, say: Say) -> tuple[st
 
 
 def check_space(plan: Plan, space: Space) -> None:
-    """Raise `UserError` when nothing that `space` suggests can be trained on these videos, with how many are long enough for each rate.
+    """Raise `UserError` when nothing that `space` suggests can be trained on these videos, with how
+    many are long enough for each rate.
 
     Finds a name that is no path of the config tree, too, before anything is started.
     """
-    counts, memory = frame_counts(plan.parts), memory_figures(plan.config)
+    counts = frame_counts(plan.parts)
+    memory = memory_figures(plan.config)
 
     def fits(values: Mapping[str, Any]) -> Fit:
         config = apply_space(plan.config, values)
@@ -167,17 +268,29 @@ def check_space(plan: Plan, space: Space) -> None:
     values, fit = first_fit(space, fits, plan.config.seed)
     if not fit.ok:
         config = apply_space(plan.config, values)
-        check_feasible(plan.parts.train, config.pretext.playback_rate.rate_list, config.clip.length, config.clip.short_videos)
-        raise UserError(f"Nothing that the search space suggests fits these videos; the last one drawn: {fit.reason}")
+        check_feasible(
+            plan.parts.train,
+            config.pretext.playback_rate.rate_list,
+            config.clip.length,
+            config.clip.short_videos,
+        )
+        raise UserError(
+            "Nothing that the search space suggests fits these videos; the last one "
+            f"drawn: {fit.reason}"
+        )
 
 
 def warm_start_of(plan: Plan, space: Space, choice: str, say: Say) -> WarmStart:
-    """What earlier sweeps are worth to this one, by ``--warm-start``. A resumed sweep has it already."""
+    """What earlier sweeps are worth to this one, by ``--warm-start``. A resumed sweep has it
+    already.
+    """
     if choice == "none" or plan.is_resumed:
         return NOTHING_KNOWN
     sweep = plan.config.sweep
     name, sweep_id = (sweep.name, "") if choice == "auto" else (sweep_name_of(choice), choice)
-    past = read_trials(plan.spec.tracking_uri, name, sweep.objective, sweep_id=sweep_id, but_not=plan.spec.sweep_id)
+    past = read_trials(
+        plan.spec.tracking_uri, name, sweep.objective, sweep_id=sweep_id, but_not=plan.spec.sweep_id
+    )
     params = {path: str(value) for path, value in flatten(plan.config).items()}
     warm = plan_warm_start(past, space, params, plan.spec.tags["prp.protocol_hash"])
     say(warm.line())
@@ -185,7 +298,9 @@ def warm_start_of(plan: Plan, space: Space, choice: str, say: Say) -> WarmStart:
 
 
 def memory_figures(config: RunConfig) -> dict[str, NetworkMemory]:
-    """What every encoder takes on a worker, where the memory of one is known; else nothing, and nothing is refused."""
+    """What every encoder takes on a worker, where the memory of one is known; else nothing, and
+    nothing is refused.
+    """
     return memory_table() if config.resources.worker_memory_gib else {}
 
 
@@ -201,7 +316,9 @@ def make_demo_videos(home: Path, say: Say) -> str:
 
 
 def index_videos(data_uri: str, config: RunConfig, out_uri: str, say: Say) -> str:
-    """The URI of the manifest of the videos under `data_uri`; what was indexed before is not read again."""
+    """The URI of the manifest of the videos under `data_uri`; what was indexed before is not read
+    again.
+    """
     source = config.source
     say(f"indexing {data_uri}")
     manifest, manifest_uri = index(
@@ -215,7 +332,10 @@ def index_videos(data_uri: str, config: RunConfig, out_uri: str, say: Say) -> st
         cache_dir=config.cache.dir or None,
         cache_capacity_bytes=config.cache.capacity_bytes,
     )
-    say(f"{len(manifest.usable())} videos, {len(manifest.quarantined())} quarantined, in {manifest_uri}")
+    say(
+        f"{len(manifest.usable())} videos, {len(manifest.quarantined())} quarantined, "
+        f"in {manifest_uri}"
+    )
     return manifest_uri
 
 
@@ -234,7 +354,10 @@ def _resumed_plan(arguments: argparse.Namespace, space: Space, say: Say) -> Plan
     spec = load_spec(arguments.resume, home_dir())
     tree = _with_given(spec.config, _changeable(arguments))
     if arguments.settings:
-        kept = "a resumed sweep keeps its config (only --trials, --confirm, --prices and the budget can be changed)"
+        kept = (
+            "a resumed sweep keeps its config (only --trials, --confirm, --prices and the "
+            "budget can be changed)"
+        )
         raise UserError(f"--set {arguments.settings[0]}: {kept}; start a new sweep instead")
     config = parse_config(tree)
     check_reachable(spec.tracking_uri)
@@ -247,7 +370,9 @@ def _resumed_plan(arguments: argparse.Namespace, space: Space, say: Say) -> Plan
 
 
 def _tree_of(arguments: argparse.Namespace) -> dict:
-    profile = read_store_profile(arguments.store, [Path.cwd(), home_dir()]) if arguments.store else {}
+    profile = (
+        read_store_profile(arguments.store, [Path.cwd(), home_dir()]) if arguments.store else {}
+    )
     settings = [f"store.{name}={json.dumps(value)}" for name, value in profile.items()]
     tree = load_tree(arguments.preset, [*settings, *arguments.settings])
     given = {

@@ -1,4 +1,6 @@
-"""Showcases on the cluster: for each of a sweep's best trials a task rebuilds its network and makes the page, which goes into the trial's run."""
+"""Showcases on the cluster: for each of a sweep's best trials a task rebuilds its network and makes
+the page, which goes into the trial's run.
+"""
 
 from __future__ import annotations
 
@@ -38,25 +40,50 @@ NUM_CLIPS = 4
 JPEG_QUALITY = 85
 
 
-def keep_showcases(plan: Plan, server: Any, views: Sequence[TrialView], taken: int | None, say: Callable[[str], None]) -> list[int]:
-    """Make the showcases that are still missing and store each in its trial's run; the trials that have one, in the order of their numbers.
+def keep_showcases(
+    plan: Plan,
+    server: Any,
+    views: Sequence[TrialView],
+    taken: int | None,
+    say: Callable[[str], None],
+) -> list[int]:
+    """Make the showcases that are still missing and store each in its trial's run; the trials that
+    have one, in the order of their numbers.
 
-    A sweep whose showcase cannot be made is no worse for it: one line says why, and a resume tries again.
+    A sweep whose showcase cannot be made is no worse for it: one line says why, and a resume tries
+    again.
     """
     scores = {view.number: view.objective for view in views if view.state == "finished"}
     there = set(json.loads(ray.get(server.note.remote(NOTE)) or "[]"))
-    missing = [number for number in trials_to_show(scores, plan.config.showcase.num_trials, taken) if number not in there]
+    missing = [
+        number
+        for number in trials_to_show(scores, plan.config.showcase.num_trials, taken)
+        if number not in there
+    ]
     if missing:
         plural = "s" if len(missing) > 1 else ""
-        say(f"making the showcase{plural} of trial{plural} {joined([str(number) for number in missing])}")
+        say(
+            f"making the showcase{plural} of trial{plural} "
+            f"{joined([str(number) for number in missing])}"
+        )
     values = {view.number: view.values for view in views}
-    pending = {number: make_showcase(plan.spec, number, to_tree(apply_space(plan.config, values[number])), values[number]) for number in missing}
+    pending = {
+        number: make_showcase(
+            plan.spec, number, to_tree(apply_space(plan.config, values[number])), values[number]
+        )
+        for number in missing
+    }
     for number, page in pending.items():
         try:
             found = ray.get(page)
             book(plan.config, server, "showcase", number, found)
-            ray.get(server.log_trial_text.remote(number, SHOWCASE_FILE, found.files[SHOWCASE_FILE].decode()))
-        except Exception as error:  # noqa: BLE001 - hours of training end well whatever a picture runs into; the person is told
+            ray.get(
+                server.log_trial_text.remote(
+                    number, SHOWCASE_FILE, found.files[SHOWCASE_FILE].decode()
+                )
+            )
+        # hours of training end well whatever a picture runs into; the person is told
+        except Exception as error:  # noqa: BLE001
             say(f"trial {number} has no showcase: {failure_reason(error)}")
             continue
         there.add(number)
@@ -64,34 +91,60 @@ def keep_showcases(plan: Plan, server: Any, views: Sequence[TrialView], taken: i
     return sorted(there)
 
 
-def make_showcase(spec: SweepSpec, number: int, tree: Mapping[str, Any], values: Mapping[str, Any]) -> Any:
-    """Start the task that makes trial `number`'s page, which is the file `SHOWCASE_FILE` of its answer; a future of `Evaluated`.
+def make_showcase(
+    spec: SweepSpec, number: int, tree: Mapping[str, Any], values: Mapping[str, Any]
+) -> Any:
+    """Start the task that makes trial `number`'s page, which is the file `SHOWCASE_FILE` of its
+    answer; a future of `Evaluated`.
 
     `tree` is the trial's config, `values` what its space suggested.
     """
     return on_cluster(parse_config(tree), _showcase).remote(spec, number, dict(tree), dict(values))
 
 
-def _showcase(spec: SweepSpec, number: int, tree: dict[str, Any], values: dict[str, Any]) -> Evaluated:
+def _showcase(
+    spec: SweepSpec, number: int, tree: dict[str, Any], values: dict[str, Any]
+) -> Evaluated:
     config = parse_config(tree)
     use_threads(int(config.resources.cpus_per_worker))
     world = World.alone(best_device())
     network = rebuild_network(config, *newest_checkpoint(spec, config, number)).to(world.device)
     with open_data(spec, config, world) as data:
-        found = show(network, config, data, world, sweep_id=spec.sweep_id, trial=number, values=values)
+        found = show(
+            network, config, data, world, sweep_id=spec.sweep_id, trial=number, values=values
+        )
     return Evaluated({}, {SHOWCASE_FILE: showcase_page(found).encode()})
 
 
 def show(
-    network: PrpNetwork, config: RunConfig, data: PretrainData, world: World, *, sweep_id: str, trial: int, values: Mapping[str, Any]
+    network: PrpNetwork,
+    config: RunConfig,
+    data: PretrainData,
+    world: World,
+    *,
+    sweep_id: str,
+    trial: int,
+    values: Mapping[str, Any],
 ) -> Showcase:
-    """All that the page of `trial` says: the neighbours of its queries and a few clips as `network` (in evaluation mode) reconstructs them."""
-    train, val = data.parts.train, data.parts.val
+    """All that the page of `trial` says: the neighbours of its queries and a few clips as `network`
+    (in evaluation mode) reconstructs them.
+    """
+    train = data.parts.train
+    val = data.parts.val
     asked = [val[index].key for index in spread_over_classes(val)[: config.showcase.num_queries]]
     retrieved = find_neighbours(
-        network.encoder, config.clip, config.evaluation.views, gallery=train, queries=val, asked=asked, source=data.source, world=world
+        network.encoder,
+        config.clip,
+        config.evaluation.views,
+        gallery=train,
+        queries=val,
+        asked=asked,
+        source=data.source,
+        world=world,
     )
-    strips, unread = read_strips({record.key: record for record in (*train, *val)}, keys_of(retrieved), data.source, config)
+    strips, unread = read_strips(
+        {record.key: record for record in (*train, *val)}, keys_of(retrieved), data.source, config
+    )
     clips, unread_clips = reconstruct_clips(network, config, train, data.source)
     missing = [(key, reason) for key, reason in retrieved.unread_queries if key in asked]
     return Showcase(
@@ -108,14 +161,19 @@ def show(
 
 def keys_of(retrieved: Retrieved) -> Iterable[str]:
     """Every video of the answers, once."""
-    return dict.fromkeys(key for answer in retrieved.answers for key in (answer.key, *(one.key for one in answer.neighbours)))
+    return dict.fromkeys(
+        key
+        for answer in retrieved.answers
+        for key in (answer.key, *(one.key for one in answer.neighbours))
+    )
 
 
 def read_strips(
     records: Mapping[str, VideoRecord], keys: Iterable[str], source: FrameSource, config: RunConfig
 ) -> tuple[dict[str, Strip], list[tuple[str, str]]]:
     """(the strip of each video of `keys` that can be read, the others with the reason)."""
-    strips, unread = {}, []
+    strips = {}
+    unread = []
     for key in keys:
         try:
             strip = video_strip(records[key], source, config.clip)
@@ -129,8 +187,11 @@ def read_strips(
 def reconstruct_clips(
     network: PrpNetwork, config: RunConfig, train: Sequence[VideoRecord], source: FrameSource
 ) -> tuple[list[Clip], list[tuple[str, str]]]:
-    """(what the network makes of `NUM_CLIPS` training videos, those that cannot be read with the reason); none where the task taught nothing."""
-    tasks, rates = config.pretext, config.pretext.playback_rate.rate_list
+    """(what the network makes of `NUM_CLIPS` training videos, those that cannot be read with the
+    reason); none where the task taught nothing.
+    """
+    tasks = config.pretext
+    rates = config.pretext.playback_rate.rate_list
     clips: list[Clip] = []
     unread: list[tuple[str, str]] = []
     if not tasks.slow_motion.loss_weight:
@@ -144,7 +205,11 @@ def reconstruct_clips(
             unread.append((record.key, broken.reason))
             continue
         sample = reconstruct(network, record, span, config.clip, tasks)
-        rows = {"clip": sample.clip_NHWC, "target": sample.target_NHWC, "output": sample.output_NHWC}
+        rows = {
+            "clip": sample.clip_NHWC,
+            "target": sample.target_NHWC,
+            "output": sample.output_NHWC,
+        }
         if sample.attention_NHW is not None:
             rows["attention"] = np.repeat(sample.attention_NHW[..., None], 3, axis=-1)
         clips.append(Clip(sample, {name: _jpegs(pictures) for name, pictures in rows.items()}))

@@ -1,4 +1,6 @@
-"""How a sweep stands, from its records: whether it is running, over, or waiting to be resumed, and the screen's rows."""
+"""How a sweep stands, from its records: whether it is running, over, or waiting to be resumed, and
+the screen's rows.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,8 @@ from orchestrator.trial.messages import TrialView
 
 @dataclass(frozen=True, kw_only=True)
 class SweepStatus:
-    """A sweep now. `state` is ``running``, ``ended`` or ``stopped`` (no driver, and not at its end); `cost` is
-    what was spent, in one phrase; `warning` is said below the screen.
+    """A sweep now. `state` is ``running``, ``ended`` or ``stopped`` (no driver, and not at its
+    end); `cost` is what was spent, in one phrase; `warning` is said below the screen.
     """
 
     sweep_id: str
@@ -45,11 +47,22 @@ class SweepStatus:
     @property
     def best(self) -> float:
         """The best objective so far; nan before the first rung."""
-        return max((trial.objective for trial in self.trials if math.isfinite(trial.objective)), default=math.nan)
+        return max(
+            (trial.objective for trial in self.trials if math.isfinite(trial.objective)),
+            default=math.nan,
+        )
 
 
-def sweep_state(*, driver: str | None, num_ended: int, num_trials: int, parent_state: str, has_budget: bool = False) -> str:
-    """``running`` while it has a driver; else ``ended`` where MLflow says so or every trial is over and MLflow is silent, else ``stopped``.
+def sweep_state(
+    *,
+    driver: str | None,
+    num_ended: int,
+    num_trials: int,
+    parent_state: str,
+    has_budget: bool = False,
+) -> str:
+    """``running`` while it has a driver; else ``ended`` where MLflow says so or every trial is over
+    and MLflow is silent, else ``stopped``.
 
     A budget may have ended it before its last trial.
     """
@@ -60,19 +73,31 @@ def sweep_state(*, driver: str | None, num_ended: int, num_trials: int, parent_s
 
 
 def read_status(spec: SweepSpec) -> SweepStatus:
-    """How the sweep of `spec` stands; where MLflow does not answer, what only it knows is missing and `warning` says so."""
+    """How the sweep of `spec` stands; where MLflow does not answer, what only it knows is missing
+    and `warning` says so.
+    """
     config = parse_config(spec.config)
     study = read_study(spec.database_url, spec.sweep_id)
-    runs, trials, warning = SweepRead(None, {}), trial_records(config, study), ""
+    runs = SweepRead(None, {})
+    trials = trial_records(config, study)
+    warning = ""
     try:
         runs = read_sweep_runs(spec.tracking_uri, config.sweep.name, spec.sweep_id)
         trials = tuple(_with_epoch(spec, trial) for trial in trial_records(config, study, runs))
     except TrackerUnavailable as error:
         warning = f"{error}; what only it knows is missing"
-    driver, num_ended = driver_of(Path(spec.state_dir)), sum(trial.state != "running" for trial in trials)
+    driver = driver_of(Path(spec.state_dir))
+    num_ended = sum(trial.state != "running" for trial in trials)
     parent_state = runs.parent.state if runs.parent else ""
-    num_trials, budget = config.sweep.num_trials, config.budget
-    state = sweep_state(driver=driver, num_ended=num_ended, num_trials=num_trials, parent_state=parent_state, has_budget=budget.is_limited)
+    num_trials = config.sweep.num_trials
+    budget = config.budget
+    state = sweep_state(
+        driver=driver,
+        num_ended=num_ended,
+        num_trials=num_trials,
+        parent_state=parent_state,
+        has_budget=budget.is_limited,
+    )
     spent = total(read_ledger(Path(spec.state_dir) / "ledger.jsonl"))
     return SweepStatus(
         sweep_id=spec.sweep_id,
@@ -89,18 +114,26 @@ def read_status(spec: SweepSpec) -> SweepStatus:
 
 
 def advice(spec: SweepSpec, state: str, driver: str | None, *, is_whole: bool = True) -> str:
-    """What to do next, in one line; a sweep that ended without being `is_whole` was ended by its budget."""
+    """What to do next, in one line; a sweep that ended without being `is_whole` was ended by its
+    budget.
+    """
     if state == "running":
         return f"driven by process {driver}"
     if state == "ended":
         page = f"its page: uv run prp report {spec.sweep_id}"
-        return page if is_whole else f"its budget is spent, a larger one goes on: {resume_command(spec)}; {page}"
+        return (
+            page
+            if is_whole
+            else f"its budget is spent, a larger one goes on: {resume_command(spec)}; {page}"
+        )
     return f"its driver is not running any more; resume with: {resume_command(spec)}"
 
 
 def resume_command(spec: SweepSpec) -> str:
     """The line that goes on with the sweep."""
-    return f"uv run python {spec.tags.get(STUDY_TAG, 'sweeps/YOUR_STUDY.py')} --resume {spec.sweep_id}"
+    return (
+        f"uv run python {spec.tags.get(STUDY_TAG, 'sweeps/YOUR_STUDY.py')} --resume {spec.sweep_id}"
+    )
 
 
 def views_of(status: SweepStatus) -> list[TrialView]:
@@ -108,19 +141,40 @@ def views_of(status: SweepStatus) -> list[TrialView]:
     views = []
     for trial in status.trials:
         state = "waiting" if trial.state == "running" and status.driver is None else trial.state
-        view = TrialView(trial.number, dict(trial.values), state=state, epoch=trial.epoch, num_epochs=trial.num_epochs, objective=trial.objective)
-        view.rungs, view.reason, view.run_id = dict(trial.rungs), trial.reason, trial.run_id
-        view.started, view.ended = trial.started, trial.ended
+        view = TrialView(
+            trial.number,
+            dict(trial.values),
+            state=state,
+            epoch=trial.epoch,
+            num_epochs=trial.num_epochs,
+            objective=trial.objective,
+        )
+        view.rungs = dict(trial.rungs)
+        view.reason = trial.reason
+        view.run_id = trial.run_id
+        view.started = trial.started
+        view.ended = trial.ended
         views.append(view)
     return views
 
 
 def summary_rows(statuses: Sequence[SweepStatus]) -> list[list[str]]:
-    """``prp status`` without a sweep: id, state, trials, the best objective, what was spent, what to do."""
+    """``prp status`` without a sweep: id, state, trials, the best objective, what was spent, what
+    to do.
+    """
     rows = []
     for one in statuses:
         best = "" if math.isnan(one.best) else f"{one.best:.3f}"
-        rows.append([one.sweep_id, one.state, f"{one.num_ended}/{one.num_trials}", best, one.cost.removeprefix("cost "), one.advice])
+        rows.append(
+            [
+                one.sweep_id,
+                one.state,
+                f"{one.num_ended}/{one.num_trials}",
+                best,
+                one.cost.removeprefix("cost "),
+                one.advice,
+            ]
+        )
     return rows
 
 

@@ -1,4 +1,6 @@
-"""Tracking URIs: which can serve, which is the default, whether one answers, and the line that opens the page."""
+"""Tracking URIs: which can serve, which is the default, whether one answers, and the line that
+opens the page.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ ANSWER_SECONDS = 8
 
 
 def default_tracking_uri(state_dir: Path) -> str:
-    """The MLflow database of a machine without an MLflow server: one file in `state_dir`, artifacts in a folder beside it."""
+    """The MLflow database of a machine without an MLflow server: one file in `state_dir`, artifacts
+    in a folder beside it.
+    """
     return f"{SQLITE}{Path(state_dir).resolve() / 'mlflow.db'}"
 
 
@@ -33,21 +37,35 @@ def ui_command(tracking_uri: str, port: int = 5000) -> str:
     """What to type, or to open, to see the page of `tracking_uri`."""
     if tracking_uri.startswith(("http://", "https://")):
         return tracking_uri
-    return f"uv run mlflow ui --backend-store-uri {shlex.quote(tracking_uri)} --workers 1 --port {port}"
+    return (
+        f"uv run mlflow ui --backend-store-uri {shlex.quote(tracking_uri)} --workers 1 "
+        f"--port {port}"
+    )
 
 
 def run_page(tracking_uri: str, experiment_id: str, run_id: str, port: int = 5000) -> str:
-    """The address of one run in the page that `ui_command` opens; MLflow's own first page shows chat traces, not training runs."""
-    server = tracking_uri.rstrip("/") if tracking_uri.startswith(("http://", "https://")) else f"http://127.0.0.1:{port}"
+    """The address of one run in the page that `ui_command` opens; MLflow's own first page shows
+    chat traces, not training runs.
+    """
+    server = (
+        tracking_uri.rstrip("/")
+        if tracking_uri.startswith(("http://", "https://"))
+        else f"http://127.0.0.1:{port}"
+    )
     return f"{server}/#/experiments/{experiment_id}/runs/{run_id}"
 
 
 def check_usable(tracking_uri: str) -> None:
-    """Raise `UserError` for a URI that no tracker can use; asks nobody, and does not import MLflow."""
+    """Raise `UserError` for a URI that no tracker can use; asks nobody, and does not import
+    MLflow.
+    """
     scheme = tracking_uri.split(":", 1)[0] if ":" in tracking_uri else ""
     if scheme in ("", "file"):
         default = default_tracking_uri(Path())
-        raise UserError(f"MLflow URI {tracking_uri!r} is a folder; this MLflow keeps runs in a database: use {default} or http://HOST:PORT")
+        raise UserError(
+            f"MLflow URI {tracking_uri!r} is a folder; this MLflow keeps runs in a "
+            f"database: use {default} or http://HOST:PORT"
+        )
     if scheme == "sqlite":
         _check_sqlite(tracking_uri)
     elif scheme in ("http", "https") and not urlsplit(tracking_uri).hostname:
@@ -57,15 +75,21 @@ def check_usable(tracking_uri: str) -> None:
 def check_reachable(tracking_uri: str) -> None:
     """Raise `UserError` within about 10 s unless MLflow can be used at `tracking_uri`.
 
-    A sqlite file is only looked at. A server is asked for its experiments, with the credentials that MLflow's own variables give.
+    A sqlite file is only looked at. A server is asked for its experiments, with the credentials
+    that MLflow's own variables give.
     """
     check_usable(tracking_uri)
     if tracking_uri.startswith(("http://", "https://")):
-        from mlflow.utils.credentials import get_default_host_creds  # imported before the clock starts: it takes seconds
+        from mlflow.utils.credentials import (
+            get_default_host_creds,
+        )  # imported before the clock starts: it takes seconds
 
         error = _ask(lambda: _list_one_experiment(get_default_host_creds(tracking_uri)))
         if error:
-            raise UserError(f"Cannot use MLflow at {tracking_uri}: {error}. Start it, or check --mlflow; without the option a local database is used")
+            raise UserError(
+                f"Cannot use MLflow at {tracking_uri}: {error}. Start it, or check "
+                "--mlflow; without the option a local database is used"
+            )
 
 
 def _list_one_experiment(credentials: Any) -> str:
@@ -82,20 +106,26 @@ def _list_one_experiment(credentials: Any) -> str:
         raise_on_status=False,
     )
     if response.status_code in (401, 403):
-        return f"it refuses these credentials (HTTP {response.status_code}); see MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_TOKEN"
+        return (
+            f"it refuses these credentials (HTTP {response.status_code}); see "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_TOKEN"
+        )
     if response.status_code != 200:
         return f"it answers HTTP {response.status_code}"
     return "" if response.text.lstrip().startswith("{") else "what answers there is not MLflow"
 
 
 def _ask(question: Any) -> str:
-    """The answer of `question`, or why there was none; waits a little longer than one request may take (a name may resolve slowly)."""
+    """The answer of `question`, or why there was none; waits a little longer than one request may
+    take (a name may resolve slowly).
+    """
     answers: list[str] = []
 
     def ask() -> None:
         try:
             answers.append(question())
-        except Exception as error:  # noqa: BLE001  (whatever it is, it is why MLflow cannot be used, and the user is told)
+        # whatever it is, it is why MLflow cannot be used, and the user is told
+        except Exception as error:  # noqa: BLE001
             answers.append(_root_cause(error))
 
     thread = threading.Thread(target=ask, daemon=True)
@@ -117,18 +147,28 @@ def _sqlite_file(tracking_uri: str) -> Path:
 def _check_sqlite(tracking_uri: str) -> None:
     name = tracking_uri.removeprefix(SQLITE).split("?")[0]
     if not tracking_uri.startswith(SQLITE) or name in ("", ":memory:"):
-        raise UserError(f"MLflow URI {tracking_uri!r} names no file; write sqlite:////absolute/path/mlflow.db (four slashes)")
+        raise UserError(
+            f"MLflow URI {tracking_uri!r} names no file; write "
+            "sqlite:////absolute/path/mlflow.db (four slashes)"
+        )
     file = _sqlite_file(tracking_uri)
     folder = file.parent
     while not folder.exists():
         folder = folder.parent
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise UserError(f"MLflow URI {tracking_uri!r}: {folder} is no folder that can be written; choose another place")
+        raise UserError(
+            f"MLflow URI {tracking_uri!r}: {folder} is no folder that can be written; "
+            "choose another place"
+        )
     if not file.exists():
         return
     if not file.is_file() or not os.access(file, os.R_OK | os.W_OK):
-        raise UserError(f"MLflow URI {tracking_uri!r}: {file} cannot be written; choose another place")
+        raise UserError(
+            f"MLflow URI {tracking_uri!r}: {file} cannot be written; choose another place"
+        )
     with file.open("rb") as stream:
         head = stream.read(len(SQLITE_MAGIC))
     if head not in (b"", SQLITE_MAGIC):
-        raise UserError(f"MLflow URI {tracking_uri!r}: {file} is no sqlite database; choose another place")
+        raise UserError(
+            f"MLflow URI {tracking_uri!r}: {file} is no sqlite database; choose another place"
+        )

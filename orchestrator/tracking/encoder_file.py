@@ -1,4 +1,6 @@
-"""An encoder as files: safetensors weights and a JSON card that names their digest. Nothing in them runs when they are read."""
+"""An encoder as files: safetensors weights and a JSON card that names their digest. Nothing in them
+runs when they are read.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ class DamagedEncoder(PrpError):
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderCard:
-    """What an encoder is and where it comes from. `encoder` is a key of `prp_core.encoders.ENCODERS`; the rest is for a person."""
+    """What an encoder is and where it comes from. `encoder` is a key of
+    `prp_core.encoders.ENCODERS`; the rest is for a person.
+    """
 
     encoder: str
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -32,28 +36,46 @@ class EncoderCard:
 
 
 def pack(weights: Mapping[str, Any], card: EncoderCard) -> dict[str, bytes]:
-    """The two files of an encoder by name. `weights` maps names to tensors (an `encoder.state_dict()`), on any device."""
+    """The two files of an encoder by name. `weights` maps names to tensors (an
+    `encoder.state_dict()`), on any device.
+    """
     from safetensors.torch import save
 
-    data = save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()})
-    fields = {"format": FORMAT, **asdict(card), "weights": {"file": WEIGHTS_NAME, "num_bytes": len(data), "sha256": digest(data)}}
+    data = save(
+        {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
+    )
+    fields = {
+        "format": FORMAT,
+        **asdict(card),
+        "weights": {"file": WEIGHTS_NAME, "num_bytes": len(data), "sha256": digest(data)},
+    }
     return {CARD_NAME: json.dumps(fields, indent=2, sort_keys=True).encode(), WEIGHTS_NAME: data}
 
 
 def unpack(files: Mapping[str, bytes], card_sha256: str = "") -> tuple[EncoderCard, dict[str, Any]]:
-    """The card and the tensors by name, on the CPU. Raises `DamagedEncoder` unless every digest is right.
+    """The card and the tensors by name, on the CPU. Raises `DamagedEncoder` unless every digest is
+    right.
 
-    `card_sha256`, where given, is the digest that a tracker noted when the encoder was stored; the card holds that of the weights.
+    `card_sha256`, where given, is the digest that a tracker noted when the encoder was stored; the
+    card holds that of the weights.
     """
     for name in (CARD_NAME, WEIGHTS_NAME):
         if name not in files:
-            raise DamagedEncoder(f"{name} is missing; there are: {', '.join(sorted(files)) or 'no files'}")
+            raise DamagedEncoder(
+                f"{name} is missing; there are: {', '.join(sorted(files)) or 'no files'}"
+            )
     if card_sha256 and digest(files[CARD_NAME]) != card_sha256:
-        raise DamagedEncoder(f"{CARD_NAME} is not the one that was stored: its sha256 is {digest(files[CARD_NAME])}, not {card_sha256}")
+        raise DamagedEncoder(
+            f"{CARD_NAME} is not the one that was stored: its sha256 is "
+            f"{digest(files[CARD_NAME])}, not {card_sha256}"
+        )
     card, weights_sha256 = _read_card(files[CARD_NAME])
     found = digest(files[WEIGHTS_NAME])
     if found != weights_sha256:
-        raise DamagedEncoder(f"{WEIGHTS_NAME} is not the one that was stored: its sha256 is {found}, {CARD_NAME} says {weights_sha256}")
+        raise DamagedEncoder(
+            f"{WEIGHTS_NAME} is not the one that was stored: its sha256 is {found}, "
+            f"{CARD_NAME} says {weights_sha256}"
+        )
     from safetensors.torch import load
 
     return card, load(files[WEIGHTS_NAME])
@@ -68,8 +90,12 @@ def _read_card(data: bytes) -> tuple[EncoderCard, str]:
     try:
         fields = json.loads(data)
         if fields["format"] != FORMAT:
-            raise DamagedEncoder(f"{CARD_NAME} has format {fields['format']!r}; this version reads {FORMAT!r}")
+            raise DamagedEncoder(
+                f"{CARD_NAME} has format {fields['format']!r}; this version reads {FORMAT!r}"
+            )
         names = EncoderCard.__dataclass_fields__
-        return EncoderCard(**{name: fields[name] for name in names}), str(fields["weights"]["sha256"])
+        return EncoderCard(**{name: fields[name] for name in names}), str(
+            fields["weights"]["sha256"]
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedEncoder(f"{CARD_NAME} cannot be read: {error!r}") from error

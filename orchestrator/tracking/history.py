@@ -1,4 +1,6 @@
-"""Reading back what earlier sweeps left in MLflow: their trials, with what was sampled, how they were measured and what they scored at rungs."""
+"""Reading back what earlier sweeps left in MLflow: their trials, with what was sampled, how they
+were measured and what they scored at rungs.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,9 @@ PATIENCE_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """A trial's run: `state` is ``finished`` or ``pruned``; `params` all its config values by path, as text; `sampled` what its space drew, by name;
-    `rungs` its objective's values by epoch."""
+    """A trial's run: `state` is ``finished`` or ``pruned``; `params` all its config values by path,
+    as text; `sampled` what its space drew, by name; `rungs` its objective's values by epoch.
+    """
 
     sweep_id: str
     number: int
@@ -37,10 +40,14 @@ class TrialRecord:
         return f"{self.sweep_id}/{self.number}"
 
 
-def read_trials(tracking_uri: str, experiment: str, objective: str, *, sweep_id: str = "", but_not: str = "") -> list[TrialRecord]:
-    """The finished and pruned trials of `experiment`, newest first (at most 500), of one sweep or of all except `but_not`.
+def read_trials(
+    tracking_uri: str, experiment: str, objective: str, *, sweep_id: str = "", but_not: str = ""
+) -> list[TrialRecord]:
+    """The finished and pruned trials of `experiment`, newest first (at most 500), of one sweep or
+    of all except `but_not`.
 
-    Raises `UserError` when `sweep_id` is given and has no such trial, `TrackerUnavailable` when MLflow does not answer.
+    Raises `UserError` when `sweep_id` is given and has no such trial, `TrackerUnavailable` when
+    MLflow does not answer.
     """
     limit_requests()
     client = connect(tracking_uri)
@@ -51,14 +58,32 @@ def read_trials(tracking_uri: str, experiment: str, objective: str, *, sweep_id:
             return []
         condition = f"tags.`{ROLE_TAG}` = 'trial' and attributes.status = 'FINISHED'"
         condition += f" and tags.`{SWEEP_TAG}` = '{sweep_id}'" if sweep_id else ""
-        return list(client.search_runs([found.experiment_id], condition, max_results=MAX_RUNS, order_by=["attributes.start_time DESC"]))
+        return list(
+            client.search_runs(
+                [found.experiment_id],
+                condition,
+                max_results=MAX_RUNS,
+                order_by=["attributes.start_time DESC"],
+            )
+        )
 
     if "'" in sweep_id or '"' in sweep_id:
         raise UserError(f"--warm-start {sweep_id!r}: a sweep's name has no quotes")
-    runs = [run for run in retry(ask, tracking_uri, PATIENCE_SECONDS) if run.data.tags.get(SWEEP_TAG) != but_not]
-    records = [_record(client, tracking_uri, run, objective) for run in runs if run.data.tags.get(STATE_TAG) in ("finished", "pruned")]
+    runs = [
+        run
+        for run in retry(ask, tracking_uri, PATIENCE_SECONDS)
+        if run.data.tags.get(SWEEP_TAG) != but_not
+    ]
+    records = [
+        _record(client, tracking_uri, run, objective)
+        for run in runs
+        if run.data.tags.get(STATE_TAG) in ("finished", "pruned")
+    ]
     if sweep_id and not records:
-        raise UserError(f"--warm-start {sweep_id}: MLflow at {tracking_uri} has no ended trial of that sweep in experiment {experiment!r}")
+        raise UserError(
+            f"--warm-start {sweep_id}: MLflow at {tracking_uri} has no ended trial of "
+            f"that sweep in experiment {experiment!r}"
+        )
     return records
 
 
@@ -66,7 +91,9 @@ def _record(client: Any, tracking_uri: str, run: Any, objective: str) -> TrialRe
     tags = run.data.tags
 
     def series(name: str) -> dict[int, float]:
-        points = retry(lambda: client.get_metric_history(run.info.run_id, name), tracking_uri, PATIENCE_SECONDS)
+        points = retry(
+            lambda: client.get_metric_history(run.info.run_id, name), tracking_uri, PATIENCE_SECONDS
+        )
         return {point.step: point.value for point in points if math.isfinite(point.value)}
 
     epochs = series("epoch") if objective in run.data.metrics else {}

@@ -1,4 +1,6 @@
-"""The one door to MLflow: imported late, asked with short requests, its errors sorted into "try again" and "never"."""
+"""The one door to MLflow: imported late, asked with short requests, its errors sorted into "try
+again" and "never".
+"""
 
 from __future__ import annotations
 
@@ -15,21 +17,31 @@ REQUEST_SECONDS = 20
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 10.0
 
-# MLflow says these when asking again cannot help. Everything else (no connection, 5xx, a locked database, 401 of a token that is being
-# renewed, a proxy's own 404 page) may pass.
-PERMANENT = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "INVALID_STATE", "BAD_REQUEST"}
+# MLflow says these when asking again cannot help. Everything else (no connection, 5xx, a locked
+# database, 401 of a token that is being renewed, a proxy's own 404 page) may pass.
+PERMANENT = {
+    "INVALID_PARAMETER_VALUE",
+    "RESOURCE_DOES_NOT_EXIST",
+    "RESOURCE_ALREADY_EXISTS",
+    "INVALID_STATE",
+    "BAD_REQUEST",
+}
 REFUSALS = {"PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"}
 
 
 class TrackerUnavailable(PrpError):
-    """MLflow did not answer until the deadline passed; the text names its URI and the last error."""
+    """MLflow did not answer until the deadline passed; the text names its URI and the last
+    error.
+    """
 
 
 def limit_requests() -> None:
-    """Keep one MLflow request short, silent and without retries of its own; for a process that belongs to a tracker.
+    """Keep one MLflow request short, silent and without retries of its own; for a process that
+    belongs to a tracker.
 
-    MLflow reads these from the environment at every request. Its own retries repeat a `create_run` whose reply was lost, which makes
-    a second run; ours look for the first one before they create again.
+    MLflow reads these from the environment at every request. Its own retries repeat a `create_run`
+    whose reply was lost, which makes a second run; ours look for the first one before they create
+    again.
     """
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
     os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(REQUEST_SECONDS)
@@ -37,8 +49,11 @@ def limit_requests() -> None:
 
 
 def connect(tracking_uri: str) -> Any:
-    """An `mlflow.MlflowClient` of `tracking_uri` for runs and for registered models; importing MLflow takes seconds."""
-    # Its thread changes the environment while MLflow's own requests read it, which fails some of them.
+    """An `mlflow.MlflowClient` of `tracking_uri` for runs and for registered models; importing
+    MLflow takes seconds.
+    """
+    # Its thread changes the environment while MLflow's own requests read it, which fails some of
+    # them.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     from mlflow import MlflowClient
 
@@ -67,7 +82,8 @@ def first_line(error: Exception) -> str:
 def retry(call: Callable[[], Result], tracking_uri: str, patience_seconds: float) -> Result:
     """The result of `call`, asked again with growing pauses while its errors are temporary.
 
-    `call` must be safe to repeat when its reply is lost. Raises `TrackerUnavailable` after `patience_seconds`, other errors at once.
+    `call` must be safe to repeat when its reply is lost. Raises `TrackerUnavailable` after
+    `patience_seconds`, other errors at once.
     """
     deadline = time.monotonic() + patience_seconds
     pause = FIRST_PAUSE_SECONDS
@@ -78,6 +94,9 @@ def retry(call: Callable[[], Result], tracking_uri: str, patience_seconds: float
             if not is_temporary(error) or is_refusal(error):
                 raise
             if time.monotonic() + pause > deadline:
-                raise TrackerUnavailable(f"MLflow at {tracking_uri} did not answer for {patience_seconds:.0f} s: {first_line(error)}") from error
+                raise TrackerUnavailable(
+                    f"MLflow at {tracking_uri} did not answer for "
+                    f"{patience_seconds:.0f} s: {first_line(error)}"
+                ) from error
         time.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE_SECONDS)

@@ -1,4 +1,5 @@
-"""Encoders in MLflow: logged models ranked by their metrics, registered versions with an alias, and loading one in three lines.
+"""Encoders in MLflow: logged models ranked by their metrics, registered versions with an alias, and
+loading one in three lines.
 
 from orchestrator.tracking import load_encoder
 encoder = load_encoder("models:/prp-demo@best", "sqlite:////home/me/.prp/mlflow.db")
@@ -15,27 +16,44 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from orchestrator.tracking.encoder_file import CARD_NAME, WEIGHTS_NAME, DamagedEncoder, digest, unpack
+from orchestrator.tracking.encoder_file import (
+    CARD_NAME,
+    WEIGHTS_NAME,
+    DamagedEncoder,
+    digest,
+    unpack,
+)
 from orchestrator.tracking.mlflow_client import connect, first_line, is_temporary
 from prp_core.errors import UserError
 
 CARD_TAG = "prp.card_sha256"
 WEIGHTS_TAG = "prp.weights_sha256"
-MODEL_TAG = "prp.model_id"  # on a registered version: MLflow itself does not keep which logged model it is
-VERSIONS_TAG = "mlflow.modelVersions"  # MLflow's own, on a logged model: its page shows the versions of it
+MODEL_TAG = (
+    "prp.model_id"  # on a registered version: MLflow itself does not keep which logged model it is
+)
+VERSIONS_TAG = (
+    "mlflow.modelVersions"  # MLflow's own, on a logged model: its page shows the versions of it
+)
 MODEL_TYPE = "prp-encoder"
-MODEL_URI = re.compile(r"models:/(?:(?P<id>m-[0-9a-f]{32})|(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>\d+)))")
+MODEL_URI = re.compile(
+    r"models:/(?:(?P<id>m-[0-9a-f]{32})|(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>\d+)))"
+)
 
 
 def load_encoder(model_uri: str, tracking_uri: str | None = None) -> Any:
-    """The encoder at `model_uri`, on the CPU, in eval mode: ``(B, 3, T, H, W)`` to ``(B, feature_channels, T/8, H/16, W/16)``.
+    """The encoder at `model_uri`, on the CPU, in eval mode: ``(B, 3, T, H, W)`` to ``(B,
+    feature_channels, T/8, H/16, W/16)``.
 
-    `model_uri` is ``models:/NAME@ALIAS``, ``models:/NAME/VERSION`` or ``models:/MODEL_ID``; `tracking_uri` defaults to the variable
-    MLFLOW_TRACKING_URI. Raises `UserError` when there is no such model, `DamagedEncoder` when its files are not those stored.
+    `model_uri` is ``models:/NAME@ALIAS``, ``models:/NAME/VERSION`` or ``models:/MODEL_ID``;
+    `tracking_uri` defaults to the variable MLFLOW_TRACKING_URI. Raises `UserError` when there is no
+    such model, `DamagedEncoder` when its files are not those stored.
     """
     uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
     if not uri:
-        raise UserError("Which MLflow? Pass tracking_uri (for example 'sqlite:////path/mlflow.db') or set MLFLOW_TRACKING_URI")
+        raise UserError(
+            "Which MLflow? Pass tracking_uri (for example 'sqlite:////path/mlflow.db') "
+            "or set MLFLOW_TRACKING_URI"
+        )
     client = connect(uri)
     model = client.get_logged_model(_model_id(client, model_uri, uri))
     if WEIGHTS_TAG not in model.tags:
@@ -47,9 +65,17 @@ def load_encoder(model_uri: str, tracking_uri: str | None = None) -> Any:
 
 
 def log_encoder_files(
-    client: Any, run_id: str, files: Mapping[str, bytes], *, name: str, metrics: Mapping[str, float], step: int, tags: Mapping[str, str]
+    client: Any,
+    run_id: str,
+    files: Mapping[str, bytes],
+    *,
+    name: str,
+    metrics: Mapping[str, float],
+    step: int,
+    tags: Mapping[str, str],
 ) -> str:
-    """Store the files of `encoder_file.pack` as a logged model of the run, linked to its `metrics` at `step`; the model's id.
+    """Store the files of `encoder_file.pack` as a logged model of the run, linked to its `metrics`
+    at `step`; the model's id.
 
     May be repeated: the same weights in the same run are the same model.
     """
@@ -66,45 +92,81 @@ def log_encoder_files(
     outputs = run.outputs.model_outputs if run.outputs else []
     if model.model_id not in {output.model_id for output in outputs}:
         client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step)])
-    time_ms = run.info.start_time + step  # as the sender does: the same point as the one the run may have already
-    points = [Metric(key, value, time_ms, step, model_id=model.model_id, run_id=run_id) for key, value in metrics.items()]
+    time_ms = (
+        run.info.start_time + step
+    )  # as the sender does: the same point as the one the run may have already
+    points = [
+        Metric(key, value, time_ms, step, model_id=model.model_id, run_id=run_id)
+        for key, value in metrics.items()
+    ]
     client.log_batch(run_id, metrics=points, synchronous=True)
     return str(model.model_id)
 
 
 def register_model(client: Any, model_id: str, name: str, alias: str) -> str:
-    """Make the logged model the version of `name` that `alias` points at; the version. May be repeated."""
+    """Make the logged model the version of `name` that `alias` points at; the version. May be
+    repeated.
+    """
     try:
         client.create_registered_model(name)
     except Exception as error:
         if getattr(error, "error_code", None) != "RESOURCE_ALREADY_EXISTS":
             raise
-    versions = [version for version in client.search_model_versions(f"name='{name}'") if version.tags.get(MODEL_TAG) == model_id]
+    versions = [
+        version
+        for version in client.search_model_versions(f"name='{name}'")
+        if version.tags.get(MODEL_TAG) == model_id
+    ]
     if not versions:
         model = client.get_logged_model(model_id)
-        # Not "models:/<id>": a sqlite registry looks such a source up in the process-wide default MLflow, not in its own.
+        # Not "models:/<id>": a sqlite registry looks such a source up in the process-wide default
+        # MLflow, not in its own.
         tags = {MODEL_TAG: model_id}
-        versions = [client.create_model_version(name, model.artifact_location, run_id=model.source_run_id, tags=tags, model_id=model_id)]
+        versions = [
+            client.create_model_version(
+                name,
+                model.artifact_location,
+                run_id=model.source_run_id,
+                tags=tags,
+                model_id=model_id,
+            )
+        ]
     version = str(min(int(one.version) for one in versions))
-    client.set_logged_model_tags(model_id, {VERSIONS_TAG: json.dumps([{"name": name, "version": version}])})
+    client.set_logged_model_tags(
+        model_id, {VERSIONS_TAG: json.dumps([{"name": name, "version": version}])}
+    )
     client.set_registered_model_alias(name, alias, version)
     return version
 
 
-def _find_or_create(client: Any, run: Any, files: Mapping[str, bytes], name: str, tags: Mapping[str, str]) -> Any:
+def _find_or_create(
+    client: Any, run: Any, files: Mapping[str, bytes], name: str, tags: Mapping[str, str]
+) -> Any:
     weights_sha256 = digest(files[WEIGHTS_NAME])
-    condition = f"source_run_id = '{run.info.run_id}' AND name = '{name}' AND tags.`{WEIGHTS_TAG}` = '{weights_sha256}'"
+    condition = (
+        f"source_run_id = '{run.info.run_id}' AND name = '{name}' AND tags.`{WEIGHTS_TAG}` "
+        f"= '{weights_sha256}'"
+    )
     found = client.search_logged_models([run.info.experiment_id], filter_string=condition)
     if found:
         return found[0]
     all_tags = {**tags, WEIGHTS_TAG: weights_sha256, CARD_TAG: digest(files[CARD_NAME])}
-    return client.create_logged_model(run.info.experiment_id, name=name, source_run_id=run.info.run_id, tags=all_tags, model_type=MODEL_TYPE)
+    return client.create_logged_model(
+        run.info.experiment_id,
+        name=name,
+        source_run_id=run.info.run_id,
+        tags=all_tags,
+        model_type=MODEL_TYPE,
+    )
 
 
 def _model_id(client: Any, model_uri: str, tracking_uri: str) -> str:
     parts = MODEL_URI.fullmatch(model_uri)
     if parts is None:
-        raise UserError(f"Cannot read {model_uri!r}: write models:/NAME@ALIAS, models:/NAME/VERSION or models:/MODEL_ID")
+        raise UserError(
+            f"Cannot read {model_uri!r}: write models:/NAME@ALIAS, models:/NAME/VERSION "
+            "or models:/MODEL_ID"
+        )
     if parts["id"]:
         return parts["id"]
     try:
@@ -115,10 +177,19 @@ def _model_id(client: Any, model_uri: str, tracking_uri: str) -> str:
     except Exception as error:
         if is_temporary(error):
             raise
-        known = ", ".join(sorted(model.name for model in client.search_registered_models(max_results=20))) or "none"
-        raise UserError(f"No {model_uri!r} at {tracking_uri} ({first_line(error)}); registered there: {known}") from error
+        known = (
+            ", ".join(
+                sorted(model.name for model in client.search_registered_models(max_results=20))
+            )
+            or "none"
+        )
+        raise UserError(
+            f"No {model_uri!r} at {tracking_uri} ({first_line(error)}); registered there: {known}"
+        ) from error
     if MODEL_TAG not in version.tags:
-        raise UserError(f"{model_uri!r} at {tracking_uri} is not an encoder that this package stored")
+        raise UserError(
+            f"{model_uri!r} at {tracking_uri} is not an encoder that this package stored"
+        )
     return str(version.tags[MODEL_TAG])
 
 
@@ -130,7 +201,11 @@ def _download(model: Any, tracking_uri: str) -> dict[str, bytes]:
     missing = {CARD_NAME, WEIGHTS_NAME} - names
     if missing:
         raise DamagedEncoder(
-            f"{', '.join(sorted(missing))} missing at {model.artifact_location}; there are: {', '.join(sorted(names)) or 'no files'}"
+            f"{', '.join(sorted(missing))} missing at {model.artifact_location}; there "
+            f"are: {', '.join(sorted(names)) or 'no files'}"
         )
     with tempfile.TemporaryDirectory() as folder:
-        return {name: Path(repository.download_artifacts(name, folder)).read_bytes() for name in (CARD_NAME, WEIGHTS_NAME)}
+        return {
+            name: Path(repository.download_artifacts(name, folder)).read_bytes()
+            for name in (CARD_NAME, WEIGHTS_NAME)
+        }

@@ -16,9 +16,15 @@ LIBRARIES = ("torch", "ray", "optuna", "mlflow")
 
 
 def provenance_tags(
-    *, dataset_hash: str = "", protocol_hash: str = "", project_root: Path = PROJECT_ROOT, environment: Mapping[str, str] = os.environ
+    *,
+    dataset_hash: str = "",
+    protocol_hash: str = "",
+    project_root: Path = PROJECT_ROOT,
+    environment: Mapping[str, str] = os.environ,
 ) -> dict[str, str]:
-    """The tags; what cannot be told is "unknown". A commit with uncommitted changes ends in ``-dirty``."""
+    """The tags; what cannot be told is "unknown". A commit with uncommitted changes ends in
+    ``-dirty``.
+    """
     commit = git_commit(project_root, environment)
     return {
         "prp.git_commit": commit,
@@ -32,11 +38,17 @@ def provenance_tags(
 
 
 def git_commit(project_root: Path, environment: Mapping[str, str] = os.environ) -> str:
-    """The commit of the project's own repository, else what PRP_GIT_COMMIT says (a job's working directory has no .git)."""
+    """The commit of the project's own repository, else what PRP_GIT_COMMIT says (a job's working
+    directory has no .git).
+    """
     if (project_root / ".git").exists():
         commit = _git(project_root, "rev-parse", "HEAD")
         if commit:
-            return commit + ("-dirty" if _git(project_root, "status", "--porcelain", "--untracked-files=no") else "")
+            return commit + (
+                "-dirty"
+                if _git(project_root, "status", "--porcelain", "--untracked-files=no")
+                else ""
+            )
     return environment.get("PRP_GIT_COMMIT") or UNKNOWN
 
 
@@ -48,7 +60,13 @@ def lock_digest(project_root: Path) -> str:
 
 def _git(folder: Path, *words: str) -> str:
     try:
-        done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=20, check=True)
+        done = subprocess.run(
+            ["git", "-C", str(folder), *words],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=True,
+        )
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout.strip()

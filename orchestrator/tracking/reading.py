@@ -8,17 +8,26 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.tracking.addresses import SQLITE, check_usable
-from orchestrator.tracking.mlflow_client import connect, first_line, is_temporary, limit_requests, retry
+from orchestrator.tracking.mlflow_client import (
+    connect,
+    first_line,
+    is_temporary,
+    limit_requests,
+    retry,
+)
 from orchestrator.tracking.runs import STATE_TAG, SWEEP_TAG, TRIAL_TAG, RunBook
 from prp_core.errors import UserError
 
 PATIENCE_SECONDS = 15.0
-CONFIRM_TAG = "prp.confirm_of"  # on a run that trained a trial again with another seed: not the trial itself
+CONFIRM_TAG = (
+    "prp.confirm_of"  # on a run that trained a trial again with another seed: not the trial itself
+)
 
 
 @dataclass(frozen=True)
 class RunFacts:
-    """One run as MLflow has it: `state` is ours (running, finished, pruned, failed, killed), `metrics` the newest value of each.
+    """One run as MLflow has it: `state` is ours (running, finished, pruned, failed, killed),
+    `metrics` the newest value of each.
 
     `started` and `ended` are seconds since 1970; `ended` is 0 for a run that is open.
     """
@@ -42,32 +51,53 @@ class SweepRead:
 
 
 def read_sweep_runs(tracking_uri: str, experiment_name: str, sweep_id: str) -> SweepRead:
-    """What MLflow has of `sweep_id`; empty where it has nothing yet. Raises `TrackerUnavailable` when it does not answer."""
+    """What MLflow has of `sweep_id`; empty where it has nothing yet. Raises `TrackerUnavailable`
+    when it does not answer.
+    """
     client = _open(tracking_uri)
     if client is None:
         return SweepRead(None, {})
-    experiment = retry(lambda: client.get_experiment_by_name(experiment_name), tracking_uri, PATIENCE_SECONDS)
+    experiment = retry(
+        lambda: client.get_experiment_by_name(experiment_name), tracking_uri, PATIENCE_SECONDS
+    )
     if experiment is None:
         return SweepRead(None, {})
     book = RunBook(client, tracking_uri, experiment.experiment_id, PATIENCE_SECONDS)
-    found = [run for run in reversed(book.find({SWEEP_TAG: sweep_id})) if CONFIRM_TAG not in run.data.tags]
+    found = [
+        run
+        for run in reversed(book.find({SWEEP_TAG: sweep_id}))
+        if CONFIRM_TAG not in run.data.tags
+    ]
     runs = [(run.data.tags.get(TRIAL_TAG), _facts(run, experiment_name)) for run in found]
     parents = [facts for trial, facts in runs if trial is None]
-    return SweepRead(parents[-1] if parents else None, {int(trial): facts for trial, facts in runs if trial is not None})
+    return SweepRead(
+        parents[-1] if parents else None,
+        {int(trial): facts for trial, facts in runs if trial is not None},
+    )
 
 
 def read_run(tracking_uri: str, run_id: str) -> RunFacts:
-    """The run `run_id`. Raises `UserError` when MLflow has none of that id, `TrackerUnavailable` when it does not answer."""
+    """The run `run_id`. Raises `UserError` when MLflow has none of that id, `TrackerUnavailable`
+    when it does not answer.
+    """
     client = _open(tracking_uri)
     if client is None:
-        raise UserError(f"There is no MLflow database at {tracking_uri}; name the one that holds the run with --mlflow URI")
+        raise UserError(
+            f"There is no MLflow database at {tracking_uri}; name the one that holds "
+            "the run with --mlflow URI"
+        )
     try:
         run = retry(lambda: client.get_run(run_id), tracking_uri, PATIENCE_SECONDS)
-        experiment = retry(lambda: client.get_experiment(run.info.experiment_id), tracking_uri, PATIENCE_SECONDS)
+        experiment = retry(
+            lambda: client.get_experiment(run.info.experiment_id), tracking_uri, PATIENCE_SECONDS
+        )
     except Exception as error:
         if is_temporary(error):
             raise
-        raise UserError(f"MLflow at {tracking_uri} has no run {run_id!r} ({first_line(error)}); `prp report SWEEP` lists a sweep's runs") from error
+        raise UserError(
+            f"MLflow at {tracking_uri} has no run {run_id!r} ({first_line(error)}); "
+            "`prp report SWEEP` lists a sweep's runs"
+        ) from error
     return _facts(run, experiment.name)
 
 
@@ -75,14 +105,19 @@ def read_history(tracking_uri: str, run_id: str, metric: str) -> dict[int, float
     """Every value of one metric of a run, by step."""
     client = _open(tracking_uri)
     assert client is not None, tracking_uri
-    points = retry(lambda: client.get_metric_history(run_id, metric), tracking_uri, PATIENCE_SECONDS)
+    points = retry(
+        lambda: client.get_metric_history(run_id, metric), tracking_uri, PATIENCE_SECONDS
+    )
     return {int(point.step): float(point.value) for point in points}
 
 
 def _open(tracking_uri: str) -> Any:
     """A client; None where the sqlite file is not there, which connecting would make."""
     check_usable(tracking_uri)
-    if tracking_uri.startswith(SQLITE) and not Path(tracking_uri.removeprefix(SQLITE).split("?")[0]).exists():
+    if (
+        tracking_uri.startswith(SQLITE)
+        and not Path(tracking_uri.removeprefix(SQLITE).split("?")[0]).exists()
+    ):
         return None
     limit_requests()
     return connect(tracking_uri)

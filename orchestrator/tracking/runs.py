@@ -1,4 +1,6 @@
-"""Finding and creating runs by tag, so that asking twice, or again after a lost reply or a crash, gives the same run."""
+"""Finding and creating runs by tag, so that asking twice, or again after a lost reply or a crash,
+gives the same run.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from prp_core.errors import UserError
 SWEEP_TAG = "prp.sweep_id"
 TRIAL_TAG = "prp.trial"
 ROLE_TAG = "prp.role"
-CONFIRM_TAG = "prp.confirm_of"  # on a run that confirms a trial with another seed: the trial's number
+CONFIRM_TAG = (
+    "prp.confirm_of"  # on a run that confirms a trial with another seed: the trial's number
+)
 SEED_TAG = "prp.seed"
 STATE_TAG = "prp.state"
 REASON_TAG = "prp.reason"
@@ -30,29 +34,52 @@ LONGEST_TAG = 8000  # MLflow's limit, characters
 class RunBook:
     """The runs of one experiment."""
 
-    def __init__(self, client: Any, tracking_uri: str, experiment_id: str, patience_seconds: float) -> None:
-        self._client, self._uri, self._experiment_id, self._patience_seconds = client, tracking_uri, experiment_id, patience_seconds
+    def __init__(
+        self, client: Any, tracking_uri: str, experiment_id: str, patience_seconds: float
+    ) -> None:
+        self._client = client
+        self._uri = tracking_uri
+        self._experiment_id = experiment_id
+        self._patience_seconds = patience_seconds
 
     def find(self, identity: Mapping[str, str]) -> list[Any]:
         """Every run that carries the tags of `identity`, the chosen ones first, then the oldest."""
-        condition = " and ".join(f"tags.`{name}` = '{_quotable(value)}'" for name, value in identity.items())
+        condition = " and ".join(
+            f"tags.`{name}` = '{_quotable(value)}'" for name, value in identity.items()
+        )
 
         def search() -> list[Any]:
             runs: list[Any] = []
             token = None
             while True:
-                page = self._client.search_runs([self._experiment_id], condition, max_results=1000, page_token=token)
+                page = self._client.search_runs(
+                    [self._experiment_id], condition, max_results=1000, page_token=token
+                )
                 runs.extend(page)
                 token = page.token
                 if not token:
                     return runs
 
-        return sorted(self._retry(search), key=lambda run: (CONFIRMED_TAG not in run.data.tags, run.info.start_time, run.info.run_id))
+        return sorted(
+            self._retry(search),
+            key=lambda run: (
+                CONFIRMED_TAG not in run.data.tags,
+                run.info.start_time,
+                run.info.run_id,
+            ),
+        )
 
-    def find_or_create(self, identity: Mapping[str, str], name: str, params: Mapping[str, str], tags: Mapping[str, str]) -> tuple[Any, bool]:
+    def find_or_create(
+        self,
+        identity: Mapping[str, str],
+        name: str,
+        params: Mapping[str, str],
+        tags: Mapping[str, str],
+    ) -> tuple[Any, bool]:
         """The run that carries `identity` with all of `params`, and whether it is new.
 
-        A run that exists gets the params it lacks and the new `tags`. Raises `UserError` when a param has another value there.
+        A run that exists gets the params it lacks and the new `tags`. Raises `UserError` when a
+        param has another value there.
         """
 
         def attempt() -> tuple[Any, bool]:
@@ -61,7 +88,10 @@ class RunBook:
                 return found[0], CONFIRMED_TAG not in found[0].data.tags
             all_tags = {**tags, **identity}
             return self._client.create_run(
-                self._experiment_id, start_time=int(time.time() * 1000), tags=shortened_tags(all_tags), run_name=name
+                self._experiment_id,
+                start_time=int(time.time() * 1000),
+                tags=shortened_tags(all_tags),
+                run_name=name,
             ), True
 
         run, is_new = self._retry(attempt)
@@ -73,36 +103,59 @@ class RunBook:
         return self._retry(lambda: self._client.get_run(run_id))
 
     def delete_strays(self, runs: list[Any]) -> list[Any]:
-        """`runs` without those a lost reply made beside the chosen one; MLflow keeps what is deleted in its bin."""
+        """`runs` without those a lost reply made beside the chosen one; MLflow keeps what is
+        deleted in its bin.
+        """
         chosen = {_identity(run) for run in runs if CONFIRMED_TAG in run.data.tags}
-        strays = [run for run in runs if CONFIRMED_TAG not in run.data.tags and _identity(run) in chosen]
+        strays = [
+            run for run in runs if CONFIRMED_TAG not in run.data.tags and _identity(run) in chosen
+        ]
         for run in strays:
             self._retry(partial(self._client.delete_run, run.info.run_id))
         return [run for run in runs if run not in strays]
 
-    def _complete(self, run: Any, name: str, params: Mapping[str, str], tags: Mapping[str, str]) -> None:
+    def _complete(
+        self, run: Any, name: str, params: Mapping[str, str], tags: Mapping[str, str]
+    ) -> None:
         from mlflow.entities import Param, RunTag
 
         short = {key: shortened(value, LONGEST_PARAM) for key, value in params.items()}
         present = run.data.params
-        changed = [f"{key} was {present[key]!r}, is now {short[key]!r}" for key in sorted(short) if key in present and present[key] != short[key]]
+        changed = [
+            f"{key} was {present[key]!r}, is now {short[key]!r}"
+            for key in sorted(short)
+            if key in present and present[key] != short[key]
+        ]
         if changed:
-            raise UserError(f"{name} was started with other parameters: {'; '.join(changed)}. A resumed run keeps its own; start a new sweep instead")
+            raise UserError(
+                f"{name} was started with other parameters: {'; '.join(changed)}. A "
+                "resumed run keeps its own; start a new sweep instead"
+            )
         missing = [Param(key, value) for key, value in short.items() if key not in present]
         for start in range(0, len(missing), PARAMS_PER_REQUEST):
             some = missing[start : start + PARAMS_PER_REQUEST]
-            self._retry(partial(self._client.log_batch, run.info.run_id, params=some, synchronous=True))
+            self._retry(
+                partial(self._client.log_batch, run.info.run_id, params=some, synchronous=True)
+            )
         for key in (key for key in short if short[key] != params[key]):
-            self._retry(partial(self._client.log_text, run.info.run_id, params[key], f"params/{key}.txt"))
-        new_tags = [RunTag(*item) for item in shortened_tags({**tags, CONFIRMED_TAG: "yes"}).items()]
-        self._retry(lambda: self._client.log_batch(run.info.run_id, tags=new_tags, synchronous=True))
+            self._retry(
+                partial(self._client.log_text, run.info.run_id, params[key], f"params/{key}.txt")
+            )
+        new_tags = [
+            RunTag(*item) for item in shortened_tags({**tags, CONFIRMED_TAG: "yes"}).items()
+        ]
+        self._retry(
+            lambda: self._client.log_batch(run.info.run_id, tags=new_tags, synchronous=True)
+        )
 
     def _retry(self, call: Any) -> Any:
         return retry(call, self._uri, self._patience_seconds)
 
 
 def shortened(text: str, limit: int) -> str:
-    """`text`, or where it is longer than `limit` its beginning and a digest of the whole: equal texts stay equal, others differ."""
+    """`text`, or where it is longer than `limit` its beginning and a digest of the whole: equal
+    texts stay equal, others differ.
+    """
     if len(text) <= limit:
         return text
     ending = f"... ({len(text)} characters, sha256 {hashlib.sha256(text.encode()).hexdigest()})"
@@ -115,7 +168,9 @@ def shortened_tags(tags: Mapping[str, str]) -> dict[str, str]:
 
 
 def _identity(run: Any) -> tuple[str, ...]:
-    return tuple(run.data.tags.get(tag, "") for tag in (SWEEP_TAG, TRIAL_TAG, CONFIRM_TAG, SEED_TAG))
+    return tuple(
+        run.data.tags.get(tag, "") for tag in (SWEEP_TAG, TRIAL_TAG, CONFIRM_TAG, SEED_TAG)
+    )
 
 
 def _quotable(value: str) -> str:

@@ -1,7 +1,9 @@
-"""The background thread that carries records from the spool to MLflow: in batches, with growing pauses while the server is away.
+"""The background thread that carries records from the spool to MLflow: in batches, with growing
+pauses while the server is away.
 
-A record may arrive twice (a lost reply, a death between sending and committing). That is harmless by construction: a metric's
-timestamp is its run's start time plus its step in milliseconds, so MLflow sees an equal point and drops it; tags and status overwrite.
+A record may arrive twice (a lost reply, a death between sending and committing). That is harmless
+by construction: a metric's timestamp is its run's start time plus its step in milliseconds, so
+MLflow sees an equal point and drops it; tags and status overwrite.
 """
 
 from __future__ import annotations
@@ -30,23 +32,32 @@ class Sender:
     """Sends what is in `spool` until it is closed."""
 
     def __init__(self, client: Any, spool: Spool) -> None:
-        self._client, self._spool = client, spool
+        self._client = client
+        self._spool = spool
         self._start_times: dict[str, int] = {}
         self._changed = threading.Condition()
         self._closing = False
         self._num_waiting = 0
-        self.counters = {"tracking/sent_points": 0, "tracking/failed_requests": 0, "tracking/rejected_records": 0}
+        self.counters = {
+            "tracking/sent_points": 0,
+            "tracking/failed_requests": 0,
+            "tracking/rejected_records": 0,
+        }
         self._thread = threading.Thread(target=self._run, name="mlflow-sender", daemon=True)
         self._thread.start()
 
     def flush(self, timeout_seconds: float) -> bool:
-        """Wait until all that was appended before this call has arrived; False when `timeout_seconds` pass first."""
+        """Wait until all that was appended before this call has arrived; False when
+        `timeout_seconds` pass first.
+        """
         target = self._spool.num_appended
         with self._changed:
             self._num_waiting += 1
             self._changed.notify_all()
             try:
-                return self._changed.wait_for(lambda: self._spool.num_committed >= target, timeout_seconds)
+                return self._changed.wait_for(
+                    lambda: self._spool.num_committed >= target, timeout_seconds
+                )
             finally:
                 self._num_waiting -= 1
 
@@ -74,18 +85,30 @@ class Sender:
                 if not is_temporary(error):
                     _LOGGER.exception("metrics wait in %s", self._spool.path)
                 elif not failure_pause:
-                    _LOGGER.warning("MLflow does not answer, metrics wait in %s: %s", self._spool.path, first_line(error))
+                    _LOGGER.warning(
+                        "MLflow does not answer, metrics wait in %s: %s",
+                        self._spool.path,
+                        first_line(error),
+                    )
                 self.counters["tracking/failed_requests"] += 1
-                failure_pause = min(max(2 * failure_pause, FIRST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
+                failure_pause = min(
+                    max(2 * failure_pause, FIRST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS
+                )
 
     def _rest(self, failure_pause: float) -> bool:
-        """Let records gather, or the server recover; False when it is time to end. Somebody who waits cuts the rest short."""
+        """Let records gather, or the server recover; False when it is time to end. Somebody who
+        waits cuts the rest short.
+        """
         with self._changed:
             if failure_pause:
                 seconds = failure_pause * random.uniform(0.7, 1.0)
-                self._changed.wait_for(lambda: self._closing, min(seconds, 1.0) if self._num_waiting else seconds)
+                self._changed.wait_for(
+                    lambda: self._closing, min(seconds, 1.0) if self._num_waiting else seconds
+                )
             else:
-                self._changed.wait_for(lambda: self._closing or self._num_waiting > 0, GATHER_SECONDS)
+                self._changed.wait_for(
+                    lambda: self._closing or self._num_waiting > 0, GATHER_SECONDS
+                )
             return not self._closing
 
     def _send_some(self) -> None:
@@ -98,14 +121,18 @@ class Sender:
                     return
 
     def _deliver(self, records: Sequence[Mapping[str, Any]]) -> None:
-        """Send records of all kinds; status comes last, so that a run that looks finished is complete."""
+        """Send records of all kinds; status comes last, so that a run that looks finished is
+        complete.
+        """
         points: dict[str, list[Point]] = {}
         tags: dict[str, dict[str, str]] = {}
         ends: dict[str, tuple[str, int]] = {}
         for record in records:
             run_id = record["run"]
             if record["kind"] == "metrics":
-                points.setdefault(run_id, []).extend((name, value, record["step"]) for name, value in record["metrics"].items())
+                points.setdefault(run_id, []).extend(
+                    (name, value, record["step"]) for name, value in record["metrics"].items()
+                )
             elif record["kind"] == "tags":
                 tags.setdefault(run_id, {}).update(record["tags"])
             else:
@@ -125,15 +152,24 @@ class Sender:
         except Exception as error:
             if is_temporary(error):
                 raise
-            for name in dict.fromkeys(point[0] for point in points):  # so that one bad name costs its own points only
+            for name in dict.fromkeys(
+                point[0] for point in points
+            ):  # so that one bad name costs its own points only
                 mine = [point for point in points if point[0] == name]
-                self._attempt(partial(self._log_points, run_id, mine), {"kind": "points", "run": run_id, "points": mine})
+                self._attempt(
+                    partial(self._log_points, run_id, mine),
+                    {"kind": "points", "run": run_id, "points": mine},
+                )
 
     def _log_points(self, run_id: str, points: Sequence[Point]) -> None:
         from mlflow.entities import Metric
 
         start_ms = self._start_time(run_id)
-        self._client.log_batch(run_id, metrics=[Metric(name, value, start_ms + step, step) for name, value, step in points], synchronous=True)
+        self._client.log_batch(
+            run_id,
+            metrics=[Metric(name, value, start_ms + step, step) for name, value, step in points],
+            synchronous=True,
+        )
         self.counters["tracking/sent_points"] += len(points)
 
     def _start_time(self, run_id: str) -> int:
@@ -147,7 +183,12 @@ class Sender:
         items = list(tags.items())
         for start in range(0, len(items), TAGS_PER_REQUEST):
             some = dict(items[start : start + TAGS_PER_REQUEST])
-            send = partial(self._client.log_batch, run_id, tags=[RunTag(*item) for item in some.items()], synchronous=True)
+            send = partial(
+                self._client.log_batch,
+                run_id,
+                tags=[RunTag(*item) for item in some.items()],
+                synchronous=True,
+            )
             self._attempt(send, {"kind": "tags", "run": run_id, "tags": some})
 
     def _set_status(self, run_id: str, status: str, time_ms: int) -> None:
@@ -157,12 +198,17 @@ class Sender:
             self._client.set_terminated(run_id, status, end_time=time_ms)
 
     def _attempt(self, call: Callable[[], None], record: Mapping[str, Any]) -> None:
-        """Do `call`; a record that MLflow will never take is set aside, counted and said aloud, so that it blocks no other."""
+        """Do `call`; a record that MLflow will never take is set aside, counted and said aloud, so
+        that it blocks no other.
+        """
         try:
             call()
         except Exception as error:
             if is_temporary(error):
                 raise
             self.counters["tracking/rejected_records"] += 1
-            _LOGGER.exception("MLflow refuses a record for ever; it is kept in rejected.jsonl beside %s", self._spool.path)
+            _LOGGER.exception(
+                "MLflow refuses a record for ever; it is kept in rejected.jsonl beside %s",
+                self._spool.path,
+            )
             self._spool.reject(record, first_line(error))

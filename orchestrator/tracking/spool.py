@@ -1,7 +1,9 @@
-"""A queue on disk: what was appended is sent some day, though the process dies by kill -9 or the server is away for hours.
+"""A queue on disk: what was appended is sent some day, though the process dies by kill -9 or the
+server is away for hours.
 
-One file of JSON lines for each writer, held by a lock that its death releases; the next writer in the same folder takes over the
-files of the dead. Records may be read again after a death, so whoever sends them must be able to send one twice.
+One file of JSON lines for each writer, held by a lock that its death releases; the next writer in
+the same folder takes over the files of the dead. Records may be read again after a death, so
+whoever sends them must be able to send one twice.
 """
 
 from __future__ import annotations
@@ -24,12 +26,22 @@ SUFFIX = ".spool.jsonl"
 
 
 class Spool:
-    """Records in the order in which they were appended, for one `destination`. Safe for any number of threads; one of them reads."""
+    """Records in the order in which they were appended, for one `destination`. Safe for any number
+    of threads; one of them reads.
+    """
 
-    def __init__(self, folder: Path, destination: str, on_recovered: Callable[[Mapping[str, Any]], None] = lambda record: None) -> None:
-        """Take over what dead writers left for `destination` in `folder`; `on_recovered` sees each such record."""
+    def __init__(
+        self,
+        folder: Path,
+        destination: str,
+        on_recovered: Callable[[Mapping[str, Any]], None] = lambda record: None,
+    ) -> None:
+        """Take over what dead writers left for `destination` in `folder`; `on_recovered` sees each
+        such record.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        self._folder, self._lock = folder, threading.Lock()
+        self._folder = folder
+        self._lock = threading.Lock()
         self._num_appended = self._num_committed = self._num_read = 0
         header = json.dumps({"destination": destination}) + "\n"
         with _only_one(folder / "spool.lock"):
@@ -37,12 +49,16 @@ class Spool:
             self.path = folder / f"{time.time_ns()}-{os.getpid()}{SUFFIX}"
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._size = self._start = self._position = self._next = os.write(self._file, header.encode())
+            self._size = self._start = self._position = self._next = os.write(
+                self._file, header.encode()
+            )
             for path in dead:
                 self._take_over(path, header, on_recovered)
 
     def append(self, record: Mapping[str, Any]) -> None:
-        """Add one record. When this returns, the record survives this process. Raises `OSError` when the disk is full."""
+        """Add one record. When this returns, the record survives this process. Raises `OSError`
+        when the disk is full.
+        """
         line = json.dumps(record, allow_nan=False).encode() + b"\n"
         with self._lock:
             if os.write(self._file, line) != len(line):
@@ -52,7 +68,9 @@ class Spool:
             self._num_appended += 1
 
     def read(self) -> list[dict[str, Any]]:
-        """The oldest records that are not committed, none if there are none; the same ones again until `commit`."""
+        """The oldest records that are not committed, none if there are none; the same ones again
+        until `commit`.
+        """
         num_bytes = READ_BYTES
         while True:
             data = os.pread(self._file, min(num_bytes, self._size - self._position), self._position)
@@ -98,7 +116,9 @@ class Spool:
                 self.path.unlink(missing_ok=True)
             os.close(self._file)
 
-    def _take_over(self, path: Path, header: str, on_recovered: Callable[[Mapping[str, Any]], None]) -> None:
+    def _take_over(
+        self, path: Path, header: str, on_recovered: Callable[[Mapping[str, Any]], None]
+    ) -> None:
         with path.open("rb") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -106,7 +126,11 @@ class Spool:
                 return  # its writer lives
             first = file.readline()
             if first.endswith(b"\n") and first.decode() != header:
-                _LOGGER.warning("%s holds records for another place (%s); left alone", path, first.decode().strip())
+                _LOGGER.warning(
+                    "%s holds records for another place (%s); left alone",
+                    path,
+                    first.decode().strip(),
+                )
                 return
             for line in file:
                 record = _parsed(line)
@@ -117,7 +141,9 @@ class Spool:
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
-    """The record, or None for the torn last line of a writer that died while it wrote (its `append` never returned)."""
+    """The record, or None for the torn last line of a writer that died while it wrote (its `append`
+    never returned).
+    """
     if not line.endswith(b"\n"):
         return None
     try:

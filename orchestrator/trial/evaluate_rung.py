@@ -19,7 +19,9 @@ def start_on_cluster(spec: SweepSpec, rung: Rung, config: dict[str, Any]) -> Any
 
 
 def evaluate_rung(spec: SweepSpec, rung: Rung, tree: dict[str, Any]) -> dict[str, float]:
-    """Retrieval of the validation part by the encoder of `rung`; at the last rung the linear probe as well. What a worker would find."""
+    """Retrieval of the validation part by the encoder of `rung`; at the last rung the linear probe
+    as well. What a worker would find.
+    """
     import time  # and what loads torch: the server, which starts this task, does without
 
     from orchestrator.storage.open_store import open_store
@@ -29,10 +31,14 @@ def evaluate_rung(spec: SweepSpec, rung: Rung, tree: dict[str, Any]) -> dict[str
     from prp_core.training.rung_weights import read_rung
     from prp_core.world import World, best_device, use_threads
 
-    started, config = time.perf_counter(), parse_config(tree)
+    started = time.perf_counter()
+    config = parse_config(tree)
     use_threads(max(1, int(config.resources.judge_cpus)))
     world = World.alone(best_device() if config.resources.judge_gpus else "cpu")
-    encoder = rebuild_encoder(config.encoder.name, read_rung(open_store(spec.folder_uri, config.store, check=False), rung.key))
+    encoder = rebuild_encoder(
+        config.encoder.name,
+        read_rung(open_store(spec.folder_uri, config.store, check=False), rung.key),
+    )
     with open_data(spec, config) as data:
         metrics = evaluate_encoder(
             encoder.to(world.device),

@@ -9,7 +9,9 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Rung:
-    """Trial `number` after `epoch` epochs and `step` steps; its encoder's weights lie under `key` of the sweep's folder."""
+    """Trial `number` after `epoch` epochs and `step` steps; its encoder's weights lie under `key`
+    of the sweep's folder.
+    """
 
     number: int
     epoch: int
@@ -21,7 +23,9 @@ class Rung:
 
 @dataclass(frozen=True)
 class TrialTask:
-    """What a trial's driver needs to run it; crosses processes. `judge` says who evaluates its rungs, ``worker`` or ``task``."""
+    """What a trial's driver needs to run it; crosses processes. `judge` says who evaluates its
+    rungs, ``worker`` or ``task``.
+    """
 
     number: int
     run_id: str
@@ -32,7 +36,9 @@ class TrialTask:
 
 @dataclass(frozen=True)
 class TrialOutcome:
-    """How a trial ended: `state` is ``finished``, ``pruned`` or ``failed``; `reason` is for a person."""
+    """How a trial ended: `state` is ``finished``, ``pruned`` or ``failed``; `reason` is for a
+    person.
+    """
 
     state: str
     reason: str = ""
@@ -41,7 +47,9 @@ class TrialOutcome:
 
 @dataclass
 class TrialView:
-    """What the screen and the leaderboard show of a trial; ``waiting``: its driver has gone, and a resume takes it up again."""
+    """What the screen and the leaderboard show of a trial; ``waiting``: its driver has gone, and a
+    resume takes it up again.
+    """
 
     number: int
     values: dict[str, Any]

@@ -1,4 +1,6 @@
-"""Training a trial again, by the code that trains every trial, on as many workers; nothing is told to the study or to MLflow."""
+"""Training a trial again, by the code that trains every trial, on as many workers; nothing is told
+to the study or to MLflow.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ from prp_core.world import World, use_threads
 
 @dataclass
 class Recorder:
-    """A reporter that keeps every figure by metric and step, and says stop at the rung after `last_epoch` epochs."""
+    """A reporter that keeps every figure by metric and step, and says stop at the rung after
+    `last_epoch` epochs.
+    """
 
     last_epoch: int
     values: dict[str, dict[int, float]] = field(default_factory=dict)
@@ -40,18 +44,29 @@ class Recorder:
 
 @dataclass(frozen=True)
 class Repeated:
-    """What training again gave: metric -> step -> value, up to `last_step`; `failure` is why it ended before ("" where it did not)."""
+    """What training again gave: metric -> step -> value, up to `last_step`; `failure` is why it
+    ended before ("" where it did not).
+    """
 
     values: Mapping[str, Mapping[int, float]]
     last_step: int
     failure: str
 
 
-def train_again(config: RunConfig, last_epoch: int, *, data_uri: str, manifest_uri: str, storage: Path, address: str = "") -> Repeated:
-    """Train with `config` to the rung after `last_epoch` epochs; checkpoints go below `storage`, a folder that every node sees.
+def train_again(
+    config: RunConfig,
+    last_epoch: int,
+    *,
+    data_uri: str,
+    manifest_uri: str,
+    storage: Path,
+    address: str = "",
+) -> Repeated:
+    """Train with `config` to the rung after `last_epoch` epochs; checkpoints go below `storage`, a
+    folder that every node sees.
 
-    One worker needs no cluster: it trains in this process. Several train on the cluster at `address`, else on a local one.
-    Raises `UserError` when the cluster cannot hold the trial.
+    One worker needs no cluster: it trains in this process. Several train on the cluster at
+    `address`, else on a local one. Raises `UserError` when the cluster cannot hold the trial.
     """
     spec = SweepSpec(
         sweep_id=f"reproduce-{secrets.token_hex(4)}",
@@ -65,7 +80,11 @@ def train_again(config: RunConfig, last_epoch: int, *, data_uri: str, manifest_u
         tags={},
     )
     if config.resources.num_workers == 1 and not address:
-        return Repeated(**_train(spec, last_epoch, World.alone("cuda" if config.resources.gpus_per_worker else "cpu")))
+        return Repeated(
+            **_train(
+                spec, last_epoch, World.alone("cuda" if config.resources.gpus_per_worker else "cpu")
+            )
+        )
     from orchestrator.ray_cluster.concurrency import check_capacity
     from orchestrator.ray_cluster.connect import ray_cluster
 
@@ -75,30 +94,52 @@ def train_again(config: RunConfig, last_epoch: int, *, data_uri: str, manifest_u
 
 
 def train_on_cluster(spec: SweepSpec, last_epoch: int) -> Repeated:
-    """Train the config of `spec` on the Ray cluster that this process is connected to; what broke is its `failure`."""
+    """Train the config of `spec` on the Ray cluster that this process is connected to; what broke
+    is its `failure`.
+    """
     work = {"spec": spec, "last_epoch": last_epoch}
     try:
-        # Not resumed after a loss: the figures from before it would be gone with the worker that kept them.
-        answer = fit_workers(repeat_worker, work, parse_config(spec.config), state_dir=Path(spec.state_dir), name=spec.sweep_id, max_failures=0)
+        # Not resumed after a loss: the figures from before it would be gone with the worker that
+        # kept them.
+        answer = fit_workers(
+            repeat_worker,
+            work,
+            parse_config(spec.config),
+            state_dir=Path(spec.state_dir),
+            name=spec.sweep_id,
+            max_failures=0,
+        )
         return Repeated(**answer)
-    except Exception as error:  # noqa: BLE001 - whatever broke is the answer to "does it come out the same?"
+    # whatever broke is the answer to "does it come out the same?"
+    except Exception as error:  # noqa: BLE001
         return Repeated({}, 0, failure_reason(error))
 
 
 def repeat_worker(task: Mapping[str, Any]) -> dict[str, Any]:
-    """Train on this worker; the fields of `Repeated`, filled on the first one. `task` holds ``spec`` and ``last_epoch``."""
+    """Train on this worker; the fields of `Repeated`, filled on the first one. `task` holds
+    ``spec`` and ``last_epoch``.
+    """
     import ray.train.torch
 
-    return _train(task["spec"], task["last_epoch"], World.of_process_group(ray.train.torch.get_device()))
+    return _train(
+        task["spec"], task["last_epoch"], World.of_process_group(ray.train.torch.get_device())
+    )
 
 
 def _train(spec: SweepSpec, last_epoch: int, world: World) -> dict[str, Any]:
     config = parse_config(spec.config)
     use_threads(int(config.resources.cpus_per_worker))
-    recorder, failure = Recorder(last_epoch), ""
+    recorder = Recorder(last_epoch)
+    failure = ""
     try:
         with open_data(spec, config) as data:
-            pretrain(config, data, world, checkpoints=checkpoint_folder(spec, config, 0), reporter=recorder)
+            pretrain(
+                config,
+                data,
+                world,
+                checkpoints=checkpoint_folder(spec, config, 0),
+                reporter=recorder,
+            )
     except (DivergedError, UserError) as error:
         failure = f"{type(error).__name__}: {error}"
     return {"values": recorder.values, "last_step": recorder.last_step, "failure": failure}

@@ -1,4 +1,6 @@
-"""Whether a trial that was trained again agrees with its run: config from parameters, the same code or not, metric against metric."""
+"""Whether a trial that was trained again agrees with its run: config from parameters, the same code
+or not, metric against metric.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +16,21 @@ from orchestrator.tracking.provenance import PROJECT_ROOT, UNKNOWN, git_commit, 
 from orchestrator.tracking.reading import RunFacts
 from prp_core.errors import UserError
 
-# Not a matter of what was learnt: times, the cache's luck, money, and what is measured once the sweep has ended.
+# Not a matter of what was learnt: times, the cache's luck, money, and what is measured once the
+# sweep has ended.
 NOT_COMPARED = ("time/", "data/", "cost/", "waste/", "tracking/", "recognition/", "test/")
 SHORTENED = re.compile(r"\.\.\. \(\d+ characters, sha256 [0-9a-f]{64}\)$")
-# How far apart two values may be and still be called the same where their arithmetic need not be: of the larger one, or absolutely.
+# How far apart two values may be and still be called the same where their arithmetic need not be:
+# of the larger one, or absolutely.
 TOLERANCE = 0.02
 ENDS = ("finished", "pruned", "failed")
 
 
 @dataclass(frozen=True)
 class Point:
-    """A metric compared: `num_points` steps that both have; `recorded` and `now` are those of the step where they differ most."""
+    """A metric compared: `num_points` steps that both have; `recorded` and `now` are those of the
+    step where they differ most.
+    """
 
     metric: str
     num_points: int
@@ -35,25 +41,37 @@ class Point:
 
 
 def config_of_params(params: Mapping[str, str]) -> RunConfig:
-    """The config that a run's parameters describe; every leaf of the tree that a trial depends on is among them, as exact text.
+    """The config that a run's parameters describe; every leaf of the tree that a trial depends on
+    is among them, as exact text.
 
-    Raises `UserError` for a parameter that MLflow holds shortened, and for one that this version's config does not know.
+    Raises `UserError` for a parameter that MLflow holds shortened, and for one that this version's
+    config does not know.
     """
     tree: dict[str, Any] = {}
     for path, text in params.items():
         if SHORTENED.search(text):
-            raise UserError(f"The run's parameter {path} is too long for MLflow and stands there shortened; it cannot be read back")
+            raise UserError(
+                f"The run's parameter {path} is too long for MLflow and stands there "
+                "shortened; it cannot be read back"
+            )
         tree = replace_path(tree, path, _typed(path, text))
     try:
         return parse_config(tree)
     except UserError as error:
-        raise UserError(f"This version of the code cannot read the run's parameters: {error}. Check out the run's commit") from None
+        raise UserError(
+            f"This version of the code cannot read the run's parameters: {error}. Check "
+            "out the run's commit"
+        ) from None
 
 
 def _typed(path: str, text: str) -> Any:
     hint: Any = RunConfig
     for word in path.split("."):
-        tables = [option for option in (typing.get_args(hint) or (hint,)) if hasattr(option, "__dataclass_fields__")]
+        tables = [
+            option
+            for option in (typing.get_args(hint) or (hint,))
+            if hasattr(option, "__dataclass_fields__")
+        ]
         hint = typing.get_type_hints(tables[0]).get(word, str) if tables else str
     options = typing.get_args(hint) or (hint,)
     if text == "None" and type(None) in options:
@@ -67,38 +85,69 @@ def _typed(path: str, text: str) -> Any:
 
 
 def check_can_repeat(run: RunFacts) -> int:
-    """The epoch up to which `run` was judged. Raises `UserError` for what is no trial, has not ended, or was never judged."""
+    """The epoch up to which `run` was judged. Raises `UserError` for what is no trial, has not
+    ended, or was never judged.
+    """
     if run.tags.get("prp.role") != "trial":
-        raise UserError(f"{run.run_id} is not the run of a trial (its role: {run.tags.get('prp.role', 'none')}); name one of the nested runs")
+        raise UserError(
+            f"{run.run_id} is not the run of a trial (its role: "
+            f"{run.tags.get('prp.role', 'none')}); name one of the nested runs"
+        )
     if run.state not in ENDS:
-        raise UserError(f"Run {run.run_id} is {run.state}: only a trial that has ended can be compared; see `prp status`")
+        raise UserError(
+            f"Run {run.run_id} is {run.state}: only a trial that has ended can be "
+            "compared; see `prp status`"
+        )
     if "epoch" not in run.metrics:
-        raise UserError(f"Run {run.run_id} {run.state} before its first rung ({run.tags.get('prp.reason', '')}): there is nothing to compare")
+        raise UserError(
+            f"Run {run.run_id} {run.state} before its first rung "
+            f"({run.tags.get('prp.reason', '')}): there is nothing to compare"
+        )
     return int(run.metrics["epoch"])
 
 
 def code_differences(run: RunFacts, project_root: Path = PROJECT_ROOT) -> list[str]:
-    """How the code here differs from the run's, each difference with both values; empty where commit and lock file are the run's."""
-    then = {"commit": run.tags.get("prp.git_commit", UNKNOWN), "uv.lock": run.tags.get("prp.lock_sha256", UNKNOWN)}
+    """How the code here differs from the run's, each difference with both values; empty where
+    commit and lock file are the run's.
+    """
+    then = {
+        "commit": run.tags.get("prp.git_commit", UNKNOWN),
+        "uv.lock": run.tags.get("prp.lock_sha256", UNKNOWN),
+    }
     now = {"commit": git_commit(project_root), "uv.lock": lock_digest(project_root)}
-    found = [f"{name} was {then[name]}, here it is {now[name]}" for name in then if then[name] != now[name]]
+    found = [
+        f"{name} was {then[name]}, here it is {now[name]}"
+        for name in then
+        if then[name] != now[name]
+    ]
     for when, commit in (("was trained", then["commit"]), ("is here", now["commit"])):
         if commit.endswith("-dirty") and then["commit"] == now["commit"]:
-            found.append(f"the commit {when} with uncommitted changes ({commit}), which nobody recorded")
+            found.append(
+                f"the commit {when} with uncommitted changes ({commit}), which nobody recorded"
+            )
             break
     return found
 
 
 def excuses(run: RunFacts, config: RunConfig, differences: Sequence[str]) -> list[str]:
     """Why the figures need not be equal bit for bit; empty where they must be."""
-    found = ["other code" if differences else "", "kernels of a GPU add in no fixed order" if config.resources.gpus_per_worker else ""]
+    found = [
+        "other code" if differences else "",
+        "kernels of a GPU add in no fixed order" if config.resources.gpus_per_worker else "",
+    ]
     if config.resources.num_workers > 1:
         found.append("several workers add their gradients in an order that may differ")
     return [reason for reason in found if reason]
 
 
-def compare(recorded: Mapping[str, Mapping[int, float]], now: Mapping[str, Mapping[int, float]], last_step: int) -> list[Point]:
-    """Each recorded metric that says what was learnt (metric -> step -> value), up to `last_step`, beside the same of now."""
+def compare(
+    recorded: Mapping[str, Mapping[int, float]],
+    now: Mapping[str, Mapping[int, float]],
+    last_step: int,
+) -> list[Point]:
+    """Each recorded metric that says what was learnt (metric -> step -> value), up to `last_step`,
+    beside the same of now.
+    """
     points = []
     for metric, history in sorted(recorded.items()):
         then = {step: value for step, value in history.items() if step <= last_step}
@@ -111,7 +160,11 @@ def compare(recorded: Mapping[str, Mapping[int, float]], now: Mapping[str, Mappi
             points.append(Point(metric, len(common), step, then[step], None, "missing"))
             continue
         step = max(common, key=lambda step: (abs(then[step] - again[step]), step))
-        points.append(Point(metric, len(common), step, then[step], again[step], verdict(then[step], again[step])))
+        points.append(
+            Point(
+                metric, len(common), step, then[step], again[step], verdict(then[step], again[step])
+            )
+        )
     return points
 
 
@@ -119,11 +172,17 @@ def verdict(recorded: float, now: float) -> str:
     """``exact``, ``close`` (within `TOLERANCE`) or ``differs``."""
     if recorded == now:
         return "exact"
-    return "close" if abs(recorded - now) <= TOLERANCE * max(1.0, abs(recorded), abs(now)) else "differs"
+    return (
+        "close"
+        if abs(recorded - now) <= TOLERANCE * max(1.0, abs(recorded), abs(now))
+        else "differs"
+    )
 
 
 def agrees(points: Sequence[Point], *, reasons: Sequence[str], strict: bool) -> bool:
-    """Whether the trial came out the same: exactly, or closely where there is a reason for that and `strict` does not ask for more."""
+    """Whether the trial came out the same: exactly, or closely where there is a reason for that and
+    `strict` does not ask for more.
+    """
     allowed = ("exact",) if strict or not reasons else ("exact", "close")
     return bool(points) and all(point.verdict in allowed for point in points)
 
@@ -132,7 +191,16 @@ def table_rows(points: Sequence[Point], *, reasons: Sequence[str], strict: bool)
     """metric, points, recorded, now, agree: of several points the worst."""
     close = "differs" if strict or not reasons else f"within {TOLERANCE:g}"
     words = {"exact": "exact", "close": close, "differs": "differs", "missing": "not measured"}
-    return [[point.metric, str(point.num_points), _number(point.recorded), _number(point.now), words[point.verdict]] for point in points]
+    return [
+        [
+            point.metric,
+            str(point.num_points),
+            _number(point.recorded),
+            _number(point.now),
+            words[point.verdict],
+        ]
+        for point in points
+    ]
 
 
 def _number(value: float | None) -> str:

@@ -1,8 +1,10 @@
-"""What runs on a training worker: the config becomes a tree again, the videos are opened, and `prp_core` trains.
+"""What runs on a training worker: the config becomes a tree again, the videos are opened, and
+`prp_core` trains.
 
-Every rank calls `train_worker`; the first one speaks to the sweep's server. A failure that would happen again (a loss that is not a
-number, data that cannot be trained on) is returned as an outcome, so that Ray Train does not repeat it; anything else is raised, and
-Ray Train starts the workers again from the newest checkpoint.
+Every rank calls `train_worker`; the first one speaks to the sweep's server. A failure that would
+happen again (a loss that is not a number, data that cannot be trained on) is returned as an
+outcome, so that Ray Train does not repeat it; anything else is raised, and Ray Train starts the
+workers again from the newest checkpoint.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ class ServerReporter:
     """Tells the sweep's server; metrics without waiting, rungs with."""
 
     def __init__(self, server: Any, number: int) -> None:
-        self._server, self._number = server, number
+        self._server = server
+        self._number = number
 
     def log(self, metrics: Mapping[str, float], *, step: int) -> None:
         """Send `metrics` and go on."""
@@ -45,13 +48,18 @@ class ServerReporter:
 
 
 class LateServerJudge:
-    """Stores a rung's weights and tells the server; asks for its word without waiting, one question under way at a time.
+    """Stores a rung's weights and tells the server; asks for its word without waiting, one question
+    under way at a time.
 
-    What an earlier process of this trial stored is handed in again: its word to the server may have been lost with it.
+    What an earlier process of this trial stored is handed in again: its word to the server may have
+    been lost with it.
     """
 
     def __init__(self, server: Any, number: int, store: ObjectStore, folder: str) -> None:
-        self._server, self._number, self._store, self._folder = server, number, store, folder
+        self._server = server
+        self._number = number
+        self._store = store
+        self._folder = folder
         self._answer: Any = None
 
     def hand_in(self, *, epoch: int, step: int, weights: Mapping[str, Any]) -> None:
@@ -64,10 +72,13 @@ class LateServerJudge:
             self._tell(rung)
 
     def says_stop(self) -> bool:
-        """The answer to the question asked the last time, if it is there; then the next question."""
+        """The answer to the question asked the last time, if it is there; then the next
+        question.
+        """
         said = False
         if self._answer is not None and ray.wait([self._answer], timeout=0)[0]:
-            said, self._answer = ray.get(self._answer), None
+            said = ray.get(self._answer)
+            self._answer = None
         if self._answer is None:
             self._answer = self._server.says_stop.remote(self._number)
         return said
@@ -77,12 +88,14 @@ class LateServerJudge:
 
 
 def train_worker(task: Mapping[str, Any]) -> dict[str, Any]:
-    """Train one trial on this worker; the outcome as a plain dict (`TrialOutcome`), the same on every rank.
+    """Train one trial on this worker; the outcome as a plain dict (`TrialOutcome`), the same on
+    every rank.
 
-    `task` holds ``spec`` (`SweepSpec`), ``number``, ``config`` (the trial's tree), ``server`` (the actor's handle) and ``judge``, who
-    evaluates the rungs (``worker`` or ``task``).
+    `task` holds ``spec`` (`SweepSpec`), ``number``, ``config`` (the trial's tree), ``server`` (the
+    actor's handle) and ``judge``, who evaluates the rungs (``worker`` or ``task``).
     """
-    spec, number = task["spec"], task["number"]
+    spec = task["spec"]
+    number = task["number"]
     config = parse_config(task["config"])
     use_threads(int(config.resources.cpus_per_worker))
     world = World.of_process_group(ray.train.torch.get_device())
@@ -91,8 +104,11 @@ def train_worker(task: Mapping[str, Any]) -> dict[str, Any]:
         task["server"].workers_started.remote(number)
     try:
         with open_data(spec, config, world) as data:
-            reporter, late = ServerReporter(task["server"], number), late_judge(task, config, world)
-            outcome = pretrain(config, data, world, checkpoints=checkpoints, reporter=reporter, late=late)
+            reporter = ServerReporter(task["server"], number)
+            late = late_judge(task, config, world)
+            outcome = pretrain(
+                config, data, world, checkpoints=checkpoints, reporter=reporter, late=late
+            )
     except Exception as error:
         reason = lasting_failure(error, config)
         if reason is None:
@@ -103,17 +119,26 @@ def train_worker(task: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def late_judge(task: Mapping[str, Any], config: RunConfig, world: World) -> LateServerJudge | None:
-    """Who takes this trial's rungs while it trains on; None when its workers evaluate them themselves."""
+    """Who takes this trial's rungs while it trains on; None when its workers evaluate them
+    themselves.
+    """
     if task["judge"] == "worker":
         return None
     spec: SweepSpec = task["spec"]
-    late = LateServerJudge(task["server"], task["number"], open_store(spec.folder_uri, config.store, check=False), rungs_folder(spec, task["number"]))
+    late = LateServerJudge(
+        task["server"],
+        task["number"],
+        open_store(spec.folder_uri, config.store, check=False),
+        rungs_folder(spec, task["number"]),
+    )
     first_alone(world, "looking for rungs", lambda: late.hand_in_again())
     return late
 
 
 def rungs_folder(spec: SweepSpec, number: int) -> str:
-    """Where trial `number` keeps the weights of rungs that are evaluated elsewhere, in the sweep's folder."""
+    """Where trial `number` keeps the weights of rungs that are evaluated elsewhere, in the sweep's
+    folder.
+    """
     return f"{spec.trial_folder(number)}/rungs"
 
 
@@ -123,9 +148,11 @@ def forget_rungs(spec: SweepSpec, config: RunConfig, number: int) -> None:
 
 
 def lasting_failure(error: Exception, config: RunConfig) -> str | None:
-    """Why `error` would come again however often the workers start, in one line; None for what a restart may mend.
+    """Why `error` would come again however often the workers start, in one line; None for what a
+    restart may mend.
 
-    Diverged, refused input, out of memory: the trial fails. Anything else (a worker that died, a store that was away) is Ray Train's to retry.
+    Diverged, refused input, out of memory: the trial fails. Anything else (a worker that died, a
+    store that was away) is Ray Train's to retry.
     """
     if isinstance(error, DivergedError | UserError):
         return f"{type(error).__name__}: {error}"
@@ -133,7 +160,8 @@ def lasting_failure(error: Exception, config: RunConfig) -> str | None:
         clips = config.training.batch_size // config.resources.num_workers
         first_line = (str(error).splitlines() or [type(error).__name__])[0][:150]
         return (
-            f"OutOfMemory: {clips} clips of {config.clip.length} frames on each worker are too many ({first_line}); "
+            f"OutOfMemory: {clips} clips of {config.clip.length} frames on each worker "
+            f"are too many ({first_line}); "
             "lower training.batch_size or clip.length, or raise resources.num_workers"
         )
     return None
@@ -142,4 +170,8 @@ def lasting_failure(error: Exception, config: RunConfig) -> str | None:
 def checkpoint_folder(spec: SweepSpec, config: RunConfig, number: int) -> CheckpointFolder:
     """Where trial `number` keeps its checkpoints."""
     store = open_store(spec.folder_uri, config.store, check=False)
-    return CheckpointFolder(store, f"{spec.trial_folder(number)}/checkpoints", num_kept=config.training.num_checkpoints_kept)
+    return CheckpointFolder(
+        store,
+        f"{spec.trial_folder(number)}/checkpoints",
+        num_kept=config.training.num_checkpoints_kept,
+    )

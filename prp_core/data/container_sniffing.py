@@ -1,7 +1,7 @@
 """Which containers a decoder may see, told by their first bytes; never by the file's name.
 
-FFmpeg also opens playlists, and a playlist named ``.mp4`` makes it read other files and the network. So this is a list of what
-is allowed: anything else is "not-a-video".
+FFmpeg also opens playlists, and a playlist named ``.mp4`` makes it read other files and the
+network. So this is a list of what is allowed: anything else is "not-a-video".
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ TS_PACKET_BYTES = 188
 
 
 def sniff(head: bytes) -> str:
-    """The container that `head` (the file's first `HEAD_BYTES`, or all it has) begins; "" for what no decoder may see."""
+    """The container that `head` (the file's first `HEAD_BYTES`, or all it has) begins; "" for what
+    no decoder may see.
+    """
     if head[4:8] in MP4_FIRST_BOXES:
         return "mp4"
     if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
@@ -35,25 +37,36 @@ def sniff(head: bytes) -> str:
     for magic, name in MAGIC_AT_START.items():
         if head.startswith(magic):
             return name
-    if len(head) > 2 * TS_PACKET_BYTES and all(head[place] == 0x47 for place in range(0, len(head), TS_PACKET_BYTES)):
+    if len(head) > 2 * TS_PACKET_BYTES and all(
+        head[place] == 0x47 for place in range(0, len(head), TS_PACKET_BYTES)
+    ):
         return "mpeg-ts"
     return ""
 
 
 def check_container(path: str | Path) -> str:
-    """The container of the file at `path`. Raises `BrokenVideo` with reason "empty" or "not-a-video"."""
+    """The container of the file at `path`. Raises `BrokenVideo` with reason "empty" or
+    "not-a-video".
+    """
     with Path(path).open("rb") as file:
         head = file.read(HEAD_BYTES)
     if not head:
         raise BrokenVideo(str(path), "empty")
     name = sniff(head)
     if not name:
-        raise BrokenVideo(str(path), "not-a-video", f"it begins with {head[:16]!r}; known: mp4, mov, avi, mkv, webm, flv, ogg, gif, mpeg, ts, asf")
+        raise BrokenVideo(
+            str(path),
+            "not-a-video",
+            f"it begins with {head[:16]!r}; known: mp4, mov, avi, mkv, webm, flv, ogg, "
+            "gif, mpeg, ts, asf",
+        )
     return name
 
 
 def is_cut_short(path: str | Path) -> bool:
-    """Whether an mp4's last box, or an AVI's RIFF chunk, ends after the file does: the tail was lost."""
+    """Whether an mp4's last box, or an AVI's RIFF chunk, ends after the file does: the tail was
+    lost.
+    """
     num_bytes = Path(path).stat().st_size
     with Path(path).open("rb") as file:
         head = file.read(HEAD_BYTES)

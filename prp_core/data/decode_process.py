@@ -1,7 +1,8 @@
 """Our end of a decode process: asks it for frames, and kills it when it passes its limits.
 
-A decoder may abort, spin or eat all memory on a hostile file, so none ever runs in the process that trains. Frames come back over
-a socket pair: nothing is left behind when either end is killed. `readers/decode_server.py` is the other end.
+A decoder may abort, spin or eat all memory on a hostile file, so none ever runs in the process that
+trains. Frames come back over a socket pair: nothing is left behind when either end is killed.
+`readers/decode_server.py` is the other end.
 """
 
 from __future__ import annotations
@@ -29,9 +30,16 @@ from prp_core.errors import BrokenVideo
 
 NUM_TRIES_AFTER_CRASH = 2
 LOOK_EVERY_SECONDS = 0.25
-# The limit counts the decoder's own CPU seconds, so that a busy machine condemns no video; a stalled one is given up later.
+# The limit counts the decoder's own CPU seconds, so that a busy machine condemns no video; a
+# stalled one is given up later.
 STALL_FACTOR = 4
-OUT_OF_MEMORY_SIGNS = (b"bad_alloc", b"Cannot allocate memory", b"MemoryError", b"Unable to allocate", b"out of memory")
+OUT_OF_MEMORY_SIGNS = (
+    b"bad_alloc",
+    b"Cannot allocate memory",
+    b"MemoryError",
+    b"Unable to allocate",
+    b"out of memory",
+)
 
 
 class _Died(Exception):
@@ -39,7 +47,9 @@ class _Died(Exception):
 
 
 class DecodeProcess:
-    """One decoder; used by one thread at a time. It starts at the first request and again after every death; `num_starts` counts."""
+    """One decoder; used by one thread at a time. It starts at the first request and again after
+    every death; `num_starts` counts.
+    """
 
     def __init__(self, loader: LoaderConfig) -> None:
         look_up("video reader", loader.reader, READERS)
@@ -51,7 +61,12 @@ class DecodeProcess:
     def __enter__(self) -> DecodeProcess:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
     @property
@@ -65,33 +80,52 @@ class DecodeProcess:
         return self._ended_cpu_seconds + (cpu_seconds(self.pid) if self.pid is not None else 0.0)
 
     def inspect(self, path: str | Path, *, timeout_seconds: float | None = None) -> VideoInfo:
-        """The file's figures, its frames counted by decoding every one. Raises `BrokenVideo` (key: the path)."""
+        """The file's figures, its frames counted by decoding every one. Raises `BrokenVideo` (key:
+        the path).
+        """
         request = {"op": "inspect", "path": os.fspath(path), "max_pixels": self._loader.max_pixels}
         reply, _ = self._request(request, timeout_seconds or self._loader.decode_timeout_seconds)
         return VideoInfo(**reply["info"])
 
     def read(self, path: str | Path, indices: Sequence[int], *, num_frames: int = 0) -> np.ndarray:
-        """Frames `indices` (any order, repeats allowed): uint8 (N, H, W, 3), RGB. Raises `BrokenVideo` (key: the path).
+        """Frames `indices` (any order, repeats allowed): uint8 (N, H, W, 3), RGB. Raises
+        `BrokenVideo` (key: the path).
 
-        `num_frames` is the count that `inspect` verified, 0 where it is not known: the decoder checks its own against it.
+        `num_frames` is the count that `inspect` verified, 0 where it is not known: the decoder
+        checks its own against it.
         """
         _, frames_NHWC = self._read(path, indices, num_frames, planes=False)
         return frames_NHWC
 
-    def read_planes(self, path: str | Path, indices: Sequence[int], *, num_frames: int = 0) -> np.ndarray | YuvPlanes:
+    def read_planes(
+        self, path: str | Path, indices: Sequence[int], *, num_frames: int = 0
+    ) -> np.ndarray | YuvPlanes:
         """The same frames as planes, or as RGB where the file has no such planes."""
         reply, frames = self._read(path, indices, num_frames, planes=True)
-        return YuvPlanes(frames, reply["matrix"], reply["full_range"]) if "matrix" in reply else frames
+        return (
+            YuvPlanes(frames, reply["matrix"], reply["full_range"]) if "matrix" in reply else frames
+        )
 
-    def _read(self, path: str | Path, indices: Sequence[int], num_frames: int, *, planes: bool) -> tuple[dict[str, Any], np.ndarray]:
+    def _read(
+        self, path: str | Path, indices: Sequence[int], num_frames: int, *, planes: bool
+    ) -> tuple[dict[str, Any], np.ndarray]:
         wanted = sorted(set(indices))
-        request = {"op": "read", "path": os.fspath(path), "indices": wanted, "num_frames": num_frames, "planes": planes}
+        request = {
+            "op": "read",
+            "path": os.fspath(path),
+            "indices": wanted,
+            "num_frames": num_frames,
+            "planes": planes,
+        }
         reply, frames = self._request(request, self._loader.decode_timeout_seconds)
         assert frames is not None
-        return reply, frames if wanted == list(indices) else frames[np.searchsorted(wanted, list(indices))]
+        return reply, frames if wanted == list(indices) else frames[
+            np.searchsorted(wanted, list(indices))
+        ]
 
     def read_next(self, path: str | Path, first: int, count: int) -> np.ndarray:
-        """`count` frames from number `first` on: uint8 (count, H, W, 3), RGB. Raises `BrokenVideo` (key: the path).
+        """`count` frames from number `first` on: uint8 (count, H, W, 3), RGB. Raises `BrokenVideo`
+        (key: the path).
 
         Asked for one part after the other, each frame is decoded once.
         """
@@ -105,14 +139,17 @@ class DecodeProcess:
         if self._process is None:
             return
         self._ended_cpu_seconds = self.cpu_seconds
-        process, self._process = self._process, None
+        process = self._process
+        self._process = None
         self._channel.close()
         os.close(self._lifeline)
         process.kill()
         process.wait()
         self._stderr.close()
 
-    def _request(self, request: dict[str, Any], timeout_seconds: float) -> tuple[dict[str, Any], np.ndarray | None]:
+    def _request(
+        self, request: dict[str, Any], timeout_seconds: float
+    ) -> tuple[dict[str, Any], np.ndarray | None]:
         for attempt in range(1, NUM_TRIES_AFTER_CRASH + 1):
             try:
                 reply, frames_NHWC = self._ask(request, timeout_seconds)
@@ -120,16 +157,22 @@ class DecodeProcess:
             except _Died:
                 reason, detail = self._cause_of_death()
                 self.close()
-                if reason != "crashed" or attempt == NUM_TRIES_AFTER_CRASH:  # once may be somebody's kill -9; twice is the file
+                if (
+                    reason != "crashed" or attempt == NUM_TRIES_AFTER_CRASH
+                ):  # once may be somebody's kill -9; twice is the file
                     raise BrokenVideo(request["path"], reason, detail) from None
-            except BaseException:  # a limit passed, or Ctrl-C amid a reply: the conversation cannot go on
+            except (
+                BaseException
+            ):  # a limit passed, or Ctrl-C amid a reply: the conversation cannot go on
                 self.close()
                 raise
         if "reason" in reply:
             raise BrokenVideo(request["path"], reply["reason"], reply["detail"])
         return reply, frames_NHWC
 
-    def _ask(self, request: dict[str, Any], timeout_seconds: float) -> tuple[dict[str, Any], np.ndarray | None]:
+    def _ask(
+        self, request: dict[str, Any], timeout_seconds: float
+    ) -> tuple[dict[str, Any], np.ndarray | None]:
         if self._process is None:
             self._start()
         self._stderr.truncate(0)
@@ -165,15 +208,23 @@ class DecodeProcess:
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
         lifeline_read, self._lifeline = os.pipe()
-        self._stderr = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - lives as long as the process
+        # lives as long as the process
+        self._stderr = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
         package_root = str(Path(__file__).resolve().parents[2])
         environment = {
             **os.environ,
-            "PYTHONPATH": os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH", "")])),
+            "PYTHONPATH": os.pathsep.join(
+                filter(None, [package_root, os.environ.get("PYTHONPATH", "")])
+            ),
             "OPENBLAS_NUM_THREADS": "1",
             "OMP_NUM_THREADS": "1",
         }
-        arguments = [self._loader.reader, self._loader.decode_memory_bytes, theirs.fileno(), lifeline_read]
+        arguments = [
+            self._loader.reader,
+            self._loader.decode_memory_bytes,
+            theirs.fileno(),
+            lifeline_read,
+        ]
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "prp_core.data.readers.decode_server", *map(str, arguments)],
@@ -200,24 +251,33 @@ class DecodeProcess:
         self._stderr.seek(0)
         words = self._stderr.read()[-2000:]
         last_line = words.decode(errors="replace").strip().splitlines()[-1:] or [""]
-        reason = "out-of-memory" if any(sign in words for sign in OUT_OF_MEMORY_SIGNS) else "crashed"
+        reason = (
+            "out-of-memory" if any(sign in words for sign in OUT_OF_MEMORY_SIGNS) else "crashed"
+        )
         return reason, f"decode process ended with {_exit_name(code)}. {last_line[0][:200]}".strip()
 
 
 class _Limit:
-    """The CPU seconds that one request may cost, and the wall seconds after which it counts as stalled."""
+    """The CPU seconds that one request may cost, and the wall seconds after which it counts as
+    stalled.
+    """
 
     def __init__(self, path: str, pid: int, timeout_seconds: float) -> None:
-        self._path, self._pid, self._timeout_seconds = path, pid, timeout_seconds
+        self._path = path
+        self._pid = pid
+        self._timeout_seconds = timeout_seconds
         self._first_cpu = cpu_seconds(pid)
         self._first_wall = time.monotonic()
 
     def check(self) -> None:
         """Raise `BrokenVideo` "too-slow" once either is spent."""
-        cpu, wall = cpu_seconds(self._pid) - self._first_cpu, time.monotonic() - self._first_wall
+        cpu = cpu_seconds(self._pid) - self._first_cpu
+        wall = time.monotonic() - self._first_wall
         if cpu > self._timeout_seconds or wall > STALL_FACTOR * self._timeout_seconds:
             limit = f"loader.decode_timeout_seconds = {self._timeout_seconds}"
-            raise BrokenVideo(self._path, "too-slow", f"{cpu:.1f} CPU seconds in {wall:.1f} seconds; {limit}")
+            raise BrokenVideo(
+                self._path, "too-slow", f"{cpu:.1f} CPU seconds in {wall:.1f} seconds; {limit}"
+            )
 
 
 def cpu_seconds(pid: int) -> float:

@@ -1,13 +1,16 @@
-"""The integer arithmetic of dilated sampling: which native frames a clip, its target and its attention are made of.
+"""The integer arithmetic of dilated sampling: which native frames a clip, its target and its
+attention are made of.
 
-Positions count native frames from the start of the span. With clip length T = 4, rate s = 2, upsampling r = 2::
+Positions count native frames from the start of the span. With clip length T = 4, rate s = 2,
+upsampling r = 2::
 
     native position     0   1   2   3   4   5   6   7        span: T * s = 8 frames
     input (clip)        0       2       4       6            every s-th frame
     target              0   1   2   3   4   5   6   7        T * r frames, s / r native frames apart
-    attention chunk     0   0   0   0   1   1   1   1        s chunks of T frames, 4 key frames in each
+    attention chunk     0   0   0   0   1   1   1   1        s chunks of T frames, 4 key frames each
 
-Where s / r is not whole, a target frame between two native frames is filled by linear interpolation and not supervised.
+Where s / r is not whole, a target frame between two native frames is filled by linear interpolation
+and not supervised.
 """
 
 from __future__ import annotations
@@ -19,9 +22,11 @@ NUM_KEY_FRAMES = 4
 
 @dataclass(frozen=True)
 class TargetFrame:
-    """Native positions around one target frame; the one `after` weighs ``numerator / upsampling``, `before` the rest.
+    """Native positions around one target frame; the one `after` weighs ``numerator / upsampling``,
+    `before` the rest.
 
-    `supervised` says that the target frame is a native frame (numerator 0), not an interpolated one.
+    `supervised` says that the target frame is a native frame (numerator 0), not an interpolated
+    one.
     """
 
     before: int
@@ -41,9 +46,11 @@ def input_positions(clip_length: int, rate: int) -> tuple[int, ...]:
 
 
 def target_positions(clip_length: int, rate: int, upsampling: int) -> tuple[TargetFrame, ...]:
-    """The `clip_length * upsampling` target frames; target frame j lies at native position ``j * rate / upsampling``.
+    """The `clip_length * upsampling` target frames; target frame j lies at native position ``j *
+    rate / upsampling``.
 
-    ``clip_length * gcd(upsampling, rate)`` of them are supervised. Beyond the last native frame that frame is repeated.
+    ``clip_length * gcd(upsampling, rate)`` of them are supervised. Beyond the last native frame
+    that frame is repeated.
     """
     last = span_length(clip_length, rate) - 1
     frames = []
@@ -55,9 +62,11 @@ def target_positions(clip_length: int, rate: int, upsampling: int) -> tuple[Targ
 
 
 def key_frame_offsets(clip_length: int) -> tuple[int, ...]:
-    """The four frames of a chunk of `clip_length` frames between which motion is measured: 0, 5, 10, 15 of 16.
+    """The four frames of a chunk of `clip_length` frames between which motion is measured: 0, 5,
+    10, 15 of 16.
 
-    ``round(k * (clip_length - 1) / 3)`` in whole numbers; a third is never halfway, so nothing is rounded to even.
+    ``round(k * (clip_length - 1) / 3)`` in whole numbers; a third is never halfway, so nothing is
+    rounded to even.
     """
     return tuple((2 * k * (clip_length - 1) + 3) // 6 for k in range(NUM_KEY_FRAMES))
 
@@ -75,21 +84,28 @@ def chunk_of_output(clip_length: int, rate: int, upsampling: int) -> tuple[int, 
     return tuple(j * rate // num_outputs for j in range(num_outputs))
 
 
-def needed_positions(clip_length: int, rate: int, upsampling: int, with_attention: bool) -> tuple[int, ...]:
-    """Every native position that input, target and (if wanted) attention touch, ascending: the frames a sample must carry."""
+def needed_positions(
+    clip_length: int, rate: int, upsampling: int, with_attention: bool
+) -> tuple[int, ...]:
+    """Every native position that input, target and (if wanted) attention touch, ascending: the
+    frames a sample must carry.
+    """
     needed = set(input_positions(clip_length, rate))
     for frame in target_positions(clip_length, rate, upsampling):
         needed |= {frame.before, frame.after}
     if with_attention:
-        needed.update(position for chunk in key_frame_positions(clip_length, rate) for position in chunk)
+        needed.update(
+            position for chunk in key_frame_positions(clip_length, rate) for position in chunk
+        )
     return tuple(sorted(needed))
 
 
 def num_starts(num_frames: int, clip_length: int, rate: int, *, exact: bool = False) -> int:
     """How many equally likely draws of a start there are; 0 when the video is too short.
 
-    Every start that fits, ``0 .. num_frames - span``, counts once. `exact` is the published code, which wants one frame
-    more, never uses the last two starts and takes start 0 twice as often (see `start_of_draw`).
+    Every start that fits, ``0 .. num_frames - span``, counts once. `exact` is the published code,
+    which wants one frame more, never uses the last two starts and takes start 0 twice as often (see
+    `start_of_draw`).
     """
     spare = num_frames - span_length(clip_length, rate)
     return max(spare if exact else spare + 1, 0)
@@ -106,9 +122,11 @@ def is_eligible(num_frames: int, clip_length: int, rate: int, *, exact: bool = F
 
 
 def evenly_spaced_starts(num_frames: int, clip_length: int, num_clips: int) -> tuple[int, ...]:
-    """Starts of the `num_clips` clips of consecutive frames that stand for a whole video, first and last touching its ends.
+    """Starts of the `num_clips` clips of consecutive frames that stand for a whole video, first and
+    last touching its ends.
 
-    A single clip is taken from the middle. A video shorter than a clip gives start 0 every time; the reader pads it.
+    A single clip is taken from the middle. A video shorter than a clip gives start 0 every time;
+    the reader pads it.
     """
     spare = max(num_frames - clip_length, 0)
     if num_clips == 1:
@@ -117,8 +135,12 @@ def evenly_spaced_starts(num_frames: int, clip_length: int, num_clips: int) -> t
 
 
 def spread_frames(num_frames: int, count: int) -> tuple[int, ...]:
-    """At most `count` distinct frames evenly over ``0 .. num_frames - 1``, first and last among them: what stands for a video on a page."""
+    """At most `count` distinct frames evenly over ``0 .. num_frames - 1``, first and last among
+    them: what stands for a video on a page.
+    """
     if count == 1:
         return (num_frames // 2,)
     last = num_frames - 1
-    return tuple(dict.fromkeys((2 * i * last + count - 1) // (2 * (count - 1)) for i in range(count)))
+    return tuple(
+        dict.fromkeys((2 * i * last + count - 1) // (2 * (count - 1)) for i in range(count))
+    )

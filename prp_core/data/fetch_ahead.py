@@ -1,4 +1,6 @@
-"""Bringing the videos of coming samples near, in the order of the epoch, while the ones before them are decoded."""
+"""Bringing the videos of coming samples near, in the order of the epoch, while the ones before them
+are decoded.
+"""
 
 from __future__ import annotations
 
@@ -17,35 +19,67 @@ log = logging.getLogger(__name__)
 NUM_THREADS = 4
 
 
-def fetch_until(reached: int, fetched: int, num_samples: int, num_ahead: int, capacity_bytes: int, size_of: Callable[[int], int]) -> int:
-    """The sample before which fetching stops while sample `reached` is decoded: at most `num_ahead` videos and `capacity_bytes` ahead of it.
+def fetch_until(
+    reached: int,
+    fetched: int,
+    num_samples: int,
+    num_ahead: int,
+    capacity_bytes: int,
+    size_of: Callable[[int], int],
+) -> int:
+    """The sample before which fetching stops while sample `reached` is decoded: at most `num_ahead`
+    videos and `capacity_bytes` ahead of it.
 
-    Never less than `fetched`, up to which was fetched before; `size_of(n)` is the bytes of the n-th sample's video.
+    Never less than `fetched`, up to which was fetched before; `size_of(n)` is the bytes of the n-th
+    sample's video.
     """
-    left, place = capacity_bytes, reached + 1
-    while place < min(num_samples, reached + 1 + num_ahead) and (left := left - size_of(place)) >= 0:
+    left = capacity_bytes
+    place = reached + 1
+    while (
+        place < min(num_samples, reached + 1 + num_ahead) and (left := left - size_of(place)) >= 0
+    ):
         place += 1
     return max(fetched, place)
 
 
 class FetchAhead:
-    """Fetches for one epoch's samples; `record_of(n)` is the video of the n-th. Use it as a context manager.
+    """Fetches for one epoch's samples; `record_of(n)` is the video of the n-th. Use it as a context
+    manager.
 
-    What goes wrong here is counted and no more: the decoder asks for the same video soon, meets the same fault, and says so.
+    What goes wrong here is counted and no more: the decoder asks for the same video soon, meets the
+    same fault, and says so.
     """
 
-    def __init__(self, source: object, num_samples: int, num_ahead: int, record_of: Callable[[int], VideoRecord]) -> None:
-        self._source = source if isinstance(source, FetchesAhead) and num_ahead and source.capacity_ahead_bytes else None
-        self._num_samples, self._num_ahead, self._record_of = num_samples, num_ahead, cache(record_of)
+    def __init__(
+        self,
+        source: object,
+        num_samples: int,
+        num_ahead: int,
+        record_of: Callable[[int], VideoRecord],
+    ) -> None:
+        self._source = (
+            source
+            if isinstance(source, FetchesAhead) and num_ahead and source.capacity_ahead_bytes
+            else None
+        )
+        self._num_samples = num_samples
+        self._num_ahead = num_ahead
+        self._record_of = cache(record_of)
         self._threads = ThreadPoolExecutor(NUM_THREADS, thread_name_prefix="fetch-ahead")
         self._lock = threading.Lock()
-        self._reached, self._fetched = -1, 0
+        self._reached = -1
+        self._fetched = 0
         self.num_failures = 0
 
     def __enter__(self) -> FetchAhead:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._threads.shutdown(wait=True, cancel_futures=True)
 
     def reach(self, sample: int) -> None:
@@ -56,7 +90,9 @@ class FetchAhead:
             self._reached = max(self._reached, sample)
             first = max(self._fetched, self._reached + 1)
             capacity = self._source.capacity_ahead_bytes
-            self._fetched = fetch_until(self._reached, first, self._num_samples, self._num_ahead, capacity, self._size_of)
+            self._fetched = fetch_until(
+                self._reached, first, self._num_samples, self._num_ahead, capacity, self._size_of
+            )
             coming = range(first, self._fetched)
         for place in coming:
             self._threads.submit(self._fetch, self._source, self._record_of(place))

@@ -1,4 +1,6 @@
-"""From a store full of files to the records of a manifest: each file fetched, hashed, sniffed and decoded to its last frame."""
+"""From a store full of files to the records of a manifest: each file fetched, hashed, sniffed and
+decoded to its last frame.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,13 @@ from pathlib import Path
 from prp_core.data.container_sniffing import check_container
 from prp_core.data.manifest import VideoRecord
 from prp_core.data.object_store import ObjectInfo, ObjectRef
-from prp_core.data.splits import Labelling, folders_are_hashes, labelling_of, relative_to_store, unmatched
+from prp_core.data.splits import (
+    Labelling,
+    folders_are_hashes,
+    labelling_of,
+    relative_to_store,
+    unmatched,
+)
 from prp_core.data.video_source import VideoSource
 from prp_core.errors import BrokenVideo, UserError
 
@@ -31,26 +39,37 @@ def index_videos(
     num_workers: int | None = None,
     inspect_timeout_seconds: float = 600.0,
 ) -> Iterator[VideoRecord]:
-    """A record for every object of `source`'s store, in the order of keys; broken ones carry their reason.
+    """A record for every object of `source`'s store, in the order of keys; broken ones carry their
+    reason.
 
-    A record of `known` is taken over while the object's etag and size are those it names (labels, groups and splits are set anew),
-    so an index that was killed goes on where it was. `on_progress` is called with (done, all) before each record is yielded.
-    Raises `UserError` when there is nothing under the store's uri or no entry of `table` fits, and `StoreUnavailable`.
+    A record of `known` is taken over while the object's etag and size are those it names (labels,
+    groups and splits are set anew), so an index that was killed goes on where it was. `on_progress`
+    is called with (done, all) before each record is yielded. Raises `UserError` when there is
+    nothing under the store's uri or no entry of `table` fits, and `StoreUnavailable`.
     """
     listed = list(source.store.list())
-    known, table = known or {}, relative_to_store(table or {}, source.store.uri)
+    known = known or {}
+    table = relative_to_store(table or {}, source.store.uri)
     _check_listing(source.store.uri, listed, table)
     hashed = folders_are_hashes(info.key for info in listed)
     if hashed:
         log.warning(
-            "%s: the folders are hash prefixes (%s/...) and no classes; give labels as a table", source.store.uri, listed[0].key.split("/")[0]
+            "%s: the folders are hash prefixes (%s/...) and no classes; give labels as a table",
+            source.store.uri,
+            listed[0].key.split("/")[0],
         )
 
     def record_of(info: ObjectInfo) -> VideoRecord:
         old = known.get(info.key)
         same = old is not None and (old.etag, old.num_bytes) == (info.etag, info.num_bytes)
-        found = old if old is not None and same else inspect_object(source, info, inspect_timeout_seconds)
-        return replace(found, **asdict(labelling_of(info.key, table, folders_are_labels=not hashed)))
+        found = (
+            old
+            if old is not None and same
+            else inspect_object(source, info, inspect_timeout_seconds)
+        )
+        return replace(
+            found, **asdict(labelling_of(info.key, table, folders_are_labels=not hashed))
+        )
 
     num_workers = num_workers or source.loader.num_decoders
     ahead: deque[Future[VideoRecord]] = deque()
@@ -58,7 +77,10 @@ def index_videos(
     waiting = iter(listed)
     try:
         for done in range(1, len(listed) + 1):
-            while len(ahead) < NUM_AHEAD_PER_WORKER * num_workers and (info := next(waiting, None)) is not None:
+            while (
+                len(ahead) < NUM_AHEAD_PER_WORKER * num_workers
+                and (info := next(waiting, None)) is not None
+            ):
                 ahead.append(pool.submit(record_of, info))
             record = ahead.popleft().result()
             if on_progress is not None:
@@ -70,16 +92,21 @@ def index_videos(
 
 def _check_listing(uri: str, listed: list[ObjectInfo], table: Mapping[str, Labelling]) -> None:
     if not listed:
-        raise UserError(f"nothing lies under {uri}; name a folder or bucket prefix that holds videos")
+        raise UserError(
+            f"nothing lies under {uri}; name a folder or bucket prefix that holds videos"
+        )
     if table and len(unmatched(table, (info.key for info in listed))) == len(table):
         raise UserError(
             f"none of the {len(table)} videos that the splits or labels name lies under {uri} "
-            f"(they name {next(iter(table))!r}, there is {listed[0].key!r}); are they of another corpus, or is the folder one level off?"
+            f"(they name {next(iter(table))!r}, there is {listed[0].key!r}); are they "
+            "of another corpus, or is the folder one level off?"
         )
 
 
 def inspect_object(source: VideoSource, info: ObjectInfo, timeout_seconds: float) -> VideoRecord:
-    """What reading the object to its last frame tells: figures, or the reason why it cannot be used. No label, group or split."""
+    """What reading the object to its last frame tells: figures, or the reason why it cannot be
+    used. No label, group or split.
+    """
     record = VideoRecord(key=info.key, num_bytes=info.num_bytes, etag=info.etag)
     if info.num_bytes == 0:
         return replace(record, reason="empty", detail="0 bytes")
@@ -88,7 +115,9 @@ def inspect_object(source: VideoSource, info: ObjectInfo, timeout_seconds: float
         with source.local_file(ref) as path:
             record = replace(record, sha256=_sha256(path))
             check_container(path)
-            return replace(record, **asdict(source.inspect(ref, path, timeout_seconds=timeout_seconds)))
+            return replace(
+                record, **asdict(source.inspect(ref, path, timeout_seconds=timeout_seconds))
+            )
     except BrokenVideo as error:
         return replace(record, reason=error.reason, detail=error.detail)
 

@@ -1,4 +1,6 @@
-"""The batches of an epoch, decoded ahead by threads, in an order that nothing but (seed, epoch) decides."""
+"""The batches of an epoch, decoded ahead by threads, in an order that nothing but (seed, epoch)
+decides.
+"""
 
 from __future__ import annotations
 
@@ -31,10 +33,12 @@ MAX_REPLACEMENTS = 50
 
 
 class SpanLoader:
-    """Batches of spans for one worker of `world`; `batch_size` counts samples over all workers, the last incomplete batch is left out.
+    """Batches of spans for one worker of `world`; `batch_size` counts samples over all workers, the
+    last incomplete batch is left out.
 
-    A video that breaks is quarantined for this loader's life: logged once with its reason, counted, and replaced by a draw that
-    depends on the sample alone. Raises `UserError` when the records cannot fill one batch or cannot be drawn at all rates.
+    A video that breaks is quarantined for this loader's life: logged once with its reason, counted,
+    and replaced by a draw that depends on the sample alone. Raises `UserError` when the records
+    cannot fill one batch or cannot be drawn at all rates.
     """
 
     def __init__(
@@ -51,16 +55,28 @@ class SpanLoader:
         world: World,
         loader: LoaderConfig | None = None,
     ) -> None:
-        check(batch_size % world.size == 0, "training.batch_size", batch_size, f"must be a multiple of the number of workers, {world.size}")
+        check(
+            batch_size % world.size == 0,
+            "training.batch_size",
+            batch_size,
+            f"must be a multiple of the number of workers, {world.size}",
+        )
         if len(records) < batch_size:
-            raise UserError(f"training.batch_size = {batch_size}: only {len(records)} usable training videos; lower it or add videos")
+            raise UserError(
+                f"training.batch_size = {batch_size}: only {len(records)} usable "
+                "training videos; lower it or add videos"
+            )
         self.dataset = ClipDataset(tuple(records), clip, tuple(rates), seed)
         self.steps_per_epoch = len(records) // batch_size
         self.quarantined: dict[str, str] = {}
-        self._source, self._clip, self._loader = source, clip, loader or source.loader
+        self._source = source
+        self._clip = clip
+        self._loader = loader or source.loader
         self._read = _frames_of(source, self._loader)
-        self._upsampling, self._with_attention = upsampling, with_attention
-        self._batch_size, self._world = batch_size, world
+        self._upsampling = upsampling
+        self._with_attention = with_attention
+        self._batch_size = batch_size
+        self._world = world
         self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()
 
@@ -81,12 +97,18 @@ class SpanLoader:
 
     def _count(self, name: str, amount: float = 1) -> None:
         with self._lock:
-            self._counts[name] += amount  # type: ignore[assignment]  # a Counter holds seconds as well
+            # a Counter holds seconds as well
+            self._counts[name] += amount  # type: ignore[assignment]
 
     def batches(self, epoch: int, first_step: int = 0) -> Iterator[SpanBatch]:
-        """This worker's share of each batch of `epoch`, from `first_step` on. Leaving the loop early ends the threads."""
+        """This worker's share of each batch of `epoch`, from `first_step` on. Leaving the loop
+        early ends the threads.
+        """
         indices = [self._indices(step) for step in range(first_step, self.steps_per_epoch)]
-        place_of = {index: place for place, index in enumerate(index for share in indices for index in share)}
+        place_of = {
+            index: place
+            for place, index in enumerate(index for share in indices for index in share)
+        }
         ahead: deque[list[Future[SpanSample]]] = deque()
         with self._fetching_ahead(epoch, list(place_of)) as fetching:
 
@@ -107,10 +129,17 @@ class SpanLoader:
                 self._count("data/prefetch_failures", fetching.num_failures)
 
     def _fetching_ahead(self, epoch: int, indices: list[int]) -> FetchAhead:
-        """For this worker's samples of the epoch, in order. (A draw is cheap; a replaced video is fetched by its decoder.)"""
+        """For this worker's samples of the epoch, in order. (A draw is cheap; a replaced video is
+        fetched by its decoder.)
+        """
         dataset = self.dataset
         num_ahead = self._loader.num_prefetched_videos
-        return FetchAhead(self._source, len(indices), num_ahead, lambda place: dataset.records[dataset.draw(epoch, indices[place]).video_index])
+        return FetchAhead(
+            self._source,
+            len(indices),
+            num_ahead,
+            lambda place: dataset.records[dataset.draw(epoch, indices[place]).video_index],
+        )
 
     def _indices(self, step: int) -> list[int]:
         first = step * self._batch_size
@@ -134,23 +163,39 @@ class SpanLoader:
                     self._quarantine(error)
             self._count("data/replaced")
         raise UserError(
-            f"{len(self.quarantined)} of {len(self.dataset.records)} training videos are broken and {MAX_REPLACEMENTS} draws found no other "
+            f"{len(self.quarantined)} of {len(self.dataset.records)} training videos "
+            f"are broken and {MAX_REPLACEMENTS} draws found no other "
             f"(the last: {record.key}: {self.quarantined[record.key]}); index the corpus again"
         )
 
     def _sample(self, draw: SampleDraw, record: VideoRecord) -> SpanSample:
-        positions, frames = self.dataset.positions(draw, self._upsampling, with_attention=self._with_attention)
+        positions, frames = self.dataset.positions(
+            draw, self._upsampling, with_attention=self._with_attention
+        )
         carried = self._shrink(self._read(record, frames))
-        return SpanSample(carried, positions, draw.rate, draw.rate_label, draw.video_index, draw.start, draw.epoch, draw.index)
+        return SpanSample(
+            carried,
+            positions,
+            draw.rate,
+            draw.rate_label,
+            draw.video_index,
+            draw.start,
+            draw.epoch,
+            draw.index,
+        )
 
     def _shrink(self, frames: Frames) -> Frames:
-        """The frames as they are, or at the clip's size where they are too large to be carried; the same pixels either way."""
+        """The frames as they are, or at the clip's size where they are too large to be carried; the
+        same pixels either way.
+        """
         limit = self._loader.max_carried_pixels
         if not limit or frames.shape[1] * frames.shape[2] <= limit:
             return frames
         frames_NHWC = rgb_from_planes(frames) if isinstance(frames, PlanarFrames) else frames
         self._count("data/shrunk")
-        resized_NCHW = resize_antialiased(frames_NHWC, self._clip.resize_height, self._clip.resize_width)
+        resized_NCHW = resize_antialiased(
+            frames_NHWC, self._clip.resize_height, self._clip.resize_width
+        )
         return resized_NCHW.mul_(255).round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
     def _quarantine(self, error: BrokenVideo) -> None:
@@ -163,10 +208,17 @@ class SpanLoader:
         log.warning("quarantined %s: %s. %s", error.key, error.reason, error.detail)
 
 
-def _frames_of(source: FrameSource, loader: LoaderConfig) -> Callable[[VideoRecord, Sequence[int]], Frames]:
-    """What reads a sample's frames, by `loader.colour`. Raises `UserError` where the source holds RGB already."""
+def _frames_of(
+    source: FrameSource, loader: LoaderConfig
+) -> Callable[[VideoRecord, Sequence[int]], Frames]:
+    """What reads a sample's frames, by `loader.colour`. Raises `UserError` where the source holds
+    RGB already.
+    """
     if loader.colour == "decoder":
         return source.frames
     if not isinstance(source, PlanarSource):
-        raise UserError(f"loader.colour = {loader.colour!r}: these frames are stored as RGB; set it to 'decoder'")
+        raise UserError(
+            f"loader.colour = {loader.colour!r}: these frames are stored as RGB; set it "
+            "to 'decoder'"
+        )
     return source.planes

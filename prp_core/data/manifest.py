@@ -1,6 +1,7 @@
 """What we know of every video of a corpus, and how its videos fall into parts.
 
-A manifest is immutable and named by its content hash; broken videos stay in it, with the reason why they are not used.
+A manifest is immutable and named by its content hash; broken videos stay in it, with the reason why
+they are not used.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ SPLITS = ("", "train", "val", "test")
 
 @dataclass(frozen=True, kw_only=True)
 class VideoRecord:
-    """One video. `num_frames` counts frames that were decoded, not promised; `group` holds what must not be split over parts.
+    """One video. `num_frames` counts frames that were decoded, not promised; `group` holds what
+    must not be split over parts.
 
-    `split` is ``"train"``, ``"val"``, ``"test"`` or ``""`` (nobody said). `reason` is empty for a usable video, else a key of
-    `QUARANTINE_REASONS`; `detail` is then for a person. `label` is None where nobody knows the class.
+    `split` is ``"train"``, ``"val"``, ``"test"`` or ``""`` (nobody said). `reason` is empty for a
+    usable video, else a key of `QUARANTINE_REASONS`; `detail` is then for a person. `label` is None
+    where nobody knows the class.
     """
 
     key: str
@@ -60,21 +63,37 @@ class Manifest:
     records: tuple[VideoRecord, ...]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "records", tuple(sorted(self.records, key=lambda record: record.key)))
-        twice = [key for key, count in Counter(record.key for record in self.records).items() if count > 1]
+        object.__setattr__(
+            self, "records", tuple(sorted(self.records, key=lambda record: record.key))
+        )
+        twice = [
+            key
+            for key, count in Counter(record.key for record in self.records).items()
+            if count > 1
+        ]
         if twice:
-            raise UserError(f"manifest of {self.uri} names {twice[0]!r} twice; each video has one record")
+            raise UserError(
+                f"manifest of {self.uri} names {twice[0]!r} twice; each video has one record"
+            )
 
     @cached_property
     def content_hash(self) -> str:
-        """16 hex digits over all that the manifest says (place and etags, but not the wording of details), the name of its file."""
-        return _hash_lines([self.uri], [asdict(replace(record, detail="")) for record in self.records])
+        """16 hex digits over all that the manifest says (place and etags, but not the wording of
+        details), the name of its file.
+        """
+        return _hash_lines(
+            [self.uri], [asdict(replace(record, detail="")) for record in self.records]
+        )
 
     @cached_property
     def videos_hash(self) -> str:
-        """16 hex digits over the videos alone: equal for a bucket and for a folder that hold the same bytes, labels and splits."""
+        """16 hex digits over the videos alone: equal for a bucket and for a folder that hold the
+        same bytes, labels and splits.
+        """
         names = ("key", "sha256", "num_frames", "label", "group", "split", "reason")
-        return _hash_lines([], [{name: getattr(record, name) for name in names} for record in self.records])
+        return _hash_lines(
+            [], [{name: getattr(record, name) for name in names} for record in self.records]
+        )
 
     def usable(self) -> tuple[VideoRecord, ...]:
         """The videos that training and evaluation may read."""
@@ -91,13 +110,17 @@ class Manifest:
 
 
 def _hash_lines(head: list[str], rows: list[dict[str, object]]) -> str:
-    lines = head + [json.dumps(row, sort_keys=True, ensure_ascii=True, separators=(",", ":")) for row in rows]
+    lines = head + [
+        json.dumps(row, sort_keys=True, ensure_ascii=True, separators=(",", ":")) for row in rows
+    ]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
 class Parts:
-    """Usable videos of a manifest by what they are for: `train` learns, `val` steers the search, `test` is read once at the end."""
+    """Usable videos of a manifest by what they are for: `train` learns, `val` steers the search,
+    `test` is read once at the end.
+    """
 
     train: tuple[VideoRecord, ...]
     val: tuple[VideoRecord, ...]
@@ -105,22 +128,34 @@ class Parts:
 
     @property
     def shared_groups(self) -> tuple[str, ...]:
-        """Groups that the corpus' own splits put on both sides (carving never does); leakage to be reported."""
+        """Groups that the corpus' own splits put on both sides (carving never does); leakage to be
+        reported.
+        """
         parts = [{record.group for record in part} for part in (self.train, self.val, self.test)]
         return tuple(sorted((parts[0] & parts[1]) | (parts[0] & parts[2]) | (parts[1] & parts[2])))
 
 
 def parts(manifest: Manifest, *, val_fraction: float, seed: int) -> Parts:
-    """The manifest's parts; a pure function of its usable records, `val_fraction` (0 to 1, both excluded) and `seed`.
+    """The manifest's parts; a pure function of its usable records, `val_fraction` (0 to 1, both
+    excluded) and `seed`.
 
-    Splits that the corpus states are kept. What it leaves open is carved out of train group by group, `val_fraction` of what each class
-    has there: first `test` where no video says "test", then `val` where none says "val". Once any video says "train", those that say
-    nothing are unused (HMDB51's 0). Raises `UserError` when there are too few videos or groups, with the counts.
+    Splits that the corpus states are kept. What it leaves open is carved out of train group by
+    group, `val_fraction` of what each class has there: first `test` where no video says "test",
+    then `val` where none says "val". Once any video says "train", those that say nothing are unused
+    (HMDB51's 0). Raises `UserError` when there are too few videos or groups, with the counts.
     """
-    check(0 < val_fraction < 1, "val_fraction", val_fraction, "must lie between 0 and 1, both excluded")
-    by_split = {split: [record for record in manifest.usable() if record.split == split] for split in SPLITS}
+    check(
+        0 < val_fraction < 1,
+        "val_fraction",
+        val_fraction,
+        "must lie between 0 and 1, both excluded",
+    )
+    by_split = {
+        split: [record for record in manifest.usable() if record.split == split] for split in SPLITS
+    }
     train = by_split["train"] or by_split[""]
-    val, test = by_split["val"], by_split["test"]
+    val = by_split["val"]
+    test = by_split["test"]
     _check_enough(manifest, train, num_carved=(not val) + (not test))
     if not test:
         train, test = _carve(train, val_fraction, seed, "test", num_kept_groups=1 + (not val))
@@ -133,31 +168,48 @@ def _check_enough(manifest: Manifest, train: list[VideoRecord], num_carved: int)
     num_groups = len({record.group for record in train})
     if num_groups < 1 + num_carved:
         raise UserError(
-            f"{manifest.uri}: {len(train)} usable training videos in {num_groups} groups ({len(manifest.quarantined())} quarantined), "
-            f"but {1 + num_carved} groups are needed to keep the parts apart; add videos of other groups or state splits"
+            f"{manifest.uri}: {len(train)} usable training videos in {num_groups} "
+            f"groups ({len(manifest.quarantined())} quarantined), "
+            f"but {1 + num_carved} groups are needed to keep the parts apart; add "
+            "videos of other groups or state splits"
         )
 
 
-def _carve(records: list[VideoRecord], fraction: float, seed: int, name: str, num_kept_groups: int) -> tuple[list[VideoRecord], list[VideoRecord]]:
-    """(`records` without the carved part, the carved part): whole groups, in drawn order, while a class lacks its share.
+def _carve(
+    records: list[VideoRecord], fraction: float, seed: int, name: str, num_kept_groups: int
+) -> tuple[list[VideoRecord], list[VideoRecord]]:
+    """(`records` without the carved part, the carved part): whole groups, in drawn order, while a
+    class lacks its share.
 
     A class keeps at least one group where it has two; at least `num_kept_groups` groups stay.
     """
     groups: dict[str, Counter[str]] = {}
     for record in records:
         groups.setdefault(record.group, Counter())[record.label or ""] += 1
-    needed = {label: max(1, round(fraction * count)) for label, count in sum(groups.values(), Counter()).items()}
+    needed = {
+        label: max(1, round(fraction * count))
+        for label, count in sum(groups.values(), Counter()).items()
+    }
     groups_left = Counter(label for labels in groups.values() for label in labels)
     taken: list[str] = []
     order = sorted(groups, key=lambda group: (draw_bits(seed, name, group), group))
-    for empties_a_class in (False, True):  # the second round only when the first could take nothing at all
+    for empties_a_class in (
+        False,
+        True,
+    ):  # the second round only when the first could take nothing at all
         for group in order if not taken else ():
             useful = any(needed[label] > 0 for label in groups[group])
             empties = any(groups_left[label] <= num_kept_groups for label in groups[group])
-            if useful and (empties_a_class or not empties) and len(groups) - len(taken) > num_kept_groups:
+            if (
+                useful
+                and (empties_a_class or not empties)
+                and len(groups) - len(taken) > num_kept_groups
+            ):
                 taken.append(group)
                 for label, count in groups[group].items():
                     needed[label] -= count
                     groups_left[label] -= 1
     chosen = set(taken)
-    return [record for record in records if record.group not in chosen], [record for record in records if record.group in chosen]
+    return [record for record in records if record.group not in chosen], [
+        record for record in records if record.group in chosen
+    ]

@@ -1,7 +1,8 @@
 """The face that every store of objects wears, and the store that is a folder.
 
-Keys are relative to the store's `uri`, use ``/`` and never start with it. Other stores (S3, the retrying wrapper) live in
-`orchestrator/storage/`. What an object holds never changes under one etag; who reads with an etag gets those bytes or an error.
+Keys are relative to the store's `uri`, use ``/`` and never start with it. Other stores (S3, the
+retrying wrapper) live in `orchestrator/storage/`. What an object holds never changes under one
+etag; who reads with an etag gets those bytes or an error.
 """
 
 from __future__ import annotations
@@ -17,7 +18,11 @@ from typing import Protocol, runtime_checkable
 from prp_core.errors import ObjectChanged, ObjectExists, ObjectMissing, StoreUnavailable, UserError
 
 CHUNK_BYTES = 1 << 20
-FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the quota is used up", errno.EFBIG: "the file is larger than may be written here"}
+FULL = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the quota is used up",
+    errno.EFBIG: "the file is larger than may be written here",
+}
 FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 UNFINISHED_PREFIX = ".unfinished-"
 
@@ -43,7 +48,9 @@ class ObjectRef:
 
 @runtime_checkable
 class ObjectStore(Protocol):
-    """Objects under one `uri`. Every method may raise `StoreError`; a permanent mistake of the user's raises `UserError`."""
+    """Objects under one `uri`. Every method may raise `StoreError`; a permanent mistake of the
+    user's raises `UserError`.
+    """
 
     @property
     def uri(self) -> str:
@@ -54,15 +61,20 @@ class ObjectStore(Protocol):
         """The objects whose keys start with `prefix`, sorted by key."""
         ...
 
-    def read(self, key: str, *, start: int = 0, num_bytes: int | None = None, etag: str | None = None) -> Iterator[bytes]:
+    def read(
+        self, key: str, *, start: int = 0, num_bytes: int | None = None, etag: str | None = None
+    ) -> Iterator[bytes]:
         """The object's bytes from `start`, all or `num_bytes` of them, in pieces.
 
-        Raises `ObjectMissing`, `ObjectChanged` (it is no longer `etag`) or `StoreUnavailable`, at the call or between two pieces.
+        Raises `ObjectMissing`, `ObjectChanged` (it is no longer `etag`) or `StoreUnavailable`, at
+        the call or between two pieces.
         """
         ...
 
     def write(self, key: str, data: bytes | Path, *, if_absent: bool = False) -> ObjectInfo:
-        """Store `data` (bytes, or the content of a file) whole or not at all. Raises `ObjectExists` when `if_absent` and it is there."""
+        """Store `data` (bytes, or the content of a file) whole or not at all. Raises `ObjectExists`
+        when `if_absent` and it is there.
+        """
         ...
 
     def delete(self, key: str) -> None:
@@ -76,16 +88,20 @@ def read_all(store: ObjectStore, key: str, *, etag: str | None = None) -> bytes:
 
 
 class LocalStore:
-    """A folder as an object store. Writes are atomic; an etag is the file's time of change and size, in hex.
+    """A folder as an object store. Writes are atomic; an etag is the file's time of change and
+    size, in hex.
 
-    The folder may be missing: then it holds no objects, and the first write makes it. Links that lead out of the folder, or to
-    another folder, are listed (so that nobody wonders where they went) and raise `ObjectMissing` when read.
+    The folder may be missing: then it holds no objects, and the first write makes it. Links that
+    lead out of the folder, or to another folder, are listed (so that nobody wonders where they
+    went) and raise `ObjectMissing` when read.
     """
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root).absolute()
         if self.root.exists() and not self.root.is_dir():
-            raise UserError(f"{self.root} is a file, not a folder of objects; name the folder that holds it")
+            raise UserError(
+                f"{self.root} is a file, not a folder of objects; name the folder that holds it"
+            )
 
     def __repr__(self) -> str:
         return f"LocalStore({str(self.root)!r})"
@@ -96,7 +112,9 @@ class LocalStore:
         return self.root.as_uri()
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """The files under the folder, sorted by key; those that are still being written are left out."""
+        """The files under the folder, sorted by key; those that are still being written are left
+        out.
+        """
         top = prefix.rpartition("/")[0]
         folder = self._path(top) if top else self.root
         return self._walk(folder, f"{top}/" if top else "", prefix)
@@ -125,8 +143,12 @@ class LocalStore:
             status = path.lstat()
         return ObjectInfo(key, status.st_size, _etag(status))
 
-    def read(self, key: str, *, start: int = 0, num_bytes: int | None = None, etag: str | None = None) -> Iterator[bytes]:
-        """See `ObjectStore.read`; the etag is compared before the first piece and again after the last."""
+    def read(
+        self, key: str, *, start: int = 0, num_bytes: int | None = None, etag: str | None = None
+    ) -> Iterator[bytes]:
+        """See `ObjectStore.read`; the etag is compared before the first piece and again after the
+        last.
+        """
         file_descriptor = os.open(self.local_path(key), os.O_RDONLY | os.O_CLOEXEC)
         try:
             self._expect(key, os.fstat(file_descriptor), etag)
@@ -135,7 +157,9 @@ class LocalStore:
             raise
         return self._pieces(key, file_descriptor, start, num_bytes, etag)
 
-    def _pieces(self, key: str, file_descriptor: int, start: int, num_bytes: int | None, etag: str | None) -> Iterator[bytes]:
+    def _pieces(
+        self, key: str, file_descriptor: int, start: int, num_bytes: int | None, etag: str | None
+    ) -> Iterator[bytes]:
         with os.fdopen(file_descriptor, "rb") as file:
             file.seek(start)
             left = num_bytes if num_bytes is not None else (1 << 62)
@@ -146,22 +170,30 @@ class LocalStore:
 
     def _expect(self, key: str, status: os.stat_result, etag: str | None) -> None:
         if etag is not None and _etag(status) != etag:
-            raise ObjectChanged(f"{self.uri}/{key} is {_etag(status)}, no longer {etag}; index the folder again")
+            raise ObjectChanged(
+                f"{self.uri}/{key} is {_etag(status)}, no longer {etag}; index the folder again"
+            )
 
     def write(self, key: str, data: bytes | Path, *, if_absent: bool = False) -> ObjectInfo:
-        """See `ObjectStore.write`; written beside its place, then renamed. What was there stays when it fails.
+        """See `ObjectStore.write`; written beside its place, then renamed. What was there stays
+        when it fails.
 
-        Raises `StoreUnavailable` when the disk is full, `UserError` when the folder may not be written to.
+        Raises `StoreUnavailable` when the disk is full, `UserError` when the folder may not be
+        written to.
         """
         try:
             return self._write(key, data, if_absent)
         except OSError as error:
             if error.errno in FULL:
                 raise StoreUnavailable(
-                    f"{self.uri}/{key} was not written: {FULL[error.errno]} ({error}); free space or name another place"
+                    f"{self.uri}/{key} was not written: {FULL[error.errno]} ({error}); "
+                    "free space or name another place"
                 ) from error
             if error.errno in FORBIDDEN:
-                raise UserError(f"{self.uri}/{key} may not be written ({error}); change the folder's permissions or name another place") from error
+                raise UserError(
+                    f"{self.uri}/{key} may not be written ({error}); change the "
+                    "folder's permissions or name another place"
+                ) from error
             raise
 
     def _write(self, key: str, data: bytes | Path, if_absent: bool) -> ObjectInfo:
@@ -190,13 +222,21 @@ class LocalStore:
         path = self._path(key)
         real = path.resolve()
         if not real.is_relative_to(self.root.resolve()):
-            raise ObjectMissing(f"{self.uri}/{key} is a link that leaves the folder: {real}; links must stay inside it")
+            raise ObjectMissing(
+                f"{self.uri}/{key} is a link that leaves the folder: {real}; links must "
+                "stay inside it"
+            )
         if not real.is_file():
-            raise ObjectMissing(f"{self.uri}/{key}: " + ("no such file" if not real.exists() else "not a plain file"))
+            raise ObjectMissing(
+                f"{self.uri}/{key}: "
+                + ("no such file" if not real.exists() else "not a plain file")
+            )
         return path
 
     def expect(self, ref: ObjectRef) -> Path:
-        """The file of `ref`, still the one that was listed. Raises `ObjectMissing` or `ObjectChanged`."""
+        """The file of `ref`, still the one that was listed. Raises `ObjectMissing` or
+        `ObjectChanged`.
+        """
         path = self.local_path(ref.key)
         self._expect(ref.key, path.stat(), ref.etag)
         return path
@@ -204,12 +244,17 @@ class LocalStore:
     def _path(self, key: str) -> Path:
         parts = key.split("/")
         if "\0" in key or any(part in ("", ".", "..") for part in parts):
-            raise UserError(f"{key!r} is no key of {self.uri}: keys are relative paths without '.', '..' or empty parts")
+            raise UserError(
+                f"{key!r} is no key of {self.uri}: keys are relative paths without '.', "
+                "'..' or empty parts"
+            )
         return self.root.joinpath(*parts)
 
 
 def list_folder(folder: Path) -> list[tuple[str, bool]]:
-    """``(name, is a folder)`` of what lies in `folder`, in the order of the keys below it. Links are not followed."""
+    """``(name, is a folder)`` of what lies in `folder`, in the order of the keys below it. Links
+    are not followed.
+    """
     with os.scandir(folder) as entries:
         found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
     return sorted(found, key=lambda item: f"{item[0]}/" if item[1] else item[0])

@@ -1,7 +1,9 @@
-"""Reading an object, or a part of it, by ranges: in order, at once over several connections, and never a wrong byte.
+"""Reading an object, or a part of it, by ranges: in order, at once over several connections, and
+never a wrong byte.
 
-A store notices a body that ends early; a byte that flipped on the way it cannot notice in a range. So whoever reads ranges brings what
-proves them: a digest for each piece (`read_verified`), or one for the whole object, which `NodeCache` compares at the end.
+A store notices a body that ends early; a byte that flipped on the way it cannot notice in a range.
+So whoever reads ranges brings what proves them: a digest for each piece (`read_verified`), or one
+for the whole object, which `NodeCache` compares at the end.
 """
 
 from __future__ import annotations
@@ -20,11 +22,20 @@ NUM_READS = 3  # that bring the same wrong bytes: then the object is so
 MAX_READS = 10  # that bring other wrong bytes each time: then it is the way here
 
 
-def read_verified(store: ObjectStore, key: str, *, start: int, num_bytes: int, sha256: str, etag: str | None = None) -> bytes:
-    """`num_bytes` of the object from `start`, whose sha256 (hex) is known; read again while they are wrong.
+def read_verified(
+    store: ObjectStore,
+    key: str,
+    *,
+    start: int,
+    num_bytes: int,
+    sha256: str,
+    etag: str | None = None,
+) -> bytes:
+    """`num_bytes` of the object from `start`, whose sha256 (hex) is known; read again while they
+    are wrong.
 
-    Raises `CorruptObject` after `NUM_READS` reads that are wrong in the same way or `MAX_READS` wrong ones, and what
-    `ObjectStore.read` raises.
+    Raises `CorruptObject` after `NUM_READS` reads that are wrong in the same way or `MAX_READS`
+    wrong ones, and what `ObjectStore.read` raises.
     """
     found: list[str] = []
     while len(found) < MAX_READS and (not found or found.count(found[-1]) < NUM_READS):
@@ -33,18 +44,28 @@ def read_verified(store: ObjectStore, key: str, *, start: int, num_bytes: int, s
         if len(data) == num_bytes and found[-1] == sha256:
             return data
     raise CorruptObject(
-        f"{store.uri}/{key}, bytes {start} to {start + num_bytes - 1}: {len(data)} bytes of sha256 {found[-1]} arrived "
-        f"in the last of {len(found)} reads, not {num_bytes} of {sha256}; whoever made the digest saw another object"
+        f"{store.uri}/{key}, bytes {start} to {start + num_bytes - 1}: {len(data)} "
+        f"bytes of sha256 {found[-1]} arrived "
+        f"in the last of {len(found)} reads, not {num_bytes} of {sha256}; whoever made "
+        "the digest saw another object"
     )
 
 
 def read_in_ranges(
-    store: ObjectStore, key: str, num_bytes: int, *, etag: str | None = None, range_bytes: int = RANGE_BYTES, num_readers: int = NUM_READERS
+    store: ObjectStore,
+    key: str,
+    num_bytes: int,
+    *,
+    etag: str | None = None,
+    range_bytes: int = RANGE_BYTES,
+    num_readers: int = NUM_READERS,
 ) -> Iterator[bytes]:
-    """The object's `num_bytes` bytes in order, in pieces; over one range it is read by up to `num_readers` requests at a time.
+    """The object's `num_bytes` bytes in order, in pieces; over one range it is read by up to
+    `num_readers` requests at a time.
 
-    At most `num_readers` ranges are held in memory. Raises `CorruptObject` when a range is shorter than it must be, and what
-    `ObjectStore.read` raises; leaving early waits for the requests under way.
+    At most `num_readers` ranges are held in memory. Raises `CorruptObject` when a range is shorter
+    than it must be, and what `ObjectStore.read` raises; leaving early waits for the requests under
+    way.
     """
     if num_bytes <= range_bytes:
         yield from store.read(key, etag=etag)
@@ -58,7 +79,10 @@ def read_in_ranges(
         pieces = list(store.read(key, start=start, num_bytes=wanted, etag=etag))
         received = sum(map(len, pieces))
         if received != wanted:
-            raise CorruptObject(f"{store.uri}/{key} ends {wanted - received} bytes before the {num_bytes} that it should have; index it again")
+            raise CorruptObject(
+                f"{store.uri}/{key} ends {wanted - received} bytes before the "
+                f"{num_bytes} that it should have; index it again"
+            )
         return pieces
 
     try:

@@ -1,4 +1,6 @@
-"""What the loader hands to training: the native frames of spans, not yet resized, cropped or arranged into clips."""
+"""What the loader hands to training: the native frames of spans, not yet resized, cropped or
+arranged into clips.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +13,10 @@ from prp_core.data.colour import Frames
 class SpanSample:
     """The frames of one video that one clip, its target and its attention need.
 
-    `frames_NHWC` is uint8 RGB at the video's own size, or the planes that become it on the device; frame n lies `positions[n]`
-    native frames after `start` (ascending; what `dilated_sampling.needed_positions` gave). `rate_label` is the position of
-    `rate` in the rate set.
-    `epoch` and `index` name the sample: its random draws depend on them and on the seed alone.
+    `frames_NHWC` is uint8 RGB at the video's own size, or the planes that become it on the device;
+    frame n lies `positions[n]` native frames after `start` (ascending; what
+    `dilated_sampling.needed_positions` gave). `rate_label` is the position of `rate` in the rate
+    set. `epoch` and `index` name the sample: its random draws depend on them and on the seed alone.
     """
 
     frames_NHWC: Frames

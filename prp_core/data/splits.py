@@ -1,4 +1,5 @@
-"""Labels, groups and splits that do not come from the folders: UCF101's and HMDB51's own split files, as they are distributed.
+"""Labels, groups and splits that do not come from the folders: UCF101's and HMDB51's own split
+files, as they are distributed.
 
 A table maps a video's key, or the end of it (``class/file``), to what is known of it.
 """
@@ -31,10 +32,13 @@ class Labelling:
     split: str | None = None
 
 
-def labelling_of(key: str, table: Mapping[str, Labelling], *, folders_are_labels: bool = True) -> Labelling:
+def labelling_of(
+    key: str, table: Mapping[str, Labelling], *, folders_are_labels: bool = True
+) -> Labelling:
     """The label, group and split of the video `key`.
 
-    The label is None for a file outside any folder, and where neither the table nor (unless `folders_are_labels`) a folder says it.
+    The label is None for a file outside any folder, and where neither the table nor (unless
+    `folders_are_labels`) a folder says it.
     """
     said = next((table[name] for name in _names(key) if name in table), Labelling())
     folder = key.rpartition("/")[0].rpartition("/")[2] if folders_are_labels else ""
@@ -44,9 +48,11 @@ def labelling_of(key: str, table: Mapping[str, Labelling], *, folders_are_labels
 
 
 def folders_are_hashes(keys: Iterable[str]) -> bool:
-    """Whether the videos' folders are hash prefixes (``0a``, ``f3``, ...), which spread a bucket's load and are no classes.
+    """Whether the videos' folders are hash prefixes (``0a``, ``f3``, ...), which spread a bucket's
+    load and are no classes.
 
-    All of them are then hex digits, equally long (2 to 4), with letters and digits among them: numbered classes have no letters.
+    All of them are then hex digits, equally long (2 to 4), with letters and digits among them:
+    numbered classes have no letters.
     """
     names = {key.rpartition("/")[0].rpartition("/")[2] for key in keys}
     text = "".join(names)
@@ -60,11 +66,16 @@ def folders_are_hashes(keys: Iterable[str]) -> bool:
 
 
 def relative_to_store(table: Mapping[str, Labelling], uri: str) -> dict[str, Labelling]:
-    """`table` with keys as the store at `uri` has them, where they were written with the store's whole URI or with its prefix."""
+    """`table` with keys as the store at `uri` has them, where they were written with the store's
+    whole URI or with its prefix.
+    """
     place = re.sub(r"^[a-z0-9]+://", "", uri).rstrip("/")
     prefix = place.partition("/")[2]
     heads = [f"{head}/" for head in (uri.rstrip("/"), prefix) if head]
-    return {next((name.removeprefix(head) for head in heads if name.startswith(head)), name): said for name, said in table.items()}
+    return {
+        next((name.removeprefix(head) for head in heads if name.startswith(head)), name): said
+        for name, said in table.items()
+    }
 
 
 def _names(key: str) -> Iterator[str]:
@@ -75,7 +86,9 @@ def _names(key: str) -> Iterator[str]:
 
 
 def group_of(key: str, label: str | None) -> str:
-    """What must stay in one part with `key`: UCF101's group of one class, HMDB51's source film; else the video alone."""
+    """What must stay in one part with `key`: UCF101's group of one class, HMDB51's source film;
+    else the video alone.
+    """
     stem = key.rpartition("/")[2].rpartition(".")[0]
     if match := UCF101_NAME.fullmatch(stem):
         return f"{label}/g{match['group']}"
@@ -85,7 +98,9 @@ def group_of(key: str, label: str | None) -> str:
 
 
 def unmatched(table: Mapping[str, Labelling], keys: Iterable[str]) -> tuple[str, ...]:
-    """The table's entries that none of `keys` is described by: videos that the splits promise and the corpus lacks."""
+    """The table's entries that none of `keys` is described by: videos that the splits promise and
+    the corpus lacks.
+    """
     used = {next((name for name in _names(key) if name in table), "") for key in keys}
     return tuple(sorted(name for name in table if name not in used))
 
@@ -93,7 +108,8 @@ def unmatched(table: Mapping[str, Labelling], keys: Iterable[str]) -> tuple[str,
 def read_split_files(folder: Path | str, split: int) -> dict[str, Labelling]:
     """The table of split `split` (from 1) that the files in `folder` describe.
 
-    UCF101: ``trainlist01.txt``, ``testlist01.txt``; HMDB51: ``<class>_test_split1.txt``, whose 0 means unused. Raises `UserError`.
+    UCF101: ``trainlist01.txt``, ``testlist01.txt``; HMDB51: ``<class>_test_split1.txt``, whose 0
+    means unused. Raises `UserError`.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -108,20 +124,32 @@ def read_split_files(folder: Path | str, split: int) -> dict[str, Labelling]:
             there = ", ".join(sorted({str(int(match["split"])) for match in matches}))
             raise UserError(f"{folder}: no split {split}; there is {there}")
         return read(folder, chosen)
-    raise UserError(f"{folder}: no split files of UCF101 (trainlist01.txt, testlist01.txt) or HMDB51 (<class>_test_split1.txt)")
+    raise UserError(
+        f"{folder}: no split files of UCF101 (trainlist01.txt, testlist01.txt) or "
+        "HMDB51 (<class>_test_split1.txt)"
+    )
 
 
 def _read_ucf101(folder: Path, files: list[re.Match[str]]) -> dict[str, Labelling]:
     parts = {match["part"] for match in files}
     if parts != {"train", "test"}:
-        raise UserError(f"{folder}: {files[0][0]} stands alone; both trainlist and testlist of a split are needed")
+        raise UserError(
+            f"{folder}: {files[0][0]} stands alone; both trainlist and testlist of a "
+            "split are needed"
+        )
     table: dict[str, Labelling] = {}
     for match in files:
         for number, words in _lines(folder / match[0]):
             key = words[0]
             if "/" not in key:
                 raise UserError(f"{folder / match[0]}, line {number}: {key!r} is not 'class/file'")
-            _add(table, key, Labelling(key.split("/")[-2], None, match["part"]), folder / match[0], number)
+            _add(
+                table,
+                key,
+                Labelling(key.split("/")[-2], None, match["part"]),
+                folder / match[0],
+                number,
+            )
     return table
 
 
@@ -130,9 +158,18 @@ def _read_hmdb51(folder: Path, files: list[re.Match[str]]) -> dict[str, Labellin
     for match in files:
         for number, words in _lines(folder / match[0]):
             if len(words) != 2 or words[1] not in HMDB51_SPLITS:
-                raise UserError(f"{folder / match[0]}, line {number}: {' '.join(words)!r} is not 'file 0', 'file 1' or 'file 2'")
+                raise UserError(
+                    f"{folder / match[0]}, line {number}: {' '.join(words)!r} is not "
+                    "'file 0', 'file 1' or 'file 2'"
+                )
             key = f"{match['label']}/{words[0]}"
-            _add(table, key, Labelling(match["label"], None, HMDB51_SPLITS[words[1]]), folder / match[0], number)
+            _add(
+                table,
+                key,
+                Labelling(match["label"], None, HMDB51_SPLITS[words[1]]),
+                folder / match[0],
+                number,
+            )
     return table
 
 
@@ -146,6 +183,8 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
             yield number, words
 
 
-def _add(table: dict[str, Labelling], key: str, labelling: Labelling, path: Path, number: int) -> None:
+def _add(
+    table: dict[str, Labelling], key: str, labelling: Labelling, path: Path, number: int
+) -> None:
     if table.setdefault(key, labelling) != labelling:
         raise UserError(f"{path}, line {number}: {key} is in split {table[key].split!r} already")

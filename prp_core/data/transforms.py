@@ -1,6 +1,7 @@
 """Resize, crop and flip of whole batches of frames, on the device where they lie.
 
-The published code resizes with PIL: bilinear, antialiased, rounded to 8 bits. So does this, to one grey level.
+The published code resizes with PIL: bilinear, antialiased, rounded to 8 bits. So does this, to one
+grey level.
 """
 
 from __future__ import annotations
@@ -14,19 +15,29 @@ from prp_core.randomness import draw_below, draw_unit
 
 
 def resize_antialiased(frames_NHWC: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """uint8 frames (N, H, W, 3) -> float32 (N, 3, `height`, `width`) in [0, 1], rounded to 8 bits as PIL rounds. Aspect is not kept."""
-    assert frames_NHWC.dtype == torch.uint8 and frames_NHWC.ndim == 4, (frames_NHWC.dtype, frames_NHWC.shape)
+    """uint8 frames (N, H, W, 3) -> float32 (N, 3, `height`, `width`) in [0, 1], rounded to 8 bits
+    as PIL rounds. Aspect is not kept.
+    """
+    assert frames_NHWC.dtype == torch.uint8 and frames_NHWC.ndim == 4, (
+        frames_NHWC.dtype,
+        frames_NHWC.shape,
+    )
     frames_NCHW = frames_NHWC.permute(0, 3, 1, 2)
     if frames_NCHW.shape[-2:] == (height, width):
         return frames_NCHW.float().div_(255)
-    # On the CPU the 8-bit kernel over channels-last frames is some 25 times faster than the float one.
+    # On the CPU the 8-bit kernel over channels-last frames is some 25 times faster than the float
+    # one.
     source = frames_NCHW if frames_NCHW.device.type == "cpu" else frames_NCHW.float()
-    resized = interpolate(source, size=(height, width), mode="bilinear", antialias=True, align_corners=False)
+    resized = interpolate(
+        source, size=(height, width), mode="bilinear", antialias=True, align_corners=False
+    )
     return resized.float().round_().div_(255)
 
 
 def resize_to_uint8(frames_NHWC: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """uint8 frames (N, H, W, 3) -> uint8 (N, `height`, `width`, 3): the pixels of `resize_antialiased`, for who keeps frames."""
+    """uint8 frames (N, H, W, 3) -> uint8 (N, `height`, `width`, 3): the pixels of
+    `resize_antialiased`, for who keeps frames.
+    """
     if frames_NHWC.shape[1:3] == (height, width):
         return frames_NHWC
     resized_NCHW = resize_antialiased(frames_NHWC, height, width)
@@ -44,7 +55,9 @@ def random_offsets(height: int, width: int, crop: int, *key: int | str) -> tuple
 
 
 def crop_offsets(clip: ClipConfig, *key: int | str) -> tuple[int, int]:
-    """(top, left) of a training clip's crop: drawn for `key` where `clip.random_crop`, else the centre."""
+    """(top, left) of a training clip's crop: drawn for `key` where `clip.random_crop`, else the
+    centre.
+    """
     if clip.random_crop:
         return random_offsets(clip.resize_height, clip.resize_width, clip.crop, *key)
     return centre_offsets(clip.resize_height, clip.resize_width, clip.crop)
@@ -55,25 +68,45 @@ def draws_flip(clip: ClipConfig, *key: int | str) -> bool:
     return draw_unit(*key, "flip") < clip.flip_probability
 
 
-def crop_frames(frames_NCHW: torch.Tensor, crop: int, top: int, left: int, *, flip: bool = False) -> torch.Tensor:
-    """The square of `crop` pixels at (`top`, `left`), mirrored left to right if `flip`. A view unless mirrored."""
+def crop_frames(
+    frames_NCHW: torch.Tensor, crop: int, top: int, left: int, *, flip: bool = False
+) -> torch.Tensor:
+    """The square of `crop` pixels at (`top`, `left`), mirrored left to right if `flip`. A view
+    unless mirrored.
+    """
     cropped_NCHW = frames_NCHW[..., top : top + crop, left : left + crop]
     assert cropped_NCHW.shape[-2:] == (crop, crop), (frames_NCHW.shape, crop, top, left)
     return cropped_NCHW.flip(-1) if flip else cropped_NCHW
 
 
 def resize_and_centre_crop(frames_NHWC: torch.Tensor, clip: ClipConfig) -> torch.Tensor:
-    """The view that every evaluation takes: uint8 (N, H, W, 3) -> float32 (N, 3, crop, crop) in [0, 1]."""
+    """The view that every evaluation takes: uint8 (N, H, W, 3) -> float32 (N, 3, crop, crop) in [0,
+    1].
+    """
     frames_NCHW = resize_antialiased(frames_NHWC, clip.resize_height, clip.resize_width)
-    return crop_frames(frames_NCHW, clip.crop, *centre_offsets(clip.resize_height, clip.resize_width, clip.crop))
+    return crop_frames(
+        frames_NCHW, clip.crop, *centre_offsets(clip.resize_height, clip.resize_width, clip.crop)
+    )
 
 
 def thumbnails(frames_NCHW: torch.Tensor, size: int) -> np.ndarray:
-    """Square pictures (N, 3, crop, crop) as uint8 (N, `size`, `size`, 3) on the CPU, antialiased; values beyond 0 to 1 are clipped.
+    """Square pictures (N, 3, crop, crop) as uint8 (N, `size`, `size`, 3) on the CPU, antialiased;
+    values beyond 0 to 1 are clipped.
 
     Pictures of `size` pixels or fewer keep their own size.
     """
     if frames_NCHW.shape[-1] > size:
-        frames_NCHW = interpolate(frames_NCHW, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
-    pictures: np.ndarray = frames_NCHW.clamp(0, 1).mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        frames_NCHW = interpolate(
+            frames_NCHW, size=(size, size), mode="bilinear", antialias=True, align_corners=False
+        )
+    pictures: np.ndarray = (
+        frames_NCHW.clamp(0, 1)
+        .mul(255)
+        .round()
+        .to(torch.uint8)
+        .permute(0, 2, 3, 1)
+        .contiguous()
+        .cpu()
+        .numpy()
+    )
     return pictures

@@ -1,4 +1,6 @@
-"""Frames of the manifest's videos: from the store, through the node's cache, out of a pool of decode processes."""
+"""Frames of the manifest's videos: from the store, through the node's cache, out of a pool of
+decode processes.
+"""
 
 from __future__ import annotations
 
@@ -19,20 +21,29 @@ from prp_core.data.object_store import LocalStore, ObjectRef, ObjectStore
 from prp_core.data.readers.video_reader import VideoInfo, YuvPlanes
 from prp_core.errors import BrokenVideo, CorruptObject, ObjectChanged, ObjectMissing, UserError
 
-REASON_OF_STORE_ERROR = {ObjectMissing: "missing", ObjectChanged: "changed", CorruptObject: "corrupt"}
+REASON_OF_STORE_ERROR = {
+    ObjectMissing: "missing",
+    ObjectChanged: "changed",
+    CorruptObject: "corrupt",
+}
 
 
 class VideoSource:
-    """`loader.num_decoders` decode processes over one store; threads wait their turn. Close it, or use it as a context manager.
+    """`loader.num_decoders` decode processes over one store; threads wait their turn. Close it, or
+    use it as a context manager.
 
-    `cache` may be None for a `LocalStore`, whose files are read where they lie. What the store cannot do today
-    (`StoreUnavailable`) is raised as it is; all that is wrong with one video is a `BrokenVideo` with the record's key.
+    `cache` may be None for a `LocalStore`, whose files are read where they lie. What the store
+    cannot do today (`StoreUnavailable`) is raised as it is; all that is wrong with one video is a
+    `BrokenVideo` with the record's key.
     """
 
     def __init__(self, store: ObjectStore, cache: NodeCache | None, loader: LoaderConfig) -> None:
         if cache is None and not isinstance(store, LocalStore):
-            raise UserError(f"{store.uri}: videos that are not files of this machine need a cache folder")
-        self.store, self.loader = store, loader
+            raise UserError(
+                f"{store.uri}: videos that are not files of this machine need a cache folder"
+            )
+        self.store = store
+        self.loader = loader
         self._cache = cache
         self._decoders = [DecodeProcess(loader) for _ in range(loader.num_decoders)]
         self._idle: queue.LifoQueue[DecodeProcess] = queue.LifoQueue()
@@ -42,48 +53,80 @@ class VideoSource:
     def __enter__(self) -> VideoSource:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
     @property
     def counters(self) -> dict[str, float]:
-        """``data/decoder_starts`` (more than the decoders there are: some were killed), ``data/decode_seconds`` of CPU that they took, the
-        cache's as ``data/cache_*``, and a remote store's requests, bytes, retries by cause and seconds of waiting as ``data/store_*``."""
+        """``data/decoder_starts`` (more than the decoders there are: some were killed),
+        ``data/decode_seconds`` of CPU that they took, the cache's as ``data/cache_*``, and a remote
+        store's requests, bytes, retries by cause and seconds of waiting as ``data/store_*``.
+        """
         cache = self._cache.counters if self._cache is not None else {}
         store: dict[str, float] = getattr(self.store, "counters", {})
         starts = float(sum(decoder.num_starts for decoder in self._decoders))
         seconds = sum(decoder.cpu_seconds for decoder in self._decoders)
-        named = {f"data/{who}_{name}": value for who, counts in (("cache", cache), ("store", store)) for name, value in counts.items()}
+        named = {
+            f"data/{who}_{name}": value
+            for who, counts in (("cache", cache), ("store", store))
+            for name, value in counts.items()
+        }
         return {"data/decoder_starts": starts, "data/decode_seconds": seconds, **named}
 
     def frames(self, record: VideoRecord, positions: Sequence[int]) -> torch.Tensor:
-        """The frames at `positions` (0 to ``record.num_frames - 1``, any order, repeats allowed): uint8 (N, H, W, 3), RGB.
+        """The frames at `positions` (0 to ``record.num_frames - 1``, any order, repeats allowed):
+        uint8 (N, H, W, 3), RGB.
 
         Raises `BrokenVideo`.
         """
-        assert positions and min(positions) >= 0 and max(positions) < record.num_frames, (record.key, record.num_frames, tuple(positions))
+        assert positions and min(positions) >= 0 and max(positions) < record.num_frames, (
+            record.key,
+            record.num_frames,
+            tuple(positions),
+        )
         with self.local_file(record.ref) as path, self._decoder() as decoder, _named(record.key):
             return torch.from_numpy(decoder.read(path, positions, num_frames=record.num_frames))
 
     def planes(self, record: VideoRecord, positions: Sequence[int]) -> Frames:
         """As `frames`, but as 8-bit 4:2:0 where the video is stored so."""
-        assert positions and min(positions) >= 0 and max(positions) < record.num_frames, (record.key, record.num_frames, tuple(positions))
+        assert positions and min(positions) >= 0 and max(positions) < record.num_frames, (
+            record.key,
+            record.num_frames,
+            tuple(positions),
+        )
         with self.local_file(record.ref) as path, self._decoder() as decoder, _named(record.key):
             read = decoder.read_planes(path, positions, num_frames=record.num_frames)
         if isinstance(read, YuvPlanes):
             return PlanarFrames(torch.from_numpy(read.planes_NHW), read.matrix, read.full_range)
         return torch.from_numpy(read)
 
-    def read_through(self, record: VideoRecord, num_frames_at_a_time: int) -> Iterator[torch.Tensor]:
-        """All frames in order, uint8 (n, H, W, 3), out of one decoder that is kept until the last. Raises `BrokenVideo`."""
+    def read_through(
+        self, record: VideoRecord, num_frames_at_a_time: int
+    ) -> Iterator[torch.Tensor]:
+        """All frames in order, uint8 (n, H, W, 3), out of one decoder that is kept until the last.
+        Raises `BrokenVideo`.
+        """
         with self.local_file(record.ref) as path, self._decoder() as decoder, _named(record.key):
             for first in range(0, record.num_frames, num_frames_at_a_time):
-                yield torch.from_numpy(decoder.read_next(path, first, min(num_frames_at_a_time, record.num_frames - first)))
+                yield torch.from_numpy(
+                    decoder.read_next(
+                        path, first, min(num_frames_at_a_time, record.num_frames - first)
+                    )
+                )
 
     @property
     def capacity_ahead_bytes(self) -> int:
         """See `FetchesAhead`; 0 where files are read in place."""
-        return self._cache.capacity_ahead_bytes if self._cache is not None and not isinstance(self.store, LocalStore) else 0
+        return (
+            self._cache.capacity_ahead_bytes
+            if self._cache is not None and not isinstance(self.store, LocalStore)
+            else 0
+        )
 
     def prefetch(self, record: VideoRecord) -> None:
         """Have the video's object in the node's cache, if it may stay there."""
@@ -91,18 +134,28 @@ class VideoSource:
             self._cache.prefetch(record.ref)
 
     def inspect(self, ref: ObjectRef, path: Path, *, timeout_seconds: float) -> VideoInfo:
-        """The figures of the file at `path`, every frame decoded. Raises `BrokenVideo` with `ref`'s key."""
+        """The figures of the file at `path`, every frame decoded. Raises `BrokenVideo` with `ref`'s
+        key.
+        """
         with self._decoder() as decoder, _named(ref.key):
             return decoder.inspect(path, timeout_seconds=timeout_seconds)
 
     @contextlib.contextmanager
     def local_file(self, ref: ObjectRef) -> Iterator[Path]:
-        """The object as a verified file of this machine, for the length of the block. Raises `BrokenVideo` or `StoreUnavailable`."""
+        """The object as a verified file of this machine, for the length of the block. Raises
+        `BrokenVideo` or `StoreUnavailable`.
+        """
         with contextlib.ExitStack() as stack:
             try:
-                path = stack.enter_context(self._cache.open(ref)) if self._cache is not None else self._file_in_place(ref)
+                path = (
+                    stack.enter_context(self._cache.open(ref))
+                    if self._cache is not None
+                    else self._file_in_place(ref)
+                )
             except tuple(REASON_OF_STORE_ERROR) as error:
-                raise BrokenVideo(ref.key, REASON_OF_STORE_ERROR[type(error)], str(error)) from error
+                raise BrokenVideo(
+                    ref.key, REASON_OF_STORE_ERROR[type(error)], str(error)
+                ) from error
             yield path
 
     def _file_in_place(self, ref: ObjectRef) -> Path:
@@ -118,7 +171,9 @@ class VideoSource:
             self._idle.put(decoder)
 
     def close(self) -> None:
-        """End the decode processes (waits for requests under way); a later request starts them again."""
+        """End the decode processes (waits for requests under way); a later request starts them
+        again.
+        """
         busy = [self._idle.get() for _ in self._decoders]
         for decoder in busy:
             decoder.close()

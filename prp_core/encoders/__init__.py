@@ -1,7 +1,8 @@
 """Encoders: the networks that pretraining teaches and every evaluation uses.
 
-`encoder.py` says what all have in common, `c3d.py`, `r3d.py` and `r2plus1d.py` build them (the last two on the skeleton in
-`residual.py`), and `ENCODERS` lists them. To add one, write its file, and its builder and its line here; contract tests find it by its being listed.
+`encoder.py` says what all have in common, `c3d.py`, `r3d.py` and `r2plus1d.py` build them (the last
+two on the skeleton in `residual.py`), and `ENCODERS` lists them. To add one, write its file, and
+its builder and its line here; contract tests find it by its being listed.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from prp_core.catalogue import look_up
 if TYPE_CHECKING:
     from prp_core.encoders.encoder import Encoder
 
-# Each builder imports its file when it is called: whoever only checks a name (a sweep's server) does not pay for torch.
+# Each builder imports its file when it is called: whoever only checks a name (a sweep's server)
+# does not pay for torch.
 
 
 def _c3d() -> Encoder:
@@ -64,7 +66,9 @@ ENCODERS: dict[str, Callable[[], Encoder]] = {
 
 
 def build_encoder(name: str) -> Encoder:
-    """A fresh encoder with torch's default initial weights; raises `UserError` with the choices for an unknown `name`."""
+    """A fresh encoder with torch's default initial weights; raises `UserError` with the choices for
+    an unknown `name`.
+    """
     return look_up("encoder", name, ENCODERS)()
 
 

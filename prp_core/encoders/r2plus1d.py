@@ -1,4 +1,6 @@
-"""R(2+1)D: the residual encoder whose every convolution is one over space, then one over time; published size and a small one."""
+"""R(2+1)D: the residual encoder whose every convolution is one over space, then one over time;
+published size and a small one.
+"""
 
 from __future__ import annotations
 
@@ -9,21 +11,43 @@ from prp_core.encoders.residual import ResidualEncoder, Triple
 
 
 def intermediate_channels(in_channels: int, out_channels: int, kernel: Triple) -> int:
-    """Channels between the two parts, so that both together have about the parameters of the full convolution."""
+    """Channels between the two parts, so that both together have about the parameters of the full
+    convolution.
+    """
     time, height, width = kernel
-    return time * height * width * in_channels * out_channels // (height * width * in_channels + time * out_channels)
+    return (
+        time
+        * height
+        * width
+        * in_channels
+        * out_channels
+        // (height * width * in_channels + time * out_channels)
+    )
 
 
 class FactorisedConvolution(nn.Module):
-    """A convolution over space, batch norm and ReLU, then a convolution over time; each strides its own axes."""
+    """A convolution over space, batch norm and ReLU, then a convolution over time; each strides its
+    own axes.
+    """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel: Triple, stride: Triple, padding: Triple) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel: Triple, stride: Triple, padding: Triple
+    ) -> None:
         super().__init__()
         between = intermediate_channels(in_channels, out_channels, kernel)
-        self.spatial = nn.Conv3d(in_channels, between, (1, *kernel[1:]), (1, *stride[1:]), (0, *padding[1:]), bias=False)
+        self.spatial = nn.Conv3d(
+            in_channels, between, (1, *kernel[1:]), (1, *stride[1:]), (0, *padding[1:]), bias=False
+        )
         self.norm = nn.BatchNorm3d(between)
         self.relu = nn.ReLU(inplace=True)
-        self.temporal = nn.Conv3d(between, out_channels, (kernel[0], 1, 1), (stride[0], 1, 1), (padding[0], 0, 0), bias=False)
+        self.temporal = nn.Conv3d(
+            between,
+            out_channels,
+            (kernel[0], 1, 1),
+            (stride[0], 1, 1),
+            (padding[0], 0, 0),
+            bias=False,
+        )
 
     def forward(self, hidden_BCTHW: torch.Tensor) -> torch.Tensor:
         """The size that the full convolution would give."""

@@ -7,7 +7,9 @@ from torch import nn
 from prp_core.encoders.residual import ResidualEncoder, Triple
 
 
-def full_convolution(in_channels: int, out_channels: int, kernel: Triple, stride: Triple, padding: Triple) -> nn.Module:
+def full_convolution(
+    in_channels: int, out_channels: int, kernel: Triple, stride: Triple, padding: Triple
+) -> nn.Module:
     """One convolution over time and space."""
     return nn.Conv3d(in_channels, out_channels, kernel, stride, padding, bias=False)
 

@@ -1,4 +1,6 @@
-"""The skeleton that R3D and R(2+1)D share: a stem, then four residual blocks, of which the last three halve time and space."""
+"""The skeleton that R3D and R(2+1)D share: a stem, then four residual blocks, of which the last
+three halve time and space.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +17,19 @@ Triple = tuple[int, int, int]
 class Convolution(Protocol):
     """Builds the convolution (without bias) that a residual encoder is made of."""
 
-    def __call__(self, in_channels: int, out_channels: int, kernel: Triple, stride: Triple, padding: Triple) -> nn.Module: ...
+    def __call__(
+        self, in_channels: int, out_channels: int, kernel: Triple, stride: Triple, padding: Triple
+    ) -> nn.Module: ...
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3x3 convolutions beside a shortcut; `stride` 2 halves time and space and gives the shortcut a 1x1x1 convolution."""
+    """Two 3x3x3 convolutions beside a shortcut; `stride` 2 halves time and space and gives the
+    shortcut a 1x1x1 convolution.
+    """
 
-    def __init__(self, convolution: Convolution, in_channels: int, out_channels: int, stride: int) -> None:
+    def __init__(
+        self, convolution: Convolution, in_channels: int, out_channels: int, stride: int
+    ) -> None:
         super().__init__()
         strides = (stride, stride, stride)
         self.conv1 = convolution(in_channels, out_channels, (3, 3, 3), strides, (1, 1, 1))
@@ -30,7 +38,10 @@ class ResidualBlock(nn.Module):
         self.norm2 = nn.BatchNorm3d(out_channels)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1:
-            self.shortcut = nn.Sequential(convolution(in_channels, out_channels, (1, 1, 1), strides, (0, 0, 0)), nn.BatchNorm3d(out_channels))
+            self.shortcut = nn.Sequential(
+                convolution(in_channels, out_channels, (1, 1, 1), strides, (0, 0, 0)),
+                nn.BatchNorm3d(out_channels),
+            )
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, hidden_BCTHW: torch.Tensor) -> torch.Tensor:
@@ -43,7 +54,9 @@ class ResidualBlock(nn.Module):
 class ResidualEncoder(Encoder):
     """Stem and one block for each of the four `widths` (not a ResNet-18, which has two)."""
 
-    def __init__(self, convolution: Convolution, widths: tuple[int, int, int, int] = (64, 128, 256, 512)) -> None:
+    def __init__(
+        self, convolution: Convolution, widths: tuple[int, int, int, int] = (64, 128, 256, 512)
+    ) -> None:
         super().__init__()
         first, second, third, fourth = widths
         self.feature_channels = fourth

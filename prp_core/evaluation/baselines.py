@@ -1,4 +1,6 @@
-"""What an encoder that never learnt, and pixels alone, achieve on the same videos, views and questions."""
+"""What an encoder that never learnt, and pixels alone, achieve on the same videos, views and
+questions.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,12 @@ from prp_core.data.frame_source import FrameSource
 from prp_core.data.manifest import VideoRecord
 from prp_core.evaluation.downstream import check_labels, evaluate_tables
 from prp_core.evaluation.evaluation_config import Evaluations
-from prp_core.evaluation.features import Describe, encoder_feature, extract_tables, in_evaluation_mode
+from prp_core.evaluation.features import (
+    Describe,
+    encoder_feature,
+    extract_tables,
+    in_evaluation_mode,
+)
 from prp_core.evaluation.pixel_baselines import PIXEL_BASELINES
 from prp_core.pretext.network import NetworkConfig, build_network
 from prp_core.world import World
@@ -40,23 +47,31 @@ def evaluate_baselines(
     world: World,
     with_probe: bool = False,
 ) -> dict[str, float]:
-    """``<baseline>/retrieval/recall_at_1`` and so on, for each of `BASELINES`; the videos are decoded once for all of them.
+    """``<baseline>/retrieval/recall_at_1`` and so on, for each of `BASELINES`; the videos are
+    decoded once for all of them.
 
-    `random_init` is the encoder with the very weights that training with this config starts from (running statistics untouched).
+    `random_init` is the encoder with the very weights that training with this config starts from
+    (running statistics untouched).
     """
     check_labels(gallery, queries)
     encoder = build_network(config).encoder.to(world.device)
     describers: dict[str, Describe] = {RANDOM_INIT: encoder_feature(encoder)}
     describers.update({name: _flat(describe) for name, describe in PIXEL_BASELINES.items()})
     with in_evaluation_mode(encoder):
-        galleries = extract_tables(describers, gallery, source, config.clip, config.evaluation.views, world)
-        tables = extract_tables(describers, queries, source, config.clip, config.evaluation.views, world)
+        galleries = extract_tables(
+            describers, gallery, source, config.clip, config.evaluation.views, world
+        )
+        tables = extract_tables(
+            describers, queries, source, config.clip, config.evaluation.views, world
+        )
 
     def numbers() -> dict[str, float]:
         return {
             f"{name}/{metric}": value
             for name in BASELINES
-            for metric, value in evaluate_tables(galleries[name], tables[name], config.evaluation, world, with_probe=with_probe).items()
+            for metric, value in evaluate_tables(
+                galleries[name], tables[name], config.evaluation, world, with_probe=with_probe
+            ).items()
         }
 
     return first_alone(world, "evaluating baselines", numbers)

@@ -13,10 +13,13 @@ Item = TypeVar("Item")
 Value = TypeVar("Value")
 
 
-def decode_ahead(items: Iterable[Item], read: Callable[[Item], Value], num_threads: int) -> Iterator[tuple[Item, Value | BrokenVideo]]:
+def decode_ahead(
+    items: Iterable[Item], read: Callable[[Item], Value], num_threads: int
+) -> Iterator[tuple[Item, Value | BrokenVideo]]:
     """``(item, read(item))`` in the order of `items`, at most two per thread read ahead.
 
-    A `BrokenVideo` is handed over in place of the value; any other error is raised. When the consumer stops, so does the reading.
+    A `BrokenVideo` is handed over in place of the value; any other error is raised. When the
+    consumer stops, so does the reading.
     """
     with ThreadPoolExecutor(num_threads, thread_name_prefix="decode-ahead") as threads:
         waiting: deque[tuple[Item, Future[Value]]] = deque()

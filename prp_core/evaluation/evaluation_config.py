@@ -9,9 +9,11 @@ from prp_core.checks import check
 
 @dataclass(frozen=True, kw_only=True)
 class ViewsConfig:
-    """How an evaluation looks at a video, the same for every trial whatever length it was trained with.
+    """How an evaluation looks at a video, the same for every trial whatever length it was trained
+    with.
 
-    `num_clips` clips of `clip_length` consecutive frames, centres evenly spaced (method: 10 clips of 16 frames).
+    `num_clips` clips of `clip_length` consecutive frames, centres evenly spaced (method: 10 clips
+    of 16 frames).
     """
 
     num_clips: int = 10
@@ -19,11 +21,21 @@ class ViewsConfig:
     batch_size: int = 32
 
     def __post_init__(self) -> None:
-        check(self.num_clips >= 1, "evaluation.views.num_clips", self.num_clips, "must be at least 1")
         check(
-            self.clip_length > 0 and self.clip_length % 8 == 0, "evaluation.views.clip_length", self.clip_length, "must be a positive multiple of 8"
+            self.num_clips >= 1, "evaluation.views.num_clips", self.num_clips, "must be at least 1"
         )
-        check(self.batch_size >= 1, "evaluation.views.batch_size", self.batch_size, "must be at least 1")
+        check(
+            self.clip_length > 0 and self.clip_length % 8 == 0,
+            "evaluation.views.clip_length",
+            self.clip_length,
+            "must be a positive multiple of 8",
+        )
+        check(
+            self.batch_size >= 1,
+            "evaluation.views.batch_size",
+            self.batch_size,
+            "must be at least 1",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +45,15 @@ class RetrievalConfig:
     ks: str = "1-5-10-20-50"
 
     def __post_init__(self) -> None:
-        ok = all(part.isdigit() and int(part) >= 1 for part in self.ks.split("-")) and "1" in self.ks.split("-")
-        check(ok, "evaluation.retrieval.ks", self.ks, "write whole numbers joined by '-', with 1 among them, for example '1-5-10-20-50'")
+        ok = all(
+            part.isdigit() and int(part) >= 1 for part in self.ks.split("-")
+        ) and "1" in self.ks.split("-")
+        check(
+            ok,
+            "evaluation.retrieval.ks",
+            self.ks,
+            "write whole numbers joined by '-', with 1 among them, for example '1-5-10-20-50'",
+        )
 
     @property
     def k_list(self) -> tuple[int, ...]:
@@ -44,7 +63,9 @@ class RetrievalConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LinearProbeConfig:
-    """A linear classifier on frozen features, fitted on the gallery part and read on the query part."""
+    """A linear classifier on frozen features, fitted on the gallery part and read on the query
+    part.
+    """
 
     weight_decay: float = 1e-3
     num_iterations: int = 100
@@ -52,7 +73,9 @@ class LinearProbeConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RecognitionConfig:
-    """Fine-tuning of the whole encoder for class recognition (method: SGD, 160 epochs, x0.1 at `drop_epoch`)."""
+    """Fine-tuning of the whole encoder for class recognition (method: SGD, 160 epochs, x0.1 at
+    `drop_epoch`).
+    """
 
     num_epochs: int = 160
     drop_epoch: int = 100
@@ -62,14 +85,31 @@ class RecognitionConfig:
     weight_decay: float = 5e-4
 
     def __post_init__(self) -> None:
-        check(self.num_epochs >= 1, "evaluation.recognition.num_epochs", self.num_epochs, "must be at least 1")
-        check(self.batch_size >= 1, "evaluation.recognition.batch_size", self.batch_size, "must be at least 1")
-        check(self.learning_rate > 0, "evaluation.recognition.learning_rate", self.learning_rate, "must be positive")
+        check(
+            self.num_epochs >= 1,
+            "evaluation.recognition.num_epochs",
+            self.num_epochs,
+            "must be at least 1",
+        )
+        check(
+            self.batch_size >= 1,
+            "evaluation.recognition.batch_size",
+            self.batch_size,
+            "must be at least 1",
+        )
+        check(
+            self.learning_rate > 0,
+            "evaluation.recognition.learning_rate",
+            self.learning_rate,
+            "must be positive",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluations:
-    """Retrieval always (the sweep's objective comes from it); the probe after each finished trial; recognition for the winner."""
+    """Retrieval always (the sweep's objective comes from it); the probe after each finished trial;
+    recognition for the winner.
+    """
 
     views: ViewsConfig = field(default_factory=ViewsConfig)
     retrieval: RetrievalConfig = field(default_factory=RetrievalConfig)

@@ -1,4 +1,6 @@
-"""Have the features collapsed: an encoder that says the same of every video can still have a low pretext loss."""
+"""Have the features collapsed: an encoder that says the same of every video can still have a low
+pretext loss.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,9 @@ MAX_ROWS = 1024
 def feature_health(table: FeatureTable) -> dict[str, float]:
     """``feature/effective_rank`` and ``feature/spread``, over at most 1024 evenly chosen videos.
 
-    Effective rank: exp of the entropy of the normalised singular values of the centred features; 1 = all on a line, at most
-    min(videos - 1, D). Spread: root mean square distance of the unit-length features from their mean; 0 = all the same, at most 1.
+    Effective rank: exp of the entropy of the normalised singular values of the centred features; 1
+    = all on a line, at most min(videos - 1, D). Spread: root mean square distance of the
+    unit-length features from their mean; 0 = all the same, at most 1.
     """
     step = -(-len(table) // MAX_ROWS)
     unit_ND = normalize(table.features_ND[::step].double())
@@ -25,7 +28,11 @@ def feature_health(table: FeatureTable) -> dict[str, float]:
 
 def effective_rank(centred_ND: torch.Tensor) -> float:
     """exp of the entropy of the singular values' shares; 0 for features that are all the same."""
-    gram = centred_ND @ centred_ND.T if len(centred_ND) <= centred_ND.shape[1] else centred_ND.T @ centred_ND
+    gram = (
+        centred_ND @ centred_ND.T
+        if len(centred_ND) <= centred_ND.shape[1]
+        else centred_ND.T @ centred_ND
+    )
     singular = torch.linalg.eigvalsh(gram).clamp_min(0).sqrt()
     singular = singular[singular > 1e-7]  # what rounding leaves of directions that are not there
     if len(singular) == 0:

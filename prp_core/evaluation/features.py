@@ -28,9 +28,11 @@ Describe = Callable[[torch.Tensor], torch.Tensor]
 
 
 def retrieval_feature(features_BCTHW: torch.Tensor) -> torch.Tensor:
-    """An encoder's feature map as vectors (B, D): max-pool (1,2,2) with stride (1,2,2), flattened in the order C, T, H, W.
+    """An encoder's feature map as vectors (B, D): max-pool (1,2,2) with stride (1,2,2), flattened
+    in the order C, T, H, W.
 
-    512x2x7x7 becomes 9216 (the seventh row and column are dropped, as published); a map of one row or column is not pooled that way.
+    512x2x7x7 becomes 9216 (the seventh row and column are dropped, as published); a map of one row
+    or column is not pooled that way.
     """
     height, width = features_BCTHW.shape[-2:]
     kernel = (1, min(2, height), min(2, width))
@@ -38,14 +40,22 @@ def retrieval_feature(features_BCTHW: torch.Tensor) -> torch.Tensor:
 
 
 def extract_features(
-    encoder: nn.Module, records: Sequence[VideoRecord], source: FrameSource, clip: ClipConfig, views: ViewsConfig, world: World
+    encoder: nn.Module,
+    records: Sequence[VideoRecord],
+    source: FrameSource,
+    clip: ClipConfig,
+    views: ViewsConfig,
+    world: World,
 ) -> FeatureTable:
-    """The retrieval features of `records`, in their order, the same table on every worker; see `extract_tables`.
+    """The retrieval features of `records`, in their order, the same table on every worker; see
+    `extract_tables`.
 
     The encoder works in evaluation mode; every module gets its mode back.
     """
     with in_evaluation_mode(encoder):
-        return extract_tables({"encoder": encoder_feature(encoder)}, records, source, clip, views, world)["encoder"]
+        return extract_tables(
+            {"encoder": encoder_feature(encoder)}, records, source, clip, views, world
+        )["encoder"]
 
 
 def encoder_feature(encoder: nn.Module) -> Describe:
@@ -67,25 +77,45 @@ def in_evaluation_mode(network: nn.Module) -> Iterator[None]:
 
 @torch.no_grad()
 def extract_tables(
-    describers: Mapping[str, Describe], records: Sequence[VideoRecord], source: FrameSource, clip: ClipConfig, views: ViewsConfig, world: World
+    describers: Mapping[str, Describe],
+    records: Sequence[VideoRecord],
+    source: FrameSource,
+    clip: ClipConfig,
+    views: ViewsConfig,
+    world: World,
 ) -> dict[str, FeatureTable]:
-    """A table for each describer, from one pass over the videos: each is decoded once for all clips and all describers.
+    """A table for each describer, from one pass over the videos: each is decoded once for all clips
+    and all describers.
 
-    The workers share the videos and exchange the rows. A video that cannot be read has no row and stands in `broken`.
-    Raises `UserError` when none can be read.
+    The workers share the videos and exchange the rows. A video that cannot be read has no row and
+    stands in `broken`. Raises `UserError` when none can be read.
     """
     mine = shares(range(len(records)), world.rank, world.size)
-    share = together(world, "extracting features", lambda: _describe_share(describers, records, mine, source, clip, views, world.device))
+    share = together(
+        world,
+        "extracting features",
+        lambda: _describe_share(describers, records, mine, source, clip, views, world.device),
+    )
     rows: dict[int, dict[str, torch.Tensor]] = {}
     broken: dict[int, tuple[str, str]] = {}
     for indices, columns, reasons in world.gather(share):
-        rows.update({index: {name: column[row] for name, column in columns.items()} for row, index in enumerate(indices)})
+        rows.update(
+            {
+                index: {name: column[row] for name, column in columns.items()}
+                for row, index in enumerate(indices)
+            }
+        )
         broken.update(reasons)
     if not rows:
         first = f"; the first: {broken[min(broken)]}" if broken else ""
         raise UserError(f"none of {len(records)} videos can be evaluated{first}")
     order = sorted(rows)
-    return {name: _table([rows[index][name] for index in order], [records[index] for index in order], broken) for name in describers}
+    return {
+        name: _table(
+            [rows[index][name] for index in order], [records[index] for index in order], broken
+        )
+        for name in describers
+    }
 
 
 Share = tuple[list[int], dict[str, torch.Tensor], dict[int, tuple[str, str]]]
@@ -106,25 +136,39 @@ def _describe_share(
     broken: dict[int, tuple[str, str]] = {}
 
     def read(index: int) -> torch.Tensor:
-        return source.frames(records[index], distinct_positions(view_positions(records[index].num_frames, views)))
+        return source.frames(
+            records[index], distinct_positions(view_positions(records[index].num_frames, views))
+        )
 
     for index, frames_NHWC in decode_ahead(mine, read, source.loader.num_decoders):
         if isinstance(frames_NHWC, BrokenVideo):
             broken[index] = (records[index].key, frames_NHWC.reason)
             continue
-        clips_BCTHW = arrange_clips(frames_NHWC, view_positions(records[index].num_frames, views), clip, device)
+        clips_BCTHW = arrange_clips(
+            frames_NHWC, view_positions(records[index].num_frames, views), clip, device
+        )
         indices.append(index)
         for name, describe in describers.items():
             columns[name].append(mean_over_clips(describe, clips_BCTHW, views.batch_size).cpu())
-    return indices, {name: torch.stack(column) for name, column in columns.items() if column}, broken
+    return (
+        indices,
+        {name: torch.stack(column) for name, column in columns.items() if column},
+        broken,
+    )
 
 
 def mean_over_clips(describe: Describe, clips_BCTHW: torch.Tensor, batch_size: int) -> torch.Tensor:
-    """The mean of what `describe` says of each clip, in float32; at most `batch_size` clips at a time."""
-    return torch.cat([describe(batch).float() for batch in clips_BCTHW.split(batch_size)]).mean(dim=0)
+    """The mean of what `describe` says of each clip, in float32; at most `batch_size` clips at a
+    time.
+    """
+    return torch.cat([describe(batch).float() for batch in clips_BCTHW.split(batch_size)]).mean(
+        dim=0
+    )
 
 
-def _table(rows: list[torch.Tensor], records: list[VideoRecord], broken: Mapping[int, tuple[str, str]]) -> FeatureTable:
+def _table(
+    rows: list[torch.Tensor], records: list[VideoRecord], broken: Mapping[int, tuple[str, str]]
+) -> FeatureTable:
     return FeatureTable(
         features_ND=torch.stack(rows),
         labels=tuple(record.label or "" for record in records),
@@ -136,7 +180,8 @@ def _table(rows: list[torch.Tensor], records: list[VideoRecord], broken: Mapping
 
 @dataclass(frozen=True)
 class FeatureTable:
-    """Row n of `features_ND` (float32, on the CPU) describes the video `keys[n]` of class `labels[n]` and group `groups[n]`.
+    """Row n of `features_ND` (float32, on the CPU) describes the video `keys[n]` of class
+    `labels[n]` and group `groups[n]`.
 
     `broken` names the videos that have no row, each with its reason.
     """
@@ -148,7 +193,9 @@ class FeatureTable:
     broken: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
-        assert len(self.features_ND) == len(self.labels) == len(self.keys) == len(self.groups), self.features_ND.shape
+        assert len(self.features_ND) == len(self.labels) == len(self.keys) == len(self.groups), (
+            self.features_ND.shape
+        )
 
     def __len__(self) -> int:
         return len(self.keys)

@@ -28,17 +28,30 @@ class Interval:
 
 
 def wilson_interval(num_hits: int, num_queries: int, *, confidence: float = 0.95) -> Interval:
-    """Wilson's score interval of a share; valid at 0 and 1 and for few queries, if the queries are independent."""
+    """Wilson's score interval of a share; valid at 0 and 1 and for few queries, if the queries are
+    independent.
+    """
     assert 0 <= num_hits <= num_queries and num_queries >= 1, (num_hits, num_queries)
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     share = num_hits / num_queries
     centre = (share + z**2 / (2 * num_queries)) / (1 + z**2 / num_queries)
-    half = z / (1 + z**2 / num_queries) * math.sqrt(share * (1 - share) / num_queries + z**2 / (4 * num_queries**2))
+    half = (
+        z
+        / (1 + z**2 / num_queries)
+        * math.sqrt(share * (1 - share) / num_queries + z**2 / (4 * num_queries**2))
+    )
     return Interval(share, max(0.0, centre - half), min(1.0, centre + half))
 
 
-def bootstrap_interval(values: Sequence[float], groups: Sequence[str] | None = None, *, confidence: float = 0.95, seed: int = 0) -> Interval:
-    """Percentile bootstrap of a mean. With `groups`, whole groups are drawn: videos of one scene succeed and fail together.
+def bootstrap_interval(
+    values: Sequence[float],
+    groups: Sequence[str] | None = None,
+    *,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """Percentile bootstrap of a mean. With `groups`, whole groups are drawn: videos of one scene
+    succeed and fail together.
 
     For a paired comparison pass the differences, query by query. Deterministic for a `seed`.
     """
@@ -46,12 +59,16 @@ def bootstrap_interval(values: Sequence[float], groups: Sequence[str] | None = N
     assert len(names) == len(values) >= 1, (len(names), len(values))
     number_of = {name: number for number, name in enumerate(sorted(set(names)))}
     rows = torch.tensor([number_of[name] for name in names])
-    sums = torch.zeros(len(number_of), dtype=torch.float64).index_add_(0, rows, torch.tensor(values, dtype=torch.float64))
+    sums = torch.zeros(len(number_of), dtype=torch.float64).index_add_(
+        0, rows, torch.tensor(values, dtype=torch.float64)
+    )
     counts = torch.bincount(rows, minlength=len(number_of)).double()
     generator = generator_for(seed, "bootstrap")
     drawn = torch.randint(len(number_of), (NUM_RESAMPLES, len(number_of)), generator=generator)
     means = sums[drawn].sum(dim=1) / counts[drawn].sum(dim=1)
-    low, high = torch.quantile(means, torch.tensor([(1 - confidence) / 2, (1 + confidence) / 2], dtype=torch.float64)).tolist()
+    low, high = torch.quantile(
+        means, torch.tensor([(1 - confidence) / 2, (1 + confidence) / 2], dtype=torch.float64)
+    ).tolist()
     return Interval(fmean(values), low, high)
 
 
@@ -59,30 +76,47 @@ def seed_interval(values: Sequence[float], *, confidence: float = 0.95) -> Inter
     """Student's t interval of the mean over independent runs (seeds); at least 2 values."""
     assert len(values) >= 2, values
     mean = fmean(values)
-    half = student_quantile((1 + confidence) / 2, len(values) - 1) * stdev(values) / math.sqrt(len(values))
+    half = (
+        student_quantile((1 + confidence) / 2, len(values) - 1)
+        * stdev(values)
+        / math.sqrt(len(values))
+    )
     return Interval(mean, mean - half, mean + half)
 
 
 def student_quantile(probability: float, degrees_of_freedom: int) -> float:
-    """The t below which Student's distribution has `probability` (0.5 up to, not including, 1), by bisection."""
+    """The t below which Student's distribution has `probability` (0.5 up to, not including, 1), by
+    bisection.
+    """
     assert 0.5 <= probability < 1 and degrees_of_freedom >= 1, (probability, degrees_of_freedom)
-    low, high = 0.0, 1.0
+    low = 0.0
+    high = 1.0
     while _student_upper_half(high, degrees_of_freedom) < probability:
         high *= 2
     while high - low > 1e-9 * high:
         middle = (low + high) / 2
-        low, high = (middle, high) if _student_upper_half(middle, degrees_of_freedom) < probability else (low, middle)
+        low, high = (
+            (middle, high)
+            if _student_upper_half(middle, degrees_of_freedom) < probability
+            else (low, middle)
+        )
     return (low + high) / 2
 
 
 def _student_upper_half(t: float, degrees_of_freedom: int) -> float:
-    """Student's distribution function at `t` >= 0, by Simpson's rule over the angle whose tangent is t / sqrt(degrees of freedom).
+    """Student's distribution function at `t` >= 0, by Simpson's rule over the angle whose tangent
+    is t / sqrt(degrees of freedom).
 
     There the density is a power of a cosine, smooth and bounded, however far out `t` lies.
     """
-    scale = math.exp(math.lgamma((degrees_of_freedom + 1) / 2) - math.lgamma(degrees_of_freedom / 2)) / math.sqrt(math.pi)
+    scale = math.exp(
+        math.lgamma((degrees_of_freedom + 1) / 2) - math.lgamma(degrees_of_freedom / 2)
+    ) / math.sqrt(math.pi)
     end = math.atan(t / math.sqrt(degrees_of_freedom))
     num_pieces = 200
     weights = [1 if i in (0, num_pieces) else 4 if i % 2 else 2 for i in range(num_pieces + 1)]
-    total = sum(weight * math.cos(end * i / num_pieces) ** (degrees_of_freedom - 1) for i, weight in enumerate(weights))
+    total = sum(
+        weight * math.cos(end * i / num_pieces) ** (degrees_of_freedom - 1)
+        for i, weight in enumerate(weights)
+    )
     return 0.5 + scale * total * end / num_pieces / 3

@@ -1,4 +1,6 @@
-"""The linear probe: how well a linear classifier on frozen features names the class of videos it has not seen."""
+"""The linear probe: how well a linear classifier on frozen features names the class of videos it
+has not seen.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ SMALLEST_DEVIATION = 1e-6
 
 @dataclass(frozen=True)
 class LinearProbe:
-    """A fitted classifier: logits are ``standardised features @ weight_KD.T + bias_K`` for the classes in `labels`."""
+    """A fitted classifier: logits are ``standardised features @ weight_KD.T + bias_K`` for the
+    classes in `labels`.
+    """
 
     labels: tuple[str, ...]
     mean_D: torch.Tensor
@@ -33,26 +37,35 @@ class LinearProbe:
         return [self.labels[number] for number in self.logits(features_ND).argmax(dim=1).tolist()]
 
 
-def fit_linear_probe(table: FeatureTable, config: LinearProbeConfig, device: torch.device | str = "cpu") -> LinearProbe:
-    """The minimum of mean cross-entropy + weight_decay / 2 x |weights|^2 on standardised features, by L-BFGS from zero.
+def fit_linear_probe(
+    table: FeatureTable, config: LinearProbeConfig, device: torch.device | str = "cpu"
+) -> LinearProbe:
+    """The minimum of mean cross-entropy + weight_decay / 2 x |weights|^2 on standardised features,
+    by L-BFGS from zero.
 
-    Nothing is drawn at random, and the problem is convex: the same features give the same probe. A feature that never varies counts
-    for nothing.
+    Nothing is drawn at random, and the problem is convex: the same features give the same probe. A
+    feature that never varies counts for nothing.
     """
     labels = tuple(sorted(set(table.labels)))
     number_of = {label: number for number, label in enumerate(labels)}
     targets_N = torch.tensor([number_of[label] for label in table.labels], device=device)
     features_ND = table.features_ND.to(device)
-    mean_D, deviation_D = features_ND.mean(dim=0), features_ND.std(dim=0, correction=0)
+    mean_D = features_ND.mean(dim=0)
+    deviation_D = features_ND.std(dim=0, correction=0)
     deviation_D = torch.where(deviation_D > SMALLEST_DEVIATION, deviation_D, torch.inf)
     standard_ND = (features_ND - mean_D) / deviation_D
     weight_KD = torch.zeros(len(labels), features_ND.shape[1], device=device, requires_grad=True)
     bias_K = torch.zeros(len(labels), device=device, requires_grad=True)
-    optimiser = torch.optim.LBFGS([weight_KD, bias_K], max_iter=config.num_iterations, line_search_fn="strong_wolfe")
+    optimiser = torch.optim.LBFGS(
+        [weight_KD, bias_K], max_iter=config.num_iterations, line_search_fn="strong_wolfe"
+    )
 
     def objective() -> torch.Tensor:
         optimiser.zero_grad()
-        loss = cross_entropy(standard_ND @ weight_KD.T + bias_K, targets_N) + config.weight_decay / 2 * weight_KD.square().sum()
+        loss = (
+            cross_entropy(standard_ND @ weight_KD.T + bias_K, targets_N)
+            + config.weight_decay / 2 * weight_KD.square().sum()
+        )
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
@@ -61,8 +74,15 @@ def fit_linear_probe(table: FeatureTable, config: LinearProbeConfig, device: tor
     return LinearProbe(labels, mean_D, deviation_D, weight_KD.detach(), bias_K.detach())
 
 
-def probe_accuracy(gallery: FeatureTable, queries: FeatureTable, config: LinearProbeConfig, device: torch.device | str = "cpu") -> dict[str, float]:
-    """``linear_probe/accuracy`` on `queries` of a probe fitted on `gallery`; a class that the gallery lacks is always missed."""
+def probe_accuracy(
+    gallery: FeatureTable,
+    queries: FeatureTable,
+    config: LinearProbeConfig,
+    device: torch.device | str = "cpu",
+) -> dict[str, float]:
+    """``linear_probe/accuracy`` on `queries` of a probe fitted on `gallery`; a class that the
+    gallery lacks is always missed.
+    """
     predicted = fit_linear_probe(gallery, config, device).predict(queries.features_ND)
     num_hits = sum(guess == label for guess, label in zip(predicted, queries.labels, strict=True))
     return {"linear_probe/accuracy": num_hits / len(queries)}

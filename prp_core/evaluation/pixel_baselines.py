@@ -17,7 +17,9 @@ def mean_frame(clips_BCTHW: torch.Tensor) -> torch.Tensor:
 
 
 def mean_absolute_difference(clips_BCTHW: torch.Tensor) -> torch.Tensor:
-    """(B, 3, h, w) with sides of at most 28: the mean over time of the absolute difference of neighbouring frames."""
+    """(B, 3, h, w) with sides of at most 28: the mean over time of the absolute difference of
+    neighbouring frames.
+    """
     return _smaller(clips_BCTHW.diff(dim=2).abs().mean(dim=2))
 
 

@@ -14,16 +14,29 @@ from prp_core.evaluation.features import POOLING
 
 
 def protocol_facts(
-    clip: ClipConfig, evaluations: Evaluations, manifest: Manifest, gallery: Sequence[VideoRecord], queries: Sequence[VideoRecord]
+    clip: ClipConfig,
+    evaluations: Evaluations,
+    manifest: Manifest,
+    gallery: Sequence[VideoRecord],
+    queries: Sequence[VideoRecord],
 ) -> dict[str, object]:
     """All that a retrieval or probe number depends on besides the encoder.
 
-    A trial's clip length, rates and losses are not among it: every trial of a sweep is measured alike.
+    A trial's clip length, rates and losses are not among it: every trial of a sweep is measured
+    alike.
     """
     probe = evaluations.linear_probe
     return {
-        "views": {"num_clips": evaluations.views.num_clips, "clip_length": evaluations.views.clip_length},
-        "picture": {"resize_height": clip.resize_height, "resize_width": clip.resize_width, "crop": clip.crop, "place": "centre"},
+        "views": {
+            "num_clips": evaluations.views.num_clips,
+            "clip_length": evaluations.views.clip_length,
+        },
+        "picture": {
+            "resize_height": clip.resize_height,
+            "resize_width": clip.resize_width,
+            "crop": clip.crop,
+            "place": "centre",
+        },
         "pooling": POOLING,
         "retrieval": {"ks": list(evaluations.retrieval.k_list), "distance": "cosine"},
         "linear_probe": asdict(probe) if probe is not None else None,
@@ -34,7 +47,11 @@ def protocol_facts(
 
 
 def protocol_hash(
-    clip: ClipConfig, evaluations: Evaluations, manifest: Manifest, gallery: Sequence[VideoRecord], queries: Sequence[VideoRecord]
+    clip: ClipConfig,
+    evaluations: Evaluations,
+    manifest: Manifest,
+    gallery: Sequence[VideoRecord],
+    queries: Sequence[VideoRecord],
 ) -> str:
     """12 hex digits over `protocol_facts`."""
     text = json.dumps(protocol_facts(clip, evaluations, manifest, gallery, queries), sort_keys=True)
@@ -43,4 +60,6 @@ def protocol_hash(
 
 def keys_digest(records: Sequence[VideoRecord]) -> str:
     """12 hex digits over the keys of a part, whatever their order."""
-    return hashlib.sha256("\n".join(sorted(record.key for record in records)).encode()).hexdigest()[:12]
+    return hashlib.sha256("\n".join(sorted(record.key for record in records)).encode()).hexdigest()[
+        :12
+    ]

@@ -1,4 +1,6 @@
-"""Recognition: the whole encoder fine-tuned to name classes, the usual measure of a pretrained video network (method §5, §6.1)."""
+"""Recognition: the whole encoder fine-tuned to name classes, the usual measure of a pretrained
+video network (method §5, §6.1).
+"""
 
 from __future__ import annotations
 
@@ -56,20 +58,29 @@ def fine_tune(
     seed: int,
     reporter: Reporter,
 ) -> dict[str, float]:
-    """Fine-tune a copy of `encoder` on `train`; ``recognition/accuracy`` (top-1) and its counts on `evaluation`.
+    """Fine-tune a copy of `encoder` on `train`; ``recognition/accuracy`` (top-1) and its counts on
+    `evaluation`.
 
-    Every layer learns, the linear one from new weights. Training sees one random clip of `views.clip_length` consecutive frames of each
-    video and epoch, with a random crop; all videos count, also the last incomplete batch. Evaluation takes the mean of the logits over
-    `views.num_clips` clips. The weights after the last epoch are the ones evaluated: none are chosen by looking at `evaluation`.
+    Every layer learns, the linear one from new weights. Training sees one random clip of
+    `views.clip_length` consecutive frames of each video and epoch, with a random crop; all videos
+    count, also the last incomplete batch. Evaluation takes the mean of the logits over
+    `views.num_clips` clips. The weights after the last epoch are the ones evaluated: none are
+    chosen by looking at `evaluation`.
     """
     check_labels(train, evaluation)
     if len(train) < 2 * world.size:
-        raise UserError(f"{len(train)} training videos are too few to fine-tune on {world.size} workers; each needs two")
+        raise UserError(
+            f"{len(train)} training videos are too few to fine-tune on {world.size} "
+            "workers; each needs two"
+        )
     tuning = FineTuning(encoder, train, source, clip, views, config, world, seed)
     for epoch in range(config.num_epochs):
         metrics = tuning.train_epoch(epoch)
         _log(world, reporter, metrics, tuning.num_steps)
-    metrics = {**tuning.evaluate(evaluation), "recognition/num_replaced": world.sum({"replaced": len(tuning.replaced)})["replaced"]}
+    metrics = {
+        **tuning.evaluate(evaluation),
+        "recognition/num_replaced": world.sum({"replaced": len(tuning.replaced)})["replaced"],
+    }
     _log(world, reporter, metrics, tuning.num_steps)
     return metrics
 
@@ -92,14 +103,22 @@ class FineTuning:
         world: World,
         seed: int,
     ) -> None:
-        self._train, self._source, self._clip, self._views = train, source, clip, views
-        self._config, self._world, self._seed = config, world, seed
+        self._train = train
+        self._source = source
+        self._clip = clip
+        self._views = views
+        self._config = config
+        self._world = world
+        self._seed = seed
         self._labels = tuple(sorted({record.label or "" for record in train}))
         seed_everything(seed, "recognition")
         self.network = Recogniser(copy.deepcopy(encoder), len(self._labels)).to(world.device)
         self._wrapped = world.wrap(self.network)
         self._optimiser = torch.optim.SGD(
-            self.network.parameters(), lr=config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
+            self.network.parameters(),
+            lr=config.learning_rate,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
         )
         self.num_steps = 0
         self.replaced: list[BrokenVideo] = []
@@ -107,38 +126,55 @@ class FineTuning:
     def train_epoch(self, epoch: int) -> dict[str, float]:
         """One pass over the training videos; mean loss and accuracy over all workers' clips."""
         for group in self._optimiser.param_groups:
-            group["lr"] = self._config.learning_rate * (LOWER_RATE if epoch >= self._config.drop_epoch else 1.0)
+            group["lr"] = self._config.learning_rate * (
+                LOWER_RATE if epoch >= self._config.drop_epoch else 1.0
+            )
         sums = {"loss": 0.0, "correct": 0.0, "clips": 0.0}
         batches = self._batches(epoch)
         for size in batch_sizes(len(self._train), self._config.batch_size, self._world.size):
             clips_BCTHW, labels_B = together(self._world, "reading videos", lambda: next(batches))
             for name, value in self._step(clips_BCTHW, labels_B, size).items():
                 sums[name] += value
-        return {"recognition/train_loss": sums["loss"] / sums["clips"], "recognition/train_accuracy": sums["correct"] / sums["clips"]}
+        return {
+            "recognition/train_loss": sums["loss"] / sums["clips"],
+            "recognition/train_accuracy": sums["correct"] / sums["clips"],
+        }
 
-    def _step(self, clips_BCTHW: torch.Tensor, labels_B: torch.Tensor, batch_size: int) -> dict[str, float]:
+    def _step(
+        self, clips_BCTHW: torch.Tensor, labels_B: torch.Tensor, batch_size: int
+    ) -> dict[str, float]:
         self.network.train()
         logits = self._wrapped(clips_BCTHW)
         loss = cross_entropy(logits, labels_B)
         self._optimiser.zero_grad(set_to_none=True)
-        (loss * (len(labels_B) * self._world.size / batch_size)).backward()  # the workers' mean is the whole batch's
+        (
+            loss * (len(labels_B) * self._world.size / batch_size)
+        ).backward()  # the workers' mean is the whole batch's
         self._optimiser.step()
         self.num_steps += 1
         correct = (logits.argmax(dim=1) == labels_B).sum()
         loss_value, num_correct = torch.stack([loss.detach(), correct.to(loss.dtype)]).tolist()
-        total = self._world.sum({"loss": loss_value * len(labels_B), "correct": num_correct, "clips": len(labels_B)})
+        total = self._world.sum(
+            {"loss": loss_value * len(labels_B), "correct": num_correct, "clips": len(labels_B)}
+        )
         if not math.isfinite(total["loss"]):
             raise DivergedError(self.num_steps, "recognition/train_loss", total["loss"])
         return total
 
     def _batches(self, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """This worker's share of each batch of the epoch: clips in [0, 1] and class numbers, on the device."""
+        """This worker's share of each batch of the epoch: clips in [0, 1] and class numbers, on the
+        device.
+        """
         order = permutation(len(self._train), self._seed, "recognition", epoch)
         own: list[list[int]] = []
         for size in batch_sizes(len(order), self._config.batch_size, self._world.size):
             own.append(shares(order[:size], self._world.rank, self._world.size))
             order = order[size:]
-        reads = decode_ahead([index for share in own for index in share], lambda index: self._read(index, epoch), self._source.loader.num_decoders)
+        reads = decode_ahead(
+            [index for share in own for index in share],
+            lambda index: self._read(index, epoch),
+            self._source.loader.num_decoders,
+        )
         for share in own:
             items = [_good(outcome) for _, outcome in (next(reads) for _ in share)]
             clips = [self._augment(frames_NHWC, index, epoch) for index, frames_NHWC in items]
@@ -146,7 +182,9 @@ class FineTuning:
             yield torch.stack(clips), torch.tensor(labels, device=self._world.device)
 
     def _read(self, index: int, epoch: int) -> tuple[int, torch.Tensor]:
-        """(the video's index, its clip's frames). A broken video is replaced by another one, by draw, and counted."""
+        """(the video's index, its clip's frames). A broken video is replaced by another one, by
+        draw, and counted.
+        """
         for attempt in range(MAX_REPLACEMENTS):
             record = self._train[index]
             starts = max(1, num_starts(record.num_frames, self._views.clip_length, 1))
@@ -157,27 +195,54 @@ class FineTuning:
                 frames_NHWC = self._source.frames(record, distinct)
             except BrokenVideo as broken:
                 self.replaced.append(broken)
-                index = draw_below(len(self._train), self._seed, "recognition", epoch, index, "replacement", attempt)
+                index = draw_below(
+                    len(self._train),
+                    self._seed,
+                    "recognition",
+                    epoch,
+                    index,
+                    "replacement",
+                    attempt,
+                )
                 continue
             return index, frames_NHWC[[distinct.index(position) for position in positions]]
-        raise UserError(f"{MAX_REPLACEMENTS} videos in a row cannot be read, the last {record.key!r}; index the videos again")
+        raise UserError(
+            f"{MAX_REPLACEMENTS} videos in a row cannot be read, the last "
+            f"{record.key!r}; index the videos again"
+        )
 
     def _augment(self, frames_NHWC: torch.Tensor, index: int, epoch: int) -> torch.Tensor:
         """(3, T, crop, crop) with one random crop and one flip for the whole clip."""
         key = (self._seed, "recognition", epoch, index)
         clip = self._clip
-        frames_NCHW = resize_antialiased(frames_NHWC.to(self._world.device), clip.resize_height, clip.resize_width)
+        frames_NCHW = resize_antialiased(
+            frames_NHWC.to(self._world.device), clip.resize_height, clip.resize_width
+        )
         top, left = random_offsets(clip.resize_height, clip.resize_width, clip.crop, *key)
-        return crop_frames(frames_NCHW, clip.crop, top, left, flip=draws_flip(clip, *key)).transpose(0, 1)
+        return crop_frames(
+            frames_NCHW, clip.crop, top, left, flip=draws_flip(clip, *key)
+        ).transpose(0, 1)
 
     def evaluate(self, records: Sequence[VideoRecord]) -> dict[str, float]:
-        """Top-1 of the mean logits over the views; a class that training lacks is always missed, a broken video is counted apart."""
+        """Top-1 of the mean logits over the views; a class that training lacks is always missed, a
+        broken video is counted apart.
+        """
         share_buffers(self.network, self._world)
         with in_evaluation_mode(self.network):
-            table = extract_tables({"logits": self.network}, records, self._source, self._clip, self._views, self._world)["logits"]
+            table = extract_tables(
+                {"logits": self.network},
+                records,
+                self._source,
+                self._clip,
+                self._views,
+                self._world,
+            )["logits"]
         guesses = [self._labels[number] for number in table.features_ND.argmax(dim=1).tolist()]
         num_hits = sum(guess == label for guess, label in zip(guesses, table.labels, strict=True))
-        counts = {"recognition/num_videos": float(len(table)), "recognition/num_broken": float(len(table.broken))}
+        counts = {
+            "recognition/num_videos": float(len(table)),
+            "recognition/num_broken": float(len(table.broken)),
+        }
         return {"recognition/accuracy": num_hits / len(table), **counts}
 
 
@@ -188,7 +253,8 @@ def _good(outcome: tuple[int, torch.Tensor] | BrokenVideo) -> tuple[int, torch.T
 
 
 def batch_sizes(num_videos: int, batch_size: int, num_workers: int) -> list[int]:
-    """Sizes of the batches that hold `num_videos` in order. A rest that would leave a worker fewer than two joins the batch before.
+    """Sizes of the batches that hold `num_videos` in order. A rest that would leave a worker fewer
+    than two joins the batch before.
 
     (A worker without a clip would hang the others; batch norm needs more than one value.)
     """

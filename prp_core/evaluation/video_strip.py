@@ -19,7 +19,9 @@ THUMBNAIL_PIXELS = 64
 
 @dataclass(frozen=True)
 class VideoStrip:
-    """`frames_NHWC` (uint8, RGB, at most `THUMBNAIL_PIXELS` square) lie at `positions` of a video of `num_frames` frames."""
+    """`frames_NHWC` (uint8, RGB, at most `THUMBNAIL_PIXELS` square) lie at `positions` of a video
+    of `num_frames` frames.
+    """
 
     frames_NHWC: np.ndarray
     positions: tuple[int, ...]
@@ -28,7 +30,9 @@ class VideoStrip:
 
 @torch.no_grad()
 def video_strip(record: VideoRecord, source: FrameSource, clip: ClipConfig) -> VideoStrip:
-    """`NUM_FRAMES` frames evenly over the video of `record`, first and last among them. Raises `BrokenVideo`."""
+    """`NUM_FRAMES` frames evenly over the video of `record`, first and last among them. Raises
+    `BrokenVideo`.
+    """
     positions = spread_frames(record.num_frames, NUM_FRAMES)
     frames_NCHW = resize_and_centre_crop(source.frames(record, positions), clip)
     return VideoStrip(thumbnails(frames_NCHW, THUMBNAIL_PIXELS), positions, record.num_frames)

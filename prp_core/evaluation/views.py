@@ -1,4 +1,6 @@
-"""The views of a video: the clips that stand for it in every evaluation, whatever length an encoder was trained with (method §6.1)."""
+"""The views of a video: the clips that stand for it in every evaluation, whatever length an encoder
+was trained with (method §6.1).
+"""
 
 from __future__ import annotations
 
@@ -11,13 +13,17 @@ from prp_core.evaluation.evaluation_config import ViewsConfig
 
 
 def view_positions(num_frames: int, views: ViewsConfig) -> tuple[tuple[int, ...], ...]:
-    """For each of `views.num_clips` clips its consecutive frame numbers; a video shorter than a clip repeats its last frame."""
+    """For each of `views.num_clips` clips its consecutive frame numbers; a video shorter than a
+    clip repeats its last frame.
+    """
     starts = evenly_spaced_starts(num_frames, views.clip_length, views.num_clips)
     return tuple(clip_positions(start, views.clip_length, num_frames) for start in starts)
 
 
 def clip_positions(start: int, clip_length: int, num_frames: int) -> tuple[int, ...]:
-    """`clip_length` consecutive frame numbers from `start`; beyond the end the last frame is repeated."""
+    """`clip_length` consecutive frame numbers from `start`; beyond the end the last frame is
+    repeated.
+    """
     return tuple(min(start + offset, num_frames - 1) for offset in range(clip_length))
 
 
@@ -26,13 +32,21 @@ def distinct_positions(clips: tuple[tuple[int, ...], ...]) -> tuple[int, ...]:
     return tuple(sorted({position for positions in clips for position in positions}))
 
 
-def arrange_clips(frames_NHWC: torch.Tensor, clips: tuple[tuple[int, ...], ...], clip: ClipConfig, device: torch.device) -> torch.Tensor:
-    """The clips as float32 (num_clips, 3, T, crop, crop) in [0, 1] on `device`, resized and centre-cropped.
+def arrange_clips(
+    frames_NHWC: torch.Tensor,
+    clips: tuple[tuple[int, ...], ...],
+    clip: ClipConfig,
+    device: torch.device,
+) -> torch.Tensor:
+    """The clips as float32 (num_clips, 3, T, crop, crop) in [0, 1] on `device`, resized and
+    centre-cropped.
 
     `frames_NHWC` are the frames of `distinct_positions(clips)` in that order, uint8.
     """
     row_of = {position: row for row, position in enumerate(distinct_positions(clips))}
     assert len(row_of) == len(frames_NHWC), (len(row_of), frames_NHWC.shape)
     frames_NCHW = resize_and_centre_crop(frames_NHWC.to(device), clip)
-    rows = torch.tensor([[row_of[position] for position in positions] for positions in clips], device=device)
+    rows = torch.tensor(
+        [[row_of[position] for position in positions] for positions in clips], device=device
+    )
     return frames_NCHW[rows].transpose(1, 2).contiguous()

@@ -1,8 +1,10 @@
-"""Motion attention: weights that make the reconstruction error count more where the span moves (method §4.2, §4.3).
+"""Motion attention: weights that make the reconstruction error count more where the span moves
+(method §4.2, §4.3).
 
-A span of `rate` x T native frames is cut into `rate` chunks. Motion is the squared difference between the four key frames of
-a chunk, averaged over windows of a quarter of the picture on a 13 x 13 grid. ``dpau`` scales that map to `low` .. `high` for
-each colour channel; ``gauss`` puts one bump on the window that moves most. A chunk's weights hold for all its target frames.
+A span of `rate` x T native frames is cut into `rate` chunks. Motion is the squared difference
+between the four key frames of a chunk, averaged over windows of a quarter of the picture on a 13 x
+13 grid. ``dpau`` scales that map to `low` .. `high` for each colour channel; ``gauss`` puts one
+bump on the window that moves most. A chunk's weights hold for all its target frames.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from prp_core.data.dilated_sampling import key_frame_positions
 from prp_core.pretext.pretext_config import ATTENTION_MODES
 
 EPSILON = 1e-6
-# Windows that differ by less than this share of the largest are equal: float32 cannot tell a uniform fade more finely.
+# Windows that differ by less than this share of the largest are equal: float32 cannot tell a
+# uniform fade more finely.
 FLAT_SHARE = 1e-5
 
 
@@ -30,34 +33,55 @@ def motion_attention(
     exact: bool = False,
     clip_length: int | None = None,
 ) -> torch.Tensor:
-    """Weights ``(B, C, num_output_frames, H, W)`` for the reconstruction of whole spans with values in [0, 1].
+    """Weights ``(B, C, num_output_frames, H, W)`` for the reconstruction of whole spans with values
+    in [0, 1].
 
-    `clip_length` (default: half of `num_output_frames`) says how long a chunk is; the span is a whole number of chunks.
-    `exact` is the published code, which gives a channel or clip without motion a weight of `high` or a bump in the corner;
-    otherwise what does not move weighs 1. H and W are multiples of 16. The result may be a read-only view.
-    Raises `UserError` for an unknown mode or lengths that do not fit.
+    `clip_length` (default: half of `num_output_frames`) says how long a chunk is; the span is a
+    whole number of chunks. `exact` is the published code, which gives a channel or clip without
+    motion a weight of `high` or a bump in the corner; otherwise what does not move weighs 1. H and
+    W are multiples of 16. The result may be a read-only view. Raises `UserError` for an unknown
+    mode or lengths that do not fit.
     """
     check_choice("motion_attention mode", mode, ATTENTION_MODES)
     clip_length = num_output_frames // 2 if clip_length is None else clip_length
     batch, channels, num_frames, height, width = span_BCTHW.shape
-    check(clip_length >= 1 and num_frames % clip_length == 0, "span frames", num_frames, f"must be a multiple of the clip length {clip_length}")
+    check(
+        clip_length >= 1 and num_frames % clip_length == 0,
+        "span frames",
+        num_frames,
+        f"must be a multiple of the clip length {clip_length}",
+    )
     if mode == "none":
-        return uniform_attention((batch, channels, num_output_frames, height, width), span_BCTHW.device)
+        return uniform_attention(
+            (batch, channels, num_output_frames, height, width), span_BCTHW.device
+        )
     num_chunks = num_frames // clip_length
     keys = torch.tensor(key_frame_positions(clip_length, num_chunks), device=span_BCTHW.device)
     key_frames = span_BCTHW.transpose(1, 2)[:, keys].flatten(0, 1)
-    chunk_T = torch.arange(num_output_frames, device=span_BCTHW.device) * num_chunks // num_output_frames
+    chunk_T = (
+        torch.arange(num_output_frames, device=span_BCTHW.device) * num_chunks // num_output_frames
+    )
     chunk_BT = torch.arange(batch, device=span_BCTHW.device)[:, None] * num_chunks + chunk_T
-    return attention_from_key_frames(key_frames, chunk_BT, mode=mode, low=low, high=high, exact=exact)
+    return attention_from_key_frames(
+        key_frames, chunk_BT, mode=mode, low=low, high=high, exact=exact
+    )
 
 
 @torch.no_grad()
 def attention_from_key_frames(
-    keys_NKCHW: torch.Tensor, chunk_BT: torch.Tensor, *, mode: str, low: float = 0.8, high: float = 2.0, exact: bool = False
+    keys_NKCHW: torch.Tensor,
+    chunk_BT: torch.Tensor,
+    *,
+    mode: str,
+    low: float = 0.8,
+    high: float = 2.0,
+    exact: bool = False,
 ) -> torch.Tensor:
-    """Weights ``(B, C, T, H, W)`` when target frame t of item b lies in chunk ``chunk_BT[b, t]`` of the N chunks.
+    """Weights ``(B, C, T, H, W)`` when target frame t of item b lies in chunk ``chunk_BT[b, t]`` of
+    the N chunks.
 
-    `keys_NKCHW` holds the key frames of every chunk of the batch, of whatever items and rates; `mode` is ``dpau`` or ``gauss``.
+    `keys_NKCHW` holds the key frames of every chunk of the batch, of whatever items and rates;
+    `mode` is ``dpau`` or ``gauss``.
     """
     weigh = {"dpau": _weights_by_window, "gauss": _weights_by_bump}[mode]
     weights_NCHW = weigh(keys_NKCHW.float(), low, high, exact)
@@ -75,17 +99,24 @@ def window_energy(keys_NKCHW: torch.Tensor) -> torch.Tensor:
     """Mean squared change between neighbouring key frames in each window: ``(N, C, 13, 13)``."""
     height, width = keys_NKCHW.shape[-2:]
     change_NCHW = keys_NKCHW.diff(dim=1).square_().mean(dim=1)
-    return avg_pool2d(change_NCHW, kernel_size=(height // 4, width // 4), stride=(height // 16, width // 16))
+    return avg_pool2d(
+        change_NCHW, kernel_size=(height // 4, width // 4), stride=(height // 16, width // 16)
+    )
 
 
 def _is_flat(energy: torch.Tensor, dims: tuple[int, ...]) -> torch.Tensor:
     """Whether every window along `dims` moves alike, so that none deserves more weight."""
-    largest, smallest = energy.amax(dims, keepdim=True), energy.amin(dims, keepdim=True)
+    largest = energy.amax(dims, keepdim=True)
+    smallest = energy.amin(dims, keepdim=True)
     return largest - smallest <= FLAT_SHARE * largest
 
 
-def _weights_by_window(keys_NKCHW: torch.Tensor, low: float, high: float, exact: bool) -> torch.Tensor:
-    """DPAU: each channel's window map, scaled to `low` .. `high` and enlarged to the picture: ``(N, C, H, W)``."""
+def _weights_by_window(
+    keys_NKCHW: torch.Tensor, low: float, high: float, exact: bool
+) -> torch.Tensor:
+    """DPAU: each channel's window map, scaled to `low` .. `high` and enlarged to the picture: ``(N,
+    C, H, W)``.
+    """
     energy = window_energy(keys_NKCHW)
     smallest = energy.amin((2, 3), keepdim=True)
     spread = energy.amax((2, 3), keepdim=True) - smallest
@@ -96,17 +127,26 @@ def _weights_by_window(keys_NKCHW: torch.Tensor, low: float, high: float, exact:
     return weights.masked_fill_(unmoved, 1.0)
 
 
-def _weights_by_bump(keys_NKCHW: torch.Tensor, low: float, high: float, exact: bool) -> torch.Tensor:
-    """Gauss: a bump of `high` at the centre of the window that moves most, falling to `low`: ``(N, 1, H, W)``."""
+def _weights_by_bump(
+    keys_NKCHW: torch.Tensor, low: float, high: float, exact: bool
+) -> torch.Tensor:
+    """Gauss: a bump of `high` at the centre of the window that moves most, falling to `low`: ``(N,
+    1, H, W)``.
+    """
     height, width = keys_NKCHW.shape[-2:]
     energy = window_energy(keys_NKCHW).sum(dim=1)
     columns = energy.shape[2]
-    # The last of equal windows wins, as published: argmax names the first, so it looks at them from the end.
+    # The last of equal windows wins, as published: argmax names the first, so it looks at them from
+    # the end.
     last = energy.flatten(1).shape[1] - 1 - energy.flatten(1).flip(1).argmax(dim=1)
     centre_y = (last // columns) * (height // 16) + height // 8
     centre_x = (last % columns) * (width // 16) + width // 8
-    bump = _bell(height, centre_y, height // 8)[:, :, None] * _bell(width, centre_x, width // 8)[:, None, :]
-    smallest, largest = bump.amin((1, 2), keepdim=True), bump.amax((1, 2), keepdim=True)
+    bump = (
+        _bell(height, centre_y, height // 8)[:, :, None]
+        * _bell(width, centre_x, width // 8)[:, None, :]
+    )
+    smallest = bump.amin((1, 2), keepdim=True)
+    largest = bump.amax((1, 2), keepdim=True)
     weights = low + (high - low) * (bump - smallest) / (largest - smallest)
     if not exact:
         weights = torch.where(_is_flat(energy, (1, 2)), torch.ones_like(weights), weights)

@@ -1,7 +1,9 @@
-"""Reading weights that the method's authors published (and VCOP's, and SMP's), by their own names for every layer.
+"""Reading weights that the method's authors published (and VCOP's, and SMP's), by their own names
+for every layer.
 
-Their files are bare state dicts, saved from a data-parallel wrapper. Nothing is loaded by halves: an encoder weight that the
-file lacks is an error, and so is a file of which no encoder weight is ours.
+Their files are bare state dicts, saved from a data-parallel wrapper. Nothing is loaded by halves:
+an encoder weight that the file lacks is an error, and so is a file of which no encoder weight is
+ours.
 """
 
 from __future__ import annotations
@@ -52,15 +54,23 @@ RESIDUAL_RULES: Rules = (
     (r"conv([3-5])\.block1\.downsamplebn\.", r"stage\1.shortcut.1."),
 )
 
-CONVOLUTION_PARTS = (("temporal_spatial_conv.", ""), ("spatial_conv.", "spatial."), ("temporal_conv.", "temporal."), ("bn.", "norm."))
+CONVOLUTION_PARTS = (
+    ("temporal_spatial_conv.", ""),
+    ("spatial_conv.", "spatial."),
+    ("temporal_conv.", "temporal."),
+    ("bn.", "norm."),
+)
 
-# A cycle branch of the first public version, SMP's classifiers on earlier stages, the classes of a fine-tuned network.
+# A cycle branch of the first public version, SMP's classifiers on earlier stages, the classes of a
+# fine-tuned network.
 IGNORED = re.compile(r"base_network_cyc\.|fc8_cyc\.|conv[1-4]_cls\.|fc8_c[1-4]\.|linear\.")
 
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What became of each weight: `matched` and `missing` are our names; `unexpected` and `ignored` are the file's."""
+    """What became of each weight: `matched` and `missing` are our names; `unexpected` and `ignored`
+    are the file's.
+    """
 
     matched: tuple[str, ...]
     missing: tuple[str, ...]
@@ -68,28 +78,37 @@ class LoadReport:
     ignored: tuple[str, ...]
 
 
-def load_official_checkpoint(network: PrpNetwork | C3D | ResidualEncoder, checkpoint: Path | Mapping[str, torch.Tensor]) -> LoadReport:
-    """Copy the weights of `checkpoint` into `network`; heads that the file lacks keep their values and are reported missing.
+def load_official_checkpoint(
+    network: PrpNetwork | C3D | ResidualEncoder, checkpoint: Path | Mapping[str, torch.Tensor]
+) -> LoadReport:
+    """Copy the weights of `checkpoint` into `network`; heads that the file lacks keep their values
+    and are reported missing.
 
-    A bare encoder takes the encoder's weights and ignores the heads. Raises `UserError` if the file cannot be read, if no or
-    not every encoder weight is in it, or if a weight has another shape; `network` is then as it was.
+    A bare encoder takes the encoder's weights and ignores the heads. Raises `UserError` if the file
+    cannot be read, if no or not every encoder weight is in it, or if a weight has another shape;
+    `network` is then as it was.
     """
     weights = _read(checkpoint) if isinstance(checkpoint, Path) else checkpoint
     whole = network if isinstance(network, PrpNetwork) else _Alone(network)
     rules = _encoder_rules(whole.encoder)
     ours = whole.state_dict()
     found: dict[str, torch.Tensor] = {}
-    unexpected, ignored = [], []
+    unexpected = []
+    ignored = []
     for official_name, tensor in weights.items():
         stripped = official_name.removeprefix("module.")
         name = our_name(stripped, rules)
-        if IGNORED.match(stripped) or (isinstance(whole, _Alone) and name and not name.startswith("encoder.")):
+        if IGNORED.match(stripped) or (
+            isinstance(whole, _Alone) and name and not name.startswith("encoder.")
+        ):
             ignored.append(official_name)
         elif name in ours:
             found[name] = tensor
         else:
             unexpected.append(official_name)
-    missing = tuple(name for name in ours if name not in found and not name.endswith(".num_batches_tracked"))
+    missing = tuple(
+        name for name in ours if name not in found and not name.endswith(".num_batches_tracked")
+    )
     _refuse_misfits(ours, found, missing, list(weights))
     whole.load_state_dict({**ours, **found})
     return LoadReport(tuple(found), missing, tuple(unexpected), tuple(ignored))
@@ -128,7 +147,10 @@ def _encoder_rules(encoder: nn.Module) -> Rules:
         return C3D_RULES
     if isinstance(encoder, ResidualEncoder):
         return RESIDUAL_RULES
-    raise UserError(f"No official checkpoint names are known for encoder {type(encoder).__name__}; known: c3d, r2plus1d, r3d")
+    raise UserError(
+        f"No official checkpoint names are known for encoder {type(encoder).__name__}; "
+        "known: c3d, r2plus1d, r3d"
+    )
 
 
 def _read(path: Path) -> Mapping[str, torch.Tensor]:
@@ -137,18 +159,40 @@ def _read(path: Path) -> Mapping[str, torch.Tensor]:
         weights = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
         raise UserError(f"Cannot read checkpoint {str(path)!r}: {error}") from error
-    if not (isinstance(weights, Mapping) and all(isinstance(value, torch.Tensor) for value in weights.values())):
-        raise UserError(f"Checkpoint {str(path)!r} is not a bare state dict (names to tensors), as the official ones are")
+    if not (
+        isinstance(weights, Mapping)
+        and all(isinstance(value, torch.Tensor) for value in weights.values())
+    ):
+        raise UserError(
+            f"Checkpoint {str(path)!r} is not a bare state dict (names to tensors), as "
+            "the official ones are"
+        )
     return weights
 
 
-def _refuse_misfits(ours: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor], missing: tuple[str, ...], names: list[str]) -> None:
-    """Raise `UserError` unless every encoder weight was found and every found weight has our shape."""
+def _refuse_misfits(
+    ours: Mapping[str, torch.Tensor],
+    found: Mapping[str, torch.Tensor],
+    missing: tuple[str, ...],
+    names: list[str],
+) -> None:
+    """Raise `UserError` unless every encoder weight was found and every found weight has our
+    shape.
+    """
     if not any(name.startswith("encoder.") for name in found):
-        raise UserError(f"No encoder weight of the checkpoint is ours; its names begin with {', '.join(names[:3]) or 'nothing: it is empty'}")
+        raise UserError(
+            "No encoder weight of the checkpoint is ours; its names begin with "
+            f"{', '.join(names[:3]) or 'nothing: it is empty'}"
+        )
     lacking = [name for name in missing if name.startswith("encoder.")]
     if lacking:
-        raise UserError(f"The checkpoint lacks {len(lacking)} encoder weights, {lacking[0]} first: is it another encoder's?")
+        raise UserError(
+            f"The checkpoint lacks {len(lacking)} encoder weights, {lacking[0]} first: "
+            "is it another encoder's?"
+        )
     for name, tensor in found.items():
         if tensor.shape != ours[name].shape:
-            raise UserError(f"{name} has shape {tuple(tensor.shape)} in the checkpoint, {tuple(ours[name].shape)} in the network")
+            raise UserError(
+                f"{name} has shape {tuple(tensor.shape)} in the checkpoint, "
+                f"{tuple(ours[name].shape)} in the network"
+            )

@@ -1,4 +1,6 @@
-"""What the network makes of a clip, frame by frame: the input, the target that it learns from, its reconstruction, and the attention."""
+"""What the network makes of a clip, frame by frame: the input, the target that it learns from, its
+reconstruction, and the attention.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,9 @@ THUMBNAIL_PIXELS = 64
 
 @dataclass(frozen=True)
 class ShownFrame:
-    """One target frame of `num_targets`, counted from 0: `position` in the video, not whole where it is interpolated; `clip_frame` is the
-    newest frame of the clip at that moment."""
+    """One target frame of `num_targets`, counted from 0: `position` in the video, not whole where
+    it is interpolated; `clip_frame` is the newest frame of the clip at that moment.
+    """
 
     target: int
     position: float
@@ -37,13 +40,16 @@ class ShownFrame:
 
 @dataclass(frozen=True)
 class ReconstructionSample:
-    """A training video's clip from `start` at `rate`, and what the network says of it: pictures uint8, at most `THUMBNAIL_PIXELS` square.
+    """A training video's clip from `start` at `rate`, and what the network says of it: pictures
+    uint8, at most `THUMBNAIL_PIXELS` square.
 
-    For each of `frames` there is a picture in `clip_NHWC`, `target_NHWC`, `output_NHWC` (RGB) and `attention_NHW` (grey, 0 for the lowest
-    weight that the config allows, 255 for the highest; None where there is no attention). `named_rate` is what the rate classifier takes
-    the clip for, `named_share` (0 to 1) how surely. `error` is the clip's term of the reconstruction loss (weighted, supervised frames
-    alone), beside what takes no learning: `error_of_mean` with the clip's mean colour everywhere, `error_of_repeating` with each of the
-    clip's frames `upsampling` times.
+    For each of `frames` there is a picture in `clip_NHWC`, `target_NHWC`, `output_NHWC` (RGB) and
+    `attention_NHW` (grey, 0 for the lowest weight that the config allows, 255 for the highest; None
+    where there is no attention). `named_rate` is what the rate classifier takes the clip for,
+    `named_share` (0 to 1) how surely. `error` is the clip's term of the reconstruction loss
+    (weighted, supervised frames alone), beside what takes no learning: `error_of_mean` with the
+    clip's mean colour everywhere, `error_of_repeating` with each of the clip's frames `upsampling`
+    times.
     """
 
     key: str
@@ -65,43 +71,91 @@ class ReconstructionSample:
     error_of_repeating: float
 
 
-def choose_draws(records: Sequence[VideoRecord], order: Sequence[int], clip: ClipConfig, rates: Sequence[int], number: int) -> list[SampleDraw]:
-    """`number` samples, each of another video, their rates cycling through `rates`, from the middle of the video.
+def choose_draws(
+    records: Sequence[VideoRecord],
+    order: Sequence[int],
+    clip: ClipConfig,
+    rates: Sequence[int],
+    number: int,
+) -> list[SampleDraw]:
+    """`number` samples, each of another video, their rates cycling through `rates`, from the middle
+    of the video.
 
-    Each takes the first of `order` (indices of `records`) that is long enough for its rate; where ``clip.short_videos`` is ``loop`` and none
-    is, simply the first. A rate that finds no video is left out.
+    Each takes the first of `order` (indices of `records`) that is long enough for its rate; where
+    ``clip.short_videos`` is ``loop`` and none is, simply the first. A rate that finds no video is
+    left out.
     """
-    free, draws = list(order), []
+    free = list(order)
+    draws = []
     for index in range(number):
         label = index % len(rates)
-        fitting = [video for video in free if is_eligible(records[video].num_frames, clip.length, rates[label])]
+        fitting = [
+            video
+            for video in free
+            if is_eligible(records[video].num_frames, clip.length, rates[label])
+        ]
         candidates = fitting or (free if clip.short_videos == "loop" else [])
         if candidates:
             video = candidates[0]
             free.remove(video)
-            start = max(0, num_starts(records[video].num_frames, clip.length, rates[label]) - 1) // 2
+            start = (
+                max(0, num_starts(records[video].num_frames, clip.length, rates[label]) - 1) // 2
+            )
             draws.append(SampleDraw(video, rates[label], label, start, 0, index))
     return draws
 
 
-def read_span(dataset: ClipDataset, draw: SampleDraw, source: FrameSource, tasks: PretextTasks) -> SpanSample:
+def read_span(
+    dataset: ClipDataset, draw: SampleDraw, source: FrameSource, tasks: PretextTasks
+) -> SpanSample:
     """The frames that training would read for `draw`. Raises `BrokenVideo`."""
-    positions, frame_numbers = dataset.positions(draw, tasks.slow_motion.upsampling, with_attention=tasks.slow_motion.attention.mode != "none")
+    positions, frame_numbers = dataset.positions(
+        draw,
+        tasks.slow_motion.upsampling,
+        with_attention=tasks.slow_motion.attention.mode != "none",
+    )
     frames_NHWC = source.frames(dataset.records[draw.video_index], frame_numbers)
-    return SpanSample(frames_NHWC, positions, draw.rate, draw.rate_label, draw.video_index, draw.start, draw.epoch, draw.index)
+    return SpanSample(
+        frames_NHWC,
+        positions,
+        draw.rate,
+        draw.rate_label,
+        draw.video_index,
+        draw.start,
+        draw.epoch,
+        draw.index,
+    )
 
 
 @torch.no_grad()
-def reconstruct(network: PrpNetwork, record: VideoRecord, span: SpanSample, clip: ClipConfig, tasks: PretextTasks) -> ReconstructionSample:
-    """What `network`, in evaluation mode, makes of `span` of the video `record`: centre crop, not mirrored, in float32."""
+def reconstruct(
+    network: PrpNetwork,
+    record: VideoRecord,
+    span: SpanSample,
+    clip: ClipConfig,
+    tasks: PretextTasks,
+) -> ReconstructionSample:
+    """What `network`, in evaluation mode, makes of `span` of the video `record`: centre crop, not
+    mirrored, in float32.
+    """
     assert not network.training
     device = next(network.parameters()).device
-    batch = build_pretext_batch(SpanBatch((span,)), replace(clip, random_crop=False, flip_probability=0.0), tasks, device, ())
+    batch = build_pretext_batch(
+        SpanBatch((span,)),
+        replace(clip, random_crop=False, flip_probability=0.0),
+        tasks,
+        device,
+        (),
+    )
     output = network(batch.clip_BCTHW)
-    upsampling, attention = tasks.slow_motion.upsampling, tasks.slow_motion.attention
+    upsampling = tasks.slow_motion.upsampling
+    attention = tasks.slow_motion.attention
     supervised = batch.supervised_BT[0].tolist()
     places = spread_frames(len(supervised), NUM_FRAMES)
-    frames = tuple(ShownFrame(j, span.start + j * span.rate / upsampling, j // upsampling, supervised[j]) for j in places)
+    frames = tuple(
+        ShownFrame(j, span.start + j * span.rate / upsampling, j // upsampling, supervised[j])
+        for j in places
+    )
     shares = output.rate_logits.softmax(dim=1)[0]
     named = int(shares.argmax())
     mean_BCTHW = batch.clip_BCTHW.mean(dim=(2, 3, 4), keepdim=True).expand_as(batch.target_BCTHW)
@@ -127,16 +181,26 @@ def reconstruct(network: PrpNetwork, record: VideoRecord, span: SpanSample, clip
 
 
 def _error(prediction_BCTHW: torch.Tensor, batch: PretextBatch) -> float:
-    return float(reconstruction_loss(prediction_BCTHW, batch.target_BCTHW, batch.attention_BCTHW, batch.supervised_BT))
+    return float(
+        reconstruction_loss(
+            prediction_BCTHW, batch.target_BCTHW, batch.attention_BCTHW, batch.supervised_BT
+        )
+    )
 
 
 def _pictures(frames_BCTHW: torch.Tensor, places: Sequence[int]) -> np.ndarray:
     return thumbnails(frames_BCTHW[0, :, list(places)].transpose(0, 1), THUMBNAIL_PIXELS)
 
 
-def _attention_pictures(batch: PretextBatch, attention: AttentionConfig, places: Sequence[int]) -> np.ndarray | None:
-    """The weights' mean over the channels, from the lowest to the highest that the config allows."""
+def _attention_pictures(
+    batch: PretextBatch, attention: AttentionConfig, places: Sequence[int]
+) -> np.ndarray | None:
+    """The weights' mean over the channels, from the lowest to the highest that the config
+    allows.
+    """
     if attention.mode == "none" or attention.high == attention.low:
         return None
     weights_BCTHW = batch.attention_BCTHW.mean(dim=1, keepdim=True).expand_as(batch.attention_BCTHW)
-    return _pictures((weights_BCTHW - attention.low) / (attention.high - attention.low), places)[..., 0]
+    return _pictures((weights_BCTHW - attention.low) / (attention.high - attention.low), places)[
+        ..., 0
+    ]

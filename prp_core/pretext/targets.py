@@ -1,7 +1,9 @@
-"""From the native frames of a batch of spans to all that a training step needs, batched on the device.
+"""From the native frames of a batch of spans to all that a training step needs, batched on the
+device.
 
-The frames of all samples lie in one tensor; tables of row numbers, worked out in integers, say which of them are input,
-target and key frames. So the rates of a batch may differ and no pixel is touched item by item.
+The frames of all samples lie in one tensor; tables of row numbers, worked out in integers, say
+which of them are input, target and key frames. So the rates of a batch may differ and no pixel is
+touched item by item.
 """
 
 from __future__ import annotations
@@ -13,7 +15,12 @@ import torch
 
 from prp_core.data.clip_config import ClipConfig
 from prp_core.data.colour import kind_of, to_device
-from prp_core.data.dilated_sampling import chunk_of_output, input_positions, key_frame_positions, target_positions
+from prp_core.data.dilated_sampling import (
+    chunk_of_output,
+    input_positions,
+    key_frame_positions,
+    target_positions,
+)
 from prp_core.data.spans import SpanBatch, SpanSample
 from prp_core.data.transforms import crop_frames, crop_offsets, draws_flip, resize_antialiased
 from prp_core.pretext.motion_attention import attention_from_key_frames, uniform_attention
@@ -24,8 +31,8 @@ from prp_core.pretext.pretext_config import AttentionConfig, PretextTasks
 class PretextBatch:
     """Float tensors in [0, 1] (weights: low to high), T the clip's length and r the upsampling.
 
-    `clip_BCTHW` (B, 3, T, H, W); `rate_labels_B` int64; `target_BCTHW` and `attention_BCTHW` (B, 3, rT, H, W), possibly
-    read-only views; `supervised_BT` bool (B, rT): which target frames count.
+    `clip_BCTHW` (B, 3, T, H, W); `rate_labels_B` int64; `target_BCTHW` and `attention_BCTHW` (B, 3,
+    rT, H, W), possibly read-only views; `supervised_BT` bool (B, rT): which target frames count.
     """
 
     clip_BCTHW: torch.Tensor
@@ -37,7 +44,9 @@ class PretextBatch:
 
 @dataclass(frozen=True)
 class RowTables:
-    """Rows of the batch's frame tensor, item by item; `chunk` counts the chunks of all items, as `keys` lists them."""
+    """Rows of the batch's frame tensor, item by item; `chunk` counts the chunks of all items, as
+    `keys` lists them.
+    """
 
     inputs: list[list[int]]
     before: list[list[int]]
@@ -49,84 +58,146 @@ class RowTables:
 
 
 def build_pretext_batch(
-    spans: SpanBatch, clip: ClipConfig, tasks: PretextTasks, device: torch.device | str, generator_key: tuple[int | str, ...]
+    spans: SpanBatch,
+    clip: ClipConfig,
+    tasks: PretextTasks,
+    device: torch.device | str,
+    generator_key: tuple[int | str, ...],
 ) -> PretextBatch:
-    """Resize, crop and flip the spans, then arrange clips, labels, targets and attention on `device`.
+    """Resize, crop and flip the spans, then arrange clips, labels, targets and attention on
+    `device`.
 
     Each span has one crop and one flip, drawn for (*generator_key, epoch, index) of its sample.
     """
     device = torch.device(device)
-    attention, upsampling = tasks.slow_motion.attention, tasks.slow_motion.upsampling
-    tables = row_tables(spans.samples, clip.length, upsampling, with_attention=attention.mode != "none")
+    attention = tasks.slow_motion.attention
+    upsampling = tasks.slow_motion.upsampling
+    tables = row_tables(
+        spans.samples, clip.length, upsampling, with_attention=attention.mode != "none"
+    )
     with torch.no_grad():
         frames_NCHW = crop_spans(spans.samples, clip, device, generator_key)
         clip_BTCHW = frames_NCHW[torch.tensor(tables.inputs, device=device)]
         target_BCTHW = _gather_targets(frames_NCHW, tables)
         return PretextBatch(
             clip_BCTHW=clip_BTCHW.transpose(1, 2).contiguous(),
-            rate_labels_B=torch.tensor([sample.rate_label for sample in spans.samples], device=device),
+            rate_labels_B=torch.tensor(
+                [sample.rate_label for sample in spans.samples], device=device
+            ),
             target_BCTHW=target_BCTHW,
             supervised_BT=torch.tensor(tables.supervised, device=device),
             attention_BCTHW=_gather_attention(frames_NCHW, tables, attention, target_BCTHW),
         )
 
 
-def row_tables(samples: tuple[SpanSample, ...], clip_length: int, upsampling: int, *, with_attention: bool) -> RowTables:
+def row_tables(
+    samples: tuple[SpanSample, ...], clip_length: int, upsampling: int, *, with_attention: bool
+) -> RowTables:
     """Where in the concatenated frames of `samples` each input, target and key frame lies."""
     tables = RowTables([], [], [], [], [], [], [])
     first_row = 0
     for sample in samples:
-        assert len(sample.positions) == len(sample.frames_NHWC), (sample.index, len(sample.positions), sample.frames_NHWC.shape)
+        assert len(sample.positions) == len(sample.frames_NHWC), (
+            sample.index,
+            len(sample.positions),
+            sample.frames_NHWC.shape,
+        )
         row_of = {position: first_row + row for row, position in enumerate(sample.positions)}
         first_row += len(sample.positions)
         targets = target_positions(clip_length, sample.rate, upsampling)
-        tables.inputs.append([row_of[position] for position in input_positions(clip_length, sample.rate)])
+        tables.inputs.append(
+            [row_of[position] for position in input_positions(clip_length, sample.rate)]
+        )
         tables.before.append([row_of[frame.before] for frame in targets])
         tables.after.append([row_of[frame.after] for frame in targets])
         tables.fraction.append([frame.numerator / upsampling for frame in targets])
         tables.supervised.append([frame.supervised for frame in targets])
         if with_attention:
-            tables.chunk.append([len(tables.keys) + chunk for chunk in chunk_of_output(clip_length, sample.rate, upsampling)])
-            tables.keys.extend([row_of[position] for position in chunk] for chunk in key_frame_positions(clip_length, sample.rate))
+            tables.chunk.append(
+                [
+                    len(tables.keys) + chunk
+                    for chunk in chunk_of_output(clip_length, sample.rate, upsampling)
+                ]
+            )
+            tables.keys.extend(
+                [row_of[position] for position in chunk]
+                for chunk in key_frame_positions(clip_length, sample.rate)
+            )
     return tables
 
 
-def crop_spans(samples: tuple[SpanSample, ...], clip: ClipConfig, device: torch.device, key: tuple[int | str, ...]) -> torch.Tensor:
-    """The frames of all samples in their order, float32 (N, 3, crop, crop); one crop and one flip for each sample."""
+def crop_spans(
+    samples: tuple[SpanSample, ...],
+    clip: ClipConfig,
+    device: torch.device,
+    key: tuple[int | str, ...],
+) -> torch.Tensor:
+    """The frames of all samples in their order, float32 (N, 3, crop, crop); one crop and one flip
+    for each sample.
+    """
     resized = _resize_spans(samples, clip, device)
     sample_keys = [(*key, sample.epoch, sample.index) for sample in samples]
     crops = [crop_offsets(clip, *sample_key) for sample_key in sample_keys]
     flips = [draws_flip(clip, *sample_key) for sample_key in sample_keys]
-    pieces = (crop_frames(frames_NCHW, clip.crop, top, left, flip=flip) for frames_NCHW, (top, left), flip in zip(resized, crops, flips, strict=True))
+    pieces = (
+        crop_frames(frames_NCHW, clip.crop, top, left, flip=flip)
+        for frames_NCHW, (top, left), flip in zip(resized, crops, flips, strict=True)
+    )
     return torch.cat(list(pieces))
 
 
-def _resize_spans(samples: tuple[SpanSample, ...], clip: ClipConfig, device: torch.device) -> list[torch.Tensor]:
-    """Each sample's frames at the clip's size; neighbours of one picture size and one kind of colour are resized together."""
+def _resize_spans(
+    samples: tuple[SpanSample, ...], clip: ClipConfig, device: torch.device
+) -> list[torch.Tensor]:
+    """Each sample's frames at the clip's size; neighbours of one picture size and one kind of
+    colour are resized together.
+    """
     kinds = [kind_of(sample.frames_NHWC) for sample in samples]
-    cuts = [0, *(b + 1 for b, (left, right) in enumerate(pairwise(kinds)) if left != right), len(samples)]
+    cuts = [
+        0,
+        *(b + 1 for b, (left, right) in enumerate(pairwise(kinds)) if left != right),
+        len(samples),
+    ]
     resized: list[torch.Tensor] = []
     for first, stop in pairwise(cuts):
         frames = [sample.frames_NHWC for sample in samples[first:stop]]
         together_NHWC = to_device(frames, device)
-        resized.extend(resize_antialiased(together_NHWC, clip.resize_height, clip.resize_width).split([len(part) for part in frames]))
+        resized.extend(
+            resize_antialiased(together_NHWC, clip.resize_height, clip.resize_width).split(
+                [len(part) for part in frames]
+            )
+        )
     return resized
 
 
 def _gather_targets(frames_NCHW: torch.Tensor, tables: RowTables) -> torch.Tensor:
-    """Target frames (B, 3, rT, H, W): native ones as they are, the others mixed from the two around them."""
+    """Target frames (B, 3, rT, H, W): native ones as they are, the others mixed from the two around
+    them.
+    """
     device = frames_NCHW.device
     target_BTCHW = frames_NCHW[torch.tensor(tables.before, device=device)]
-    mixed = [(b, t) for b, row in enumerate(tables.fraction) for t, fraction in enumerate(row) if fraction > 0]
+    mixed = [
+        (b, t)
+        for b, row in enumerate(tables.fraction)
+        for t, fraction in enumerate(row)
+        if fraction > 0
+    ]
     if mixed:
         items, times = torch.tensor(mixed, device=device).T
         after = frames_NCHW[torch.tensor([tables.after[b][t] for b, t in mixed], device=device)]
         fraction = torch.tensor([tables.fraction[b][t] for b, t in mixed], device=device)
-        target_BTCHW[items, times] = target_BTCHW[items, times].lerp_(after, fraction[:, None, None, None])
+        target_BTCHW[items, times] = target_BTCHW[items, times].lerp_(
+            after, fraction[:, None, None, None]
+        )
     return target_BTCHW.transpose(1, 2)
 
 
-def _gather_attention(frames_NCHW: torch.Tensor, tables: RowTables, attention: AttentionConfig, target_BCTHW: torch.Tensor) -> torch.Tensor:
+def _gather_attention(
+    frames_NCHW: torch.Tensor,
+    tables: RowTables,
+    attention: AttentionConfig,
+    target_BCTHW: torch.Tensor,
+) -> torch.Tensor:
     """Weights of the target's shape, from the key frames of all chunks of all items at once."""
     device = frames_NCHW.device
     if attention.mode == "none":
@@ -134,4 +205,11 @@ def _gather_attention(frames_NCHW: torch.Tensor, tables: RowTables, attention: A
         return uniform_attention((batch, channels, time, height, width), device)
     keys_NKCHW = frames_NCHW[torch.tensor(tables.keys, device=device)]
     chunk_BT = torch.tensor(tables.chunk, device=device)
-    return attention_from_key_frames(keys_NKCHW, chunk_BT, mode=attention.mode, low=attention.low, high=attention.high, exact=attention.exact)
+    return attention_from_key_frames(
+        keys_NKCHW,
+        chunk_BT,
+        mode=attention.mode,
+        low=attention.low,
+        high=attention.high,
+        exact=attention.exact,
+    )

@@ -2,13 +2,14 @@
 
 Under the folder's prefix, each checkpoint has a folder of its own::
 
-    step-0000000120/3f9c...-common.pt     a part; its name starts with its own sha256, so a new attempt never overwrites another's
+    step-0000000120/3f9c...-common.pt     a part, named by its sha256: no attempt overwrites it
     step-0000000120/81aa...-rank-0.pt
-    step-0000000120/commit.json           names every part with size and sha256; written last; without it nothing is there
+    step-0000000120/commit.json           every part's size and sha256; written last
 
-Every part has been read back and compared before the commit is written, and older checkpoints go only after that. Who reads compares
-again, and falls back to the checkpoint before when anything is missing, torn or altered. A store that cannot be reached is an error,
-never a reason to start from the beginning.
+Every part has been read back and compared before the commit is written, and older checkpoints go
+only after that. Who reads compares again, and falls back to the checkpoint before when anything is
+missing, torn or altered. A store that cannot be reached is an error, never a reason to start from
+the beginning.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ class Part:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A committed checkpoint after `step` optimiser steps. `facts` are plain JSON values; `passed_over` says why newer ones do not count."""
+    """A committed checkpoint after `step` optimiser steps. `facts` are plain JSON values;
+    `passed_over` says why newer ones do not count.
+    """
 
     step: int
     facts: Mapping[str, Any]
@@ -55,36 +58,60 @@ class Checkpoint:
 
 
 class CheckpointFolder:
-    """The checkpoints of one run under `prefix` of `store`; the newest `num_kept` stay. One run has one writer at a time."""
+    """The checkpoints of one run under `prefix` of `store`; the newest `num_kept` stay. One run has
+    one writer at a time.
+    """
 
-    def __init__(self, store: ObjectStore, prefix: str = "checkpoints", *, num_kept: int = 2) -> None:
+    def __init__(
+        self, store: ObjectStore, prefix: str = "checkpoints", *, num_kept: int = 2
+    ) -> None:
         assert num_kept >= 1, num_kept
-        self._store, self._prefix, self._num_kept = store, prefix.strip("/"), num_kept
+        self._store = store
+        self._prefix = prefix.strip("/")
+        self._num_kept = num_kept
 
     @property
     def uri(self) -> str:
         """Where the checkpoints lie."""
         return f"{self._store.uri}/{self._prefix}"
 
-    def save(self, step: int, files: Mapping[str, bytes], *, facts: Mapping[str, Any], world: World) -> Checkpoint:
-        """Commit a checkpoint of every worker's `files` (names distinct over all workers), then remove the ones that are too old.
+    def save(
+        self, step: int, files: Mapping[str, bytes], *, facts: Mapping[str, Any], world: World
+    ) -> Checkpoint:
+        """Commit a checkpoint of every worker's `files` (names distinct over all workers), then
+        remove the ones that are too old.
 
-        Called by every worker at the same step. When a write fails on one, all raise and nothing is committed.
+        Called by every worker at the same step. When a write fails on one, all raise and nothing is
+        committed.
         """
-        own = together(world, f"writing the checkpoint of step {step}", lambda: [self._write_part(step, *file) for file in files.items()])
-        parts = tuple(sorted((part for share in world.gather(own) for part in share), key=lambda part: part.name))
+        own = together(
+            world,
+            f"writing the checkpoint of step {step}",
+            lambda: [self._write_part(step, *file) for file in files.items()],
+        )
+        parts = tuple(
+            sorted(
+                (part for share in world.gather(own) for part in share), key=lambda part: part.name
+            )
+        )
         assert len({part.name for part in parts}) == len(parts), [part.name for part in parts]
         checkpoint = Checkpoint(step, dict(facts), parts)
-        first_alone(world, f"committing the checkpoint of step {step}", lambda: self._commit(checkpoint))
+        first_alone(
+            world, f"committing the checkpoint of step {step}", lambda: self._commit(checkpoint)
+        )
         return checkpoint
 
     def latest_committed(self, world: World | None = None) -> Checkpoint | None:
-        """The newest checkpoint of which every part is whole, on every worker; None when there is none at all.
+        """The newest checkpoint of which every part is whole, on every worker; None when there is
+        none at all.
 
-        Raises `StoreUnavailable` when the store cannot say, and `CorruptObject` when checkpoints are there but none is whole: to start from
-        the beginning in silence would throw the run away.
+        Raises `StoreUnavailable` when the store cannot say, and `CorruptObject` when checkpoints
+        are there but none is whole: to start from the beginning in silence would throw the run
+        away.
         """
-        return first_alone(world or World.alone(), "looking for a checkpoint", self._latest_committed)
+        return first_alone(
+            world or World.alone(), "looking for a checkpoint", self._latest_committed
+        )
 
     def read(self, checkpoint: Checkpoint, name: str) -> bytes:
         """A part's bytes, compared with its sha256. Raises `CorruptObject`."""
@@ -102,7 +129,8 @@ class CheckpointFolder:
         return part
 
     def _verify(self, part: Part) -> None:
-        digest, num_bytes = hashlib.sha256(), 0
+        digest = hashlib.sha256()
+        num_bytes = 0
         for piece in self._store.read(part.key):
             digest.update(piece)
             num_bytes += len(piece)
@@ -111,7 +139,8 @@ class CheckpointFolder:
     def _compare(self, part: Part, num_bytes: int, sha256: str) -> None:
         if (num_bytes, sha256) != (part.num_bytes, part.sha256):
             raise CorruptObject(
-                f"{self._store.uri}/{part.key}: {num_bytes} bytes {sha256[:16]}, written were {part.num_bytes} bytes {part.sha256[:16]}"
+                f"{self._store.uri}/{part.key}: {num_bytes} bytes {sha256[:16]}, "
+                f"written were {part.num_bytes} bytes {part.sha256[:16]}"
             )
 
     def _commit(self, checkpoint: Checkpoint) -> None:
@@ -119,20 +148,26 @@ class CheckpointFolder:
         data = _encode_commit(checkpoint)
         self._store.write(key, data)
         if read_all(self._store, key) != data:
-            raise CorruptObject(f"{self._store.uri}/{key} reads back different from what was written")
+            raise CorruptObject(
+                f"{self._store.uri}/{key} reads back different from what was written"
+            )
         self._prune(checkpoint)
 
     def _prune(self, newest: Checkpoint) -> None:
-        """Remove what is older than the kept checkpoints: the commit first, so that a checkpoint is never there in part.
+        """Remove what is older than the kept checkpoints: the commit first, so that a checkpoint is
+        never there in part.
 
-        Checkpoints of later steps stay: a resume passed them over, and will write them again when it gets there.
+        Checkpoints of later steps stay: a resume passed them over, and will write them again when
+        it gets there.
         """
         objects = [info for info in self._objects() if self._step_of(info.key) <= newest.step]
         commits = [info.key for info in objects if info.key.endswith(f"/{COMMIT_NAME}")]
         dropped = commits[: -self._num_kept]
         for key in dropped:
             self._store.delete(key)
-        kept_steps = {self._step_of(key) for key in commits} - {self._step_of(key) for key in dropped}
+        kept_steps = {self._step_of(key) for key in commits} - {
+            self._step_of(key) for key in dropped
+        }
         named = {part.key for part in newest.parts}
         for info in objects:
             step = self._step_of(info.key)
@@ -154,7 +189,8 @@ class CheckpointFolder:
                 return checkpoint
         if passed_over:
             raise CorruptObject(
-                f"{self.uri} holds {len(passed_over)} checkpoints and none is whole ({passed_over[0]}); remove it to start from the beginning"
+                f"{self.uri} holds {len(passed_over)} checkpoints and none is whole "
+                f"({passed_over[0]}); remove it to start from the beginning"
             )
         return None
 
@@ -170,18 +206,29 @@ class CheckpointFolder:
 
 
 def _encode_commit(checkpoint: Checkpoint) -> bytes:
-    body = {"step": checkpoint.step, "facts": dict(checkpoint.facts), "parts": [asdict(part) for part in checkpoint.parts]}
+    body = {
+        "step": checkpoint.step,
+        "facts": dict(checkpoint.facts),
+        "parts": [asdict(part) for part in checkpoint.parts],
+    }
     return json.dumps({"sha256": _digest_of(body), "checkpoint": body}, indent=1).encode()
 
 
 def _decode_commit(data: bytes, passed_over: list[str]) -> Checkpoint:
-    """The checkpoint that a commit names. Raises `CorruptObject` for a commit that is torn or altered."""
+    """The checkpoint that a commit names. Raises `CorruptObject` for a commit that is torn or
+    altered.
+    """
     try:
         document = json.loads(data)
         body = document["checkpoint"]
         if document["sha256"] != _digest_of(body):
             raise CorruptObject("the commit was altered")
-        return Checkpoint(body["step"], body["facts"], tuple(Part(**part) for part in body["parts"]), tuple(passed_over))
+        return Checkpoint(
+            body["step"],
+            body["facts"],
+            tuple(Part(**part) for part in body["parts"]),
+            tuple(passed_over),
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptObject(f"the commit is torn ({error})") from error
 

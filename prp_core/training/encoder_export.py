@@ -18,41 +18,59 @@ ENCODER_PREFIX = "encoder."
 
 
 def encoder_weights(network: PrpNetwork | nn.Module) -> dict[str, torch.Tensor]:
-    """The encoder's parameters and buffers by name: contiguous copies on the CPU. `network` is a `PrpNetwork` or an encoder itself."""
+    """The encoder's parameters and buffers by name: contiguous copies on the CPU. `network` is a
+    `PrpNetwork` or an encoder itself.
+    """
     encoder = network.encoder if isinstance(network, PrpNetwork) else network
     return {name: _copy(tensor) for name, tensor in encoder.state_dict().items()}
 
 
-def checkpoint_encoder_weights(folder: CheckpointFolder, checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
+def checkpoint_encoder_weights(
+    folder: CheckpointFolder, checkpoint: Checkpoint
+) -> dict[str, torch.Tensor]:
     """The same out of a pretraining checkpoint."""
     network = from_bytes(folder.read(checkpoint, "common.pt"))["learner"]["network"]
-    return {name.removeprefix(ENCODER_PREFIX): _copy(tensor) for name, tensor in network.items() if name.startswith(ENCODER_PREFIX)}
+    return {
+        name.removeprefix(ENCODER_PREFIX): _copy(tensor)
+        for name, tensor in network.items()
+        if name.startswith(ENCODER_PREFIX)
+    }
 
 
 def rebuild_encoder(name: str, weights: Mapping[str, torch.Tensor]) -> Encoder:
     """The encoder called `name` with `weights`, in evaluation mode on the CPU.
 
-    Raises `UserError` when the weights are not exactly that encoder's, with the first names that are missing or unexpected.
+    Raises `UserError` when the weights are not exactly that encoder's, with the first names that
+    are missing or unexpected.
     """
     encoder = build_encoder(name)
     own = encoder.state_dict()
-    missing, unexpected = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
-    misshapen = sorted(key for key in own.keys() & weights.keys() if own[key].shape != weights[key].shape)
+    missing = sorted(own.keys() - weights.keys())
+    unexpected = sorted(weights.keys() - own.keys())
+    misshapen = sorted(
+        key for key in own.keys() & weights.keys() if own[key].shape != weights[key].shape
+    )
     if missing or unexpected or misshapen:
         raise UserError(
-            f"these weights are not those of encoder {name!r}: {len(missing)} missing {missing[:3]}, "
-            f"{len(unexpected)} unexpected {unexpected[:3]}, {len(misshapen)} of another shape {misshapen[:3]}; name the encoder they were saved from"
+            f"these weights are not those of encoder {name!r}: {len(missing)} missing "
+            f"{missing[:3]}, "
+            f"{len(unexpected)} unexpected {unexpected[:3]}, {len(misshapen)} of "
+            f"another shape {misshapen[:3]}; name the encoder they were saved from"
         )
     encoder.load_state_dict(dict(weights))
-    return encoder.to(memory_format=torch.channels_last_3d).eval()  # type: ignore[call-overload, no-any-return]  # as it was trained, to the bit
+    # as it was trained, to the bit
+    return encoder.to(memory_format=torch.channels_last_3d).eval()  # type: ignore[call-overload, no-any-return]
 
 
 def _copy(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.detach().to("cpu", copy=True).contiguous()
 
 
-def rebuild_network(config: PretrainConfig, folder: CheckpointFolder, checkpoint: Checkpoint) -> PrpNetwork:
-    """The network that training with `config` had at `checkpoint`, in evaluation mode on the CPU; the first worker's running statistics.
+def rebuild_network(
+    config: PretrainConfig, folder: CheckpointFolder, checkpoint: Checkpoint
+) -> PrpNetwork:
+    """The network that training with `config` had at `checkpoint`, in evaluation mode on the CPU;
+    the first worker's running statistics.
 
     Raises `CorruptObject` for a damaged checkpoint, `RuntimeError` for one of another config.
     """

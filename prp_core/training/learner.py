@@ -28,36 +28,60 @@ STEP_NAMES = (*LOSS_NAMES, "train/rate_accuracy", "train/rate_accuracy_over_chan
 def check_precision(precision: str, device: torch.device) -> None:
     """Raise `UserError` for bfloat16 on a CPU.
 
-    There oneDNN's weight gradient of a 3x3x3 convolution over two frames is left-over memory (torch 2.15: errors of 100 % up to
-    infinity), and two frames are what the encoders' last stages see of a clip of 16.
+    There oneDNN's weight gradient of a 3x3x3 convolution over two frames is left-over memory (torch
+    2.15: errors of 100 % up to infinity), and two frames are what the encoders' last stages see of
+    a clip of 16.
     """
     ok = precision != "bfloat16" or device.type != "cpu"
-    check(ok, "training.precision", precision, "needs a GPU; on a CPU torch's bfloat16 convolutions return wrong gradients; use 'float32'")
+    check(
+        ok,
+        "training.precision",
+        precision,
+        "needs a GPU; on a CPU torch's bfloat16 convolutions return wrong gradients; use 'float32'",
+    )
 
 
 def build_optimiser(network: PrpNetwork, training: TrainingConfig) -> torch.optim.Optimizer:
-    """SGD with momentum (no Nesterov) or AdamW; the rate classifier is a group of its own, at a multiple of the others' rate."""
+    """SGD with momentum (no Nesterov) or AdamW; the rate classifier is a group of its own, at a
+    multiple of the others' rate.
+    """
     classifier = network.classifier_parameters()
     ids = {id(parameter) for parameter in classifier}
     others = [parameter for parameter in network.parameters() if id(parameter) not in ids]
     groups = [{"params": others, "base_rate": training.learning_rate}]
-    groups.append({"params": classifier, "base_rate": training.learning_rate * training.classifier_learning_rate_multiplier})
+    groups.append(
+        {
+            "params": classifier,
+            "base_rate": training.learning_rate * training.classifier_learning_rate_multiplier,
+        }
+    )
     if training.optimiser == "adamw":
-        return torch.optim.AdamW(groups, lr=training.learning_rate, weight_decay=training.weight_decay)
-    return torch.optim.SGD(groups, lr=training.learning_rate, momentum=training.momentum, weight_decay=training.weight_decay)
+        return torch.optim.AdamW(
+            groups, lr=training.learning_rate, weight_decay=training.weight_decay
+        )
+    return torch.optim.SGD(
+        groups,
+        lr=training.learning_rate,
+        momentum=training.momentum,
+        weight_decay=training.weight_decay,
+    )
 
 
 class Learner:
-    """Learns from one batch after another; every worker of `world` steps at the same time, each on its share of the batch.
+    """Learns from one batch after another; every worker of `world` steps at the same time, each on
+    its share of the batch.
 
-    The gradient is that of the mean loss over the whole batch, however unevenly the batch is shared, except that batch norm takes its
-    statistics from each worker's share alone (as the published code does on several GPUs). What counts for evaluation, export and a
-    checkpoint are the first worker's running statistics.
+    The gradient is that of the mean loss over the whole batch, however unevenly the batch is
+    shared, except that batch norm takes its statistics from each worker's share alone (as the
+    published code does on several GPUs). What counts for evaluation, export and a checkpoint are
+    the first worker's running statistics.
     """
 
     def __init__(self, config: PretrainConfig, world: World, steps_per_epoch: int) -> None:
         check_precision(config.training.precision, world.device)
-        self._config, self._world, self._training = config, world, config.training
+        self._config = config
+        self._world = world
+        self._training = config.training
         self.network: PrpNetwork = build_network(config).to(world.device)
         self.schedule = LearningRateSchedule(config.training, steps_per_epoch)
         self.global_step = 0
@@ -70,10 +94,12 @@ class Learner:
         return self._training.learning_rate * self.schedule.factor(self.global_step)
 
     def step(self, batch: PretextBatch) -> dict[str, float]:
-        """Update the weights once; the ``train/...`` numbers of `prp_core.training.metrics`, over the whole batch of all workers,
-        and of each true and named rate the share of the batch's clips, ``rate_confusion/...``.
+        """Update the weights once; the ``train/...`` numbers of `prp_core.training.metrics`, over
+        the whole batch of all workers, and of each true and named rate the share of the batch's
+        clips, ``rate_confusion/...``.
 
-        Raises `DivergedError` on every worker at the same step when a loss or the gradient is not finite.
+        Raises `DivergedError` on every worker at the same step when a loss or the gradient is not
+        finite.
         """
         self.network.train()
         for group in self._optimiser.param_groups:
@@ -81,39 +107,66 @@ class Learner:
         self._optimiser.zero_grad(set_to_none=True)
         logits, rate, reconstruction = self._losses(batch)
         tasks = self._config.pretext
-        loss = tasks.slow_motion.loss_weight * reconstruction + tasks.playback_rate.loss_weight * rate
+        loss = (
+            tasks.slow_motion.loss_weight * reconstruction + tasks.playback_rate.loss_weight * rate
+        )
         (loss * self._share(batch)).backward()  # type: ignore[no-untyped-call]
         gradient_norm = self._clip_gradients()
         self._optimiser.step()
         self.global_step += 1
-        return self._numbers(batch, torch.stack([loss, rate, reconstruction, gradient_norm]).detach(), logits.detach())
+        return self._numbers(
+            batch,
+            torch.stack([loss, rate, reconstruction, gradient_norm]).detach(),
+            logits.detach(),
+        )
 
     def _losses(self, batch: PretextBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """(rate logits, rate loss, reconstruction loss); the losses in float32 whatever the precision of the network."""
-        autocast = torch.autocast(self._world.device.type, dtype=torch.bfloat16, enabled=self._training.precision == "bfloat16")
+        """(rate logits, rate loss, reconstruction loss); the losses in float32 whatever the
+        precision of the network.
+        """
+        autocast = torch.autocast(
+            self._world.device.type,
+            dtype=torch.bfloat16,
+            enabled=self._training.precision == "bfloat16",
+        )
         with autocast:
             output = self._wrapped(batch.clip_BCTHW)
-        logits, prediction_BCTHW = output.rate_logits.float(), output.reconstruction_BCTHW.float()
-        reconstruction = reconstruction_loss(prediction_BCTHW, batch.target_BCTHW, batch.attention_BCTHW, batch.supervised_BT)
+        logits = output.rate_logits.float()
+        prediction_BCTHW = output.reconstruction_BCTHW.float()
+        reconstruction = reconstruction_loss(
+            prediction_BCTHW, batch.target_BCTHW, batch.attention_BCTHW, batch.supervised_BT
+        )
         return logits, rate_loss(logits, batch.rate_labels_B), reconstruction
 
     def _share(self, batch: PretextBatch) -> float:
-        """What makes the workers' averaged gradients that of the whole batch's mean, even where the shares differ by one clip."""
+        """What makes the workers' averaged gradients that of the whole batch's mean, even where the
+        shares differ by one clip.
+        """
         return len(batch.rate_labels_B) * self._world.size / self._training.batch_size
 
     def _clip_gradients(self) -> torch.Tensor:
         limit = self._training.max_gradient_norm or math.inf
         return nn.utils.clip_grad_norm_(self.network.parameters(), limit)
 
-    def _numbers(self, batch: PretextBatch, losses: torch.Tensor, logits: torch.Tensor) -> dict[str, float]:
+    def _numbers(
+        self, batch: PretextBatch, losses: torch.Tensor, logits: torch.Tensor
+    ) -> dict[str, float]:
         """Each number's mean over the clips of all workers, by true counts."""
         num_clips = len(batch.rate_labels_B)
         accuracy = (logits.argmax(1) == batch.rate_labels_B).double().mean()
         over_chance = rate_accuracy_over_chance(logits, batch.rate_labels_B)
         counts = rate_counts(logits, batch.rate_labels_B).flatten()
-        values = torch.cat([losses.double(), torch.stack([accuracy, over_chance.double()]), counts]).tolist()  # the one wait for the device
+        values = torch.cat(
+            [losses.double(), torch.stack([accuracy, over_chance.double()]), counts]
+        ).tolist()  # the one wait for the device
         sums = {name: value * num_clips for name, value in zip(STEP_NAMES, values, strict=False)}
-        sums.update(zip(confusion_names(self._config.pretext.playback_rate.rate_list), values[len(STEP_NAMES) :], strict=True))
+        sums.update(
+            zip(
+                confusion_names(self._config.pretext.playback_rate.rate_list),
+                values[len(STEP_NAMES) :],
+                strict=True,
+            )
+        )
         total = self._world.sum({**sums, "clips": num_clips})
         numbers = {name: total[name] / total["clips"] for name in sums}
         for name, value in numbers.items():
@@ -122,7 +175,9 @@ class Learner:
         return numbers
 
     def share_buffers(self) -> None:
-        """Give every worker the first one's running statistics: before an evaluation that the workers share."""
+        """Give every worker the first one's running statistics: before an evaluation that the
+        workers share.
+        """
         share_buffers(self.network, self._world)
 
     def state(self) -> dict[str, Any]:
@@ -142,14 +197,18 @@ class Learner:
         self.global_step = state["global_step"]
 
     def own_state(self) -> dict[str, Any]:
-        """What is this worker's alone: batch norm's running statistics and the states of torch's generators."""
+        """What is this worker's alone: batch norm's running statistics and the states of torch's
+        generators.
+        """
         generators = {"cpu": torch.get_rng_state()}
         if self._world.device.type == "cuda":
             generators["cuda"] = torch.cuda.get_rng_state(self._world.device)
         return {"buffers": dict(self.network.named_buffers()), "generators": generators}
 
     def load_own_state(self, state: Mapping[str, Any]) -> None:
-        """Continue where `own_state` was taken. A generator of a device that this worker does not use is left alone."""
+        """Continue where `own_state` was taken. A generator of a device that this worker does not
+        use is left alone.
+        """
         load_buffers(self.network, state["buffers"])
         torch.set_rng_state(state["generators"]["cpu"])
         if self._world.device.type == "cuda" and "cuda" in state["generators"]:

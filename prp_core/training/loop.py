@@ -31,7 +31,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PretrainData:
-    """The videos: `source` reads them, `parts` says which learn, which steer the search and which are kept for the end."""
+    """The videos: `source` reads them, `parts` says which learn, which steer the search and which
+    are kept for the end.
+    """
 
     source: FrameSource
     parts: Parts
@@ -39,7 +41,9 @@ class PretrainData:
 
 @dataclass(frozen=True)
 class PretrainOutcome:
-    """How a run ended: after `last_epoch` finished epochs, told to stop or not, with the `metrics` of its last evaluation (none of a late judge)."""
+    """How a run ended: after `last_epoch` finished epochs, told to stop or not, with the `metrics`
+    of its last evaluation (none of a late judge).
+    """
 
     last_epoch: int
     stopped_early: bool
@@ -56,12 +60,15 @@ def pretrain(
     late: LateJudge | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> PretrainOutcome:
-    """Train to the last epoch, or to the rung at which `reporter` says stop; every worker of `world` calls it, all leave together.
+    """Train to the last epoch, or to the rung at which `reporter` says stop; every worker of
+    `world` calls it, all leave together.
 
-    Goes on from the newest checkpoint, at the very step. A rung is evaluated and asked about again when its checkpoint is the newest, so
-    a verdict that was lost with its worker is heard in the end. With `late` nothing is evaluated here: a rung's weights are handed in,
-    training goes on, and the workers leave together at the first log window or epoch's end at which `late` says stop.
-    Raises `UserError` for data that cannot be trained on, `DivergedError` for a loss that is not finite.
+    Goes on from the newest checkpoint, at the very step. A rung is evaluated and asked about again
+    when its checkpoint is the newest, so a verdict that was lost with its worker is heard in the
+    end. With `late` nothing is evaluated here: a rung's weights are handed in, training goes on,
+    and the workers leave together at the first log window or epoch's end at which `late` says stop.
+    Raises `UserError` for data that cannot be trained on, `DivergedError` for a loss that is not
+    finite.
     """
     run = PretrainRun(config, data, world, checkpoints, reporter, late, clock)
     while True:
@@ -88,19 +95,29 @@ class PretrainRun:
         clock: Callable[[], float],
     ) -> None:
         check_labels(data.parts.train, data.parts.val)
-        self._config, self._data, self._world = config, data, world
-        self._checkpoints, self._reporter, self._late, self._clock = checkpoints, reporter, late, clock
+        self._config = config
+        self._data = data
+        self._world = world
+        self._checkpoints = checkpoints
+        self._reporter = reporter
+        self._late = late
+        self._clock = clock
         self._loader = build_loader(config, data, world)
         self._learner = Learner(config, world, self._loader.steps_per_epoch)
-        self._times, self._epoch_times = RunningMean(), RunningMean()
+        self._times = RunningMean()
+        self._epoch_times = RunningMean()
         self._last_counters: dict[str, float] = {}
         self._advised: set[str] = set()
-        self.progress: Progress = resume_progress(checkpoints, self._learner, config, self._loader.steps_per_epoch, world)
+        self.progress: Progress = resume_progress(
+            checkpoints, self._learner, config, self._loader.steps_per_epoch, world
+        )
 
     @property
     def at_rung(self) -> bool:
         """Whether the finished epochs are those of a rung, and no step was taken since."""
-        return self.progress.num_epochs in self._config.training.rungs and self.progress.num_steps == 0
+        return (
+            self.progress.num_epochs in self._config.training.rungs and self.progress.num_steps == 0
+        )
 
     @property
     def finished(self) -> bool:
@@ -108,7 +125,9 @@ class PretrainRun:
         return self.progress.num_epochs >= self._config.training.num_epochs
 
     def train_epoch(self) -> bool:
-        """Train the rest of the epoch; a rung's end is always saved. False: a late judge said stop, and every worker is at the same step."""
+        """Train the rest of the epoch; a rung's end is always saved. False: a late judge said stop,
+        and every worker is at the same step.
+        """
         with closing(self._timed_batches()) as batches:
             for spans in batches:
                 self._train_step(spans)
@@ -118,7 +137,9 @@ class PretrainRun:
         return True
 
     def evaluate(self) -> dict[str, float]:
-        """Retrieval of the validation part from the training part; after the last epoch the linear probe as well."""
+        """Retrieval of the validation part from the training part; after the last epoch the linear
+        probe as well.
+        """
         started = self._clock()
         self._learner.share_buffers()
         metrics = evaluate_encoder(
@@ -136,47 +157,73 @@ class PretrainRun:
 
     def ask(self, metrics: Mapping[str, float]) -> bool:
         """The reporter's verdict at this rung, the same on every worker."""
-        epoch, step = self.progress.num_epochs, self._learner.global_step
-        return first_alone(self._world, f"reporting rung {epoch}", lambda: self._reporter.at_rung(epoch=epoch, step=step, metrics=metrics))
+        epoch = self.progress.num_epochs
+        step = self._learner.global_step
+        return first_alone(
+            self._world,
+            f"reporting rung {epoch}",
+            lambda: self._reporter.at_rung(epoch=epoch, step=step, metrics=metrics),
+        )
 
     def hand_in(self, late: LateJudge) -> bool:
         """Give the rung's weights to the late judge, on the first worker; every worker goes on."""
-        epoch, step = self.progress.num_epochs, self._learner.global_step
+        epoch = self.progress.num_epochs
+        step = self._learner.global_step
         weights = encoder_weights(self._learner.network) if self._world.is_first else {}
-        first_alone(self._world, f"handing in rung {epoch}", lambda: late.hand_in(epoch=epoch, step=step, weights=weights))
+        first_alone(
+            self._world,
+            f"handing in rung {epoch}",
+            lambda: late.hand_in(epoch=epoch, step=step, weights=weights),
+        )
         return True
 
     def _told_to_stop(self) -> bool:
-        """The late judge's word, asked for at each log window and at an epoch's end; the same on every worker."""
-        due = self._learner.global_step % self._config.training.log_every_steps == 0 or self.progress.num_steps == self._loader.steps_per_epoch
+        """The late judge's word, asked for at each log window and at an epoch's end; the same on
+        every worker.
+        """
+        due = (
+            self._learner.global_step % self._config.training.log_every_steps == 0
+            or self.progress.num_steps == self._loader.steps_per_epoch
+        )
         if self._late is None or not due:
             return False
         return first_alone(self._world, "asking for a verdict", self._late.says_stop)
 
     def _timed_batches(self) -> Generator[SpanBatch, None, None]:
-        """The epoch's batches from where it stands, each once every worker has its share; waiting and computing are timed."""
+        """The epoch's batches from where it stands, each once every worker has its share; waiting
+        and computing are timed.
+        """
         ahead = self._loader.batches(self.progress.num_epochs, self.progress.num_steps)
-        with closing(cast("Generator[SpanBatch, None, None]", ahead)) as batches:  # its threads end with it, not with the garbage collection
+        with closing(
+            cast("Generator[SpanBatch, None, None]", ahead)
+        ) as batches:  # its threads end with it, not with the garbage collection
             started = self._clock()
             for _ in range(self.progress.num_steps, self._loader.steps_per_epoch):
                 spans = together(self._world, "reading videos", lambda: next(batches))
                 waited = self._clock()
                 yield spans
                 computed = self._clock()
-                times = {"time/data_wait_seconds": waited - started, "time/compute_seconds": computed - waited}
+                times = {
+                    "time/data_wait_seconds": waited - started,
+                    "time/compute_seconds": computed - waited,
+                }
                 self._times.add(times)
                 self._epoch_times.add(times)
                 started = computed
 
     def _train_step(self, spans: SpanBatch) -> None:
         config = self._config
-        batch = build_pretext_batch(spans, config.clip, config.pretext, self._world.device, (config.seed, "transform"))
+        batch = build_pretext_batch(
+            spans, config.clip, config.pretext, self._world.device, (config.seed, "transform")
+        )
         self.progress.count_step(self._learner.step(batch))
         step = self._learner.global_step
         if step % config.training.log_every_steps == 0:
             self._log_window()
         every = config.training.checkpoint_every_steps
-        last_of_epoch = self.progress.num_steps == self._loader.steps_per_epoch  # then the end of the epoch belongs into the checkpoint
+        last_of_epoch = (
+            self.progress.num_steps == self._loader.steps_per_epoch
+        )  # then the end of the epoch belongs into the checkpoint
         if every and step % every == 0 and not last_of_epoch:
             self._save()
 
@@ -184,44 +231,82 @@ class PretrainRun:
         means = self.progress.epoch_mean.means()
         self._learner.schedule.end_epoch(means["train/loss"])
         self.progress.end_epoch()
-        self._log({**renamed(means, "train/", "epoch/"), **confusion_by_true_rate(means), **self._data_metrics()})
+        self._log(
+            {
+                **renamed(means, "train/", "epoch/"),
+                **confusion_by_true_rate(means),
+                **self._data_metrics(),
+            }
+        )
         every = self._config.training.checkpoint_every_steps
         if self.at_rung or not every or self._learner.global_step % every == 0:
             self._save()
 
     def _save(self) -> None:
-        save_progress(self._checkpoints, self.progress, self._learner, self._config, self._loader.steps_per_epoch, self._world)
+        save_progress(
+            self._checkpoints,
+            self.progress,
+            self._learner,
+            self._config,
+            self._loader.steps_per_epoch,
+            self._world,
+        )
 
     def _log_window(self) -> None:
         times = self._world.mean(self._times.means())
         if times:
             times["time/data_wait_share"] = wait_share(times)
-        self._log({**self.progress.window_mean.means(), "train/learning_rate": self._learner.learning_rate, **times})
+        self._log(
+            {
+                **self.progress.window_mean.means(),
+                "train/learning_rate": self._learner.learning_rate,
+                **times,
+            }
+        )
         self.progress.window_mean.clear()
         self._times.clear()
 
     def _data_metrics(self) -> dict[str, float]:
-        """How the epoch's videos came: counters, hit rates, the share of the time that was waiting, and what to do about it."""
+        """How the epoch's videos came: counters, hit rates, the share of the time that was waiting,
+        and what to do about it.
+        """
         times = self._world.mean(self._epoch_times.means())
         share = wait_share(times) if times else 0.0
         counters = self._loader_counters()
-        advice = data_advice(share, {name: value - self._last_counters.get(name, 0.0) for name, value in counters.items()})
+        advice = data_advice(
+            share,
+            {name: value - self._last_counters.get(name, 0.0) for name, value in counters.items()},
+        )
         if advice not in ("none", *self._advised) and self._world.is_first:
-            log.warning("training waits for videos %.0f %% of its time: %s", 100 * share, ADVICE[advice])
+            log.warning(
+                "training waits for videos %.0f %% of its time: %s", 100 * share, ADVICE[advice]
+            )
         self._advised.add(advice)
         self._last_counters = counters
         self._epoch_times.clear()
-        health = {"time/epoch_data_wait_share": share, "data/advice": float(list(ADVICE).index(advice))}
+        health = {
+            "time/epoch_data_wait_share": share,
+            "data/advice": float(list(ADVICE).index(advice)),
+        }
         return {**with_hit_rates(counters), **health}
 
     def _loader_counters(self) -> dict[str, float]:
-        """Totals over the workers since this process started. (The loader's own seconds are left out: waiting is timed here.)"""
+        """Totals over the workers since this process started. (The loader's own seconds are left
+        out: waiting is timed here.)
+        """
         counters = {**self._data.source.counters, **self._loader.counters}
-        return self._world.sum({name: float(value) for name, value in counters.items() if name.startswith("data/")})
+        return self._world.sum(
+            {name: float(value) for name, value in counters.items() if name.startswith("data/")}
+        )
 
     def _log(self, metrics: Mapping[str, float]) -> None:
-        step, speaks = self._learner.global_step, self._world.is_first
-        together(self._world, "logging", lambda: self._reporter.log(metrics, step=step) if speaks else None)
+        step = self._learner.global_step
+        speaks = self._world.is_first
+        together(
+            self._world,
+            "logging",
+            lambda: self._reporter.log(metrics, step=step) if speaks else None,
+        )
 
 
 def wait_share(times: Mapping[str, float]) -> float:

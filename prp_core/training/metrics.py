@@ -1,28 +1,27 @@
 """The names of training's numbers, and their means over steps.
 
-| name | meaning |
-|---|---|
-| train/loss | weighted sum of both tasks' losses |
-| train/rate_loss, train/reconstruction_loss | each task's loss, unweighted |
-| train/rate_accuracy, train/rate_accuracy_over_chance | of the rate classifier; over chance: 0 = guessing, 1 = perfect |
-| train/gradient_norm | over all parameters, before clipping |
-| train/learning_rate | of the encoder, at the end of the window |
-| epoch/... | the train/ numbers over a whole epoch |
-| rate_confusion/<true>_as_<named> | of the epoch's clips of one rate, the share that the classifier named so; at an epoch's end |
-| time/data_wait_seconds, time/compute_seconds | per step, mean over workers; waiting for frames / computing on them |
-| time/data_wait_share | the part of the time that was waiting |
-| time/evaluation_seconds | of the evaluation at a rung |
-| time/epoch_data_wait_share | the same over a whole epoch |
-| data/... | counters of the loader, summed over the workers since they started: see below |
-| data/samples, data/quarantined, data/changed, data/replaced, data/shrunk | of the samples and their videos |
-| data/decoder_starts, data/decode_seconds | of the decode processes; CPU-seconds |
-| data/cache_... | of the node cache's objects: hits, misses, downloads, bytes, evicted, bypassed, prefetched, corrupt |
-| data/frames_... | of the cache of decoded frames: hits, misses (videos decoded), bypassed, evicted, corrupt, bytes, verdicts on broken videos |
-| data/cache_hit_rate, data/frames_hit_rate | hits among all that was asked of the tier, 0 to 1 |
-| data/advice | what would help when videos come too slowly: the place in `data_health.ADVICE`, 0 = nothing |
-| data/store_... | what was asked of a remote store: requests, bytes, retries in all and by cause, seconds waited before them |
+| name | meaning | |---|---| | train/loss | weighted sum of both tasks' losses | | train/rate_loss,
+train/reconstruction_loss | each task's loss, unweighted | | train/rate_accuracy,
+train/rate_accuracy_over_chance | of the rate classifier; over chance: 0 = guessing, 1 = perfect | |
+train/gradient_norm | over all parameters, before clipping | | train/learning_rate | of the encoder,
+at the end of the window | | epoch/... | the train/ numbers over a whole epoch | |
+rate_confusion/<true>_as_<named> | of the epoch's clips of one rate, the share that the classifier
+named so; at an epoch's end | | time/data_wait_seconds, time/compute_seconds | per step, mean over
+workers; waiting for frames / computing on them | | time/data_wait_share | the part of the time that
+was waiting | | time/evaluation_seconds | of the evaluation at a rung | | time/epoch_data_wait_share
+| the same over a whole epoch | | data/... | counters of the loader, summed over the workers since
+they started: see below | | data/samples, data/quarantined, data/changed, data/replaced, data/shrunk
+| of the samples and their videos | | data/decoder_starts, data/decode_seconds | of the decode
+processes; CPU-seconds | | data/cache_... | of the node cache's objects: hits, misses, downloads,
+bytes, evicted, bypassed, prefetched, corrupt | | data/frames_... | of the cache of decoded frames:
+hits, misses (videos decoded), bypassed, evicted, corrupt, bytes, verdicts on broken videos | |
+data/cache_hit_rate, data/frames_hit_rate | hits among all that was asked of the tier, 0 to 1 | |
+data/advice | what would help when videos come too slowly: the place in `data_health.ADVICE`, 0 =
+nothing | | data/store_... | what was asked of a remote store: requests, bytes, retries in all and
+by cause, seconds waited before them |
 
-Losses of two trials are not comparable where the trials differ in loss weights, rates or clip length; what is measured downstream is.
+Losses of two trials are not comparable where the trials differ in loss weights, rates or clip
+length; what is measured downstream is.
 """
 
 from __future__ import annotations
@@ -34,7 +33,9 @@ CONFUSION = "rate_confusion/"
 
 
 class RunningMean:
-    """Means of named numbers over steps; every step counts the same, because every step has the same number of clips."""
+    """Means of named numbers over steps; every step counts the same, because every step has the
+    same number of clips.
+    """
 
     def __init__(self) -> None:
         self.num_steps = 0
@@ -52,7 +53,8 @@ class RunningMean:
 
     def clear(self) -> None:
         """Start again from nothing."""
-        self.num_steps, self._sums = 0, {}
+        self.num_steps = 0
+        self._sums = {}
 
     def state(self) -> dict[str, object]:
         """What `load_state` needs to continue bit for bit."""
@@ -60,14 +62,20 @@ class RunningMean:
 
     def load_state(self, state: Mapping[str, object]) -> None:
         """Continue where `state` was taken."""
-        num_steps, sums = state["num_steps"], state["sums"]
+        num_steps = state["num_steps"]
+        sums = state["sums"]
         assert isinstance(num_steps, int) and isinstance(sums, dict), state
-        self.num_steps, self._sums = num_steps, dict(sums)
+        self.num_steps = num_steps
+        self._sums = dict(sums)
 
 
 def renamed(metrics: Mapping[str, float], old_prefix: str, new_prefix: str) -> dict[str, float]:
     """`metrics` with `old_prefix` of each name replaced; names without it are left out."""
-    return {new_prefix + name.removeprefix(old_prefix): value for name, value in metrics.items() if name.startswith(old_prefix)}
+    return {
+        new_prefix + name.removeprefix(old_prefix): value
+        for name, value in metrics.items()
+        if name.startswith(old_prefix)
+    }
 
 
 def confusion_names(rates: Sequence[int]) -> list[str]:
@@ -76,10 +84,16 @@ def confusion_names(rates: Sequence[int]) -> list[str]:
 
 
 def confusion_by_true_rate(means: Mapping[str, float]) -> dict[str, float]:
-    """The ``rate_confusion/...`` of `means`, shares of all clips, as shares of the clips of each true rate; a rate never drawn is left out."""
+    """The ``rate_confusion/...`` of `means`, shares of all clips, as shares of the clips of each
+    true rate; a rate never drawn is left out.
+    """
     shares = {name: value for name, value in means.items() if name.startswith(CONFUSION)}
     totals: dict[str, float] = {}
     for name, value in shares.items():
         true = name.partition("_as_")[0]
         totals[true] = totals.get(true, 0.0) + value
-    return {name: value / totals[name.partition("_as_")[0]] for name, value in shares.items() if totals[name.partition("_as_")[0]] > 0}
+    return {
+        name: value / totals[name.partition("_as_")[0]]
+        for name, value in shares.items()
+        if totals[name.partition("_as_")[0]] > 0
+    }

@@ -19,12 +19,20 @@ from prp_core.training.metrics import CONFUSION, RunningMean
 from prp_core.training.pretrain_config import PretrainConfig
 from prp_core.world import World
 
-FREE_TO_CHANGE = ("loader.", "training.checkpoint_every_steps", "training.num_checkpoints_kept", "training.log_every_steps", "evaluation.")
+FREE_TO_CHANGE = (
+    "loader.",
+    "training.checkpoint_every_steps",
+    "training.num_checkpoints_kept",
+    "training.log_every_steps",
+    "evaluation.",
+)
 
 
 @dataclass
 class Progress:
-    """`num_epochs` are finished, and `num_steps` of the next one; the means run over that epoch and since the last log."""
+    """`num_epochs` are finished, and `num_steps` of the next one; the means run over that epoch and
+    since the last log.
+    """
 
     num_epochs: int = 0
     num_steps: int = 0
@@ -36,11 +44,14 @@ class Progress:
         """One more step of the epoch, with its numbers."""
         self.num_steps += 1
         self.epoch_mean.add(numbers)
-        self.window_mean.add({name: value for name, value in numbers.items() if not name.startswith(CONFUSION)})
+        self.window_mean.add(
+            {name: value for name, value in numbers.items() if not name.startswith(CONFUSION)}
+        )
 
     def end_epoch(self) -> None:
         """The epoch is over: the next one starts at step 0."""
-        self.num_epochs, self.num_steps = self.num_epochs + 1, 0
+        self.num_epochs = self.num_epochs + 1
+        self.num_steps = 0
         self.epoch_mean.clear()
 
     def state(self) -> dict[str, Any]:
@@ -50,12 +61,20 @@ class Progress:
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Continue where `state` was taken."""
-        self.num_epochs, self.num_steps = state["num_epochs"], state["num_steps"]
+        self.num_epochs = state["num_epochs"]
+        self.num_steps = state["num_steps"]
         self.epoch_mean.load_state(state["epoch_mean"])
         self.window_mean.load_state(state["window_mean"])
 
 
-def save_progress(checkpoints: CheckpointFolder, progress: Progress, learner: Learner, config: PretrainConfig, steps: int, world: World) -> None:
+def save_progress(
+    checkpoints: CheckpointFolder,
+    progress: Progress,
+    learner: Learner,
+    config: PretrainConfig,
+    steps: int,
+    world: World,
+) -> None:
     """Commit a checkpoint, once for each step; `steps` is the number of steps of an epoch."""
     if progress.saved_at_step == learner.global_step:
         return
@@ -73,11 +92,19 @@ def save_progress(checkpoints: CheckpointFolder, progress: Progress, learner: Le
     progress.saved_at_step = learner.global_step
 
 
-def resume_progress(checkpoints: CheckpointFolder, learner: Learner, config: PretrainConfig, steps: int, world: World) -> Progress:
-    """Where the newest committed checkpoint stands, with `learner` brought to it; the very start when there is none.
+def resume_progress(
+    checkpoints: CheckpointFolder,
+    learner: Learner,
+    config: PretrainConfig,
+    steps: int,
+    world: World,
+) -> Progress:
+    """Where the newest committed checkpoint stands, with `learner` brought to it; the very start
+    when there is none.
 
-    With as many workers as before the run continues bit for bit (where the device's kernels are deterministic). A worker that had no
-    predecessor takes the first one's running statistics. Raises `UserError` when the checkpoint was written under another config.
+    With as many workers as before the run continues bit for bit (where the device's kernels are
+    deterministic). A worker that had no predecessor takes the first one's running statistics.
+    Raises `UserError` when the checkpoint was written under another config.
     """
     progress = Progress()
     seed_everything(config.seed, "train", world.rank)
@@ -85,7 +112,9 @@ def resume_progress(checkpoints: CheckpointFolder, learner: Learner, config: Pre
     if checkpoint is None:
         return progress
     check_same_run(checkpoint, config, steps, checkpoints.uri)
-    common, own = together(world, "reading a checkpoint", lambda: _read_states(checkpoints, checkpoint, world.rank))
+    common, own = together(
+        world, "reading a checkpoint", lambda: _read_states(checkpoints, checkpoint, world.rank)
+    )
     learner.load_state(common["learner"])
     if own is not None:
         learner.load_own_state(own)
@@ -94,22 +123,32 @@ def resume_progress(checkpoints: CheckpointFolder, learner: Learner, config: Pre
     return progress
 
 
-def _read_states(checkpoints: CheckpointFolder, checkpoint: Checkpoint, rank: int) -> tuple[dict[str, Any], dict[str, Any] | None]:
+def _read_states(
+    checkpoints: CheckpointFolder, checkpoint: Checkpoint, rank: int
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
     own_name = f"rank-{rank}.pt"
     own = from_bytes(checkpoints.read(checkpoint, own_name)) if checkpoint.part(own_name) else None
     return from_bytes(checkpoints.read(checkpoint, "common.pt")), own
 
 
 def check_same_run(checkpoint: Checkpoint, config: PretrainConfig, steps: int, uri: str) -> None:
-    """Raise `UserError` naming the first value that decides what is learnt and differs from the checkpoint's."""
+    """Raise `UserError` naming the first value that decides what is learnt and differs from the
+    checkpoint's.
+    """
     now = {**flatten(asdict(config)), "steps per epoch (the number of training videos)": steps}
-    then = {**checkpoint.facts["config"], "steps per epoch (the number of training videos)": checkpoint.facts["steps_per_epoch"]}
-    learning = {entry.name for entry in fields(PretrainConfig)}  # where a run takes place, and what its sweep may spend, may change
+    then = {
+        **checkpoint.facts["config"],
+        "steps per epoch (the number of training videos)": checkpoint.facts["steps_per_epoch"],
+    }
+    learning = {
+        entry.name for entry in fields(PretrainConfig)
+    }  # where a run takes place, and what its sweep may spend, may change
     for path in sorted(now.keys() | then.keys()):
         decides = path.partition(".")[0] in learning or path.startswith("steps per epoch")
         if decides and not path.startswith(FREE_TO_CHANGE) and now.get(path) != then.get(path):
             raise UserError(
-                f"{uri} holds the checkpoint of another run: {path} is {now.get(path)!r} here and {then.get(path)!r} there; "
+                f"{uri} holds the checkpoint of another run: {path} is "
+                f"{now.get(path)!r} here and {then.get(path)!r} there; "
                 "give this run a folder of its own, or the same config"
             )
 

@@ -1,6 +1,8 @@
-"""The encoder's weights at a rung, kept for whoever evaluates them elsewhere: one object each, named by epoch, step and its own sha256.
+"""The encoder's weights at a rung, kept for whoever evaluates them elsewhere: one object each,
+named by epoch, step and its own sha256.
 
-They are copies, so the checkpoint that they come from may be removed meanwhile. Nothing that is read can run code.
+They are copies, so the checkpoint that they come from may be removed meanwhile. Nothing that is
+read can run code.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ class StoredRung:
     key: str
 
 
-def write_rung(store: ObjectStore, folder: str, *, epoch: int, step: int, weights: Mapping[str, torch.Tensor]) -> StoredRung:
+def write_rung(
+    store: ObjectStore, folder: str, *, epoch: int, step: int, weights: Mapping[str, torch.Tensor]
+) -> StoredRung:
     """Store `weights` under `folder`; written twice, they are the same object."""
     data = to_bytes(weights)
     key = f"{folder}/{epoch:06d}-{step:010d}-{hashlib.sha256(data).hexdigest()[:NUM_DIGITS]}.pt"
@@ -41,11 +45,15 @@ def list_rungs(store: ObjectStore, folder: str) -> list[StoredRung]:
 
 
 def read_rung(store: ObjectStore, key: str) -> dict[str, torch.Tensor]:
-    """The weights under `key`, on the CPU. Raises `CorruptObject` when they are not those that were written, `ObjectMissing` when gone."""
+    """The weights under `key`, on the CPU. Raises `CorruptObject` when they are not those that were
+    written, `ObjectMissing` when gone.
+    """
     data = read_all(store, key)
     found = hashlib.sha256(data).hexdigest()[:NUM_DIGITS]
     if found not in key:
-        raise CorruptObject(f"{store.uri}/{key}: {len(data)} bytes with sha256 {found}, not the one in its name")
+        raise CorruptObject(
+            f"{store.uri}/{key}: {len(data)} bytes with sha256 {found}, not the one in its name"
+        )
     return from_bytes(data)
 
 

@@ -13,11 +13,14 @@ PRECISIONS = ("float32", "bfloat16")
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """The published values by default (method: SGD, 300 epochs, batch 8, classifier at ten times the rate).
+    """The published values by default (method: SGD, 300 epochs, batch 8, classifier at ten times
+    the rate).
 
-    `batch_size` counts clips over all workers. `first_rung_epochs` and `reduction_factor` place the rungs: evaluation happens after
-    first, first x factor, first x factor^2 ... epochs and after the last. `momentum` is SGD's. `max_gradient_norm` 0 clips nothing.
-    `checkpoint_every_steps` 0 saves after each epoch; N saves after every N steps and at rungs. Means are logged every `log_every_steps`.
+    `batch_size` counts clips over all workers. `first_rung_epochs` and `reduction_factor` place the
+    rungs: evaluation happens after first, first x factor, first x factor^2 ... epochs and after the
+    last. `momentum` is SGD's. `max_gradient_norm` 0 clips nothing. `checkpoint_every_steps` 0 saves
+    after each epoch; N saves after every N steps and at rungs. Means are logged every
+    `log_every_steps`.
     """
 
     num_epochs: int = 300
@@ -39,13 +42,32 @@ class TrainingConfig:
     log_every_steps: int = 10
 
     def __post_init__(self) -> None:
-        for name in ("num_epochs", "batch_size", "first_rung_epochs", "num_checkpoints_kept", "plateau_patience_epochs", "log_every_steps"):
-            check(getattr(self, name) >= 1, f"training.{name}", getattr(self, name), "must be at least 1")
-        check(self.reduction_factor >= 2, "training.reduction_factor", self.reduction_factor, "must be at least 2")
+        for name in (
+            "num_epochs",
+            "batch_size",
+            "first_rung_epochs",
+            "num_checkpoints_kept",
+            "plateau_patience_epochs",
+            "log_every_steps",
+        ):
+            check(
+                getattr(self, name) >= 1,
+                f"training.{name}",
+                getattr(self, name),
+                "must be at least 1",
+            )
+        check(
+            self.reduction_factor >= 2,
+            "training.reduction_factor",
+            self.reduction_factor,
+            "must be at least 2",
+        )
         check_choice("training.optimiser", self.optimiser, OPTIMISERS)
         check_choice("training.schedule", self.schedule, SCHEDULES)
         check_choice("training.precision", self.precision, PRECISIONS)
-        check(self.learning_rate > 0, "training.learning_rate", self.learning_rate, "must be positive")
+        check(
+            self.learning_rate > 0, "training.learning_rate", self.learning_rate, "must be positive"
+        )
         for name in (
             "classifier_learning_rate_multiplier",
             "momentum",
@@ -54,12 +76,20 @@ class TrainingConfig:
             "warmup_epochs",
             "checkpoint_every_steps",
         ):
-            check(getattr(self, name) >= 0, f"training.{name}", getattr(self, name), "must not be negative")
+            check(
+                getattr(self, name) >= 0,
+                f"training.{name}",
+                getattr(self, name),
+                "must not be negative",
+            )
 
     @property
     def rungs(self) -> tuple[int, ...]:
-        """The epochs after which a run is judged, ascending; the last epoch is always one of them."""
-        rungs, epoch = [], self.first_rung_epochs
+        """The epochs after which a run is judged, ascending; the last epoch is always one of
+        them.
+        """
+        rungs = []
+        epoch = self.first_rung_epochs
         while epoch < self.num_epochs:
             rungs.append(epoch)
             epoch *= self.reduction_factor

@@ -13,9 +13,13 @@ FOLDERS = (*PACKAGES, "benchmarks", "tests", "docs", ".ci")
 
 
 def text_files() -> Iterator[Path]:
-    """Every text file of the project, relative to its root, sorted; the lock file is no prose of ours."""
+    """Every text file of the project, relative to its root, sorted; the lock file is no prose of
+    ours.
+    """
     top_level = (path for path in REPOSITORY.iterdir() if path.is_file())
-    inside = (path for folder in FOLDERS for path in (REPOSITORY / folder).rglob("*") if path.is_file())
+    inside = (
+        path for folder in FOLDERS for path in (REPOSITORY / folder).rglob("*") if path.is_file()
+    )
     for path in sorted([*top_level, *inside]):
         if "__pycache__" not in path.parts and path.name != "uv.lock" and _is_text(path):
             yield path.relative_to(REPOSITORY)
@@ -52,7 +56,9 @@ class Import:
 
 
 def imports_of(source: str, path: Path) -> Iterator[Import]:
-    """Every import in `source`, wherever it stands: at the top, in a function, under a condition, or by a literal name."""
+    """Every import in `source`, wherever it stands: at the top, in a function, under a condition,
+    or by a literal name.
+    """
     package = path.with_suffix("").parts[:-1]
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):

@@ -38,8 +38,10 @@ ABSENT = (
 IMPORT_EVERYTHING = """
 import importlib, importlib.util, pkgutil, sys
 import prp_core
-assert not [name for name in sys.modules if name.split(".")[0] in ("torch", "numpy")], "importing prp_core itself imports nothing"
-names = ["prp_core", *(module.name for module in pkgutil.walk_packages(prp_core.__path__, "prp_core."))]
+heavy = [name for name in sys.modules if name.split(".")[0] in ("torch", "numpy")]
+assert not heavy, "importing prp_core itself imports nothing"
+found = pkgutil.walk_packages(prp_core.__path__, "prp_core.")
+names = ["prp_core", *(module.name for module in found)]
 for name in names:
     try:
         importlib.import_module(name)
@@ -87,9 +89,11 @@ def closure(names: tuple[str, ...]) -> dict[str, Distribution]:
 
 @pytest.fixture(scope="module")
 def bare_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of a new virtual environment that holds `INSTALLED`, what they require, and `prp_core`.
+    """The interpreter of a new virtual environment that holds `INSTALLED`, what they require, and
+    `prp_core`.
 
-    The distributions' top-level entries are links to where they are installed now, so nothing is copied or fetched.
+    The distributions' top-level entries are links to where they are installed now, so nothing is
+    copied or fetched.
     """
     home = tmp_path_factory.mktemp("bare")
     venv.create(home, with_pip=False, symlinks=True)
@@ -107,23 +111,41 @@ def bare_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run_bare(python: Path, code: str, *arguments: str) -> list[list[str]]:
     """Run `code` in the bare environment; the words of each line that it printed."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("PYTHON")
+    }
     command = [str(python), "-I", "-c", code, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, cwd=python.parent, env=environment)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=200, cwd=python.parent, env=environment
+    )
     assert done.returncode == 0, done.stderr
     return [line.split() for line in done.stdout.splitlines() if line]
 
 
 def test_every_module_imports_with_torch_alone(bare_python: Path) -> None:
-    """A decoder's own files may need that decoder: `READERS` loads them when they are chosen. Nothing else needs anything else."""
+    """A decoder's own files may need that decoder: `READERS` loads them when they are chosen.
+    Nothing else needs anything else.
+    """
     printed = run_bare(bare_python, IMPORT_EVERYTHING, *ABSENT)
     assert ["present"] in printed, "the environment is not bare"
     needs = {words[1]: words[2] for words in printed if words[0] == "needs"}
-    assert all(name.startswith("prp_core.data.readers.") and library in DECODERS for name, library in needs.items()), needs
+    assert all(
+        name.startswith("prp_core.data.readers.") and library in DECODERS
+        for name, library in needs.items()
+    ), needs
     imported = {words[1] for words in printed if words[0] == "imported"}
-    files = (path.relative_to(REPOSITORY).with_suffix("") for path in (REPOSITORY / "prp_core").rglob("*.py"))
-    assert imported | needs.keys() == {".".join(path.parts).removesuffix(".__init__") for path in files}
-    assert {"prp_core.data.readers", "prp_core.training.loop", "prp_core.evaluation.retrieval"} <= imported
+    files = (
+        path.relative_to(REPOSITORY).with_suffix("")
+        for path in (REPOSITORY / "prp_core").rglob("*.py")
+    )
+    assert imported | needs.keys() == {
+        ".".join(path.parts).removesuffix(".__init__") for path in files
+    }
+    assert {
+        "prp_core.data.readers",
+        "prp_core.training.loop",
+        "prp_core.evaluation.retrieval",
+    } <= imported
 
 
 def test_it_trains_with_torch_alone(bare_python: Path) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from tests.architecture.source_tree import REPOSITORY, imports_of, read
 
-# What a distribution is called in an import, or in the text of a file that is not Python, where its own name differs.
+# What a distribution is called in an import, or in the text of a file that is not Python, where its
+# own name differs.
 NAME_IN_USE = {
     "opencv-python-headless": "cv2",
     "pillow": "PIL",
@@ -28,31 +29,55 @@ PATH_IN_COMMENT = re.compile(r"(?<![\w/])\.?[\w-]+(?:/[\w.-]*)+|[\w-]+\.(?:py|to
 
 def dependency_lines(text: str) -> list[tuple[str, str]]:
     """(name, comment) of each line of the runtime and development dependencies."""
-    blocks = re.findall(r"^(?:dependencies|dev) = \[\n(.*?)^\]", text, flags=re.MULTILINE | re.DOTALL)
+    blocks = re.findall(
+        r"^(?:dependencies|dev) = \[\n(.*?)^\]", text, flags=re.MULTILINE | re.DOTALL
+    )
     assert len(blocks) == 2, "the runtime and the development dependencies"
-    lines = [line for block in blocks for line in block.splitlines() if line.strip() and not line.strip().startswith("#")]
+    lines = [
+        line
+        for block in blocks
+        for line in block.splitlines()
+        if line.strip() and not line.strip().startswith("#")
+    ]
     matches = [(line, DEPENDENCY_LINE.match(line)) for line in lines]
     assert [line for line, match in matches if match is None] == [], "one dependency a line"
     return [(match["name"].lower(), match["comment"] or "") for _, match in matches if match]
 
 
 def uses(path: Path, name: str) -> bool:
-    """Whether the file at `path`, or one below it, imports `name`; a file that is not Python need only mention it."""
-    files = [file.relative_to(REPOSITORY) for file in (REPOSITORY / path).rglob("*.py")] if (REPOSITORY / path).is_dir() else [path]
-    if any(item.library == name for file in files if file.suffix == ".py" for item in imports_of(read(file), file)):
+    """Whether the file at `path`, or one below it, imports `name`; a file that is not Python need
+    only mention it.
+    """
+    files = (
+        [file.relative_to(REPOSITORY) for file in (REPOSITORY / path).rglob("*.py")]
+        if (REPOSITORY / path).is_dir()
+        else [path]
+    )
+    if any(
+        item.library == name
+        for file in files
+        if file.suffix == ".py"
+        for item in imports_of(read(file), file)
+    ):
         return True
     return any(name in read(file) for file in files if file.suffix != ".py")
 
 
 def fault(name: str, comment: str) -> str:
-    """What is wrong with one dependency's comment; empty when it names a file that is there and needs the dependency."""
+    """What is wrong with one dependency's comment; empty when it names a file that is there and
+    needs the dependency.
+    """
     paths = [Path(text) for text in PATH_IN_COMMENT.findall(comment)]
     if not paths:
         return f"{name}: the comment {comment!r} names no file"
     if missing := [path.as_posix() for path in paths if not (REPOSITORY / path).exists()]:
         return f"{name}: {', '.join(missing)} is not there"
     used_as = NAME_IN_USE.get(name, name)
-    return "" if any(uses(path, used_as) for path in paths) else f"{name}: none of {', '.join(map(str, paths))} uses {used_as}"
+    return (
+        ""
+        if any(uses(path, used_as) for path in paths)
+        else f"{name}: none of {', '.join(map(str, paths))} uses {used_as}"
+    )
 
 
 DEPENDENCIES = dependency_lines(read(Path("pyproject.toml")))

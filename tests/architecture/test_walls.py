@@ -1,4 +1,6 @@
-"""The walls of the house: sizes, signs on doors, tests that assert, and words that do not belong."""
+"""The walls of the house: sizes, signs on doors, tests that assert, and words that do not
+belong.
+"""
 
 from __future__ import annotations
 
@@ -26,9 +28,12 @@ MAY_PRINT = (
     "tests/tools/",
 )
 
-# What the project's files may not hold. A class of one letter keeps a pattern from matching its own line.
+# What the project's files may not hold. A class of one letter keeps a pattern from matching its own
+# line.
 DOES_NOT_BELONG = {
-    "somebody's home directory": r"/hom[e]/(?!ray\b|ubuntu\b|me\b)\w|/User[s]/\w|/roo[t]/|/wor[k]/|[A-Z]:\\User[s]",
+    "somebody's home directory": (
+        r"/hom[e]/(?!ray\b|ubuntu\b|me\b)\w|/User[s]/\w|/roo[t]/|/wor[k]/|[A-Z]:\\User[s]"
+    ),
     "an access key": r"\bAKI[A][0-9A-Z]{16}\b|\bASI[A][0-9A-Z]{16}\b|BEGIN [A-Z ]*PRIVATE KE[Y]",
     "a package registry's host": r"pyp[i]\.org|pythonhoste[d]\.org",
     "work left for later": r"#\s*(TOD[O]|FIXM[E]|XX[X])|raise NotImplementedErro[r]",
@@ -50,45 +55,69 @@ def size_faults(path: Path, source: str) -> list[str]:
     is_test = path.parts[0] == "tests"
     wall = MAX_LINES_OF_TEST_FILE if is_test else MAX_LINES_OF_FILE
     num_lines = len(source.splitlines())
-    faults = [f"{path}: {num_lines} lines, the wall is {wall}: make it two rooms"] if num_lines > wall else []
+    faults = (
+        [f"{path}: {num_lines} lines, the wall is {wall}: make it two rooms"]
+        if num_lines > wall
+        else []
+    )
     for function in [] if is_test else functions_of(source):
         length = (function.end_lineno or function.lineno) - function.lineno + 1
         if length > MAX_LINES_OF_FUNCTION:
-            faults.append(f"{path}:{function.lineno} {function.name}: {length} lines, the wall is {MAX_LINES_OF_FUNCTION}")
+            faults.append(
+                f"{path}:{function.lineno} {function.name}: {length} lines, the wall is "
+                f"{MAX_LINES_OF_FUNCTION}"
+            )
     return faults
 
 
 def door_faults(path: Path, source: str) -> list[str]:
-    """Whether the file lacks its sign: a docstring whose first line stands alone and says what lives there."""
+    """Whether the file lacks its sign: a docstring whose first line stands alone and says what
+    lives there.
+    """
     docstring = ast.get_docstring(ast.parse(source))
     if not source.strip() and path.name == "__init__.py":
         return []
     if not docstring:
         return [f"{path}: no docstring; its first line says what lives here"]
-    return [] if docstring.splitlines()[0].endswith((".", "?", ":")) else [f"{path}: the docstring's first line is not a sentence of its own"]
+    return (
+        []
+        if docstring.splitlines()[0].endswith((".", "?", ":"))
+        else [f"{path}: the docstring's first line is not a sentence of its own"]
+    )
 
 
 def print_faults(path: Path, source: str) -> list[str]:
     """Calls of `print` outside the rooms that speak to a terminal."""
     if path.as_posix().startswith(MAY_PRINT):
         return []
-    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print"]
+    calls = [
+        node
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print"
+    ]
     return [f"{path}:{call.lineno}: print belongs to {', '.join(MAY_PRINT)}" for call in calls]
 
 
 def silent_tests(path: Path, source: str) -> list[str]:
-    """Test functions that assert nothing: no `assert`, no `raises` or `warns`, no call of a helper named for checking."""
+    """Test functions that assert nothing: no `assert`, no `raises` or `warns`, no call of a helper
+    named for checking.
+    """
     return [
         f"{path}:{function.lineno} {function.name} asserts nothing"
         for function in functions_of(source)
-        if function.name.startswith("test") and not any(_asserts(node) for node in ast.walk(function))
+        if function.name.startswith("test")
+        and not any(_asserts(node) for node in ast.walk(function))
     ]
 
 
 def _asserts(node: ast.AST) -> bool:
     if isinstance(node, ast.Call):
-        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-        return name in {"raises", "warns"} or name.startswith(("assert_", "check_", "verify_", "expect_"))
+        name = (
+            node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        )
+        return name in {"raises", "warns"} or name.startswith(
+            ("assert_", "check_", "verify_", "expect_")
+        )
     return isinstance(node, ast.Assert)
 
 
@@ -119,7 +148,11 @@ def test_every_package_describes_itself(package: str) -> None:
 
 
 def test_print_belongs_to_the_command_line() -> None:
-    assert [fault for path in python_files(*PACKAGES, "tests") for fault in print_faults(path, read(path))] == []
+    assert [
+        fault
+        for path in python_files(*PACKAGES, "tests")
+        for fault in print_faults(path, read(path))
+    ] == []
 
 
 def test_every_test_asserts() -> None:
@@ -143,12 +176,27 @@ PLANTED = [
     (size_faults, "prp_core/a.py", LONG_FUNCTION, "long: 61 lines, the wall is 60"),
     (size_faults, "tests/unit/test_a.py", LONG_FUNCTION, ""),
     (door_faults, "prp_core/a.py", "import os\n", "no docstring"),
-    (door_faults, "prp_core/a.py", '"""Half a sentence that\ngoes on."""\n', "not a sentence of its own"),
+    (
+        door_faults,
+        "prp_core/a.py",
+        '"""Half a sentence that\ngoes on."""\n',
+        "not a sentence of its own",
+    ),
     (door_faults, "prp_core/data/__init__.py", "", ""),
     (print_faults, "prp_core/a.py", "print('loss', 1)\n", "prp_core/a.py:1: print belongs to"),
     (print_faults, "orchestrator/commands/prp.py", "print('usage')\n", ""),
-    (silent_tests, "tests/unit/test_a.py", "def test_it():\n    run()\n", "test_it asserts nothing"),
-    (silent_tests, "tests/unit/test_a.py", "def test_it():\n    with pytest.raises(ValueError):\n        run()\n", ""),
+    (
+        silent_tests,
+        "tests/unit/test_a.py",
+        "def test_it():\n    run()\n",
+        "test_it asserts nothing",
+    ),
+    (
+        silent_tests,
+        "tests/unit/test_a.py",
+        "def test_it():\n    with pytest.raises(ValueError):\n        run()\n",
+        "",
+    ),
     (foreign_words, "docs/a.md", "see /hom" + "e/anna/videos", "somebody's home directory"),
     (foreign_words, "cluster/aws/a.yaml", "dir: /hom" + "e/ray/prp", ""),
     (foreign_words, "prp_core/a.py", "raise NotImplementedErro" + "r", "work left for later"),
@@ -156,7 +204,11 @@ PLANTED = [
 ]
 
 
-@pytest.mark.parametrize(("check", "path", "source", "fault"), PLANTED, ids=[f"{row[0].__name__}-{number}" for number, row in enumerate(PLANTED)])
+@pytest.mark.parametrize(
+    ("check", "path", "source", "fault"),
+    PLANTED,
+    ids=[f"{row[0].__name__}-{number}" for number, row in enumerate(PLANTED)],
+)
 def test_a_planted_fault_is_found(check, path: str, source: str, fault: str) -> None:
     found = check(Path(path), source)
     assert any(fault in text for text in found) if fault else found == []

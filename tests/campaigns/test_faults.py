@@ -1,8 +1,10 @@
-"""Training's samples under every fault of the network: the same bytes, and how fast they still come.
+"""Training's samples under every fault of the network: the same bytes, and how fast they still
+come.
 
     uv run pytest -s -m campaign tests/campaigns/test_faults.py
 
-Each row is one kind of fault, or all of them mixed, at one share of the requests; clean and faulty runs alternate, each with an empty cache.
+Each row is one kind of fault, or all of them mixed, at one share of the requests; clean and faulty
+runs alternate, each with an empty cache.
 """
 
 from __future__ import annotations
@@ -28,13 +30,20 @@ KINDS = {"mixed": tuple(FAULTS), **{kind: (kind,) for kind in FAULTS}}
 @pytest.fixture(scope="module")
 def corpus(s3_server: S3Server) -> tuple[str, list]:
     bucket = s3_server.make_bucket()
-    return bucket, upload_videos(s3_server, bucket, num_videos=64, num_frames=96, height=240, width=320)
+    return bucket, upload_videos(
+        s3_server, bucket, num_videos=64, num_frames=96, height=240, width=320
+    )
 
 
 @pytest.mark.parametrize("share", GOALS)
 @pytest.mark.parametrize("kinds", KINDS.values(), ids=KINDS.keys())
 def test_the_stream_under_faults(
-    s3_environment: S3Server, corpus: tuple[str, list], tmp_path: Path, share: float, kinds: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+    s3_environment: S3Server,
+    corpus: tuple[str, list],
+    tmp_path: Path,
+    share: float,
+    kinds: tuple[str, ...],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     bucket, records = corpus
     clean: list[StreamReport] = []
@@ -51,7 +60,13 @@ def test_the_stream_under_faults(
     assert len({report.digest for report in clean + faulty}) == 1
     assert all(report.counters["data/replaced"] == 0 for report in faulty)
     left = statistics.median(a.seconds / b.seconds for a, b in zip(clean, faulty, strict=True))
-    seconds = [f"{statistics.median(report.seconds for report in reports):.2f} s" for reports in (clean, faulty)]
+    seconds = [
+        f"{statistics.median(report.seconds for report in reports):.2f} s"
+        for reports in (clean, faulty)
+    ]
     with capsys.disabled():
-        sys.stdout.write(f"\n{'+'.join(kinds)} at {share:.0%} ({num_faults} of {num_requests}): {left:.2f} of {seconds[0]} clean, {seconds[1]}\n")
+        sys.stdout.write(
+            f"\n{'+'.join(kinds)} at {share:.0%} ({num_faults} of {num_requests}): "
+            f"{left:.2f} of {seconds[0]} clean, {seconds[1]}\n"
+        )
     assert left >= GOALS[share]

@@ -39,9 +39,14 @@ def space(trial: Any) -> None:
 
 @pytest.fixture(scope="module")
 def growing_cluster() -> Iterator[Cluster]:
-    """A head without CPUs and one node with two: for two workers of half a CPU, and an evaluation of one."""
+    """A head without CPUs and one node with two: for two workers of half a CPU, and an evaluation
+    of one.
+    """
     use_environment()
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 80 << 20, "include_dashboard": False})
+    cluster = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 0, "object_store_memory": 80 << 20, "include_dashboard": False},
+    )
     try:
         cluster.add_node(num_cpus=2, object_store_memory=80 << 20)
         ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
@@ -68,7 +73,9 @@ def test_trials_without_an_end_are_pruned_late_at_the_rung_that_was_judged(
     room = plan_room(plan.config)
     assert room.judging.where == "task"
     params = {path: str(value) for path, value in flatten(plan.config).items()}
-    best = TrialRecord("earlier", 0, "pruned", "same", params, {RATES: "1-2"}, {1: 2.0})  # nobody scores two: every trial is below the bar
+    best = TrialRecord(
+        "earlier", 0, "pruned", "same", params, {RATES: "1-2"}, {1: 2.0}
+    )  # nobody scores two: every trial is below the bar
     server = start_server(plan, space, room.judging, plan_warm_start([best], space, params, "same"))
     places: list[bool] = []
     done = threading.Event()
@@ -77,7 +84,9 @@ def test_trials_without_an_end_are_pruned_late_at_the_rung_that_was_judged(
         told: set[int] = set()
         ended = False
         while not ended:
-            ended = done.wait(0.2)  # and look once more after it: the last trial and the sweep end together
+            ended = done.wait(
+                0.2
+            )  # and look once more after it: the last trial and the sweep end together
             for view in ray.get(server.views.remote()):
                 if view.state != "running" and view.number not in told:
                     told.add(view.number)
@@ -91,17 +100,27 @@ def test_trials_without_an_end_are_pruned_late_at_the_rung_that_was_judged(
         done.set()
         watcher.join()
     assert places == [True, True] and groups_in_use() == 0
-    assert wait_until(lambda: ray.available_resources().get("CPU") == 2.0, 20), ray.available_resources()
+    assert wait_until(lambda: ray.available_resources().get("CPU") == 2.0, 20), (
+        ray.available_resources()
+    )
     views = ray.get(server.views.remote())
     ray.get(server.close.remote("finished"))
     assert [view.state for view in views] == ["pruned", "pruned"]
     rows = rung_rows(Path(os.environ["PRP_HOME"]), plan.spec.sweep_id)
-    mine = {view.number for view in views}  # numbers between them went to values that were tried before
-    assert [(number, epoch) for number, epoch, _ in rows if number in mine] == [(number, 1) for number in sorted(mine)], "no later rung is recorded"
+    mine = {
+        view.number for view in views
+    }  # numbers between them went to values that were tried before
+    assert [(number, epoch) for number, epoch, _ in rows if number in mine] == [
+        (number, 1) for number in sorted(mine)
+    ], "no later rung is recorded"
     steps_per_epoch = -(-len(plan.parts.train) // plan.config.training.batch_size)
-    assert all(view.step > steps_per_epoch for view in views), "training went on while the rung was evaluated"
+    assert all(view.step > steps_per_epoch for view in views), (
+        "training went on while the rung was evaluated"
+    )
     assert all("2.0000, the bar" in view.reason for view in views)
-    assert sorted(Path(plan.spec.folder_uri).glob("trials/*/rungs/*")) == [], "what the judge needed is gone with its trial"
+    assert sorted(Path(plan.spec.folder_uri).glob("trials/*/rungs/*")) == [], (
+        "what the judge needed is gone with its trial"
+    )
 
 
 @ray.remote(num_cpus=0)
@@ -141,15 +160,21 @@ def stay_until_three(config: dict[str, Any], *, server: Any) -> None:
     ray.get(server.leave.remote())
 
 
-def test_a_sweep_takes_the_places_of_a_node_that_joins_it(growing_cluster: Cluster, tmp_path: Path) -> None:
+def test_a_sweep_takes_the_places_of_a_node_that_joins_it(
+    growing_cluster: Cluster, tmp_path: Path
+) -> None:
     server = Asking.remote()  # type: ignore[attr-defined]
     config: RunConfig = with_values(RunConfig(), {"sweep.judge": "worker"})
     room: Room = plan_room(config)
     assert room.capacity.max_concurrent_trials == 2
-    trainable = tune.with_resources(tune.with_parameters(stay_until_three, server=server), {"CPU": 1})
+    trainable = tune.with_resources(
+        tune.with_parameters(stay_until_three, server=server), {"CPU": 1}
+    )
     tuner = tune.Tuner(
         trainable,
-        tune_config=tune.TuneConfig(search_alg=ServerSearcher(server, RoomWatch(config, room)), num_samples=4),
+        tune_config=tune.TuneConfig(
+            search_alg=ServerSearcher(server, RoomWatch(config, room)), num_samples=4
+        ),
         run_config=tune.RunConfig(name="growing", storage_path=str(tmp_path), verbose=0),
     )
     thread = threading.Thread(target=tuner.fit)
@@ -158,6 +183,8 @@ def test_a_sweep_takes_the_places_of_a_node_that_joins_it(growing_cluster: Clust
         assert wait_until(lambda: ray.get(server.seen.remote())[0] == 2, 200)
         assert ray.get(server.seen.remote())[1] == 2, "no more than there is room for"
         growing_cluster.add_node(num_cpus=1, object_store_memory=80 << 20)
-        assert wait_until(lambda: ray.get(server.seen.remote())[1] == 3, 200), "the new node stays empty"
+        assert wait_until(lambda: ray.get(server.seen.remote())[1] == 3, 200), (
+            "the new node stays empty"
+        )
     finally:
         thread.join()

@@ -1,4 +1,6 @@
-"""What every object store keeps to, whatever lies behind it. A new store is tested by one more line in `STORES`."""
+"""What every object store keeps to, whatever lies behind it. A new store is tested by one more line
+in `STORES`.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,12 @@ def _prefix_of_a_bucket(request: pytest.FixtureRequest, folder: Path) -> ObjectS
     return open_store(f"s3://{bucket}/some/prefix/")
 
 
-STORES: dict[str, MakeStore] = {"folder": _folder, "file URI": _folder_uri, "bucket": _bucket, "prefix of a bucket": _prefix_of_a_bucket}
+STORES: dict[str, MakeStore] = {
+    "folder": _folder,
+    "file URI": _folder_uri,
+    "bucket": _bucket,
+    "prefix of a bucket": _prefix_of_a_bucket,
+}
 
 
 @pytest.fixture(params=STORES.values(), ids=STORES.keys())
@@ -53,9 +60,19 @@ def test_an_empty_store_lists_nothing(store: ObjectStore) -> None:
 def test_what_was_written_is_listed_and_read(store: ObjectStore, tmp_path: Path) -> None:
     file = tmp_path.parent / f"{tmp_path.name}-source"
     file.write_bytes(b"from a file" * 1000)
-    written = [store.write("b/two.bin", b"two"), store.write("a/one.bin", file), store.write("b.bin", b""), store.write("ü/ #?%41+&.bin", b"odd")]
+    written = [
+        store.write("b/two.bin", b"two"),
+        store.write("a/one.bin", file),
+        store.write("b.bin", b""),
+        store.write("ü/ #?%41+&.bin", b"odd"),
+    ]
     assert list(store.list()) == sorted(written, key=lambda info: info.key)
-    assert {info.key: info.num_bytes for info in written} == {"b/two.bin": 3, "a/one.bin": 11_000, "b.bin": 0, "ü/ #?%41+&.bin": 3}
+    assert {info.key: info.num_bytes for info in written} == {
+        "b/two.bin": 3,
+        "a/one.bin": 11_000,
+        "b.bin": 0,
+        "ü/ #?%41+&.bin": 3,
+    }
     assert [info.key for info in store.list("b/")] == ["b/two.bin"]
     assert [info.key for info in store.list("b")] == ["b.bin", "b/two.bin"]
     assert read_all(store, "a/one.bin") == file.read_bytes()
@@ -64,13 +81,18 @@ def test_what_was_written_is_listed_and_read(store: ObjectStore, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("start", "num_bytes"), [(0, None), (0, 10), (7, None), (7, 3), (99, 1), (90, 100), (100, None), (150, 5), (5, 0)], ids=lambda value: str(value)
+    ("start", "num_bytes"),
+    [(0, None), (0, 10), (7, None), (7, 3), (99, 1), (90, 100), (100, None), (150, 5), (5, 0)],
+    ids=lambda value: str(value),
 )
 def test_ranges(store: ObjectStore, start: int, num_bytes: int | None) -> None:
     content = bytes(range(100))
     info = store.write("object", content)
     end = None if num_bytes is None else start + num_bytes
-    assert b"".join(store.read("object", start=start, num_bytes=num_bytes, etag=info.etag)) == content[start:end]
+    assert (
+        b"".join(store.read("object", start=start, num_bytes=num_bytes, etag=info.etag))
+        == content[start:end]
+    )
 
 
 def test_a_large_object_arrives_in_pieces(store: ObjectStore) -> None:
@@ -84,21 +106,34 @@ def test_a_large_object_arrives_in_pieces(store: ObjectStore) -> None:
 def test_an_object_read_by_several_ranges_at_a_time(store: ObjectStore) -> None:
     content = random.Random(5).randbytes(3_000_001)
     info = store.write("large", content)
-    pieces = read_in_ranges(store, "large", info.num_bytes, etag=info.etag, range_bytes=1 << 20, num_readers=3)
+    pieces = read_in_ranges(
+        store, "large", info.num_bytes, etag=info.etag, range_bytes=1 << 20, num_readers=3
+    )
     assert b"".join(pieces) == content
     other = store.write("large", content[::-1])
     with pytest.raises(ObjectChanged, match="large"):
         list(read_in_ranges(store, "large", info.num_bytes, etag=info.etag, range_bytes=1 << 20))
     with pytest.raises(CorruptObject, match="large ends 1000 bytes before the 3001001"):
-        list(read_in_ranges(store, "large", info.num_bytes + 1000, etag=other.etag, range_bytes=1 << 20))
+        list(
+            read_in_ranges(
+                store, "large", info.num_bytes + 1000, etag=other.etag, range_bytes=1 << 20
+            )
+        )
 
 
 def test_a_range_with_a_digest(store: ObjectStore) -> None:
     content = random.Random(6).randbytes(200_000)
     info = store.write("object", content)
     digest = hashlib.sha256(content[1000:51_000]).hexdigest()
-    assert read_verified(store, "object", start=1000, num_bytes=50_000, sha256=digest, etag=info.etag) == content[1000:51_000]
-    with pytest.raises(CorruptObject, match="object, bytes 1001 to 51000: 50000 bytes of sha256 [0-9a-f]{64} arrived in the last of 3 reads"):
+    assert (
+        read_verified(store, "object", start=1000, num_bytes=50_000, sha256=digest, etag=info.etag)
+        == content[1000:51_000]
+    )
+    with pytest.raises(
+        CorruptObject,
+        match="object, bytes 1001 to 51000: 50000 bytes of sha256 [0-9a-f]{64} arrived in "
+        "the last of 3 reads",
+    ):
         read_verified(store, "object", start=1001, num_bytes=50_000, sha256=digest)
 
 

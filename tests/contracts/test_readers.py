@@ -1,4 +1,6 @@
-"""What every reader keeps to: frame n is the n-th of a full decode, bit for bit, however frames are asked for. Held by each of `READERS`."""
+"""What every reader keeps to: frame n is the n-th of a full decode, bit for bit, however frames are
+asked for. Held by each of `READERS`.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +13,26 @@ import pytest
 from prp_core.data.readers import READERS
 from prp_core.data.readers.header import read_header
 from prp_core.errors import BrokenVideo
-from tests.video_factory import ENCODINGS, cut_short, make_packed_b_frames, make_video, shown_numbers, with_index_first
+from tests.video_factory import (
+    ENCODINGS,
+    cut_short,
+    make_packed_b_frames,
+    make_video,
+    shown_numbers,
+    with_index_first,
+)
 
 NUM_FRAMES = 60
-QUESTIONS = ((0,), (59,), (36, 37), (0, 12, 24, 36, 48), (2, 24, 26, 48, 54, 56), (3, 5, 23, 54, 55, 56), tuple(range(13, 47)), (5,))
+QUESTIONS = (
+    (0,),
+    (59,),
+    (36, 37),
+    (0, 12, 24, 36, 48),
+    (2, 24, 26, 48, 54, 56),
+    (3, 5, 23, 54, 55, 56),
+    tuple(range(13, 47)),
+    (5,),
+)
 
 
 @pytest.fixture(scope="module")
@@ -29,24 +47,35 @@ def _video(folder: Path, name: str) -> Path:
 
 @pytest.mark.parametrize("name", ENCODINGS)
 @pytest.mark.parametrize("reader_name", READERS)
-def test_random_access_is_the_full_decode_bit_for_bit(reader_name: str, name: str, folder: Path) -> None:
+def test_random_access_is_the_full_decode_bit_for_bit(
+    reader_name: str, name: str, folder: Path
+) -> None:
     path = str(_video(folder, name))
     every_NHWC = np.stack(list(READERS[reader_name](path).frames()))
     assert every_NHWC.dtype == np.uint8 and every_NHWC.shape == (NUM_FRAMES, 64, 96, 3)
-    assert shown_numbers(every_NHWC) == list(range(NUM_FRAMES)), "the frames of the full decode are those that were encoded"
+    assert shown_numbers(every_NHWC) == list(range(NUM_FRAMES)), (
+        "the frames of the full decode are those that were encoded"
+    )
     one_handle = READERS[reader_name](path)
     for indices in QUESTIONS:
         for reader in (one_handle, READERS[reader_name](path)):
-            np.testing.assert_array_equal(reader.read(indices), every_NHWC[list(indices)], err_msg=f"{indices}")
+            np.testing.assert_array_equal(
+                reader.read(indices), every_NHWC[list(indices)], err_msg=f"{indices}"
+            )
 
 
 @pytest.mark.parametrize("name", ENCODINGS)
 def test_readers_agree_on_every_frame(name: str, folder: Path) -> None:
     path = str(_video(folder, name))
-    decoded = {reader_name: np.stack(list(open_reader(path).frames())).astype(int) for reader_name, open_reader in READERS.items()}
+    decoded = {
+        reader_name: np.stack(list(open_reader(path).frames())).astype(int)
+        for reader_name, open_reader in READERS.items()
+    }
     first = decoded.pop("decord")
     for frames_NHWC in decoded.values():
-        assert np.abs(first - frames_NHWC).mean() < 1.0, "libraries round colours differently, by less than a grey level"
+        assert np.abs(first - frames_NHWC).mean() < 1.0, (
+            "libraries round colours differently, by less than a grey level"
+        )
 
 
 @pytest.mark.parametrize("reader_name", READERS)
@@ -98,4 +127,10 @@ def test_odd_sizes_have_no_padding(reader_name: str, size: tuple[int, int], fold
 
 def test_the_header_says_what_the_container_promises(folder: Path) -> None:
     info = read_header(str(_video(folder, "MPEG-4 in AVI with B-frames")))
-    assert (info.num_frames, info.fps, info.width, info.height, info.codec) == (NUM_FRAMES, 25.0, 96, 64, "mpeg4")
+    assert (info.num_frames, info.fps, info.width, info.height, info.codec) == (
+        NUM_FRAMES,
+        25.0,
+        96,
+        64,
+        "mpeg4",
+    )

@@ -1,4 +1,6 @@
-"""Decoding from chosen packets: bit for bit a full decode on every kind of stream, and left alone where it could be otherwise."""
+"""Decoding from chosen packets: bit for bit a full decode on every kind of stream, and left alone
+where it could be otherwise.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ def _questions(num_frames: int, seed: int, count: int) -> list[list[int]]:
         start = draw.randrange(max(1, num_frames - length * rate + 1))
         positions = needed_positions(length, rate, 2, draw.random() < 0.5)
         questions.append(sorted({min(start + position, num_frames - 1) for position in positions}))
-        questions.append(sorted(draw.sample(range(num_frames), draw.randint(1, min(6, num_frames)))))
+        questions.append(
+            sorted(draw.sample(range(num_frames), draw.randint(1, min(6, num_frames))))
+        )
     return questions
 
 
@@ -40,10 +44,16 @@ def _check(path: Path, *, seed: int, count: int = 6) -> PyavReader:
     planes_NHW = _all_planes(path)
     reader = PyavReader(str(path))
     for indices in _questions(len(every_NHWC), seed, count):
-        np.testing.assert_array_equal(reader.read(indices, len(every_NHWC)), every_NHWC[indices], err_msg=f"{path.name}: {indices}")
+        np.testing.assert_array_equal(
+            reader.read(indices, len(every_NHWC)),
+            every_NHWC[indices],
+            err_msg=f"{path.name}: {indices}",
+        )
         planes = reader.read_planes(indices, len(every_NHWC))
         if planes is not None:
-            np.testing.assert_array_equal(planes.planes_NHW, planes_NHW[indices], err_msg=f"{path.name}: {indices}")
+            np.testing.assert_array_equal(
+                planes.planes_NHW, planes_NHW[indices], err_msg=f"{path.name}: {indices}"
+            )
     return reader
 
 
@@ -51,8 +61,14 @@ def _all_planes(path: Path) -> np.ndarray:
     """The planes of a full decode; empty where they are not of our kind."""
     with av.open(str(path)) as container:
         decoded = container.decode(container.streams.best("video"))
-        frames = [frame for frame in decoded if frame.format.name in ("yuv420p", "yuvj420p") and frame.width % 2 == 0]
-    planes_NHW = np.zeros((len(frames), frames[0].height * 3 // 2, frames[0].width) if frames else (0, 0, 0), np.uint8)
+        frames = [
+            frame
+            for frame in decoded
+            if frame.format.name in ("yuv420p", "yuvj420p") and frame.width % 2 == 0
+        ]
+    planes_NHW = np.zeros(
+        (len(frames), frames[0].height * 3 // 2, frames[0].width) if frames else (0, 0, 0), np.uint8
+    )
     for target_HW, frame in zip(planes_NHW, frames, strict=True):
         copy_planes(frame, target_HW)
     return planes_NHW
@@ -60,7 +76,9 @@ def _all_planes(path: Path) -> np.ndarray:
 
 @pytest.mark.parametrize("name", SELECTIVE)
 def test_chosen_packets_give_the_frames_of_a_full_decode(name: str, tmp_path: Path) -> None:
-    path = make_video(tmp_path / f"video{SELECTIVE[name].suffix}", NUM_FRAMES, encoding=SELECTIVE[name])
+    path = make_video(
+        tmp_path / f"video{SELECTIVE[name].suffix}", NUM_FRAMES, encoding=SELECTIVE[name]
+    )
     reader = _check(path, seed=len(name))
     assert reader.is_selective, "this stream can be proved safe"
     assert reader.read_planes([0, 50]) is not None
@@ -68,13 +86,19 @@ def test_chosen_packets_give_the_frames_of_a_full_decode(name: str, tmp_path: Pa
 
 @pytest.mark.parametrize("name", SEQUENTIAL)
 def test_streams_that_cannot_be_proved_are_decoded_whole(name: str, tmp_path: Path) -> None:
-    path = make_video(tmp_path / f"video{SEQUENTIAL[name].suffix}", NUM_FRAMES, encoding=SEQUENTIAL[name])
+    path = make_video(
+        tmp_path / f"video{SEQUENTIAL[name].suffix}", NUM_FRAMES, encoding=SEQUENTIAL[name]
+    )
     assert not _check(path, seed=len(name), count=3).is_selective
 
 
 @pytest.mark.parametrize(("num_b_frames", "keyframe_every"), [(1, 300), (2, 12), (3, 50)])
-def test_packed_b_frames_are_unpacked_first(num_b_frames: int, keyframe_every: int, tmp_path: Path) -> None:
-    path = make_packed_b_frames(tmp_path / "packed.avi", 91, num_b_frames=num_b_frames, keyframe_every=keyframe_every)
+def test_packed_b_frames_are_unpacked_first(
+    num_b_frames: int, keyframe_every: int, tmp_path: Path
+) -> None:
+    path = make_packed_b_frames(
+        tmp_path / "packed.avi", 91, num_b_frames=num_b_frames, keyframe_every=keyframe_every
+    )
     reader = _check(path, seed=num_b_frames)
     decode = SelectiveDecode(str(path))
     assert reader.is_selective and decode.index is not None
@@ -82,14 +106,18 @@ def test_packed_b_frames_are_unpacked_first(num_b_frames: int, keyframe_every: i
 
 
 def test_disposable_packets_stay_out_of_the_decoder(tmp_path: Path) -> None:
-    path = make_video(tmp_path / "video.avi", NUM_FRAMES, encoding=SELECTIVE["MPEG-4 in AVI, GOP 250, B"])
+    path = make_video(
+        tmp_path / "video.avi", NUM_FRAMES, encoding=SELECTIVE["MPEG-4 in AVI, GOP 250, B"]
+    )
     index = SelectiveDecode(str(path)).index
     assert index is not None
     assert len(index.runs([60])[0]) < 30, "frame 60 needs the third of the packets before it"
     path = make_video(tmp_path / "video.mp4", NUM_FRAMES, encoding=SELECTIVE["h264"])
     index = SelectiveDecode(str(path)).index
     assert index is not None
-    assert index.runs([61]) == [[60, 61]] and index.runs([0, 61]) == [[0], [60, 61]], "GOPs of 12, of no use to each other"
+    assert index.runs([61]) == [[60, 61]] and index.runs([0, 61]) == [[0], [60, 61]], (
+        "GOPs of 12, of no use to each other"
+    )
 
 
 def test_a_count_that_was_verified_otherwise_wins(tmp_path: Path) -> None:
@@ -103,8 +131,12 @@ def test_a_count_that_was_verified_otherwise_wins(tmp_path: Path) -> None:
 
 
 def test_a_packet_that_decodes_otherwise_than_it_says_ends_in_a_full_decode(tmp_path: Path) -> None:
-    """Headers whole, picture data not: what the decoder makes of it is what a full decode makes of it."""
-    path = make_video(tmp_path / "video.avi", NUM_FRAMES, encoding=SELECTIVE["MPEG-4 in AVI, GOP 12, B"])
+    """Headers whole, picture data not: what the decoder makes of it is what a full decode makes of
+    it.
+    """
+    path = make_video(
+        tmp_path / "video.avi", NUM_FRAMES, encoding=SELECTIVE["MPEG-4 in AVI, GOP 12, B"]
+    )
     data = bytearray(path.read_bytes())
     draw = random.Random(3)
     begin = data.index(b"movi") + 2000
@@ -118,13 +150,19 @@ def test_a_packet_that_decodes_otherwise_than_it_says_ends_in_a_full_decode(tmp_
         with pytest.raises(BrokenVideo):
             reader.read(list(range(NUM_FRAMES)))
         return
-    np.testing.assert_array_equal(reader.read(list(range(len(every_NHWC))), len(every_NHWC)), every_NHWC)
+    np.testing.assert_array_equal(
+        reader.read(list(range(len(every_NHWC))), len(every_NHWC)), every_NHWC
+    )
 
 
-@pytest.mark.skipif(not SHARED_VIDEOS.exists(), reason="the videos from elsewhere are not beside this checkout")
+@pytest.mark.skipif(
+    not SHARED_VIDEOS.exists(), reason="the videos from elsewhere are not beside this checkout"
+)
 def test_videos_from_elsewhere() -> None:
     paths = sorted(
-        path for path in SHARED_VIDEOS.glob("odd/*.*") if path.suffix in (".mp4", ".avi", ".mov", ".mkv") and path.stat().st_size < 1 << 20
+        path
+        for path in SHARED_VIDEOS.glob("odd/*.*")
+        if path.suffix in (".mp4", ".avi", ".mov", ".mkv") and path.stat().st_size < 1 << 20
     )
     read = 0
     for path in paths:

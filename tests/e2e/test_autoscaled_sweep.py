@@ -1,4 +1,6 @@
-"""A sweep on a cluster that has no worker node: its trials make Ray's autoscaler bring them up, and they go when it has ended."""
+"""A sweep on a cluster that has no worker node: its trials make Ray's autoscaler bring them up, and
+they go when it has ended.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ from prp_core.data.shards.shard_index import ShardSettings
 from tests.tools.local_autoscaling_cluster import LocalAutoscalingCluster, node_type
 from tests.tools.study_process import REPOSITORY, TINY_PRESET, StudyProcess, trial_rows
 
-IDLE_SECONDS = 30  # a pause of the sweep on a busy machine: nodes that go and come within it cost the suite time
+# a pause of the sweep on a busy machine: nodes that go and come within it cost the suite time
+IDLE_SECONDS = 30
 
 COUNT_NODES = """
 import json, ray
@@ -29,16 +32,26 @@ print(json.dumps(sum(1 for node in ray.nodes() if node["Alive"]) - 1))
 
 
 def num_workers_alive(cluster: LocalAutoscalingCluster) -> int:
-    """Worker nodes that are up now, asked from a process of its own: a token, once read, stays for a process's life."""
+    """Worker nodes that are up now, asked from a process of its own: a token, once read, stays for
+    a process's life.
+    """
     done = subprocess.run(
-        [sys.executable, "-c", COUNT_NODES], env=cluster.env, capture_output=True, text=True, timeout=120, check=True, cwd=REPOSITORY
+        [sys.executable, "-c", COUNT_NODES],
+        env=cluster.env,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+        cwd=REPOSITORY,
     )
     return int(json.loads(done.stdout.splitlines()[-1]))
 
 
 def prepared(videos: Path, folder: Path) -> tuple[str, str, str]:
     """(URI of `videos` as shards, hash of the originals' manifest, hash of the shards')."""
-    manifest, _ = index(videos, folder / "manifests", state_dir=folder / "state", cache_dir=folder / "cache")
+    manifest, _ = index(
+        videos, folder / "manifests", state_dir=folder / "state", cache_dir=folder / "cache"
+    )
     job = PrepareJob(
         source_uri=manifest.uri,
         uri=(folder / "prepared").as_uri(),
@@ -53,22 +66,42 @@ def prepared(videos: Path, folder: Path) -> tuple[str, str, str]:
 
 
 def test_the_nodes_of_a_sweep_come_and_go(tiny_videos: Path, tmp_path: Path) -> None:
-    with LocalAutoscalingCluster({"cpu.worker": node_type(cpus=1, max_workers=2)}, idle_seconds=IDLE_SECONDS) as cluster:
+    with LocalAutoscalingCluster(
+        {"cpu.worker": node_type(cpus=1, max_workers=2)}, idle_seconds=IDLE_SECONDS
+    ) as cluster:
         assert num_workers_alive(cluster) == 0
         place, original_hash, prepared_hash = prepared(tiny_videos, tmp_path)
-        words = ["--preset", str(TINY_PRESET), "--data", place, "--trials", "2", "--set", "evaluation.views.num_clips=1"]
+        words = [
+            "--preset",
+            str(TINY_PRESET),
+            "--data",
+            place,
+            "--trials",
+            "2",
+            "--set",
+            "evaluation.views.num_clips=1",
+        ]
         with StudyProcess(tmp_path, words, cluster.env) as study:
             assert study.wait(800) == 0, study.output[-3000:] + cluster.monitor_log
-            assert "room for 2 trials of 1 worker x 1 CPU at once, 0 of them on the nodes that are up" in study.output
+            assert (
+                "room for 2 trials of 1 worker x 1 CPU at once, 0 of them on the nodes that are up"
+                in study.output
+            )
             sweep_id = study.sweep_id
         states = {state for _, state, _ in trial_rows(tmp_path, sweep_id)}
         assert states <= {"COMPLETE", "PRUNED"}, study.output[-3000:] + cluster.monitor_log
         client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
         runs = client.search_runs([client.get_experiment_by_name("tiny").experiment_id])
         trials = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
-        assert any(run.data.metrics["data/shard_frames"] > 0 for run in trials), "what one took from a shard, the other finds in the cache"
+        assert any(run.data.metrics["data/shard_frames"] > 0 for run in trials), (
+            "what one took from a shard, the other finds in the cache"
+        )
         assert all(run.data.metrics["data/quarantined"] == 0 for run in trials)
-        assert {run.data.tags["prp.dataset_hash"] for run in trials} == {prepared_hash} != {original_hash}
+        assert (
+            {run.data.tags["prp.dataset_hash"] for run in trials}
+            == {prepared_hash}
+            != {original_hash}
+        )
         deadline = time.monotonic() + 240
         while num_workers_alive(cluster):
             assert time.monotonic() < deadline, "idle nodes stay up:\n" + cluster.monitor_log

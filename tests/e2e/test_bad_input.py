@@ -15,7 +15,10 @@ from tests.fixtures_s3 import S3Server
 from tests.tools.study_process import REPOSITORY, TINY_PRESET
 
 CASES = [
-    (["--set", "pretext.playback_rate.rates=fast"], "pretext.playback_rate.rates = 'fast': write a rate set as whole numbers joined by '-'"),
+    (
+        ["--set", "pretext.playback_rate.rates=fast"],
+        "pretext.playback_rate.rates = 'fast': write a rate set as whole numbers joined by '-'",
+    ),
     (["--set", "clip.length=10"], "clip.length = 10: must be a positive multiple of 8"),
     (["--set", "clip.lenght=8"], "Did you mean 'clip.length'?"),
     (["--preset", "tinny"], "Unknown preset 'tinny'"),
@@ -38,10 +41,17 @@ def run_here(capfd: pytest.CaptureFixture[str], words: list[str]) -> tuple[int, 
 
 @pytest.mark.parametrize(("words", "text"), CASES, ids=[" ".join(words)[:40] for words, _ in CASES])
 def test_one_line_and_exit_code_2(
-    words: list[str], text: str, tiny_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    words: list[str],
+    text: str,
+    tiny_videos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("PRP_HOME", str(tmp_path))
-    code, errors = run_here(capfd, ["--preset", str(TINY_PRESET), "--data", str(tiny_videos), *words])
+    code, errors = run_here(
+        capfd, ["--preset", str(TINY_PRESET), "--data", str(tiny_videos), *words]
+    )
     assert code == 2
     assert text in errors
     assert len(errors.strip().splitlines()) == 1, errors
@@ -49,29 +59,50 @@ def test_one_line_and_exit_code_2(
 
 
 def test_no_video_is_long_enough_says_how_many_are_for_each_rate(
-    tiny_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tiny_videos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("PRP_HOME", str(tmp_path))
     words = ["--preset", str(TINY_PRESET), "--data", str(tiny_videos), "--set", "clip.length=56"]
     code, errors = run_here(capfd, words)
     assert code == 2
-    assert ("no video long enough" in errors and "rate 1: " in errors and "rate 3: 0 of 18" in errors) or "rate 2: 0 of 18" in errors, errors
+    assert (
+        "no video long enough" in errors and "rate 1: " in errors and "rate 3: 0 of 18" in errors
+    ) or "rate 2: 0 of 18" in errors, errors
 
 
 def test_a_bucket_that_does_not_exist_and_missing_credentials(
-    s3_environment: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    s3_environment: S3Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("PRP_HOME", str(tmp_path))
-    code, errors = run_here(capfd, ["--preset", str(TINY_PRESET), "--data", "s3://no-such-bucket-here/videos"])
+    code, errors = run_here(
+        capfd, ["--preset", str(TINY_PRESET), "--data", "s3://no-such-bucket-here/videos"]
+    )
     assert code == 2 and "no-such-bucket-here" in errors
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
-    code, errors = run_here(capfd, ["--preset", str(TINY_PRESET), "--data", "s3://no-such-bucket-here/videos"])
+    code, errors = run_here(
+        capfd, ["--preset", str(TINY_PRESET), "--data", "s3://no-such-bucket-here/videos"]
+    )
     assert code == 2 and "credentials" in errors.lower(), errors
 
 
-def test_a_cluster_too_small_for_one_trial_names_both_numbers(tiny_videos: Path, tmp_path: Path) -> None:
-    words = ["--preset", str(TINY_PRESET), "--data", str(tiny_videos), "--set", "resources.cpus_per_worker=512"]
+def test_a_cluster_too_small_for_one_trial_names_both_numbers(
+    tiny_videos: Path, tmp_path: Path
+) -> None:
+    words = [
+        "--preset",
+        str(TINY_PRESET),
+        "--data",
+        str(tiny_videos),
+        "--set",
+        "resources.cpus_per_worker=512",
+    ]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     done = subprocess.run(
         [sys.executable, str(REPOSITORY / "tests/e2e/tiny_study.py"), *words],
@@ -81,5 +112,7 @@ def test_a_cluster_too_small_for_one_trial_names_both_numbers(tiny_videos: Path,
         timeout=600,
     )
     assert done.returncode == 2, done.stderr
-    assert "The cluster is too small for one trial: one trial needs 1 worker x 512 CPU" in done.stderr
+    assert (
+        "The cluster is too small for one trial: one trial needs 1 worker x 512 CPU" in done.stderr
+    )
     assert "nodes 1 x" in done.stderr

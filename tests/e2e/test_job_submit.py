@@ -1,6 +1,8 @@
-"""The product's own sentence: `ray job submit --working-dir . -- python sweeps/rate_search.py --preset demo`, with everything for real.
+"""The product's own sentence: `ray job submit --working-dir . -- python sweeps/rate_search.py
+--preset demo`, with everything for real.
 
-A cluster that wants a token, the videos and the checkpoints in a real S3 server, MLflow on a server of its own.
+A cluster that wants a token, the videos and the checkpoints in a real S3 server, MLflow on a server
+of its own.
 """
 
 from __future__ import annotations
@@ -16,17 +18,47 @@ from tests.fixtures_s3 import S3Server
 from tests.tools.study_process import REPOSITORY
 from tests.tools.token_cluster import TokenCluster
 
-SMALLER = ["training.num_epochs=2", "training.first_rung_epochs=1", "evaluation.views.num_clips=1", "evaluation.recognition.num_epochs=1"]
+SMALLER = [
+    "training.num_epochs=2",
+    "training.first_rung_epochs=1",
+    "evaluation.views.num_clips=1",
+    "evaluation.recognition.num_epochs=1",
+]
 
 
-def test_a_submitted_sweep_from_s3_to_mlflow(s3_server: S3Server, mlflow_server: MlflowServer, tiny_videos: Path, tmp_path: Path) -> None:
+def test_a_submitted_sweep_from_s3_to_mlflow(
+    s3_server: S3Server, mlflow_server: MlflowServer, tiny_videos: Path, tmp_path: Path
+) -> None:
     bucket = s3_server.make_bucket()
     s3_server.upload_folder(tiny_videos, bucket, "videos/")
-    words = ["python", "sweeps/rate_search.py", "--preset", "demo", "--trials", "1", "--mlflow", mlflow_server.uri]
-    words += ["--data", f"s3://{bucket}/videos", "--storage", f"s3://{bucket}/prp", "--set", "sweep.name=submitted"]
-    for setting in [*SMALLER, "showcase.num_trials=0", f"cache.dir={tmp_path / 'cache'}", "source.val_fraction=0.3"]:
+    words = [
+        "python",
+        "sweeps/rate_search.py",
+        "--preset",
+        "demo",
+        "--trials",
+        "1",
+        "--mlflow",
+        mlflow_server.uri,
+    ]
+    words += [
+        "--data",
+        f"s3://{bucket}/videos",
+        "--storage",
+        f"s3://{bucket}/prp",
+        "--set",
+        "sweep.name=submitted",
+    ]
+    for setting in [
+        *SMALLER,
+        "showcase.num_trials=0",
+        f"cache.dir={tmp_path / 'cache'}",
+        "source.val_fraction=0.3",
+    ]:
         words += ["--set", setting]
-    with TokenCluster(num_cpus=2, extra_env={**s3_server.environment, "PRP_HOME": str(tmp_path / "home")}) as cluster:
+    with TokenCluster(
+        num_cpus=2, extra_env={**s3_server.environment, "PRP_HOME": str(tmp_path / "home")}
+    ) as cluster:
         job_id = cluster.submit(words, working_dir=REPOSITORY)
         status = cluster.wait(job_id, timeout_seconds=800)
         log = cluster.logs(job_id)
@@ -37,6 +69,11 @@ def test_a_submitted_sweep_from_s3_to_mlflow(s3_server: S3Server, mlflow_server:
     runs = client.search_runs([client.get_experiment_by_name("submitted").experiment_id])
     assert sorted(run.info.status for run in runs) == ["FINISHED"] * 2
     assert sum("mlflow.parentRunId" in run.data.tags for run in runs) == 1
-    keys = [entry["Key"] for entry in s3_server.client().list_objects_v2(Bucket=bucket, Prefix="prp/")["Contents"]]
-    assert any("/checkpoints/" in key for key in keys) and any(key.startswith("prp/manifests/manifest-") for key in keys)
+    keys = [
+        entry["Key"]
+        for entry in s3_server.client().list_objects_v2(Bucket=bucket, Prefix="prp/")["Contents"]
+    ]
+    assert any("/checkpoints/" in key for key in keys) and any(
+        key.startswith("prp/manifests/manifest-") for key in keys
+    )
     assert load_encoder("models:/prp-submitted@best", mlflow_server.uri).feature_channels > 0

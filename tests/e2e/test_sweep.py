@@ -1,4 +1,6 @@
-"""The whole loop as a user runs it, and what is left of it in Optuna's database, in MLflow and on the machine."""
+"""The whole loop as a user runs it, and what is left of it in Optuna's database, in MLflow and on
+the machine.
+"""
 
 from __future__ import annotations
 
@@ -19,15 +21,25 @@ from prp_core.errors import UserError
 from prp_core.training.checkpoint import CheckpointFolder
 from prp_core.training.encoder_export import checkpoint_encoder_weights
 from tests.e2e import tiny_study
-from tests.tools.study_process import TINY_PRESET, StudyProcess, confirmed_pairs, rung_rows, sweep_notes, trial_rows
+from tests.tools.study_process import (
+    TINY_PRESET,
+    StudyProcess,
+    confirmed_pairs,
+    rung_rows,
+    sweep_notes,
+    trial_rows,
+)
 
-# Of the values that this seed draws, whatever trial is first at a rung: the fourth is pruned, the first and the third reach the end.
+# Of the values that this seed draws, whatever trial is first at a rung: the fourth is pruned, the
+# first and the third reach the end.
 SEED = 38
 
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory, tiny_videos: Path):
-    """A finished sweep of 4 trials, one of which was made to diverge; the best one has a showcase."""
+    """A finished sweep of 4 trials, one of which was made to diverge; the best one has a
+    showcase.
+    """
     home = tmp_path_factory.mktemp("swept")
     words = ["--preset", str(TINY_PRESET), "--data", str(tiny_videos), "--trials", "4"]
     words += [
@@ -62,7 +74,12 @@ def test_every_trial_is_told_as_it_ended(swept: StudyProcess) -> None:
     assert states[1] == "FAIL", "the trial that went NaN fails, alone"
     assert states.count("PRUNED") >= 1
     assert states.count("COMPLETE") >= 1
-    epochs = {number: [epoch for trial, epoch, _ in rung_rows(swept.home, swept.sweep_id) if trial == number] for number, _, _ in rows}
+    epochs = {
+        number: [
+            epoch for trial, epoch, _ in rung_rows(swept.home, swept.sweep_id) if trial == number
+        ]
+        for number, _, _ in rows
+    }
     for number, state, value in rows:
         if state == "COMPLETE":
             assert epochs[number] == [1, 2, 4]
@@ -71,7 +88,9 @@ def test_every_trial_is_told_as_it_ended(swept: StudyProcess) -> None:
             assert epochs[number] in ([1], [1, 2])
 
 
-def test_mlflow_has_one_parent_and_one_run_for_each_trial_and_none_is_left_running(swept: StudyProcess) -> None:
+def test_mlflow_has_one_parent_and_one_run_for_each_trial_and_none_is_left_running(
+    swept: StudyProcess,
+) -> None:
     _, runs = runs_of(swept)
     parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     trials = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
@@ -82,20 +101,39 @@ def test_mlflow_has_one_parent_and_one_run_for_each_trial_and_none_is_left_runni
     assert all(status == "FINISHED" for number, status in statuses.items() if number != 1)
     assert parents[0].info.status == "FINISHED"
     pruned = [run for run in trials if run.data.tags["prp.state"] == "pruned"]
-    assert len(pruned) == [state for _, state, _ in trial_rows(swept.home, swept.sweep_id)].count("PRUNED")
+    assert len(pruned) == [state for _, state, _ in trial_rows(swept.home, swept.sweep_id)].count(
+        "PRUNED"
+    )
 
 
-def test_a_trials_run_says_what_was_varied_measured_and_where_it_comes_from(swept: StudyProcess) -> None:
+def test_a_trials_run_says_what_was_varied_measured_and_where_it_comes_from(
+    swept: StudyProcess,
+) -> None:
     client, runs = runs_of(swept)
-    finished = next(run for run in runs if run.data.tags.get("prp.state") == "finished" and "mlflow.parentRunId" in run.data.tags)
+    finished = next(
+        run
+        for run in runs
+        if run.data.tags.get("prp.state") == "finished" and "mlflow.parentRunId" in run.data.tags
+    )
     assert finished.data.params["pretext.playback_rate.rates"] in ("1-2", "1-3", "2-3")
     assert finished.data.params["clip.length"] == "8"
     history = client.get_metric_history(finished.info.run_id, "retrieval/recall_at_1")
     steps = [point.step for point in history]
     assert len(steps) == 3 and steps == sorted(set(steps)), "one value for each rung"
-    for metric in ("linear_probe/accuracy", "train/loss", "time/data_wait_share", "retrieval/recall_at_5"):
+    for metric in (
+        "linear_probe/accuracy",
+        "train/loss",
+        "time/data_wait_share",
+        "retrieval/recall_at_5",
+    ):
         assert metric in finished.data.metrics
-    for tag in ("prp.dataset_hash", "prp.protocol_hash", "prp.git_commit", "prp.lock_sha256", "prp.checkpoints_uri"):
+    for tag in (
+        "prp.dataset_hash",
+        "prp.protocol_hash",
+        "prp.git_commit",
+        "prp.lock_sha256",
+        "prp.checkpoints_uri",
+    ):
         assert finished.data.tags[tag] not in ("", "unknown") or tag == "prp.git_commit"
 
 
@@ -112,17 +150,30 @@ def test_the_report_in_the_parent_run_is_the_sweeps_page(swept: StudyProcess) ->
     parent = next(run for run in runs if "mlflow.parentRunId" not in run.data.tags)
     page = Path(client.download_artifacts(parent.info.run_id, "report.html")).read_text()
     assert swept.sweep_id in page and "<svg role=" in page
-    assert "DivergedError" in page and "random initialisation" in page, "the failure and the baselines of this very sweep"
-    assert "is taken for" in page or "Every rate is named right" in page, "the classifier's confusions were logged"
+    assert "DivergedError" in page and "random initialisation" in page, (
+        "the failure and the baselines of this very sweep"
+    )
+    assert "is taken for" in page or "Every rate is named right" in page, (
+        "the classifier's confusions were logged"
+    )
 
 
 def test_the_best_trials_run_holds_its_showcase(swept: StudyProcess) -> None:
     client, runs = runs_of(swept)
     best = best_number(swept)
-    holders = [run for run in runs if "showcase.html" in [entry.path for entry in client.list_artifacts(run.info.run_id)]]
-    assert [run.data.tags["prp.trial"] for run in holders] == [str(best)], "the best one's alone was asked for"
+    holders = [
+        run
+        for run in runs
+        if "showcase.html" in [entry.path for entry in client.list_artifacts(run.info.run_id)]
+    ]
+    assert [run.data.tags["prp.trial"] for run in holders] == [str(best)], (
+        "the best one's alone was asked for"
+    )
     page = Path(client.download_artifacts(holders[0].info.run_id, "showcase.html")).read_text()
-    assert f"<title>Trial {best} of sweep {swept.sweep_id}: " in page and page.count("data:image/jpeg;base64,") > 3 * 4
+    assert (
+        f"<title>Trial {best} of sweep {swept.sweep_id}: " in page
+        and page.count("data:image/jpeg;base64,") > 3 * 4
+    )
     recall = holders[0].data.metrics["retrieval/recall_at_1"]
     assert f"it is {recall:.3f} " in page, "the rebuilt network scores what the trial did"
     assert f"showcase.html in the artifacts of the MLflow run of trial {best}" in swept.output
@@ -141,23 +192,46 @@ def test_a_run_is_enough_to_train_its_trial_again_and_every_figure_is_equal(
     out = capsys.readouterr().out
     assert "every value equal" in out and "retrieval/recall_at_1 " in out and "differs" not in out
     assert list(swept.home.glob("reproduce-*")) == [], "nothing is left of it"
-    client.log_metric(pruned.info.run_id, "retrieval/recall_at_7", 0.5, step=1)  # a figure that training again does not give
+    client.log_metric(
+        pruned.info.run_id, "retrieval/recall_at_7", 0.5, step=1
+    )  # a figure that training again does not give
     assert main(["reproduce", pruned.info.run_id]) == 1
     assert "does not agree: 1 of" in capsys.readouterr().out
 
 
-def test_a_later_sweep_finds_the_ended_trials_in_mlflow_and_counts_them(swept: StudyProcess) -> None:
-    found = read_trials(f"sqlite:///{swept.home / 'mlflow.db'}", "tiny", "retrieval/recall_at_1", sweep_id=swept.sweep_id)
-    states = {number: {"COMPLETE": "finished", "PRUNED": "pruned"}.get(state) for number, state, _ in trial_rows(swept.home, swept.sweep_id)}
+def test_a_later_sweep_finds_the_ended_trials_in_mlflow_and_counts_them(
+    swept: StudyProcess,
+) -> None:
+    found = read_trials(
+        f"sqlite:///{swept.home / 'mlflow.db'}",
+        "tiny",
+        "retrieval/recall_at_1",
+        sweep_id=swept.sweep_id,
+    )
+    states = {
+        number: {"COMPLETE": "finished", "PRUNED": "pruned"}.get(state)
+        for number, state, _ in trial_rows(swept.home, swept.sweep_id)
+    }
     rungs = rung_rows(swept.home, swept.sweep_id)
-    assert {one.number: one.state for one in found} == {number: state for number, state in states.items() if state}
+    assert {one.number: one.state for one in found} == {
+        number: state for number, state in states.items() if state
+    }
     for one in found:
-        assert one.rungs == pytest.approx({epoch: value for number, epoch, value in rungs if number == one.number})
+        assert one.rungs == pytest.approx(
+            {epoch: value for number, epoch, value in rungs if number == one.number}
+        )
     warm = plan_warm_start(found, tiny_study.space, found[0].params, found[0].protocol_hash)
     assert len(warm.counted) == len(found) and not warm.hints
-    assert not plan_warm_start(found, tiny_study.space, found[0].params, "measured otherwise").counted
+    assert not plan_warm_start(
+        found, tiny_study.space, found[0].params, "measured otherwise"
+    ).counted
     with pytest.raises(UserError, match="has no ended trial of that sweep"):
-        read_trials(f"sqlite:///{swept.home / 'mlflow.db'}", "tiny", "retrieval/recall_at_1", sweep_id="another")
+        read_trials(
+            f"sqlite:///{swept.home / 'mlflow.db'}",
+            "tiny",
+            "retrieval/recall_at_1",
+            sweep_id="another",
+        )
 
 
 def test_the_terminal_ends_with_a_leaderboard_and_every_place(swept: StudyProcess) -> None:
@@ -177,13 +251,20 @@ def test_the_terminal_ends_with_a_leaderboard_and_every_place(swept: StudyProces
     assert "DivergedError" in text
 
 
-def test_the_best_encoder_loads_in_three_lines_with_the_winners_weights(swept: StudyProcess) -> None:
+def test_the_best_encoder_loads_in_three_lines_with_the_winners_weights(
+    swept: StudyProcess,
+) -> None:
     encoder = load_encoder("models:/prp-tiny@best", f"sqlite:///{swept.home / 'mlflow.db'}")
-    folder = CheckpointFolder(LocalStore(swept.home / "sweeps" / swept.sweep_id), f"trials/{best_number(swept):04d}/checkpoints")
+    folder = CheckpointFolder(
+        LocalStore(swept.home / "sweeps" / swept.sweep_id),
+        f"trials/{best_number(swept):04d}/checkpoints",
+    )
     checkpoint = folder.latest_committed()
     assert checkpoint is not None
     weights = checkpoint_encoder_weights(folder, checkpoint)
-    assert {name: tensor.tolist() for name, tensor in encoder.state_dict().items()} == {name: tensor.tolist() for name, tensor in weights.items()}
+    assert {name: tensor.tolist() for name, tensor in encoder.state_dict().items()} == {
+        name: tensor.tolist() for name, tensor in weights.items()
+    }
 
 
 def test_the_ledger_adds_up_to_what_mlflow_shows(swept: StudyProcess) -> None:
@@ -198,16 +279,26 @@ def test_the_ledger_adds_up_to_what_mlflow_shows(swept: StudyProcess) -> None:
         assert run.data.metrics["cost/cpu_hours"] == pytest.approx(sums.cpu_hours)
         assert run.data.metrics["waste/pending_seconds"] == pytest.approx(sums.pending_seconds)
     for number, state in states.items():
-        slices = sorted((entry.started, entry.ended) for entry in entries if entry.owner == ("train", number, None))
+        slices = sorted(
+            (entry.started, entry.ended)
+            for entry in entries
+            if entry.owner == ("train", number, None)
+        )
         assert all(one[1] <= two[0] for one, two in pairwise(slices)), "no second is counted twice"
         if state == "COMPLETE":
-            assert {entry.rung_epoch for entry in entries if entry.trial == number and entry.busy_seconds} >= {1, 2, 4}
+            assert {
+                entry.rung_epoch
+                for entry in entries
+                if entry.trial == number and entry.busy_seconds
+            } >= {1, 2, 4}
     assert "Cost:" in swept.output and "CPU-hours" in swept.output
 
 
 def test_the_best_of_an_ended_sweep_can_be_confirmed(swept: StudyProcess) -> None:
     before, sweep_id = trial_rows(swept.home, swept.sweep_id), swept.sweep_id
-    with StudyProcess(swept.home, ["--resume", sweep_id, "--confirm", "2"], {"PRP_TEST_DIVERGE": "1"}) as last:
+    with StudyProcess(
+        swept.home, ["--resume", sweep_id, "--confirm", "2"], {"PRP_TEST_DIVERGE": "1"}
+    ) as last:
         assert last.wait() == 0, last.output[-4000:]
         assert last.left_behind() == []
     after = trial_rows(swept.home, sweep_id)
@@ -215,21 +306,41 @@ def test_the_best_of_an_ended_sweep_can_be_confirmed(swept: StudyProcess) -> Non
     assert len(confirmed_pairs(last)) == 4
 
     note = json.loads(sweep_notes(swept.home, sweep_id)["confirmation"])
-    best = sorted((row for row in after if row[1] == "COMPLETE"), key=lambda row: (-(row[2] or 0), row[0]))[:2]
+    best = sorted(
+        (row for row in after if row[1] == "COMPLETE"), key=lambda row: (-(row[2] or 0), row[0])
+    )[:2]
     assert {one["trial"] for one in note["candidates"]} == {number for number, _, _ in best}
-    assert all(one["seeds"] == [SEED + 1, SEED + 2] and len(one["recall_at_1"]) == 2 for one in note["candidates"])
+    assert all(
+        one["seeds"] == [SEED + 1, SEED + 2] and len(one["recall_at_1"]) == 2
+        for one in note["candidates"]
+    )
     assert note["verdict"] in ("winner", "tie") and note["text"] in last.output
-    assert 0 <= note["test"]["test/retrieval/recall_at_1"] <= 1 and "test/baseline/random_init/retrieval/recall_at_1" in note["test"]
+    assert (
+        0 <= note["test"]["test/retrieval/recall_at_1"] <= 1
+        and "test/baseline/random_init/retrieval/recall_at_1" in note["test"]
+    )
 
     client, runs = runs_of(swept)
     assert len(runs) == 5 + 4
     assert all(run.info.status in ("FINISHED", "FAILED") for run in runs)
     confirming = [run for run in runs if "prp.confirm_of" in run.data.tags]
-    assert sorted(run.data.tags["prp.seed"] for run in confirming) == [str(seed) for seed in (SEED + 1, SEED + 1, SEED + 2, SEED + 2)]
+    assert sorted(run.data.tags["prp.seed"] for run in confirming) == [
+        str(seed) for seed in (SEED + 1, SEED + 1, SEED + 2, SEED + 2)
+    ]
     parent = next(run for run in runs if run.data.tags["prp.role"] == "sweep")
-    assert f"trial {note['taken']}" in parent.data.tags["prp.test_touched"] and parent.data.tags["prp.winner"] == str(note["taken"])
-    shown = [run for run in runs if "showcase.html" in [entry.path for entry in client.list_artifacts(run.info.run_id)]]
-    assert str(note["taken"]) in [run.data.tags["prp.trial"] for run in shown], "the taken trial has a showcase, the best one or not"
+    assert f"trial {note['taken']}" in parent.data.tags["prp.test_touched"] and parent.data.tags[
+        "prp.winner"
+    ] == str(note["taken"])
+    shown = [
+        run
+        for run in runs
+        if "showcase.html" in [entry.path for entry in client.list_artifacts(run.info.run_id)]
+    ]
+    assert str(note["taken"]) in [run.data.tags["prp.trial"] for run in shown], (
+        "the taken trial has a showcase, the best one or not"
+    )
     entries = read_ledger(swept.home / "sweeps" / sweep_id / "ledger.jsonl")
     assert {"confirm", "test"} <= {entry.kind for entry in entries}
-    assert client.get_run(parent.info.run_id).data.metrics["cost/cpu_hours"] == pytest.approx(total(entries).cpu_hours)
+    assert client.get_run(parent.info.run_id).data.metrics["cost/cpu_hours"] == pytest.approx(
+        total(entries).cpu_hours
+    )

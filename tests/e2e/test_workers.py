@@ -1,4 +1,6 @@
-"""Trials of two workers on a local cluster of three nodes: pruned together, their places freed, a killed worker's steps taken up again."""
+"""Trials of two workers on a local cluster of three nodes: pruned together, their places freed, a
+killed worker's steps taken up again.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ from orchestrator.trial.driver import run_trials
 from orchestrator.trial.reproduce_run import train_on_cluster
 from tests.tools.study_process import TINY_PRESET, rung_rows, trial_rows
 
-SEED = 0  # of its two trials the second is worse than the first at the second rung, by a wide margin
+SEED = (
+    0  # of its two trials the second is worse than the first at the second rung, by a wide margin
+)
 
 
 def space(trial: Any) -> None:
@@ -36,10 +40,15 @@ def space(trial: Any) -> None:
 
 @pytest.fixture
 def three_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A Ray cluster of three nodes on this machine: a head without CPUs and two with one CPU each, so that two workers are two nodes."""
+    """A Ray cluster of three nodes on this machine: a head without CPUs and two with one CPU each,
+    so that two workers are two nodes.
+    """
     monkeypatch.setenv("PRP_HOME", str(tmp_path / "home"))
     use_environment()
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 80 << 20, "include_dashboard": False})
+    cluster = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 0, "object_store_memory": 80 << 20, "include_dashboard": False},
+    )
     try:
         for _ in range(2):
             cluster.add_node(num_cpus=1, object_store_memory=80 << 20)
@@ -52,16 +61,28 @@ def three_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
 
 def plan_for(videos: Path, *settings: str) -> Any:
     """The plan of a sweep of two-worker trials."""
-    words = ["--preset", str(TINY_PRESET), "--data", str(videos), "--set", "resources.num_workers=2"]
+    words = [
+        "--preset",
+        str(TINY_PRESET),
+        "--data",
+        str(videos),
+        "--set",
+        "resources.num_workers=2",
+    ]
     for setting in settings:
         words += ["--set", setting]
     return make_plan(parse_arguments(words, "test"), space, lambda line: None)
 
 
 def groups_in_use() -> int:
-    """Placement groups that hold or want resources now, the trial drivers' own (memory alone) left out."""
+    """Placement groups that hold or want resources now, the trial drivers' own (memory alone) left
+    out.
+    """
     tables = placement_group_table().values()
-    return sum(table["state"] != "REMOVED" and any("CPU" in bundle for bundle in table["bundles"].values()) for table in tables)
+    return sum(
+        table["state"] != "REMOVED" and any("CPU" in bundle for bundle in table["bundles"].values())
+        for table in tables
+    )
 
 
 def wait_until(what: Any, seconds: float) -> bool:
@@ -77,14 +98,28 @@ def wait_until(what: Any, seconds: float) -> bool:
 def kill_one_worker(server: Any) -> int:
     """kill -9 of one of the first trial's workers once its first rung is in; the process's id."""
     assert wait_until(lambda: any(view.rungs for view in ray.get(server.views.remote())), 600)
-    actors = ray._private.state.actors().values()  # Ray's public listing of actors needs a dashboard, which this cluster has not
-    workers = [actor["Pid"] for actor in actors if "RayTrainWorker" in actor["ActorClassName"] and actor["State"] == "ALIVE"]
+    actors = (
+        ray._private.state.actors().values()
+    )  # Ray's public listing of actors needs a dashboard, which this cluster has not
+    workers = [
+        actor["Pid"]
+        for actor in actors
+        if "RayTrainWorker" in actor["ActorClassName"] and actor["State"] == "ALIVE"
+    ]
     os.kill(workers[0], signal.SIGKILL)
     return workers[0]
 
 
-def test_a_killed_worker_is_replaced_and_after_every_prune_nothing_holds_a_place(three_nodes: None, tiny_videos: Path) -> None:
-    plan = plan_for(tiny_videos, f"seed={SEED}", "sweep.num_trials=2", "training.num_epochs=8", "training.checkpoint_every_steps=1")
+def test_a_killed_worker_is_replaced_and_after_every_prune_nothing_holds_a_place(
+    three_nodes: None, tiny_videos: Path
+) -> None:
+    plan = plan_for(
+        tiny_videos,
+        f"seed={SEED}",
+        "sweep.num_trials=2",
+        "training.num_epochs=8",
+        "training.checkpoint_every_steps=1",
+    )
     assert check_capacity(plan.config).max_concurrent_trials == 1
     server = start_server(plan, space)
     killed: list[int] = []
@@ -95,10 +130,14 @@ def test_a_killed_worker_is_replaced_and_after_every_prune_nothing_holds_a_place
         killed.append(kill_one_worker(server))
         ended = False
         while not ended:
-            ended = done.wait(0.2)  # and look once more after it: the last trial and the sweep end together
+            ended = done.wait(
+                0.2
+            )  # and look once more after it: the last trial and the sweep end together
             for view in ray.get(server.views.remote()):
                 if view.state != "running" and view.number not in freed:
-                    freed[view.number] = wait_until(lambda: groups_in_use() <= 1, 15)  # the next trial's may be there already
+                    freed[view.number] = wait_until(
+                        lambda: groups_in_use() <= 1, 15
+                    )  # the next trial's may be there already
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -110,22 +149,34 @@ def test_a_killed_worker_is_replaced_and_after_every_prune_nothing_holds_a_place
     assert len(killed) == 1
     assert freed == {0: True, 1: True}
     assert groups_in_use() == 0
-    assert wait_until(lambda: ray.available_resources().get("CPU") == 2.0, 10), ray.available_resources()
+    assert wait_until(lambda: ray.available_resources().get("CPU") == 2.0, 10), (
+        ray.available_resources()
+    )
     ray.get(server.close.remote("finished"))
     rows = trial_rows(Path(os.environ["PRP_HOME"]), plan.spec.sweep_id)
-    assert [state for _, state, _ in rows] == ["COMPLETE", "PRUNED"], "the first has nobody to be compared with, and went on from its checkpoint"
+    assert [state for _, state, _ in rows] == ["COMPLETE", "PRUNED"], (
+        "the first has nobody to be compared with, and went on from its checkpoint"
+    )
     rungs = [1, 2, 4, 8]
     for number, state, _ in rows:
-        epochs = [epoch for trial, epoch, _ in rung_rows(Path(os.environ["PRP_HOME"]), plan.spec.sweep_id) if trial == number]
+        epochs = [
+            epoch
+            for trial, epoch, _ in rung_rows(Path(os.environ["PRP_HOME"]), plan.spec.sweep_id)
+            if trial == number
+        ]
         assert epochs == (rungs if state == "COMPLETE" else rungs[: len(epochs)])
     check_that_the_first_trial_comes_out_the_same(plan)
 
 
 def check_that_the_first_trial_comes_out_the_same(plan: Any) -> None:
-    """Train trial 0 of a sweep again on the same cluster, on two workers: its figure at the first rung is the recorded one."""
+    """Train trial 0 of a sweep again on the same cluster, on two workers: its figure at the first
+    rung is the recorded one.
+    """
     first = read_study(plan.spec.database_url, plan.spec.sweep_id).trials[0]
     tree = to_tree(apply_space(plan.config, first.values))
-    again = train_on_cluster(dataclasses.replace(plan.spec, sweep_id="reproduced", config=tree), last_epoch=1)
+    again = train_on_cluster(
+        dataclasses.replace(plan.spec, sweep_id="reproduced", config=tree), last_epoch=1
+    )
     assert again.failure == ""
     assert again.values["epoch"] == {again.last_step: 1.0}
     assert again.values[plan.config.sweep.objective] == {again.last_step: first.rungs[1]}

@@ -1,6 +1,7 @@
 """The first losses of each small encoder on the formula clip, and the file that remembers them.
 
-A refactor leaves the file untouched; a change of numerics rebuilds it and argues why in its commit message::
+A refactor leaves the file untouched; a change of numerics rebuilds it and argues why in its commit
+message::
 
     uv run python -m tests.golden.first_losses
 """
@@ -30,13 +31,25 @@ NUM_STEPS = 5
 
 
 def first_losses(encoder: str) -> list[dict[str, float]]:
-    """Losses of five steps of SGD on one batch with all four rates, from uint8 frames to the update.
+    """Losses of five steps of SGD on one batch with all four rates, from uint8 frames to the
+    update.
 
-    The steps are small: at the usual rate, rounding that differs between processors grows to per cents in five steps of R(2+1)D.
+    The steps are small: at the usual rate, rounding that differs between processors grows to per
+    cents in five steps of R(2+1)D.
     """
-    tasks, clip = PretextTasks(), ClipConfig(resize_height=40, resize_width=40, crop=32, random_crop=True, flip_probability=0.5)
+    tasks, clip = (
+        PretextTasks(),
+        ClipConfig(
+            resize_height=40, resize_width=40, crop=32, random_crop=True, flip_probability=0.5
+        ),
+    )
     rates = tasks.playback_rate.rate_list
-    samples = [formula_sample(rate, needed_positions(clip.length, rate, 2, True), size=40, label=i, index=i) for i, rate in enumerate(rates)]
+    samples = [
+        formula_sample(
+            rate, needed_positions(clip.length, rate, 2, True), size=40, label=i, index=i
+        )
+        for i, rate in enumerate(rates)
+    ]
     batch = build_pretext_batch(SpanBatch(tuple(samples)), clip, tasks, "cpu", ("golden",))
     seed_everything("golden", encoder)
     network = PrpNetwork(encoder, num_rates=len(rates))
@@ -44,7 +57,12 @@ def first_losses(encoder: str) -> list[dict[str, float]]:
     losses = []
     for _ in range(NUM_STEPS):
         output = network(batch.clip_BCTHW)
-        reconstruction = reconstruction_loss(output.reconstruction_BCTHW, batch.target_BCTHW, batch.attention_BCTHW, batch.supervised_BT)
+        reconstruction = reconstruction_loss(
+            output.reconstruction_BCTHW,
+            batch.target_BCTHW,
+            batch.attention_BCTHW,
+            batch.supervised_BT,
+        )
         rate = rate_loss(output.rate_logits, batch.rate_labels_B)
         losses.append({"reconstruction_loss": reconstruction.item(), "rate_loss": rate.item()})
         optimiser.zero_grad()
@@ -54,4 +72,6 @@ def first_losses(encoder: str) -> list[dict[str, float]]:
 
 
 if __name__ == "__main__":
-    GOLDEN.write_text(json.dumps({name: first_losses(name) for name in ENCODER_NAMES}, indent=2) + "\n")
+    GOLDEN.write_text(
+        json.dumps({name: first_losses(name) for name in ENCODER_NAMES}, indent=2) + "\n"
+    )

@@ -1,4 +1,6 @@
-"""The first losses of each small encoder are those in the golden file (`tests/golden/first_losses.py` rebuilds it)."""
+"""The first losses of each small encoder are those in the golden file
+(`tests/golden/first_losses.py` rebuilds it).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Ray's autoscaler, with a fake cloud: the nodes that a trial's bundle asks for come, idle ones go, spot falls back to on demand."""
+"""Ray's autoscaler, with a fake cloud: the nodes that a trial's bundle asks for come, idle ones go,
+spot falls back to on demand.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +10,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.tools.local_autoscaling_cluster import REPOSITORY_ROOT, LocalAutoscalingCluster, node_type
+from tests.tools.local_autoscaling_cluster import (
+    REPOSITORY_ROOT,
+    LocalAutoscalingCluster,
+    node_type,
+)
 from tests.tools.spot_shortage import SPOT_TYPE
 
-# What every driver below starts with. It runs in a process of its own: a token of Ray's, once read, stays for a process's life.
+# What every driver below starts with. It runs in a process of its own: a token of Ray's, once read,
+# stays for a process's life.
 PREAMBLE = """
 import json, sys, time
 import ray
@@ -32,12 +39,14 @@ def wait_for(what, seconds=100):
 ONE_TRIAL = """
 bundle = TrialBundle(num_workers=2, cpus_per_worker=2)
 before = plan_capacity(bundle, read_cluster())
-seen = {"nodes_before": num_workers_alive(), "planned_before": [before.max_concurrent_trials, before.now]}
+seen = {"nodes_before": num_workers_alive()}
+seen["planned_before"] = [before.max_concurrent_trials, before.now]
 group = ray.util.placement_group([{"CPU": bundle.cpus_per_worker}] * bundle.num_workers)
 seen["first"] = ray.util.placement_group_table(group)["state"]
 seen["placed"] = group.wait(100)
 during = plan_capacity(bundle, read_cluster())
-seen |= {"nodes_during": num_workers_alive(), "planned_during": [during.max_concurrent_trials, during.now]}
+seen["nodes_during"] = num_workers_alive()
+seen["planned_during"] = [during.max_concurrent_trials, during.now]
 ray.util.remove_placement_group(group)
 wait_for(lambda: num_workers_alive() == 0)
 seen["nodes_after"] = num_workers_alive()
@@ -47,20 +56,30 @@ print(json.dumps(seen))
 GROUP_OF_ONE = """
 group = ray.util.placement_group([{"CPU": 2}])
 placed = group.wait(100)
-print(json.dumps({"placed": placed, "types": [node["Resources"] for node in ray.nodes() if node["Alive"]]}))
+types = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+print(json.dumps({"placed": placed, "types": types}))
 """
 
 
 def drive(cluster: LocalAutoscalingCluster, script: str) -> dict[str, Any]:
     """Run a driver on the cluster with the token; returns what its last line says."""
     env = cluster.env | {"PYTHONPATH": str(REPOSITORY_ROOT)}
-    done = subprocess.run([sys.executable, "-c", PREAMBLE + script], env=env, capture_output=True, text=True, timeout=260, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", PREAMBLE + script],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=260,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr + cluster.monitor_log
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
 def test_a_trial_brings_up_its_nodes_and_leaves_none_behind() -> None:
-    with LocalAutoscalingCluster({"cpu_worker": node_type(cpus=2, max_workers=3)}, idle_seconds=3) as cluster:
+    with LocalAutoscalingCluster(
+        {"cpu_worker": node_type(cpus=2, max_workers=3)}, idle_seconds=3
+    ) as cluster:
         seen = drive(cluster, ONE_TRIAL)
         log = cluster.monitor_log
     assert seen == {
@@ -71,10 +90,13 @@ def test_a_trial_brings_up_its_nodes_and_leaves_none_behind() -> None:
 
 
 def test_without_spot_capacity_the_node_comes_on_demand() -> None:
-    """With the scorer of `cluster/aws/spot_first.py`, started as `cluster/aws/cluster.yaml` starts it, on a cloud without spot capacity."""
+    """With the scorer of `cluster/aws/spot_first.py`, started as `cluster/aws/cluster.yaml` starts
+    it, on a cloud without spot capacity.
+    """
     types = {
         SPOT_TYPE: node_type(cpus=2, max_workers=1) | {"resources": {"CPU": 2, "spot": 1}},
-        "gpu_on_demand": node_type(cpus=2, max_workers=1) | {"resources": {"CPU": 2, "on_demand": 1}},
+        "gpu_on_demand": node_type(cpus=2, max_workers=1)
+        | {"resources": {"CPU": 2, "on_demand": 1}},
     }
     env = {
         "RAY_enable_autoscaler_v2": "0",
@@ -82,9 +104,13 @@ def test_without_spot_capacity_the_node_comes_on_demand() -> None:
         "PYTHONPATH": f"{REPOSITORY_ROOT}:{Path(REPOSITORY_ROOT, 'cluster', 'aws')}",
     }
     provider = "tests.tools.spot_shortage.NoSpotProvider"
-    with LocalAutoscalingCluster(types, provider=provider, idle_seconds=60, extra_env=env) as cluster:
+    with LocalAutoscalingCluster(
+        types, provider=provider, idle_seconds=60, extra_env=env
+    ) as cluster:
         seen = drive(cluster, GROUP_OF_ONE)
         log = cluster.monitor_log
     assert seen["placed"], log
     assert any("on_demand" in resources for resources in seen["types"]), seen
-    assert f"Failed to launch 1 node(s) of type {SPOT_TYPE}. (InsufficientInstanceCapacity)" in log, "spot was not tried first"
+    assert (
+        f"Failed to launch 1 node(s) of type {SPOT_TYPE}. (InsufficientInstanceCapacity)" in log
+    ), "spot was not tried first"

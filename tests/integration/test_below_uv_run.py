@@ -19,9 +19,13 @@ with ray_cluster(num_cpus=1):
 
 
 def test_workers_run_the_interpreter_of_their_driver(tmp_path: Path) -> None:
-    """Ray looks for an ancestor whose command line begins with `uv run`; a script called `run` under a process called `uv` is one."""
+    """Ray looks for an ancestor whose command line begins with `uv run`; a script called `run`
+    under a process called `uv` is one.
+    """
     (tmp_path / "driver.py").write_text(DRIVER)
-    (tmp_path / "run").write_text(f"import subprocess\nraise SystemExit(subprocess.call([{sys.executable!r}, 'driver.py']))\n")
+    (tmp_path / "run").write_text(
+        f"import subprocess\nraise SystemExit(subprocess.call([{sys.executable!r}, 'driver.py']))\n"
+    )
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     repository = str(Path(__file__).resolve().parents[2])
     done = subprocess.run(

@@ -1,4 +1,6 @@
-"""The files under cluster/: valid for Ray, EC2 and KubeRay, and as closed as docs/clusters.md says they are."""
+"""The files under cluster/: valid for Ray, EC2 and KubeRay, and as closed as docs/clusters.md says
+they are.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,9 @@ class TestAws:
             validate_config(fillout_defaults(aws))
 
     def test_nothing_of_rays_defaults_is_left(self, aws: dict[str, Any]) -> None:
-        """Ray merges its own AWS defaults under ours: its old image, pip install, a dashboard open to all. None may shine through."""
+        """Ray merges its own AWS defaults under ours: its old image, pip install, a dashboard open
+        to all. None may shine through.
+        """
         merged = prepare_config(aws)
         text = json.dumps(merged)
         assert set(merged["available_node_types"]) == {"head", "gpu_spot", "gpu_on_demand"}
@@ -61,24 +65,39 @@ class TestAws:
 
     def test_ec2_accepts_the_node_configs(self, aws: dict[str, Any]) -> None:
         """Against botocore's own model of RunInstances, strictly: an unknown name is an error."""
-        shape = botocore.session.get_session().get_service_model("ec2").operation_model("RunInstances").input_shape
+        shape = (
+            botocore.session.get_session()
+            .get_service_model("ec2")
+            .operation_model("RunInstances")
+            .input_shape
+        )
         assert shape is not None
         for name, config in node_configs(aws).items():
             report = ParamValidator().validate({**config, "MinCount": 1, "MaxCount": 1}, shape)
             assert not report.has_errors(), f"{name}: {report.generate_report()}"
         wrong = {**node_configs(aws)["head"], "MetadataOption": {}, "MinCount": 1, "MaxCount": 1}
-        assert ParamValidator().validate(wrong, shape).has_errors(), "the validator lets misspelt names pass"
+        assert ParamValidator().validate(wrong, shape).has_errors(), (
+            "the validator lets misspelt names pass"
+        )
 
     def test_the_head_is_on_demand_and_workers_scale_to_zero(self, aws: dict[str, Any]) -> None:
         types = aws["available_node_types"]
-        spot = {name for name, config in node_configs(aws).items() if config.get("InstanceMarketOptions", {}).get("MarketType") == "spot"}
+        spot = {
+            name
+            for name, config in node_configs(aws).items()
+            if config.get("InstanceMarketOptions", {}).get("MarketType") == "spot"
+        }
         assert spot == {"gpu_spot"}
         assert aws["head_node_type"] not in spot
         assert {one.get("min_workers", 0) for one in types.values()} == {0}
         assert aws["idle_timeout_minutes"] > 0
         assert aws["provider"]["cache_stopped_nodes"] is False
         assert len(aws["provider"]["availability_zone"].split(",")) >= 3
-        without_market = {key: value for key, value in types["gpu_spot"]["node_config"].items() if key != "InstanceMarketOptions"}
+        without_market = {
+            key: value
+            for key, value in types["gpu_spot"]["node_config"].items()
+            if key != "InstanceMarketOptions"
+        }
         assert types["gpu_on_demand"]["node_config"] == without_market
         assert types["gpu_on_demand"]["resources"] == types["gpu_spot"]["resources"]
 
@@ -90,11 +109,15 @@ class TestAws:
             assert re.search(r"\bRAY_AUTH_MODE=token\b.*\bray (start|stop)\b", command), command
         assert aws["file_mounts"]["/home/ubuntu/.ray/auth_token"] == "~/.ray/auth_token"
         assert any("chmod 600 ~/.ray/auth_token" in command for command in aws["setup_commands"])
-        assert not re.search(r"RAY_AUTH_TOKEN=", (CLUSTER / "aws/cluster.yaml").read_text()), "the token itself never stands in a command line"
+        assert not re.search(r"RAY_AUTH_TOKEN=", (CLUSTER / "aws/cluster.yaml").read_text()), (
+            "the token itself never stands in a command line"
+        )
 
     def test_the_dashboard_is_on_loopback(self, aws: dict[str, Any]) -> None:
         assert "--dashboard-host=127.0.0.1" in aws["head_start_ray_commands"][1]
-        assert not aws["provider"]["security_group"].get("IpPermissions"), "no port beyond ssh is opened"
+        assert not aws["provider"]["security_group"].get("IpPermissions"), (
+            "no port beyond ssh is opened"
+        )
 
     def test_instances_answer_imdsv2_only_and_encrypt(self, aws: dict[str, Any]) -> None:
         for name, config in node_configs(aws).items():
@@ -107,7 +130,9 @@ class TestAws:
         assert "uv sync --frozen" in commands
         assert "--require-hashes" in commands
         for local in aws["file_mounts"].values():
-            assert local.startswith("~") or (ROOT / local).is_file(), f"{local} is not in the repository"
+            assert local.startswith("~") or (ROOT / local).is_file(), (
+                f"{local} is not in the repository"
+            )
         assert "**/.git/**" in aws["rsync_exclude"]
 
     def test_the_scorer_of_the_head_is_the_one_that_is_copied(self, aws: dict[str, Any]) -> None:
@@ -116,20 +141,39 @@ class TestAws:
         assert "RAY_enable_autoscaler_v2=0" in start, "Ray's autoscaler 2 takes no scorer"
         assert Path("/home/ubuntu/prp-node/spot_first.py").as_posix() in aws["file_mounts"]
 
-    def test_a_sweep_reads_from_it_how_far_the_cluster_grows(self, aws: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_sweep_reads_from_it_how_far_the_cluster_grows(
+        self, aws: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         import ray
 
-        head = {"Alive": True, "Resources": {"CPU": 4.0, "node:__internal_head__": 1.0}, "Labels": {}}
+        head = {
+            "Alive": True,
+            "Resources": {"CPU": 4.0, "node:__internal_head__": 1.0},
+            "Labels": {},
+        }
         monkeypatch.setattr(ray, "nodes", lambda: [head])
-        assert "PRP_AUTOSCALING_CONFIG=$HOME/ray_bootstrap_config.yaml" in aws["head_start_ray_commands"][1]
+        assert (
+            "PRP_AUTOSCALING_CONFIG=$HOME/ray_bootstrap_config.yaml"
+            in aws["head_start_ray_commands"][1]
+        )
         shape = read_cluster({"PRP_AUTOSCALING_CONFIG": str(CLUSTER / "aws/cluster.yaml")})
-        assert shape.nodes == (NodeShape(4, 0, 1, 1), NodeShape(8, 1, 0, 8, "gpu_spot"), NodeShape(8, 1, 0, 2, "gpu_on_demand"))
-        assert plan_capacity(TrialBundle(2, 8, 1), shape).max_concurrent_trials == 4, "max_workers of the cluster binds at 8"
+        assert shape.nodes == (
+            NodeShape(4, 0, 1, 1),
+            NodeShape(8, 1, 0, 8, "gpu_spot"),
+            NodeShape(8, 1, 0, 2, "gpu_on_demand"),
+        )
+        assert plan_capacity(TrialBundle(2, 8, 1), shape).max_concurrent_trials == 4, (
+            "max_workers of the cluster binds at 8"
+        )
 
     @pytest.mark.parametrize("name", ["head-policy", "worker-policy"])
     def test_the_roles_may_do_little(self, name: str) -> None:
         statements = json.loads((CLUSTER / f"aws/{name}.json").read_text())["Statement"]
-        actions = {action for one in statements for action in ([one["Action"]] if isinstance(one["Action"], str) else one["Action"])}
+        actions = {
+            action
+            for one in statements
+            for action in ([one["Action"]] if isinstance(one["Action"], str) else one["Action"])
+        }
         assert not [action for action in actions if "*" in action]
         everywhere = {one["Sid"] for one in statements if one["Resource"] == "*"}
         assert everywhere <= {"SeeInstances"}, "only looking may be everywhere"
@@ -137,11 +181,17 @@ class TestAws:
             assert {action.split(":")[0] for action in actions} == {"s3"}
         else:
             ending = next(one for one in statements if "ec2:TerminateInstances" in one["Action"])
-            assert ending["Condition"] == {"StringEquals": {"aws:ResourceTag/ray-cluster-name": load("aws/cluster.yaml")["cluster_name"]}}
+            assert ending["Condition"] == {
+                "StringEquals": {
+                    "aws:ResourceTag/ray-cluster-name": load("aws/cluster.yaml")["cluster_name"]
+                }
+            }
 
 
 def schema_dir() -> Path | None:
-    """Where KubeRay's CRDs lie: the folder in PRP_KUBERAY_SCHEMAS, or shared/schemas beside the repository."""
+    """Where KubeRay's CRDs lie: the folder in PRP_KUBERAY_SCHEMAS, or shared/schemas beside the
+    repository.
+    """
     named = os.environ.get("PRP_KUBERAY_SCHEMAS")
     path = Path(named) if named else ROOT.parent / "shared" / "schemas"
     if named and not path.is_dir():
@@ -150,15 +200,25 @@ def schema_dir() -> Path | None:
 
 
 def strict_schema(kind: str) -> dict[str, Any] | None:
-    """The CRD's schema of version v1, in which a name it does not know is an error; None where no CRD is at hand."""
+    """The CRD's schema of version v1, in which a name it does not know is an error; None where no
+    CRD is at hand.
+    """
     folder = schema_dir()
     if folder is None:
         return None
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    crd = yaml.load((folder / f"ray.io_{kind}s.yaml").read_text(), Loader=loader)  # a safe loader, in C where there is one
-    schema = next(one for one in crd["spec"]["versions"] if one["name"] == "v1")["schema"]["openAPIV3Schema"]
+    crd = yaml.load(
+        (folder / f"ray.io_{kind}s.yaml").read_text(), Loader=loader
+    )  # a safe loader, in C where there is one
+    schema = next(one for one in crd["spec"]["versions"] if one["name"] == "v1")["schema"][
+        "openAPIV3Schema"
+    ]
     for one in sub_schemas(schema):
-        if "properties" in one and not one.get("x-kubernetes-preserve-unknown-fields") and "additionalProperties" not in one:
+        if (
+            "properties" in one
+            and not one.get("x-kubernetes-preserve-unknown-fields")
+            and "additionalProperties" not in one
+        ):
             one["additionalProperties"] = False
         if one.get("x-kubernetes-int-or-string"):
             for rule in ("type", "anyOf", "pattern"):
@@ -178,12 +238,16 @@ def sub_schemas(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def ray_cluster_spec(document: dict[str, Any]) -> dict[str, Any]:
-    return dict(document["spec"]["rayClusterSpec"] if document["kind"] == "RayJob" else document["spec"])
+    return dict(
+        document["spec"]["rayClusterSpec"] if document["kind"] == "RayJob" else document["spec"]
+    )
 
 
 def pods(spec: dict[str, Any]) -> list[dict[str, Any]]:
     """Pod specs of the head and of every group of workers."""
-    return [group["template"]["spec"] for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"])]
+    return [
+        group["template"]["spec"] for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"])
+    ]
 
 
 @pytest.mark.parametrize("name", KUBERAY_FILES)
@@ -191,16 +255,25 @@ class TestKubeRay:
     def test_the_crd_accepts_it_and_finds_a_misspelling(self, name: str) -> None:
         schema = strict_schema(name)
         if schema is None:
-            warnings.warn("KubeRay's CRDs are not at hand (PRP_KUBERAY_SCHEMAS): cluster/kuberay was checked for its structure only", stacklevel=1)
+            warnings.warn(
+                "KubeRay's CRDs are not at hand (PRP_KUBERAY_SCHEMAS): cluster/kuberay "
+                "was checked for its structure only",
+                stacklevel=1,
+            )
             assert ray_cluster_spec(load(f"kuberay/{name}.yaml"))["rayVersion"]
             return
         validator = jsonschema.Draft7Validator(schema)
         document = load(f"kuberay/{name}.yaml")
-        assert [f"{'/'.join(map(str, error.path))}: {error.message[:200]}" for error in validator.iter_errors(document)] == []
+        assert [
+            f"{'/'.join(map(str, error.path))}: {error.message[:200]}"
+            for error in validator.iter_errors(document)
+        ] == []
         for misspell in (
             lambda spec: spec["autoscalerOptions"].update(idleTimeoutSecond=1),
             lambda spec: spec["authOptions"].update(mode="tokens"),
-            lambda spec: spec["workerGroupSpecs"][0]["template"]["spec"]["containers"][0].update(resource={}),
+            lambda spec: spec["workerGroupSpecs"][0]["template"]["spec"]["containers"][0].update(
+                resource={}
+            ),
         ):
             wrong = copy.deepcopy(document)
             misspell(ray_cluster_spec(wrong))
@@ -210,8 +283,13 @@ class TestKubeRay:
         spec = ray_cluster_spec(load(f"kuberay/{name}.yaml"))
         assert spec["authOptions"] == {"mode": "token"}
         assert spec["enableInTreeAutoscaling"] is True
-        assert [(group["replicas"], group["minReplicas"]) for group in spec["workerGroupSpecs"]] == [(0, 0)]
-        assert f'"ray[default,train,tune]=={spec["rayVersion"]}"' in (ROOT / "pyproject.toml").read_text()
+        assert [
+            (group["replicas"], group["minReplicas"]) for group in spec["workerGroupSpecs"]
+        ] == [(0, 0)]
+        assert (
+            f'"ray[default,train,tune]=={spec["rayVersion"]}"'
+            in (ROOT / "pyproject.toml").read_text()
+        )
 
     def test_pods_are_unprivileged_and_bounded(self, name: str) -> None:
         spec = ray_cluster_spec(load(f"kuberay/{name}.yaml"))
@@ -224,12 +302,16 @@ class TestKubeRay:
                 assert container["securityContext"]["allowPrivilegeEscalation"] is False
                 assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
                 assert set(container["resources"]) == {"requests", "limits"}
-                assert not [one for one in container["env"] if "PASSWORD" in one["name"] and "value" in one], "a password stands in the file"
+                assert not [
+                    one for one in container["env"] if "PASSWORD" in one["name"] and "value" in one
+                ], "a password stands in the file"
 
     def test_a_sweep_is_told_how_far_the_cluster_grows(self, name: str) -> None:
         spec = ray_cluster_spec(load(f"kuberay/{name}.yaml"))
         head = spec["headGroupSpec"]["template"]["spec"]["containers"][0]
-        told = json.loads(next(one["value"] for one in head["env"] if one["name"] == "PRP_AUTOSCALED_NODES"))
+        told = json.loads(
+            next(one["value"] for one in head["env"] if one["name"] == "PRP_AUTOSCALED_NODES")
+        )
         assert told == [
             {
                 "name": group["groupName"],
@@ -241,7 +323,10 @@ class TestKubeRay:
         ]
         for group in spec["workerGroupSpecs"]:
             limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
-            assert (limits["cpu"], limits["nvidia.com/gpu"]) == (group["rayStartParams"]["num-cpus"], group["rayStartParams"]["num-gpus"])
+            assert (limits["cpu"], limits["nvidia.com/gpu"]) == (
+                group["rayStartParams"]["num-cpus"],
+                group["rayStartParams"]["num-gpus"],
+            )
 
 
 def test_the_job_brings_up_the_cluster_of_the_other_file_and_runs_a_study() -> None:
@@ -258,11 +343,19 @@ def test_the_network_policy_covers_the_ray_pods() -> None:
     spec = ray_cluster_spec(load("kuberay/raycluster.yaml"))
     ours = policy["podSelector"]["matchLabels"].items()
     for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"]):
-        labels = {**group["template"]["metadata"]["labels"], "ray.io/is-ray-node": "yes"}  # the second is KubeRay's own
+        labels = {
+            **group["template"]["metadata"]["labels"],
+            "ray.io/is-ray-node": "yes",
+        }  # the second is KubeRay's own
         assert ours <= labels.items()
     assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
     assert all(rule["from"] for rule in policy["ingress"])
-    outside = [peer["ipBlock"] for rule in policy["egress"] for peer in rule.get("to", []) if "ipBlock" in peer]
+    outside = [
+        peer["ipBlock"]
+        for rule in policy["egress"]
+        for peer in rule.get("to", [])
+        if "ipBlock" in peer
+    ]
     assert all("169.254.169.254/32" in block["except"] for block in outside)
 
 
@@ -270,8 +363,14 @@ def test_images_run_a_user_who_is_not_root_from_locked_packages() -> None:
     for name in ("Dockerfile", "mlflow/Dockerfile"):
         lines = (CLUSTER / name).read_text().splitlines()
         assert "USER 10001" in lines, name
-        assert not [line for line in lines if "pip install" in line and "--require-hashes" not in line], name
-        assert not [line for line in lines if line.startswith("FROM") and (":latest" in line or ":" not in line)], name
+        assert not [
+            line for line in lines if "pip install" in line and "--require-hashes" not in line
+        ], name
+        assert not [
+            line
+            for line in lines
+            if line.startswith("FROM") and (":latest" in line or ":" not in line)
+        ], name
     assert "uv sync --frozen" in (CLUSTER / "Dockerfile").read_text()
 
 
@@ -281,8 +380,13 @@ def test_the_mlflow_server_asks_for_a_password_everywhere() -> None:
     assert "default_permission = NO_PERMISSIONS" in (CLUSTER / "mlflow/basic_auth.ini").read_text()
     service = load("mlflow/compose.yaml")["services"]["mlflow"]
     assert service["ports"] == ["127.0.0.1:5000:5000"]
-    assert all(":?" in value for value in service["environment"].values()), "compose refuses to start without its secrets"
-    documents = {one["kind"]: one for one in yaml.safe_load_all((CLUSTER / "mlflow/kubernetes.yaml").read_text())}
+    assert all(":?" in value for value in service["environment"].values()), (
+        "compose refuses to start without its secrets"
+    )
+    documents = {
+        one["kind"]: one
+        for one in yaml.safe_load_all((CLUSTER / "mlflow/kubernetes.yaml").read_text())
+    }
     assert set(documents) == {"Deployment", "Service", "PersistentVolumeClaim", "NetworkPolicy"}
     pod = documents["Deployment"]["spec"]["template"]["spec"]
     assert pod["securityContext"]["runAsNonRoot"] is True

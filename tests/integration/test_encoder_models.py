@@ -1,4 +1,6 @@
-"""Encoders in a real MLflow: stored, ranked, registered, loaded in three lines, and refused when damaged."""
+"""Encoders in a real MLflow: stored, ranked, registered, loaded in three lines, and refused when
+damaged.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ from tests.fixtures_mlflow import MlflowServer
 
 
 @pytest.fixture
-def tracker(mlflow_server: MlflowServer, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MlflowTracker]:
+def tracker(
+    mlflow_server: MlflowServer, request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[MlflowTracker]:
     tracker = MlflowTracker(mlflow_server.uri, request.node.name, spool_dir=tmp_path / "spool")
     yield tracker
     tracker.close(5)
@@ -26,10 +30,15 @@ def tracker(mlflow_server: MlflowServer, request: pytest.FixtureRequest, tmp_pat
 def packed_encoder(seed: int) -> tuple[torch.nn.Module, dict[str, bytes]]:
     torch.manual_seed(seed)
     encoder = build_encoder("r3d_small").to(memory_format=torch.channels_last_3d).eval()
-    return encoder, pack(encoder.state_dict(), EncoderCard(encoder="r3d_small", config={"seed": seed}, protocol_hash="abc"))
+    return encoder, pack(
+        encoder.state_dict(),
+        EncoderCard(encoder="r3d_small", config={"seed": seed}, protocol_hash="abc"),
+    )
 
 
-def test_the_best_encoder_loads_in_three_lines_with_equal_weights(tracker: MlflowTracker, mlflow_server: MlflowServer) -> None:
+def test_the_best_encoder_loads_in_three_lines_with_equal_weights(
+    tracker: MlflowTracker, mlflow_server: MlflowServer
+) -> None:
     client: Any = MlflowClient(mlflow_server.uri, mlflow_server.uri)
     sweep = tracker.start_sweep("s1", {}, {})
     models = []
@@ -37,42 +46,67 @@ def test_the_best_encoder_loads_in_three_lines_with_equal_weights(tracker: Mlflo
         run_id = tracker.start_trial(sweep, number, {}, {})
         encoder, files = packed_encoder(number)
         for _ in range(2):  # the second changes nothing
-            model_id = tracker.log_encoder(run_id, files, name="encoder", metrics={"retrieval/recall_at_1": recall}, step=7, tags={"a": "b"})
+            model_id = tracker.log_encoder(
+                run_id,
+                files,
+                name="encoder",
+                metrics={"retrieval/recall_at_1": recall},
+                step=7,
+                tags={"a": "b"},
+            )
             version = tracker.register(model_id, "prp-test")
         models.append((model_id, version, encoder, run_id))
 
     order = [{"field_name": "metrics.retrieval/recall_at_1", "ascending": False}]
     found = client.search_logged_models([tracker.experiment_id], order_by=order)
     assert [model.model_id for model in found] == [models[1][0], models[0][0]]
-    assert [(point.key, point.value, point.step) for point in found[0].metrics] == [("retrieval/recall_at_1", 0.6, 7)]
+    assert [(point.key, point.value, point.step) for point in found[0].metrics] == [
+        ("retrieval/recall_at_1", 0.6, 7)
+    ]
     assert str(found[0].status) == "READY"
     assert found[0].tags["a"] == "b"
-    assert [output.model_id for output in client.get_run(models[1][3]).outputs.model_outputs] == [models[1][0]]
+    assert [output.model_id for output in client.get_run(models[1][3]).outputs.model_outputs] == [
+        models[1][0]
+    ]
     assert len(client.search_model_versions("name='prp-test'")) == 2
 
     clip_BCTHW = torch.rand(2, 3, 16, 32, 32)
-    for uri, (_, _, encoder, _) in (("models:/prp-test@best", models[1]), (f"models:/prp-test/{models[0][1]}", models[0])):
+    for uri, (_, _, encoder, _) in (
+        ("models:/prp-test@best", models[1]),
+        (f"models:/prp-test/{models[0][1]}", models[0]),
+    ):
         loaded = load_encoder(uri, mlflow_server.uri)
         assert not loaded.training
         with torch.no_grad():
             assert torch.equal(loaded(clip_BCTHW), encoder(clip_BCTHW))
 
 
-def test_a_model_that_is_not_there_is_named_with_those_that_are(tracker: MlflowTracker, mlflow_server: MlflowServer) -> None:
+def test_a_model_that_is_not_there_is_named_with_those_that_are(
+    tracker: MlflowTracker, mlflow_server: MlflowServer
+) -> None:
     run_id = tracker.start_sweep("s1", {}, {})
-    tracker.register(tracker.log_encoder(run_id, packed_encoder(0)[1], name="encoder", metrics={}, step=0), "prp-there")
-    with pytest.raises(UserError, match=r"No 'models:/prp-gone@best' at http.*registered there: .*prp-there"):
+    tracker.register(
+        tracker.log_encoder(run_id, packed_encoder(0)[1], name="encoder", metrics={}, step=0),
+        "prp-there",
+    )
+    with pytest.raises(
+        UserError, match=r"No 'models:/prp-gone@best' at http.*registered there: .*prp-there"
+    ):
         load_encoder("models:/prp-gone@best", mlflow_server.uri)
 
 
-def test_bytes_that_changed_in_the_artifact_store_are_refused(tracker: MlflowTracker, mlflow_server: MlflowServer) -> None:
+def test_bytes_that_changed_in_the_artifact_store_are_refused(
+    tracker: MlflowTracker, mlflow_server: MlflowServer
+) -> None:
     run_id = tracker.start_sweep("s1", {}, {})
     model_id = tracker.log_encoder(run_id, packed_encoder(5)[1], name="encoder", metrics={}, step=0)
     (weights,) = mlflow_server.folder.glob(f"artifacts/**/{model_id}/**/encoder.safetensors")
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
     weights.write_bytes(data)
-    with pytest.raises(DamagedEncoder, match=r"encoder\.safetensors is not the one that was stored"):
+    with pytest.raises(
+        DamagedEncoder, match=r"encoder\.safetensors is not the one that was stored"
+    ):
         load_encoder(f"models:/{model_id}", mlflow_server.uri)
     weights.unlink()
     with pytest.raises(DamagedEncoder, match=r"encoder\.safetensors missing at"):

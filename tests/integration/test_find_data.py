@@ -1,4 +1,6 @@
-"""The videos that a sweep is told of by their manifest: found by it, and refused when they are no longer what it says."""
+"""The videos that a sweep is told of by their manifest: found by it, and refused when they are no
+longer what it says.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +18,27 @@ from tests.tiny_corpus import MOTIONS, encode_motion
 def test_a_manifest_alone_names_the_videos(tmp_path: Path) -> None:
     videos = tmp_path / "videos"
     for number in range(2):
-        encode_motion(videos / "down" / f"{number}.mp4", MOTIONS["down"], seed=number, num_frames=20)
-    manifest, uri = index(videos, tmp_path / "out", cache_dir=tmp_path / "cache", state_dir=tmp_path / "state", num_workers=1)
+        encode_motion(
+            videos / "down" / f"{number}.mp4", MOTIONS["down"], seed=number, num_frames=20
+        )
+    manifest, uri = index(
+        videos,
+        tmp_path / "out",
+        cache_dir=tmp_path / "cache",
+        state_dir=tmp_path / "state",
+        num_workers=1,
+    )
     config = load_config("demo", [f"source.manifest={uri}"])
     said: list[str] = []
     found = find_data(config, tmp_path / "home", "unused", said.append)
     assert found == (videos.as_uri(), uri, manifest)
     assert said == []
     encode_motion(videos / "down" / "1.mp4", MOTIONS["down"], seed=7, num_frames=20)
-    with pytest.raises(UserError, match="of 2 videos 1 changed .'down/1.mp4' among them. since they were indexed; index again"):
+    with pytest.raises(
+        UserError,
+        match="of 2 videos 1 changed .'down/1.mp4' among them. since they were indexed; "
+        "index again",
+    ):
         find_data(config, tmp_path / "home", "unused", said.append)
     (videos / "down" / "1.mp4").unlink()
     with pytest.raises(UserError, match="1 gone"):

@@ -1,4 +1,6 @@
-"""Indexing real encoded videos from a bucket: what the manifest says, what a second run reads, what a kill -9 costs."""
+"""Indexing real encoded videos from a bucket: what the manifest says, what a second run reads, what
+a kill -9 costs.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,12 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("videos")
     for number in range(NUM_VIDEOS):
         label = sorted(MOTIONS)[number % 2]
-        encode_motion(folder / label / f"v_{label}_g{number // 2:02d}_c{number % 2:02d}.mp4", MOTIONS[label], seed=number, num_frames=20 + number)
+        encode_motion(
+            folder / label / f"v_{label}_g{number // 2:02d}_c{number % 2:02d}.mp4",
+            MOTIONS[label],
+            seed=number,
+            num_frames=20 + number,
+        )
     (folder / "down" / "playlist.mp4").write_text(PLAYLIST)
     (folder / "down" / "empty.mp4").write_bytes(b"")
     whole = (folder / "right" / "v_right_g00_c01.mp4").read_bytes()
@@ -45,7 +52,9 @@ def bucket(s3_environment: S3Server, s3_bucket: str, videos: Path) -> str:
     return s3_bucket
 
 
-def _index(bucket: str, proxy: FaultProxy, folder: Path, cache: str = "cache") -> tuple[Manifest, str, IndexProgress]:
+def _index(
+    bucket: str, proxy: FaultProxy, folder: Path, cache: str = "cache"
+) -> tuple[Manifest, str, IndexProgress]:
     """Index the bucket's videos through the proxy, with state and cache in `folder`."""
     seen: list[IndexProgress] = []
     manifest, uri = index(
@@ -69,10 +78,18 @@ def test_a_bucket_of_videos_becomes_a_manifest_and_is_read_once(
     bucket: str, proxy: FaultProxy, s3_environment: S3Server, videos: Path, tmp_path: Path
 ) -> None:
     manifest, uri, progress = _index(bucket, proxy, tmp_path)
-    assert (progress.num_done, progress.num_videos, progress.num_reused, progress.num_quarantined) == (NUM_VIDEOS + 3, NUM_VIDEOS + 3, 0, 3)
+    assert (
+        progress.num_done,
+        progress.num_videos,
+        progress.num_reused,
+        progress.num_quarantined,
+    ) == (NUM_VIDEOS + 3, NUM_VIDEOS + 3, 0, 3)
     assert uri == f"s3://{bucket}/manifests/manifest-{manifest.content_hash}.parquet"
     assert read_manifest(uri) == manifest
-    assert [record.num_frames for record in sorted(manifest.usable(), key=lambda record: record.num_frames)] == list(range(20, 20 + NUM_VIDEOS))
+    assert [
+        record.num_frames
+        for record in sorted(manifest.usable(), key=lambda record: record.num_frames)
+    ] == list(range(20, 20 + NUM_VIDEOS))
     assert manifest.labels == ("down", "right")
     for record in manifest.usable():
         assert record.sha256 == hashlib.sha256((videos / record.key).read_bytes()).hexdigest()
@@ -87,7 +104,9 @@ def test_a_bucket_of_videos_becomes_a_manifest_and_is_read_once(
     assert _keys_read(proxy) == set()
 
     changed = videos / "down" / "v_down_g01_c00.mp4"
-    s3_environment.client().put_object(Bucket=bucket, Key="videos/down/playlist.mp4", Body=changed.read_bytes())
+    s3_environment.client().put_object(
+        Bucket=bucket, Key="videos/down/playlist.mp4", Body=changed.read_bytes()
+    )
     proxy.clear()
     newer, newer_uri, progress = _index(bucket, proxy, tmp_path)
     assert _keys_read(proxy) == {"down/playlist.mp4"}
@@ -96,17 +115,42 @@ def test_a_bucket_of_videos_becomes_a_manifest_and_is_read_once(
     assert newer_uri != uri
     assert read_manifest(uri) == manifest, "the older manifest stays as it was"
 
-    local, _ = index(videos, tmp_path / "local", num_workers=2, cache_dir=tmp_path / "cache", state_dir=tmp_path / "local-state")
-    assert local.videos_hash == manifest.videos_hash, "a folder and a bucket with the same videos are the same data"
+    local, _ = index(
+        videos,
+        tmp_path / "local",
+        num_workers=2,
+        cache_dir=tmp_path / "cache",
+        state_dir=tmp_path / "local-state",
+    )
+    assert local.videos_hash == manifest.videos_hash, (
+        "a folder and a bucket with the same videos are the same data"
+    )
 
 
-def test_a_killed_index_goes_on_where_it_was(bucket: str, proxy: FaultProxy, tmp_path: Path) -> None:
+def test_a_killed_index_goes_on_where_it_was(
+    bucket: str, proxy: FaultProxy, tmp_path: Path
+) -> None:
     expected, _, _ = _index(bucket, proxy, tmp_path / "undisturbed")
     proxy.clear()
     proxy.add("latency", method="GET", path="/videos/", seconds=0.4)
-    arguments = ["data", "index", f"s3://{bucket}/videos", "--out", f"s3://{bucket}/manifests", "--workers", "1", "--endpoint-url", proxy.url]
+    arguments = [
+        "data",
+        "index",
+        f"s3://{bucket}/videos",
+        "--out",
+        f"s3://{bucket}/manifests",
+        "--workers",
+        "1",
+        "--endpoint-url",
+        proxy.url,
+    ]
     process = subprocess.Popen(
-        [sys.executable, "-c", "import sys; from orchestrator.commands.prp import main; sys.exit(main())", *arguments],
+        [
+            sys.executable,
+            "-c",
+            "import sys; from orchestrator.commands.prp import main; sys.exit(main())",
+            *arguments,
+        ],
         env={**os.environ, "HOME": str(tmp_path), "PRP_HOME": str(tmp_path / "state")},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -114,7 +158,12 @@ def test_a_killed_index_goes_on_where_it_was(bucket: str, proxy: FaultProxy, tmp
     journal_dir = tmp_path / "state" / "index"
     lines: list[bytes] = []
     for _ in range(600):
-        lines = [line for path in journal_dir.glob("*.jsonl") for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+        lines = [
+            line
+            for path in journal_dir.glob("*.jsonl")
+            for line in path.read_bytes().splitlines(keepends=True)
+            if line.endswith(b"\n")
+        ]
         if len(lines) >= 3 or process.poll() is not None:
             break
         time.sleep(0.1)
@@ -126,25 +175,46 @@ def test_a_killed_index_goes_on_where_it_was(bucket: str, proxy: FaultProxy, tmp
     manifest, _, progress = _index(bucket, proxy, tmp_path, cache="another-cache")
     assert manifest == expected, "the same wherever its files lay while they were read"
     assert len(lines) <= progress.num_reused < NUM_VIDEOS + 3
-    assert len(_keys_read(proxy)) == NUM_VIDEOS + 3 - progress.num_reused, "what was journaled is not read again"
+    assert len(_keys_read(proxy)) == NUM_VIDEOS + 3 - progress.num_reused, (
+        "what was journaled is not read again"
+    )
 
 
-def test_labels_groups_and_splits_from_tables(videos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_labels_groups_and_splits_from_tables(
+    videos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     def indexed(**tables: object) -> dict[str, tuple[str | None, str, str]]:
-        manifest, _ = index(videos, tmp_path / "out", cache_dir=tmp_path / "cache", state_dir=tmp_path / "state", num_workers=2, **tables)  # type: ignore[arg-type]
-        return {record.key: (record.label, record.group, record.split) for record in manifest.records}
+        manifest, _ = index(
+            videos,
+            tmp_path / "out",
+            cache_dir=tmp_path / "cache",
+            state_dir=tmp_path / "state",
+            num_workers=2,
+            **tables,
+        )  # type: ignore[arg-type]
+        return {
+            record.key: (record.label, record.group, record.split) for record in manifest.records
+        }
 
     labels = tmp_path / "labels.csv"
-    labels.write_text("key,label,group,split\ndown/v_down_g00_c00.mp4,falling,scene 1,val\nright/v_right_g00_c01.mp4,,,train\nnowhere.mp4,x,,\n")
+    labels.write_text(
+        "key,label,group,split\ndown/v_down_g00_c00.mp4,falling,scene "
+        "1,val\nright/v_right_g00_c01.mp4,,,train\nnowhere.mp4,x,,\n"
+    )
     found = indexed(labels_csv=labels)
     assert found["down/v_down_g00_c00.mp4"] == ("falling", "scene 1", "val")
     assert found["right/v_right_g00_c01.mp4"] == ("right", "right/g00", "train")
     assert found["down/v_down_g01_c00.mp4"] == ("down", "down/g01", "")
-    assert "1 of the 3 videos that the splits or labels name are not there, 'nowhere.mp4' among them" in caplog.text
+    assert (
+        "1 of the 3 videos that the splits or labels name are not there, 'nowhere.mp4' among them"
+        in caplog.text
+    )
 
     splits = tmp_path / "splits"
     splits.mkdir()
-    (splits / "trainlist01.txt").write_text("down/v_down_g00_c00.mp4 1\nright/v_right_g00_c01.mp4 2\n")
+    (splits / "trainlist01.txt").write_text(
+        "down/v_down_g00_c00.mp4 1\nright/v_right_g00_c01.mp4 2\n"
+    )
     (splits / "testlist01.txt").write_text("down/v_down_g01_c00.mp4\n")
     found = indexed(splits_dir=splits)
     assert found["down/v_down_g00_c00.mp4"] == ("down", "down/g00", "train")
@@ -154,7 +224,11 @@ def test_labels_groups_and_splits_from_tables(videos: Path, tmp_path: Path, capl
 
 
 def test_mistakes_at_the_command_line_are_one_line_and_exit_code_2(
-    s3_environment: S3Server, s3_bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    s3_environment: S3Server,
+    s3_bucket: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("PRP_HOME", str(tmp_path / "state"))
 
@@ -166,10 +240,16 @@ def test_mistakes_at_the_command_line_are_one_line_and_exit_code_2(
         assert error.count("\n") == 1
         return error
 
-    assert "s3://no-such-bucket/videos: there is no such bucket; check its name" in complaint("s3://no-such-bucket/videos")
+    assert "s3://no-such-bucket/videos: there is no such bucket; check its name" in complaint(
+        "s3://no-such-bucket/videos"
+    )
     assert f"nothing lies under s3://{s3_bucket}/videos" in complaint(f"s3://{s3_bucket}/videos")
-    assert "s3://no-such-bucket: there is no such bucket" in complaint(f"s3://{s3_bucket}", "--out", "s3://no-such-bucket")
-    assert "among the videos" in complaint(f"s3://{s3_bucket}", "--out", f"s3://{s3_bucket}/manifests")
+    assert "s3://no-such-bucket: there is no such bucket" in complaint(
+        f"s3://{s3_bucket}", "--out", "s3://no-such-bucket"
+    )
+    assert "among the videos" in complaint(
+        f"s3://{s3_bucket}", "--out", f"s3://{s3_bucket}/manifests"
+    )
     assert "There is no folder" in complaint(str(tmp_path / "nowhere"))
     for name in AWS_VARIABLES:
         if "KEY" in name:

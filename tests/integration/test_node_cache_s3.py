@@ -1,4 +1,6 @@
-"""The node's cache over a real, faulty S3: whatever the network does to the bytes, only the right ones become visible."""
+"""The node's cache over a real, faulty S3: whatever the network does to the bytes, only the right
+ones become visible.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,10 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
 def _cache(proxy: FaultProxy, bucket: str, folder: Path) -> NodeCache:
-    store = open_store(f"s3://{bucket}", StoreConfig(endpoint_url=proxy.url, silence_seconds=1.0, deadline_seconds=30.0))
+    store = open_store(
+        f"s3://{bucket}",
+        StoreConfig(endpoint_url=proxy.url, silence_seconds=1.0, deadline_seconds=30.0),
+    )
     proxy.clear()
     return NodeCache(folder / "cache", 1 << 30, store)
 
@@ -33,7 +38,9 @@ def _put(server: S3Server, bucket: str, key: str, content: bytes) -> ObjectRef:
     return ObjectRef(key, len(content), etag, hashlib.sha256(content).hexdigest())
 
 
-def test_a_flipped_byte_is_never_seen(s3_environment: S3Server, s3_bucket: str, tmp_path: Path) -> None:
+def test_a_flipped_byte_is_never_seen(
+    s3_environment: S3Server, s3_bucket: str, tmp_path: Path
+) -> None:
     ref = _put(s3_environment, s3_bucket, "video", CONTENT)
     with FaultProxy(s3_environment.endpoint_url) as proxy:
         cache = _cache(proxy, s3_bucket, tmp_path)
@@ -48,7 +55,9 @@ def test_a_flipped_byte_is_never_seen(s3_environment: S3Server, s3_bucket: str, 
             raise AssertionError("a corrupt file became visible")
 
 
-def test_a_broken_body_is_resumed_into_one_right_file(s3_environment: S3Server, s3_bucket: str, tmp_path: Path) -> None:
+def test_a_broken_body_is_resumed_into_one_right_file(
+    s3_environment: S3Server, s3_bucket: str, tmp_path: Path
+) -> None:
     ref = _put(s3_environment, s3_bucket, "video", CONTENT)
     with FaultProxy(s3_environment.endpoint_url) as proxy:
         cache = _cache(proxy, s3_bucket, tmp_path)
@@ -61,7 +70,9 @@ def test_a_broken_body_is_resumed_into_one_right_file(s3_environment: S3Server, 
         assert cache.counters["downloads"] == 1
 
 
-def test_a_large_object_comes_in_ranges_each_of_which_may_break(s3_environment: S3Server, s3_bucket: str, tmp_path: Path) -> None:
+def test_a_large_object_comes_in_ranges_each_of_which_may_break(
+    s3_environment: S3Server, s3_bucket: str, tmp_path: Path
+) -> None:
     content = random.Random(8).randbytes(RANGE_BYTES * 2 + 1000)
     ref = _put(s3_environment, s3_bucket, "shard", content)
     with FaultProxy(s3_environment.endpoint_url) as proxy:
@@ -70,9 +81,14 @@ def test_a_large_object_comes_in_ranges_each_of_which_may_break(s3_environment: 
         proxy.add("flip", at=5, times=1)
         with cache.open(ref) as path:
             assert path.read_bytes() == content
-        assert cache.counters["corrupt"] == 1, "a byte that flips in a range is found like any other"
-        # A cut in the second half of a range that was cut before is no cut, and ranges come at once: which are resumed is up to the threads.
-        assert len(proxy.gets()) >= 2 * 3 + 1, "three ranges, twice, and at least one of them resumed"
+        assert cache.counters["corrupt"] == 1, (
+            "a byte that flips in a range is found like any other"
+        )
+        # A cut in the second half of a range that was cut before is no cut, and ranges come at
+        # once: which are resumed is up to the threads.
+        assert len(proxy.gets()) >= 2 * 3 + 1, (
+            "three ranges, twice, and at least one of them resumed"
+        )
         assert all(entry.num_bytes <= RANGE_BYTES for entry in proxy.gets())
 
 
@@ -83,14 +99,18 @@ def test_a_flipped_byte_in_a_range_with_a_digest(s3_environment: S3Server, s3_bu
         store = open_store(f"s3://{s3_bucket}", StoreConfig(endpoint_url=proxy.url), check=False)
         proxy.add("flip", at=77, times=2)
         proxy.add("cut", at=50_000, times=1)
-        found = read_verified(store, ref.key, start=100_000, num_bytes=200_000, sha256=digest, etag=ref.etag)
+        found = read_verified(
+            store, ref.key, start=100_000, num_bytes=200_000, sha256=digest, etag=ref.etag
+        )
         assert found == CONTENT[100_000:300_000]
         proxy.add("flip", at=77)
         with pytest.raises(CorruptObject, match="shard, bytes 100000 to 299999"):
             read_verified(store, ref.key, start=100_000, num_bytes=200_000, sha256=digest)
 
 
-def test_an_object_of_another_size_or_time(s3_environment: S3Server, s3_bucket: str, tmp_path: Path) -> None:
+def test_an_object_of_another_size_or_time(
+    s3_environment: S3Server, s3_bucket: str, tmp_path: Path
+) -> None:
     old = _put(s3_environment, s3_bucket, "video", CONTENT)
     _put(s3_environment, s3_bucket, "video", CONTENT[:-1])
     cache = NodeCache(tmp_path / "cache", 1 << 30, open_store(f"s3://{s3_bucket}"))
@@ -102,8 +122,12 @@ def test_an_object_of_another_size_or_time(s3_environment: S3Server, s3_bucket: 
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_many_readers_one_download_each_in_a_storm(s3_environment: S3Server, s3_bucket: str, tmp_path: Path, seed: int) -> None:
-    contents = {f"{number}": random.Random(f"{seed}/{number}").randbytes(90_000) for number in range(12)}
+def test_many_readers_one_download_each_in_a_storm(
+    s3_environment: S3Server, s3_bucket: str, tmp_path: Path, seed: int
+) -> None:
+    contents = {
+        f"{number}": random.Random(f"{seed}/{number}").randbytes(90_000) for number in range(12)
+    }
     refs = [_put(s3_environment, s3_bucket, key, content) for key, content in contents.items()]
     with FaultProxy(s3_environment.endpoint_url, seed=seed) as proxy:
         cache = _cache(proxy, s3_bucket, tmp_path)

@@ -1,4 +1,6 @@
-"""Preparing real videos into shards: from and to a real S3, through kill -9, and what is read from there over a faulty network."""
+"""Preparing real videos into shards: from and to a real S3, through kill -9, and what is read from
+there over a faulty network.
+"""
 
 from __future__ import annotations
 
@@ -57,8 +59,16 @@ def prepared(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("home")
     seen: list[PrepareProgress] = []
     job = job_for(videos, home / "prepared", home)
-    prepare(indexed(videos, home), job, in_this_process, prices=Prices(cpu_hour=0.1), on_progress=seen.append)
-    assert [progress.num_done for progress in seen] == list(range(seen[-1].num_shards + 1)) and seen[-1].num_videos == NUM_VIDEOS
+    prepare(
+        indexed(videos, home),
+        job,
+        in_this_process,
+        prices=Prices(cpu_hour=0.1),
+        on_progress=seen.append,
+    )
+    assert [progress.num_done for progress in seen] == list(
+        range(seen[-1].num_shards + 1)
+    ) and seen[-1].num_videos == NUM_VIDEOS
     return home / "prepared"
 
 
@@ -85,17 +95,35 @@ def marker_of(place: ObjectStore) -> Marker:
 
 
 def config_with(**tables: object) -> RunConfig:
-    return parse_config({"clip": {"length": 8, "resize_height": 64, "resize_width": 96, "crop": 48}, "loader": {"num_decoders": 1}, **tables})
+    return parse_config(
+        {
+            "clip": {"length": 8, "resize_height": 64, "resize_width": 96, "crop": 48},
+            "loader": {"num_decoders": 1},
+            **tables,
+        }
+    )
 
 
 def indexed(place: str | Path, folder: Path, **options: object) -> Manifest:
-    return index(place, folder / "manifests", state_dir=folder / "state", cache_dir=folder / "cache", num_workers=1, **options)[0]  # type: ignore[arg-type]
+    return index(
+        place,
+        folder / "manifests",
+        state_dir=folder / "state",
+        cache_dir=folder / "cache",
+        num_workers=1,
+        **options,
+    )[0]  # type: ignore[arg-type]
 
 
-def test_a_prepared_folder_says_what_it_is_and_where_it_comes_from(prepared: Path, videos: Path, tmp_path: Path) -> None:
+def test_a_prepared_folder_says_what_it_is_and_where_it_comes_from(
+    prepared: Path, videos: Path, tmp_path: Path
+) -> None:
     place = LocalStore(prepared)
     marker, report = marker_of(place), json.loads((prepared / "report.json").read_text())
-    assert marker.source_uri == videos.as_uri() and (marker.num_videos, marker.num_frames) == (NUM_VIDEOS, NUM_VIDEOS * NUM_FRAMES)
+    assert marker.source_uri == videos.as_uri() and (marker.num_videos, marker.num_frames) == (
+        NUM_VIDEOS,
+        NUM_VIDEOS * NUM_FRAMES,
+    )
     originals, manifest = indexed(videos, tmp_path), indexed(prepared, tmp_path)
     assert marker.source_manifest_hash == originals.content_hash
     shards = read_index(place, marker)
@@ -105,24 +133,47 @@ def test_a_prepared_folder_says_what_it_is_and_where_it_comes_from(prepared: Pat
             assert getattr(record, name) == getattr(original, name)
         if not record.reason:
             video = shards.videos[record.key]
-            assert (video.source_etag, video.source_sha256, video.source_num_bytes) == (original.etag, original.sha256, original.num_bytes)
-            assert (record.codec, record.height, record.width, record.sha256) == ("jpeg-q90", 64, 96, video.sha256)
+            assert (video.source_etag, video.source_sha256, video.source_num_bytes) == (
+                original.etag,
+                original.sha256,
+                original.num_bytes,
+            )
+            assert (record.codec, record.height, record.width, record.sha256) == (
+                "jpeg-q90",
+                64,
+                96,
+                video.sha256,
+            )
     assert [record.key for record in manifest.quarantined()] == ["class-0/torn.mp4"]
     assert manifest.videos_hash != originals.videos_hash, "other pixels, other data"
-    assert report["quarantined"][0]["reason"] == "truncated" and report["again"]["bytes_written"] == marker.num_bytes
-    assert prepare(originals, job_for(videos, prepared, tmp_path), in_this_process)[1].marker == marker, "nothing is made twice"
-    assert report["cpu_seconds"] > 0 and report["again"]["dollars"] == pytest.approx(0.1 * report["again"]["cpu_hours"])
+    assert (
+        report["quarantined"][0]["reason"] == "truncated"
+        and report["again"]["bytes_written"] == marker.num_bytes
+    )
+    assert (
+        prepare(originals, job_for(videos, prepared, tmp_path), in_this_process)[1].marker == marker
+    ), "nothing is made twice"
+    assert report["cpu_seconds"] > 0 and report["again"]["dollars"] == pytest.approx(
+        0.1 * report["again"]["cpu_hours"]
+    )
 
 
 def test_frames_come_from_the_shards(prepared: Path, tmp_path: Path) -> None:
     place, manifest = LocalStore(prepared), indexed(prepared, tmp_path)
-    with open_source(place, manifest, config_with(cache={"dir": str(tmp_path / "cache"), "frames_capacity_bytes": 0}), World.alone()) as source:
+    with open_source(
+        place,
+        manifest,
+        config_with(cache={"dir": str(tmp_path / "cache"), "frames_capacity_bytes": 0}),
+        World.alone(),
+    ) as source:
         assert isinstance(source, ShardSource)
         for record in manifest.usable():
             assert shown_numbers(source.frames(record, (39, 0, 7)).numpy()) == [39, 0, 7]
 
 
-def test_a_prepared_place_takes_new_labels_and_refuses_what_does_not_fit(prepared: Path, videos: Path, tmp_path: Path) -> None:
+def test_a_prepared_place_takes_new_labels_and_refuses_what_does_not_fit(
+    prepared: Path, videos: Path, tmp_path: Path
+) -> None:
     labels = tmp_path / "labels.csv"
     labels.write_text("key,label,split\nclass-1/video-1.mp4,other,test\n")
     manifest = indexed(prepared, tmp_path, labels_csv=labels)
@@ -130,8 +181,15 @@ def test_a_prepared_place_takes_new_labels_and_refuses_what_does_not_fit(prepare
     assert (relabelled.label, relabelled.split) == ("other", "test")
     check_prepared(str(prepared), manifest, config_with())
     with pytest.raises(UserError, match="holds frames of 64 x 96; .* --height 72 --width 96"):
-        check_prepared(str(prepared), manifest, config_with(clip={"length": 8, "resize_height": 72, "resize_width": 96, "crop": 48}))
-    with pytest.raises(UserError, match="the shards hold other bytes of 'class-0/video-0.mp4' than the manifest names"):
+        check_prepared(
+            str(prepared),
+            manifest,
+            config_with(clip={"length": 8, "resize_height": 72, "resize_width": 96, "crop": 48}),
+        )
+    with pytest.raises(
+        UserError,
+        match="the shards hold other bytes of 'class-0/video-0.mp4' than the manifest names",
+    ):
         check_prepared(str(prepared), indexed(videos, tmp_path), config_with())
 
 
@@ -142,16 +200,26 @@ def complaint(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 
 
 def test_mistakes_are_one_line(
-    prepared: Path, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    prepared: Path,
+    videos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("PRP_HOME", str(tmp_path / "state"))
     before = contents(LocalStore(prepared), "")
-    assert "holds shards of other videos or settings" in complaint(capsys, str(videos), str(prepared), *SIZES, "--quality", "80")
+    assert "holds shards of other videos or settings" in complaint(
+        capsys, str(videos), str(prepared), *SIZES, "--quality", "80"
+    )
     assert "choose a place outside" in complaint(capsys, str(videos), str(videos / "shards"))
-    assert "holds prepared shards; prepare from the original videos" in complaint(capsys, str(prepared), str(tmp_path / "again"))
+    assert "holds prepared shards; prepare from the original videos" in complaint(
+        capsys, str(prepared), str(tmp_path / "again")
+    )
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "letter.txt").write_text("mine")
-    assert "holds other objects, 'letter.txt' among them; prepare into an empty place" in complaint(capsys, str(videos), str(tmp_path / "full"))
+    assert "holds other objects, 'letter.txt' among them; prepare into an empty place" in complaint(
+        capsys, str(videos), str(tmp_path / "full")
+    )
     assert "kind of shard" in complaint(capsys, str(videos), str(tmp_path / "new"), "--kind", "png")
     assert contents(LocalStore(prepared), "") == before
 
@@ -159,29 +227,44 @@ def test_mistakes_are_one_line(
 def prepare_here(source_uri: str, uri: str, home: str, endpoint_url: str = "") -> None:
     """Index and prepare in this process: what a test kills, or lets end."""
     folder, store = Path(home), StoreConfig(endpoint_url=endpoint_url or None)
-    job = dataclasses.replace(job_for(folder, folder, folder), source_uri=source_uri, uri=uri, store=store)
+    job = dataclasses.replace(
+        job_for(folder, folder, folder), source_uri=source_uri, uri=uri, store=store
+    )
     prepare(indexed(source_uri, folder, store=store), job, in_this_process)
 
 
 def test_a_killed_run_goes_on_and_makes_the_same_shards(
     prepared: Path, videos: Path, s3_environment: S3Server, s3_bucket: str, tmp_path: Path
 ) -> None:
-    """From a bucket into a bucket, killed amid the shards; what must come out is what came of a folder, undisturbed."""
+    """From a bucket into a bucket, killed amid the shards; what must come out is what came of a
+    folder, undisturbed.
+    """
     s3_environment.upload_folder(videos, s3_bucket, "videos/")
     source, uri = f"s3://{s3_bucket}/videos", f"s3://{s3_bucket}/prepared"
     place = open_store(uri)
-    code = "import sys; from tests.integration.test_prepare import prepare_here; prepare_here(*sys.argv[1:])"
+    code = (
+        "import sys; from tests.integration.test_prepare import prepare_here; "
+        "prepare_here(*sys.argv[1:])"
+    )
     with FaultProxy(s3_environment.endpoint_url) as proxy:
         proxy.add("latency", method="PUT", path="/prepared/shards/", seconds=2.0)
-        process = subprocess.Popen([sys.executable, "-c", code, source, uri, str(tmp_path), proxy.url], cwd=REPOSITORY)
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, source, uri, str(tmp_path), proxy.url], cwd=REPOSITORY
+        )
         deadline = time.monotonic() + 400
-        while len(list(place.list("records/"))) < 1 and process.poll() is None and time.monotonic() < deadline:
+        while (
+            len(list(place.list("records/"))) < 1
+            and process.poll() is None
+            and time.monotonic() < deadline
+        ):
             time.sleep(0.1)
         process.kill()
         process.wait()
     finished = {info.key: info.etag for info in place.list("records/")}
     assert finished and read_marker(place) is None, "killed in the middle"
-    with pytest.raises(UserError, match="whose shards are not finished; run the same 'prp data prepare' again"):
+    with pytest.raises(
+        UserError, match="whose shards are not finished; run the same 'prp data prepare' again"
+    ):
         indexed(uri, tmp_path)
 
     prepare_here(source, uri, str(tmp_path))
@@ -189,18 +272,43 @@ def test_a_killed_run_goes_on_and_makes_the_same_shards(
     assert {key: now[key] for key in finished} == finished, "not made again"
     assert len(now) > len(finished)
     assert contents(place) == contents(LocalStore(prepared)), "byte for byte the same shards"
-    assert json.loads(contents(place, "report.json")["report.json"])["num_reused_shards"] == len(finished)
+    assert json.loads(contents(place, "report.json")["report.json"])["num_reused_shards"] == len(
+        finished
+    )
     here, there = marker_of(place), marker_of(LocalStore(prepared))
-    assert [file.sha256 for file in read_index(place, here).files] == [file.sha256 for file in read_index(LocalStore(prepared), there).files]
+    assert [file.sha256 for file in read_index(place, here).files] == [
+        file.sha256 for file in read_index(LocalStore(prepared), there).files
+    ]
     assert indexed(uri, tmp_path).videos_hash == indexed(prepared, tmp_path).videos_hash
 
 
-def test_the_command_makes_the_same_shards_as_tasks_of_a_cluster(prepared: Path, videos: Path, tmp_path: Path) -> None:
+def test_the_command_makes_the_same_shards_as_tasks_of_a_cluster(
+    prepared: Path, videos: Path, tmp_path: Path
+) -> None:
     code = "import sys; from orchestrator.commands.prp import main; sys.exit(main())"
     process = subprocess.Popen(
-        [sys.executable, "-c", code, "data", "prepare", str(videos), "place", *SIZES, "--workers", "1", "--cpu-hour-price", "0.1"],
+        [
+            sys.executable,
+            "-c",
+            code,
+            "data",
+            "prepare",
+            str(videos),
+            "place",
+            *SIZES,
+            "--workers",
+            "1",
+            "--cpu-hour-price",
+            "0.1",
+        ],
         cwd=tmp_path,
-        env={**os.environ, "HOME": str(tmp_path), "PRP_HOME": str(tmp_path / "state"), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)},
+        env={
+            **os.environ,
+            "HOME": str(tmp_path),
+            "PRP_HOME": str(tmp_path / "state"),
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": str(REPOSITORY),
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -208,7 +316,10 @@ def test_the_command_makes_the_same_shards_as_tasks_of_a_cluster(prepared: Path,
     out, error = process.communicate(timeout=600)
     assert (process.returncode, out.strip()) == (0, (tmp_path / "place").as_uri()), error
     assert "10 of 10 videos, 0 known before, 1 quarantined" in error
-    assert "9 videos, 360 frames in" in error and "1 quarantined: 1 truncated; see them with: prp data show file://" in error
+    assert (
+        "9 videos, 360 frames in" in error
+        and "1 quarantined: 1 truncated; see them with: prp data show file://" in error
+    )
     assert contents(LocalStore(tmp_path / "place")) == contents(LocalStore(prepared))
 
 
@@ -219,9 +330,16 @@ def bucket_of_shards(prepared: Path, s3_environment: S3Server, s3_bucket: str) -
     return s3_bucket
 
 
-def opened(bucket: str, proxy: FaultProxy, folder: Path, capacity_bytes: int) -> tuple[ShardSource, Manifest]:
+def opened(
+    bucket: str, proxy: FaultProxy, folder: Path, capacity_bytes: int
+) -> tuple[ShardSource, Manifest]:
     config = config_with(
-        cache={"dir": str(folder / "cache"), "capacity_bytes": capacity_bytes, "frames_capacity_bytes": 0}, store={"endpoint_url": proxy.url}
+        cache={
+            "dir": str(folder / "cache"),
+            "capacity_bytes": capacity_bytes,
+            "frames_capacity_bytes": 0,
+        },
+        store={"endpoint_url": proxy.url},
     )
     place = open_store(f"s3://{bucket}/copy", config.store)
     manifest = indexed(f"s3://{bucket}/copy", folder)
@@ -231,7 +349,9 @@ def opened(bucket: str, proxy: FaultProxy, folder: Path, capacity_bytes: int) ->
     return source, manifest
 
 
-def test_a_node_fetches_each_shard_once(bucket_of_shards: str, proxy: FaultProxy, tmp_path: Path) -> None:
+def test_a_node_fetches_each_shard_once(
+    bucket_of_shards: str, proxy: FaultProxy, tmp_path: Path
+) -> None:
     source, manifest = opened(bucket_of_shards, proxy, tmp_path, 1 << 30)
     proxy.add("cut", at=100_000, times=1)
     for _ in range(2):
@@ -241,7 +361,8 @@ def test_a_node_fetches_each_shard_once(bucket_of_shards: str, proxy: FaultProxy
     assert len({entry.path for entry in gets}) == len(source.index.files)
     assert len(gets) == len(source.index.files) + 1, "one broke and was resumed where it broke"
     assert source.counters["data/cache_downloads"] == len(source.index.files)
-    # A bit that flips on the node's disk after the shard was verified: found, fetched again, counted.
+    # A bit that flips on the node's disk after the shard was verified: found, fetched again,
+    # counted.
     cached = max((tmp_path / "cache" / "objects").glob("*/*"), key=lambda path: path.stat().st_size)
     data = bytearray(cached.read_bytes())
     for position in range(0, len(data), 700):
@@ -253,14 +374,19 @@ def test_a_node_fetches_each_shard_once(bucket_of_shards: str, proxy: FaultProxy
     assert source.counters["data/cache_downloads"] == len(source.index.files) + 1
 
 
-def test_a_cache_that_is_too_small_reads_by_range(bucket_of_shards: str, proxy: FaultProxy, tmp_path: Path) -> None:
+def test_a_cache_that_is_too_small_reads_by_range(
+    bucket_of_shards: str, proxy: FaultProxy, tmp_path: Path
+) -> None:
     source, manifest = opened(bucket_of_shards, proxy, tmp_path, 100_000)
     proxy.add("flip", path="/copy/shards/", at=300, times=1)
     proxy.add("cut", path="/copy/shards/", at=1_000, times=1)
     for record in manifest.usable():
         assert shown_numbers(source.frames(record, (3, 5, 9)).numpy()) == [3, 5, 9]
     counters, largest = source.counters, max(file.num_bytes for file in source.index.files)
-    assert counters["data/cache_downloads"] == counters["data/cache_bypassed"] == 0 and counters["data/shard_ranges"] >= NUM_VIDEOS
+    assert (
+        counters["data/cache_downloads"] == counters["data/cache_bypassed"] == 0
+        and counters["data/shard_ranges"] >= NUM_VIDEOS
+    )
     assert counters["data/shard_corrupt"] >= 1, "the flipped byte"
     for entry in proxy.gets("/copy/shards/"):
         first, last = (int(text) for text in (entry.range or "").removeprefix("bytes=").split("-"))
@@ -270,7 +396,9 @@ def test_a_cache_that_is_too_small_reads_by_range(bucket_of_shards: str, proxy: 
         source.frames(manifest.usable()[0], (3, 5, 9))
 
 
-def test_a_task_that_died_before_its_record_is_repeated_without_harm(videos: Path, tmp_path: Path) -> None:
+def test_a_task_that_died_before_its_record_is_repeated_without_harm(
+    videos: Path, tmp_path: Path
+) -> None:
     job = job_for(videos, tmp_path / "place", tmp_path)
     planned = plan_shards(indexed(videos, tmp_path), SETTINGS)[0]
     place = LocalStore(tmp_path / "place")
@@ -290,11 +418,19 @@ def test_a_task_that_died_before_its_record_is_repeated_without_harm(videos: Pat
     assert sorted(index_of_shard.videos) == [record.key for record in planned.records]
 
 
-def test_a_video_that_changed_since_it_was_indexed_is_quarantined(videos: Path, tmp_path: Path) -> None:
+def test_a_video_that_changed_since_it_was_indexed_is_quarantined(
+    videos: Path, tmp_path: Path
+) -> None:
     manifest = indexed(videos, tmp_path)
     job = job_for(videos, tmp_path / "place", tmp_path)
     planned = plan_shards(manifest, SETTINGS)[0]
-    other = Manifest(manifest.uri, tuple(r if r.key != planned.records[0].key else type(r)(**{**vars(r), "etag": "old"}) for r in planned.records))
+    other = Manifest(
+        manifest.uri,
+        tuple(
+            r if r.key != planned.records[0].key else type(r)(**{**vars(r), "etag": "old"})
+            for r in planned.records
+        ),
+    )
     record = make_shard(job, type(planned)(planned.number, other.records, planned.plan_hash))
     assert [entry[:2] for entry in record.broken] == [(planned.records[0].key, "changed")]
     assert record.num_videos == len(planned.records) - 1

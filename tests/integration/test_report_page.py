@@ -1,4 +1,6 @@
-"""The report as a browser shows it, and the commands that read a sweep, on the records that a sweep of 20 trials leaves."""
+"""The report as a browser shows it, and the commands that read a sweep, on the records that a sweep
+of 20 trials leaves.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +80,9 @@ class Server:
                 asked.append(self.path)
 
         self.asked = asked
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
+        self._server = http.server.ThreadingHTTPServer(
+            ("127.0.0.1", 0), functools.partial(Handler, directory=str(folder))
+        )
         self.uri = f"http://127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
@@ -95,13 +99,32 @@ def server(page: Path) -> Iterator[Server]:
 
 
 def chromium(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run a headless Chromium with a profile of its own; what pages write to their console is on stderr."""
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    """Run a headless Chromium with a profile of its own; what pages write to their console is on
+    stderr.
+    """
+    program = (
+        shutil.which("chromium")
+        or shutil.which("chromium-browser")
+        or shutil.which("google-chrome")
+    )
     assert program, "no Chromium: apt-get install chromium (.ci/run does)"
-    own = ["--headless", "--disable-gpu", "--no-first-run", "--disable-background-networking", f"--user-data-dir={folder / 'profile'}"]
+    own = [
+        "--headless",
+        "--disable-gpu",
+        "--no-first-run",
+        "--disable-background-networking",
+        f"--user-data-dir={folder / 'profile'}",
+    ]
     # Its sandbox refuses to run as root, which is who runs the tests in a container.
-    own += ["--no-sandbox", "--disable-dev-shm-usage", "--enable-logging=stderr", "--hide-scrollbars"]
-    return subprocess.run([program, *own, *words], capture_output=True, text=True, timeout=300, check=True)
+    own += [
+        "--no-sandbox",
+        "--disable-dev-shm-usage",
+        "--enable-logging=stderr",
+        "--hide-scrollbars",
+    ]
+    return subprocess.run(
+        [program, *own, *words], capture_output=True, text=True, timeout=300, check=True
+    )
 
 
 def test_the_page_needs_nothing_but_itself(page: Path) -> None:
@@ -109,68 +132,122 @@ def test_the_page_needs_nothing_but_itself(page: Path) -> None:
     for tag, attributes in Elements(text).found:
         assert tag not in ("script", "iframe", "object", "embed", "img"), tag
         for name, value in attributes.items():
-            assert name not in LOADING or (value or "").startswith(("#", "data:")), (tag, name, value)
+            assert name not in LOADING or (value or "").startswith(("#", "data:")), (
+                tag,
+                name,
+                value,
+            )
     assert re.findall(r"url\((?!#)", text) == [] and "@import" not in text
     assert "default-src 'none'" in text
 
 
-def test_a_browser_shows_every_section_without_a_complaint(page: Path, server: Server, tmp_path: Path) -> None:
+def test_a_browser_shows_every_section_without_a_complaint(
+    page: Path, server: Server, tmp_path: Path
+) -> None:
     done = chromium(tmp_path, "--dump-dom", f"{server.uri}/{page.name}")
     assert "CONSOLE" not in done.stderr, done.stderr
     assert server.asked == [f"/{page.name}"], "nothing else was loaded"
     found = Elements(done.stdout).found
-    assert [attributes["id"] for tag, attributes in found if tag in ("header", "section")] == SECTIONS
+    assert [
+        attributes["id"] for tag, attributes in found if tag in ("header", "section")
+    ] == SECTIONS
     pictures = [attributes for tag, attributes in found if tag == "svg"]
     assert len(pictures) == 5
-    assert all(picture["role"] == "img" and len(picture["aria-label"] or "") > 40 for picture in pictures)
+    assert all(
+        picture["role"] == "img" and len(picture["aria-label"] or "") > 40 for picture in pictures
+    )
     ids = [attributes["id"] for _, attributes in found if "id" in attributes]
     assert len(ids) == len(set(ids)), "ids are of one figure each"
     assert ">recall@1 on the validation part</text>" in done.stdout, "text stays text"
 
 
-def test_a_browser_shows_a_showcase_without_a_complaint_and_draws_every_picture(tmp_path: Path) -> None:
+def test_a_browser_shows_a_showcase_without_a_complaint_and_draws_every_picture(
+    tmp_path: Path,
+) -> None:
     pictures = tuple(encode_jpegs(np.full((6, 32, 32, 3), 90, dtype=np.uint8), 85))
     strips = dict.fromkeys(FOUND.strips, Strip(pictures[:2], (0, 29), 30))
     clips = [Clip(SAMPLE, dict.fromkeys(("clip", "target", "output", "attention"), pictures))]
     page = tmp_path / "showcase.html"
     page.write_text(showcase_page(dataclasses.replace(FOUND, strips=strips, clips=clips)))
-    done = chromium(tmp_path, "--dump-dom", f"--print-to-pdf={tmp_path / 'showcase.pdf'}", page.as_uri())
+    done = chromium(
+        tmp_path, "--dump-dom", f"--print-to-pdf={tmp_path / 'showcase.pdf'}", page.as_uri()
+    )
     assert "CONSOLE" not in done.stderr, done.stderr
     found = Elements(done.stdout).found
-    assert [attributes["id"] for tag, attributes in found if tag in ("header", "section")] == ["trial", "retrieval", "reconstruction"]
+    assert [attributes["id"] for tag, attributes in found if tag in ("header", "section")] == [
+        "trial",
+        "retrieval",
+        "reconstruction",
+    ]
     drawn = re.findall(rb"/Subtype\s*/Image", (tmp_path / "showcase.pdf").read_bytes())
     assert drawn, "the policy lets the pictures be drawn"
 
 
 def test_it_prints_on_at_most_four_pages(page: Path, tmp_path: Path) -> None:
-    chromium(tmp_path, "--no-pdf-header-footer", f"--print-to-pdf={tmp_path / 'report.pdf'}", page.as_uri())
+    chromium(
+        tmp_path,
+        "--no-pdf-header-footer",
+        f"--print-to-pdf={tmp_path / 'report.pdf'}",
+        page.as_uri(),
+    )
     pages = re.findall(rb"/Type\s*/Page\b(?!s)", (tmp_path / "report.pdf").read_bytes())
     assert 2 <= len(pages) <= 4
 
 
-def test_a_confirmed_sweep_is_answered_by_its_confirmation_and_prints_on_at_most_four_pages(recorded: Recorded, tmp_path: Path) -> None:
+def test_a_confirmed_sweep_is_answered_by_its_confirmation_and_prints_on_at_most_four_pages(
+    recorded: Recorded, tmp_path: Path
+) -> None:
     record = load_record(recorded.spec)
-    best, other = record.finished[0], next(trial for trial in record.trials if trial.rates != record.finished[0].rates)
-    rows = [(best.number, [0.6, 0.62, 0.64], 0.57, 0.67), (other.number, [0.4, 0.41, 0.42], 0.37, 0.44)]
+    best, other = (
+        record.finished[0],
+        next(trial for trial in record.trials if trial.rates != record.finished[0].rates),
+    )
+    rows = [
+        (best.number, [0.6, 0.62, 0.64], 0.57, 0.67),
+        (other.number, [0.4, 0.41, 0.42], 0.37, 0.44),
+    ]
     note = {
-        "candidates": [{"trial": trial, "seeds": [1, 2, 3], "recall_at_1": scores, "low": low, "high": high} for trial, scores, low, high in rows],
+        "candidates": [
+            {"trial": trial, "seeds": [1, 2, 3], "recall_at_1": scores, "low": low, "high": high}
+            for trial, scores, low, high in rows
+        ],
         "verdict": "winner",
         "taken": best.number,
         "text": f"trial {best.number} wins: better than every other candidate on 3 new seeds",
-        "test": {"test/retrieval/recall_at_1": 0.55, "test/baseline/random_init/retrieval/recall_at_1": 0.3, "test/recognition/accuracy": 0.7},
+        "test": {
+            "test/retrieval/recall_at_1": 0.55,
+            "test/baseline/random_init/retrieval/recall_at_1": 0.3,
+            "test/recognition/accuracy": 0.7,
+        },
     }
     confirmed = dataclasses.replace(record, confirmation=read_confirmation(json.dumps(note)))
     path = tmp_path / "report.html"
-    path.write_text(page_of(confirmed, importance(recorded.spec.database_url, recorded.spec.sweep_id)))
+    path.write_text(
+        page_of(confirmed, importance(recorded.spec.database_url, recorded.spec.sweep_id))
+    )
     done = chromium(tmp_path, "--dump-dom", path.as_uri())
     assert "CONSOLE" not in done.stderr, done.stderr
-    sections = [attributes["id"] for tag, attributes in Elements(done.stdout).found if tag in ("header", "section")]
+    sections = [
+        attributes["id"]
+        for tag, attributes in Elements(done.stdout).found
+        if tag in ("header", "section")
+    ]
     assert sections == [*SECTIONS[:2], "confirmation", *SECTIONS[2:]]
     words = " ".join(re.sub(r"<[^>]*>", "", done.stdout).split())
-    assert f"Rates {best.rates} are best: trial {best.number} reaches recall@1 0.620 [0.570, 0.670] on 3 new seeds, apart from every other" in words
+    assert (
+        f"Rates {best.rates} are best: trial {best.number} reaches recall@1 0.620 "
+        "[0.570, 0.670] on 3 new seeds, apart from every other"
+    ) in words
     assert "recall@1 0.550, fine-tuned recognition 0.700." in words and "Not confirmed" not in words
-    chromium(tmp_path, "--no-pdf-header-footer", f"--print-to-pdf={tmp_path / 'report.pdf'}", path.as_uri())
-    assert 2 <= len(re.findall(rb"/Type\s*/Page\b(?!s)", (tmp_path / "report.pdf").read_bytes())) <= 4
+    chromium(
+        tmp_path,
+        "--no-pdf-header-footer",
+        f"--print-to-pdf={tmp_path / 'report.pdf'}",
+        path.as_uri(),
+    )
+    assert (
+        2 <= len(re.findall(rb"/Type\s*/Page\b(?!s)", (tmp_path / "report.pdf").read_bytes())) <= 4
+    )
 
 
 def test_what_the_page_says(recorded: Recorded, page: Path) -> None:
@@ -181,21 +258,37 @@ def test_what_the_page_says(recorded: Recorded, page: Path) -> None:
     assert "DivergedError: train/loss is nan at step 17" in text, "a failure has its reason"
     pruned = next(trial for trial in record.trials if trial.state == "pruned")
     assert pruned.reason.split(",")[0].replace("<", "&lt;") in text, "and so has a pruned trial"
-    assert "truncated" in text and record.data.content_hash in text and record.tags["prp.lock_sha256"] in text
-    assert "By the ledger." in text and "waiting for a place" in text and "training from epoch 3 to 6" in text and "A point cost " in text
+    assert (
+        "truncated" in text
+        and record.data.content_hash in text
+        and record.tags["prp.lock_sha256"] in text
+    )
+    assert (
+        "By the ledger." in text
+        and "waiting for a place" in text
+        and "training from epoch 3 to 6" in text
+        and "A point cost " in text
+    )
     assert f"prp reproduce {record.best.run_id}" in text
     assert "What pretext accuracy is not" in text
 
 
 def test_the_record_joins_the_database_and_mlflow(recorded: Recorded) -> None:
-    record, study = load_record(recorded.spec), read_study(recorded.spec.database_url, recorded.spec.sweep_id)
+    record, study = (
+        load_record(recorded.spec),
+        read_study(recorded.spec.database_url, recorded.spec.sweep_id),
+    )
     assert isinstance(record, SweepRecord)
     states = {trial.number: trial.state for trial in study.trials if not trial.unfit}
     assert {trial.number: trial.state for trial in record.trials} == states
     assert set(states.values()) == {"finished", "pruned", "failed"}
     assert record.baselines["baseline/random_init/retrieval/recall_at_1"] == 0.30
     best = record.best
-    assert best is not None and best.metrics["data/samples"] == 1440 and best.rungs[12] == best.objective
+    assert (
+        best is not None
+        and best.metrics["data/samples"] == 1440
+        and best.rungs[12] == best.objective
+    )
     assert best.metrics["linear_probe/accuracy"] == pytest.approx(best.objective - 0.05)
     assert all(trial.run_id and trial.ended >= trial.started > 0 for trial in record.trials)
 
@@ -203,15 +296,28 @@ def test_the_record_joins_the_database_and_mlflow(recorded: Recorded) -> None:
 def test_importance_says_when_it_cannot_know(recorded: Recorded) -> None:
     spec = recorded.spec
     known = importance(spec.database_url, spec.sweep_id)
-    assert sum(known.shares.values()) == pytest.approx(1) and known.num_trials == NUM_TRIALS and known.epoch == 3
-    assert known.shares.keys() == known.noise.keys() and "pretext.slow_motion.attention.high" in known.shares, "conditional dimensions too"
+    assert (
+        sum(known.shares.values()) == pytest.approx(1)
+        and known.num_trials == NUM_TRIALS
+        and known.epoch == 3
+    )
+    assert (
+        known.shares.keys() == known.noise.keys()
+        and "pretext.slow_motion.attention.high" in known.shares
+    ), "conditional dimensions too"
     unknown = importance(spec.database_url, spec.sweep_id, min_trials=NUM_TRIALS + 1)
-    assert unknown.shares == {} and unknown.missing == "20 trials reached the first rung; 21 are needed to tell importance from luck"
+    assert (
+        unknown.shares == {}
+        and unknown.missing
+        == "20 trials reached the first rung; 21 are needed to tell importance from luck"
+    )
     assert importance(f"sqlite:///{recorded.home / 'none.db'}", spec.sweep_id).num_trials == 0
     assert not (recorded.home / "none.db").exists(), "looking makes no database"
 
 
-def test_status_after_a_disconnect(recorded: Recorded, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_status_after_a_disconnect(
+    recorded: Recorded, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PRP_HOME", str(recorded.home))
     assert main(["status"]) == 0
     assert f"{recorded.spec.sweep_id}  ended" in capsys.readouterr().out
@@ -222,13 +328,18 @@ def test_status_after_a_disconnect(recorded: Recorded, capsys: pytest.CaptureFix
     assert f"known (newest last): {recorded.spec.sweep_id}" in capsys.readouterr().err
 
 
-def test_status_of_a_sweep_whose_driver_died(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_status_of_a_sweep_whose_driver_died(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     spec = build_sweep(tmp_path, num_trials=3, failing=(), with_end=False, state_of_last="running")
     monkeypatch.setenv("PRP_HOME", str(tmp_path))
     assert main(["status", spec.sweep_id]) == 0, "it does not wait for what will not come"
     out = capsys.readouterr().out
     assert "2 of 3 trials ended" in out and "waiting" in out
-    assert f"its driver is not running any more; resume with: uv run python sweeps/YOUR_STUDY.py --resume {spec.sweep_id}" in " ".join(out.split())
+    assert (
+        "its driver is not running any more; resume with: uv run python "
+        f"sweeps/YOUR_STUDY.py --resume {spec.sweep_id}"
+    ) in " ".join(out.split())
     assert main(["report", spec.sweep_id]) == 0
     text = Path(capsys.readouterr().out.strip()).read_text()
     assert "No ledger: a trial&#x27;s cost is its duration" in text

@@ -1,4 +1,5 @@
-"""Training's samples from a bucket are the same, byte for byte, whatever the network or the server does to the requests.
+"""Training's samples from a bucket are the same, byte for byte, whatever the network or the server
+does to the requests.
 
 The long version, with throughput, is `tests/campaigns/test_faults.py`.
 """
@@ -26,11 +27,17 @@ from tests.tools.fault_proxy import FaultProxy
 @pytest.fixture(scope="module")
 def corpus(s3_server: S3Server) -> tuple[str, list[VideoRecord]]:
     bucket = s3_server.make_bucket()
-    return bucket, upload_videos(s3_server, bucket, num_videos=24, num_frames=40, height=64, width=96)
+    return bucket, upload_videos(
+        s3_server, bucket, num_videos=24, num_frames=40, height=64, width=96
+    )
 
 
 @pytest.fixture(scope="module")
-def clean(s3_server: S3Server, corpus: tuple[str, list[VideoRecord]], tmp_path_factory: pytest.TempPathFactory) -> StreamReport:
+def clean(
+    s3_server: S3Server,
+    corpus: tuple[str, list[VideoRecord]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> StreamReport:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in s3_server.environment.items():
             patch.setenv(name, value)
@@ -38,10 +45,17 @@ def clean(s3_server: S3Server, corpus: tuple[str, list[VideoRecord]], tmp_path_f
 
 
 def test_the_samples_are_the_same_under_faults(
-    s3_environment: S3Server, corpus: tuple[str, list[VideoRecord]], clean: StreamReport, tmp_path: Path
+    s3_environment: S3Server,
+    corpus: tuple[str, list[VideoRecord]],
+    clean: StreamReport,
+    tmp_path: Path,
 ) -> None:
     assert clean.counters["data/store_retries"] == 0
-    assert clean.counters["data/store_requests"] == clean.counters["data/cache_downloads"] == len(corpus[1])
+    assert (
+        clean.counters["data/store_requests"]
+        == clean.counters["data/cache_downloads"]
+        == len(corpus[1])
+    )
     assert clean.counters["data/store_bytes"] == sum(record.num_bytes for record in corpus[1])
     seen = set()
     for share, seed in ((0.05, 1), (0.20, 2)):
@@ -56,7 +70,13 @@ def test_the_samples_are_the_same_under_faults(
 
 
 @pytest.mark.parametrize("kind", ["flip", "stall", "expired", "throttled"])
-def test_each_fault_alone(kind: str, s3_environment: S3Server, corpus: tuple[str, list[VideoRecord]], clean: StreamReport, tmp_path: Path) -> None:
+def test_each_fault_alone(
+    kind: str,
+    s3_environment: S3Server,
+    corpus: tuple[str, list[VideoRecord]],
+    clean: StreamReport,
+    tmp_path: Path,
+) -> None:
     with FaultProxy(s3_environment.endpoint_url, seed=5) as proxy:
         add_faults(proxy, 0.3, (kind,))
         report = read_stream(proxy.url, *corpus, tmp_path, first_silence_seconds=0.3)
@@ -76,7 +96,9 @@ def narrow_server() -> Iterator[S3Server]:
         yield server
 
 
-def test_the_server_s_own_throttling(narrow_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_server_s_own_throttling(
+    narrow_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name, value in narrow_server.environment.items():
         monkeypatch.setenv(name, value)
     bucket = narrow_server.make_bucket()
@@ -91,7 +113,9 @@ def test_the_server_s_own_throttling(narrow_server: S3Server, monkeypatch: pytes
         if number < 16:
             together.wait(30)
         key = f"{number % 8:02d}"
-        return hashlib.sha256(read_all(store, key)).digest() == hashlib.sha256(content[key]).digest()
+        return (
+            hashlib.sha256(read_all(store, key)).digest() == hashlib.sha256(content[key]).digest()
+        )
 
     with ThreadPoolExecutor(16) as pool:
         assert all(pool.map(read, range(64)))

@@ -1,4 +1,6 @@
-"""S3 as it is on a bad day: a real server behind a proxy that throttles, resets, cuts, shortens and stalls; and the user's mistakes."""
+"""S3 as it is on a bad day: a real server behind a proxy that throttles, resets, cuts, shortens and
+stalls; and the user's mistakes.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,11 @@ FAULTS: dict[str, tuple[dict[str, Any], int]] = {
 @pytest.mark.parametrize(("fault", "num_retries"), FAULTS.values(), ids=FAULTS.keys())
 @pytest.mark.parametrize("knows_size", [True, False], ids=["of known size", "whole"])
 def test_the_bytes_arrive_whatever_happens(
-    store: RetryingStore, proxy: FaultProxy, fault: dict[str, Any], num_retries: int, knows_size: bool
+    store: RetryingStore,
+    proxy: FaultProxy,
+    fault: dict[str, Any],
+    num_retries: int,
+    knows_size: bool,
 ) -> None:
     proxy.add(**fault)
     num_bytes = len(CONTENT) if knows_size else None
@@ -77,23 +83,42 @@ def test_the_bytes_arrive_whatever_happens(
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_many_readers_in_a_storm(s3_environment: S3Server, bucket: str, seed: int) -> None:
-    contents = {f"storm-{seed}/{number}": random.Random(f"{seed}/{number}").randbytes(20_000 * (number + 1)) for number in range(24)}
+    contents = {
+        f"storm-{seed}/{number}": random.Random(f"{seed}/{number}").randbytes(20_000 * (number + 1))
+        for number in range(24)
+    }
     with FaultProxy(s3_environment.endpoint_url, seed=seed) as proxy:
         for do in ("status", "reset", "cut", "short"):
             proxy.add(do, probability=0.12)
         proxy.add("reset", at=30_000, probability=0.2)
         proxy.add("lose", method="PUT", probability=0.1)
-        store = open_store(f"s3://{bucket}", StoreConfig(endpoint_url=proxy.url, silence_seconds=2.0, deadline_seconds=60.0))
+        store = open_store(
+            f"s3://{bucket}",
+            StoreConfig(endpoint_url=proxy.url, silence_seconds=2.0, deadline_seconds=60.0),
+        )
         with ThreadPoolExecutor(8) as pool:
-            written = dict(zip(contents, pool.map(lambda key: store.write(key, contents[key], if_absent=True), contents), strict=True))
+            written = dict(
+                zip(
+                    contents,
+                    pool.map(lambda key: store.write(key, contents[key], if_absent=True), contents),
+                    strict=True,
+                )
+            )
             assert {info.key: info for info in store.list(f"storm-{seed}/")} == written
-            read = pool.map(lambda key: b"".join(store.read(key, num_bytes=written[key].num_bytes, etag=written[key].etag)), contents)
+            read = pool.map(
+                lambda key: b"".join(
+                    store.read(key, num_bytes=written[key].num_bytes, etag=written[key].etag)
+                ),
+                contents,
+            )
             assert list(read) == list(contents.values())
         num_faults = sum(entry.fault is not None for entry in proxy.journal)
     assert num_faults >= 10
 
 
-def test_a_lost_answer_does_not_lose_the_race_against_oneself(store: RetryingStore, proxy: FaultProxy) -> None:
+def test_a_lost_answer_does_not_lose_the_race_against_oneself(
+    store: RetryingStore, proxy: FaultProxy
+) -> None:
     proxy.add("lose", method="PUT", times=1)
     info = store.write("once", b"content", if_absent=True)
     assert [entry.status for entry in proxy.journal if entry.method == "PUT"] == [200, 412]
@@ -102,7 +127,9 @@ def test_a_lost_answer_does_not_lose_the_race_against_oneself(store: RetryingSto
         store.write("once", b"content", if_absent=True)
 
 
-def test_an_object_that_changes_while_it_is_read(store: RetryingStore, proxy: FaultProxy, s3_environment: S3Server, bucket: str) -> None:
+def test_an_object_that_changes_while_it_is_read(
+    store: RetryingStore, proxy: FaultProxy, s3_environment: S3Server, bucket: str
+) -> None:
     s3_environment.client().put_object(Bucket=bucket, Key="changing", Body=CONTENT)
     proxy.add("cut", at=MIB, times=1)
     pieces = store.read("changing")
@@ -113,26 +140,41 @@ def test_an_object_that_changes_while_it_is_read(store: RetryingStore, proxy: Fa
 
 
 def test_a_store_that_stays_away(proxy: FaultProxy, bucket: str) -> None:
-    store = open_store(f"s3://{bucket}", StoreConfig(endpoint_url=proxy.url, silence_seconds=0.3, deadline_seconds=1.0))
+    store = open_store(
+        f"s3://{bucket}",
+        StoreConfig(endpoint_url=proxy.url, silence_seconds=0.3, deadline_seconds=1.0),
+    )
     proxy.add("status", code=503)
-    with pytest.raises(StoreUnavailable, match=f"s3://{bucket}/object: the store throttles .503 SlowDown.; gave up after"):
+    with pytest.raises(
+        StoreUnavailable,
+        match=f"s3://{bucket}/object: the store throttles .503 SlowDown.; gave up after",
+    ):
         read_all(store, "object")
 
 
 def test_listing_goes_on_after_a_key(s3_environment: S3Server, bucket: str) -> None:
     client = s3_environment.client()
     for name in ("a", "b", "b/", "c", "d/e"):
-        client.put_object(Bucket=bucket, Key=f"keys/{name}", Body=b"" if name.endswith("/") else b"x")
+        client.put_object(
+            Bucket=bucket, Key=f"keys/{name}", Body=b"" if name.endswith("/") else b"x"
+        )
     store = S3Store(f"s3://{bucket}/keys")
     assert [info.key for info in store.list()] == ["a", "b", "c", "d/e"]
     assert [info.key for info in store.list(after="b")] == ["c", "d/e"]
 
 
 def test_expired_credentials_are_read_anew(
-    proxy: FaultProxy, s3_environment: S3Server, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    proxy: FaultProxy,
+    s3_environment: S3Server,
+    bucket: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def write_credentials(secret: str) -> None:
-        file.write_text(f"[default]\naws_access_key_id = {s3_environment.access_key}\naws_secret_access_key = {secret}\n")
+        file.write_text(
+            "[default]\naws_access_key_id = "
+            f"{s3_environment.access_key}\naws_secret_access_key = {secret}\n"
+        )
 
     file = tmp_path / "credentials"
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
@@ -148,25 +190,38 @@ def test_expired_credentials_are_read_anew(
 
 def test_credentials_that_stay_expired(proxy: FaultProxy, bucket: str) -> None:
     proxy.add("status", code=400, name="ExpiredToken")
-    with pytest.raises(UserError, match=f"s3://{bucket}: the credentials have expired .ExpiredToken.; renew them"):
+    with pytest.raises(
+        UserError, match=f"s3://{bucket}: the credentials have expired .ExpiredToken.; renew them"
+    ):
         open_store(f"s3://{bucket}", StoreConfig(endpoint_url=proxy.url, deadline_seconds=1.0))
 
 
 def test_a_bucket_that_does_not_exist(s3_environment: S3Server) -> None:
-    with pytest.raises(UserError, match=r"^s3://no-such-bucket/videos: there is no such bucket; check its name, the endpoint"):
+    with pytest.raises(
+        UserError,
+        match=r"^s3://no-such-bucket/videos: there is no such bucket; check its name, the endpoint",
+    ):
         open_store("s3://no-such-bucket/videos")
 
 
-def test_no_credentials(s3_environment: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_credentials(
+    s3_environment: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
-    with pytest.raises(UserError, match=f"^s3://{bucket}: no usable credentials .NoCredentialsError.*; log in"):
+    with pytest.raises(
+        UserError, match=f"^s3://{bucket}: no usable credentials .NoCredentialsError.*; log in"
+    ):
         open_store(f"s3://{bucket}")
-    with pytest.raises(UserError, match=f"^s3://{bucket}: no usable credentials .ProfileNotFound.*nobody"):
+    with pytest.raises(
+        UserError, match=f"^s3://{bucket}: no usable credentials .ProfileNotFound.*nobody"
+    ):
         open_store(f"s3://{bucket}", StoreConfig(profile="nobody"))
 
 
-def test_wrong_credentials(s3_environment: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_credentials(
+    s3_environment: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-wrong-secret")
     with pytest.raises(UserError, match="access denied; check the credentials") as caught:
         open_store(f"s3://{bucket}")
@@ -176,14 +231,20 @@ def test_wrong_credentials(s3_environment: S3Server, bucket: str, monkeypatch: p
 @pytest.mark.parametrize(
     ("code", "name", "text"),
     [
-        (403, "InvalidAccessKeyId", "the store does not know this access key; check AWS_ACCESS_KEY_ID"),
+        (
+            403,
+            "InvalidAccessKeyId",
+            "the store does not know this access key; check AWS_ACCESS_KEY_ID",
+        ),
         (403, "SignatureDoesNotMatch", "the secret key does not belong to the access key"),
         (403, "RequestTimeTooSkewed", "the clock of this machine is wrong"),
         (400, "AuthorizationHeaderMalformed", "signed for another region"),
         (403, "SomethingNew", r"access denied; .* \(SomethingNew\)"),
     ],
 )
-def test_mistakes_that_only_some_servers_name(proxy: FaultProxy, bucket: str, code: int, name: str, text: str) -> None:
+def test_mistakes_that_only_some_servers_name(
+    proxy: FaultProxy, bucket: str, code: int, name: str, text: str
+) -> None:
     proxy.add("status", code=code, name=name)
     with pytest.raises(UserError, match=text):
         open_store(f"s3://{bucket}", StoreConfig(endpoint_url=proxy.url))
@@ -193,9 +254,18 @@ def test_access_denied(s3_environment: S3Server) -> None:
     bucket = s3_environment.make_bucket()
     s3_environment.client().put_object(Bucket=bucket, Key="secret", Body=b"x")
     resource = [f"arn:aws:s3:::{bucket}/*"]
-    policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Principal": "*", "Action": "s3:GetObject", "Resource": resource}]}
+    policy = {
+        "Version": "2012-10-17",
+        "Statement": [
+            {"Effect": "Deny", "Principal": "*", "Action": "s3:GetObject", "Resource": resource}
+        ],
+    }
     s3_environment.client().put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy))
-    with pytest.raises(UserError, match=f"s3://{bucket}/secret: access denied; check the credentials, which need s3:ListBucket"):
+    with pytest.raises(
+        UserError,
+        match=f"s3://{bucket}/secret: access denied; check the credentials, which need "
+        "s3:ListBucket",
+    ):
         read_all(open_store(f"s3://{bucket}"), "secret")
 
 
@@ -203,7 +273,11 @@ def test_an_endpoint_that_nobody_listens_at(s3_environment: S3Server) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        with pytest.raises(UserError, match=f"The store cannot be used: s3://some-bucket: no connection to {url}; .* Check store.endpoint_url"):
+        with pytest.raises(
+            UserError,
+            match=f"The store cannot be used: s3://some-bucket: no connection to {url}; .* "
+            "Check store.endpoint_url",
+        ):
             open_store("s3://some-bucket", StoreConfig(endpoint_url=url, deadline_seconds=0.5))
 
 
@@ -262,7 +336,9 @@ def test_a_child_process_has_connections_of_its_own(store: RetryingStore, method
     assert read_all(store, "object") == CONTENT
 
 
-def test_no_secret_crosses_to_another_process(store: RetryingStore, s3_environment: S3Server) -> None:
+def test_no_secret_crosses_to_another_process(
+    store: RetryingStore, s3_environment: S3Server
+) -> None:
     read_all(store, "object")
     crossed = pickle.dumps(store) + repr(store).encode()
     assert s3_environment.secret_key.encode() not in crossed

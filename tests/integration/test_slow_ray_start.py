@@ -1,4 +1,6 @@
-"""A local Ray that is not up when Ray's own 30 seconds are over: it is started again, and nothing of the first try stays."""
+"""A local Ray that is not up when Ray's own 30 seconds are over: it is started again, and nothing
+of the first try stays.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ from tests.tools.marked_processes import MARKER_VARIABLE, marked_processes
 
 
 class BusyMachine:
-    """To Ray, the first `num_starts` of its nodes do not come up and each time its 30 seconds are over at once. The processes are real."""
+    """To Ray, the first `num_starts` of its nodes do not come up and each time its 30 seconds are
+    over at once. The processes are real.
+    """
 
     def __init__(self, patch: pytest.MonkeyPatch, num_starts: int) -> None:
         self.marker = secrets.token_hex(8)
@@ -26,7 +30,11 @@ class BusyMachine:
         self._num_left, self._passed, self._get_node = num_starts, 0.0, services.get_node
         patch.setenv(MARKER_VARIABLE, self.marker)
         patch.setattr(services, "get_node", self.get_node)
-        patch.setattr(node, "time", SimpleNamespace(**{**vars(time), "monotonic": lambda: time.monotonic() + self._passed}))
+        patch.setattr(
+            node,
+            "time",
+            SimpleNamespace(**{**vars(time), "monotonic": lambda: time.monotonic() + self._passed}),
+        )
 
     def get_node(self, address: str, node_id: str) -> object:
         """Ray's own answer, or the one of a node that is not up yet."""
@@ -38,9 +46,14 @@ class BusyMachine:
         raise RuntimeError("not up yet")
 
 
-def test_it_is_started_again_and_nothing_of_the_first_try_stays(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_it_is_started_again_and_nothing_of_the_first_try_stays(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     busy = BusyMachine(monkeypatch, 1)
-    with caplog.at_level(logging.WARNING, "orchestrator.ray_cluster.connect"), ray_cluster(num_cpus=1):
+    with (
+        caplog.at_level(logging.WARNING, "orchestrator.ray_cluster.connect"),
+        ray_cluster(num_cpus=1),
+    ):
         assert ray.cluster_resources()["CPU"] == 1
         assert busy.processes[0] and not busy.processes[0] & set(marked_processes(busy.marker))
     assert "starting it again" in caplog.text
@@ -48,10 +61,15 @@ def test_it_is_started_again_and_nothing_of_the_first_try_stays(monkeypatch: pyt
 
 def test_in_the_end_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     busy = BusyMachine(monkeypatch, NUM_STARTS)
-    with pytest.raises(PrpError, match=f"did not start on this machine in {NUM_STARTS} tries"), ray_cluster(num_cpus=1):
+    with (
+        pytest.raises(PrpError, match=f"did not start on this machine in {NUM_STARTS} tries"),
+        ray_cluster(num_cpus=1),
+    ):
         raise AssertionError("it was never up")
     assert len(busy.processes) == NUM_STARTS and all(busy.processes)
-    deadline = time.monotonic() + 60  # what the killed node had started itself notices a little later
+    deadline = (
+        time.monotonic() + 60
+    )  # what the killed node had started itself notices a little later
     while marked_processes(busy.marker):
         assert time.monotonic() < deadline, marked_processes(busy.marker)
         time.sleep(0.2)

@@ -1,4 +1,6 @@
-"""The account within the sweep's server: a real study, a real MLflow database, a server that is killed, and a budget that runs out."""
+"""The account within the sweep's server: a real study, a real MLflow database, a server that is
+killed, and a budget that runs out.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,9 @@ def spec_at(folder: Path, **values: Any) -> SweepSpec:
 
 
 @pytest.fixture
-def server_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[SweepServer, Clock]]:
+def server_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[SweepServer, Clock]]:
     """Makes the sweep's server, or the one after it, with a clock of its own."""
 
     def make(**values: Any) -> tuple[SweepServer, Clock]:
@@ -70,8 +74,12 @@ def server_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
     return make
 
 
-def train(server: SweepServer, clock: Clock, seconds_per_epoch: float, value: float) -> tuple[int, str]:
-    """Run a trial as its workers would, to its end or to the rung at which it is told to leave; (number, state)."""
+def train(
+    server: SweepServer, clock: Clock, seconds_per_epoch: float, value: float
+) -> tuple[int, str]:
+    """Run a trial as its workers would, to its end or to the rung at which it is told to leave;
+    (number, state).
+    """
     number = server.ask().number
     clock.now += 5
     server.workers_started(number)
@@ -88,12 +96,17 @@ def train(server: SweepServer, clock: Clock, seconds_per_epoch: float, value: fl
 
 
 def test_who_judges_a_trial_stays_through_resumes(tmp_path: Path) -> None:
-    """Its rungs may be handed in and not judged yet when the driver dies, and the next driver may find less room."""
+    """Its rungs may be handed in and not judged yet when the driver dies, and the next driver may
+    find less room.
+    """
     tasks, spec = JudgePlan("task", 1), spec_at(tmp_path)
     assert SweepServer(spec, space, (60,) * 20, tasks).ask().judge == "task"
     with_less_room = SweepServer(spec, space, (60,) * 20)
     asked = [with_less_room.ask() for _ in range(2)]
-    assert [(task.number, task.is_resumed, task.judge) for task in asked] == [(0, True, "task"), (1, False, "worker")]
+    assert [(task.number, task.is_resumed, task.judge) for task in asked] == [
+        (0, True, "task"),
+        (1, False, "worker"),
+    ]
     last = SweepServer(spec, space, (60,) * 20, tasks)
     assert [last.ask().judge for _ in range(3)] == ["task", "worker", "task"]
 
@@ -105,13 +118,17 @@ def runs_by_name(folder: Path) -> dict[str, Any]:
     return {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
 
 
-def test_what_a_trial_costs_is_in_the_ledger_in_its_run_and_in_the_parents(server_at: Any, tmp_path: Path) -> None:
+def test_what_a_trial_costs_is_in_the_ledger_in_its_run_and_in_the_parents(
+    server_at: Any, tmp_path: Path
+) -> None:
     server, clock = server_at(**{"sweep.pruner": "none"})
     assert train(server, clock, 10.0, 0.5) == (0, "finished")
     server.book_task("baseline", -1, 2000.0, 2060.0, 0.0, 1.0)
     server.book_task("baseline", -1, 2000.0, 2060.0, 0.0, 1.0)
     entries = read_ledger(tmp_path / "state" / "ledger.jsonl")
-    assert [(one.kind, one.rung_epoch, one.busy_seconds) for one in entries if one.busy_seconds] == [
+    assert [
+        (one.kind, one.rung_epoch, one.busy_seconds) for one in entries if one.busy_seconds
+    ] == [
         ("train", 1, 10.0),
         ("train", 2, 10.0),
         ("train", 4, 20.0),
@@ -122,23 +139,37 @@ def test_what_a_trial_costs_is_in_the_ledger_in_its_run_and_in_the_parents(serve
     assert server.cost_line() == "cost 0.0278 CPU-hours, 0.1 USD"
     server.close("finished")
     trial, parent = (runs_by_name(tmp_path)[name].data.metrics for name in ("trial-0000", "sweep"))
-    assert trial["cost/usd"] == pytest.approx(0.04) and trial["waste/data_wait_seconds"] == pytest.approx(10.0)
-    assert parent["cost/usd"] == pytest.approx(0.1) and parent["cost/cpu_hours"] == pytest.approx(100 / 3600)
+    assert trial["cost/usd"] == pytest.approx(0.04) and trial[
+        "waste/data_wait_seconds"
+    ] == pytest.approx(10.0)
+    assert parent["cost/usd"] == pytest.approx(0.1) and parent["cost/cpu_hours"] == pytest.approx(
+        100 / 3600
+    )
 
 
-def test_the_search_learns_how_long_a_trial_trains_without_what_was_not_its_values_doing(server_at: Any) -> None:
+def test_the_search_learns_how_long_a_trial_trains_without_what_was_not_its_values_doing(
+    server_at: Any,
+) -> None:
     server, clock = server_at(**{"sweep.pruner": "none"})
     train(server, clock, 10.0, 0.5)
-    assert server._study.notes(0)["training_seconds"] == pytest.approx(30.0), "4 epochs of 10 s, a quarter of each waiting for videos"
+    assert server._study.notes(0)["training_seconds"] == pytest.approx(30.0), (
+        "4 epochs of 10 s, a quarter of each waiting for videos"
+    )
 
 
-def test_a_budget_keeps_its_reserve_prunes_at_a_rung_and_goes_on_when_it_is_raised(server_at: Any, tmp_path: Path) -> None:
-    """A trial's way is 40 s, so one run's worth (40 s, baselines and fine-tuning) is kept of the 140 s."""
+def test_a_budget_keeps_its_reserve_prunes_at_a_rung_and_goes_on_when_it_is_raised(
+    server_at: Any, tmp_path: Path
+) -> None:
+    """A trial's way is 40 s, so one run's worth (40 s, baselines and fine-tuning) is kept of the
+    140 s.
+    """
     values = {"sweep.pruner": "none", "budget.cpu_hours": 140 / 3600}
     server, clock = server_at(**values)
     assert [train(server, clock, 10.0, 0.5) for _ in range(2)] == [(0, "finished"), (1, "finished")]
     assert server.gate().word == "start", "80 spent, 40 kept, 10 for the first rung"
-    assert train(server, clock, 10.0, 0.9) == (2, "pruned"), "90 spent: the way to the second rung is not covered"
+    assert train(server, clock, 10.0, 0.9) == (2, "pruned"), (
+        "90 spent: the way to the second rung is not covered"
+    )
     assert server.gate().word == "stop"
     pruned = server.views()[2]
     assert "budget: 0.025 of 0.0388889 CPU-hours spent, 0.0111 kept for the end" in pruned.reason
@@ -173,10 +204,14 @@ def _trial_and_death(spec: SweepSpec, ready: Any) -> None:
     signal.pause()
 
 
-def test_a_server_that_is_killed_with_9_counts_nothing_twice_and_loses_less_than_a_slice(tmp_path: Path) -> None:
+def test_a_server_that_is_killed_with_9_counts_nothing_twice_and_loses_less_than_a_slice(
+    tmp_path: Path,
+) -> None:
     spec = spec_at(tmp_path)
     ready = multiprocessing.get_context("spawn").Event()
-    process = multiprocessing.get_context("spawn").Process(target=_trial_and_death, args=(spec, ready))
+    process = multiprocessing.get_context("spawn").Process(
+        target=_trial_and_death, args=(spec, ready)
+    )
     process.start()
     assert ready.wait(200)
     os.kill(process.pid or 0, signal.SIGKILL)
@@ -197,11 +232,16 @@ def test_a_server_that_is_killed_with_9_counts_nothing_twice_and_loses_less_than
     server.close("killed")
 
 
-def test_confirming_runs_are_no_trials_and_what_is_noted_stays(server_at: Any, tmp_path: Path) -> None:
+def test_confirming_runs_are_no_trials_and_what_is_noted_stays(
+    server_at: Any, tmp_path: Path
+) -> None:
     server, clock = server_at(**{"sweep.pruner": "none"})
     train(server, clock, 10.0, 0.5)
     task = server.start_confirm(0, 8)
-    assert task.config["seed"] == 8 and task.config["training"]["first_rung_epochs"] == task.config["training"]["num_epochs"]
+    assert (
+        task.config["seed"] == 8
+        and task.config["training"]["first_rung_epochs"] == task.config["training"]["num_epochs"]
+    )
     server.confirm_started(0, 8)
     clock.now += 30
     server.log_confirm(0, 8, {METRIC: 0.25}, 10)
@@ -226,15 +266,23 @@ def test_confirming_runs_are_no_trials_and_what_is_noted_stays(server_at: Any, t
     assert total(entries, lambda one: one.kind == "confirm").busy_seconds == 30.0
 
 
-def test_a_budget_in_dollars_needs_a_price_and_says_how_to_give_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_budget_in_dollars_needs_a_price_and_says_how_to_give_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = with_values(load_config(str(TINY_PRESET)), {"budget.usd": 5.0})
     monkeypatch.setenv("PRP_INSTANCE_TYPE", "x99.mega")
-    with pytest.raises(UserError, match=r"--budget-usd 5 needs a price, and the machines are x99.mega on demand.*--prices FILE"):
+    with pytest.raises(
+        UserError,
+        match=r"--budget-usd 5 needs a price, and the machines are x99.mega on "
+        r"demand.*--prices FILE",
+    ):
         find_price(config)
     monkeypatch.setenv("PRP_INSTANCE_TYPE", "m6i.xlarge")
     price = find_price(config)
     assert price is not None and price.usd_per_cpu_hour == pytest.approx(0.048)
-    assert money_line(config, price).startswith("budget: 5 USD; $0.048 a CPU-hour: m6i.xlarge on demand")
+    assert money_line(config, price).startswith(
+        "budget: 5 USD; $0.048 a CPU-hour: m6i.xlarge on demand"
+    )
     mine = tmp_path / "mine.toml"
     mine.write_text(json.dumps("nothing"))
     with pytest.raises(UserError, match="is not readable"):

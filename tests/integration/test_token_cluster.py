@@ -1,4 +1,6 @@
-"""A cluster started as the README says runs the job of whoever holds the token, and of nobody else."""
+"""A cluster started as the README says runs the job of whoever holds the token, and of nobody
+else.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,11 @@ import pytest
 
 from tests.tools.token_cluster import TokenCluster
 
-LOOPBACK = {"0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F"}  # as /proc/net/tcp writes it
+LOOPBACK = {
+    "0100007F",
+    "00000000000000000000000001000000",
+    "0000000000000000FFFF00000100007F",
+}  # as /proc/net/tcp writes it
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +33,11 @@ def cluster() -> Iterator[TokenCluster]:
 def post_job(cluster: TokenCluster, entrypoint: str, headers: dict[str, str]) -> int:
     """Status of a job submission made by hand, as an attacker would make it."""
     body = json.dumps({"entrypoint": entrypoint}).encode()
-    request = urllib.request.Request(f"{cluster.dashboard_url}/api/jobs/", data=body, headers={"Content-Type": "application/json", **headers})
+    request = urllib.request.Request(
+        f"{cluster.dashboard_url}/api/jobs/",
+        data=body,
+        headers={"Content-Type": "application/json", **headers},
+    )
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:
             return int(answer.status)
@@ -35,7 +45,9 @@ def post_job(cluster: TokenCluster, entrypoint: str, headers: dict[str, str]) ->
         return error.code
 
 
-def test_a_job_with_the_token_runs_from_a_working_directory(cluster: TokenCluster, tmp_path: Path) -> None:
+def test_a_job_with_the_token_runs_from_a_working_directory(
+    cluster: TokenCluster, tmp_path: Path
+) -> None:
     (tmp_path / "job.py").write_text(
         "import os, ray\n"
         "ray.init(logging_level='ERROR', log_to_driver=False)\n"
@@ -44,14 +56,18 @@ def test_a_job_with_the_token_runs_from_a_working_directory(cluster: TokenCluste
     )
     job_id = cluster.submit("python job.py", working_dir=tmp_path, env={"GREETING": "hello"})
     status = cluster.wait(job_id, timeout_seconds=200)
-    assert (status, "answer 42 hello" in cluster.logs(job_id)) == ("SUCCEEDED", True), cluster.logs(job_id)
+    assert (status, "answer 42 hello" in cluster.logs(job_id)) == ("SUCCEEDED", True), cluster.logs(
+        job_id
+    )
 
 
 def test_an_anonymous_job_is_refused(cluster: TokenCluster, tmp_path: Path) -> None:
     marker = tmp_path / "ran"
     before = len(cluster.request("/api/jobs/"))
     command = cluster.submit_command(["touch", str(marker)])
-    done = subprocess.run(command, env=cluster.anonymous_env, capture_output=True, text=True, timeout=180, check=False)
+    done = subprocess.run(
+        command, env=cluster.anonymous_env, capture_output=True, text=True, timeout=180, check=False
+    )
     assert done.returncode != 0
     assert "authentication" in (done.stdout + done.stderr).lower(), done.stdout + done.stderr
     assert post_job(cluster, f"touch {marker}", {}) == 401
@@ -61,19 +77,34 @@ def test_an_anonymous_job_is_refused(cluster: TokenCluster, tmp_path: Path) -> N
 
 
 def test_an_anonymous_driver_is_refused(cluster: TokenCluster) -> None:
-    """Ray's GCS listens on every interface whatever the node's address is, so the token is all that stands before it."""
-    script = f"from ray._raylet import GcsClient; GcsClient(address={cluster.address!r}).get_all_node_info(); print('answered')"
+    """Ray's GCS listens on every interface whatever the node's address is, so the token is all that
+    stands before it.
+    """
+    script = (
+        "from ray._raylet import GcsClient; "
+        f"GcsClient(address={cluster.address!r}).get_all_node_info(); print('answered')"
+    )
     command = [sys.executable, "-c", script]
     for env, expected in ((cluster.anonymous_env, (1, False)), (cluster.env, (0, True))):
-        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(
+            command, env=env, capture_output=True, text=True, timeout=120, check=False
+        )
         assert (done.returncode, "answered" in done.stdout) == expected, done.stderr
         assert ("InvalidAuthToken" in done.stderr) == (expected[0] == 1), done.stderr
 
 
 def test_the_dashboard_listens_on_loopback_only(cluster: TokenCluster) -> None:
-    inodes = {link.readlink().name for process_id in cluster.process_ids for link in open_files(process_id)}
+    inodes = {
+        link.readlink().name
+        for process_id in cluster.process_ids
+        for link in open_files(process_id)
+    }
     port = f"{int(cluster.dashboard_url.rpartition(':')[2]):04X}"
-    hosts = {address.rpartition(":")[0] for address, inode in listening_sockets() if f"socket:[{inode}]" in inodes and address.endswith(f":{port}")}
+    hosts = {
+        address.rpartition(":")[0]
+        for address, inode in listening_sockets()
+        if f"socket:[{inode}]" in inodes and address.endswith(f":{port}")
+    }
     assert hosts
     assert hosts <= LOOPBACK
 
@@ -86,6 +117,12 @@ def open_files(process_id: int) -> list[Path]:
 
 
 def listening_sockets() -> list[tuple[str, str]]:
-    """(address as hexadecimal "host:port", inode) of every TCP socket that listens on this machine."""
-    rows = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
+    """(address as hexadecimal "host:port", inode) of every TCP socket that listens on this
+    machine.
+    """
+    rows = [
+        line.split()
+        for name in ("tcp", "tcp6")
+        for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]
+    ]
     return [(row[1], row[9]) for row in rows if row[3] == "0A"]

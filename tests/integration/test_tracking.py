@@ -30,7 +30,9 @@ def experiment(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def open_tracker(mlflow_server: MlflowServer, experiment: str, tmp_path: Path) -> Iterator[Opener]:
-    """Opens trackers of the test's own experiment, on the session's server unless told otherwise."""
+    """Opens trackers of the test's own experiment, on the session's server unless told
+    otherwise.
+    """
     trackers = []
 
     def open_one(uri: str = mlflow_server.uri, spool: str = "spool") -> MlflowTracker:
@@ -55,14 +57,23 @@ def runs_of(client: Any, experiment: str) -> list[Any]:
     return list(client.search_runs([client.get_experiment_by_name(experiment).experiment_id]))
 
 
-def test_a_sweep_is_one_parent_run_with_nested_trials_however_often_it_is_started(open_tracker: Opener, client: Any, experiment: str) -> None:
+def test_a_sweep_is_one_parent_run_with_nested_trials_however_often_it_is_started(
+    open_tracker: Opener, client: Any, experiment: str
+) -> None:
     many = {f"config.value_{number:03d}": str(number) for number in range(250)}
     first = open_tracker()
-    sweep = first.start_sweep("s1", {"sweep.objective": "retrieval/recall_at_1"}, {"prp.dataset_hash": "abc"})
-    trials = [first.start_trial(sweep, number, {**many, "long": "x" * 9000}, {"kind": "test"}) for number in (0, 1)]
+    sweep = first.start_sweep(
+        "s1", {"sweep.objective": "retrieval/recall_at_1"}, {"prp.dataset_hash": "abc"}
+    )
+    trials = [
+        first.start_trial(sweep, number, {**many, "long": "x" * 9000}, {"kind": "test"})
+        for number in (0, 1)
+    ]
     second = open_tracker(spool="another")
     assert second.start_sweep("s1", {"sweep.objective": "retrieval/recall_at_1"}, {}) == sweep
-    assert [second.start_trial(sweep, number, {**many, "added.later": "1"}, {}) for number in (0, 1)] == trials
+    assert [
+        second.start_trial(sweep, number, {**many, "added.later": "1"}, {}) for number in (0, 1)
+    ] == trials
     assert second.start_sweep("s2", {}, {}) != sweep
     assert len(runs_of(client, experiment)) == 4
     run = client.get_run(trials[0])
@@ -74,20 +85,30 @@ def test_a_sweep_is_one_parent_run_with_nested_trials_however_often_it_is_starte
     assert [file.path for file in client.list_artifacts(trials[0], "params")] == ["params/long.txt"]
 
 
-def test_a_param_that_differs_on_resume_is_refused_by_name(open_tracker: Opener, client: Any) -> None:
+def test_a_param_that_differs_on_resume_is_refused_by_name(
+    open_tracker: Opener, client: Any
+) -> None:
     tracker = open_tracker()
     sweep = tracker.start_sweep("s1", {}, {})
     run_id = tracker.start_trial(sweep, 3, {"training.learning_rate": "0.01"}, {})
-    with pytest.raises(UserError, match=r"trial-0003 was started with other parameters: training.learning_rate was '0.01', is now '0.1'"):
+    with pytest.raises(
+        UserError,
+        match=r"trial-0003 was started with other parameters: training.learning_rate was "
+        r"'0.01', is now '0.1'",
+    ):
         tracker.start_trial(sweep, 3, {"training.learning_rate": "0.1"}, {})
     assert client.get_run(run_id).data.params == {"training.learning_rate": "0.01"}
 
 
-def test_each_accepted_point_is_stored_once_and_what_cannot_be_stored_is_counted(open_tracker: Opener, client: Any, tmp_path: Path) -> None:
+def test_each_accepted_point_is_stored_once_and_what_cannot_be_stored_is_counted(
+    open_tracker: Opener, client: Any, tmp_path: Path
+) -> None:
     tracker = open_tracker()
     run_id = tracker.start_trial(tracker.start_sweep("s1", {}, {}), 0, {}, {})
     for step in range(600):
-        tracker.log(run_id, {"train/loss": 1.0 / (step + 1), "train/rate": step, "name?": 1.0}, step)
+        tracker.log(
+            run_id, {"train/loss": 1.0 / (step + 1), "train/rate": step, "name?": 1.0}, step
+        )
     tracker.log(run_id, {f"wide/{number}": 1.0 for number in range(1200)}, 1)
     tracker.log(run_id, {"train/loss": float("inf"), "train/rate": 600}, 600)
     tracker.log(run_id, {"train/loss": float("nan")}, 601)
@@ -104,12 +125,17 @@ def test_each_accepted_point_is_stored_once_and_what_cannot_be_stored_is_counted
     assert counters["tracking/repeated_points"] == 1
     assert counters["tracking/dropped_points"] == 1
     assert counters["tracking/rejected_records"] >= 1
-    rejected = [json.loads(line)["record"] for line in (tmp_path / "spool" / "rejected.jsonl").read_text().splitlines()]
+    rejected = [
+        json.loads(line)["record"]
+        for line in (tmp_path / "spool" / "rejected.jsonl").read_text().splitlines()
+    ]
     assert {point[0] for record in rejected for point in record["points"]} == {"name?"}
     assert sum(len(record["points"]) for record in rejected) == 600
 
 
-def test_nothing_is_lost_or_doubled_when_the_server_is_killed_in_the_middle(open_tracker: Opener, client: Any, mlflow_server: MlflowServer) -> None:
+def test_nothing_is_lost_or_doubled_when_the_server_is_killed_in_the_middle(
+    open_tracker: Opener, client: Any, mlflow_server: MlflowServer
+) -> None:
     tracker = open_tracker()
     run_id = tracker.start_trial(tracker.start_sweep("s1", {}, {}), 0, {}, {})
     for step in range(200):
@@ -129,7 +155,9 @@ def test_nothing_is_lost_or_doubled_when_the_server_is_killed_in_the_middle(open
     assert tracker.counters["tracking/accepted_points"] == 400
 
 
-def test_lost_replies_make_no_second_run_and_no_second_point(open_tracker: Opener, client: Any, mlflow_server: MlflowServer, experiment: str) -> None:
+def test_lost_replies_make_no_second_run_and_no_second_point(
+    open_tracker: Opener, client: Any, mlflow_server: MlflowServer, experiment: str
+) -> None:
     with FaultProxy(mlflow_server.uri, seed=3) as proxy:
         proxy.add("reset", path="runs/create", at=0, times=2)
         proxy.add("reset", path="runs/(log-batch|update|search)", at=0, probability=0.3, times=40)
@@ -152,11 +180,17 @@ def test_lost_replies_make_no_second_run_and_no_second_point(open_tracker: Opene
         assert client.get_run(run_id).info.status == "FINISHED"
 
 
-def test_a_second_run_that_a_late_request_made_is_removed(open_tracker: Opener, client: Any, experiment: str) -> None:
+def test_a_second_run_that_a_late_request_made_is_removed(
+    open_tracker: Opener, client: Any, experiment: str
+) -> None:
     tracker = open_tracker()
     sweep = tracker.start_sweep("s1", {}, {})
     run_id = tracker.start_trial(sweep, 0, {}, {})
-    stray = client.create_run(tracker.experiment_id, start_time=1, tags={"prp.sweep_id": "s1", "prp.trial": "0", "prp.role": "trial"})
+    stray = client.create_run(
+        tracker.experiment_id,
+        start_time=1,
+        tags={"prp.sweep_id": "s1", "prp.trial": "0", "prp.role": "trial"},
+    )
     assert tracker.start_trial(sweep, 0, {}, {}) == run_id
     found = tracker.close_all("s1", "killed", "the test is over")
     assert found.trial_run_ids == {0: run_id}
@@ -167,10 +201,28 @@ def test_a_second_run_that_a_late_request_made_is_removed(open_tracker: Opener, 
 class TrackingProcess:
     """`tests.tools.track_points` as a process of its own."""
 
-    def __init__(self, uri: str, experiment: str, spool: Path, sweep_id: str, num_steps: int, end: str) -> None:
-        words = [sys.executable, "-m", "tests.tools.track_points", uri, experiment, str(spool), sweep_id, str(num_steps), end]
+    def __init__(
+        self, uri: str, experiment: str, spool: Path, sweep_id: str, num_steps: int, end: str
+    ) -> None:
+        words = [
+            sys.executable,
+            "-m",
+            "tests.tools.track_points",
+            uri,
+            experiment,
+            str(spool),
+            sweep_id,
+            str(num_steps),
+            end,
+        ]
         self.process = subprocess.Popen(
-            words, cwd=REPOSITORY, env=dict(os.environ), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            words,
+            cwd=REPOSITORY,
+            env=dict(os.environ),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
         )
 
     def line(self) -> str:
@@ -209,7 +261,9 @@ def test_what_a_killed_tracker_had_accepted_reaches_mlflow_from_the_next(
         assert not list((tmp_path / "spool").glob("*.spool.jsonl"))
 
 
-def test_a_resumed_trial_goes_on_in_the_same_run_and_none_is_left_running(open_tracker: Opener, client: Any, experiment: str) -> None:
+def test_a_resumed_trial_goes_on_in_the_same_run_and_none_is_left_running(
+    open_tracker: Opener, client: Any, experiment: str
+) -> None:
     dead = open_tracker()
     sweep = dead.start_sweep("s1", {}, {})
     done, cut = (dead.start_trial(sweep, number, {"x": "1"}, {}) for number in (0, 1))
@@ -220,9 +274,17 @@ def test_a_resumed_trial_goes_on_in_the_same_run_and_none_is_left_running(open_t
 
     tracker = open_tracker(spool="another")
     adopted = tracker.adopt("s1")
-    assert (adopted.sweep_run_id, dict(adopted.trial_run_ids), adopted.closed_run_ids) == (sweep, {0: done, 1: cut}, (cut,))
+    assert (adopted.sweep_run_id, dict(adopted.trial_run_ids), adopted.closed_run_ids) == (
+        sweep,
+        {0: done, 1: cut},
+        (cut,),
+    )
     killed = client.get_run(cut)
-    assert (killed.info.status, killed.data.tags["prp.state"], killed.data.tags["prp.reason"]) == ("KILLED", "killed", "the driver of the sweep died")
+    assert (killed.info.status, killed.data.tags["prp.state"], killed.data.tags["prp.reason"]) == (
+        "KILLED",
+        "killed",
+        "the driver of the sweep died",
+    )
     assert client.get_run(done).info.status == "FINISHED"
     assert tracker.adopt("unknown sweep").sweep_run_id is None
 
@@ -247,7 +309,12 @@ def test_files_of_a_run_can_be_read_back(open_tracker: Opener, client: Any, tmp_
     (tmp_path / "notes.txt").write_text("two")
     tracker.log_text(sweep, "report.html", "<p>ü</p>")
     tracker.log_file(sweep, "notes", tmp_path / "notes.txt")
-    assert Path(client.download_artifacts(sweep, "report.html", str(tmp_path))).read_text(encoding="utf-8") == "<p>ü</p>"
+    assert (
+        Path(client.download_artifacts(sweep, "report.html", str(tmp_path))).read_text(
+            encoding="utf-8"
+        )
+        == "<p>ü</p>"
+    )
     assert [file.path for file in client.list_artifacts(sweep, "notes")] == ["notes/notes.txt"]
 
 
@@ -270,8 +337,13 @@ def test_two_trackers_share_one_new_sqlite_file(experiment: str, tmp_path: Path)
     assert tracker.close(60)
     client = MlflowClient(uri, uri)
     assert steps_of(client, mine, "loss") == steps_of(client, theirs, "loss") == list(range(200))
-    assert [client.get_run(run_id).info.status for run_id in (mine, theirs)] == ["FAILED", "FINISHED"]
-    assert (tmp_path / "state" / "mlartifacts" / mine / "artifacts" / "why.txt").read_text() == "on purpose"
+    assert [client.get_run(run_id).info.status for run_id in (mine, theirs)] == [
+        "FAILED",
+        "FINISHED",
+    ]
+    assert (
+        tmp_path / "state" / "mlartifacts" / mine / "artifacts" / "why.txt"
+    ).read_text() == "on purpose"
 
 
 def test_a_server_that_answers_is_accepted(mlflow_server: MlflowServer) -> None:
@@ -280,15 +352,22 @@ def test_a_server_that_answers_is_accepted(mlflow_server: MlflowServer) -> None:
     assert dict(os.environ) == environment
 
 
-def test_a_server_that_is_not_mlflow_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_is_not_mlflow_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     other = subprocess.Popen(
-        [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     )
     try:
         assert other.stdout is not None
         port = other.stdout.readline().split(" port ")[1].split()[0]
-        with pytest.raises(UserError, match=rf"Cannot use MLflow at http://127.0.0.1:{port}: it answers HTTP 501"):
+        with pytest.raises(
+            UserError, match=rf"Cannot use MLflow at http://127.0.0.1:{port}: it answers HTTP 501"
+        ):
             check_reachable(f"http://127.0.0.1:{port}")
     finally:
         other.kill()

@@ -1,11 +1,15 @@
-"""A loopback HTTP proxy that puts faults in front of an S3 server and keeps a journal of every request.
+"""A loopback HTTP proxy that puts faults in front of an S3 server and keeps a journal of every
+request.
 
 In a test:   with FaultProxy("http://127.0.0.1:9000", seed=1) as proxy:
                  proxy.add("status", code=503, times=3)
                  client(endpoint_url=proxy.url)
-By hand:     python fault_proxy.py UPSTREAM PORT '[{"do": "latency", "seconds": 0.08, "jitter_seconds": 0.04}]'
+By hand:
 
-Host and every signed header go through untouched, so signatures hold. One connection serves one upstream connection.
+    python fault_proxy.py UPSTREAM PORT '[{"do": "latency", "seconds": 0.08}]'
+
+Host and every signed header go through untouched, so signatures hold. One connection serves one
+upstream connection.
 """
 
 from __future__ import annotations
@@ -39,16 +43,24 @@ ADDED_TO_FAULTS = {
     "rate": "slow the body down to `bytes_per_second`",
     "field": "add the header field `name`: `value` to the answer",
 }
-ERROR_NAMES = {400: "ExpiredToken", 403: "AccessDenied", 404: "NoSuchKey", 500: "InternalError", 503: "SlowDown"}
+ERROR_NAMES = {
+    400: "ExpiredToken",
+    403: "AccessDenied",
+    404: "NoSuchKey",
+    500: "InternalError",
+    503: "SlowDown",
+}
 READ_BYTES = 1 << 16
 FOREVER = 1 << 60
 
 
 @dataclass
 class Rule:
-    """One fault for the requests it matches: skips the first `skip`, then applies `times` times with `probability`.
+    """One fault for the requests it matches: skips the first `skip`, then applies `times` times
+    with `probability`.
 
-    `at` defaults to the middle of the body (`reset` without it comes before the answer, `flip` strikes anywhere).
+    `at` defaults to the middle of the body (`reset` without it comes before the answer, `flip`
+    strikes anywhere).
     """
 
     do: str
@@ -72,12 +84,16 @@ class Rule:
 
     def matches(self, request: Head) -> bool:
         """Whether the rule speaks of this request, used up or not."""
-        return self.method in ("", request.method) and re.search(self.path, request.path) is not None
+        return (
+            self.method in ("", request.method) and re.search(self.path, request.path) is not None
+        )
 
 
 @dataclass
 class Journal:
-    """What became of one request; `num_bytes` counts the bytes of the body that the client was sent, `fields` are the request's."""
+    """What became of one request; `num_bytes` counts the bytes of the body that the client was
+    sent, `fields` are the request's.
+    """
 
     method: str
     path: str
@@ -90,7 +106,9 @@ class Journal:
 
 @dataclass(frozen=True)
 class Head:
-    """The head of a request or an answer: its raw bytes, the words of its first line, its header fields in lower case."""
+    """The head of a request or an answer: its raw bytes, the words of its first line, its header
+    fields in lower case.
+    """
 
     raw: bytes
     words: tuple[str, ...]
@@ -100,7 +118,10 @@ class Head:
     async def read(cls, reader: asyncio.StreamReader) -> Head:
         raw = await reader.readuntil(b"\r\n\r\n")
         first, *lines = raw.decode("latin1").split("\r\n")
-        fields = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines if line)}
+        fields = {
+            name.strip().lower(): value.strip()
+            for name, _, value in (line.partition(":") for line in lines if line)
+        }
         return cls(raw, tuple(first.split(" ", 2)), fields)
 
     @property
@@ -126,8 +147,10 @@ class Head:
 
 @dataclass(frozen=True)
 class Treatment:
-    """The fault for one request, the seconds to wait first, the body's bytes per second (0: unlimited), the answer's added
-    fields, and where in the body (0 to 1) a fault strikes that may strike anywhere."""
+    """The fault for one request, the seconds to wait first, the body's bytes per second (0:
+    unlimited), the answer's added fields, and where in the body (0 to 1) a fault strikes that may
+    strike anywhere.
+    """
 
     fault: Rule | None
     latency_seconds: float
@@ -141,9 +164,13 @@ class ConnectionEnds(Exception):
 
 
 class FaultProxy:
-    """The proxy, listening while entered; `.url` is its address. Rules may be added from any thread at any time."""
+    """The proxy, listening while entered; `.url` is its address. Rules may be added from any thread
+    at any time.
+    """
 
-    def __init__(self, upstream: str, port: int = 0, rules: Iterable[dict[str, Any]] = (), seed: int = 0) -> None:
+    def __init__(
+        self, upstream: str, port: int = 0, rules: Iterable[dict[str, Any]] = (), seed: int = 0
+    ) -> None:
         parts = urlsplit(upstream)
         self._upstream = (parts.hostname, parts.port or 80)
         self._port, self._lock, self._random = port, threading.Lock(), random.Random(seed)
@@ -154,7 +181,9 @@ class FaultProxy:
             self.add(**rule)
 
     def add(self, do: str, **how: Any) -> None:
-        """Add a rule (see `Rule`). The first fault that matches and is not used up applies; latency and rate are added to it."""
+        """Add a rule (see `Rule`). The first fault that matches and is not used up applies; latency
+        and rate are added to it.
+        """
         with self._lock:
             self._rules.append(Rule(do, **how))
 
@@ -166,11 +195,17 @@ class FaultProxy:
 
     def gets(self, path: str = "") -> list[Journal]:
         """The GET requests so far whose path matches the regular expression."""
-        return [entry for entry in list(self.journal) if entry.method == "GET" and re.search(path, entry.path)]
+        return [
+            entry
+            for entry in list(self.journal)
+            if entry.method == "GET" and re.search(path, entry.path)
+        ]
 
     def __enter__(self) -> FaultProxy:
         ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._listen(ready)), daemon=True)
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self._listen(ready)), daemon=True
+        )
         self._thread.start()
         assert ready.wait(10), "the proxy did not start"
         return self
@@ -197,7 +232,10 @@ class FaultProxy:
                 if not rule.matches(request) or (rule.do in FAULTS and fault is not None):
                     continue
                 rule.num_matched += 1
-                if not rule.skip < rule.num_matched <= rule.skip + rule.times or self._random.random() >= rule.probability:
+                if (
+                    not rule.skip < rule.num_matched <= rule.skip + rule.times
+                    or self._random.random() >= rule.probability
+                ):
                     continue
                 if rule.do == "latency":
                     latency_seconds += rule.seconds + self._random.uniform(0, rule.jitter_seconds)
@@ -214,13 +252,21 @@ class FaultProxy:
         try:
             while True:
                 request = await Head.read(reader)
-                entry = Journal(request.method, request.path, request.fields.get("range"), fields=request.fields)
+                entry = Journal(
+                    request.method, request.path, request.fields.get("range"), fields=request.fields
+                )
                 self.journal.append(entry)
                 treatment = self._pick(request)
                 entry.fault = treatment.fault.do if treatment.fault else None
                 await asyncio.sleep(treatment.latency_seconds)
                 await exchange.serve(request, entry, treatment)
-        except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.CancelledError, OSError, ConnectionEnds):
+        except (
+            asyncio.IncompleteReadError,
+            asyncio.LimitOverrunError,
+            asyncio.CancelledError,
+            OSError,
+            ConnectionEnds,
+        ):
             pass  # the client or the server went away, or the fault was just that
         finally:
             exchange.close()
@@ -229,7 +275,12 @@ class FaultProxy:
 class Exchange:
     """One client connection and the upstream connection behind it."""
 
-    def __init__(self, upstream: tuple[str | None, int], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self,
+        upstream: tuple[str | None, int],
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
         self._address, self._client_reader, self._client = upstream, reader, writer
         self._server_reader: asyncio.StreamReader | None = None
         self._server: asyncio.StreamWriter | None = None
@@ -240,7 +291,9 @@ class Exchange:
                 writer.close()
 
     async def serve(self, request: Head, entry: Journal, treatment: Treatment) -> None:
-        """Answer one request; raises `ConnectionEnds` when no other may follow on this connection."""
+        """Answer one request; raises `ConnectionEnds` when no other may follow on this
+        connection.
+        """
         fault = treatment.fault
         if fault and fault.do == "hang":
             await asyncio.sleep(fault.seconds)
@@ -265,19 +318,28 @@ class Exchange:
 
     async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if self._server_reader is None or self._server is None:
-            self._server_reader, self._server = await asyncio.open_connection(*self._address, limit=1 << 20)
+            self._server_reader, self._server = await asyncio.open_connection(
+                *self._address, limit=1 << 20
+            )
         return self._server_reader, self._server
 
     async def _answer_error(self, request: Head, fault: Rule) -> None:
         if request.fields.get("expect") != "100-continue":
             await self._pass_request_body(request, None)
         name = fault.name or ERROR_NAMES.get(fault.code, "Error")
-        body = f'<?xml version="1.0"?><Error><Code>{name}</Code><Message>injected</Message></Error>'.encode()
-        head = f"HTTP/1.1 {fault.code} {name}\r\nContent-Type: application/xml\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        body = (
+            f'<?xml version="1.0"?><Error><Code>{name}</Code><Message>injected</Message></Error>'
+        ).encode()
+        head = (
+            f"HTTP/1.1 {fault.code} {name}\r\nContent-Type: "
+            f"application/xml\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        )
         self._client.write(head.encode() + (b"" if request.method == "HEAD" else body))
         await self._client.drain()
 
-    async def _forward_request(self, request: Head, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _forward_request(
+        self, request: Head, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         writer.write(request.raw)
         await writer.drain()
         if request.fields.get("expect") == "100-continue":
@@ -301,7 +363,14 @@ class Exchange:
         if request.is_chunked:
             await pass_chunks(self._client_reader, writer)
 
-    async def _forward_answer(self, request: Head, answer: Head, reader: asyncio.StreamReader, entry: Journal, treatment: Treatment) -> None:
+    async def _forward_answer(
+        self,
+        request: Head,
+        answer: Head,
+        reader: asyncio.StreamReader,
+        entry: Journal,
+        treatment: Treatment,
+    ) -> None:
         fault = treatment.fault
         has_no_body = request.method == "HEAD" or answer.status in (204, 304)
         num_bytes = 0 if has_no_body else int(answer.fields.get("content-length", 0))
@@ -317,10 +386,21 @@ class Exchange:
         elif num_bytes:
             await self._forward_body(reader, num_bytes, num_shown, entry, treatment)
 
-    async def _forward_body(self, reader: asyncio.StreamReader, num_bytes: int, num_shown: int, entry: Journal, treatment: Treatment) -> None:
+    async def _forward_body(
+        self,
+        reader: asyncio.StreamReader,
+        num_bytes: int,
+        num_shown: int,
+        entry: Journal,
+        treatment: Treatment,
+    ) -> None:
         fault, rate, at = treatment.fault, treatment.rate, None
         if fault and fault.do in ("reset", "cut", "flip", "stall"):
-            at = int((treatment.place if fault.do == "flip" else 0.5) * num_bytes) if fault.at is None else fault.at
+            at = (
+                int((treatment.place if fault.do == "flip" else 0.5) * num_bytes)
+                if fault.at is None
+                else fault.at
+            )
         started, done = time.monotonic(), 0
         while done < num_bytes:
             piece = await reader.read(min(READ_BYTES, num_bytes - done))
@@ -352,7 +432,9 @@ class Exchange:
         raise ConnectionEnds
 
     def _reset(self) -> None:
-        self._client.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._client.get_extra_info("socket").setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+        )
         self._client.transport.abort()
         raise ConnectionEnds
 

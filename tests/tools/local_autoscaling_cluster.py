@@ -1,7 +1,9 @@
-"""A cluster on this machine whose nodes Ray's own autoscaler adds and removes, through Ray's fake multi-node provider.
+"""A cluster on this machine whose nodes Ray's own autoscaler adds and removes, through Ray's fake
+multi-node provider.
 
-The nodes are real raylets with the resources that their type declares; only the "cloud" is fake. `cpus` and `gpus` of a type
-are words to the scheduler: nothing checks that the machine has them. The head takes no work unless given CPUs.
+The nodes are real raylets with the resources that their type declares; only the "cloud" is fake.
+`cpus` and `gpus` of a type are words to the scheduler: nothing checks that the machine has them.
+The head takes no work unless given CPUs.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ from typing import Any
 from tests.tools.marked_processes import end_marked_processes, free_ports, marked_processes
 from tests.tools.token_cluster import PATIENCE, RAY, RayFolder
 
-HEAD_NODE_ID = "f" * 51 + "00000"  # the id and the type under which Ray's fake provider looks for the head
+HEAD_NODE_ID = (
+    "f" * 51 + "00000"
+)  # the id and the type under which Ray's fake provider looks for the head
 HEAD_TYPE = "ray.head.default"
 FAKE_PROVIDER = "tests.tools.fake_nodes.FakeNodes"
 START_TIMEOUT_SECONDS = 90.0
@@ -25,9 +29,11 @@ REPOSITORY_ROOT = Path(__file__).resolve().parents[2]
 
 
 class LocalAutoscalingCluster:
-    """``with LocalAutoscalingCluster({"cpu.worker": node_type(cpus=2, max_workers=2)}) as cluster: ... cluster.address``.
+    """``with LocalAutoscalingCluster({"cpu.worker": node_type(cpus=2, max_workers=2)}) as cluster:
+    ... cluster.address``.
 
-    `node_types` are entries of ``available_node_types`` of a `ray up` file; `autoscaling_config_path` is that file as the head got it.
+    `node_types` are entries of ``available_node_types`` of a `ray up` file;
+    `autoscaling_config_path` is that file as the head got it.
     """
 
     def __init__(
@@ -44,30 +50,53 @@ class LocalAutoscalingCluster:
         self._head_resources = {"CPU": 0, **(head_resources or {})}
         head_type = {"resources": self._head_resources, "node_config": {}, "max_workers": 0}
         self._node_types = {**node_types, HEAD_TYPE: head_type}
-        self._provider, self._idle_minutes, self._max_workers = provider, idle_seconds / 60, max_workers
+        self._provider, self._idle_minutes, self._max_workers = (
+            provider,
+            idle_seconds / 60,
+            max_workers,
+        )
         self._extra_env = dict(extra_env or {})
         self.address = ""
         self.autoscaling_config_path = self._folder.dir / "autoscaling.json"
 
     def _config(self) -> dict[str, Any]:
-        lists = """initialization_commands setup_commands head_setup_commands worker_setup_commands head_start_ray_commands
-            worker_start_ray_commands cluster_synced_files rsync_exclude rsync_filter"""
+        lists = """initialization_commands setup_commands head_setup_commands
+            worker_setup_commands
+            head_start_ray_commands worker_start_ray_commands cluster_synced_files rsync_exclude rsync_filter"""
         empty: dict[str, Any] = {name: [] for name in lists.split()}
         return {
-            **empty, "cluster_name": "fake_multinode", "max_workers": self._max_workers, "upscaling_speed": 1.0,
-            "idle_timeout_minutes": self._idle_minutes, "head_node_type": HEAD_TYPE, "available_node_types": self._node_types,
-            "auth": {}, "docker": {}, "file_mounts": {},
+            **empty,
+            "cluster_name": "fake_multinode",
+            "max_workers": self._max_workers,
+            "upscaling_speed": 1.0,
+            "idle_timeout_minutes": self._idle_minutes,
+            "head_node_type": HEAD_TYPE,
+            "available_node_types": self._node_types,
+            "auth": {},
+            "docker": {},
+            "file_mounts": {},
             "file_mounts_sync_continuously": False,
             "provider": {
-                "type": "external", "module": self._provider, "gcs_address": self.address, "head_node_id": HEAD_NODE_ID, "launch_multiple": True,
-                "use_node_id_as_ip": True, "disable_node_updaters": True, "disable_launch_config_check": True,
+                "type": "external",
+                "module": self._provider,
+                "gcs_address": self.address,
+                "head_node_id": HEAD_NODE_ID,
+                "launch_multiple": True,
+                "use_node_id_as_ip": True,
+                "disable_node_updaters": True,
+                "disable_launch_config_check": True,
             },
-        }  # fmt: skip
+        }
 
     @property
     def env(self) -> dict[str, str]:
-        """Environment of a client: the token, and where Ray and `cluster.capacity` find this cluster."""
-        return self._folder.env | {"RAY_ADDRESS": self.address, "PRP_AUTOSCALING_CONFIG": str(self.autoscaling_config_path)}
+        """Environment of a client: the token, and where Ray and `cluster.capacity` find this
+        cluster.
+        """
+        return self._folder.env | {
+            "RAY_ADDRESS": self.address,
+            "PRP_AUTOSCALING_CONFIG": str(self.autoscaling_config_path),
+        }
 
     @property
     def process_ids(self) -> list[int]:
@@ -77,22 +106,33 @@ class LocalAutoscalingCluster:
     @property
     def monitor_log(self) -> str:
         """What the autoscaler wrote so far: read it when a node does not come or go."""
-        return "\n".join(f"== {path.name}\n{path.read_text(errors='replace')[-6000:]}" for path in self._folder.logs("monitor.*"))
+        return "\n".join(
+            f"== {path.name}\n{path.read_text(errors='replace')[-6000:]}"
+            for path in self._folder.logs("monitor.*")
+        )
 
     def __enter__(self) -> LocalAutoscalingCluster:
         try:
             if not self._start():
-                # On a starved machine `ray start` now and then waits for ever for a part that is there; a second try has always worked.
+                # On a starved machine `ray start` now and then waits for ever for a part that is
+                # there; a second try has always worked.
                 warnings.warn(f"`ray start` is tried again:\n{self._start_log()}", stacklevel=1)
                 end_marked_processes(self._folder.marker)
                 if not self._start():
-                    raise RuntimeError(f"`ray start` gave no cluster at {self.address}:\n{self._start_log()}")
+                    raise RuntimeError(
+                        f"`ray start` gave no cluster at {self.address}:\n{self._start_log()}"
+                    )
         except BaseException:
             self.stop()
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.stop()
 
     def _start(self) -> bool:
@@ -103,19 +143,39 @@ class LocalAutoscalingCluster:
         self.autoscaling_config_path.write_text(json.dumps(self._config()))
         others = {name: count for name, count in self._head_resources.items() if name != "CPU"}
         command = [
-            RAY, "start", "--head", f"--node-ip-address={host}", f"--port={gcs_port}", f"--temp-dir={self._folder.dir}", "--disable-usage-stats",
-            f"--autoscaling-config={self.autoscaling_config_path}", f"--num-cpus={self._head_resources['CPU']}", f"--resources={json.dumps(others)}",
-            f"--object-store-memory={100 << 20}", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard_port}",
-            f"--dashboard-agent-listen-port={agent_port}", f"--ray-client-server-port={client_port}",
-            "--min-worker-port=0", "--max-worker-port=0",
-        ]  # fmt: skip
+            RAY,
+            "start",
+            "--head",
+            f"--node-ip-address={host}",
+            f"--port={gcs_port}",
+            f"--temp-dir={self._folder.dir}",
+            "--disable-usage-stats",
+            f"--autoscaling-config={self.autoscaling_config_path}",
+            f"--num-cpus={self._head_resources['CPU']}",
+            f"--resources={json.dumps(others)}",
+            f"--object-store-memory={100 << 20}",
+            "--dashboard-host=127.0.0.1",
+            f"--dashboard-port={dashboard_port}",
+            f"--dashboard-agent-listen-port={agent_port}",
+            f"--ray-client-server-port={client_port}",
+            "--min-worker-port=0",
+            "--max-worker-port=0",
+        ]
         head = {
-            "AUTOSCALER_UPDATE_INTERVAL_S": "1", "RAY_FAKE_CLUSTER": "1", "RAY_enable_autoscaler_v2": "1", "RAY_CLOUD_INSTANCE_ID": HEAD_NODE_ID,
-            "RAY_OVERRIDE_NODE_ID_FOR_TESTING": HEAD_NODE_ID, "PYTHONPATH": str(REPOSITORY_ROOT),
-        }  # fmt: skip
+            "AUTOSCALER_UPDATE_INTERVAL_S": "1",
+            "RAY_FAKE_CLUSTER": "1",
+            "RAY_enable_autoscaler_v2": "1",
+            "RAY_CLOUD_INSTANCE_ID": HEAD_NODE_ID,
+            "RAY_OVERRIDE_NODE_ID_FOR_TESTING": HEAD_NODE_ID,
+            "PYTHONPATH": str(REPOSITORY_ROOT),
+        }
         env = self.env | PATIENCE | head | self._extra_env
-        with (self._folder.dir / "start.log").open("wb") as output:  # a file: the daemons would hold a pipe open
-            process = subprocess.Popen(command, env=env, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+        with (self._folder.dir / "start.log").open(
+            "wb"
+        ) as output:  # a file: the daemons would hold a pipe open
+            process = subprocess.Popen(
+                command, env=env, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            )
         try:
             return process.wait(timeout=START_TIMEOUT_SECONDS) == 0
         except subprocess.TimeoutExpired:
@@ -124,8 +184,14 @@ class LocalAutoscalingCluster:
             return False
 
     def _start_log(self) -> str:
-        paths = [self._folder.dir / "start.log", *self._folder.logs("gcs_server.*"), *self._folder.logs("raylet.*")]
-        return "\n".join(f"== {path.name}\n{path.read_text(errors='replace')[-2000:]}" for path in paths)
+        paths = [
+            self._folder.dir / "start.log",
+            *self._folder.logs("gcs_server.*"),
+            *self._folder.logs("raylet.*"),
+        ]
+        return "\n".join(
+            f"== {path.name}\n{path.read_text(errors='replace')[-2000:]}" for path in paths
+        )
 
     def stop(self) -> None:
         """End this cluster's processes (no others) and delete its folder; may be called twice."""
@@ -133,7 +199,15 @@ class LocalAutoscalingCluster:
 
 
 def node_type(*, cpus: int, gpus: int = 0, max_workers: int = 1, **more: Any) -> dict[str, Any]:
-    """One entry of ``available_node_types``, scaled down to zero, with an object store small enough for a laptop."""
+    """One entry of ``available_node_types``, scaled down to zero, with an object store small enough
+    for a laptop.
+    """
     resources = {"CPU": cpus, "GPU": gpus, "object_store_memory": 100 << 20}
     given = {name: count for name, count in resources.items() if count}
-    return {"resources": given, "node_config": {}, "min_workers": 0, "max_workers": max_workers, **more}
+    return {
+        "resources": given,
+        "node_config": {},
+        "min_workers": 0,
+        "max_workers": max_workers,
+        **more,
+    }

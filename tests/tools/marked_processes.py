@@ -1,7 +1,8 @@
 """Finding and ending the processes of one test cluster, and no others.
 
-A cluster starts its processes with an environment variable whose value nobody else has; children inherit it however they
-detach themselves. So what is ended here is what that cluster started: never a neighbour's Ray, never `ray stop`.
+A cluster starts its processes with an environment variable whose value nobody else has; children
+inherit it however they detach themselves. So what is ended here is what that cluster started: never
+a neighbour's Ray, never `ray stop`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ MARKER_VARIABLE = "PRP_TEST_CLUSTER"
 
 
 def marked_processes(marker: str) -> list[int]:
-    """Process ids whose environment holds ``PRP_TEST_CLUSTER=marker``, zombies and this process left out."""
+    """Process ids whose environment holds ``PRP_TEST_CLUSTER=marker``, zombies and this process
+    left out.
+    """
     wanted = f"{MARKER_VARIABLE}={marker}".encode()
     found = []
     for entry in Path("/proc").iterdir():
@@ -32,7 +35,9 @@ def marked_processes(marker: str) -> list[int]:
 
 
 def end_marked_processes(marker: str, *, grace_seconds: float = 5.0) -> None:
-    """SIGTERM to every marked process, then SIGKILL to those left after `grace_seconds`; returns when none is left."""
+    """SIGTERM to every marked process, then SIGKILL to those left after `grace_seconds`; returns
+    when none is left.
+    """
     deadline = time.monotonic() + grace_seconds
     _signal_all(marked_processes(marker), signal.SIGTERM)
     while marked_processes(marker) and time.monotonic() < deadline:
@@ -53,8 +58,8 @@ def _signal_all(process_ids: list[int], number: signal.Signals) -> None:
 def free_ports(count: int) -> list[int]:
     """`count` TCP ports, all different, on which nobody listens now.
 
-    They lie below the range from which the kernel draws for ``bind(0)`` and for outgoing connections: a port of that range can be
-    gone again before a slow Ray comes to bind it.
+    They lie below the range from which the kernel draws for ``bind(0)`` and for outgoing
+    connections: a port of that range can be gone again before a slow Ray comes to bind it.
     """
     ports: list[int] = []
     while len(ports) < count:

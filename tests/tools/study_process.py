@@ -1,4 +1,6 @@
-"""Running a study as a user does: a process of its own with its own home, that can be interrupted or killed, and leaves a trail."""
+"""Running a study as a user does: a process of its own with its own home, that can be interrupted
+or killed, and leaves a trail.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +24,27 @@ TINY_PRESET = REPOSITORY / "tests" / "e2e" / "tiny.toml"
 
 
 class StudyProcess:
-    """``with StudyProcess(home, ["--trials", "3"]) as study: study.wait()``; everything it started is gone after the block."""
+    """``with StudyProcess(home, ["--trials", "3"]) as study: study.wait()``; everything it started
+    is gone after the block.
+    """
 
-    def __init__(self, home: Path, words: Sequence[str], environment: Mapping[str, str] | None = None, script: Path = TINY_STUDY) -> None:
+    def __init__(
+        self,
+        home: Path,
+        words: Sequence[str],
+        environment: Mapping[str, str] | None = None,
+        script: Path = TINY_STUDY,
+    ) -> None:
         self.home, self.marker = home, secrets.token_hex(8)
         home.mkdir(parents=True, exist_ok=True)
         self.log_path = home / f"study-{self.marker[:6]}.log"
         clean = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-        own = {"PRP_HOME": str(home), MARKER_VARIABLE: self.marker, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "200"}
+        own = {
+            "PRP_HOME": str(home),
+            MARKER_VARIABLE: self.marker,
+            "PYTHONPATH": str(REPOSITORY),
+            "COLUMNS": "200",
+        }
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, str(script), *words],
@@ -60,14 +75,23 @@ class StudyProcess:
         try:
             return self.process.wait(timeout_seconds)
         except subprocess.TimeoutExpired:
-            raise TimeoutError(f"the study still runs after {timeout_seconds} s:\n{self.output[-3000:]}") from None
+            raise TimeoutError(
+                f"the study still runs after {timeout_seconds} s:\n{self.output[-3000:]}"
+            ) from None
 
     def wait_for(self, pattern: str, timeout_seconds: float = 500.0) -> None:
-        """Wait until it has printed what matches `pattern`. Raises `AssertionError` with the output when it ends first or the time is up."""
+        """Wait until it has printed what matches `pattern`. Raises `AssertionError` with the output
+        when it ends first or the time is up.
+        """
         deadline = time.monotonic() + timeout_seconds
         while not re.search(pattern, self.output):
-            assert self.process.poll() is None, f"the study ended with {self.process.returncode} before it said {pattern!r}:\n{self.output[-3000:]}"
-            assert time.monotonic() < deadline, f"the study did not say {pattern!r}:\n{self.output[-3000:]}"
+            assert self.process.poll() is None, (
+                f"the study ended with {self.process.returncode} before it said "
+                f"{pattern!r}:\n{self.output[-3000:]}"
+            )
+            assert time.monotonic() < deadline, (
+                f"the study did not say {pattern!r}:\n{self.output[-3000:]}"
+            )
             time.sleep(0.2)
 
     def interrupt(self) -> None:
@@ -80,7 +104,9 @@ class StudyProcess:
         self.process.wait()
 
     def left_behind(self, patience_seconds: float = 90.0) -> list[str]:
-        """Command lines of processes that it started and that outlive it by more than `patience_seconds`."""
+        """Command lines of processes that it started and that outlive it by more than
+        `patience_seconds`.
+        """
         deadline = time.monotonic() + patience_seconds
         while (left := marked_processes(self.marker)) and time.monotonic() < deadline:
             time.sleep(0.5)
@@ -93,36 +119,58 @@ class StudyProcess:
 
 
 def trial_rows(home: Path, sweep_id: str) -> list[tuple[int, str, float | None]]:
-    """``(number, state, value)`` of each trial in the sweep's database that fitted the corpus, read past Optuna."""
+    """``(number, state, value)`` of each trial in the sweep's database that fitted the corpus, read
+    past Optuna.
+    """
     query = (
         "select t.number, t.state, v.value from trials t left join trial_values v using (trial_id) "
-        "where t.trial_id not in (select trial_id from trial_user_attributes where key = 'unfit') order by t.number"
+        "where t.trial_id not in (select trial_id from trial_user_attributes where key "
+        "= 'unfit') order by t.number"
     )
-    with sqlite3.connect(f"file:{home / 'sweeps' / sweep_id / 'trials.db'}?mode=ro", uri=True) as database:
+    with sqlite3.connect(
+        f"file:{home / 'sweeps' / sweep_id / 'trials.db'}?mode=ro", uri=True
+    ) as database:
         return database.execute(query).fetchall()
 
 
 def rung_rows(home: Path, sweep_id: str) -> list[tuple[int, int, float]]:
     """``(number, epoch, value)`` of each rung that a trial reported."""
-    query = "select t.number, v.step, v.intermediate_value from trial_intermediate_values v join trials t using (trial_id) order by 1, 2"
-    with sqlite3.connect(f"file:{home / 'sweeps' / sweep_id / 'trials.db'}?mode=ro", uri=True) as database:
+    query = (
+        "select t.number, v.step, v.intermediate_value from trial_intermediate_values v "
+        "join trials t using (trial_id) order by 1, 2"
+    )
+    with sqlite3.connect(
+        f"file:{home / 'sweeps' / sweep_id / 'trials.db'}?mode=ro", uri=True
+    ) as database:
         return database.execute(query).fetchall()
 
 
 def sweep_notes(home: Path, sweep_id: str) -> dict[str, str]:
     """The notes kept with the sweep itself."""
-    with sqlite3.connect(f"file:{home / 'sweeps' / sweep_id / 'trials.db'}?mode=ro", uri=True) as database:
-        return {name: json.loads(value) for name, value in database.execute("select key, value_json from study_user_attributes")}
+    with sqlite3.connect(
+        f"file:{home / 'sweeps' / sweep_id / 'trials.db'}?mode=ro", uri=True
+    ) as database:
+        return {
+            name: json.loads(value)
+            for name, value in database.execute("select key, value_json from study_user_attributes")
+        }
 
 
 def _listen_to_ctrl_c() -> None:
-    """A shell without job control starts what is in its background with SIGINT ignored, and that is inherited."""
+    """A shell without job control starts what is in its background with SIGINT ignored, and that is
+    inherited.
+    """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _command_line(process_id: int) -> str:
     try:
-        return Path(f"/proc/{process_id}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")[:200]
+        return (
+            Path(f"/proc/{process_id}/cmdline")
+            .read_bytes()
+            .replace(b"\0", b" ")
+            .decode(errors="replace")[:200]
+        )
     except OSError:
         return f"process {process_id} (just ended)"
 

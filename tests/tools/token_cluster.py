@@ -1,7 +1,9 @@
-"""A one-node Ray cluster on this machine that only answers to its own token: `ray start --head`, as a user would start it.
+"""A one-node Ray cluster on this machine that only answers to its own token: `ray start --head`, as
+a user would start it.
 
-It has its own ports, temporary directory, token and home, so it disturbs no other Ray here, and ends only its own processes.
-`.env` is the environment of a client that holds the token; `submit`, `wait` and `logs` use it.
+It has its own ports, temporary directory, token and home, so it disturbs no other Ray here, and
+ends only its own processes. `.env` is the environment of a client that holds the token; `submit`,
+`wait` and `logs` use it.
 """
 
 from __future__ import annotations
@@ -20,11 +22,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tests.tools.marked_processes import MARKER_VARIABLE, end_marked_processes, free_ports, marked_processes
+from tests.tools.marked_processes import (
+    MARKER_VARIABLE,
+    end_marked_processes,
+    free_ports,
+    marked_processes,
+)
 
 BIN_DIR = Path(sys.executable).parent
 RAY = str(BIN_DIR / "ray")
-# A machine that runs many tests at once starves a raylet for longer than Ray forgives by default; it then ends the whole node.
+# A machine that runs many tests at once starves a raylet for longer than Ray forgives by default;
+# it then ends the whole node.
 PATIENCE = {
     "RAY_agent_register_timeout_ms": "180000",
     "RAY_health_check_timeout_ms": "60000",
@@ -34,11 +42,15 @@ FINAL_STATES = ("SUCCEEDED", "FAILED", "STOPPED")
 
 
 def clean_environment() -> dict[str, str]:
-    """This process's environment without anything of Ray's: `ray.init` in a test leaves ``RAY_AUTH_MODE`` and more behind.
+    """This process's environment without anything of Ray's: `ray.init` in a test leaves
+    ``RAY_AUTH_MODE`` and more behind.
 
-    But for one: below `uv run pytest` the cluster would start every worker of a job through uv, in an environment that is installed anew.
+    But for one: below `uv run pytest` the cluster would start every worker of a job through uv, in
+    an environment that is installed anew.
     """
-    return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | {"RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
+    return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | {
+        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"
+    }
 
 
 class RayFolder:
@@ -47,7 +59,8 @@ class RayFolder:
     def __init__(self, prefix: str, extra_env: Mapping[str, str] | None = None) -> None:
         self._extra_env = dict(extra_env or {})
         self.marker = secrets.token_hex(8)
-        # Short, because Ray puts unix sockets below it and a socket's path has 107 characters at most.
+        # Short, because Ray puts unix sockets below it and a socket's path has 107 characters at
+        # most.
         self.dir = Path(tempfile.mkdtemp(prefix=prefix, dir="/tmp"))
         self.token_path = self.dir / "auth_token"
         self.token_path.touch(mode=0o600)
@@ -56,18 +69,28 @@ class RayFolder:
 
     @property
     def anonymous_env(self) -> dict[str, str]:
-        """The environment of somebody on this machine who holds no token, not even the one in our ``~/.ray``."""
+        """The environment of somebody on this machine who holds no token, not even the one in our
+        ``~/.ray``.
+        """
         path = f"{BIN_DIR}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
         return (
             clean_environment()
-            | {"HOME": str(self.dir / "home"), "PATH": path, "RAY_USAGE_STATS_ENABLED": "0", MARKER_VARIABLE: self.marker}
+            | {
+                "HOME": str(self.dir / "home"),
+                "PATH": path,
+                "RAY_USAGE_STATS_ENABLED": "0",
+                MARKER_VARIABLE: self.marker,
+            }
             | self._extra_env
         )
 
     @property
     def env(self) -> dict[str, str]:
         """The same with the token: by path, so that the secret itself stands in no environment."""
-        return self.anonymous_env | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.token_path)}
+        return self.anonymous_env | {
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(self.token_path),
+        }
 
     def logs(self, pattern: str) -> list[Path]:
         """Ray's own log files of the newest session here."""
@@ -80,9 +103,11 @@ class RayFolder:
 
 
 class TokenCluster:
-    """``with TokenCluster(num_cpus=4) as cluster: cluster.wait(cluster.submit("python job.py", working_dir=...))``.
+    """``with TokenCluster(num_cpus=4) as cluster: cluster.wait(cluster.submit("python job.py",
+    working_dir=...))``.
 
-    `address` is what `ray.init` takes (``127.0.0.1:port``), `dashboard_url` what ``ray job submit --address`` takes.
+    `address` is what `ray.init` takes (``127.0.0.1:port``), `dashboard_url` what ``ray job submit
+    --address`` takes.
     """
 
     def __init__(
@@ -124,24 +149,50 @@ class TokenCluster:
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.stop()
 
     def _start(self) -> None:
         host, gcs_port = self.address.split(":")
         command = [
-            RAY, "start", "--head", "--block", f"--node-ip-address={host}", f"--port={gcs_port}", f"--temp-dir={self._folder.dir}",
-            f"--num-cpus={self.num_cpus}", "--num-gpus=0", f"--object-store-memory={self._object_store_memory_bytes}", "--disable-usage-stats",
-            "--include-dashboard=true", "--dashboard-host=127.0.0.1", f"--dashboard-port={self.dashboard_url.rpartition(':')[2]}",
-            f"--dashboard-agent-listen-port={self._agent_port}", f"--ray-client-server-port={self._client_port}",
-            "--min-worker-port=0", "--max-worker-port=0",
-        ]  # fmt: skip
+            RAY,
+            "start",
+            "--head",
+            "--block",
+            f"--node-ip-address={host}",
+            f"--port={gcs_port}",
+            f"--temp-dir={self._folder.dir}",
+            f"--num-cpus={self.num_cpus}",
+            "--num-gpus=0",
+            f"--object-store-memory={self._object_store_memory_bytes}",
+            "--disable-usage-stats",
+            "--include-dashboard=true",
+            "--dashboard-host=127.0.0.1",
+            f"--dashboard-port={self.dashboard_url.rpartition(':')[2]}",
+            f"--dashboard-agent-listen-port={self._agent_port}",
+            f"--ray-client-server-port={self._client_port}",
+            "--min-worker-port=0",
+            "--max-worker-port=0",
+        ]
         with self._log.open("wb") as output:
-            self._process = subprocess.Popen(command, env=self.env | PATIENCE, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+            self._process = subprocess.Popen(
+                command,
+                env=self.env | PATIENCE,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         deadline = time.monotonic() + self._start_timeout_seconds
         while not self._answers():
             if time.monotonic() > deadline:
-                raise RuntimeError(f"`ray start` gave no cluster at {self.address}:\n{self.diagnosis()}")
+                raise RuntimeError(
+                    f"`ray start` gave no cluster at {self.address}:\n{self.diagnosis()}"
+                )
             time.sleep(0.5)
 
     def _check_alive(self) -> None:
@@ -151,11 +202,21 @@ class TokenCluster:
 
     def diagnosis(self) -> str:
         """The ends of the logs of the cluster's parts."""
-        parts = [path for pattern in ("raylet.*", "gcs_server.*", "dashboard*.*") for path in self._folder.logs(pattern)]
-        return "\n".join(f"== {path.name}\n{path.read_text(errors='replace')[-1500:]}" for path in [self._log, *parts] if path.exists())
+        parts = [
+            path
+            for pattern in ("raylet.*", "gcs_server.*", "dashboard*.*")
+            for path in self._folder.logs(pattern)
+        ]
+        return "\n".join(
+            f"== {path.name}\n{path.read_text(errors='replace')[-1500:]}"
+            for path in [self._log, *parts]
+            if path.exists()
+        )
 
     def _answers(self) -> bool:
-        """Whether the job server behind the dashboard answers, which is the last thing to come up."""
+        """Whether the job server behind the dashboard answers, which is the last thing to come
+        up.
+        """
         try:
             self.request("/api/jobs/")
         except OSError:  # refused, reset, or an HTTP error while the server starts
@@ -163,27 +224,55 @@ class TokenCluster:
         return True
 
     def request(self, path: str) -> Any:
-        """GET a path of the dashboard's API with the token. Raises `OSError` (`urllib.error.HTTPError` among them), `RuntimeError` when dead."""
+        """GET a path of the dashboard's API with the token. Raises `OSError`
+        (`urllib.error.HTTPError` among them), `RuntimeError` when dead.
+        """
         self._check_alive()
-        request = urllib.request.Request(self.dashboard_url + path, headers={"Authorization": f"Bearer {self._folder.token_path.read_text()}"})
+        request = urllib.request.Request(
+            self.dashboard_url + path,
+            headers={"Authorization": f"Bearer {self._folder.token_path.read_text()}"},
+        )
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)
 
-    def submit_command(self, entrypoint: str | Sequence[str], *, working_dir: Path | None = None, env: Mapping[str, str] | None = None) -> list[str]:
-        """The `ray job submit` command line that runs `entrypoint` (a shell line, or a list of words)."""
+    def submit_command(
+        self,
+        entrypoint: str | Sequence[str],
+        *,
+        working_dir: Path | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> list[str]:
+        """The `ray job submit` command line that runs `entrypoint` (a shell line, or a list of
+        words).
+        """
         command = [RAY, "job", "submit", "--no-wait", f"--address={self.dashboard_url}"]
         command += [f"--working-dir={working_dir}"] if working_dir else []
         command += [f"--runtime-env-json={json.dumps({'env_vars': dict(env)})}"] if env else []
-        return [*command, "--", *(entrypoint.split() if isinstance(entrypoint, str) else entrypoint)]
+        return [
+            *command,
+            "--",
+            *(entrypoint.split() if isinstance(entrypoint, str) else entrypoint),
+        ]
 
-    def submit(self, entrypoint: str | Sequence[str], working_dir: Path | None = None, env: Mapping[str, str] | None = None) -> str:
-        """`ray job submit` with the token; returns the job's id. `env` goes to the job and is readable in Ray's API: no secrets."""
+    def submit(
+        self,
+        entrypoint: str | Sequence[str],
+        working_dir: Path | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> str:
+        """`ray job submit` with the token; returns the job's id. `env` goes to the job and is
+        readable in Ray's API: no secrets.
+        """
         job_id = f"prp-{secrets.token_hex(6)}"
         command = self.submit_command(entrypoint, working_dir=working_dir, env=env)
         command.insert(command.index("--no-wait"), f"--submission-id={job_id}")
-        done = subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=180, check=False)
+        done = subprocess.run(
+            command, env=self.env, capture_output=True, text=True, timeout=180, check=False
+        )
         if done.returncode != 0:
-            raise RuntimeError(f"`ray job submit` failed with {done.returncode}:\n{done.stdout}{done.stderr}")
+            raise RuntimeError(
+                f"`ray job submit` failed with {done.returncode}:\n{done.stdout}{done.stderr}"
+            )
         return job_id
 
     def status(self, job_id: str) -> str:
@@ -191,11 +280,16 @@ class TokenCluster:
         return str(self.request(f"/api/jobs/{job_id}")["status"])
 
     def wait(self, job_id: str, *, timeout_seconds: float = 600.0) -> str:
-        """Wait until the job has ended; returns its last status. Raises `TimeoutError` with the end of its log."""
+        """Wait until the job has ended; returns its last status. Raises `TimeoutError` with the end
+        of its log.
+        """
         deadline = time.monotonic() + timeout_seconds
         while (status := self.status(job_id)) not in FINAL_STATES:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"job {job_id} is {status} after {timeout_seconds} s:\n{self.logs(job_id)[-4000:]}")
+                raise TimeoutError(
+                    f"job {job_id} is {status} after {timeout_seconds} "
+                    f"s:\n{self.logs(job_id)[-4000:]}"
+                )
             time.sleep(1.0)
         return status
 

@@ -2,8 +2,8 @@
 
     python -m tests.tools.track_points TRACKING_URI EXPERIMENT SPOOL_DIR SWEEP_ID NUM_STEPS END
 
-Prints the run's id, waits for a line on standard input, logs the steps 0 .. NUM_STEPS-1 of `loss`, finishes the run as END, prints
-"accepted" and waits for another line before it closes the tracker.
+Prints the run's id, waits for a line on standard input, logs the steps 0 .. NUM_STEPS-1 of `loss`,
+finishes the run as END, prints "accepted" and waits for another line before it closes the tracker.
 """
 
 from __future__ import annotations

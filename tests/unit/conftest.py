@@ -1,4 +1,6 @@
-"""Small networks on small clips: one thread each, or the threads wait for one another longer than they compute."""
+"""Small networks on small clips: one thread each, or the threads wait for one another longer than
+they compute.
+"""
 
 from __future__ import annotations
 

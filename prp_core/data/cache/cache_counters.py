@@ -1,4 +1,6 @@
-"""What the processes of a node did with one tier of its cache: each counts for itself, and the sums survive them on disk."""
+"""What the processes of a node did with one tier of its cache: each counts for itself, and the sums
+survive them on disk.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +20,15 @@ SAVE_EVERY_SECONDS = 5.0
 
 
 class CacheCounters:
-    """Thread-safe totals of this process by name, added to ``<root>/counters.json`` every few seconds and by `save`.
+    """Thread-safe totals of this process by name, added to ``<root>/counters.json`` every few
+    seconds and by `save`.
 
     A process that is killed loses what it counted in its last seconds; the file is always whole.
     """
 
     def __init__(self, root: Path, names: Sequence[str]) -> None:
-        self._root, self._names = root, tuple(names)
+        self._root = root
+        self._names = tuple(names)
         self._counts: Counter[str] = Counter()
         self._unsaved: Counter[str] = Counter()
         self._lock = threading.Lock()
@@ -40,7 +44,8 @@ class CacheCounters:
         """Count `amounts` by name."""
         assert set(amounts) <= set(self._names), amounts
         with self._lock:
-            self._counts.update(amounts)  # type: ignore[arg-type]  # a Counter holds seconds as well
+            # a Counter holds seconds as well
+            self._counts.update(amounts)  # type: ignore[arg-type]
             self._unsaved.update(amounts)  # type: ignore[arg-type]
             due = time.monotonic() - self._saved_at > SAVE_EVERY_SECONDS
         if due:
@@ -49,7 +54,9 @@ class CacheCounters:
     def save(self) -> None:
         """Add what is not yet there to the node's sums."""
         with self._lock:
-            unsaved, self._unsaved, self._saved_at = self._unsaved, Counter(), time.monotonic()
+            unsaved = self._unsaved
+            self._unsaved = Counter()
+            self._saved_at = time.monotonic()
         if not unsaved or not self._root.is_dir():
             return
         with _locked(self._root / "locks" / "counters"):

@@ -1,4 +1,6 @@
-"""Looking after a node's cache from outside: what each tier holds, whether its files are what they say, and emptying it."""
+"""Looking after a node's cache from outside: what each tier holds, whether its files are what they
+say, and emptying it.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,10 @@ NUM_FRAMES_AT_A_TIME = 256
 
 @dataclass(frozen=True)
 class TierStatus:
-    """One tier: bytes against `capacity_bytes` (that of the last process that opened it), files `in_use` at this moment, files
-    `unfinished`, when its oldest file was loaded (seconds since the epoch; 0: it is empty), and what the node's processes counted."""
+    """One tier: bytes against `capacity_bytes` (that of the last process that opened it), files
+    `in_use` at this moment, files `unfinished`, when its oldest file was loaded (seconds since the
+    epoch; 0: it is empty), and what the node's processes counted.
+    """
 
     name: str
     root: Path
@@ -39,10 +43,18 @@ class TierStatus:
 
 
 def tiers(cache_dir: Path) -> dict[str, Path]:
-    """The folders of the tiers that lie under `cache_dir`, by name. Raises `UserError` when there is none."""
-    found = {name: root for name, root in {"objects": cache_dir, "frames": cache_dir / "frames"}.items() if (root / "locks").is_dir()}
+    """The folders of the tiers that lie under `cache_dir`, by name. Raises `UserError` when there
+    is none.
+    """
+    found = {
+        name: root
+        for name, root in {"objects": cache_dir, "frames": cache_dir / "frames"}.items()
+        if (root / "locks").is_dir()
+    }
     if not found:
-        raise UserError(f"{cache_dir} holds no cache; name the folder that cache.dir names with --dir")
+        raise UserError(
+            f"{cache_dir} holds no cache; name the folder that cache.dir names with --dir"
+        )
     return found
 
 
@@ -66,7 +78,9 @@ def tier_status(name: str, root: Path) -> TierStatus:
 
 def verify_tier(name: str, root: Path) -> tuple[int, list[Path]]:
     """(files read from end to end, those that were wrong and are removed)."""
-    wrong, entries, is_right = list[Path](), _space(root).entries(), CHECKS[name]
+    wrong = list[Path]()
+    entries = _space(root).entries()
+    is_right = CHECKS[name]
     for entry in entries:
         with contextlib.suppress(FileNotFoundError), entry.path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH)
@@ -77,7 +91,9 @@ def verify_tier(name: str, root: Path) -> tuple[int, list[Path]]:
 
 
 def clear_tier(root: Path) -> tuple[int, int, list[Path]]:
-    """(files removed, their bytes, those that are in use and stay). Verdicts on broken videos go too."""
+    """(files removed, their bytes, those that are in use and stay). Verdicts on broken videos go
+    too.
+    """
     removed, in_use = _space(root).clear()
     for path in (root / "verdicts").glob("*"):
         path.unlink(missing_ok=True)
@@ -99,14 +115,25 @@ def _is_right_object(path: Path, file_descriptor: int) -> bool:
 
 
 def _are_right_frames(path: Path, file_descriptor: int) -> bool:
-    """Whether the header is that of a file of this name, the size is right, and so is every frame."""
+    """Whether the header is that of a file of this name, the size is right, and so is every
+    frame.
+    """
     key = key_of_file(path)
-    if key is None or key.identity != path.name or os.fstat(file_descriptor).st_size != key.num_bytes:
+    if (
+        key is None
+        or key.identity != path.name
+        or os.fstat(file_descriptor).st_size != key.num_bytes
+    ):
         return False
     firsts = range(0, key.num_frames, NUM_FRAMES_AT_A_TIME)
-    parts = (np.arange(first, min(first + NUM_FRAMES_AT_A_TIME, key.num_frames)) for first in firsts)
+    parts = (
+        np.arange(first, min(first + NUM_FRAMES_AT_A_TIME, key.num_frames)) for first in firsts
+    )
     mapped = MappedFrames(file_descriptor, key)
     return all(mapped.read(part) is not None for part in parts)
 
 
-CHECKS: dict[str, Callable[[Path, int], bool]] = {"objects": _is_right_object, "frames": _are_right_frames}
+CHECKS: dict[str, Callable[[Path, int], bool]] = {
+    "objects": _is_right_object,
+    "frames": _are_right_frames,
+}

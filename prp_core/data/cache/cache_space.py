@@ -1,8 +1,8 @@
 """The bounded disk space of one tier of a node's cache: who may take how much, and what makes room.
 
-The file system is the only state, so a kill -9 anywhere leaves nothing to repair: a number in ``usage`` under one lock, rebuilt
-from the folders whenever it says "full". A file that somebody reads or writes is locked by them, and only files that nobody has
-locked are ever removed.
+The file system is the only state, so a kill -9 anywhere leaves nothing to repair: a number in
+``usage`` under one lock, rebuilt from the folders whenever it says "full". A file that somebody
+reads or writes is locked by them, and only files that nobody has locked are ever removed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @dataclass(frozen=True)
 class Entry:
-    """A complete file of the cache: when it was last used and first loaded (seconds since the epoch)."""
+    """A complete file of the cache: when it was last used and first loaded (seconds since the
+    epoch).
+    """
 
     used_at: float
     loaded_at: float
@@ -37,27 +39,37 @@ class Entry:
 
 
 class CacheSpace:
-    """`capacity_bytes` under `root`, shared by every process that opens the same folder, each with a capacity of its own if need be.
+    """`capacity_bytes` under `root`, shared by every process that opens the same folder, each with
+    a capacity of its own if need be.
 
-    A scan over more data than fits defeats least-recently-used: nothing would be left when the next epoch needs it. So
-    `sticky_share` of the capacity stays as it was first loaded, and the newest rest is recycled. Opening it removes what killed
-    writers left behind.
+    A scan over more data than fits defeats least-recently-used: nothing would be left when the next
+    epoch needs it. So `sticky_share` of the capacity stays as it was first loaded, and the newest
+    rest is recycled. Opening it removes what killed writers left behind.
     """
 
-    def __init__(self, root: Path, capacity_bytes: int, sticky_share: float, count: Callable[..., None]) -> None:
+    def __init__(
+        self, root: Path, capacity_bytes: int, sticky_share: float, count: Callable[..., None]
+    ) -> None:
         check(capacity_bytes > 0, "cache capacity_bytes", capacity_bytes, "must be positive")
         check(0 <= sticky_share <= 1, "cache sticky_share", sticky_share, "must lie in 0 to 1")
-        self.root, self.objects, self.unfinished, self._locks = root, root / "objects", root / "unfinished", root / "locks"
+        self.root = root
+        self.objects = root / "objects"
+        self.unfinished = root / "unfinished"
+        self._locks = root / "locks"
         for folder in (self.objects, self.unfinished, self._locks):
             folder.mkdir(parents=True, exist_ok=True)
         self._usage_file = root / "usage"
-        self.capacity_bytes, self.sticky_share, self._count = capacity_bytes, sticky_share, count
+        self.capacity_bytes = capacity_bytes
+        self.sticky_share = sticky_share
+        self._count = count
         write_beside(root / "capacity", str(capacity_bytes))
         with self.lock("usage"):
             self._unfinished_bytes()
 
     def place(self, name: str) -> Path:
-        """Where the complete file called `name` (its first two letters spread the files over folders) belongs."""
+        """Where the complete file called `name` (its first two letters spread the files over
+        folders) belongs.
+        """
         return self.objects / name[:2] / name
 
     @contextlib.contextmanager
@@ -71,7 +83,9 @@ class CacheSpace:
             os.close(file_descriptor)
 
     def pin(self, path: Path, num_bytes: int) -> int | None:
-        """A descriptor with a shared lock on the complete file, which stays until it is closed; None when it is not there."""
+        """A descriptor with a shared lock on the complete file, which stays until it is closed;
+        None when it is not there.
+        """
         try:
             file_descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -79,7 +93,9 @@ class CacheSpace:
         fcntl.flock(file_descriptor, fcntl.LOCK_SH)
         status = os.fstat(file_descriptor)
         if status.st_nlink and status.st_size == num_bytes:
-            os.utime(file_descriptor, ns=(time.time_ns(), status.st_mtime_ns))  # access: last use; change: when it was loaded
+            os.utime(
+                file_descriptor, ns=(time.time_ns(), status.st_mtime_ns)
+            )  # access: last use; change: when it was loaded
             return file_descriptor
         if status.st_nlink:  # torn by a power loss
             path.unlink(missing_ok=True)
@@ -91,10 +107,14 @@ class CacheSpace:
         with contextlib.suppress(FileNotFoundError):
             os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
 
-    def reserve(self, name: str, num_bytes: int, *, must_stay: bool = False) -> tuple[Path, int | None, bool]:
-        """(path of a new unfinished file for `name`, its descriptor, locked and its blocks allocated; whether it fits and may stay).
+    def reserve(
+        self, name: str, num_bytes: int, *, must_stay: bool = False
+    ) -> tuple[Path, int | None, bool]:
+        """(path of a new unfinished file for `name`, its descriptor, locked and its blocks
+        allocated; whether it fits and may stay).
 
-        With `must_stay` a file that does not fit is not made, and the descriptor is None. Raises `DiskFull`.
+        With `must_stay` a file that does not fit is not made, and the descriptor is None. Raises
+        `DiskFull`.
         """
         path = self.unfinished / f"{name}.{secrets.token_hex(4)}"
         with self.lock("usage"):
@@ -110,7 +130,9 @@ class CacheSpace:
             return path, file_descriptor, stays
 
     def finish(self, unfinished: Path, file_descriptor: int, name: str) -> Path:
-        """Give the unfinished file its place; the exclusive lock of its writer becomes the shared one of a reader."""
+        """Give the unfinished file its place; the exclusive lock of its writer becomes the shared
+        one of a reader.
+        """
         place = self.place(name)
         fcntl.flock(file_descriptor, fcntl.LOCK_SH)
         place.parent.mkdir(exist_ok=True)
@@ -118,7 +140,9 @@ class CacheSpace:
         return place
 
     def abandon(self, unfinished: Path, file_descriptor: int, num_bytes: int) -> None:
-        """Remove an unfinished file and give back the `num_bytes` that were reserved for it (0: it was not to stay)."""
+        """Remove an unfinished file and give back the `num_bytes` that were reserved for it (0: it
+        was not to stay).
+        """
         unfinished.unlink(missing_ok=True)
         os.close(file_descriptor)
         if num_bytes:
@@ -129,7 +153,9 @@ class CacheSpace:
         with self.lock("usage"):
             self._set_usage(self._usage() - num_bytes)
 
-    def clear(self, *, keep: Callable[[Entry], bool] = lambda entry: False) -> tuple[list[Entry], list[Entry]]:
+    def clear(
+        self, *, keep: Callable[[Entry], bool] = lambda entry: False
+    ) -> tuple[list[Entry], list[Entry]]:
         """Remove every entry that nobody uses and `keep` does not want: (removed, in use)."""
         with self.lock("usage"):
             chosen = [entry for entry in self.entries() if not keep(entry)]
@@ -162,7 +188,9 @@ class CacheSpace:
 
     def _make_room(self, num_bytes: int) -> int:
         """Remove unlocked files until `num_bytes` fit; what is in use then."""
-        used = self._unfinished_bytes()  # counted first: a file renamed meanwhile counts twice, never zero times
+        used = (
+            self._unfinished_bytes()
+        )  # counted first: a file renamed meanwhile counts twice, never zero times
         entries = self.entries()
         used += sum(entry.num_bytes for entry in entries)
         goal = self.capacity_bytes - max(num_bytes, int(self.capacity_bytes * EXTRA_SHARE_FREED))
@@ -180,30 +208,42 @@ class CacheSpace:
         for path in self.unfinished.iterdir():
             with contextlib.suppress(FileNotFoundError):
                 status = path.stat()
-                if time.time() - status.st_mtime <= ABANDONED_AFTER_SECONDS or not _remove_unlocked(path):
+                if time.time() - status.st_mtime <= ABANDONED_AFTER_SECONDS or not _remove_unlocked(
+                    path
+                ):
                     total += status.st_size
         return total
 
 
-def recycled(entries: Sequence[Entry], capacity_bytes: int, sticky_share: float, now: float) -> list[Entry]:
-    """What may go, first to go first: what nobody used for a day, then all but the sticky part, its oldest load first.
+def recycled(
+    entries: Sequence[Entry], capacity_bytes: int, sticky_share: float, now: float
+) -> list[Entry]:
+    """What may go, first to go first: what nobody used for a day, then all but the sticky part, its
+    oldest load first.
 
-    Sticky are the first loads that fit into their share; the last load never is, so that there is always a way to go on.
+    Sticky are the first loads that fit into their share; the last load never is, so that there is
+    always a way to go on.
     """
     by_load = sorted(entries, key=lambda entry: entry.loaded_at)
-    sticky_bytes, num_sticky = capacity_bytes * sticky_share, 0
+    sticky_bytes = capacity_bytes * sticky_share
+    num_sticky = 0
     for entry in by_load[:-1]:
         sticky_bytes -= entry.num_bytes
         if sticky_bytes < 0:
             break
         num_sticky += 1
-    stale = sorted((entry for entry in entries if entry.used_at < now - STALE_AFTER_SECONDS), key=lambda entry: entry.used_at)
+    stale = sorted(
+        (entry for entry in entries if entry.used_at < now - STALE_AFTER_SECONDS),
+        key=lambda entry: entry.used_at,
+    )
     first = {entry.path for entry in stale}
     return stale + [entry for entry in by_load[num_sticky:] if entry.path not in first]
 
 
 def used_bytes(root: Path) -> int:
-    """What the tier at `root` takes of its disk, as it keeps the number itself; 0 where there is none yet or nobody has counted."""
+    """What the tier at `root` takes of its disk, as it keeps the number itself; 0 where there is
+    none yet or nobody has counted.
+    """
     try:
         return int((root / "usage").read_text())
     except (FileNotFoundError, ValueError):
@@ -242,7 +282,10 @@ def _allocate(path: Path, num_bytes: int) -> int:
             os.close(file_descriptor)
         path.unlink(missing_ok=True)
         if error.errno in FULL_ERRORS:
-            raise DiskFull(f"{path.parent}: the disk has no room for {num_bytes} bytes; lower the cache's capacity or move it (cache.dir)") from None
+            raise DiskFull(
+                f"{path.parent}: the disk has no room for {num_bytes} bytes; lower the "
+                "cache's capacity or move it (cache.dir)"
+            ) from None
         raise
 
 
@@ -256,7 +299,9 @@ def _remove_unlocked(path: Path) -> bool:
 
 @contextlib.contextmanager
 def _held_if_free(path: Path) -> Iterator[bool | None]:
-    """With the file locked for ourselves alone: True; False: somebody else holds it; None: it is not there."""
+    """With the file locked for ourselves alone: True; False: somebody else holds it; None: it is
+    not there.
+    """
     try:
         file_descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:

@@ -1,4 +1,6 @@
-"""A source of frames with a node's cache before it: each video is decoded once, whole, and every trial reads strided parts of it."""
+"""A source of frames with a node's cache before it: each video is decoded once, whole, and every
+trial reads strided parts of it.
+"""
 
 from __future__ import annotations
 
@@ -21,34 +23,56 @@ NUM_FILLINGS = 2
 
 
 class CachedFrames:
-    """The frames of `source` at the size of `clip`, each the same bytes that the learner would make of them, out of `cache` where it can.
+    """The frames of `source` at the size of `clip`, each the same bytes that the learner would make
+    of them, out of `cache` where it can.
 
-    `made_by` names what decides the pixels besides the video's bytes: the store and the reader, or the shards. A video that the cache
-    cannot take comes from `source` as it is ("bypassed"). Closing it closes the source.
+    `made_by` names what decides the pixels besides the video's bytes: the store and the reader, or
+    the shards. A video that the cache cannot take comes from `source` as it is ("bypassed").
+    Closing it closes the source.
     """
 
-    def __init__(self, source: FrameSource, cache: FrameCache, clip: ClipConfig, *, made_by: str) -> None:
+    def __init__(
+        self, source: FrameSource, cache: FrameCache, clip: ClipConfig, *, made_by: str
+    ) -> None:
         self.loader: LoaderConfig = source.loader
-        self._source, self._cache, self._made_by = source, cache, made_by
-        self._height, self._width = clip.resize_height, clip.resize_width
+        self._source = source
+        self._cache = cache
+        self._made_by = made_by
+        self._height = clip.resize_height
+        self._width = clip.resize_width
 
     def __enter__(self) -> CachedFrames:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
     @property
     def counters(self) -> dict[str, float]:
         """The source's, and the cache's as ``data/frames_*``."""
-        return {**self._source.counters, **{f"data/frames_{name}": value for name, value in self._cache.counters.items()}}
+        return {
+            **self._source.counters,
+            **{f"data/frames_{name}": value for name, value in self._cache.counters.items()},
+        }
 
     def frames(self, record: VideoRecord, positions: Sequence[int]) -> torch.Tensor:
         """See `FrameSource.frames`; at the clip's size unless the cache was bypassed."""
-        assert positions and min(positions) >= 0 and max(positions) < record.num_frames, (record.key, record.num_frames, tuple(positions))
+        assert positions and min(positions) >= 0 and max(positions) < record.num_frames, (
+            record.key,
+            record.num_frames,
+            tuple(positions),
+        )
         key = self.key(record)
-        found, outcome = self._cache.read(key, positions), ""
-        for _ in range(NUM_FILLINGS):  # between a filling and the reading the file may be evicted, or be found damaged
+        found = self._cache.read(key, positions)
+        outcome = ""
+        for _ in range(
+            NUM_FILLINGS
+        ):  # between a filling and the reading the file may be evicted, or be found damaged
             if found is not None or outcome == "bypassed":
                 break
             outcome = self._cache.fill(key, record.key, lambda: self._whole_video(record))
@@ -56,7 +80,9 @@ class CachedFrames:
         return found if found is not None else self._source.frames(record, positions)
 
     def prefetch(self, record: VideoRecord) -> None:
-        """Have what a decode of the video needs on this node, unless its frames are there already."""
+        """Have what a decode of the video needs on this node, unless its frames are there
+        already.
+        """
         if isinstance(self._source, FetchesAhead) and not self._cache.has(self.key(record)):
             self._source.prefetch(record)
 
@@ -71,7 +97,9 @@ class CachedFrames:
         self._cache.close()
 
     def key(self, record: VideoRecord) -> FramesKey:
-        """Under what the video's frames are kept: any change of bytes, size or maker (torch resizes) is another key."""
+        """Under what the video's frames are kept: any change of bytes, size or maker (torch
+        resizes) is another key.
+        """
         facts = (
             self._made_by,
             torch.__version__,
@@ -87,9 +115,13 @@ class CachedFrames:
         return FramesKey(identity, record.num_frames, self._height, self._width)
 
     def _whole_video(self, record: VideoRecord) -> Generator[torch.Tensor, None, None]:
-        """Every frame in order, at the training size, uint8 (n, height, width, 3), a few megabytes at a time."""
+        """Every frame in order, at the training size, uint8 (n, height, width, 3), a few megabytes
+        at a time.
+        """
         frame_bytes = max(1, record.width * record.height) * 3
-        at_a_time = max(1, min(CHUNK_BYTES // frame_bytes, record.num_frames)) if record.width else 8
+        at_a_time = (
+            max(1, min(CHUNK_BYTES // frame_bytes, record.num_frames)) if record.width else 8
+        )
         for frames_NHWC in _chunks(self._source, record, at_a_time):
             resized_NCHW = resize_antialiased(frames_NHWC, self._height, self._width)
             yield resized_NCHW.mul_(255).round_().to(torch.uint8).permute(0, 2, 3, 1)

@@ -1,4 +1,6 @@
-"""The file of one video's decoded frames: a header that names it, a checksum for each frame, and the frames, uint8 (num_frames, height, width, 3)."""
+"""The file of one video's decoded frames: a header that names it, a checksum for each frame, and
+the frames, uint8 (num_frames, height, width, 3).
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ PAGE = 4096
 
 @dataclass(frozen=True)
 class FramesKey:
-    """The cached frames of one video: `identity` (40 hex digits) names what was decoded and how, and their number and size."""
+    """The cached frames of one video: `identity` (40 hex digits) names what was decoded and how,
+    and their number and size.
+    """
 
     identity: str
     num_frames: int
@@ -40,7 +44,9 @@ class FramesKey:
     @property
     def header(self) -> bytes:
         """The first page of the file."""
-        text = json.dumps({"identity": self.identity, "shape": [self.num_frames, self.height, self.width, 3]}).encode()
+        text = json.dumps(
+            {"identity": self.identity, "shape": [self.num_frames, self.height, self.width, 3]}
+        ).encode()
         return (MAGIC + text).ljust(PAGE, b"\n")
 
     @property
@@ -55,21 +61,29 @@ class FramesKey:
 
 
 class MappedFrames:
-    """An open file of `key` in memory, with the lock of the descriptor that it was made from, until nobody holds it or a view of it.
+    """An open file of `key` in memory, with the lock of the descriptor that it was made from, until
+    nobody holds it or a view of it.
 
     Raises `ValueError` when the header is another's. Who writes to a view changes private pages.
     """
 
     def __init__(self, file_descriptor: int, key: FramesKey) -> None:
         self.key = key
-        self._file = mmap.mmap(file_descriptor, key.num_bytes, access=mmap.ACCESS_COPY)  # with a descriptor of its own for the same lock
+        self._file = mmap.mmap(
+            file_descriptor, key.num_bytes, access=mmap.ACCESS_COPY
+        )  # with a descriptor of its own for the same lock
         if self._file[:PAGE] != key.header:
             raise ValueError(f"no frames of {key.identity}")
-        self._checksums = np.frombuffer(self._file, dtype=np.uint64, count=key.num_frames, offset=PAGE)
-        self._frames_NF = np.frombuffer(self._file, dtype=np.uint8, offset=key.frames_offset).reshape(key.num_frames, key.frame_bytes)
+        self._checksums = np.frombuffer(
+            self._file, dtype=np.uint64, count=key.num_frames, offset=PAGE
+        )
+        self._frames_NF = np.frombuffer(
+            self._file, dtype=np.uint8, offset=key.frames_offset
+        ).reshape(key.num_frames, key.frame_bytes)
 
     def read(self, positions: np.ndarray, *, as_view: bool = False) -> np.ndarray | None:
-        """The frames at `positions` (N,), uint8 (N, F); None when one of them is not what was written.
+        """The frames at `positions` (N,), uint8 (N, F); None when one of them is not what was
+        written.
 
         With `as_view` and at an even pace they are a strided view, otherwise a copy.
         """
@@ -77,18 +91,27 @@ class MappedFrames:
             return None  # to touch what was cut off would end the process
         pace = _pace(positions) if as_view else 0
         frames_NF = self._frames_NF
-        out_NF = frames_NF[positions[0] : positions[-1] + 1 : pace] if pace else np.empty((len(positions), self.key.frame_bytes), dtype=np.uint8)
+        out_NF = (
+            frames_NF[positions[0] : positions[-1] + 1 : pace]
+            if pace
+            else np.empty((len(positions), self.key.frame_bytes), dtype=np.uint8)
+        )
         for first in range(0, len(positions), NUM_AT_A_TIME):
-            part, out_part_NF = positions[first : first + NUM_AT_A_TIME], out_NF[first : first + NUM_AT_A_TIME]
+            part = positions[first : first + NUM_AT_A_TIME]
+            out_part_NF = out_NF[first : first + NUM_AT_A_TIME]
             if not pace:
                 np.take(frames_NF, part, axis=0, out=out_part_NF, mode="clip")
-            if not np.array_equal(frame_checksums(out_part_NF, self.key.salt, part), self._checksums[part]):
+            if not np.array_equal(
+                frame_checksums(out_part_NF, self.key.salt, part), self._checksums[part]
+            ):
                 return None
         return out_NF
 
 
 def _pace(positions: np.ndarray) -> int:
-    """By how much each position is above the one before; 0 where that is not the same for all, or not above."""
+    """By how much each position is above the one before; 0 where that is not the same for all, or
+    not above.
+    """
     steps = np.diff(positions)
     if not len(steps):
         return 1
@@ -109,16 +132,26 @@ def key_of_file(path: Path) -> FramesKey | None:
         return None
 
 
-def write_file(file_descriptor: int, key: FramesKey, chunks: Generator[torch.Tensor, None, None]) -> None:
+def write_file(
+    file_descriptor: int, key: FramesKey, chunks: Generator[torch.Tensor, None, None]
+) -> None:
     """Write all of `key`'s file: `chunks` are its frames in order, uint8 (n, height, width, 3)."""
     os.pwrite(file_descriptor, key.header, 0)
     position = 0
     for chunk_NHWC in chunks:
-        assert chunk_NHWC.shape[1:] == (key.height, key.width, 3) and chunk_NHWC.dtype == torch.uint8, (key, chunk_NHWC.shape)
+        assert (
+            chunk_NHWC.shape[1:] == (key.height, key.width, 3) and chunk_NHWC.dtype == torch.uint8
+        ), (key, chunk_NHWC.shape)
         assert position + len(chunk_NHWC) <= key.num_frames, (key, position, len(chunk_NHWC))
         frames_NF = chunk_NHWC.contiguous().numpy().reshape(len(chunk_NHWC), key.frame_bytes)
-        checksums = frame_checksums(frames_NF, key.salt, np.arange(position, position + len(frames_NF)))
-        _write_all(file_descriptor, frames_NF.data.cast("B"), key.frames_offset + position * key.frame_bytes)
+        checksums = frame_checksums(
+            frames_NF, key.salt, np.arange(position, position + len(frames_NF))
+        )
+        _write_all(
+            file_descriptor,
+            frames_NF.data.cast("B"),
+            key.frames_offset + position * key.frame_bytes,
+        )
         _write_all(file_descriptor, checksums.data.cast("B"), PAGE + position * 8)
         position += len(frames_NF)
     assert position == key.num_frames, (key, position)
@@ -127,4 +160,5 @@ def write_file(file_descriptor: int, key: FramesKey, chunks: Generator[torch.Ten
 def _write_all(file_descriptor: int, data: memoryview, offset: int) -> None:
     while data:
         written = os.pwrite(file_descriptor, data, offset)
-        data, offset = data[written:], offset + written
+        data = data[written:]
+        offset = offset + written

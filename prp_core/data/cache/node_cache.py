@@ -1,8 +1,9 @@
-"""A node's disk cache of objects: one download per object however many processes ask, bounded, and verified before anyone sees it.
+"""A node's disk cache of objects: one download per object however many processes ask, bounded, and
+verified before anyone sees it.
 
-A file under ``objects/`` is complete by construction: written under ``unfinished/``, verified, renamed; its name ends with the sha256
-of its bytes. Whoever reads one holds a shared lock on it, so nothing is removed under a reader. Objects of a `LocalStore` are used
-where they lie.
+A file under ``objects/`` is complete by construction: written under ``unfinished/``, verified,
+renamed; its name ends with the sha256 of its bytes. Whoever reads one holds a shared lock on it, so
+nothing is removed under a reader. Objects of a `LocalStore` are used where they lie.
 """
 
 from __future__ import annotations
@@ -22,18 +23,38 @@ from prp_core.errors import CorruptObject
 
 NUM_DOWNLOADS = 3  # that bring the same wrong bytes: then the object is so
 MAX_DOWNLOADS = 10  # that bring other wrong bytes each time: then it is the way here
-COUNTERS = ("hits", "misses", "waits", "downloads", "bytes", "corrupt", "evicted", "bypassed", "prefetched", "wait_seconds")
+COUNTERS = (
+    "hits",
+    "misses",
+    "waits",
+    "downloads",
+    "bytes",
+    "corrupt",
+    "evicted",
+    "bypassed",
+    "prefetched",
+    "wait_seconds",
+)
 SHARE_AHEAD = 0.25
 
 
 class NodeCache:
-    """`capacity_bytes` of `store`'s objects under `root`, shared by every process of the node that opens the same `root`.
+    """`capacity_bytes` of `store`'s objects under `root`, shared by every process of the node that
+    opens the same `root`.
 
     An object larger than what can be freed is fetched, used and dropped ("bypassed"). Thread-safe.
     """
 
-    def __init__(self, root: Path | str, capacity_bytes: int, store: ObjectStore, *, sticky_share: float = 0.5) -> None:
-        self.root, self._store = Path(root).absolute(), store
+    def __init__(
+        self,
+        root: Path | str,
+        capacity_bytes: int,
+        store: ObjectStore,
+        *,
+        sticky_share: float = 0.5,
+    ) -> None:
+        self.root = Path(root).absolute()
+        self._store = store
         self._counters = CacheCounters(self.root, COUNTERS)
         self._space = CacheSpace(self.root, capacity_bytes, sticky_share, self._counters.add)
 
@@ -44,15 +65,19 @@ class NodeCache:
 
     @property
     def capacity_ahead_bytes(self) -> int:
-        """How many bytes may be fetched ahead of their use: a quarter of what is recycled, so that several trials push out nothing unused."""
+        """How many bytes may be fetched ahead of their use: a quarter of what is recycled, so that
+        several trials push out nothing unused.
+        """
         return int(self._space.capacity_bytes * (1 - self._space.sticky_share) * SHARE_AHEAD)
 
     @contextlib.contextmanager
     def open(self, ref: ObjectRef) -> Iterator[Path]:
-        """The complete, verified file of the object, which stays until the block ends; any process may open the path meanwhile.
+        """The complete, verified file of the object, which stays until the block ends; any process
+        may open the path meanwhile.
 
-        Raises `ObjectMissing`, `ObjectChanged`, `StoreUnavailable`, `DiskFull`, or `CorruptObject` after `NUM_DOWNLOADS` downloads that are wrong in
-        the same way, or `MAX_DOWNLOADS` wrong ones.
+        Raises `ObjectMissing`, `ObjectChanged`, `StoreUnavailable`, `DiskFull`, or `CorruptObject`
+        after `NUM_DOWNLOADS` downloads that are wrong in the same way, or `MAX_DOWNLOADS` wrong
+        ones.
         """
         if isinstance(self._store, LocalStore):
             path = self._store.expect(ref)
@@ -76,7 +101,9 @@ class NodeCache:
             os.close(pin)
 
     def discard(self, ref: ObjectRef) -> None:
-        """Drop the object's file, because its bytes were found wrong after they had been verified; the next `open` fetches it again."""
+        """Drop the object's file, because its bytes were found wrong after they had been verified;
+        the next `open` fetches it again.
+        """
         if isinstance(self._store, LocalStore):
             return
         with self._space.lock(self._identity(ref)[:3]):
@@ -102,13 +129,21 @@ class NodeCache:
         self._counters.save()
 
     def _identity(self, ref: ObjectRef) -> str:
-        return hashlib.sha256(f"{self._store.uri}\0{ref.key}\0{ref.etag}\0{ref.num_bytes}".encode()).hexdigest()[:40]
+        return hashlib.sha256(
+            f"{self._store.uri}\0{ref.key}\0{ref.etag}\0{ref.num_bytes}".encode()
+        ).hexdigest()[:40]
 
     def _pin(self, ref: ObjectRef) -> tuple[Path, int] | None:
-        """(path, a descriptor with a shared lock) of the complete file; None when it is not there."""
+        """(path, a descriptor with a shared lock) of the complete file; None when it is not
+        there.
+        """
         identity = self._identity(ref)
         folder = self._space.place(identity).parent
-        paths = [folder / f"{identity}-{ref.sha256}"] if ref.sha256 else sorted(folder.glob(f"{identity}-*"))
+        paths = (
+            [folder / f"{identity}-{ref.sha256}"]
+            if ref.sha256
+            else sorted(folder.glob(f"{identity}-*"))
+        )
         for path in paths:
             pin = self._space.pin(path, ref.num_bytes)
             if pin is not None:
@@ -116,14 +151,18 @@ class NodeCache:
         return None
 
     def _fetch(self, ref: ObjectRef, *, must_stay: bool) -> tuple[Path, int] | None:
-        """(path, pin) after a download by us or, if somebody else was at it, by them; None if it `must_stay` and may not."""
+        """(path, pin) after a download by us or, if somebody else was at it, by them; None if it
+        `must_stay` and may not.
+        """
         identity = self._identity(ref)
         with self._space.lock(identity[:3]):
             found = self._pin(ref)
             if found is not None:
                 self._counters.add(**({} if must_stay else {"hits": 1, "waits": 1}))
                 return found
-            unfinished, pin, stays = self._space.reserve(identity, ref.num_bytes, must_stay=must_stay)
+            unfinished, pin, stays = self._space.reserve(
+                identity, ref.num_bytes, must_stay=must_stay
+            )
             if pin is None:
                 return None
             self._counters.add(**{"prefetched" if must_stay else "misses": 1})
@@ -138,9 +177,13 @@ class NodeCache:
                 raise
 
     def _download(self, ref: ObjectRef, file_descriptor: int) -> str:
-        """Write and verify the object, from its beginning again while the bytes are wrong; its sha256."""
+        """Write and verify the object, from its beginning again while the bytes are wrong; its
+        sha256.
+        """
         digests: list[str] = []
-        while len(digests) < MAX_DOWNLOADS and (not digests or digests.count(digests[-1]) < NUM_DOWNLOADS):
+        while len(digests) < MAX_DOWNLOADS and (
+            not digests or digests.count(digests[-1]) < NUM_DOWNLOADS
+        ):
             self._counters.add(downloads=1)
             num_bytes, sha256, md5 = self._write_pieces(ref, file_descriptor)
             digests.append(sha256)
@@ -149,13 +192,16 @@ class NodeCache:
             self._counters.add(corrupt=1)
         wanted = ref.sha256 or f"md5 {ref.etag}, and no two downloads agree"
         raise CorruptObject(
-            f"{self._store.uri}/{ref.key}: {num_bytes} bytes of sha256 {digests[-1]} arrived in the last of {len(digests)} downloads, "
+            f"{self._store.uri}/{ref.key}: {num_bytes} bytes of sha256 {digests[-1]} "
+            f"arrived in the last of {len(digests)} downloads, "
             f"not {ref.num_bytes} bytes of {wanted}; index again if the object is meant to be so"
         )
 
     def _write_pieces(self, ref: ObjectRef, file_descriptor: int) -> tuple[int, str, str]:
         """(bytes received, their sha256, their md5)."""
-        position, sha256, md5 = 0, hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+        position = 0
+        sha256 = hashlib.sha256()
+        md5 = hashlib.md5(usedforsecurity=False)
         for piece in read_in_ranges(self._store, ref.key, ref.num_bytes, etag=ref.etag):
             if position + len(piece) <= ref.num_bytes:  # never more than was reserved
                 os.pwrite(file_descriptor, piece, position)
@@ -167,7 +213,8 @@ class NodeCache:
 
 
 def _is_verified(ref: ObjectRef, digests: list[str], md5: str) -> bool:
-    """Whether the last download is good: by the manifest's sha256, or while there is none by an etag that is an md5.
+    """Whether the last download is good: by the manifest's sha256, or while there is none by an
+    etag that is an md5.
 
     An etag need not be one (several parts, encryption): then two downloads that agree will do.
     """

@@ -7,7 +7,8 @@ class Bits:
     """Reads numbers off `data`. Raises `ValueError` past its end."""
 
     def __init__(self, data: bytes) -> None:
-        self._value, self._left = int.from_bytes(data, "big"), 8 * len(data)
+        self._value = int.from_bytes(data, "big")
+        self._left = 8 * len(data)
 
     def take(self, count: int) -> int:
         """The next `count` bits as a number."""
@@ -21,7 +22,9 @@ class Bits:
             raise ValueError("the header ends early")
 
     def golomb(self) -> int:
-        """An unsigned Exp-Golomb number: as many zeros as it has digits after its leading 1, itself plus one."""
+        """An unsigned Exp-Golomb number: as many zeros as it has digits after its leading 1, itself
+        plus one.
+        """
         zeros = 0
         while not self.take(1):
             zeros += 1

@@ -1,7 +1,9 @@
-"""The process that decodes: takes requests on a socket, answers with frames, and may be killed at any moment.
+"""The process that decodes: takes requests on a socket, answers with frames, and may be killed at
+any moment.
 
-Started by `decode_process.DecodeProcess`; run as ``python -m prp_core.data.readers.decode_server READER MEMORY_BYTES SOCKET LIFELINE``.
-Messages both ways: 4 bytes length (little-endian), JSON of that length; a reply's ``shape`` announces that many raw bytes after it.
+Started by `decode_process.DecodeProcess`; run as ``python -m prp_core.data.readers.decode_server
+READER MEMORY_BYTES SOCKET LIFELINE``. Messages both ways: 4 bytes length (little-endian), JSON of
+that length; a reply's ``shape`` announces that many raw bytes after it.
 """
 
 from __future__ import annotations
@@ -37,28 +39,55 @@ def inspect(reader_name: str, path: str, max_pixels: int) -> dict[str, Any]:
     check_container(path)
     header = read_header(path)
     if header.width * header.height > max_pixels:
-        raise BrokenVideo(path, "too-large", f"{header.width} x {header.height} pixels, the limit is {max_pixels} in all")
+        raise BrokenVideo(
+            path,
+            "too-large",
+            f"{header.width} x {header.height} pixels, the limit is {max_pixels} in all",
+        )
     try:
         reader = READERS[reader_name](path)
         promised = max(header.num_frames, reader.num_frames_promised)
         count, shape, failure = _count_frames(reader)
     except BrokenVideo as error:
-        count, shape, failure, promised = 0, (0, 0), error, header.num_frames
+        count = 0
+        shape = (0, 0)
+        failure = error
+        promised = header.num_frames
     if count == 0:
         words = failure.detail if failure is not None else "no frame at all"
-        raise BrokenVideo(path, "undecodable", f"{header.codec}: {words}; another loader.reader than {reader_name!r} may decode it")
+        raise BrokenVideo(
+            path,
+            "undecodable",
+            f"{header.codec}: {words}; another loader.reader than {reader_name!r} may decode it",
+        )
     if promised - count > max(MISSING_FRAMES_ALLOWED, MISSING_SHARE_ALLOWED * promised):
-        reason = "repeated-frames" if failure is not None and failure.reason == "repeated-frames" else "truncated"
-        raise BrokenVideo(path, reason, f"{count} of {promised} frames decode" + (f": {failure.detail}" if failure else ""))
+        reason = (
+            "repeated-frames"
+            if failure is not None and failure.reason == "repeated-frames"
+            else "truncated"
+        )
+        raise BrokenVideo(
+            path,
+            reason,
+            f"{count} of {promised} frames decode" + (f": {failure.detail}" if failure else ""),
+        )
     height, width = shape
-    return {"num_frames": count, "fps": header.fps, "width": width, "height": height, "codec": header.codec}
+    return {
+        "num_frames": count,
+        "fps": header.fps,
+        "width": width,
+        "height": height,
+        "codec": header.codec,
+    }
 
 
 def _count_frames(reader: VideoReader) -> tuple[int, tuple[int, int], BrokenVideo | None]:
-    count, shape = 0, (0, 0)
+    count = 0
+    shape = (0, 0)
     try:
         for frame_HWC in reader.frames():
-            count, shape = count + 1, (frame_HWC.shape[0], frame_HWC.shape[1])
+            count = count + 1
+            shape = (frame_HWC.shape[0], frame_HWC.shape[1])
     except BrokenVideo as error:
         return count, shape, error
     finally:
@@ -87,7 +116,11 @@ class Server:
             return self._read(path, request)
         except BrokenVideo as error:
             self._forget()
-            reason = "truncated" if error.reason == "undecodable" and is_cut_short(path) else error.reason
+            reason = (
+                "truncated"
+                if error.reason == "undecodable" and is_cut_short(path)
+                else error.reason
+            )
             return {"reason": reason, "detail": error.detail}, None
         except MemoryError as error:
             self._forget()
@@ -98,22 +131,34 @@ class Server:
 
     def _read(self, path: str, request: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray]:
         self._rest = None
-        reader, indices, num_frames = self._open(path), request["indices"], request["num_frames"]
+        reader = self._open(path)
+        indices = request["indices"]
+        num_frames = request["num_frames"]
         planes = reader.read_planes(indices, num_frames) if request["planes"] else None
         if planes is not None:
-            return {"shape": planes.planes_NHW.shape, "matrix": planes.matrix, "full_range": planes.full_range}, planes.planes_NHW
+            return {
+                "shape": planes.planes_NHW.shape,
+                "matrix": planes.matrix,
+                "full_range": planes.full_range,
+            }, planes.planes_NHW
         frames_NHWC = np.ascontiguousarray(reader.read(indices, num_frames))
         return {"shape": frames_NHWC.shape}, frames_NHWC
 
     def _read_next(self, path: str, first: int, count: int) -> np.ndarray:
-        """`count` frames from number `first` on; those that follow the request before are decoded where it stopped."""
+        """`count` frames from number `first` on; those that follow the request before are decoded
+        where it stopped.
+        """
         reader = self._open(path)
         if self._rest is None or self._rest[0] != first:
             self._rest = (first, itertools.islice(reader.frames(), first, None))
         rest = self._rest[1]
         frames = list(itertools.islice(rest, count))
         if len(frames) < count:
-            raise BrokenVideo(path, "truncated", f"frame {first + len(frames)} was asked for and decoding ends before it")
+            raise BrokenVideo(
+                path,
+                "truncated",
+                f"frame {first + len(frames)} was asked for and decoding ends before it",
+            )
         self._rest = (first + count, rest)
         return np.stack(frames)
 
@@ -122,14 +167,16 @@ class Server:
         if self._reader is None or self._open_path != identity:
             self._forget()
             check_container(path)
-            self._reader, self._open_path = READERS[self._reader_name](path), identity
+            self._reader = READERS[self._reader_name](path)
+            self._open_path = identity
         return self._reader
 
     def _forget(self) -> None:
         self._rest = None
         if self._reader is not None:
             self._reader.close()
-        self._reader, self._open_path = None, None
+        self._reader = None
+        self._open_path = None
 
 
 def serve(reader_name: str, channel: socket.socket) -> None:
@@ -157,12 +204,16 @@ def _receive(channel: socket.socket, num_bytes: int) -> bytes | None:
 
 
 def die_with_parent(lifeline: int) -> None:
-    """Be killed by SIGIO when the parent's end of the pipe `lifeline` closes, even amid a decode that holds the interpreter.
+    """Be killed by SIGIO when the parent's end of the pipe `lifeline` closes, even amid a decode
+    that holds the interpreter.
 
-    Not PR_SET_PDEATHSIG: that fires when the *thread* that started this process ends, and loader threads end every epoch.
+    Not PR_SET_PDEATHSIG: that fires when the *thread* that started this process ends, and loader
+    threads end every epoch.
     """
     fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC | os.O_NONBLOCK)
+    fcntl.fcntl(
+        lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC | os.O_NONBLOCK
+    )
 
 
 def main() -> None:

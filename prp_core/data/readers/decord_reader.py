@@ -1,4 +1,6 @@
-"""Frames by decord 0.6: fast, unmaintained, and only right when it is kept from seeking and from repeating frames."""
+"""Frames by decord 0.6: fast, unmaintained, and only right when it is kept from seeking and from
+repeating frames.
+"""
 
 from __future__ import annotations
 
@@ -11,21 +13,25 @@ import numpy as np
 from prp_core.data.readers.video_reader import ForwardReader
 from prp_core.errors import BrokenVideo
 
-# decord puts the last good frame in the place of lost ones, any number of them; above this share of the video it raises.
+# decord puts the last good frame in the place of lost ones, any number of them; above this share of
+# the video it raises.
 REPEATED_SHARE_ALLOWED = 1e-6
 
 
 class DecordReader(ForwardReader):
     """See `VideoReader`. Every frame on the way is decoded and handed over.
 
-    decord's own `skip_frames` is no use: it picks what to drop by timestamps while its decoder runs ahead in another thread, and now and then
-    drops a wanted frame or hands out its neighbour. `PyavReader` is the fast one.
+    decord's own `skip_frames` is no use: it picks what to drop by timestamps while its decoder runs
+    ahead in another thread, and now and then drops a wanted frame or hands out its neighbour.
+    `PyavReader` is the fast one.
     """
 
     def _open(self) -> None:
         decord.logging.set_level(decord.logging.QUIET)
         try:
-            self._video: Any = decord.VideoReader(self.path, ctx=decord.cpu(0), num_threads=1, fault_tol=REPEATED_SHARE_ALLOWED)
+            self._video: Any = decord.VideoReader(
+                self.path, ctx=decord.cpu(0), num_threads=1, fault_tol=REPEATED_SHARE_ALLOWED
+            )
             self.num_frames_promised = len(self._video)
         except (decord.DECORDError, RuntimeError) as error:
             raise BrokenVideo(self.path, "undecodable", _first_line(error)) from None
@@ -38,7 +44,11 @@ class DecordReader(ForwardReader):
     def _skip(self, num_frames: int) -> None:
         goal = self._position + num_frames
         if goal >= self.num_frames_promised:
-            raise BrokenVideo(self.path, "truncated", f"frame {goal} was asked for, the file lists {self.num_frames_promised}")
+            raise BrokenVideo(
+                self.path,
+                "truncated",
+                f"frame {goal} was asked for, the file lists {self.num_frames_promised}",
+            )
         for _ in range(num_frames):
             self._ask(self._video.next)
 
@@ -58,4 +68,8 @@ class DecordReader(ForwardReader):
 def _first_line(error: BaseException) -> str:
     """decord's own words without time stamps, source files, paths and its stack of C++ frames."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return re.sub(r"^\[[\d:]+\] \S+: |^(\[/[^\]]*\] )|Check failed: ", "", re.sub(r"^\[[\d:]+\] \S+: ", "", lines[0]))[:200]
+    return re.sub(
+        r"^\[[\d:]+\] \S+: |^(\[/[^\]]*\] )|Check failed: ",
+        "",
+        re.sub(r"^\[[\d:]+\] \S+: ", "", lines[0]),
+    )[:200]

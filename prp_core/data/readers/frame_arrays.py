@@ -7,20 +7,25 @@ from typing import Any
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-# FFmpeg's numbers of AVColorSpace (0 is RGB) that swscale takes for one of our two matrices; 2 is "not said", and taken for BT.601.
+# FFmpeg's numbers of AVColorSpace (0 is RGB) that swscale takes for one of our two matrices; 2 is
+# "not said", and taken for BT.601.
 MATRIX_OF_COLOURSPACE = {1: "bt709", 2: "bt601", 5: "bt601", 6: "bt601"}
 FULL_RANGE = 2
 
 
 class RgbConverter:
-    """Converts in the calling thread and keeps its tables: making them, with a pool of threads, costs more than a small frame."""
+    """Converts in the calling thread and keeps its tables: making them, with a pool of threads,
+    costs more than a small frame.
+    """
 
     def __init__(self) -> None:
         self._reformatter = VideoReformatter()
 
     def array(self, frame: Any, width: int, height: int) -> np.ndarray:
         """uint8 (`height`, `width`, 3), RGB."""
-        return self._reformatter.reformat(frame, format="rgb24", width=width, height=height, threads=1).to_ndarray()
+        return self._reformatter.reformat(
+            frame, format="rgb24", width=width, height=height, threads=1
+        ).to_ndarray()
 
 
 def planes_kind(frame: Any) -> tuple[str, bool] | None:
@@ -28,12 +33,17 @@ def planes_kind(frame: Any) -> tuple[str, bool] | None:
     if frame.format.name not in ("yuv420p", "yuvj420p") or frame.width % 2 or frame.height % 2:
         return None
     matrix = MATRIX_OF_COLOURSPACE.get(int(frame.colorspace))
-    return None if matrix is None else (matrix, frame.format.name == "yuvj420p" or int(frame.color_range) == FULL_RANGE)
+    return (
+        None
+        if matrix is None
+        else (matrix, frame.format.name == "yuvj420p" or int(frame.color_range) == FULL_RANGE)
+    )
 
 
 def copy_planes(frame: Any, target_HW: np.ndarray) -> None:
     """Fill `target_HW`, uint8 (H * 3 / 2, W): see `YuvPlanes`."""
-    width, height = frame.width, frame.height
+    width = frame.width
+    height = frame.height
     luma, *chroma = frame.planes
     target_HW[:height] = _rows(luma, height)[:, :width]
     flat = target_HW[height:].reshape(2, height // 2, width // 2)
@@ -42,4 +52,6 @@ def copy_planes(frame: Any, target_HW: np.ndarray) -> None:
 
 
 def _rows(plane: Any, num_rows: int) -> np.ndarray:
-    return np.frombuffer(plane, np.uint8, count=num_rows * plane.line_size).reshape(num_rows, plane.line_size)
+    return np.frombuffer(plane, np.uint8, count=num_rows * plane.line_size).reshape(
+        num_rows, plane.line_size
+    )

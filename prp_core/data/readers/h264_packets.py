@@ -1,6 +1,7 @@
 """The order and the kinds of H.264 pictures, read from the headers of their packets.
 
-A picture whose slices all have nal_ref_idc 0 is referred to by none; an IDR picture begins anew. ITU-T H.264, 7.3 and 7.4.
+A picture whose slices all have nal_ref_idc 0 is referred to by none; an IDR picture begins anew.
+ITU-T H.264, 7.3 and 7.4.
 """
 
 from __future__ import annotations
@@ -14,9 +15,26 @@ from typing import Any
 from prp_core.data.readers.bits import Bits
 from prp_core.data.readers.packet_layout import PacketLayout
 
-SLICE, IDR_SLICE, SEI, SEQUENCE, PICTURE_SET = 1, 5, 6, 7, 8
-DELIMITER, END_OF_SEQUENCE, END_OF_STREAM, FILLER = 9, 10, 11, 12
-EXPECTED_UNITS = {SLICE, IDR_SLICE, SEI, SEQUENCE, PICTURE_SET, DELIMITER, END_OF_SEQUENCE, END_OF_STREAM, FILLER}
+SLICE = 1
+IDR_SLICE = 5
+SEI = 6
+SEQUENCE = 7
+PICTURE_SET = 8
+DELIMITER = 9
+END_OF_SEQUENCE = 10
+END_OF_STREAM = 11
+FILLER = 12
+EXPECTED_UNITS = {
+    SLICE,
+    IDR_SLICE,
+    SEI,
+    SEQUENCE,
+    PICTURE_SET,
+    DELIMITER,
+    END_OF_SEQUENCE,
+    END_OF_STREAM,
+    FILLER,
+}
 PROFILES_WITH_CHROMA = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135}
 FULL_SAMPLE_ASPECT = 255
 OLD_ENCODER = re.compile(rb"x264 - core (\d+)")
@@ -31,14 +49,18 @@ class _Picture:
 
 @dataclass(frozen=True)
 class SequenceHeader:
-    """What a sequence parameter set says of whole frames and of their order; `num_reordered` None: it does not say."""
+    """What a sequence parameter set says of whole frames and of their order; `num_reordered` None:
+    it does not say.
+    """
 
     frames_only: bool
     num_reordered: int | None
 
 
 def h264_layout(extradata: bytes, packets: list[Any]) -> PacketLayout | None:
-    """The layout of a progressive stream with one picture in each packet; None where the headers leave a doubt."""
+    """The layout of a progressive stream with one picture in each packet; None where the headers
+    leave a doubt.
+    """
     length_bytes, parameter_sets = _of_extradata(extradata)
     pictures = []
     for packet in packets:
@@ -59,7 +81,11 @@ def h264_layout(extradata: bytes, packets: list[Any]) -> PacketLayout | None:
     # Beyond the first packet, the encoder's mark on it is lost to the decoder.
     build = OLD_ENCODER.search(bytes(packets[0])[:1024])
     may_seek = build is None or int(build[1]) >= LAST_BUILD_THAT_FFMPEG_TREATS_APART
-    starts = tuple(place for place, picture in enumerate(pictures) if picture.is_idr and (may_seek or place == 0))
+    starts = tuple(
+        place
+        for place, picture in enumerate(pictures)
+        if picture.is_idr and (may_seek or place == 0)
+    )
     disposable = frozenset(place for place, picture in enumerate(pictures) if picture.is_disposable)
     frame_of = {place: frame for frame, place in enumerate(shown)}
     if any(frame_of[place] != place for place in starts):
@@ -68,7 +94,9 @@ def h264_layout(extradata: bytes, packets: list[Any]) -> PacketLayout | None:
 
 
 def _order(times: list[int | None], header: SequenceHeader) -> tuple[int, ...] | None:
-    """Places by time of presentation, if FFmpeg is sure to follow it: it is unsure of reordering that no header announces."""
+    """Places by time of presentation, if FFmpeg is sure to follow it: it is unsure of reordering
+    that no header announces.
+    """
     if not header.frames_only or None in times or len(set(times)) != len(times):
         return None
     shown = tuple(sorted(range(len(times)), key=lambda place: times[place] or 0))
@@ -85,9 +113,11 @@ def _of_extradata(extradata: bytes) -> tuple[int, set[bytes]]:
     """(bytes of a unit's length, 0 where start codes part them; the parameter sets)."""
     if extradata[:1] != b"\x01":
         return 0, {unit for unit in _units(extradata, 0) if unit[0] & 31 in (SEQUENCE, PICTURE_SET)}
-    found, position = set(), 5
+    found = set()
+    position = 5
     for mask in (31, 255):
-        count, position = extradata[position] & mask, position + 1
+        count = extradata[position] & mask
+        position = position + 1
         for _ in range(count):
             size = int.from_bytes(extradata[position : position + 2], "big")
             found.add(extradata[position + 2 : position + 2 + size])
@@ -98,7 +128,9 @@ def _of_extradata(extradata: bytes) -> tuple[int, set[bytes]]:
 def _units(data: bytes, length_bytes: int) -> Iterator[bytes]:
     """The units of a packet, without what parts them."""
     if not length_bytes:
-        yield from (unit for unit in (piece.rstrip(b"\0") for piece in data.split(b"\0\0\1")[1:]) if unit)
+        yield from (
+            unit for unit in (piece.rstrip(b"\0") for piece in data.split(b"\0\0\1")[1:]) if unit
+        )
         return
     position = 0
     while position < len(data):
@@ -110,20 +142,26 @@ def _units(data: bytes, length_bytes: int) -> Iterator[bytes]:
 
 
 def _picture(units: list[bytes], parameter_sets: set[bytes]) -> _Picture | None:
-    """What a packet's units say; None unless they are the slices of one picture under parameter sets known from the start."""
+    """What a packet's units say; None unless they are the slices of one picture under parameter
+    sets known from the start.
+    """
     slices = [unit for unit in units if unit[0] & 31 in (SLICE, IDR_SLICE)]
     first_slices = [unit for unit in slices if len(unit) > 1 and unit[1] & 0x80]
     kinds = {unit[0] & 31 for unit in slices}
     references = {bool(unit[0] & 0x60) for unit in slices}
     strange = any(unit[0] & 31 not in EXPECTED_UNITS for unit in units)
-    unknown = any(unit[0] & 31 in (SEQUENCE, PICTURE_SET) and unit not in parameter_sets for unit in units)
+    unknown = any(
+        unit[0] & 31 in (SEQUENCE, PICTURE_SET) and unit not in parameter_sets for unit in units
+    )
     if len(first_slices) != 1 or len(kinds) != 1 or len(references) != 1 or strange or unknown:
         return None
     return _Picture(is_idr=kinds == {IDR_SLICE}, is_disposable=references == {False})
 
 
 def read_sequence_header(unit: bytes) -> SequenceHeader:
-    """The parts of a sequence parameter set that order depends on (7.3.2.1.1, E.1.1). Raises `ValueError` where it is cut short."""
+    """The parts of a sequence parameter set that order depends on (7.3.2.1.1, E.1.1). Raises
+    `ValueError` where it is cut short.
+    """
     bits = Bits(unit[1:].replace(b"\0\0\3", b"\0\0"))
     profile = bits.take(8)
     bits.skip(16)

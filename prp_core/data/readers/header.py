@@ -11,19 +11,27 @@ from prp_core.errors import BrokenVideo
 
 
 def open_container(path: str) -> Any:
-    """The open container; it may read this file and nothing else (no network, no other file). Raises `BrokenVideo`."""
+    """The open container; it may read this file and nothing else (no network, no other file).
+    Raises `BrokenVideo`.
+    """
     av.logging.set_level(av.logging.PANIC)
     try:
         return av.open(path, options={"protocol_whitelist": "file"})
     except (av.FFmpegError, ValueError, IndexError) as error:
-        raise BrokenVideo(path, "undecodable", f"the container does not open: {error}"[:200]) from None
+        raise BrokenVideo(
+            path, "undecodable", f"the container does not open: {error}"[:200]
+        ) from None
 
 
 def video_stream(container: Any, path: str) -> Any:
-    """The stream that FFmpeg holds for the best, as decord chooses. Raises `BrokenVideo` "no-video-stream"."""
+    """The stream that FFmpeg holds for the best, as decord chooses. Raises `BrokenVideo`
+    "no-video-stream".
+    """
     stream = container.streams.best("video")
     if stream is None:
-        raise BrokenVideo(path, "no-video-stream", f"{len(container.streams)} streams, none of them video")
+        raise BrokenVideo(
+            path, "no-video-stream", f"{len(container.streams)} streams, none of them video"
+        )
     return stream
 
 

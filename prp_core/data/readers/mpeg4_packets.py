@@ -1,7 +1,9 @@
-"""The order and the kinds of MPEG-4 Part 2 pictures (XviD, DivX), read from the headers of their packets.
+"""The order and the kinds of MPEG-4 Part 2 pictures (XviD, DivX), read from the headers of their
+packets.
 
-B-pictures refer to others and nothing refers to them. DivX packed them into the packet of the picture before; FFmpeg's filter
-takes them out again. ISO/IEC 14496-2, 6.2: a picture (VOP) begins with 00 00 01 B6 and two bits of its kind.
+B-pictures refer to others and nothing refers to them. DivX packed them into the packet of the
+picture before; FFmpeg's filter takes them out again. ISO/IEC 14496-2, 6.2: a picture (VOP) begins
+with 00 00 01 B6 and two bits of its kind.
 """
 
 from __future__ import annotations
@@ -16,16 +18,21 @@ from prp_core.data.readers.bits import Bits
 from prp_core.data.readers.packet_layout import PacketLayout
 
 START = b"\x00\x00\x01"
-PICTURE, GROUP = b"\x00\x00\x01\xb6", 0xB3
-KIND_I, KIND_B = 0, 2
+PICTURE = b"\x00\x00\x01\xb6"
+GROUP = 0xB3
+KIND_I = 0
+KIND_B = 2
 LARGEST_EMPTY_PICTURE_BYTES = 19  # the filter takes a longer packet for a picture
-EXTENDED_ASPECT, GREYSCALE = 15, 3
+EXTENDED_ASPECT = 15
+GREYSCALE = 3
 PACKED_BY_DIVX = re.compile(rb"DivX\d+[Bb]\d+p")
 
 
 @dataclass(frozen=True)
 class _Layer:
-    """`reorders` is announced in the header: where it is not, FFmpeg finds out in passing, and repeats a frame."""
+    """`reorders` is announced in the header: where it is not, FFmpeg finds out in passing, and
+    repeats a frame.
+    """
 
     reorders: bool
     time_bits: int
@@ -38,14 +45,19 @@ class _Picture(NamedTuple):
 
 
 def mpeg4_layout(stream: Any, packets: list[Any]) -> tuple[list[Any], PacketLayout] | None:
-    """(the packets with one picture in each, their layout); None where the headers leave a doubt. Raises `ValueError` where they end early."""
-    extradata, data = stream.codec_context.extradata or b"", [bytes(packet) for packet in packets]
+    """(the packets with one picture in each, their layout); None where the headers leave a doubt.
+    Raises `ValueError` where they end early.
+    """
+    extradata = stream.codec_context.extradata or b""
+    data = [bytes(packet) for packet in packets]
     layer = _layer([*_headers(extradata), *_headers(data[0].partition(PICTURE)[0])])
     if layer is None:
         return None
     pictures = [_pictures(chunk, layer) for chunk in data]
     if any(len(found) != 1 for found in pictures):
-        if not _is_packed_as_divx_did(data, pictures) or not PACKED_BY_DIVX.search(extradata + data[0]):
+        if not _is_packed_as_divx_did(data, pictures) or not PACKED_BY_DIVX.search(
+            extradata + data[0]
+        ):
             return None
         unpack = BitStreamFilterContext("mpeg4_unpack_bframes", stream)
         packets = [clear for packet in packets for clear in unpack.filter(packet)]
@@ -53,36 +65,56 @@ def mpeg4_layout(stream: Any, packets: list[Any]) -> tuple[list[Any], PacketLayo
         pictures = [_pictures(chunk, layer, most=1) for chunk in data]
     if any(len(found) != 1 or not found[0].is_coded for found in pictures):
         return None  # an empty picture of its own shows no frame
-    headers = [_headers(chunk[: found[0].position]) for chunk, found in zip(data, pictures, strict=True)]
+    headers = [
+        _headers(chunk[: found[0].position]) for chunk, found in zip(data, pictures, strict=True)
+    ]
     layout = _layout([found[0].kind for found in pictures], headers, _headers(extradata), layer)
     return None if layout is None else (packets, layout)
 
 
-def _layout(kinds: list[int], headers: list[list[bytes]], known: list[bytes], layer: _Layer) -> PacketLayout | None:
-    """The layout of pictures of these kinds, with the headers before each; `known` are those that the decoder starts with."""
-    if kinds[0] != KIND_I or any(set(later) - set(headers[0]) - set(known) for later in headers[1:]):
+def _layout(
+    kinds: list[int], headers: list[list[bytes]], known: list[bytes], layer: _Layer
+) -> PacketLayout | None:
+    """The layout of pictures of these kinds, with the headers before each; `known` are those that
+    the decoder starts with.
+    """
+    if kinds[0] != KIND_I or any(
+        set(later) - set(headers[0]) - set(known) for later in headers[1:]
+    ):
         return None
     if KIND_B in kinds and (kinds[1] == KIND_B or not layer.reorders):
         return None
     # What a decoder learns from packet 0 must be known to one that begins elsewhere.
-    starts = [place for place, kind in enumerate(kinds) if kind == KIND_I and set(headers[0]) <= {*known, *headers[place]}]
+    starts = [
+        place
+        for place, kind in enumerate(kinds)
+        if kind == KIND_I and set(headers[0]) <= {*known, *headers[place]}
+    ]
     disposable = frozenset(place for place, kind in enumerate(kinds) if kind == KIND_B)
     return PacketLayout(_order(kinds), tuple(sorted({0, *starts})), disposable)
 
 
 def _is_packed_as_divx_did(data: list[bytes], pictures_of: list[list[_Picture]]) -> bool:
-    """Whether each packet of two pictures is followed, sooner or later, by the empty one that it owes."""
+    """Whether each packet of two pictures is followed, sooner or later, by the empty one that it
+    owes.
+    """
     owed = False
     for chunk, pictures in zip(data, pictures_of, strict=True):
         empty = len(pictures) == 1 and not pictures[0].is_coded
-        if not 1 <= len(pictures) <= 2 or (len(pictures) == 2 and owed) or empty != (owed and len(chunk) <= LARGEST_EMPTY_PICTURE_BYTES):
+        if (
+            not 1 <= len(pictures) <= 2
+            or (len(pictures) == 2 and owed)
+            or empty != (owed and len(chunk) <= LARGEST_EMPTY_PICTURE_BYTES)
+        ):
             return False
         owed = len(pictures) == 2 or (owed and not empty)
     return not owed
 
 
 def _pictures(chunk: bytes, layer: _Layer, most: int = 3) -> list[_Picture]:
-    """The first `most` pictures of a packet (6.2.5): kind, whole seconds as ones, time, and whether anything was coded."""
+    """The first `most` pictures of a packet (6.2.5): kind, whole seconds as ones, time, and whether
+    anything was coded.
+    """
     found: list[_Picture] = []
     at = chunk.find(PICTURE)
     while at >= 0:
@@ -96,7 +128,9 @@ def _pictures(chunk: bytes, layer: _Layer, most: int = 3) -> list[_Picture]:
 
 
 def _headers(data: bytes) -> list[bytes]:
-    """The units before a picture, each from its start code on; groups of pictures, which hold a time only, are left out."""
+    """The units before a picture, each from its start code on; groups of pictures, which hold a
+    time only, are left out.
+    """
     if not data:
         return []
     units = [START + unit for unit in data.split(START)[1:] if unit]
@@ -127,7 +161,9 @@ def _layer(headers: list[bytes]) -> _Layer | None:
 
 
 def _order(kinds: list[int]) -> tuple[int, ...]:
-    """Places in the order of frames: a B-picture is shown at once, any other when the next other comes."""
+    """Places in the order of frames: a B-picture is shown at once, any other when the next other
+    comes.
+    """
     shown: list[int] = []
     held: list[int] = []
     for place, kind in enumerate(kinds):

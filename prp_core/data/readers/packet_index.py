@@ -1,7 +1,8 @@
-"""Which packet of a file holds which frame, where decoding may begin, and which packets may be left out: found without decoding one.
+"""Which packet of a file holds which frame, where decoding may begin, and which packets may be left
+out: found without decoding one.
 
-An index exists only where all of this follows from the bytes themselves; `index_packets` answers None for every other file, and the
-reader then decodes from the beginning.
+An index exists only where all of this follows from the bytes themselves; `index_packets` answers
+None for every other file, and the reader then decodes from the beginning.
 """
 
 from __future__ import annotations
@@ -37,11 +38,20 @@ class PacketIndex:
 
 
 def index_packets(container: Any, stream: Any, path: str) -> PacketIndex | None:
-    """The index of the open `stream`, whose packets are consumed; None where decoding from the beginning is the only safe way."""
-    if stream.codec_context.pix_fmt not in ("yuv420p", "yuvj420p") or Path(path).stat().st_size > MAX_FILE_BYTES:
+    """The index of the open `stream`, whose packets are consumed; None where decoding from the
+    beginning is the only safe way.
+    """
+    if (
+        stream.codec_context.pix_fmt not in ("yuv420p", "yuvj420p")
+        or Path(path).stat().st_size > MAX_FILE_BYTES
+    ):
         return None
     *packets, end = container.demux(stream)
-    if end.size or not packets or any(packet.size == 0 or packet.is_corrupt or packet.is_discard for packet in packets):
+    if (
+        end.size
+        or not packets
+        or any(packet.size == 0 or packet.is_corrupt or packet.is_discard for packet in packets)
+    ):
         return None
     codec = stream.codec_context.name
     if codec == "mpeg4":

@@ -1,9 +1,10 @@
-"""The places of a video's packets: in decoding order against the order of frames, and the runs of them that chosen frames need.
+"""The places of a video's packets: in decoding order against the order of frames, and the runs of
+them that chosen frames need.
 
-place (decoding order)   0  1  2  3  4  5  6        I P B P B I P
-frame it shows           0  2  1  4  3  5  6        shown = (0, 2, 1, 4, 3, 5, 6)
-frame 6 needs            .  .  .  .  .  5  6        place 5 is a start, and no older than what is wanted
-frame 4 needs            0  1  .  3  .  .  .        the disposable 2 and 4 are left out
+place (decoding order)   0  1  2  3  4  5  6        I P B P B I P frame it shows           0  2  1
+4  3  5  6        shown = (0, 2, 1, 4, 3, 5, 6) frame 6 needs            .  .  .  .  .  5  6
+place 5 is a start, and no older than what is wanted frame 4 needs            0  1  .  3  .  .  .
+the disposable 2 and 4 are left out
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class PacketLayout:
-    """`shown[n]` is the place of frame n; decoding may begin at any of `starts` (ascending, 0 first) for frames from there on.
+    """`shown[n]` is the place of frame n; decoding may begin at any of `starts` (ascending, 0
+    first) for frames from there on.
 
     Nothing refers to the places in `disposable`.
     """
@@ -27,14 +29,23 @@ class PacketLayout:
     _frames_of_starts: tuple[int, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        assert self.starts[:1] == (0,) and sorted(self.shown) == list(range(len(self.shown))), (self.starts, len(self.shown))
+        assert self.starts[:1] == (0,) and sorted(self.shown) == list(range(len(self.shown))), (
+            self.starts,
+            len(self.shown),
+        )
         frame_of = {place: frame for frame, place in enumerate(self.shown)}
         object.__setattr__(self, "_frame_of", frame_of)
-        object.__setattr__(self, "_frames_of_starts", tuple(frame_of[place] for place in self.starts))
-        assert list(self._frames_of_starts) == sorted(self._frames_of_starts), "starts come in the order of their frames"
+        object.__setattr__(
+            self, "_frames_of_starts", tuple(frame_of[place] for place in self.starts)
+        )
+        assert list(self._frames_of_starts) == sorted(self._frames_of_starts), (
+            "starts come in the order of their frames"
+        )
 
     def runs(self, indices: Sequence[int]) -> list[list[int]]:
-        """Places to decode for the frames `indices` (ascending): each run begins at a start, with a decoder that knows nothing."""
+        """Places to decode for the frames `indices` (ascending): each run begins at a start, with a
+        decoder that knows nothing.
+        """
         runs: list[list[int]] = []
         begin = end = -1
         wanted = {self.shown[index] for index in indices}
@@ -42,9 +53,14 @@ class PacketLayout:
             start = self.starts[bisect_right(self._frames_of_starts, index) - 1]
             if begin < 0 or start > end:
                 runs.append([])
-                begin, end = start, start - 1
+                begin = start
+                end = start - 1
             last = self.shown[index]
-            runs[-1].extend(place for place in range(end + 1, last + 1) if place in wanted or place not in self.disposable)
+            runs[-1].extend(
+                place
+                for place in range(end + 1, last + 1)
+                if place in wanted or place not in self.disposable
+            )
             end = max(end, last)
         return runs
 

@@ -1,4 +1,6 @@
-"""Frames by PyAV, which bundles a current FFmpeg: only the packets that the wanted frames need are decoded, where that is provably the same."""
+"""Frames by PyAV, which bundles a current FFmpeg: only the packets that the wanted frames need are
+decoded, where that is provably the same.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ Answer = TypeVar("Answer")
 
 
 class PyavReader:
-    """See `VideoReader`. A file whose packets leave a doubt, or whose decoding surprises once, is read from its beginning from then on."""
+    """See `VideoReader`. A file whose packets leave a doubt, or whose decoding surprises once, is
+    read from its beginning from then on.
+    """
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -40,16 +44,24 @@ class PyavReader:
 
     def read(self, indices: Sequence[int], num_frames: int = 0) -> np.ndarray:
         """See `VideoReader.read`."""
-        assert len(indices) > 0 and list(indices) == sorted(set(indices)) and indices[0] >= 0, indices
-        frames_NHWC = self._try(lambda frames: self._stack_rgb(frames, len(indices)), indices, num_frames)
+        assert len(indices) > 0 and list(indices) == sorted(set(indices)) and indices[0] >= 0, (
+            indices
+        )
+        frames_NHWC = self._try(
+            lambda frames: self._stack_rgb(frames, len(indices)), indices, num_frames
+        )
         return self._from_the_beginning().read(indices) if frames_NHWC is None else frames_NHWC
 
     def read_planes(self, indices: Sequence[int], num_frames: int = 0) -> YuvPlanes | None:
         """See `VideoReader.read_planes`; files that are read from their beginning have none."""
         return self._try(lambda frames: _stack_planes(frames, len(indices)), indices, num_frames)
 
-    def _try(self, stack: Callable[[Iterator[Any]], Answer], indices: Sequence[int], num_frames: int) -> Answer | None:
-        """What `stack` makes of the chosen frames; None, for this file for good, where they cannot be had without the others."""
+    def _try(
+        self, stack: Callable[[Iterator[Any]], Answer], indices: Sequence[int], num_frames: int
+    ) -> Answer | None:
+        """What `stack` makes of the chosen frames; None, for this file for good, where they cannot
+        be had without the others.
+        """
         if self._sequential is not None:
             return None
         self._selective = self._selective or SelectiveDecode(self.path)
@@ -86,14 +98,17 @@ class PyavReader:
 
 
 def _stack_planes(frames: Iterator[Any], count: int) -> YuvPlanes | None:
-    planes_NHW, kind = None, None
+    planes_NHW = None
+    kind = None
     for place, frame in enumerate(frames):
         if planes_NHW is None:
             kind = planes_kind(frame)
             if kind is None:
                 return None
             planes_NHW = np.empty((count, frame.height * 3 // 2, frame.width), np.uint8)
-        elif (frame.height * 3 // 2, frame.width) != planes_NHW.shape[1:] or planes_kind(frame) != kind:
+        elif (frame.height * 3 // 2, frame.width) != planes_NHW.shape[1:] or planes_kind(
+            frame
+        ) != kind:
             raise Surprise
         copy_planes(frame, planes_NHW[place])
     assert planes_NHW is not None and kind is not None

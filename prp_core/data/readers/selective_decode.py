@@ -1,4 +1,6 @@
-"""Decoding of chosen frames from the packets that they need, and of nothing else; any surprise on the way is the caller's to hear of."""
+"""Decoding of chosen frames from the packets that they need, and of nothing else; any surprise on
+the way is the caller's to hear of.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from prp_core.data.readers.packet_index import PacketIndex, index_packets
 
 
 class Surprise(Exception):
-    """The decoder gave other frames than the packets' headers announce; only a decode from the beginning knows them."""
+    """The decoder gave other frames than the packets' headers announce; only a decode from the
+    beginning knows them.
+    """
 
 
 class SelectiveDecode:
@@ -30,15 +34,26 @@ class SelectiveDecode:
             self.index = None
 
     def frames(self, indices: Sequence[int], num_frames: int = 0) -> Iterator[Any]:
-        """The decoder's frames at `indices` (ascending). Raises `Surprise`; `num_frames` is the file's verified count, if known."""
+        """The decoder's frames at `indices` (ascending). Raises `Surprise`; `num_frames` is the
+        file's verified count, if known.
+        """
         index = self.index
-        if index is None or indices[-1] >= index.num_frames or num_frames not in (0, index.num_frames):
+        if (
+            index is None
+            or indices[-1] >= index.num_frames
+            or num_frames not in (0, index.num_frames)
+        ):
             raise Surprise
         place_of_next = iter([index.layout.shown[number] for number in indices])
         wanted = next(place_of_next, None)
         for run in index.runs(indices):
             for expected, frame in self._run(index, run):
-                if frame.pts != expected or frame.is_corrupt or frame.interlaced_frame or frame.rotation:
+                if (
+                    frame.pts != expected
+                    or frame.is_corrupt
+                    or frame.interlaced_frame
+                    or frame.rotation
+                ):
                     raise Surprise
                 if expected == wanted:
                     wanted = next(place_of_next, None)

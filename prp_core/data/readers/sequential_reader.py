@@ -1,4 +1,6 @@
-"""Frames by PyAV from the file's beginning on: right for every file, and the truth that the faster way is held to."""
+"""Frames by PyAV from the file's beginning on: right for every file, and the truth that the faster
+way is held to.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,10 @@ class SequentialReader(ForwardReader):
         frame = self._decode()
         if frame is None:
             return None
-        self._size = self._size or (frame.width, frame.height)  # a later change of size is scaled back, as decord does
+        self._size = self._size or (
+            frame.width,
+            frame.height,
+        )  # a later change of size is scaled back, as decord does
         frame_HWC = self._converter.array(frame, *self._size)
         return np.rot90(frame_HWC, k=int(frame.rotation) // 90 % 4) if frame.rotation else frame_HWC
 

@@ -1,8 +1,9 @@
 """What a reader does, and the forward-only reading that every reader shares.
 
-Frame n is the n-th frame that decoding from the file's beginning yields: readers never seek by time, because that lands on wrong
-frames with B-frames in AVI and MPEG-4, with open GOPs and with HEVC (decord 0.6 is off by up to 48 frames). Frames that
-nobody asked for are not converted to RGB, and not even decoded where the file's own headers prove that they need not be.
+Frame n is the n-th frame that decoding from the file's beginning yields: readers never seek by
+time, because that lands on wrong frames with B-frames in AVI and MPEG-4, with open GOPs and with
+HEVC (decord 0.6 is off by up to 48 frames). Frames that nobody asked for are not converted to RGB,
+and not even decoded where the file's own headers prove that they need not be.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from prp_core.errors import BrokenVideo
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """A video's figures. `num_frames` is what the container promises (0: it does not say) until `inspect` has counted."""
+    """A video's figures. `num_frames` is what the container promises (0: it does not say) until
+    `inspect` has counted.
+    """
 
     num_frames: int
     fps: float
@@ -32,8 +35,9 @@ class VideoInfo:
 class YuvPlanes:
     """Frames as most codecs store them, 8-bit 4:2:0, not yet RGB.
 
-    `planes_NHW` is uint8 (N, H * 3 / 2, W): H rows of luma, then the H/2 x W/2 values of U and those of V, each row by row.
-    `matrix` is ``bt601`` or ``bt709``; `full_range` says that black is 0 and not 16.
+    `planes_NHW` is uint8 (N, H * 3 / 2, W): H rows of luma, then the H/2 x W/2 values of U and
+    those of V, each row by row. `matrix` is ``bt601`` or ``bt709``; `full_range` says that black is
+    0 and not 16.
     """
 
     planes_NHW: np.ndarray
@@ -42,7 +46,9 @@ class YuvPlanes:
 
 
 class VideoReader(Protocol):
-    """One open video. Every method may raise `BrokenVideo` with reason "undecodable" or "repeated-frames"."""
+    """One open video. Every method may raise `BrokenVideo` with reason "undecodable" or
+    "repeated-frames".
+    """
 
     @property
     def num_frames_promised(self) -> int:
@@ -52,12 +58,15 @@ class VideoReader(Protocol):
     def read(self, indices: Sequence[int], num_frames: int = 0) -> np.ndarray:
         """The frames at `indices` (ascending, distinct): uint8 (N, H, W, 3), RGB, upright.
 
-        `num_frames` is the count that `inspect` verified (0: not known); a reader that counts otherwise must not trust its own.
+        `num_frames` is the count that `inspect` verified (0: not known); a reader that counts
+        otherwise must not trust its own.
         """
         ...
 
     def read_planes(self, indices: Sequence[int], num_frames: int = 0) -> YuvPlanes | None:
-        """The same frames before they become RGB; None for a file, or by a reader, that has no such planes."""
+        """The same frames before they become RGB; None for a file, or by a reader, that has no such
+        planes.
+        """
         ...
 
     def frames(self) -> Iterator[np.ndarray]:
@@ -105,7 +114,9 @@ class ForwardReader(ABC):
 
     def read(self, indices: Sequence[int], num_frames: int = 0) -> np.ndarray:
         """See `VideoReader.read`."""
-        assert len(indices) > 0 and list(indices) == sorted(set(indices)) and indices[0] >= 0, indices
+        assert len(indices) > 0 and list(indices) == sorted(set(indices)) and indices[0] >= 0, (
+            indices
+        )
         frames_NHWC: np.ndarray | None = None
         for place, index in enumerate(indices):
             frame_HWC = self._frame_at(index)
@@ -123,14 +134,20 @@ class ForwardReader(ABC):
             self._position = index
         frame_HWC = self._step()
         if frame_HWC is None:
-            raise BrokenVideo(self.path, "truncated", f"frame {index} was asked for and decoding ends before it")
+            raise BrokenVideo(
+                self.path, "truncated", f"frame {index} was asked for and decoding ends before it"
+            )
         return frame_HWC
 
     def _step(self) -> np.ndarray | None:
         frame_HWC = self._next()
         self._position += 1
         if frame_HWC is not None and (frame_HWC.ndim != 3 or frame_HWC.shape[2] != 3):
-            raise BrokenVideo(self.path, "undecodable", f"the decoder gave a frame of shape {frame_HWC.shape}, not (height, width, 3)")
+            raise BrokenVideo(
+                self.path,
+                "undecodable",
+                f"the decoder gave a frame of shape {frame_HWC.shape}, not (height, width, 3)",
+            )
         return frame_HWC
 
     def _rewind(self) -> None:

@@ -1,6 +1,8 @@
-"""JPEGs to frames and back: on the CPU by libjpeg-turbo through simplejpeg, on a GPU by nvJPEG through torchvision.
+"""JPEGs to frames and back: on the CPU by libjpeg-turbo through simplejpeg, on a GPU by nvJPEG
+through torchvision.
 
-Both libraries are imported when they are first used, because `prp_core` imports where neither is installed.
+Both libraries are imported when they are first used, because `prp_core` imports where neither is
+installed.
 """
 
 from __future__ import annotations
@@ -22,18 +24,27 @@ def _simplejpeg() -> Any:
     try:
         import simplejpeg
     except ModuleNotFoundError:
-        raise UserError("JPEG shards need the package simplejpeg; install it (pip install simplejpeg) or train from the original videos") from None
+        raise UserError(
+            "JPEG shards need the package simplejpeg; install it (pip install "
+            "simplejpeg) or train from the original videos"
+        ) from None
     return simplejpeg
 
 
 def encode_jpegs(frames_NHWC: np.ndarray, quality: int) -> list[bytes]:
     """One JPEG for each frame of uint8 (N, H, W, 3), RGB; the same bytes for the same frames."""
     encode = _simplejpeg().encode_jpeg
-    return [encode(frame_HWC, quality=quality, colorspace="RGB", colorsubsampling=SUBSAMPLING) for frame_HWC in np.ascontiguousarray(frames_NHWC)]
+    return [
+        encode(frame_HWC, quality=quality, colorspace="RGB", colorsubsampling=SUBSAMPLING)
+        for frame_HWC in np.ascontiguousarray(frames_NHWC)
+    ]
 
 
-def decode_jpegs(jpegs: Sequence[bytes | memoryview], height: int, width: int, device: torch.device) -> torch.Tensor:
-    """The pictures as uint8 (N, `height`, `width`, 3), RGB, on `device`. Raises `ValueError` for what is no such JPEG.
+def decode_jpegs(
+    jpegs: Sequence[bytes | memoryview], height: int, width: int, device: torch.device
+) -> torch.Tensor:
+    """The pictures as uint8 (N, `height`, `width`, 3), RGB, on `device`. Raises `ValueError` for
+    what is no such JPEG.
 
     A GPU decodes them in one batch; its pixels may differ from the CPU's by a few grey levels.
     """
@@ -46,7 +57,9 @@ def decode_jpegs(jpegs: Sequence[bytes | memoryview], height: int, width: int, d
     return torch.from_numpy(frames_NHWC)
 
 
-def _decode_on_gpu(jpegs: Sequence[bytes | memoryview], height: int, width: int, device: torch.device) -> torch.Tensor:
+def _decode_on_gpu(
+    jpegs: Sequence[bytes | memoryview], height: int, width: int, device: torch.device
+) -> torch.Tensor:
     from torchvision.io import ImageReadMode, decode_jpeg
 
     encoded = [torch.frombuffer(bytearray(jpeg), dtype=torch.uint8) for jpeg in jpegs]

@@ -33,14 +33,21 @@ def estimated_bytes(record: VideoRecord, settings: ShardSettings) -> int:
     """About how many bytes the video takes in a shard."""
     num_pieces = -(-record.num_frames // settings.frames_per_piece)
     if settings.kind == "jpeg":
-        per_pixel = next(size for quality, size in JPEG_BYTES_PER_PIXEL if settings.quality >= quality)
+        per_pixel = next(
+            size for quality, size in JPEG_BYTES_PER_PIXEL if settings.quality >= quality
+        )
     else:
         per_pixel = VIDEO_BYTES_PER_PIXEL_AT_CRF_18 * 2 ** ((18 - settings.crf) / 6)
-    return int(record.num_frames * settings.height * settings.width * per_pixel) + num_pieces * HEADER_AND_PADDING_BYTES
+    return (
+        int(record.num_frames * settings.height * settings.width * per_pixel)
+        + num_pieces * HEADER_AND_PADDING_BYTES
+    )
 
 
 def plan_shards(manifest: Manifest, settings: ShardSettings) -> tuple[PlannedShard, ...]:
-    """The usable videos in the order of their keys, a new shard whenever the one before is full. A video is never divided."""
+    """The usable videos in the order of their keys, a new shard whenever the one before is full. A
+    video is never divided.
+    """
     groups: list[list[VideoRecord]] = []
     num_bytes = 0
     for record in manifest.usable():
@@ -56,5 +63,8 @@ def plan_shards(manifest: Manifest, settings: ShardSettings) -> tuple[PlannedSha
 
 def plan_hash(records: Sequence[VideoRecord], settings: ShardSettings) -> str:
     """8 hex digits over all that decides the bytes of the shards."""
-    lines = (f"{record.key}\0{record.sha256}\0{record.num_bytes}\0{record.num_frames}" for record in records)
+    lines = (
+        f"{record.key}\0{record.sha256}\0{record.num_bytes}\0{record.num_frames}"
+        for record in records
+    )
     return hashlib.sha256("\n".join([settings.digest(), *lines]).encode()).hexdigest()[:8]

@@ -1,4 +1,6 @@
-"""From videos to the bytes of one shard: decoded in order, resized, encoded, packed into a tar archive that is the same every time."""
+"""From videos to the bytes of one shard: decoded in order, resized, encoded, packed into a tar
+archive that is the same every time.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,13 @@ import numpy as np
 from prp_core.data.frame_source import FrameSource
 from prp_core.data.manifest import VideoRecord
 from prp_core.data.shards.jpeg_codec import encode_jpegs
-from prp_core.data.shards.shard_index import TAR_BLOCK, TAR_END, ShardSettings, ShardVideo, tar_header
+from prp_core.data.shards.shard_index import (
+    TAR_BLOCK,
+    TAR_END,
+    ShardSettings,
+    ShardVideo,
+    tar_header,
+)
 from prp_core.data.transforms import resize_to_uint8
 from prp_core.errors import BrokenVideo
 
@@ -40,7 +48,8 @@ def write_shard(
     number: int,
     on_video: Callable[[], None] | None = None,
 ) -> WrittenShard:
-    """Write shard `number` with `records` into `file` (open for reading and writing, empty). A broken video leaves nothing in it.
+    """Write shard `number` with `records` into `file` (open for reading and writing, empty). A
+    broken video leaves nothing in it.
 
     Raises `StoreUnavailable`.
     """
@@ -64,15 +73,26 @@ def write_shard(
     return WrittenShard(num_bytes, sha256, tuple(videos), tuple(broken))
 
 
-def _write_video(source: FrameSource, record: VideoRecord, settings: ShardSettings, file: BinaryIO, number: int) -> ShardVideo:
-    sizes, crc32s, digest, header_bytes = list[int](), list[int](), hashlib.sha256(), 0
+def _write_video(
+    source: FrameSource, record: VideoRecord, settings: ShardSettings, file: BinaryIO, number: int
+) -> ShardVideo:
+    sizes = list[int]()
+    crc32s = list[int]()
+    digest = hashlib.sha256()
+    header_bytes = 0
     offset = file.tell()
     for place, piece in enumerate(_pieces(source, record, settings)):
-        header = tar_header(f"{record.key}/{place * settings.frames_per_piece:06d}{settings.suffix}", len(piece))
+        header = tar_header(
+            f"{record.key}/{place * settings.frames_per_piece:06d}{settings.suffix}", len(piece)
+        )
         if place == 0:
             header_bytes = len(header)
         elif len(header) != header_bytes:
-            raise BrokenVideo(record.key, "too-large", f"a video of more than {10**6} frames does not fit into a shard; cut it")
+            raise BrokenVideo(
+                record.key,
+                "too-large",
+                f"a video of more than {10**6} frames does not fit into a shard; cut it",
+            )
         file.write(header)
         file.write(piece)
         file.write(bytes(-len(piece) % TAR_BLOCK))
@@ -95,7 +115,9 @@ def _write_video(source: FrameSource, record: VideoRecord, settings: ShardSettin
 
 
 def _pieces(source: FrameSource, record: VideoRecord, settings: ShardSettings) -> Iterator[bytes]:
-    """The video's pieces in order; a few seconds of it are decoded at a time. Raises `BrokenVideo`."""
+    """The video's pieces in order; a few seconds of it are decoded at a time. Raises
+    `BrokenVideo`.
+    """
     step = frames_at_a_time(record, settings)
     for first in range(0, record.num_frames, step):
         frames_NHWC = source.frames(record, range(first, min(first + step, record.num_frames)))
@@ -104,7 +126,9 @@ def _pieces(source: FrameSource, record: VideoRecord, settings: ShardSettings) -
 
 
 def encode_pieces(frames_NHWC: np.ndarray, settings: ShardSettings) -> list[bytes]:
-    """uint8 (N, H, W, 3) RGB as pieces of `settings.frames_per_piece` frames; the last one holds what is left."""
+    """uint8 (N, H, W, 3) RGB as pieces of `settings.frames_per_piece` frames; the last one holds
+    what is left.
+    """
     if settings.kind == "jpeg":
         return encode_jpegs(frames_NHWC, settings.quality)
     from prp_core.data.readers.compact_video import encode_gops

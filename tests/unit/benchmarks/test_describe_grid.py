@@ -16,7 +16,11 @@ def grid(interaction: float) -> list[Cell]:
     def score(one: int, other: int) -> float:
         return 0.1 * one + 0.2 * other + interaction * (-1) ** (one + other)
 
-    return [Cell({"a": one, "b": other, "same": 1}, {1: 0.0, 2: score(one, other)}, {1: 1.0, 2: 2.0}) for one in range(4) for other in range(3)]
+    return [
+        Cell({"a": one, "b": other, "same": 1}, {1: 0.0, 2: score(one, other)}, {1: 1.0, 2: 2.0})
+        for one in range(4)
+        for other in range(3)
+    ]
 
 
 def test_an_additive_grid_is_explained_whole_and_what_is_left_is_measured() -> None:
@@ -39,8 +43,12 @@ def test_a_surrogate_keeps_what_values_are_worth_and_draws_luck_anew() -> None:
     surrogate = GridSurrogate(recorded)
     drawn = [surrogate.drawn(seed) for seed in range(100)]
     assert drawn[1] == surrogate.drawn(1) != drawn[2]
-    mean = [statistics.mean(cells[place].final for cells in drawn) for place in range(len(recorded))]
+    mean = [
+        statistics.mean(cells[place].final for cells in drawn) for place in range(len(recorded))
+    ]
     assert mean == pytest.approx(surrogate.worth, abs=0.05), "100 draws of a luck of 0.1"
     assert rank_correlation(surrogate.worth, [cell.final for cell in recorded]) > 0.9
-    assert [(cell.values, cell.costs) for cell in drawn[3]] == [(cell.values, cell.costs) for cell in recorded]
+    assert [(cell.values, cell.costs) for cell in drawn[3]] == [
+        (cell.values, cell.costs) for cell in recorded
+    ]
     assert len({cell.final for cell in drawn[3]}) > len(recorded) / 2

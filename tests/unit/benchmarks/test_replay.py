@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.search.grid import Cell, cells_to_record, mean_of, read_grid, read_grids, synthetic_grid, write_cell
+from benchmarks.search.grid import (
+    Cell,
+    cells_to_record,
+    mean_of,
+    read_grid,
+    read_grids,
+    synthetic_grid,
+    write_cell,
+)
 from benchmarks.search.replay import (
     Reached,
     Replay,
@@ -27,7 +35,10 @@ from orchestrator.search.study import SweepStudy
 RATES = "pretext.playback_rate.rates"
 GOOD, BAD = {1: 0.5, 2: 0.7, 4: 0.9}, {1: 0.1, 2: 0.1, 4: 0.1}
 COSTS = {1: 10.0, 2: 20.0, 4: 40.0}
-SMALL = [Cell({RATES: rates}, GOOD if rates == "1-3" else BAD, COSTS) for rates in ("1-2", "1-3", "1-4", "1-8")]
+SMALL = [
+    Cell({RATES: rates}, GOOD if rates == "1-3" else BAD, COSTS)
+    for rates in ("1-2", "1-3", "1-4", "1-8")
+]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -35,23 +46,40 @@ def test_the_replay_holds_what_the_real_study_and_judge_said(seed: int) -> None:
     replay = Replay(SMALL, Rules(first_rung_epochs=0, num_startup=4, num_workers=1), seed=seed)
     replay.run(1e9)
     assert isinstance(replay.study, SweepStudy)
-    trials = {trial.params[RATES]: trial for trial in replay.study.trials() if trial.intermediate_values}
+    trials = {
+        trial.params[RATES]: trial for trial in replay.study.trials() if trial.intermediate_values
+    }
     assert set(trials) == {"1-2", "1-3", "1-4", "1-8"}
     assert trials["1-3"].state.name == "COMPLETE" and trials["1-3"].intermediate_values == GOOD
     for trial in trials.values():
-        verdicts = {int(name.partition("/")[2]): note for name, note in trial.user_attrs.items() if name.startswith("verdict/")}
+        verdicts = {
+            int(name.partition("/")[2]): note
+            for name, note in trial.user_attrs.items()
+            if name.startswith("verdict/")
+        }
         assert set(verdicts) == set(trial.intermediate_values), "each rung was judged once"
         assert ("false" in verdicts[max(verdicts)]) is (trial.state.name == "PRUNED")
     assert max(one.score for one in replay.reached) == 0.9
-    assert replay.spent == pytest.approx(sum(COSTS[max(trial.intermediate_values)] for trial in trials.values()))
+    assert replay.spent == pytest.approx(
+        sum(COSTS[max(trial.intermediate_values)] for trial in trials.values())
+    )
 
 
 def test_a_running_trial_that_is_overtaken_costs_what_it_trained() -> None:
-    slow = [Cell({RATES: "1-2"}, BAD, COSTS), Cell({RATES: "1-3"}, GOOD, {1: 15.0, 2: 30.0, 4: 60.0})]
+    slow = [
+        Cell({RATES: "1-2"}, BAD, COSTS),
+        Cell({RATES: "1-3"}, GOOD, {1: 15.0, 2: 30.0, 4: 60.0}),
+    ]
     replay = Replay(slow, Rules(first_rung_epochs=0, num_startup=2, num_workers=2), seed=0)
     replay.run(1e9)
-    bad = next(trial for trial in replay.study.trials() if trial.params[RATES] == "1-2" and trial.intermediate_values)
-    assert (bad.state.name, bad.intermediate_values) == ("PRUNED", {1: 0.1}), "it arrived first, and was stopped at 15 on its way to 20"
+    bad = next(
+        trial
+        for trial in replay.study.trials()
+        if trial.params[RATES] == "1-2" and trial.intermediate_values
+    )
+    assert (bad.state.name, bad.intermediate_values) == ("PRUNED", {1: 0.1}), (
+        "it arrived first, and was stopped at 15 on its way to 20"
+    )
     assert replay.spent == 60.0 + 15.0
 
 
@@ -79,20 +107,34 @@ def test_a_value_is_had_from_where_the_median_keeps_it() -> None:
 def test_where_one_cell_in_24_is_good_the_search_is_cheaper_than_chance() -> None:
     costs = {1: 1.0, 3: 3.0, 9: 9.0}
     grid = [
-        Cell({RATES: f"1-{rate}", "clip.length": length}, dict.fromkeys(costs, 0.9 if (rate, length) == (4, 16) else 0.1 + rate / 100), costs)
+        Cell(
+            {RATES: f"1-{rate}", "clip.length": length},
+            dict.fromkeys(costs, 0.9 if (rate, length) == (4, 16) else 0.1 + rate / 100),
+            costs,
+        )
         for rate in range(2, 10)
         for length in (8, 16, 24)
     ]
-    chance, ours, cost = searches(lambda _: grid, Rules(first_rung_epochs=0, reduction_factor=3), range(4), 24)
-    few, all_of_them = compare([best_scores(run) for run in chance], [best_scores(run) for run in ours], cost, [2, 24])
+    chance, ours, cost = searches(
+        lambda _: grid, Rules(first_rung_epochs=0, reduction_factor=3), range(4), 24
+    )
+    few, all_of_them = compare(
+        [best_scores(run) for run in chance], [best_scores(run) for run in ours], cost, [2, 24]
+    )
     assert (all_of_them.number, all_of_them.found, all_of_them.budget) == (24, 0.9, 24 * 9.0)
-    assert all_of_them.cost < 0.7 * all_of_them.budget and all_of_them.for_all == 0.9 >= all_of_them.for_a_third
+    assert (
+        all_of_them.cost < 0.7 * all_of_them.budget
+        and all_of_them.for_all == 0.9 >= all_of_them.for_a_third
+    )
     assert few.found < 0.3
 
 
 def test_made_up_grids_are_the_same_for_a_seed_and_have_every_rung() -> None:
     assert synthetic_grid(0) == synthetic_grid(0) != synthetic_grid(1)
-    assert all(set(cell.scores) == set(cell.costs) == {3, 6, 12} and cell.cost > 0 for cell in synthetic_grid(0))
+    assert all(
+        set(cell.scores) == set(cell.costs) == {3, 6, 12} and cell.cost > 0
+        for cell in synthetic_grid(0)
+    )
 
 
 def test_a_grid_is_read_back_and_a_torn_line_is_not(tmp_path: Path) -> None:
@@ -101,7 +143,11 @@ def test_a_grid_is_read_back_and_a_torn_line_is_not(tmp_path: Path) -> None:
     with (tmp_path / "grid.jsonl").open("a") as file:
         file.write('{"values": {"pretext')
     assert read_grid(tmp_path / "grid.jsonl") == SMALL[:2]
-    assert len(cells_to_record()) == 36 and len(cells_to_record([1e-4, 1e-3])) == 72 and read_grid(tmp_path / "none.jsonl") == []
+    assert (
+        len(cells_to_record()) == 36
+        and len(cells_to_record([1e-4, 1e-3])) == 72
+        and read_grid(tmp_path / "none.jsonl") == []
+    )
 
 
 def test_a_cell_that_is_evaluated_less_often_costs_less() -> None:
@@ -118,7 +164,10 @@ def test_rungs_that_were_not_recorded_are_refused() -> None:
 
 
 def test_grids_of_several_seeds_become_one_of_means_that_costs_them_all() -> None:
-    one = [Cell({RATES: "1-2"}, {1: 0.1, 2: 0.2}, {1: 3.0, 2: 6.0}, 1.0), Cell({RATES: "1-4"}, {1: 0.1, 2: 0.9}, {1: 3.0, 2: 6.0}, 1.0)]
+    one = [
+        Cell({RATES: "1-2"}, {1: 0.1, 2: 0.2}, {1: 3.0, 2: 6.0}, 1.0),
+        Cell({RATES: "1-4"}, {1: 0.1, 2: 0.9}, {1: 3.0, 2: 6.0}, 1.0),
+    ]
     other = [Cell({RATES: "1-2"}, {2: 0.4}, {2: 5.0}, 1.0)]
     assert mean_of([one, other]) == [Cell({RATES: "1-2"}, {2: pytest.approx(0.3)}, {2: 10.0}, 2.0)]
     assert mean_of([one]) == one
@@ -132,7 +181,10 @@ def test_a_file_without_cells_and_more_trials_than_cells_are_named(
     with pytest.raises(SystemExit, match=r"none\.jsonl holds no recorded cell"):
         read_grids([tmp_path / "none.jsonl"])
     write_cell(tmp_path / "grid.jsonl", SMALL[0])
-    for words, message in (([], "--grid"), (["--grid", str(tmp_path / "grid.jsonl")], "the grid has 1 cells")):
+    for words, message in (
+        ([], "--grid"),
+        (["--grid", str(tmp_path / "grid.jsonl")], "the grid has 1 cells"),
+    ):
         monkeypatch.setattr("sys.argv", ["replay", *words])
         with pytest.raises(SystemExit):
             main()

@@ -11,7 +11,16 @@ from typing import Any
 import pytest
 import ray
 
-from cluster.capacity import ALIVE_ONLY, Capacity, ClusterShape, NodeShape, TrialBundle, merge_nodes, plan_capacity, read_cluster
+from cluster.capacity import (
+    ALIVE_ONLY,
+    Capacity,
+    ClusterShape,
+    NodeShape,
+    TrialBundle,
+    merge_nodes,
+    plan_capacity,
+    read_cluster,
+)
 
 LAPTOP = [NodeShape(cpus=2, gpus=0, alive=1, limit=1)]
 HEAD_AND_SPOT = [NodeShape(8, 0, 1, 1, "head"), NodeShape(8, 1, 0, 4, "spot")]
@@ -26,24 +35,78 @@ TWO_GPU_KINDS = [NodeShape(8, 1, 1, 3, "small"), NodeShape(32, 4, 0, 2, "big")]
         (TrialBundle(1, 1), LAPTOP, 1, None, (1, 1)),
         (TrialBundle(1, 1), LAPTOP, 2, None, (0, 0)),
         (TrialBundle(1, 0.5), LAPTOP, 0, None, (4, 4)),
-        (TrialBundle(1, 0.1), [NodeShape(0.3, 0, 1, 1)], 0, None, (3, 3)),  # 0.3 / 0.1 < 3 in floating point
+        (
+            TrialBundle(1, 0.1),
+            [NodeShape(0.3, 0, 1, 1)],
+            0,
+            None,
+            (3, 3),
+        ),  # 0.3 / 0.1 < 3 in floating point
         (TrialBundle(3, 1), LAPTOP, 0, None, (0, 0)),
-        (TrialBundle(1, 3), [*LAPTOP, *LAPTOP], 0, None, (0, 0)),  # 4 CPUs in all, but no node holds 3
-        (TrialBundle(3, 1), [*LAPTOP, *LAPTOP], 0, None, (1, 1)),  # the workers of one trial spread over nodes
-        (TrialBundle(2, 4, 1), HEAD_AND_SPOT, 0, None, (2, 0)),  # scaled to zero: none now, two later
-        (TrialBundle(2, 4, 1), HEAD_AND_SPOT, 0, 3, (1, 0)),  # max_workers of the whole cluster binds
+        (
+            TrialBundle(1, 3),
+            [*LAPTOP, *LAPTOP],
+            0,
+            None,
+            (0, 0),
+        ),  # 4 CPUs in all, but no node holds 3
+        (
+            TrialBundle(3, 1),
+            [*LAPTOP, *LAPTOP],
+            0,
+            None,
+            (1, 1),
+        ),  # the workers of one trial spread over nodes
+        (
+            TrialBundle(2, 4, 1),
+            HEAD_AND_SPOT,
+            0,
+            None,
+            (2, 0),
+        ),  # scaled to zero: none now, two later
+        (
+            TrialBundle(2, 4, 1),
+            HEAD_AND_SPOT,
+            0,
+            3,
+            (1, 0),
+        ),  # max_workers of the whole cluster binds
         (TrialBundle(2, 4, 1), HEAD_AND_SPOT, 8, None, (2, 0)),  # the head holds what is reserved
         (TrialBundle(1, 8, 1), TWO_GPU_KINDS, 0, None, (11, 1)),
         (TrialBundle(1, 8, 1), TWO_GPU_KINDS, 0, 2, (5, 1)),  # one node more: the big one
-        (TrialBundle(1, 0, 0.5), TWO_GPU_KINDS, 40, 2, (10, 2)),  # workers without CPUs lose nothing to reserved CPUs
-        (TrialBundle(1, 4), [NodeShape(10, 0, 2, 2)], 4, None, (4, 4)),  # 2 CPUs of each node are of no use to a worker
+        (
+            TrialBundle(1, 0, 0.5),
+            TWO_GPU_KINDS,
+            40,
+            2,
+            (10, 2),
+        ),  # workers without CPUs lose nothing to reserved CPUs
+        (
+            TrialBundle(1, 4),
+            [NodeShape(10, 0, 2, 2)],
+            4,
+            None,
+            (4, 4),
+        ),  # 2 CPUs of each node are of no use to a worker
         (TrialBundle(1, 4), [NodeShape(10, 0, 2, 2)], 5, None, (3, 3)),
-        (TrialBundle(1, 1, 0.4), [NodeShape(48, 2, 1, 1)], 0, None, (4, 4)),  # two on each GPU; no worker lies on halves of two
+        (
+            TrialBundle(1, 1, 0.4),
+            [NodeShape(48, 2, 1, 1)],
+            0,
+            None,
+            (4, 4),
+        ),  # two on each GPU; no worker lies on halves of two
         (TrialBundle(1, 1, 2), [NodeShape(48, 3, 1, 1)], 0, None, (1, 1)),
         (TrialBundle(1, 1), [], 0, None, (0, 0)),
     ],
 )
-def test_capacity_table(bundle: TrialBundle, nodes: list[NodeShape], reserved: int, bound: int | None, expected: tuple[int, int]) -> None:
+def test_capacity_table(
+    bundle: TrialBundle,
+    nodes: list[NodeShape],
+    reserved: int,
+    bound: int | None,
+    expected: tuple[int, int],
+) -> None:
     plan = plan_capacity(bundle, ClusterShape(tuple(nodes), bound), reserved)
     assert (plan.max_concurrent_trials, plan.now) == expected, plan.reason
 
@@ -51,13 +114,25 @@ def test_capacity_table(bundle: TrialBundle, nodes: list[NodeShape], reserved: i
 @pytest.mark.parametrize(
     ("bundle", "nodes", "gpus", "expected"),
     [
-        (TrialBundle(1, 6, 1), [NodeShape(48, 8, 1, 1)], 0.5, 7),  # a share of a GPU takes a whole one from the trials
+        (
+            TrialBundle(1, 6, 1),
+            [NodeShape(48, 8, 1, 1)],
+            0.5,
+            7,
+        ),  # a share of a GPU takes a whole one from the trials
         (TrialBundle(1, 6, 1), [NodeShape(48, 8, 1, 1)], 2.0, 6),
-        (TrialBundle(1, 6, 0.75), [NodeShape(48, 1, 1, 1)], 0.25, 1),  # what is left of the GPU is enough
+        (
+            TrialBundle(1, 6, 0.75),
+            [NodeShape(48, 1, 1, 1)],
+            0.25,
+            1,
+        ),  # what is left of the GPU is enough
         (TrialBundle(1, 1, 0), [NodeShape(4, 1, 1, 1)], 1.0, 4),  # trials without GPUs lose nothing
     ],
 )
-def test_what_judges_need_of_gpus_is_taken_off(bundle: TrialBundle, nodes: list[NodeShape], gpus: float, expected: int) -> None:
+def test_what_judges_need_of_gpus_is_taken_off(
+    bundle: TrialBundle, nodes: list[NodeShape], gpus: float, expected: int
+) -> None:
     assert plan_capacity(bundle, nodes, reserved_gpus=gpus).max_concurrent_trials == expected
 
 
@@ -76,7 +151,9 @@ def test_a_refusal_holds_both_numbers_and_where_they_come_from() -> None:
 
 def test_what_fits_says_so() -> None:
     plan = plan_capacity(TrialBundle(2, 4, 1), HEAD_AND_SPOT)
-    assert plan.reason == "room for 2 trials of 2 workers x 4 CPU, 1 GPU at once, 0 of them on the nodes that are up"
+    assert plan.reason == (
+        "room for 2 trials of 2 workers x 4 CPU, 1 GPU at once, 0 of them on the nodes that are up"
+    )
 
 
 @pytest.mark.parametrize("numbers", [(0, 1, 0), (1, 0, 0), (1, -1, 1)])
@@ -87,21 +164,40 @@ def test_an_empty_bundle_is_refused(numbers: tuple[int, int, int]) -> None:
 
 def node(cpus: float, gpus: float = 0, *, head: bool = False, group: str = "") -> dict[str, Any]:
     """A node as `ray.nodes()` writes it."""
-    resources = {"CPU": cpus, **({"GPU": gpus} if gpus else {}), **({"node:__internal_head__": 1.0} if head else {})}
-    return {"Alive": True, "Resources": resources, "Labels": {"ray.io/node-group": group} if group else {}}
+    resources = {
+        "CPU": cpus,
+        **({"GPU": gpus} if gpus else {}),
+        **({"node:__internal_head__": 1.0} if head else {}),
+    }
+    return {
+        "Alive": True,
+        "Resources": resources,
+        "Labels": {"ray.io/node-group": group} if group else {},
+    }
 
 
 def test_alive_nodes_are_counted_into_their_types_once() -> None:
     types = [NodeShape(8, 1, 0, 2, "spot"), NodeShape(8, 1, 0, 1, "on_demand")]
     alive = [node(8, 1, head=True), node(8, 1, group="on_demand"), node(8, 1), node(8, 1), node(4)]
     shape = merge_nodes(alive, types, 3, "a test")
-    assert shape.nodes == (NodeShape(8, 1, 1, 1), NodeShape(4, 0, 1, 1), NodeShape(8, 1, 2, 2, "spot"), NodeShape(8, 1, 1, 1, "on_demand"))
+    assert shape.nodes == (
+        NodeShape(8, 1, 1, 1),
+        NodeShape(4, 0, 1, 1),
+        NodeShape(8, 1, 2, 2, "spot"),
+        NodeShape(8, 1, 1, 1, "on_demand"),
+    )
     assert plan_capacity(TrialBundle(1, 8, 1), shape).max_concurrent_trials == 4
 
 
 @pytest.fixture(scope="module")
 def local_ray() -> Iterator[None]:
-    ray.init(address="local", include_dashboard=False, num_cpus=3, object_store_memory=100 << 20, log_to_driver=False)
+    ray.init(
+        address="local",
+        include_dashboard=False,
+        num_cpus=3,
+        object_store_memory=100 << 20,
+        log_to_driver=False,
+    )
     yield
     ray.shutdown()
 
@@ -114,19 +210,35 @@ class TestReadingARealRay:
         assert plan_capacity(TrialBundle(1, 1), shape, reserved_cpus=1).max_concurrent_trials == 2
 
     def test_the_variable_says_how_far_it_grows(self) -> None:
-        shape = read_cluster({"PRP_AUTOSCALED_NODES": json.dumps([{"name": "gpu", "cpus": 8, "gpus": 1, "max_count": 2}])})
+        shape = read_cluster(
+            {
+                "PRP_AUTOSCALED_NODES": json.dumps(
+                    [{"name": "gpu", "cpus": 8, "gpus": 1, "max_count": 2}]
+                )
+            }
+        )
         assert shape.nodes == (NodeShape(3, 0, 1, 1), NodeShape(8, 1, 0, 2, "gpu"))
 
     def test_the_file_of_the_head_says_how_far_it_grows(self, tmp_path: Path) -> None:
         gpu = {"resources": {"CPU": 8, "GPU": 1}, "max_workers": 5}
-        config = {"max_workers": 4, "head_node_type": "head", "available_node_types": {"head": {"resources": {"CPU": 3}}, "gpu": gpu}}
+        config = {
+            "max_workers": 4,
+            "head_node_type": "head",
+            "available_node_types": {"head": {"resources": {"CPU": 3}}, "gpu": gpu},
+        }
         path = tmp_path / "cluster.yaml"
         path.write_text(json.dumps(config))
         shape = read_cluster({"PRP_AUTOSCALING_CONFIG": str(path)})
-        assert shape == ClusterShape((NodeShape(3, 0, 1, 1), NodeShape(8, 1, 0, 5, "gpu")), 4, f"PRP_AUTOSCALING_CONFIG={path}")
+        assert shape == ClusterShape(
+            (NodeShape(3, 0, 1, 1), NodeShape(8, 1, 0, 5, "gpu")),
+            4,
+            f"PRP_AUTOSCALING_CONFIG={path}",
+        )
         assert plan_capacity(TrialBundle(2, 8, 1), shape).max_concurrent_trials == 2
 
-    @pytest.mark.parametrize("value", ["8", "{", '[{"cpus": 8}]', '[{"cpus": "many", "max_count": 1}]'])
+    @pytest.mark.parametrize(
+        "value", ["8", "{", '[{"cpus": 8}]', '[{"cpus": "many", "max_count": 1}]']
+    )
     def test_an_unreadable_variable_is_named(self, value: str) -> None:
         with pytest.raises(ValueError, match="PRP_AUTOSCALED_NODES = .*max_count"):
             read_cluster({"PRP_AUTOSCALED_NODES": value})
@@ -141,10 +253,17 @@ class TestReadingARealRay:
 
         raylet: Any = importlib.import_module("ray._raylet")
         group = NodeGroupConfig(name="gpu", resources={"CPU": 8, "GPU": 1}, max_count=2)
-        assert state.get_cluster_config() is None, "Ray's own autoscaler fills this in now: use it first, and mend docs/clusters.md"
+        assert state.get_cluster_config() is None, (
+            "Ray's own autoscaler fills this in now: use it first, and mend docs/clusters.md"
+        )
         client = raylet.GcsClient(address=ray.get_runtime_context().gcs_address)
-        key, namespace = raylet.GCS_AUTOSCALER_CLUSTER_CONFIG_KEY.encode(), raylet.GCS_AUTOSCALER_STATE_NAMESPACE.encode()
-        client.internal_kv_put(key, ClusterConfig(node_group_configs=[group]).SerializeToString(), True, namespace)
+        key, namespace = (
+            raylet.GCS_AUTOSCALER_CLUSTER_CONFIG_KEY.encode(),
+            raylet.GCS_AUTOSCALER_STATE_NAMESPACE.encode(),
+        )
+        client.internal_kv_put(
+            key, ClusterConfig(node_group_configs=[group]).SerializeToString(), True, namespace
+        )
         try:
             assert read_cluster({}).nodes == (NodeShape(3, 0, 1, 1), NodeShape(8, 1, 0, 2, "gpu"))
         finally:

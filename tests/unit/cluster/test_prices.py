@@ -1,4 +1,6 @@
-"""Prices: which machine counts, what a trial's share of it costs, and what is said when nobody knows."""
+"""Prices: which machine counts, what a trial's share of it costs, and what is said when nobody
+knows.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from cluster.prices import Machine, Price, labelled_machines, machines_of_config, parse_machines, price_of, read_machines, read_table
+from cluster.prices import (
+    Machine,
+    Price,
+    labelled_machines,
+    machines_of_config,
+    parse_machines,
+    price_of,
+    read_machines,
+    read_table,
+)
 
 TABLE = """
 as_of = "2020-01"
@@ -40,9 +51,13 @@ def table_path(tmp_path: Path) -> Path:
         ([], False, None),
     ],
 )
-def test_the_dearest_machine_that_holds_a_trial_counts(table_path: Path, machines: list[Machine], needs_gpu: bool, rate: float | None) -> None:
+def test_the_dearest_machine_that_holds_a_trial_counts(
+    table_path: Path, machines: list[Machine], needs_gpu: bool, rate: float | None
+) -> None:
     price = price_of(read_table(table_path), machines, needs_gpu=needs_gpu)
-    found = None if price is None else price.usd_per_gpu_hour if needs_gpu else price.usd_per_cpu_hour
+    found = (
+        None if price is None else price.usd_per_gpu_hour if needs_gpu else price.usd_per_cpu_hour
+    )
     assert found == rate
     if price is not None:
         assert "made up; as of 2020-01" in price.basis
@@ -54,11 +69,24 @@ def test_a_trial_pays_for_gpus_where_it_has_any_else_for_cpus() -> None:
     assert price.usd(gpus=0, cpus=8, seconds=1800) == pytest.approx(0.4)
 
 
-@pytest.mark.parametrize("text", ["", "as_of = '2020'", TABLE.replace("cpus = 4", "cpus = 0"), TABLE.replace("0.4", "-1"), "not toml ["])
-def test_a_broken_price_file_is_named_with_the_form_that_it_needs(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "as_of = '2020'",
+        TABLE.replace("cpus = 4", "cpus = 0"),
+        TABLE.replace("0.4", "-1"),
+        "not toml [",
+    ],
+)
+def test_a_broken_price_file_is_named_with_the_form_that_it_needs(
+    tmp_path: Path, text: str
+) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(text)
-    with pytest.raises(ValueError, match=r"mine\.toml' is not readable .* needs as_of, source and \[instances\]"):
+    with pytest.raises(
+        ValueError, match=r"mine\.toml' is not readable .* needs as_of, source and \[instances\]"
+    ):
         read_table(path)
 
 
@@ -72,7 +100,10 @@ def test_our_own_list_is_dated_and_holds_the_machines_of_our_cluster_file() -> N
 
 
 def test_machines_are_told_by_a_variable_or_by_labels() -> None:
-    assert read_machines({"PRP_INSTANCE_TYPE": "g5.xlarge:spot, g5.xlarge"}) == [Machine("g5.xlarge", is_spot=True), Machine("g5.xlarge")]
+    assert read_machines({"PRP_INSTANCE_TYPE": "g5.xlarge:spot, g5.xlarge"}) == [
+        Machine("g5.xlarge", is_spot=True),
+        Machine("g5.xlarge"),
+    ]
     assert parse_machines("m6i.xlarge") == [Machine("m6i.xlarge")]
     labels = [
         {"prp.instance-type": "g5.xlarge", "ray.io/node-group": "gpu_spot"},

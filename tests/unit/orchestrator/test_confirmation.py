@@ -30,7 +30,13 @@ def candidate(trial: int, mean: float) -> Candidate:
     return Candidate(trial, (8, 9), (mean - 0.01, mean + 0.01), mean - 0.1, mean + 0.1)
 
 
-@pytest.mark.parametrize(("tree", "text"), [({"num_candidates": 1}, "0 \\(off\\) or at least 2"), ({"num_seeds": 1}, "at least 2: an interval")])
+@pytest.mark.parametrize(
+    ("tree", "text"),
+    [
+        ({"num_candidates": 1}, "0 \\(off\\) or at least 2"),
+        ({"num_seeds": 1}, "at least 2: an interval"),
+    ],
+)
 def test_what_cannot_be_compared_is_refused(tree: dict, text: str) -> None:
     with pytest.raises(UserError, match=text):
         ConfirmConfig(**tree)
@@ -53,7 +59,9 @@ def test_the_best_are_asked_again_with_seeds_that_the_search_never_used() -> Non
     ],
 )
 def test_candidates_can_tell_rate_sets_apart(rates: str, number: int, expected: list[int]) -> None:
-    assert candidates_of({0: 0.5, 1: 0.7, 2: 0.7, 3: 0.1}, number, dict(enumerate(rates))) == expected
+    assert (
+        candidates_of({0: 0.5, 1: 0.7, 2: 0.7, 3: 0.1}, number, dict(enumerate(rates))) == expected
+    )
     assert candidates_of({}, number, {}) == []
     assert confirm_seeds(632, 3) == [633, 634, 635]
 
@@ -79,8 +87,14 @@ def test_what_is_done_is_not_done_again(done: dict, left: list) -> None:
         (TOUCHING, TOUCHING, "tie", 2),
     ],
 )
-def test_a_winner_is_named_only_when_seeds_and_scenes_both_say_so(over_seeds: Bounds, over_groups: Bounds, verdict: str, taken: int) -> None:
-    found = decide([candidate(2, 0.5), candidate(4, 0.6)], [Comparison(2, over_seeds, over_groups)], {2: 1.0, 4: 3.0})
+def test_a_winner_is_named_only_when_seeds_and_scenes_both_say_so(
+    over_seeds: Bounds, over_groups: Bounds, verdict: str, taken: int
+) -> None:
+    found = decide(
+        [candidate(2, 0.5), candidate(4, 0.6)],
+        [Comparison(2, over_seeds, over_groups)],
+        {2: 1.0, 4: 3.0},
+    )
     assert (found.verdict, found.taken) == (verdict, taken)
     assert [one.trial for one in found.candidates] == [4, 2], "best first"
 
@@ -91,18 +105,30 @@ def test_a_winner_is_named_only_when_seeds_and_scenes_both_say_so(over_seeds: Bo
     ids=["cheapest", "equal", "one", "none"],
 )
 def test_of_those_that_cannot_be_told_apart_the_cheapest_is_taken(costs: dict, taken: int) -> None:
-    comparisons = [Comparison(2, TOUCHING, APART), Comparison(6, APART, APART)]  # trial 6 is cheap, and beaten
+    comparisons = [
+        Comparison(2, TOUCHING, APART),
+        Comparison(6, APART, APART),
+    ]  # trial 6 is cheap, and beaten
     found = decide([candidate(2, 0.55), candidate(4, 0.6), candidate(6, 0.2)], comparisons, costs)
     assert found.verdict == "tie"
     assert found.tied == (4, 2)
     assert found.taken == taken
-    assert f"taken is trial {taken}, the cheapest of them to train" in found.text and "trials 4, 2 cannot be told apart" in found.text
+    assert (
+        f"taken is trial {taken}, the cheapest of them to train" in found.text
+        and "trials 4, 2 cannot be told apart" in found.text
+    )
 
 
 def test_the_note_has_what_a_report_reads() -> None:
     found = decide([candidate(2, 0.5), candidate(4, 0.6)], [Comparison(2, APART, APART)], {})
     note = json.loads(json.dumps(found.as_json()))
-    assert note["candidates"][0] == {"trial": 4, "seeds": [8, 9], "recall_at_1": [0.59, 0.61], "low": 0.5, "high": 0.7}
+    assert note["candidates"][0] == {
+        "trial": 4,
+        "seeds": [8, 9],
+        "recall_at_1": [0.59, 0.61],
+        "low": 0.5,
+        "high": 0.7,
+    }
     assert note["verdict"] == "winner" and note["taken"] == 4 and "trial 4 wins" in note["text"]
 
 
@@ -112,7 +138,10 @@ def run(trial: int, seed: int, hits: str) -> ConfirmedRun:
 
 
 def test_pairs_are_of_the_same_seed_and_the_same_query() -> None:
-    best, other = [run(4, 8, "111-"), run(4, 9, "1100")], [run(2, 9, "1000"), run(2, 8, "0011"), run(2, 10, "0000")]
+    best, other = (
+        [run(4, 8, "111-"), run(4, 9, "1100")],
+        [run(2, 9, "1000"), run(2, 8, "0011"), run(2, 10, "0000")],
+    )
     by_seed, by_query, groups = paired_differences(best, other, ["a", "a", "b", "c"])
     assert by_seed == [pytest.approx(1.0 - 0.5), pytest.approx(0.5 - 0.25)]
     assert by_query == [0.5, 1.0, 0.0], "a query that one run could not read is asked of none"
@@ -122,16 +151,39 @@ def test_pairs_are_of_the_same_seed_and_the_same_query() -> None:
 def queries(number: int) -> list[VideoRecord]:
     """So many videos, two of each scene."""
     places = range(number)
-    return [VideoRecord(key=f"q{place:03d}", num_bytes=1, etag="", num_frames=40, label="x", group=f"g{place // 2}") for place in places]
+    return [
+        VideoRecord(
+            key=f"q{place:03d}",
+            num_bytes=1,
+            etag="",
+            num_frames=40,
+            label="x",
+            group=f"g{place // 2}",
+        )
+        for place in places
+    ]
 
 
 def test_the_verdict_from_runs_to_words() -> None:
     good, bad = "1" * 36 + "0" * 4, "0" * 30 + "1" * 10
-    runs = [run(4, 8, good), run(4, 9, good[1:] + "0"), run(4, 10, good), run(2, 8, bad), run(2, 9, bad), run(2, 10, bad[1:] + "0")]
+    runs = [
+        run(4, 8, good),
+        run(4, 9, good[1:] + "0"),
+        run(4, 10, good),
+        run(2, 8, bad),
+        run(2, 9, bad),
+        run(2, 10, bad[1:] + "0"),
+    ]
     found = verdict_on(queries(40), [4, 2], [8, 9, 10], runs, {})
     assert found is not None
     assert (found.verdict, found.taken) == ("winner", 4)
-    same = verdict_on(queries(40), [4, 2], [8, 9, 10], [run(trial, seed, good) for trial in (4, 2) for seed in (8, 9, 10)], {2: 1.0, 4: 2.0})
+    same = verdict_on(
+        queries(40),
+        [4, 2],
+        [8, 9, 10],
+        [run(trial, seed, good) for trial in (4, 2) for seed in (8, 9, 10)],
+        {2: 1.0, 4: 2.0},
+    )
     assert same is not None
     assert (same.verdict, same.taken) == ("tie", 2)
 

@@ -1,4 +1,6 @@
-"""Names that are looked up: the entry, or an error that lists the choices and guesses what was meant."""
+"""Names that are looked up: the entry, or an error that lists the choices and guesses what was
+meant.
+"""
 
 from __future__ import annotations
 
@@ -47,4 +49,6 @@ def test_a_choice_shows_its_path_and_the_nearest_one() -> None:
     check_choice("training.schedule", "cosine", ("plateau", "cosine"))
     with pytest.raises(UserError) as error:
         check_choice("training.schedule", "cosin", ("plateau", "cosine"))
-    assert str(error.value) == "Unknown value of training.schedule 'cosin'; known: cosine, plateau. Did you mean 'cosine'?"
+    assert str(error.value) == (
+        "Unknown value of training.schedule 'cosin'; known: cosine, plateau. Did you mean 'cosine'?"
+    )

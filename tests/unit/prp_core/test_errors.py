@@ -8,13 +8,23 @@ import pickle
 import pytest
 
 from prp_core import errors
-from prp_core.errors import QUARANTINE_REASONS, BrokenVideo, DivergedError, PrpError, StoreError, UserError
+from prp_core.errors import (
+    QUARANTINE_REASONS,
+    BrokenVideo,
+    DivergedError,
+    PrpError,
+    StoreError,
+    UserError,
+)
 
 
 @pytest.mark.parametrize(
     ("error", "text"),
     [
-        (BrokenVideo("walk/a.avi", "truncated", "205 of 207 frames"), "walk/a.avi: truncated (205 of 207 frames)"),
+        (
+            BrokenVideo("walk/a.avi", "truncated", "205 of 207 frames"),
+            "walk/a.avi: truncated (205 of 207 frames)",
+        ),
         (BrokenVideo("walk/a.avi", "empty"), "walk/a.avi: empty"),
         (
             DivergedError(step=12, loss_name="train/rate_loss", value=float("inf")),
@@ -30,7 +40,11 @@ def test_an_error_with_fields_crosses_a_process_whole(error: PrpError, text: str
 
 
 def test_every_error_has_one_parent() -> None:
-    raised = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, BaseException)]
+    raised = [
+        kind
+        for _, kind in inspect.getmembers(errors, inspect.isclass)
+        if issubclass(kind, BaseException)
+    ]
     assert len(raised) >= 8
     assert all(issubclass(kind, PrpError) for kind in raised)
 

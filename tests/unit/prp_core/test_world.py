@@ -14,12 +14,22 @@ from prp_core.world import World
 
 
 def in_group(rank: int, size: int, folder: str) -> None:
-    """One worker: join the group, do both pieces of work, leave the answers in a file of its own."""
+    """One worker: join the group, do both pieces of work, leave the answers in a file of its
+    own.
+    """
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=size, timeout=timedelta(seconds=60))
+    dist.init_process_group(
+        "gloo",
+        init_method=f"file://{folder}/meeting",
+        rank=rank,
+        world_size=size,
+        timeout=timedelta(seconds=60),
+    )
     try:
         world = World.of_process_group("cpu")
-        torch.save({"exchange": exchange(world), "gradients": gradients(world)}, f"{folder}/answer.{rank}")
+        torch.save(
+            {"exchange": exchange(world), "gradients": gradients(world)}, f"{folder}/answer.{rank}"
+        )
     finally:
         dist.destroy_process_group()
 
@@ -51,7 +61,9 @@ def exchange(world: World) -> dict[str, object]:
 def test_two_workers_agree(answers: list[dict[str, Any]]) -> None:
     first, second = (dict(answer["exchange"]) for answer in answers)
     assert (first.pop("place"), second.pop("place")) == ((0, 2, True), (1, 2, False))
-    assert first.pop("nan") != second.pop("nan"), "nan differs from itself: a value that is not a number reaches every worker"
+    assert first.pop("nan") != second.pop("nan"), (
+        "nan differs from itself: a value that is not a number reaches every worker"
+    )
     assert first == second
     assert first == {
         "mean": {"loss": 1.5, "accuracy": 0.5},
@@ -69,7 +81,10 @@ def gradients(world: World) -> dict[str, object]:
     network = world.wrap(torch.nn.Linear(3, 1))
     rows = torch.arange(12.0).reshape(4, 3)
     network(rows[world.rank :: world.size]).square().mean().backward()
-    return {name.removeprefix("module."): parameter.grad for name, parameter in network.named_parameters()}
+    return {
+        name.removeprefix("module."): parameter.grad
+        for name, parameter in network.named_parameters()
+    }
 
 
 def test_two_workers_have_the_gradient_of_one(answers: list[dict[str, Any]]) -> None:

@@ -18,8 +18,19 @@ from prp_core.data.splits import Labelling
 from prp_core.errors import StoreUnavailable, UserError
 
 RECORDS = (
-    VideoRecord(key="a/1.mp4", num_bytes=10, etag="e1", num_frames=20, codec="h264", label="a", group="g1", split="train"),
-    VideoRecord(key="a/2.mp4", num_bytes=10, etag="e2", num_frames=40, codec="h264", label="a", group="g2"),
+    VideoRecord(
+        key="a/1.mp4",
+        num_bytes=10,
+        etag="e1",
+        num_frames=20,
+        codec="h264",
+        label="a",
+        group="g1",
+        split="train",
+    ),
+    VideoRecord(
+        key="a/2.mp4", num_bytes=10, etag="e2", num_frames=40, codec="h264", label="a", group="g2"
+    ),
     VideoRecord(key="b/3.mp4", num_bytes=10, etag="e3", reason="empty", detail="0 bytes"),
 )
 
@@ -43,8 +54,16 @@ def _raise(error: BaseException) -> int:
         (KeyboardInterrupt(), 130, "prp: interrupted\n"),
     ],
 )
-def test_how_a_command_ends(outcome: BaseException | int | None, exit_code: int, said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_command(lambda: _raise(outcome) if isinstance(outcome, BaseException) else outcome) == exit_code
+def test_how_a_command_ends(
+    outcome: BaseException | int | None,
+    exit_code: int,
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert (
+        run_command(lambda: _raise(outcome) if isinstance(outcome, BaseException) else outcome)
+        == exit_code
+    )
     assert capsys.readouterr().err == said
 
 
@@ -58,16 +77,36 @@ def test_our_own_mistakes_keep_their_traceback() -> None:
     [
         ([], "the following arguments are required: COMMAND; see prp --help"),
         (["data", "indx"], "invalid choice: 'indx'"),
-        (["data", "show"], "the following arguments are required: MANIFEST; see prp data show --help"),
-        (["data", "show", "/nowhere/x.parquet"], "There is no manifest at /nowhere/x.parquet; make one with: prp data index URI"),
-        (["data", "feasibility", "m.parquet", "--lengths", "9"], "clip.length = 9: must be a positive multiple of 8"),
-        (["data", "feasibility", "m.parquet", "--lengths", "8,16"], "--lengths = '8,16': write clip lengths as whole numbers joined by '-'"),
-        (["data", "feasibility", "m.parquet", "--rates", "4-2"], "--rates = '4-2': rates are distinct and ascending"),
+        (
+            ["data", "show"],
+            "the following arguments are required: MANIFEST; see prp data show --help",
+        ),
+        (
+            ["data", "show", "/nowhere/x.parquet"],
+            "There is no manifest at /nowhere/x.parquet; make one with: prp data index URI",
+        ),
+        (
+            ["data", "feasibility", "m.parquet", "--lengths", "9"],
+            "clip.length = 9: must be a positive multiple of 8",
+        ),
+        (
+            ["data", "feasibility", "m.parquet", "--lengths", "8,16"],
+            "--lengths = '8,16': write clip lengths as whole numbers joined by '-'",
+        ),
+        (
+            ["data", "feasibility", "m.parquet", "--rates", "4-2"],
+            "--rates = '4-2': rates are distinct and ascending",
+        ),
         (["data", "index", ".", "--workers", "0"], "num_workers = 0: must be at least 1"),
-        (["data", "index", ".", "--endpoint-url", "localhost"], "store.endpoint_url = 'localhost': must be a URL"),
+        (
+            ["data", "index", ".", "--endpoint-url", "localhost"],
+            "store.endpoint_url = 'localhost': must be a URL",
+        ),
     ],
 )
-def test_wrong_arguments(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_arguments(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(arguments) == 2
     error = capsys.readouterr().err
     assert error.startswith("prp: error: ")
@@ -80,10 +119,17 @@ def test_wrong_arguments(arguments: list[str], said: str, capsys: pytest.Capture
     [
         (),
         *((name,) for name in COMMANDS),
-        *((group, name) for group, entry in COMMANDS.items() if isinstance(entry, tuple) for name in entry[1]),
+        *(
+            (group, name)
+            for group, entry in COMMANDS.items()
+            if isinstance(entry, tuple)
+            for name in entry[1]
+        ),
     ],
 )
-def test_every_command_explains_itself(path: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_explains_itself(
+    path: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as caught:
         main([*path, "--help"])
     assert caught.value.code == 0
@@ -103,19 +149,32 @@ def test_feasibility(manifest_uri: str, capsys: pytest.CaptureFixture[str]) -> N
     assert main(["data", "feasibility", manifest_uri, "--rates", "1-2-4", "--lengths", "8-16"]) == 0
     lines = capsys.readouterr().out.splitlines()
     rows = {line.split()[0]: line.split()[1:] for line in lines[2:] if line.split()[0].isdigit()}
-    assert rows == {"1": ["2", "(8)", "2", "(16)"], "2": ["2", "(16)", "1", "(32)"], "4": ["1", "(32)", "0", "(64)"]}
-    assert [line for line in lines if "loses" in line] == ["rate 4 with 16 frames loses every video of 1 of 1 classes: a"]
+    assert rows == {
+        "1": ["2", "(8)", "2", "(16)"],
+        "2": ["2", "(16)", "1", "(32)"],
+        "4": ["1", "(32)", "0", "(64)"],
+    }
+    assert [line for line in lines if "loses" in line] == [
+        "rate 4 with 16 frames loses every video of 1 of 1 classes: a"
+    ]
 
 
 def test_feasibility_of_each_class(manifest_uri: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["data", "feasibility", manifest_uri, "--rates", "1-2", "--lengths", "16", "--classes"]) == 0
+    assert (
+        main(
+            ["data", "feasibility", manifest_uri, "--rates", "1-2", "--lengths", "16", "--classes"]
+        )
+        == 0
+    )
     words = capsys.readouterr().out.partition("class a: 2 videos\n")[2].split()
     assert words[:9] == ["rate", "16", "frames", "1", "2", "(16)", "2", "1", "(32)"]
 
 
 def test_a_reader_that_leaves_early(manifest_uri: str) -> None:
     code = "import sys; from orchestrator.commands.prp import main; sys.exit(main())"
-    command = f"{sys.executable} -c '{code}' data show {manifest_uri} | true; exit ${{PIPESTATUS[0]}}"
+    command = (
+        f"{sys.executable} -c '{code}' data show {manifest_uri} | true; exit ${{PIPESTATUS[0]}}"
+    )
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (1, "")
 
@@ -123,7 +182,10 @@ def test_a_reader_that_leaves_early(manifest_uri: str) -> None:
 def test_a_table_of_labels(tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
     path.write_text("\ufeffsplit,key,label\ntrain,a/1.mp4,run\n,b.mp4,\n", encoding="utf-8")
-    assert read_label_table(path) == {"a/1.mp4": Labelling("run", None, "train"), "b.mp4": Labelling(None, None, None)}
+    assert read_label_table(path) == {
+        "a/1.mp4": Labelling("run", None, "train"),
+        "b.mp4": Labelling(None, None, None),
+    }
 
 
 @pytest.mark.parametrize(
@@ -132,8 +194,14 @@ def test_a_table_of_labels(tmp_path: Path) -> None:
         ("", "must name the column key and some of label, group, split"),
         ("video,label\na,b\n", "its first line is 'video,label'; it must name the column key"),
         ("key,label\n,b\n", "line 2: the key is empty"),
-        ("key,split\na,validation\n", "line 2: split 'validation'; write train, val, test or nothing"),
-        ("key,split\na,train\na,test\n", "line 3: 'a' stands there a second time and says something else"),
+        (
+            "key,split\na,validation\n",
+            "line 2: split 'validation'; write train, val, test or nothing",
+        ),
+        (
+            "key,split\na,train\na,test\n",
+            "line 3: 'a' stands there a second time and says something else",
+        ),
     ],
 )
 def test_tables_that_are_wrong(tmp_path: Path, text: str, said: str) -> None:

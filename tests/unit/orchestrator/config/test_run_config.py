@@ -5,25 +5,56 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.config.run_config import PRESETS_DIR, RunConfig, digest, flatten, load_config, parse_config, replace_path, to_tree, with_values
+from orchestrator.config.run_config import (
+    PRESETS_DIR,
+    RunConfig,
+    digest,
+    flatten,
+    load_config,
+    parse_config,
+    replace_path,
+    to_tree,
+    with_values,
+)
 from prp_core.errors import UserError
 
 REFUSED = [
-    ({"clip": {"lenght": 8}}, "Unknown config key 'clip.lenght'; known: clip.crop, clip.flip_probability, clip.length, clip.random_crop, "),
+    (
+        {"clip": {"lenght": 8}},
+        "Unknown config key 'clip.lenght'; known: clip.crop, clip.flip_probability, "
+        "clip.length, clip.random_crop, ",
+    ),
     ({"clip": {"lenght": 8}}, "Did you mean 'clip.length'?"),
     ({"clips": {}}, "Did you mean 'clip'?"),
     ({"clip": {"length": 10}}, "clip.length = 10: must be a positive multiple of 8"),
     ({"clip": {"crop": 100}}, "clip.crop = 100: must be a positive multiple of 16"),
-    ({"pretext": {"playback_rate": {"rates": "1-2-x"}}}, "pretext.playback_rate.rates = '1-2-x': write a rate set as whole numbers joined by '-'"),
+    (
+        {"pretext": {"playback_rate": {"rates": "1-2-x"}}},
+        "pretext.playback_rate.rates = '1-2-x': write a rate set as whole numbers joined by '-'",
+    ),
     ({"pretext": {"playback_rate": {"rates": "4"}}}, "needs at least two rates"),
     ({"pretext": {"playback_rate": {"rates": "4-2"}}}, "rates are distinct and ascending"),
     ({"pretext": {"slow_motion": {"attention": {"mode": "dpaw"}}}}, "Did you mean 'dpau'?"),
-    ({"encoder": {"name": "r3dd"}}, "Unknown encoder 'r3dd'; known: c3d, c3d_small, r2plus1d, r2plus1d_small, r3d, r3d_small. Did you mean 'r3d'?"),
-    ({"training": {"batch_size": "8"}}, "training.batch_size = '8': input should be a valid integer"),
-    ({"training": {"batch_size": 7}, "resources": {"num_workers": 2}}, "must be divisible by resources.num_workers = 2"),
+    (
+        {"encoder": {"name": "r3dd"}},
+        "Unknown encoder 'r3dd'; known: c3d, c3d_small, r2plus1d, r2plus1d_small, r3d, "
+        "r3d_small. Did you mean 'r3d'?",
+    ),
+    (
+        {"training": {"batch_size": "8"}},
+        "training.batch_size = '8': input should be a valid integer",
+    ),
+    (
+        {"training": {"batch_size": 7}, "resources": {"num_workers": 2}},
+        "must be divisible by resources.num_workers = 2",
+    ),
     ({"sweep": {"objective": "epoch/rate_accuracy"}}, "must be a retrieval metric"),
     ({"seed": True}, "seed = True"),
-    ({"sweep": {"name": "../mine"}}, "sweep.name = '../mine': letters, digits, '.', '-' and '_', a letter or digit first; {study} stands for"),
+    (
+        {"sweep": {"name": "../mine"}},
+        "sweep.name = '../mine': letters, digits, '.', '-' and '_', a letter or digit "
+        "first; {study} stands for",
+    ),
     ({"sweep": {"name": "{studdy}"}}, "sweep.name = '{studdy}'"),
     ({"sweep": {"name": ""}}, "sweep.name = ''"),
 ]
@@ -43,7 +74,9 @@ def test_every_preset_is_a_config(preset: str) -> None:
 
 
 def test_settings_replace_values_and_rate_sets_need_no_quotes() -> None:
-    config = load_config("demo", ["clip.length=24", "pretext.playback_rate.rates=1-3-6", "training.learning_rate=1"])
+    config = load_config(
+        "demo", ["clip.length=24", "pretext.playback_rate.rates=1-3-6", "training.learning_rate=1"]
+    )
     assert config.clip.length == 24
     assert config.pretext.playback_rate.rate_list == (1, 3, 6)
     assert config.training.learning_rate == 1.0
@@ -75,7 +108,9 @@ def test_a_replaced_path_leaves_the_original_alone() -> None:
 
 
 def test_unknown_preset_and_broken_toml_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="Unknown preset 'demmo'; known: .*demo.* Did you mean 'demo'?"):
+    with pytest.raises(
+        UserError, match="Unknown preset 'demmo'; known: .*demo.* Did you mean 'demo'?"
+    ):
         load_config("demmo")
     broken = tmp_path / "mine.toml"
     broken.write_text("clip = [")

@@ -1,4 +1,6 @@
-"""Late judging: what starts when, who evaluates, and what the study holds after verdicts that are late, doubled, lost or failed."""
+"""Late judging: what starts when, who evaluates, and what the study holds after verdicts that are
+late, doubled, lost or failed.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +16,22 @@ from cluster.capacity import ClusterShape, NodeShape
 from orchestrator.config.run_config import RunConfig, with_values
 from orchestrator.coordinator.async_evaluation import LateJudging
 from orchestrator.coordinator.evaluation_queue import JudgeDesk, next_rungs
-from orchestrator.ray_cluster.concurrency import JudgePlan, RoomWatch, num_judges, plan_judging, room_on
+from orchestrator.ray_cluster.concurrency import (
+    JudgePlan,
+    RoomWatch,
+    num_judges,
+    plan_judging,
+    room_on,
+)
 from orchestrator.search.space import Fit
 from orchestrator.search.study import SweepStudy
 from orchestrator.trial.messages import Rung
 from prp_core.errors import UserError
 
-CONFIG = with_values(RunConfig(), {"training.num_epochs": 4, "training.first_rung_epochs": 1, "training.reduction_factor": 2})
+CONFIG = with_values(
+    RunConfig(),
+    {"training.num_epochs": 4, "training.first_rung_epochs": 1, "training.reduction_factor": 2},
+)
 
 
 def rung(number: int, epoch: int, at: float = 0.0) -> Rung:
@@ -32,27 +43,44 @@ def rung(number: int, epoch: int, at: float = 0.0) -> Rung:
     [
         ("first come, first served", [rung(2, 1, 5.0), rung(1, 1, 3.0)], [], 1, [(1, 1)]),
         ("as many as may", [rung(2, 1, 5.0), rung(1, 1, 3.0)], [], 4, [(1, 1), (2, 1)]),
-        ("of one trial the lower rung first, alone", [rung(1, 2, 1.0), rung(1, 1, 2.0)], [], 4, [(1, 1)]),
+        (
+            "of one trial the lower rung first, alone",
+            [rung(1, 2, 1.0), rung(1, 1, 2.0)],
+            [],
+            4,
+            [(1, 1)],
+        ),
         ("one of a trial at a time", [rung(1, 2, 1.0), rung(2, 1, 2.0)], [rung(1, 1)], 4, [(2, 1)]),
         ("the places are taken", [rung(2, 1)], [rung(1, 1)], 1, []),
         ("nothing waits", [], [rung(1, 1)], 4, []),
     ],
 )
-def test_what_is_started(what: str, waiting: list[Rung], running: list[Rung], limit: int, started: list[tuple[int, int]]) -> None:
+def test_what_is_started(
+    what: str, waiting: list[Rung], running: list[Rung], limit: int, started: list[tuple[int, int]]
+) -> None:
     assert [(one.number, one.epoch) for one in next_rungs(waiting, running, limit)] == started, what
 
 
 @pytest.mark.parametrize(
     ("judge", "alone", "beside", "same_device", "where", "words"),
     [
-        ("auto", 2, 1, True, "worker", "no room for a task"),  # the laptop: a place for a task would cost a trial
+        (
+            "auto",
+            2,
+            1,
+            True,
+            "worker",
+            "no room for a task",
+        ),  # the laptop: a place for a task would cost a trial
         ("auto", 8, 8, True, "task", "room beside the trials"),
         ("auto", 8, 8, False, "worker", "resources.judge_gpus is 0"),
         ("task", 2, 1, False, "task", "while training goes on"),
         ("worker", 8, 8, True, "worker", "by the workers"),
     ],
 )
-def test_where_rungs_are_evaluated(judge: str, alone: int, beside: int, same_device: bool, where: str, words: str) -> None:
+def test_where_rungs_are_evaluated(
+    judge: str, alone: int, beside: int, same_device: bool, where: str, words: str
+) -> None:
     plan = plan_judging(judge, trials_alone=alone, trials_beside=beside, same_device=same_device)
     assert plan.where == where and words in plan.reason
     assert plan.max_at_once == (num_judges(beside) if where == "task" else 0)
@@ -63,27 +91,51 @@ def test_where_rungs_are_evaluated(judge: str, alone: int, beside: int, same_dev
     [
         ({"sweep.judge": "worker"}, [NodeShape(64, 0, 1, 1)], 40, "worker"),
         ({}, [NodeShape(2, 0, 1, 1)], 2, "worker"),
-        ({}, [NodeShape(64, 0, 1, 1)], 40, "task"),  # no more trials than are asked for: there is room
+        (
+            {},
+            [NodeShape(64, 0, 1, 1)],
+            40,
+            "task",
+        ),  # no more trials than are asked for: there is room
         ({"sweep.judge": "task"}, [NodeShape(2, 0, 1, 1)], 1, "task"),
         ({"sweep.judge": "task"}, [NodeShape(1, 0, 1, 1)], 1, "task"),  # they take turns
         ({"resources.gpus_per_worker": 1.0}, [NodeShape(48, 8, 1, 1)], 8, "worker"),
-        ({"resources.gpus_per_worker": 1.0, "resources.judge_gpus": 0.5, "sweep.judge": "task"}, [NodeShape(48, 8, 1, 1)], 7, "task"),
+        (
+            {"resources.gpus_per_worker": 1.0, "resources.judge_gpus": 0.5, "sweep.judge": "task"},
+            [NodeShape(48, 8, 1, 1)],
+            7,
+            "task",
+        ),
     ],
 )
-def test_room_for_judges_is_taken_off_the_trials(settings: dict[str, Any], nodes: list[NodeShape], trials: int, where: str) -> None:
-    room = room_on(ClusterShape(tuple(nodes)), with_values(RunConfig(), {"sweep.num_trials": 40, **settings}))
+def test_room_for_judges_is_taken_off_the_trials(
+    settings: dict[str, Any], nodes: list[NodeShape], trials: int, where: str
+) -> None:
+    room = room_on(
+        ClusterShape(tuple(nodes)), with_values(RunConfig(), {"sweep.num_trials": 40, **settings})
+    )
     assert (min(40, room.capacity.max_concurrent_trials), room.judging.where) == (trials, where)
 
 
 def test_a_judge_that_fits_nowhere_is_refused_before_anything_runs() -> None:
     config = with_values(RunConfig(), {"sweep.judge": "task", "resources.judge_gpus": 1.0})
-    with pytest.raises(UserError, match=r"sweep.judge = 'task', but the cluster holds no evaluation: one needs 1 worker x 1 CPU, 1 GPU"):
+    with pytest.raises(
+        UserError,
+        match=r"sweep.judge = 'task', but the cluster holds no evaluation: one needs 1 worker "
+        r"x 1 CPU, 1 GPU",
+    ):
         room_on(ClusterShape((NodeShape(8, 0, 1, 1),)), config)
 
 
 @pytest.fixture(scope="module")
 def local_ray() -> Iterator[None]:
-    ray.init(address="local", include_dashboard=False, num_cpus=2, object_store_memory=100 << 20, log_to_driver=False)
+    ray.init(
+        address="local",
+        include_dashboard=False,
+        num_cpus=2,
+        object_store_memory=100 << 20,
+        log_to_driver=False,
+    )
     yield
     ray.shutdown()
 
@@ -91,7 +143,9 @@ def local_ray() -> Iterator[None]:
 def test_the_watch_asks_the_cluster_again(local_ray: None) -> None:
     now = [0.0]
     config = with_values(RunConfig(), {"sweep.max_concurrent_trials": 0})
-    watch = RoomWatch(config, room_on(ClusterShape((NodeShape(1, 0, 1, 1),)), config), clock=lambda: now[0])
+    watch = RoomWatch(
+        config, room_on(ClusterShape((NodeShape(1, 0, 1, 1),)), config), clock=lambda: now[0]
+    )
     assert watch() == 1
     now[0] = 11.0
     assert watch() == 2
@@ -102,14 +156,31 @@ def anything(values: Mapping[str, Any]) -> Fit:
 
 
 class Sweep:
-    """A real study and a real desk over Ray tasks; `values` are what the evaluations will find, or the errors they raise."""
+    """A real study and a real desk over Ray tasks; `values` are what the evaluations will find, or
+    the errors they raise.
+    """
 
-    def __init__(self, folder: Path, values: dict[tuple[int, int], Any], pruner: str = "asha", num_trials: int = 0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        values: dict[tuple[int, int], Any],
+        pruner: str = "asha",
+        num_trials: int = 0,
+    ) -> None:
         self.values, self.recorded, self.started = values, [], []  # type: ignore[var-annotated]
-        self.study = SweepStudy(f"sqlite:///{folder / 'trials.db'}", "sweep", _space, seed=1, num_startup_trials=4)
+        self.study = SweepStudy(
+            f"sqlite:///{folder / 'trials.db'}", "sweep", _space, seed=1, num_startup_trials=4
+        )
         running = {trial.number: 4 for trial in self.study.trials()}
         config = with_values(CONFIG, {"sweep.pruner": pruner})
-        self.late = LateJudging(self.study, config, self._start, 2, record=lambda *what: self.recorded.append(what), num_epochs=running)
+        self.late = LateJudging(
+            self.study,
+            config,
+            self._start,
+            2,
+            record=lambda *what: self.recorded.append(what),
+            num_epochs=running,
+        )
         for _ in range(num_trials):
             self.late.begin(self.study.ask(anything).number, 4)
 
@@ -154,7 +225,11 @@ class TestLateVerdicts:
         sweep.study.tell_pruned(1, sweep.late.stop_reason(1) or "")
         sweep.late.end(1)
         trial = sweep.study.trials()[1]
-        assert (trial.state.name, trial.value, trial.intermediate_values) == ("PRUNED", 0.2, {1: 0.2})
+        assert (trial.state.name, trial.value, trial.intermediate_values) == (
+            "PRUNED",
+            0.2,
+            {1: 0.2},
+        )
         assert (1, 2) not in sweep.started, "what a stopped trial did later is not paid for again"
         assert [one.step for one, _ in sweep.recorded] == [10, 10]
 
@@ -188,16 +263,26 @@ class TestLateVerdicts:
         assert sweep.scores(0) == {1: 0.5, 2: 0.6, 4: 0.4}
 
     def test_a_failed_evaluation_is_tried_three_times_and_then_said(self, tmp_path: Path) -> None:
-        sweep = Sweep(tmp_path, {(0, 1): ValueError("no luck"), (0, 4): ValueError("none at all")}, num_trials=1)
+        sweep = Sweep(
+            tmp_path,
+            {(0, 1): ValueError("no luck"), (0, 4): ValueError("none at all")},
+            num_trials=1,
+        )
         sweep.hand_in(0, 1)
         sweep.until(lambda: sweep.recorded)
-        assert sweep.started == [(0, 1)] * 3 and sweep.late.stop_reason(0) is None, "a rung without a value stops nobody"
+        assert sweep.started == [(0, 1)] * 3 and sweep.late.stop_reason(0) is None, (
+            "a rung without a value stops nobody"
+        )
         assert sweep.recorded[0][1] == {"judge/failed_rungs": 1.0}
         sweep.hand_in(0, 4)
         sweep.until(lambda: sweep.late.failure(0))
-        assert sweep.late.failure(0) == "its last rung could not be evaluated: ValueError: none at all"
+        assert (
+            sweep.late.failure(0) == "its last rung could not be evaluated: ValueError: none at all"
+        )
 
-    def test_a_restarted_server_finds_what_was_lost_and_remembers_who_was_stopped(self, tmp_path: Path) -> None:
+    def test_a_restarted_server_finds_what_was_lost_and_remembers_who_was_stopped(
+        self, tmp_path: Path
+    ) -> None:
         values = {(0, 1): 0.9, (1, 1): 0.2, (0, 2): 0.7}
         first = Sweep(tmp_path, values, num_trials=2)
         first.hand_in(0, 1)

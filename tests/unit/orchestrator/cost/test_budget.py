@@ -42,14 +42,19 @@ def hours(number: float) -> Cost:
         (4.6, 0, 50, 0.5, 0, "stop"),
     ],
 )
-def test_whether_a_new_trial_starts(spent: float, expected: float, reserved: float, first_rung: float, num_running: int, word: str) -> None:
+def test_whether_a_new_trial_starts(
+    spent: float, expected: float, reserved: float, first_rung: float, num_running: int, word: str
+) -> None:
     account = Account(TEN, hours(spent), hours(expected), hours(reserved))
     answer = gate(account, hours(first_rung), num_running)
     assert answer.word == word
     assert (answer.reason == "") == (word == "start")
 
 
-@pytest.mark.parametrize(("spent", "next_rung", "is_pruned"), [(0, 5, False), (4, 5.9, False), (4, 6, True), (11, 0.1, True), (11, 0, True)])
+@pytest.mark.parametrize(
+    ("spent", "next_rung", "is_pruned"),
+    [(0, 5, False), (4, 5.9, False), (4, 6, True), (11, 0.1, True), (11, 0, True)],
+)
 def test_whether_a_running_trial_goes_on(spent: float, next_rung: float, is_pruned: bool) -> None:
     assert bool(prune_for_budget(Account(TEN, hours(spent)), hours(next_rung))) is is_pruned
 
@@ -57,7 +62,8 @@ def test_whether_a_running_trial_goes_on(spent: float, next_rung: float, is_prun
 def test_the_reason_shows_the_sum() -> None:
     account = Account(TEN, hours(4), hours(2), hours(3))
     assert prune_for_budget(account, hours(1.5)) == (
-        "budget: 4 of 10 GPU-hours spent, 2 expected by running trials, 3 kept for the end: 1.5 more is not covered"
+        "budget: 4 of 10 GPU-hours spent, 2 expected by running trials, 3 kept for the "
+        "end: 1.5 more is not covered"
     )
 
 
@@ -73,7 +79,9 @@ def test_the_first_limit_that_is_reached_decides_and_no_limit_never_does() -> No
 def test_the_pace_of_a_trial_is_its_own_up_to_its_last_rung_else_the_mean_of_the_others() -> None:
     entries = [
         entry(0, rung_epoch=2, busy_seconds=20),
-        entry(0, started=20, rung_epoch=4, busy_seconds=99),  # on the way to a rung that it has not reached
+        entry(
+            0, started=20, rung_epoch=4, busy_seconds=99
+        ),  # on the way to a rung that it has not reached
         entry(1, rung_epoch=1, busy_seconds=30),
         entry(2, rung_epoch=1, busy_seconds=500),  # has reached none
         entry(1, rung_epoch=1, busy_seconds=500, kind="confirm", seed=1),
@@ -88,7 +96,9 @@ def test_the_pace_of_learning_leaves_out_waiting_and_repeating() -> None:
     entries = [
         entry(0, rung_epoch=2, busy_seconds=20, data_wait_seconds=4, redone_seconds=6),
         entry(0, started=20, rung_epoch=4, busy_seconds=30, pending_seconds=9),
-        entry(0, started=50, rung_epoch=8, busy_seconds=99),  # on the way to a rung that it has not reached
+        entry(
+            0, started=50, rung_epoch=8, busy_seconds=99
+        ),  # on the way to a rung that it has not reached
         entry(1, rung_epoch=1, busy_seconds=500),
         entry(0, rung_epoch=1, busy_seconds=500, kind="confirm", seed=1),
     ]
@@ -97,21 +107,33 @@ def test_the_pace_of_learning_leaves_out_waiting_and_repeating() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pace", "last", "following", "busy", "seconds"), [(10, 0, 1, 0, 10), (10, 1, 4, 12, 18), (10, 1, 4, 99, 0), (0, 0, 9, 5, 0), (10, 4, 4, 3, 0)]
+    ("pace", "last", "following", "busy", "seconds"),
+    [(10, 0, 1, 0, 10), (10, 1, 4, 12, 18), (10, 1, 4, 99, 0), (0, 0, 9, 5, 0), (10, 4, 4, 3, 0)],
 )
-def test_what_a_trial_still_needs_until_its_next_rung(pace: float, last: int, following: int, busy: float, seconds: float) -> None:
+def test_what_a_trial_still_needs_until_its_next_rung(
+    pace: float, last: int, following: int, busy: float, seconds: float
+) -> None:
     assert seconds_to_rung(pace, last, following, busy) == seconds
 
 
 @pytest.mark.parametrize(("spent", "number"), [(0, 3), (0.5, 2), (2.4, 2), (2.5, 0), (9.9, 0)])
 def test_how_many_candidates_the_rest_confirms(spent: float, number: int) -> None:
-    """A run costs 1 hour; 3 candidates with 2 seeds and one run's worth for the rest are 7, 2 candidates 5."""
-    assert affordable_candidates(Account(BudgetConfig(gpu_hours=7.2 + 2.5), hours(spent + 2.2)), hours(1), 3, 2) == number
+    """A run costs 1 hour; 3 candidates with 2 seeds and one run's worth for the rest are 7, 2
+    candidates 5.
+    """
+    assert (
+        affordable_candidates(
+            Account(BudgetConfig(gpu_hours=7.2 + 2.5), hours(spent + 2.2)), hours(1), 3, 2
+        )
+        == number
+    )
 
 
 def test_runs_that_are_done_need_not_be_paid_again() -> None:
     account = Account(BudgetConfig(gpu_hours=4.5), hours(0))
-    assert [affordable_candidates(account, hours(1), 3, 2, num_done) for num_done in (0, 1, 3, 6)] == [0, 2, 3, 3]
+    assert [
+        affordable_candidates(account, hours(1), 3, 2, num_done) for num_done in (0, 1, 3, 6)
+    ] == [0, 2, 3, 3]
 
 
 def test_without_a_budget_everything_is_confirmed() -> None:
@@ -123,7 +145,11 @@ def test_without_a_budget_everything_is_confirmed() -> None:
     [
         (Account(BudgetConfig(), Cost(0, 0.1234, 0)), False, "cost 0.123 CPU-hours"),
         (Account(BudgetConfig(), Cost(2, 16, 2.5)), True, "cost 2 GPU-hours, 2.5 USD"),
-        (Account(BudgetConfig(usd=20), Cost(2, 16, 2.5), hours(0), Cost(usd=3)), True, "cost 2.5 of 20 USD (3 kept for the end)"),
+        (
+            Account(BudgetConfig(usd=20), Cost(2, 16, 2.5), hours(0), Cost(usd=3)),
+            True,
+            "cost 2.5 of 20 USD (3 kept for the end)",
+        ),
     ],
 )
 def test_the_cost_in_one_phrase(account: Account, is_priced: bool, line: str) -> None:

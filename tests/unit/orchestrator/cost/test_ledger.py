@@ -1,4 +1,6 @@
-"""The ledger: sums as a table, what a torn or damaged file does, and a writer that is killed with -9 as it writes."""
+"""The ledger: sums as a table, what a torn or damaged file does, and a writer that is killed with
+-9 as it writes.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +15,30 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cost.ledger import Ledger, LedgerEntry, Totals, busy_after, read_ledger, total, total_of_trial
+from orchestrator.cost.ledger import (
+    Ledger,
+    LedgerEntry,
+    Totals,
+    busy_after,
+    read_ledger,
+    total,
+    total_of_trial,
+)
 from prp_core.errors import UserError
 from tests.tools.study_process import REPOSITORY
 
 CONTRACT = {
-    *("trial", "rung_epoch", "attempt", "started", "ended", "gpus", "cpus", "busy_seconds", "pending_seconds"),
+    *(
+        "trial",
+        "rung_epoch",
+        "attempt",
+        "started",
+        "ended",
+        "gpus",
+        "cpus",
+        "busy_seconds",
+        "pending_seconds",
+    ),
     *("data_wait_seconds", "redone_seconds", "late_seconds", "usd", "kind"),
 }
 
@@ -37,7 +57,15 @@ for number in range(start, start + 100000):
 
 def entry(trial: int = 0, started: float = 0.0, **fields: object) -> LedgerEntry:
     """A slice of 10 s of a trial with 2 GPUs and 4 CPUs."""
-    base = LedgerEntry(trial=trial, rung_epoch=1, attempt=1, started=started, ended=started + 10, gpus=2.0, cpus=4.0)
+    base = LedgerEntry(
+        trial=trial,
+        rung_epoch=1,
+        attempt=1,
+        started=started,
+        ended=started + 10,
+        gpus=2.0,
+        cpus=4.0,
+    )
     return dataclasses.replace(base, **fields)  # type: ignore[arg-type]
 
 
@@ -45,12 +73,30 @@ def entry(trial: int = 0, started: float = 0.0, **fields: object) -> LedgerEntry
     ("entries", "expected"),
     [
         ([], Totals()),
-        ([entry(busy_seconds=1800)], Totals(gpu_hours=1.0, cpu_hours=2.0, busy_seconds=1800, is_priced=False)),
-        ([entry(busy_seconds=1800, usd=3.0, price="p")], Totals(gpu_hours=1.0, cpu_hours=2.0, usd=3.0, busy_seconds=1800)),
+        (
+            [entry(busy_seconds=1800)],
+            Totals(gpu_hours=1.0, cpu_hours=2.0, busy_seconds=1800, is_priced=False),
+        ),
+        (
+            [entry(busy_seconds=1800, usd=3.0, price="p")],
+            Totals(gpu_hours=1.0, cpu_hours=2.0, usd=3.0, busy_seconds=1800),
+        ),
         ([entry(pending_seconds=60)], Totals(pending_seconds=60)),
         (
-            [entry(busy_seconds=900, data_wait_seconds=90), entry(busy_seconds=900, redone_seconds=45), entry(late_seconds=45)],
-            Totals(gpu_hours=1.0, cpu_hours=2.0, busy_seconds=1800, data_wait_seconds=90, redone_seconds=45, late_seconds=45, is_priced=False),
+            [
+                entry(busy_seconds=900, data_wait_seconds=90),
+                entry(busy_seconds=900, redone_seconds=45),
+                entry(late_seconds=45),
+            ],
+            Totals(
+                gpu_hours=1.0,
+                cpu_hours=2.0,
+                busy_seconds=1800,
+                data_wait_seconds=90,
+                redone_seconds=45,
+                late_seconds=45,
+                is_priced=False,
+            ),
         ),
     ],
 )
@@ -59,7 +105,18 @@ def test_sums(entries: list[LedgerEntry], expected: Totals) -> None:
 
 
 def test_waste_is_a_share_of_what_was_paid_and_money_is_named_only_where_it_is_known() -> None:
-    sums = total([entry(busy_seconds=1800, data_wait_seconds=90, redone_seconds=45, late_seconds=45, usd=1.5, price="p")])
+    sums = total(
+        [
+            entry(
+                busy_seconds=1800,
+                data_wait_seconds=90,
+                redone_seconds=45,
+                late_seconds=45,
+                usd=1.5,
+                price="p",
+            )
+        ]
+    )
     assert sums.wasted_share == pytest.approx(0.1)
     assert sums.metrics()["cost/usd"] == 1.5
     assert "cost/usd" not in total([entry(busy_seconds=10)]).metrics()
@@ -67,15 +124,26 @@ def test_waste_is_a_share_of_what_was_paid_and_money_is_named_only_where_it_is_k
 
 
 def test_what_came_beside_a_trial_is_not_the_searchs() -> None:
-    entries = [entry(0, busy_seconds=10), entry(0, busy_seconds=5, kind="judge"), entry(0, busy_seconds=90, kind="confirm", seed=8)]
+    entries = [
+        entry(0, busy_seconds=10),
+        entry(0, busy_seconds=5, kind="judge"),
+        entry(0, busy_seconds=90, kind="confirm", seed=8),
+    ]
     assert total_of_trial(entries, 0).busy_seconds == 15
     assert total(entries).busy_seconds == 105
 
 
 @pytest.mark.parametrize(("epoch", "seconds"), [(0, 60), (1, 50), (2, 30), (4, 0)])
 def test_what_was_trained_past_a_rung(epoch: int, seconds: float) -> None:
-    entries = [entry(rung_epoch=1, busy_seconds=10), entry(rung_epoch=2, busy_seconds=20), entry(rung_epoch=4, busy_seconds=30)]
-    entries += [entry(1, rung_epoch=4, busy_seconds=99), entry(kind="confirm", rung_epoch=4, busy_seconds=99, seed=1)]
+    entries = [
+        entry(rung_epoch=1, busy_seconds=10),
+        entry(rung_epoch=2, busy_seconds=20),
+        entry(rung_epoch=4, busy_seconds=30),
+    ]
+    entries += [
+        entry(1, rung_epoch=4, busy_seconds=99),
+        entry(kind="confirm", rung_epoch=4, busy_seconds=99, seed=1),
+    ]
     assert busy_after(entries, 0, epoch) == seconds
 
 
@@ -113,12 +181,19 @@ def test_no_file_is_no_entries(tmp_path: Path) -> None:
     assert read_ledger(tmp_path / "none.jsonl") == []
 
 
-def test_kill_9_of_the_writer_three_times_loses_nothing_it_had_said_and_doubles_nothing(tmp_path: Path) -> None:
+def test_kill_9_of_the_writer_three_times_loses_nothing_it_had_said_and_doubles_nothing(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "ledger.jsonl"
     said = 0
     for _ in range(3):
         environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-        writer = subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True, env=environment)
+        writer = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(path)],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
         assert writer.stdout is not None
         for line in writer.stdout:
             said = int(line)
@@ -128,7 +203,9 @@ def test_kill_9_of_the_writer_three_times_loses_nothing_it_had_said_and_doubles_
         writer.wait()
         entries = read_ledger(path)
         assert len(entries) >= said
-        assert [one.started for one in entries] == [10.0 * number for number in range(len(entries))], "each slice once, in order"
+        assert [one.started for one in entries] == [
+            10.0 * number for number in range(len(entries))
+        ], "each slice once, in order"
         assert total(entries).busy_seconds == 10.0 * len(entries)
         said = len(entries)
         time.sleep(0)

@@ -21,12 +21,21 @@ def metered(*words: tuple[Any, ...], last: LedgerEntry | None = None) -> list[Le
 
 def slices(entries: list[LedgerEntry]) -> list[tuple[int, int, float, float, float]]:
     """(rung, attempt, pending, busy, redone) of each entry."""
-    return [(one.rung_epoch, one.attempt, one.pending_seconds, one.busy_seconds, one.redone_seconds) for one in entries]
+    return [
+        (one.rung_epoch, one.attempt, one.pending_seconds, one.busy_seconds, one.redone_seconds)
+        for one in entries
+    ]
 
 
 def test_a_trial_from_its_asking_to_its_end() -> None:
     entries = metered(
-        ("asked", 100), ("started", 107), ("heard", 110, 4), ("at_rung", 115, 1), ("heard", 120, 8), ("at_rung", 127, 2), ("ended", 128)
+        ("asked", 100),
+        ("started", 107),
+        ("heard", 110, 4),
+        ("at_rung", 115, 1),
+        ("heard", 120, 8),
+        ("at_rung", 127, 2),
+        ("ended", 128),
     )
     assert slices(entries) == [(1, 1, 7, 0, 0), (1, 1, 0, 8, 0), (2, 1, 0, 12, 0), (4, 1, 0, 1, 0)]
     assert all(one.ended == two.started for one, two in pairwise(entries)), "no gap, no overlap"
@@ -34,7 +43,12 @@ def test_a_trial_from_its_asking_to_its_end() -> None:
 
 
 def test_a_killed_worker_costs_a_start_and_the_steps_that_are_done_twice() -> None:
-    words = [("asked", 0), ("started", 5), ("heard", 10, 10), ("heard", 15, 20)]  # then it is killed; its checkpoint was at step 12
+    words = [
+        ("asked", 0),
+        ("started", 5),
+        ("heard", 10, 10),
+        ("heard", 15, 20),
+    ]  # then it is killed; its checkpoint was at step 12
     words += [("started", 25), ("heard", 28, 16), ("heard", 32, 24), ("ended", 33)]
     entries = metered(*words)
     assert slices(entries) == [(1, 1, 5, 0, 0), (1, 1, 0, 10, 0), (1, 2, 10, 0, 0), (1, 2, 0, 8, 5)]
@@ -43,20 +57,39 @@ def test_a_killed_worker_costs_a_start_and_the_steps_that_are_done_twice() -> No
 
 @pytest.mark.parametrize(
     ("before", "after", "highest", "share"),
-    [(-1, 10, -1, 0.0), (0, 10, -1, 0.0), (0, 10, 20, 1.0), (-1, 10, 20, 1.0), (10, 30, 20, 0.5), (20, 30, 20, 0.0), (-1, 30, 20, 0.0)],
+    [
+        (-1, 10, -1, 0.0),
+        (0, 10, -1, 0.0),
+        (0, 10, 20, 1.0),
+        (-1, 10, 20, 1.0),
+        (10, 30, 20, 0.5),
+        (20, 30, 20, 0.0),
+        (-1, 30, 20, 0.0),
+    ],
 )
-def test_the_part_of_a_way_that_was_gone_before(before: int, after: int, highest: int, share: float) -> None:
+def test_the_part_of_a_way_that_was_gone_before(
+    before: int, after: int, highest: int, share: float
+) -> None:
     assert redone_share(before, after, highest) == share
 
 
-def test_waiting_for_videos_is_counted_by_the_share_that_is_logged_and_is_never_more_than_the_time() -> None:
-    entries = metered(("asked", 0), ("started", 0), ("heard", 10, 5, 0.4), ("heard", 20, 10, 1.5), ("at_rung", 30, 1), ("ended", 30))
+def test_data_wait_is_counted_by_the_logged_share_and_is_never_more_than_the_time() -> None:
+    entries = metered(
+        ("asked", 0),
+        ("started", 0),
+        ("heard", 10, 5, 0.4),
+        ("heard", 20, 10, 1.5),
+        ("at_rung", 30, 1),
+        ("ended", 30),
+    )
     assert total(entries).data_wait_seconds == 14
     assert total(entries).busy_seconds == 30
 
 
 def test_long_slices_are_written_on_the_way_so_that_a_crash_loses_little() -> None:
-    entries = metered(("asked", 0), ("started", 0), *(("heard", second, second) for second in range(1, 100)))
+    entries = metered(
+        ("asked", 0), ("started", 0), *(("heard", second, second) for second in range(1, 100))
+    )
     assert [one.busy_seconds for one in entries if one.busy_seconds] == [SLICE_SECONDS] * 3
 
 
@@ -69,7 +102,9 @@ def test_a_restarted_server_goes_on_where_the_ledger_ends() -> None:
 
 def test_a_new_driver_charges_nothing_for_the_time_when_nothing_ran() -> None:
     first = metered(("asked", 0), ("started", 5), ("heard", 40, 10))
-    again = metered(("asked", 9000), ("started", 9007), ("heard", 9010, 12), ("ended", 9011), last=first[-1])
+    again = metered(
+        ("asked", 9000), ("started", 9007), ("heard", 9010, 12), ("ended", 9011), last=first[-1]
+    )
     assert slices(again) == [(1, 2, 7, 0, 0), (1, 2, 0, 4, 0)]
 
 
@@ -79,9 +114,16 @@ def test_what_was_over_before_a_restart_is_not_charged_when_it_is_told() -> None
 
 
 def test_words_after_the_end_and_before_the_start() -> None:
-    assert metered(("asked", 0), ("started", 1), ("ended", 5), ("heard", 90, 7), ("at_rung", 91, 1))[-1].ended == 5
+    assert (
+        metered(("asked", 0), ("started", 1), ("ended", 5), ("heard", 90, 7), ("at_rung", 91, 1))[
+            -1
+        ].ended
+        == 5
+    )
     lost_start = metered(("asked", 0), ("heard", 10, 3), ("ended", 12))
-    assert slices(lost_start) == [(1, 1, 10, 0, 0), (1, 1, 0, 2, 0)], "workers that are heard of have started"
+    assert slices(lost_start) == [(1, 1, 10, 0, 0), (1, 1, 0, 2, 0)], (
+        "workers that are heard of have started"
+    )
     never_placed = metered(("asked", 0), ("ended", 30))
     assert slices(never_placed) == [(1, 1, 30, 0, 0)]
 

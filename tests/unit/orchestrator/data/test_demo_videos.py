@@ -1,4 +1,6 @@
-"""The demo's videos: encoded for real, the same from the same settings, made once, and laid out as UCF101 is."""
+"""The demo's videos: encoded for real, the same from the same settings, made once, and laid out as
+UCF101 is.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,15 @@ from prp_core.data.container_sniffing import check_container
 from prp_core.data.splits import labelling_of
 from prp_core.errors import BrokenVideo
 
-TINY = DemoSettings(num_scenes=2, clips_per_scene=1, height=32, width=48, min_frames=9, max_frames=14, with_broken=True)
+TINY = DemoSettings(
+    num_scenes=2,
+    clips_per_scene=1,
+    height=32,
+    width=48,
+    min_frames=9,
+    max_frames=14,
+    with_broken=True,
+)
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +35,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def keys_of(folder: Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
+    )
 
 
 def decoded(path: Path) -> np.ndarray:
@@ -56,7 +68,10 @@ def test_a_video_is_h264_and_shows_what_was_drawn(folder: Path, motion: str) -> 
 
 def test_same_settings_give_the_same_bytes(folder: Path, tmp_path: Path) -> None:
     again = demo_videos.make(tmp_path, TINY)
-    digests = [{key: hashlib.sha256((one / key).read_bytes()).hexdigest() for key in keys_of(one)} for one in (folder, again)]
+    digests = [
+        {key: hashlib.sha256((one / key).read_bytes()).hexdigest() for key in keys_of(one)}
+        for one in (folder, again)
+    ]
     assert digests[0] == digests[1]
     assert len(set(digests[0].values())) == len(digests[0])
 
@@ -68,7 +83,9 @@ def test_what_exists_is_used_again_and_other_settings_go_elsewhere(folder: Path)
     assert DemoSettings(seed=1).digest != DemoSettings().digest
 
 
-def test_a_kill_on_the_way_leaves_no_folder_that_looks_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kill_on_the_way_leaves_no_folder_that_looks_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def killed(path: Path, frames_THWC: np.ndarray) -> None:
         raise KeyboardInterrupt
 
@@ -101,9 +118,14 @@ def decoded_until_it_breaks(path: Path) -> list[np.ndarray]:
 
 @cache
 def drawn(motion: str) -> tuple[np.ndarray, ...]:
-    """One video of each of six scenes, float32 grey levels, long enough for the slowest to and fro."""
+    """One video of each of six scenes, float32 grey levels, long enough for the slowest to and
+    fro.
+    """
     settings = DemoSettings(min_frames=48, max_frames=48)
-    return tuple(demo_videos.draw_video(settings, motion, scene, 1).astype(np.float32) for scene in range(1, 7))
+    return tuple(
+        demo_videos.draw_video(settings, motion, scene, 1).astype(np.float32)
+        for scene in range(1, 7)
+    )
 
 
 def change_at(rate: int, motion: str) -> float:

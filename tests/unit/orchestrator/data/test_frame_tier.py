@@ -1,4 +1,6 @@
-"""The tier of decoded frames as a config wants it: its size, its place, and what its frames are known by."""
+"""The tier of decoded frames as a config wants it: its size, its place, and what its frames are
+known by.
+"""
 
 from __future__ import annotations
 
@@ -19,24 +21,44 @@ from prp_core.errors import UserError
 
 @pytest.mark.parametrize(
     ("configured", "free", "used", "expected"),
-    [(0, 100, 0, 0), (7, 100, 50, 7), (AUTOMATIC, 100, 0, 25), (AUTOMATIC, 80, 20, 25), (AUTOMATIC, 0, 0, 1)],
+    [
+        (0, 100, 0, 0),
+        (7, 100, 50, 7),
+        (AUTOMATIC, 100, 0, 25),
+        (AUTOMATIC, 80, 20, 25),
+        (AUTOMATIC, 0, 0, 1),
+    ],
 )
 def test_the_size(configured: int, free: int, used: int, expected: int) -> None:
     assert frames_capacity(configured, free, used) == expected
 
 
 def config_with(tmp_path: Path, frames: int, reader: str = "pyav") -> RunConfig:
-    return RunConfig(cache=CacheConfig(dir=str(tmp_path), frames_capacity_bytes=frames), loader=LoaderConfig(reader=reader))
+    return RunConfig(
+        cache=CacheConfig(dir=str(tmp_path), frames_capacity_bytes=frames),
+        loader=LoaderConfig(reader=reader),
+    )
 
 
 def test_it_stands_before_the_source_or_not_at_all(tmp_path: Path) -> None:
     source = VideoSource(LocalStore(tmp_path / "videos"), None, LoaderConfig(num_decoders=1))
-    assert through_frame_cache(source, config_with(tmp_path / "cache", 0), made_from="s3://a") is source
+    assert (
+        through_frame_cache(source, config_with(tmp_path / "cache", 0), made_from="s3://a")
+        is source
+    )
     assert not (tmp_path / "cache").exists()
-    with closing(through_frame_cache(source, config_with(tmp_path / "cache", AUTOMATIC), made_from="s3://a")) as cached:
-        assert isinstance(cached, CachedFrames) and (tmp_path / "cache" / "frames" / "objects").is_dir()
+    with closing(
+        through_frame_cache(source, config_with(tmp_path / "cache", AUTOMATIC), made_from="s3://a")
+    ) as cached:
+        assert (
+            isinstance(cached, CachedFrames)
+            and (tmp_path / "cache" / "frames" / "objects").is_dir()
+        )
         assert int((tmp_path / "cache" / "frames" / "capacity").read_text()) > 1 << 20
-    assert cache_dir(config_with(tmp_path, 0)) == tmp_path and cache_dir(RunConfig()) == Path.home() / ".cache" / "prp"
+    assert (
+        cache_dir(config_with(tmp_path, 0)) == tmp_path
+        and cache_dir(RunConfig()) == Path.home() / ".cache" / "prp"
+    )
 
 
 def test_frames_are_known_by_all_that_decides_their_pixels(tmp_path: Path) -> None:
@@ -50,12 +72,18 @@ def test_frames_are_known_by_all_that_decides_their_pixels(tmp_path: Path) -> No
         ("s3://a", "decord", record),
         ("s3://a", "pyav", other_etag),
     ):
-        cached = through_frame_cache(source, config_with(tmp_path, 1 << 20, reader), made_from=made_from)
+        cached = through_frame_cache(
+            source, config_with(tmp_path, 1 << 20, reader), made_from=made_from
+        )
         assert isinstance(cached, CachedFrames)
         identities.add(cached.key(video).identity)
     assert len(identities) == 4
 
 
 def test_a_wrong_size_is_refused() -> None:
-    with pytest.raises(UserError, match=r"cache.frames_capacity_bytes = -2: must be a number of bytes, 0 \(keep no decoded frames\) or -1"):
+    with pytest.raises(
+        UserError,
+        match=r"cache.frames_capacity_bytes = -2: must be a number of bytes, 0 \(keep no "
+        r"decoded frames\) or -1",
+    ):
         CacheConfig(frames_capacity_bytes=-2)

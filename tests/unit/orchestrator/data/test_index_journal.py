@@ -1,4 +1,6 @@
-"""The index journal: survives a kill at any byte, forgets what may have been the machine's fault, has one writer."""
+"""The index journal: survives a kill at any byte, forgets what may have been the machine's fault,
+has one writer.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,17 @@ from prp_core.data.manifest import VideoRecord
 from prp_core.errors import UserError
 
 LOADER = LoaderConfig()
-RECORDS = [VideoRecord(key=f"{number}.mp4", num_bytes=number, etag=f"e{number}", num_frames=30, fps=29.97, label="ä") for number in range(4)]
+RECORDS = [
+    VideoRecord(
+        key=f"{number}.mp4",
+        num_bytes=number,
+        etag=f"e{number}",
+        num_frames=30,
+        fps=29.97,
+        label="ä",
+    )
+    for number in range(4)
+]
 
 
 def _journal(folder: Path, loader: LoaderConfig = LOADER, uri: str = "s3://bucket") -> IndexJournal:
@@ -56,12 +68,19 @@ def test_what_may_lie_with_the_machine_is_looked_at_again(tmp_path: Path) -> Non
 def test_other_limits_and_other_places_begin_anew(tmp_path: Path) -> None:
     with _journal(tmp_path) as journal:
         journal.add(RECORDS[0])
-    with _journal(tmp_path, replace(LOADER, max_pixels=100)) as other, _journal(tmp_path, uri="s3://bucket/x") as elsewhere:
+    with (
+        _journal(tmp_path, replace(LOADER, max_pixels=100)) as other,
+        _journal(tmp_path, uri="s3://bucket/x") as elsewhere,
+    ):
         assert other.known == elsewhere.known == {}
     with _journal(tmp_path, replace(LOADER, num_decoders=9)) as same:
         assert list(same.known) == ["0.mp4"]
 
 
 def test_two_runs_do_not_share_a_journal(tmp_path: Path) -> None:
-    with _journal(tmp_path), pytest.raises(UserError, match=r"s3://bucket is being indexed by another process"), _journal(tmp_path):
+    with (
+        _journal(tmp_path),
+        pytest.raises(UserError, match=r"s3://bucket is being indexed by another process"),
+        _journal(tmp_path),
+    ):
         pass

@@ -13,9 +13,19 @@ from prp_core.data.manifest import Manifest, VideoRecord
 
 
 def test_a_run_with_another_seed_has_the_parts_of_its_sweep(tmp_path: Path) -> None:
-    """Nothing here states a split: the parts are drawn, by the sweep's seed. A confirming run whose own seed drew them would train on test videos."""
+    """Nothing here states a split: the parts are drawn, by the sweep's seed. A confirming run whose
+    own seed drew them would train on test videos.
+    """
     records = [
-        VideoRecord(key=f"{label}/{group}.mp4", num_bytes=1, etag="e", num_frames=60, codec="h264", label=label, group=f"scene {group}")
+        VideoRecord(
+            key=f"{label}/{group}.mp4",
+            num_bytes=1,
+            etag="e",
+            num_frames=60,
+            codec="h264",
+            label=label,
+            group=f"scene {group}",
+        )
         for label in ("down", "up")
         for group in range(20)
     ]
@@ -29,7 +39,9 @@ def test_a_run_with_another_seed_has_the_parts_of_its_sweep(tmp_path: Path) -> N
         database_url="",
         tracking_uri="",
         data_uri=(tmp_path / "videos").as_uri(),
-        manifest_uri=write_manifest(Manifest("/videos", tuple(records)), open_store(tmp_path / "manifests")),
+        manifest_uri=write_manifest(
+            Manifest("/videos", tuple(records)), open_store(tmp_path / "manifests")
+        ),
         tags={},
     )
     parts = []

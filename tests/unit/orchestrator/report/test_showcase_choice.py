@@ -1,4 +1,6 @@
-"""The choices behind a showcase: which trials, which videos; and that nothing else of a sweep depends on its table."""
+"""The choices behind a showcase: which trials, which videos; and that nothing else of a sweep
+depends on its table.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,11 @@ def video(label: str, number: int) -> VideoRecord:
     return VideoRecord(key=f"{label}/{number:02d}.mp4", num_bytes=1, etag="e", label=label)
 
 
-VIDEOS = [video(label, number) for label, count in (("walk", 9), ("run", 4), ("jump", 1)) for number in range(count)]
+VIDEOS = [
+    video(label, number)
+    for label, count in (("walk", 9), ("run", 4), ("jump", 1))
+    for number in range(count)
+]
 
 
 def chosen(records: list[VideoRecord], number: int) -> list[str]:
@@ -35,17 +41,29 @@ def test_each_class_comes_once_before_any_comes_twice() -> None:
 
 def test_the_choice_depends_on_keys_and_labels_alone() -> None:
     wanted = chosen(VIDEOS, 6)
-    otherwise = [dataclasses.replace(one, etag="x", num_frames=7, group="g") for one in reversed(VIDEOS)]
+    otherwise = [
+        dataclasses.replace(one, etag="x", num_frames=7, group="g") for one in reversed(VIDEOS)
+    ]
     assert chosen(otherwise, 6) == wanted
     assert chosen(VIDEOS, 4) == wanted[:4], "fewer are the first of more"
-    assert chosen([*VIDEOS, *(video("swim", number) for number in range(3))], 17)[:4] != wanted[:4], "a class more has its turn"
+    assert (
+        chosen([*VIDEOS, *(video("swim", number) for number in range(3))], 17)[:4] != wanted[:4]
+    ), "a class more has its turn"
     without = [one for one in VIDEOS if one.key != wanted[0]]
     left = [key for key in chosen(without, 8) if key.split("/")[0] != wanted[0].split("/")[0]]
-    assert left == [key for key in chosen(VIDEOS, 8) if key in left], "a video that is gone moves no other class's"
+    assert left == [key for key in chosen(VIDEOS, 8) if key in left], (
+        "a video that is gone moves no other class's"
+    )
 
 
 def test_the_order_is_no_alphabet_and_never_moves() -> None:
-    assert chosen(VIDEOS, 5) == ["walk/03.mp4", "jump/00.mp4", "run/01.mp4", "walk/08.mp4", "run/00.mp4"]
+    assert chosen(VIDEOS, 5) == [
+        "walk/03.mp4",
+        "jump/00.mp4",
+        "run/01.mp4",
+        "walk/08.mp4",
+        "run/00.mp4",
+    ]
     assert spread_over_classes([]) == []
 
 
@@ -63,7 +81,10 @@ def test_the_best_trials_are_shown_and_the_taken_one_always() -> None:
     ("values", "text"),
     [
         ({"num_trials": -1}, "showcase.num_trials = -1: must be 0 (no showcase) or more"),
-        ({"num_queries": 0}, "showcase.num_queries = 0: must lie in 1 to 24: the page holds every frame itself"),
+        (
+            {"num_queries": 0},
+            "showcase.num_queries = 0: must lie in 1 to 24: the page holds every frame itself",
+        ),
         ({"num_queries": 25}, "showcase.num_queries = 25"),
     ],
 )

@@ -1,4 +1,6 @@
-"""The showcase's page from plain values: what it says, that it escapes and loads nothing, and what it says where there is nothing to show."""
+"""The showcase's page from plain values: what it says, that it escapes and loads nothing, and what
+it says where there is nothing to show.
+"""
 
 from __future__ import annotations
 
@@ -28,32 +30,64 @@ class Elements(HTMLParser):
         return [attributes for name, attributes in self.found if name == tag]
 
     def of_class(self, tag: str, word: str) -> list[dict[str, Any]]:
-        return [attributes for attributes in self.of(tag) if word in (attributes.get("class") or "").split()]
+        return [
+            attributes
+            for attributes in self.of(tag)
+            if word in (attributes.get("class") or "").split()
+        ]
 
 
 def test_it_says_what_was_found() -> None:
     page = showcase_page(FOUND)
-    assert "<title>Trial 6 of sweep rate-search-1 &lt;i&gt;: what it retrieves and reconstructs</title>" in page
+    assert (
+        "<title>Trial 6 of sweep rate-search-1 &lt;i&gt;: what it retrieves and "
+        "reconstructs</title>"
+    ) in page
     assert "<h1>Trial 6: 1 of 2 queries have a right first neighbour</h1>" in page
-    assert "Of all 8 validation videos it is 0.250 " in page and "[0.071, 0.591]" in page and "among 20 training videos" in page
-    assert "1 videos of these parts could not be read" in page and "run/wrong.mp4 (undecodable)" in page
+    assert (
+        "Of all 8 validation videos it is 0.250 " in page
+        and "[0.071, 0.591]" in page
+        and "among 20 training videos" in page
+    )
+    assert (
+        "1 videos of these parts could not be read" in page
+        and "run/wrong.mp4 (undecodable)" in page
+    )
     assert "rates 1-2, rate loss weight 0.123" in page
-    assert "8 of 16 target frames are supervised. Weighted error 0.1250; the clip&#x27;s mean colour everywhere would have 0.2500" in page
+    assert (
+        "8 of 16 target frames are supervised. Weighted error 0.1250; the clip&#x27;s "
+        "mean colour everywhere would have 0.2500"
+    ) in page
     assert "names the clip 2x (62% sure): wrong" in page and "rates 1x and 2x of this trial" in page
 
 
 def test_right_and_wrong_differ_by_sign_and_by_line_not_by_colour_alone() -> None:
     page = showcase_page(FOUND)
     spoken = [one["aria-label"] for one in Elements(page).of_class("figure", "right")]
-    assert spoken == ["neighbour 1, walk, right, similarity 0.9877", "neighbour 2, walk, right, similarity 0.9877"]
+    assert spoken == [
+        "neighbour 1, walk, right, similarity 0.9877",
+        "neighbour 2, walk, right, similarity 0.9877",
+    ]
     assert len(Elements(page).of_class("figure", "wrong")) == 2
-    assert re.search(r"card right.*?✓</span> walk", page) and re.search(r"card wrong.*?✗</span> run", page)
-    assert re.search(r"\.card\.right { border: 3px solid", page) and re.search(r"\.card\.wrong { border: 2px dashed", page)
+    assert re.search(r"card right.*?✓</span> walk", page) and re.search(
+        r"card wrong.*?✗</span> run", page
+    )
+    assert re.search(r"\.card\.right { border: 3px solid", page) and re.search(
+        r"\.card\.wrong { border: 2px dashed", page
+    )
 
 
 def test_interpolated_frames_are_marked_and_moments_between_the_clips_faded() -> None:
     page = showcase_page(FOUND)
-    assert re.findall(r'<th scope="col">([^<]*)</th>', page) == ["frame", "11", "≈ 12.5", "14", "≈ 15.5", "17", "≈ 18.5"]
+    assert re.findall(r'<th scope="col">([^<]*)</th>', page) == [
+        "frame",
+        "11",
+        "≈ 12.5",
+        "14",
+        "≈ 15.5",
+        "17",
+        "≈ 18.5",
+    ]
     assert [one["alt"] for one in Elements(page).of_class("img", "filled")] == [
         f"target at frame {at}, interpolated" for at in ("12.5", "15.5", "18.5")
     ]
@@ -68,8 +102,12 @@ def test_nothing_of_a_name_is_markup_and_nothing_is_loaded() -> None:
     assert not {"script", "i", "iframe", "object", "embed"} & {tag for tag, _ in elements.found}
     assert EVIL not in page and "&lt;script&gt;" in page and "run/&lt;b&gt;.mp4" in page
     pictures = elements.of("img")
-    assert len(pictures) == 2 * 4 + 6 * 4 and all(one["src"].startswith("data:image/jpeg;base64,") and one["alt"] for one in pictures)
-    assert [attributes["href"] for _, attributes in elements.found if "href" in attributes] == ["data:,"]
+    assert len(pictures) == 2 * 4 + 6 * 4 and all(
+        one["src"].startswith("data:image/jpeg;base64,") and one["alt"] for one in pictures
+    )
+    assert [attributes["href"] for _, attributes in elements.found if "href" in attributes] == [
+        "data:,"
+    ]
     assert "url(" not in page and "@import" not in page
     assert "default-src 'none'; style-src 'unsafe-inline'; img-src data:" in page
 
@@ -81,19 +119,36 @@ def test_a_video_whose_frames_are_gone_keeps_its_place() -> None:
 @pytest.mark.parametrize(
     ("settings", "clips", "text"),
     [
-        (["pretext.slow_motion.loss_weight=0"], [], "The slow-motion task was off in this trial (pretext.slow_motion.loss_weight = 0)"),
+        (
+            ["pretext.slow_motion.loss_weight=0"],
+            [],
+            "The slow-motion task was off in this trial (pretext.slow_motion.loss_weight = 0)",
+        ),
         ([], [], "No training video that was chosen for this could be read."),
-        ([], [Clip(SAMPLE, {"clip": (JPEG,) * 6})], "This trial weighs all pixels alike: there is no motion attention to show."),
+        (
+            [],
+            [Clip(SAMPLE, {"clip": (JPEG,) * 6})],
+            "This trial weighs all pixels alike: there is no motion attention to show.",
+        ),
     ],
 )
-def test_where_there_is_nothing_to_draw_it_says_why(settings: list[str], clips: list[Clip], text: str) -> None:
-    assert text in showcase_page(dataclasses.replace(FOUND, config=load_config("demo", settings), clips=clips))
+def test_where_there_is_nothing_to_draw_it_says_why(
+    settings: list[str], clips: list[Clip], text: str
+) -> None:
+    assert text in showcase_page(
+        dataclasses.replace(FOUND, config=load_config("demo", settings), clips=clips)
+    )
 
 
 def test_a_page_of_no_answers_is_still_a_page() -> None:
-    assert "0 of 0 queries" in showcase_page(dataclasses.replace(FOUND, retrieved=dataclasses.replace(RETRIEVED, answers=())))
+    assert "0 of 0 queries" in showcase_page(
+        dataclasses.replace(FOUND, retrieved=dataclasses.replace(RETRIEVED, answers=()))
+    )
 
 
 def test_the_sweeps_last_lines_say_where() -> None:
     assert showcases_line([6]) == "showcase.html in the artifacts of the MLflow run of trial 6"
-    assert showcases_line([0, 3, 6]) == "showcase.html in the artifacts of the MLflow runs of trials 0, 3 and 6"
+    assert (
+        showcases_line([0, 3, 6])
+        == "showcase.html in the artifacts of the MLflow runs of trials 0, 3 and 6"
+    )

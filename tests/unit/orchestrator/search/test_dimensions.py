@@ -1,4 +1,6 @@
-"""Shared dimensions: which rate sets and reconstruction rates a space may draw, and how their names reach the config and the database."""
+"""Shared dimensions: which rate sets and reconstruction rates a space may draw, and how their names
+reach the config and the database.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ def test_every_set_of_a_size(size: int, largest: int, powers: bool, sets: list[s
         ("1-3", (2, 4), []),
     ],
 )
-def test_a_reconstruction_rate_needs_something_to_reconstruct(rates: str, candidates: tuple[int, ...], legal: list[int]) -> None:
+def test_a_reconstruction_rate_needs_something_to_reconstruct(
+    rates: str, candidates: tuple[int, ...], legal: list[int]
+) -> None:
     assert legal_upsamplings(rates, candidates) == legal
 
 
@@ -60,10 +64,17 @@ def test_a_generated_space_survives_the_database_and_a_new_driver(tmp_path: Path
         for _ in range(6):
             proposal = study.ask(lambda values: Fit(True, ""))
             config = apply_space(RunConfig(), proposal.values)
-            assert set(proposal.values) == {"pretext.playback_rate.rates", "pretext.slow_motion.upsampling"}
-            assert config.pretext.slow_motion.upsampling in legal_upsamplings(config.pretext.playback_rate.rates, (1, 2, 4))
+            assert set(proposal.values) == {
+                "pretext.playback_rate.rates",
+                "pretext.slow_motion.upsampling",
+            }
+            assert config.pretext.slow_motion.upsampling in legal_upsamplings(
+                config.pretext.playback_rate.rates, (1, 2, 4)
+            )
             seen.add(config.pretext.playback_rate.rates)
-            kinds.add((proposal.sampled["@rates.powers"], len(config.pretext.playback_rate.rate_list)))
+            kinds.add(
+                (proposal.sampled["@rates.powers"], len(config.pretext.playback_rate.rate_list))
+            )
             study.report(proposal.number, 1, len(seen) / 100)
             study.tell_finished(proposal.number, len(seen) / 100)
     assert len(seen) >= 10
@@ -71,18 +82,32 @@ def test_a_generated_space_survives_the_database_and_a_new_driver(tmp_path: Path
 
 
 def test_names_of_branches_become_paths_and_own_choices_stay_behind() -> None:
-    assert config_values({"clip.length@short": 8, "@kind": "x", "seed": 3}) == {"clip.length": 8, "seed": 3}
+    assert config_values({"clip.length@short": 8, "@kind": "x", "seed": 3}) == {
+        "clip.length": 8,
+        "seed": 3,
+    }
 
 
 @pytest.mark.parametrize(
     ("call", "text"),
     [
-        (lambda trial: suggest_rate_set(trial, ["1-2", "4-2"]), "candidates = '4-2': rates are distinct and ascending"),
-        (lambda trial: suggest_generated_rate_set(trial, sizes=(5,), largest=8, powers=True), "no set holds so many powers of two up to 8"),
-        (lambda trial: suggest_upsampling(trial, "1-3", (2,)), "none supervises a frame in between at any rate of 1-3"),
+        (
+            lambda trial: suggest_rate_set(trial, ["1-2", "4-2"]),
+            "candidates = '4-2': rates are distinct and ascending",
+        ),
+        (
+            lambda trial: suggest_generated_rate_set(trial, sizes=(5,), largest=8, powers=True),
+            "no set holds so many powers of two up to 8",
+        ),
+        (
+            lambda trial: suggest_upsampling(trial, "1-3", (2,)),
+            "none supervises a frame in between at any rate of 1-3",
+        ),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(call: Any, text: str) -> None:
     with pytest.raises(UserError) as caught:
-        SweepStudy(None, "sweep", call, seed=1, num_startup_trials=1).ask(lambda values: Fit(True, ""))
+        SweepStudy(None, "sweep", call, seed=1, num_startup_trials=1).ask(
+            lambda values: Fit(True, "")
+        )
     assert text in str(caught.value)

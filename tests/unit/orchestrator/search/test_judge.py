@@ -22,23 +22,49 @@ CASES = [
 
 
 @pytest.mark.parametrize(("pruner", "value", "others", "factor", "goes_on"), CASES)
-def test_verdicts(pruner: str, value: float, others: list[float], factor: int, goes_on: bool) -> None:
-    verdict = judge(pruner, epoch=5, value=value, others_at_rung=others, reduction_factor=factor, is_last_rung=False)
+def test_verdicts(
+    pruner: str, value: float, others: list[float], factor: int, goes_on: bool
+) -> None:
+    verdict = judge(
+        pruner,
+        epoch=5,
+        value=value,
+        others_at_rung=others,
+        reduction_factor=factor,
+        is_last_rung=False,
+    )
     assert verdict.go_on is goes_on
     assert f"rung 5: {value:.4f}" in verdict.reason
 
 
 @pytest.mark.parametrize("pruner", ["asha", "median", "none"])
 def test_the_last_rung_finishes_even_the_worst(pruner: str) -> None:
-    assert judge(pruner, epoch=9, value=0.0, others_at_rung=[1.0] * 9, reduction_factor=3, is_last_rung=True).go_on
+    assert judge(
+        pruner, epoch=9, value=0.0, others_at_rung=[1.0] * 9, reduction_factor=3, is_last_rung=True
+    ).go_on
 
 
 def test_nobody_is_pruned_before_enough_others_were_there() -> None:
-    assert judge("asha", epoch=1, value=0.0, others_at_rung=[1.0], reduction_factor=3, is_last_rung=False, num_startup=2).go_on
+    assert judge(
+        "asha",
+        epoch=1,
+        value=0.0,
+        others_at_rung=[1.0],
+        reduction_factor=3,
+        is_last_rung=False,
+        num_startup=2,
+    ).go_on
 
 
 def test_the_reason_names_both_numbers() -> None:
-    verdict = judge("asha", epoch=2, value=0.25, others_at_rung=[0.5, 0.75], reduction_factor=3, is_last_rung=False)
+    verdict = judge(
+        "asha",
+        epoch=2,
+        value=0.25,
+        others_at_rung=[0.5, 0.75],
+        reduction_factor=3,
+        is_last_rung=False,
+    )
     assert verdict.reason == "rung 2: 0.2500 < 0.7500, the bar for the best 1 of 3 trials"
 
 
@@ -51,37 +77,111 @@ def test_values_at_leaves_out_the_trial_itself_and_those_that_were_not_there() -
 LATE = [
     # what happened, scores, of trial, at epoch, handed in, goes on
     ("on time", {0: {1: 0.2}, 1: {1: 0.5}}, 0, 1, [1], False),
-    ("late: others came meanwhile", {0: {1: 0.4}, 1: {1: 0.5}, 2: {1: 0.6}, 3: {1: 0.1}}, 0, 1, [1], False),
-    ("late, and among the best half of those", {0: {1: 0.5}, 1: {1: 0.4}, 2: {1: 0.6}, 3: {1: 0.1}}, 0, 1, [1], True),
+    (
+        "late: others came meanwhile",
+        {0: {1: 0.4}, 1: {1: 0.5}, 2: {1: 0.6}, 3: {1: 0.1}},
+        0,
+        1,
+        [1],
+        False,
+    ),
+    (
+        "late, and among the best half of those",
+        {0: {1: 0.5}, 1: {1: 0.4}, 2: {1: 0.6}, 3: {1: 0.1}},
+        0,
+        1,
+        [1],
+        True,
+    ),
     ("the first to arrive", {0: {1: 0.0}}, 0, 1, [1], True),
-    ("out of order: it has passed rung 2 before rung 1's value came", {0: {1: 0.1, 2: 0.9}, 1: {1: 0.5, 2: 0.1}}, 0, 1, [1, 2], True),
-    ("its training is over: what is paid for is used", {0: {1: 0.1}, 1: {1: 0.5}}, 0, 1, [1, 2, 4], True),
-    ("the last rung finishes whatever the value", {0: {1: 0.1, 4: 0.0}, 1: {1: 0.5, 4: 0.9}}, 0, 4, [1, 2, 4], True),
-    ("a later rung of its own does not help at that rung", {0: {2: 0.1}, 1: {2: 0.5}}, 0, 2, [1, 2], False),
+    (
+        "out of order: it has passed rung 2 before rung 1's value came",
+        {0: {1: 0.1, 2: 0.9}, 1: {1: 0.5, 2: 0.1}},
+        0,
+        1,
+        [1, 2],
+        True,
+    ),
+    (
+        "its training is over: what is paid for is used",
+        {0: {1: 0.1}, 1: {1: 0.5}},
+        0,
+        1,
+        [1, 2, 4],
+        True,
+    ),
+    (
+        "the last rung finishes whatever the value",
+        {0: {1: 0.1, 4: 0.0}, 1: {1: 0.5, 4: 0.9}},
+        0,
+        4,
+        [1, 2, 4],
+        True,
+    ),
+    (
+        "a later rung of its own does not help at that rung",
+        {0: {2: 0.1}, 1: {2: 0.5}},
+        0,
+        2,
+        [1, 2],
+        False,
+    ),
 ]
 
 
 @pytest.mark.parametrize(("what", "scores", "number", "epoch", "handed_in", "goes_on"), LATE)
-def test_late_verdicts(what: str, scores: dict, number: int, epoch: int, handed_in: list[int], goes_on: bool) -> None:
-    verdict = late_verdict("asha", number=number, epoch=epoch, last_epoch=4, scores=scores, handed_in=handed_in, reduction_factor=2)
+def test_late_verdicts(
+    what: str, scores: dict, number: int, epoch: int, handed_in: list[int], goes_on: bool
+) -> None:
+    verdict = late_verdict(
+        "asha",
+        number=number,
+        epoch=epoch,
+        last_epoch=4,
+        scores=scores,
+        handed_in=handed_in,
+        reduction_factor=2,
+    )
     assert verdict.go_on is goes_on, (what, verdict.reason)
 
 
 LOOKING_BACK = [
     # what happened, pruner, scores, running (with its number of epochs), who stops
     ("better ones came after the first", "asha", {0: {1: 0.2}, 1: {1: 0.5}}, {0: 4, 1: 4}, {0}),
-    ("who has passed a later rung is judged there", "asha", {0: {1: 0.2, 2: 0.3}, 1: {1: 0.5}}, {0: 4, 1: 4}, set()),
+    (
+        "who has passed a later rung is judged there",
+        "asha",
+        {0: {1: 0.2, 2: 0.3}, 1: {1: 0.5}},
+        {0: 4, 1: 4},
+        set(),
+    ),
     ("who has ended is not asked", "asha", {0: {1: 0.2}, 1: {1: 0.5}}, {1: 4}, set()),
     ("who was not there is not asked", "asha", {0: {}, 1: {1: 0.5}}, {0: 4, 1: 4}, set()),
     ("a tie stays", "asha", {0: {1: 0.5}, 1: {1: 0.5}}, {0: 4, 1: 4}, set()),
-    ("at its own last rung nobody is stopped", "asha", {0: {1: 0.2}, 1: {1: 0.5}}, {0: 1, 1: 4}, set()),
-    ("the median rule looks at arrival only", "median", {0: {1: 0.2}, 1: {1: 0.5}}, {0: 4, 1: 4}, set()),
+    (
+        "at its own last rung nobody is stopped",
+        "asha",
+        {0: {1: 0.2}, 1: {1: 0.5}},
+        {0: 1, 1: 4},
+        set(),
+    ),
+    (
+        "the median rule looks at arrival only",
+        "median",
+        {0: {1: 0.2}, 1: {1: 0.5}},
+        {0: 4, 1: 4},
+        set(),
+    ),
     ("pruning is off", "none", {0: {1: 0.2}, 1: {1: 0.5}}, {0: 4, 1: 4}, set()),
 ]
 
 
 @pytest.mark.parametrize(("what", "pruner", "scores", "running", "stopped"), LOOKING_BACK)
-def test_who_is_overtaken(what: str, pruner: str, scores: dict, running: dict[int, int], stopped: set[int]) -> None:
+def test_who_is_overtaken(
+    what: str, pruner: str, scores: dict, running: dict[int, int], stopped: set[int]
+) -> None:
     verdicts = overtaken(pruner, epoch=1, last_epochs=running, scores=scores, reduction_factor=2)
     assert set(verdicts) == stopped, what
-    assert all("since others came" in verdict.reason and not verdict.go_on for verdict in verdicts.values())
+    assert all(
+        "since others came" in verdict.reason and not verdict.go_on for verdict in verdicts.values()
+    )

@@ -1,4 +1,6 @@
-"""The design of the first trials covers the space, and the model takes over when it has something to learn from."""
+"""The design of the first trials covers the space, and the model takes over when it has something
+to learn from.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,15 @@ def anything(values: Any) -> Fit:
 
 
 @pytest.mark.parametrize(
-    ("asked", "judged", "startup", "due"), [(0, 0, 6, True), (5, 5, 6, True), (6, 2, 6, False), (9, 1, 6, True), (1, 1, 1, False), (0, 0, 0, False)]
+    ("asked", "judged", "startup", "due"),
+    [
+        (0, 0, 6, True),
+        (5, 5, 6, True),
+        (6, 2, 6, False),
+        (9, 1, 6, True),
+        (1, 1, 1, False),
+        (0, 0, 0, False),
+    ],
 )
 def test_when_the_design_is_due(asked: int, judged: int, startup: int, due: bool) -> None:
     assert is_design_due(asked, judged, startup) is due
@@ -50,7 +60,9 @@ def test_when_the_design_is_due(asked: int, judged: int, startup: int, due: bool
         (1, "tpe", 8, 1),
     ],
 )
-def test_how_many_trials_the_design_has(asked: int, sampler: str, num_trials: int, expected: int) -> None:
+def test_how_many_trials_the_design_has(
+    asked: int, sampler: str, num_trials: int, expected: int
+) -> None:
     assert startup_trials(asked, sampler, num_trials) == expected
 
 
@@ -61,20 +73,34 @@ def test_the_first_trials_cover_every_category_and_stretch(seed: int) -> None:
     assert sorted(values["pretext.playback_rate.rates"] for values in trials) == sorted(RATES)
     assert Counter(values["clip.length"] for values in trials) == {8: 3, 16: 3}
     weights = sorted(values["pretext.playback_rate.loss_weight"] for values in trials)
-    assert all(10 ** (-2 + 0.5 * sixth) <= weight <= 10 ** (-1.5 + 0.5 * sixth) for sixth, weight in enumerate(weights)), weights
-    assert all(isinstance(values["training.warmup_epochs"], int) and 0 <= values["training.warmup_epochs"] <= 10 for values in trials)
+    assert all(
+        10 ** (-2 + 0.5 * sixth) <= weight <= 10 ** (-1.5 + 0.5 * sixth)
+        for sixth, weight in enumerate(weights)
+    ), weights
+    assert all(
+        isinstance(values["training.warmup_epochs"], int)
+        and 0 <= values["training.warmup_epochs"] <= 10
+        for values in trials
+    )
 
 
 @pytest.mark.parametrize("sampler", ["gp", "tpe"])
 def test_the_design_gives_up_on_what_never_fits(sampler: str) -> None:
     study = SweepStudy(None, "sweep", space, seed=0, num_startup_trials=8, sampler=sampler)
-    drawn = Counter(study.ask(lambda values: Fit(values["pretext.playback_rate.rates"] != "1-2", "too few")).values[RATES_PATH] for _ in range(8))
+    drawn = Counter(
+        study.ask(
+            lambda values: Fit(values["pretext.playback_rate.rates"] != "1-2", "too few")
+        ).values[RATES_PATH]
+        for _ in range(8)
+    )
     assert set(drawn) == set(RATES) - {"1-2"} and max(drawn.values()) == 2
     assert len(study.trials()) <= 11
 
 
 def test_the_design_depends_on_the_seed_alone() -> None:
-    first, again, other = (SweepStudy(None, "sweep", space, seed=seed, num_startup_trials=6) for seed in (1, 1, 2))
+    first, again, other = (
+        SweepStudy(None, "sweep", space, seed=seed, num_startup_trials=6) for seed in (1, 1, 2)
+    )
     draws = [[study.ask(anything).values for _ in range(6)] for study in (first, again, other)]
     assert draws[0] == draws[1] != draws[2]
 
@@ -114,11 +140,16 @@ def test_trials_asked_at_once_spread(sampler: str) -> None:
     for _ in range(6):
         finish(study, study.ask(anything).number, 0.5)
     at_once = [study.ask(anything).values for _ in range(6)]
-    assert len({(values["pretext.playback_rate.rates"], values["clip.length"]) for values in at_once}) >= 4
+    assert (
+        len({(values["pretext.playback_rate.rates"], values["clip.length"]) for values in at_once})
+        >= 4
+    )
 
 
 def test_pruned_trials_teach_as_much_as_their_rungs_say() -> None:
-    """Nobody of the rate set that does well at the first rung has finished, only one of the others: still the model goes there."""
+    """Nobody of the rate set that does well at the first rung has finished, only one of the others:
+    still the model goes there.
+    """
 
     def many(trial: Any) -> None:
         trial.suggest_categorical("pretext.playback_rate.rates", RATES)
@@ -138,8 +169,16 @@ def test_pruned_trials_teach_as_much_as_their_rungs_say() -> None:
 
 
 def test_what_failed_is_not_tried_again_next_door() -> None:
-    """High weights end in a loss that is not a number: they have no score at all, which must not look like a place nobody has been to."""
-    study = SweepStudy(None, "sweep", lambda trial: trial.suggest_float("pretext.playback_rate.loss_weight", 0.0, 1.0), seed=0, num_startup_trials=4)
+    """High weights end in a loss that is not a number: they have no score at all, which must not
+    look like a place nobody has been to.
+    """
+    study = SweepStudy(
+        None,
+        "sweep",
+        lambda trial: trial.suggest_float("pretext.playback_rate.loss_weight", 0.0, 1.0),
+        seed=0,
+        num_startup_trials=4,
+    )
     weights = []
     for _ in range(24):
         proposal = study.ask(anything)
@@ -172,12 +211,21 @@ def test_the_model_proposes_only_what_fits_and_is_new() -> None:
 
 
 @pytest.mark.parametrize("sampler", ["gp", "random"])
-def test_a_study_that_was_opened_again_goes_on_as_if_it_had_not(sampler: str, tmp_path: Path) -> None:
+def test_a_study_that_was_opened_again_goes_on_as_if_it_had_not(
+    sampler: str, tmp_path: Path
+) -> None:
     def trials(name: str, opened_again: bool) -> list[dict[str, Any]]:
         values = []
         for number in range(10):
             if opened_again or number == 0:
-                study = SweepStudy(f"sqlite:///{tmp_path / name}.db", "sweep", space, seed=5, num_startup_trials=3, sampler=sampler)
+                study = SweepStudy(
+                    f"sqlite:///{tmp_path / name}.db",
+                    "sweep",
+                    space,
+                    seed=5,
+                    num_startup_trials=3,
+                    sampler=sampler,
+                )
             proposal = study.ask(anything)
             finish(study, proposal.number, len(proposal.values["pretext.playback_rate.rates"]) / 10)
             values.append(proposal.values)
@@ -188,7 +236,12 @@ def test_a_study_that_was_opened_again_goes_on_as_if_it_had_not(sampler: str, tm
 
 def test_what_the_model_sees_of_a_trial() -> None:
     trial = StandIn(
-        lambda name, _: {"@rates.size.any": 2, f"{RATES_PATH}@any-2-to-8": "1-3", "clip.length@short": 8, "training.learning_rate": 1e-3}[name]
+        lambda name, _: {
+            "@rates.size.any": 2,
+            f"{RATES_PATH}@any-2-to-8": "1-3",
+            "clip.length@short": 8,
+            "training.learning_rate": 1e-3,
+        }[name]
     )
     trial.suggest_categorical("@rates.size.any", [2, 3])
     trial.suggest_categorical(f"{RATES_PATH}@any-2-to-8", ["1-3", "1-2"])

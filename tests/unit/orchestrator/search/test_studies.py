@@ -13,8 +13,15 @@ from orchestrator.config.run_config import load_config
 from orchestrator.search.sampler import drawn_from
 from orchestrator.search.space import apply_space
 
-STUDIES = sorted(module.name for module in pkgutil.iter_modules(sweeps.__path__) if not module.ispkg)
-RATES, LENGTH, WEIGHT, LEARNING_RATE = "pretext.playback_rate.rates", "clip.length", "pretext.playback_rate.loss_weight", "training.learning_rate"
+STUDIES = sorted(
+    module.name for module in pkgutil.iter_modules(sweeps.__path__) if not module.ispkg
+)
+RATES, LENGTH, WEIGHT, LEARNING_RATE = (
+    "pretext.playback_rate.rates",
+    "clip.length",
+    "pretext.playback_rate.loss_weight",
+    "training.learning_rate",
+)
 SEARCHED = {
     "generated_rates": {RATES, LENGTH, LEARNING_RATE, "pretext.slow_motion.upsampling"},
     "rate_search": {RATES, LENGTH, WEIGHT, "pretext.slow_motion.attention.mode"},
@@ -32,4 +39,7 @@ def test_a_study_suggests_what_the_config_takes(study: str, preset: str) -> None
         config = apply_space(base, trial.params)
         paths = {name.partition("@")[0] for name in trial.params}
         assert paths >= SEARCHED[study]
-        assert config.pretext.playback_rate.rates in trial.params.values() and config.clip.length == trial.params[LENGTH]
+        assert (
+            config.pretext.playback_rate.rates in trial.params.values()
+            and config.clip.length == trial.params[LENGTH]
+        )

@@ -1,4 +1,6 @@
-"""The study over a real sqlite database: what is asked, told, pruned, failed, and what a new driver finds."""
+"""The study over a real sqlite database: what is asked, told, pruned, failed, and what a new driver
+finds.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +16,9 @@ from prp_core.errors import UserError
 
 
 def space(trial: Any) -> None:
-    rates = trial.suggest_categorical("pretext.playback_rate.rates", ["1-2", "1-2-4", "1-2-4-8", "1-3-6"])
+    rates = trial.suggest_categorical(
+        "pretext.playback_rate.rates", ["1-2", "1-2-4", "1-2-4-8", "1-3-6"]
+    )
     trial.suggest_categorical("clip.length", [8, 16, 24])
     if rates != "1-2":
         trial.suggest_float("pretext.playback_rate.loss_weight", 0.01, 10.0, log=True)
@@ -25,12 +29,16 @@ def anything(values: Mapping[str, Any]) -> Fit:
 
 
 def study_at(folder: Path, name: str = "sweep") -> SweepStudy:
-    return SweepStudy(f"sqlite:///{folder / 'trials.db'}", name, space, seed=1, num_startup_trials=4)
+    return SweepStudy(
+        f"sqlite:///{folder / 'trials.db'}", name, space, seed=1, num_startup_trials=4
+    )
 
 
 def rung(study: SweepStudy, number: int, epoch: int, value: float, *, last: bool = False) -> bool:
     study.report(number, epoch, value)
-    return study.verdict(number, epoch, pruner="asha", reduction_factor=2, is_last_rung=last, num_startup=1).go_on
+    return study.verdict(
+        number, epoch, pruner="asha", reduction_factor=2, is_last_rung=last, num_startup=1
+    ).go_on
 
 
 def test_pruned_is_told_pruned_at_its_rung_with_its_values(tmp_path: Path) -> None:
@@ -50,7 +58,9 @@ def test_a_verdict_asked_twice_is_the_same_whatever_came_between(tmp_path: Path)
     first, second = study.ask(anything), study.ask(anything)
     assert rung(study, first.number, 1, 0.3)
     assert rung(study, second.number, 1, 0.9)
-    assert rung(study, first.number, 1, 0.3), "a worker that died after its verdict hears the same one again"
+    assert rung(study, first.number, 1, 0.3), (
+        "a worker that died after its verdict hears the same one again"
+    )
 
 
 def test_a_new_driver_is_handed_the_trials_that_were_running(tmp_path: Path) -> None:
@@ -60,7 +70,11 @@ def test_a_new_driver_is_handed_the_trials_that_were_running(tmp_path: Path) -> 
     study.tell_finished(done.number, 0.5)
     later = study_at(tmp_path)
     proposal = later.ask(anything)
-    assert (proposal.number, proposal.values, proposal.is_resumed) == (running.number, running.values, True)
+    assert (proposal.number, proposal.values, proposal.is_resumed) == (
+        running.number,
+        running.values,
+        True,
+    )
     assert later.ask(anything).number > running.number
     assert later.num_told() == 1
 
@@ -79,9 +93,15 @@ def test_what_does_not_fit_the_corpus_is_pruned_before_anything_runs(tmp_path: P
     only_short = study.ask(lambda values: Fit(values["clip.length"] == 8, "too few videos"))
     assert only_short.values["clip.length"] == 8
     unfit = [trial for trial in study.trials() if "unfit" in trial.user_attrs]
-    assert all(trial.state == TrialState.PRUNED and not trial.intermediate_values for trial in unfit)
+    assert all(
+        trial.state == TrialState.PRUNED and not trial.intermediate_values for trial in unfit
+    )
     assert study.num_told() == 0
-    with pytest.raises(UserError, match="Nothing that the search space suggests can be trained here; the last reason: too few videos"):
+    with pytest.raises(
+        UserError,
+        match="Nothing that the search space suggests can be trained here; the last reason: "
+        "too few videos",
+    ):
         study.ask(lambda values: Fit(False, "too few videos"))
 
 
@@ -99,7 +119,11 @@ def test_a_database_that_cannot_be_opened_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_space_that_names_no_path_of_the_tree_is_refused() -> None:
-    with pytest.raises(UserError, match=r"The search space suggested something the config refuses: Unknown config key 'clip.size'"):
+    with pytest.raises(
+        UserError,
+        match=r"The search space suggested something the config refuses: Unknown config key "
+        r"'clip.size'",
+    ):
         apply_space(RunConfig(), {"clip.size": 8})
 
 
@@ -107,11 +131,19 @@ def test_a_space_that_names_no_path_of_the_tree_is_refused() -> None:
     ("rates", "length", "ok", "reason"),
     [
         ("1-2", 16, True, ""),
-        ("1-8", 16, False, "rate 8 with clip.length 16 fits 1 of 4 videos, less than sweep.min_eligible_fraction = 0.5"),
+        (
+            "1-8",
+            16,
+            False,
+            "rate 8 with clip.length 16 fits 1 of 4 videos, less than "
+            "sweep.min_eligible_fraction = 0.5",
+        ),
         ("1-8", 8, True, ""),
     ],
 )
-def test_feasibility_counts_the_videos_that_are_long_enough(rates: str, length: int, ok: bool, reason: str) -> None:
+def test_feasibility_counts_the_videos_that_are_long_enough(
+    rates: str, length: int, ok: bool, reason: str
+) -> None:
     config = with_values(RunConfig(), {"pretext.playback_rate.rates": rates, "clip.length": length})
     assert fits_corpus(config, (40, 70, 90, 200)) == Fit(ok, reason)
 
@@ -150,7 +182,11 @@ def test_what_does_not_fit_a_workers_memory_is_refused(settings: dict[str, Any],
 
 def test_a_repeat_is_asked_again_and_teaches_the_sampler_nothing(tmp_path: Path) -> None:
     study = SweepStudy(
-        f"sqlite:///{tmp_path / 'trials.db'}", "sweep", lambda trial: trial.suggest_categorical("clip.length", [8, 16]), seed=1, num_startup_trials=9
+        f"sqlite:///{tmp_path / 'trials.db'}",
+        "sweep",
+        lambda trial: trial.suggest_categorical("clip.length", [8, 16]),
+        seed=1,
+        num_startup_trials=9,
     )
     lengths = {study.ask(anything).values["clip.length"], study.ask(anything).values["clip.length"]}
     assert lengths == {8, 16}

@@ -1,4 +1,6 @@
-"""The model behind the search: what it makes of other rungs, of neighbours and of combinations that nobody tried."""
+"""The model behind the search: what it makes of other rungs, of neighbours and of combinations that
+nobody tried.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,14 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from orchestrator.search.surrogate import MOST_OBSERVATIONS, SHARES_OF_VALUES, Likeness, Observation, Point, Surrogate
+from orchestrator.search.surrogate import (
+    MOST_OBSERVATIONS,
+    SHARES_OF_VALUES,
+    Likeness,
+    Observation,
+    Point,
+    Surrogate,
+)
 
 FIRST, LAST = 3, 12
 KINDS = ("c3d", "r3d", "r2plus1d")
@@ -34,7 +43,9 @@ def worth(point: Point) -> float:
 def test_effects_add_up_in_a_combination_that_nobody_tried() -> None:
     left_out: Point = {"encoder": frozenset(["r2plus1d"]), "weight": 0.5}
     tried = [point for point in crossed() if point != left_out]
-    surrogate = Surrogate(tried, [Observation(place, LAST, worth(point)) for place, point in enumerate(tried)])
+    surrogate = Surrogate(
+        tried, [Observation(place, LAST, worth(point)) for place, point in enumerate(tried)]
+    )
     expected, deviation = surrogate.predict([left_out, *tried], LAST)
     assert expected.argmax() == 0 and expected[0] == pytest.approx(0.5, abs=0.08)
     assert deviation[0] > deviation[1:].max(), "nobody was there"
@@ -43,7 +54,9 @@ def test_effects_add_up_in_a_combination_that_nobody_tried() -> None:
 def test_a_rate_set_tells_of_those_that_share_rates_with_it() -> None:
     tried = [rates("1-2-4"), rates("3-5-7")]
     surrogate = Surrogate(tried, [Observation(0, LAST, 0.5), Observation(1, LAST, 0.3)])
-    (more, other, strange), deviation = surrogate.predict([rates("1-2-4-8"), rates("3-5"), rates("6-9")], LAST)
+    (more, other, strange), deviation = surrogate.predict(
+        [rates("1-2-4-8"), rates("3-5"), rates("6-9")], LAST
+    )
     assert more > strange > other
     assert deviation[2] > deviation[0]
 
@@ -52,7 +65,9 @@ def test_a_rate_set_tells_of_those_that_share_rates_with_it() -> None:
 def test_what_is_luck_is_not_taken_for_worth(seed: int) -> None:
     draw, points = random.Random(seed), list(crossed())
     scores = [Observation(place, LAST, draw.gauss(0.3, 0.1)) for place in range(len(points) * 4)]
-    assert len(Surrogate(points, scores[:3]).shares_of_values) == len(SHARES_OF_VALUES), "three scores decide nothing"
+    assert len(Surrogate(points, scores[:3]).shares_of_values) == len(SHARES_OF_VALUES), (
+        "three scores decide nothing"
+    )
     surrogate = Surrogate(points * 4, scores)
     assert surrogate.shares_of_values[min(SHARES_OF_VALUES)] > 0.9
     expected, _ = surrogate.predict(points, LAST)
@@ -61,16 +76,22 @@ def test_what_is_luck_is_not_taken_for_worth(seed: int) -> None:
 
 def test_what_the_scores_show_beyond_doubt_is_believed() -> None:
     points = list(crossed()) * 3
-    surrogate = Surrogate(points, [Observation(place, LAST, worth(point)) for place, point in enumerate(points)])
+    surrogate = Surrogate(
+        points, [Observation(place, LAST, worth(point)) for place, point in enumerate(points)]
+    )
     assert set(surrogate.shares_of_values) == {max(SHARES_OF_VALUES)}
 
 
 def test_that_only_good_trials_go_on_misleads_nobody() -> None:
-    """The last rung is higher for all, and only the better half is there: the others are expected below it, above what they had."""
+    """The last rung is higher for all, and only the better half is there: the others are expected
+    below it, above what they had.
+    """
     points = list(crossed())
     early = [Observation(place, FIRST, worth(point) - 0.1) for place, point in enumerate(points)]
     bar = sorted(one.score for one in early)[len(points) // 2]
-    late = [Observation(one.point, LAST, worth(points[one.point])) for one in early if one.score >= bar]
+    late = [
+        Observation(one.point, LAST, worth(points[one.point])) for one in early if one.score >= bar
+    ]
     expected, _ = Surrogate(points, early + late).predict(points, LAST)
     error = np.array([worth(point) for point in points]) - expected
     assert abs(error).max() < 0.06 and abs(error.mean()) < 0.03
@@ -82,7 +103,11 @@ def test_luck_is_no_value() -> None:
     """One of ten trials with the same values was lucky at every rung."""
     points = [rates("1-2")] * 10 + [rates("3-4")] * 10
     draw = random.Random(0)
-    observations = [Observation(place, epoch, 0.3 + draw.gauss(0, 0.01) + 0.3 * (place == 0)) for place in range(20) for epoch in (FIRST, LAST)]
+    observations = [
+        Observation(place, epoch, 0.3 + draw.gauss(0, 0.01) + 0.3 * (place == 0))
+        for place in range(20)
+        for epoch in (FIRST, LAST)
+    ]
     (same, other), _ = Surrogate(points, observations).predict([points[0], points[-1]], LAST)
     assert abs(same - other) < 0.1
 
@@ -90,19 +115,29 @@ def test_luck_is_no_value() -> None:
 @pytest.mark.parametrize("num_trials", [1, 3, MOST_OBSERVATIONS // 2 + 40])
 def test_any_number_of_trials(num_trials: int) -> None:
     draw = random.Random(1)
-    points: list[Point] = [{"weight": draw.random(), "encoder": frozenset([draw.choice(KINDS)])} for _ in range(num_trials)]
+    points: list[Point] = [
+        {"weight": draw.random(), "encoder": frozenset([draw.choice(KINDS)])}
+        for _ in range(num_trials)
+    ]
     observations = [
-        Observation(place, epoch, worth(point) - 0.05 * (epoch == FIRST)) for place, point in enumerate(points) for epoch in (FIRST, LAST)
+        Observation(place, epoch, worth(point) - 0.05 * (epoch == FIRST))
+        for place, point in enumerate(points)
+        for epoch in (FIRST, LAST)
     ]
     surrogate = Surrogate(points, observations)
-    first, again = surrogate.predict(points, LAST), Surrogate(points, observations).predict(points, LAST)
+    first, again = (
+        surrogate.predict(points, LAST),
+        Surrogate(points, observations).predict(points, LAST),
+    )
     assert np.isfinite(first).all() and np.array_equal(first, again)
     if num_trials > 3:
         assert np.corrcoef(first[0], [worth(point) for point in points])[0, 1] > 0.98
 
 
 def test_equal_scores_are_no_reason_to_fail() -> None:
-    expected, deviation = Surrogate([rates("1-2"), rates("1-4")], [Observation(0, 1, 0.2), Observation(1, 1, 0.2)]).predict([rates("2-4")], 1)
+    expected, deviation = Surrogate(
+        [rates("1-2"), rates("1-4")], [Observation(0, 1, 0.2), Observation(1, 1, 0.2)]
+    ).predict([rates("2-4")], 1)
     assert expected[0] == pytest.approx(0.2) and np.isfinite(deviation).all()
 
 
@@ -117,4 +152,6 @@ def test_likeness_is_a_covariance_with_branches_that_only_some_take() -> None:
         kernel = Likeness(points, points).kernel(length, share)
         assert np.array_equal(kernel, kernel.T) and np.allclose(np.diag(kernel), 1.0)
         assert np.linalg.eigvalsh(kernel).min() > -1e-9
-    assert kernel[-3, -2] == pytest.approx(0.9 * (2 + 2 / 3) / 3 + 0.1 * 2 / 3), "encoder and weight are absent on both sides"
+    assert kernel[-3, -2] == pytest.approx(0.9 * (2 + 2 / 3) / 3 + 0.1 * 2 / 3), (
+        "encoder and weight are absent on both sides"
+    )

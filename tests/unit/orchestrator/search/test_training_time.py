@@ -21,14 +21,19 @@ def clips(length: int, weight: float = 0.5) -> Point:
 
 def test_values_that_train_longer_are_told_from_those_that_do_not() -> None:
     tried = [clips(8, 0.1), clips(16, 0.4), clips(8, 0.9), clips(16, 0.6)]
-    short, long = relative_times(tried, {0: 50.0, 1: 105.0, 2: 52.0, 3: 98.0}, [clips(8, 0.5), clips(16, 0.9)])
+    short, long = relative_times(
+        tried, {0: 50.0, 1: 105.0, 2: 52.0, 3: 98.0}, [clips(8, 0.5), clips(16, 0.9)]
+    )
     assert long / short == pytest.approx(2.0, rel=0.15)
     assert short < 1 < long
 
 
 def test_without_times_all_are_alike_and_one_says_nothing_of_others() -> None:
     assert relative_times([clips(8)], {}, [clips(8), clips(16)]).tolist() == [1.0, 1.0]
-    assert relative_times([clips(8), clips(16)], {1: 70.0}, [clips(8), clips(16)]).tolist() == [1.0, 1.0]
+    assert relative_times([clips(8), clips(16)], {1: 70.0}, [clips(8), clips(16)]).tolist() == [
+        1.0,
+        1.0,
+    ]
 
 
 def test_a_gain_is_divided_by_its_time_and_a_loss_counts_for_as_long() -> None:
@@ -42,8 +47,13 @@ def space(trial: Any) -> None:
 
 
 def num_long_clips(seed: int, *, seconds: float, gain: float) -> int:
-    """Of 20 trials after the design: those with clips of 16 frames, which train `seconds` instead of 10 and score `gain` more, luck aside."""
-    study, draw = SweepStudy(None, "sweep", space, seed=seed, num_startup_trials=4), random.Random(seed)
+    """Of 20 trials after the design: those with clips of 16 frames, which train `seconds` instead
+    of 10 and score `gain` more, luck aside.
+    """
+    study, draw = (
+        SweepStudy(None, "sweep", space, seed=seed, num_startup_trials=4),
+        random.Random(seed),
+    )
     lengths = []
     for _ in range(24):
         proposal = study.ask(lambda values: Fit(True, ""))
@@ -57,7 +67,10 @@ def num_long_clips(seed: int, *, seconds: float, gain: float) -> int:
 
 
 def test_of_values_that_are_worth_the_same_those_that_train_faster_are_tried() -> None:
-    as_fast, slower = (sum(num_long_clips(seed, seconds=seconds, gain=0.0) for seed in range(6)) for seconds in (10.0, 20.0))
+    as_fast, slower = (
+        sum(num_long_clips(seed, seconds=seconds, gain=0.0) for seed in range(6))
+        for seconds in (10.0, 20.0)
+    )
     assert slower < as_fast / 2, (slower, as_fast)
 
 

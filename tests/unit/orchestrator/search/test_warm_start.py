@@ -1,4 +1,6 @@
-"""What earlier sweeps are worth: which of their trials count, which are only hints, and that none is counted as this sweep's."""
+"""What earlier sweeps are worth: which of their trials count, which are only hints, and that none
+is counted as this sweep's.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,11 @@ from orchestrator.search.study import SweepStudy
 from orchestrator.search.warm_start import WarmStart, plan_warm_start
 from orchestrator.tracking.history import TrialRecord
 
-RATES, WEIGHT, LENGTH = "pretext.playback_rate.rates", "pretext.playback_rate.loss_weight", "clip.length"
+RATES, WEIGHT, LENGTH = (
+    "pretext.playback_rate.rates",
+    "pretext.playback_rate.loss_weight",
+    "clip.length",
+)
 
 
 def space(trial: Any) -> None:
@@ -23,51 +29,128 @@ def space(trial: Any) -> None:
 
 
 def params(**values: Any) -> dict[str, str]:
-    config = with_values(RunConfig(), {name.replace("__", "."): value for name, value in values.items()})
+    config = with_values(
+        RunConfig(), {name.replace("__", "."): value for name, value in values.items()}
+    )
     return {path: str(value) for path, value in flatten(config).items()}
 
 
-PAST = TrialRecord("earlier", 3, "finished", "p1", params(), {RATES: "1-2", WEIGHT: 0.5, LENGTH: 8}, {1: 0.4, 2: 0.6})
+PAST = TrialRecord(
+    "earlier",
+    3,
+    "finished",
+    "p1",
+    params(),
+    {RATES: "1-2", WEIGHT: 0.5, LENGTH: 8},
+    {1: 0.4, 2: 0.6},
+)
 
 
 @pytest.mark.parametrize(
     ("what", "past", "counted", "hints", "outside"),
     [
         ("measured and trained alike", PAST, 1, 0, 0),
-        ("pruned ones count too", dataclasses.replace(PAST, state="pruned", rungs={1: 0.4}), 1, 0, 0),
+        (
+            "pruned ones count too",
+            dataclasses.replace(PAST, state="pruned", rungs={1: 0.4}),
+            1,
+            0,
+            0,
+        ),
         ("another protocol: a hint", dataclasses.replace(PAST, protocol_hash="p2"), 0, 1, 0),
-        ("another protocol and pruned: of no use", dataclasses.replace(PAST, protocol_hash="p2", state="pruned"), 0, 0, 0),
-        ("another encoder: a hint", dataclasses.replace(PAST, params=params(encoder__name="c3d")), 0, 1, 0),
-        ("another number of epochs: a hint", dataclasses.replace(PAST, params=params(training__num_epochs=9)), 0, 1, 0),
-        ("other workers: alike", dataclasses.replace(PAST, params=params(resources__num_workers=2)), 1, 0, 0),
-        ("a rate set that is not offered", dataclasses.replace(PAST, sampled={**PAST.sampled, RATES: "1-3"}), 0, 0, 1),
-        ("a weight out of range", dataclasses.replace(PAST, sampled={**PAST.sampled, WEIGHT: 11.0}), 0, 0, 1),
-        ("a length that was not varied then", dataclasses.replace(PAST, sampled={RATES: "1-2", WEIGHT: 0.5}), 1, 0, 0),  # it was 16, as by default
+        (
+            "another protocol and pruned: of no use",
+            dataclasses.replace(PAST, protocol_hash="p2", state="pruned"),
+            0,
+            0,
+            0,
+        ),
+        (
+            "another encoder: a hint",
+            dataclasses.replace(PAST, params=params(encoder__name="c3d")),
+            0,
+            1,
+            0,
+        ),
+        (
+            "another number of epochs: a hint",
+            dataclasses.replace(PAST, params=params(training__num_epochs=9)),
+            0,
+            1,
+            0,
+        ),
+        (
+            "other workers: alike",
+            dataclasses.replace(PAST, params=params(resources__num_workers=2)),
+            1,
+            0,
+            0,
+        ),
+        (
+            "a rate set that is not offered",
+            dataclasses.replace(PAST, sampled={**PAST.sampled, RATES: "1-3"}),
+            0,
+            0,
+            1,
+        ),
+        (
+            "a weight out of range",
+            dataclasses.replace(PAST, sampled={**PAST.sampled, WEIGHT: 11.0}),
+            0,
+            0,
+            1,
+        ),
+        (
+            "a length that was not varied then",
+            dataclasses.replace(PAST, sampled={RATES: "1-2", WEIGHT: 0.5}),
+            1,
+            0,
+            0,
+        ),  # it was 16, as by default
         ("nothing was measured", dataclasses.replace(PAST, rungs={}), 0, 0, 0),
     ],
 )
-def test_what_a_past_trial_is_worth(what: str, past: TrialRecord, counted: int, hints: int, outside: int) -> None:
+def test_what_a_past_trial_is_worth(
+    what: str, past: TrialRecord, counted: int, hints: int, outside: int
+) -> None:
     warm = plan_warm_start([past], space, params(), "p1")
     assert (len(warm.counted), len(warm.hints), warm.num_outside) == (counted, hints, outside), what
 
 
 def test_only_the_best_hints_are_kept_best_first() -> None:
-    records = [dataclasses.replace(PAST, number=number, protocol_hash="p2", rungs={2: number / 10}) for number in range(6)]
-    assert [past.number for past, _ in plan_warm_start(records, space, params(), "p1").hints] == [5, 4, 3]
+    records = [
+        dataclasses.replace(PAST, number=number, protocol_hash="p2", rungs={2: number / 10})
+        for number in range(6)
+    ]
+    assert [past.number for past, _ in plan_warm_start(records, space, params(), "p1").hints] == [
+        5,
+        4,
+        3,
+    ]
 
 
 def test_the_line_says_what_was_found() -> None:
-    warm = plan_warm_start([PAST, dataclasses.replace(PAST, protocol_hash="p2", sweep_id="older")], space, params(), "p1")
-    assert (
-        warm.line()
-        == "warm start: 1 trials of 2 earlier sweeps count as measured, 1 measured or trained otherwise are tried first, 0 lie outside this space"
+    warm = plan_warm_start(
+        [PAST, dataclasses.replace(PAST, protocol_hash="p2", sweep_id="older")],
+        space,
+        params(),
+        "p1",
     )
-    assert WarmStart(num_outside=2).line() == "warm start: nothing of use found (2 past trials lie outside this space)"
+    assert warm.line() == (
+        "warm start: 1 trials of 2 earlier sweeps count as measured, 1 measured or "
+        "trained otherwise are tried first, 0 lie outside this space"
+    )
+    assert (
+        WarmStart(num_outside=2).line()
+        == "warm start: nothing of use found (2 past trials lie outside this space)"
+    )
 
 
 def test_warm_trials_teach_and_are_compared_with_but_are_not_this_sweeps() -> None:
     study = SweepStudy(None, "sweep", space, seed=1, num_startup_trials=2)
-    hint = dataclasses.replace(PAST, number=4, protocol_hash="p2", sampled={RATES: "1-2-4", WEIGHT: 0.7, LENGTH: 16})
+    hint = dataclasses.replace(
+        PAST, number=4, protocol_hash="p2", sampled={RATES: "1-2-4", WEIGHT: 0.7, LENGTH: 16}
+    )
     warm = plan_warm_start([PAST, hint], space, params(), "p1")
     study.warm_up(warm)
     study.warm_up(warm)  # a server that was started again
@@ -76,6 +159,8 @@ def test_warm_trials_teach_and_are_compared_with_but_are_not_this_sweeps() -> No
     first = study.ask(lambda values: Fit(True, ""))
     assert first.values == {RATES: "1-2-4", WEIGHT: 0.7, LENGTH: 16}, "the hint is tried first"
     study.report(first.number, 1, 0.3)
-    assert not study.verdict(first.number, 1, pruner="asha", reduction_factor=2, is_last_rung=False, num_startup=1).go_on, "0.4 was measured before"
+    assert not study.verdict(
+        first.number, 1, pruner="asha", reduction_factor=2, is_last_rung=False, num_startup=1
+    ).go_on, "0.4 was measured before"
     study.tell_pruned(first.number, "")
     assert study.num_told() == 1

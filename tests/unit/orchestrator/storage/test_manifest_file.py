@@ -9,16 +9,38 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from orchestrator.storage.manifest_file import SCHEMA, is_manifest_uri, manifest_name, read_manifest, write_manifest
+from orchestrator.storage.manifest_file import (
+    SCHEMA,
+    is_manifest_uri,
+    manifest_name,
+    read_manifest,
+    write_manifest,
+)
 from orchestrator.storage.open_store import open_store
 from prp_core.data.manifest import Manifest, VideoRecord
 from prp_core.errors import UserError
 
 GOOD = VideoRecord(
-    key="Bäder/v_Box_g01_c01.avi", num_bytes=1 << 33, etag="e1", sha256="ab" * 32, num_frames=164, fps=30000 / 1001, width=320, height=240,
-    codec="mpeg4", label="Boxing", group="g01", split="train",
-)  # fmt: skip
-BROKEN = VideoRecord(key="clips/notes.mp4", num_bytes=12, etag="e2", reason="not-a-video", detail="it begins with b'#EXTM3U'")
+    key="Bäder/v_Box_g01_c01.avi",
+    num_bytes=1 << 33,
+    etag="e1",
+    sha256="ab" * 32,
+    num_frames=164,
+    fps=30000 / 1001,
+    width=320,
+    height=240,
+    codec="mpeg4",
+    label="Boxing",
+    group="g01",
+    split="train",
+)
+BROKEN = VideoRecord(
+    key="clips/notes.mp4",
+    num_bytes=12,
+    etag="e2",
+    reason="not-a-video",
+    detail="it begins with b'#EXTM3U'",
+)
 MANIFEST = Manifest("s3://bucket/ucf", (GOOD, BROKEN))
 
 

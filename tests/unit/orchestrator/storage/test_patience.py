@@ -23,7 +23,9 @@ from orchestrator.storage.patience import NUM_NEEDED, NUM_REMEMBERED, Patience, 
         ([], 2, 8.0),
     ],
 )
-def test_a_read_bears_a_little_more_silence_than_the_last_ones_had(silences: list[float], num_failures: int, wanted: float) -> None:
+def test_a_read_bears_a_little_more_silence_than_the_last_ones_had(
+    silences: list[float], num_failures: int, wanted: float
+) -> None:
     assert allowed_silence(silences, num_failures, 2.0, 20.0) == wanted
 
 
@@ -34,7 +36,9 @@ def test_what_a_user_allows_is_never_exceeded() -> None:
 
 
 def test_a_store_that_becomes_slower_is_given_time_again() -> None:
-    """Nothing is remembered of a read that was given up, but the attempt that comes has borne twice the silence, and that is."""
+    """Nothing is remembered of a read that was given up, but the attempt that comes has borne twice
+    the silence, and that is.
+    """
     patience = Patience(2.0, 20.0)
     for _ in range(NUM_REMEMBERED):
         patience.remember(0.02)

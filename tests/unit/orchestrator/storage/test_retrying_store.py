@@ -1,4 +1,6 @@
-"""Patience as a table, and the retrying wrapper against a store that fails on a script, with a clock that only its sleeps move."""
+"""Patience as a table, and the retrying wrapper against a store that fails on a script, with a
+clock that only its sleeps move.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ class Clock:
 
 
 class ScriptedStore:
-    """One object per letter; each call takes the next entry of the script: None works, a number breaks after so many items, an error is raised."""
+    """One object per letter; each call takes the next entry of the script: None works, a number
+    breaks after so many items, an error is raised.
+    """
 
     def __init__(self, *script: int | Exception | None) -> None:
         self.script, self.calls, self.etag = list(script), list[str](), "v1"
@@ -49,12 +53,22 @@ class ScriptedStore:
 
     def list(self, prefix: str = "", *, after: str = "") -> Iterator[ObjectInfo]:
         breaks_after = self._next(f"list after {after!r}")
-        for number, key in enumerate(letter for letter in "abcdef" if letter > after and letter.startswith(prefix)):
+        for number, key in enumerate(
+            letter for letter in "abcdef" if letter > after and letter.startswith(prefix)
+        ):
             if number == breaks_after:
                 raise TryAgain("broke")
             yield ObjectInfo(key, len(self.written.get(key, CONTENT)), self.etag)
 
-    def read(self, key: str, *, start: int = 0, num_bytes: int | None = None, etag: str | None = None, num_failures: int = 0) -> Iterator[bytes]:
+    def read(
+        self,
+        key: str,
+        *,
+        start: int = 0,
+        num_bytes: int | None = None,
+        etag: str | None = None,
+        num_failures: int = 0,
+    ) -> Iterator[bytes]:
         content = self.written.get(key, CONTENT)
         end = len(content) if num_bytes is None else start + num_bytes
         breaks_after = self._next(f"read {start}-{end} of {etag} after {num_failures}")
@@ -83,9 +97,16 @@ class ScriptedStore:
         self._next("delete")
 
 
-def patient(store: ScriptedStore, clock: Clock | None = None, deadline_seconds: float = 60.0, jitter: float = 0.5) -> RetryingStore:
+def patient(
+    store: ScriptedStore,
+    clock: Clock | None = None,
+    deadline_seconds: float = 60.0,
+    jitter: float = 0.5,
+) -> RetryingStore:
     clock = clock or Clock()
-    return RetryingStore(store, deadline_seconds, clock=clock, sleep=clock.sleep, jitter=lambda: jitter)
+    return RetryingStore(
+        store, deadline_seconds, clock=clock, sleep=clock.sleep, jitter=lambda: jitter
+    )
 
 
 @pytest.mark.parametrize(
@@ -103,8 +124,12 @@ def patient(store: ScriptedStore, clock: Clock | None = None, deadline_seconds: 
         ("network", 1, 61.0, 0.0, None),
     ],
 )
-def test_the_wait_before_the_next_attempt(cause: str, num_failures: int, elapsed: float, jitter: float, expected: float | None) -> None:
-    assert seconds_to_wait(cause, num_failures, elapsed, 60.0, jitter) == (None if expected is None else pytest.approx(expected))
+def test_the_wait_before_the_next_attempt(
+    cause: str, num_failures: int, elapsed: float, jitter: float, expected: float | None
+) -> None:
+    assert seconds_to_wait(cause, num_failures, elapsed, 60.0, jitter) == (
+        None if expected is None else pytest.approx(expected)
+    )
 
 
 def test_a_broken_body_goes_on_where_it_broke_if_the_object_is_the_same() -> None:
@@ -112,8 +137,15 @@ def test_a_broken_body_goes_on_where_it_broke_if_the_object_is_the_same() -> Non
     store = patient(inner, clock)
     assert read_all(store, "a") == CONTENT
     calls = ["read 0-200 of None after 0", "read 0-200 of None after 1"]
-    assert inner.calls == [*calls, "read 30-200 of v1 after 1", "read 30-200 of v1 after 2", "read 70-200 of v1 after 1"]
-    assert clock.naps == pytest.approx([0.1, 0.025, 0.05, 0.025]), "bytes that arrive end a row of failures"
+    assert inner.calls == [
+        *calls,
+        "read 30-200 of v1 after 1",
+        "read 30-200 of v1 after 2",
+        "read 70-200 of v1 after 1",
+    ]
+    assert clock.naps == pytest.approx([0.1, 0.025, 0.05, 0.025]), (
+        "bytes that arrive end a row of failures"
+    )
     counters = store.counters
     assert counters.pop("wait_seconds") == pytest.approx(0.2)
     by_cause = {"retries_throttled": 1, "retries_network": 3, "retries_credentials": 0}
@@ -137,7 +169,9 @@ def test_a_listing_goes_on_after_the_last_key() -> None:
 
 def test_it_gives_up_at_the_deadline() -> None:
     inner, clock = ScriptedStore(*[TryAgain("script://a: silence")] * 100), Clock()
-    with pytest.raises(StoreUnavailable, match=r"script://a: silence; gave up after 14 attempts in 60 s"):
+    with pytest.raises(
+        StoreUnavailable, match=r"script://a: silence; gave up after 14 attempts in 60 s"
+    ):
         read_all(patient(inner, clock), "a")
     assert 30 < clock.now <= 60
 
@@ -160,7 +194,10 @@ def test_what_will_not_pass_is_raised_at_once() -> None:
 
 
 def test_expired_credentials_get_less_patience_and_a_remedy() -> None:
-    inner, clock = ScriptedStore(*[TryAgain("script://a: the credentials have expired", "credentials")] * 100), Clock()
+    inner, clock = (
+        ScriptedStore(*[TryAgain("script://a: the credentials have expired", "credentials")] * 100),
+        Clock(),
+    )
     with pytest.raises(UserError, match="expired; renew them"):
         patient(inner, clock).delete("a")
     assert clock.now <= 30
@@ -180,5 +217,6 @@ def test_a_conditional_write_whose_answer_was_lost() -> None:
 
 
 def test_what_crosses_a_process_arrives_whole() -> None:
-    error = pickle.loads(pickle.dumps(TryAgain("text", "throttled", "etag")))  # noqa: S301  (our own bytes)
+    # our own bytes
+    error = pickle.loads(pickle.dumps(TryAgain("text", "throttled", "etag")))  # noqa: S301
     assert (str(error), error.cause, error.etag) == ("text", "throttled", "etag")

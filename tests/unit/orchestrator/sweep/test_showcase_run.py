@@ -1,4 +1,6 @@
-"""Making showcases: what a task finds in real videos, broken ones among them, and that one which fails makes a sweep no worse."""
+"""Making showcases: what a task finds in real videos, broken ones among them, and that one which
+fails makes a sweep no worse.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,10 @@ from prp_core.training.loop import PretrainData
 from prp_core.world import World
 from tests.tiny_corpus import make_corpus, open_source
 
-CONFIG = load_config("demo", ["pretext.playback_rate.rates=1-2", "evaluation.views.num_clips=1", "showcase.num_queries=3"])
+CONFIG = load_config(
+    "demo",
+    ["pretext.playback_rate.rates=1-2", "evaluation.views.num_clips=1", "showcase.num_queries=3"],
+)
 
 
 @dataclasses.dataclass
@@ -54,14 +59,31 @@ def test_a_broken_video_is_left_out_and_said_and_moves_nobody_else(tmp_path: Pat
     clip = parts.train[spread_over_classes(parts.train)[2]].key
     with open_source(tmp_path) as source:
         whole, torn = (
-            show(network, CONFIG, PretrainData(Breaking(source, keys), parts), World.alone(), sweep_id="s", trial=3, values={})
+            show(
+                network,
+                CONFIG,
+                PretrainData(Breaking(source, keys), parts),
+                World.alone(),
+                sweep_id="s",
+                trial=3,
+                values={},
+            )
             for keys in ((), (query, clip))
         )
     asked = [answer.key for answer in whole.retrieved.answers]
-    assert asked == [parts.val[index].key for index in spread_over_classes(parts.val)[:3]] and whole.left_out == ()
-    assert [one.sample.rate for one in whole.clips] == [1, 2, 1, 2] and set(whole.strips) >= set(asked)
-    assert [answer.key for answer in torn.retrieved.answers] == [key for key in asked if key != query]
-    assert [one.sample.key for one in torn.clips] == [one.sample.key for one in whole.clips if one.sample.key != clip]
+    assert (
+        asked == [parts.val[index].key for index in spread_over_classes(parts.val)[:3]]
+        and whole.left_out == ()
+    )
+    assert [one.sample.rate for one in whole.clips] == [1, 2, 1, 2] and set(whole.strips) >= set(
+        asked
+    )
+    assert [answer.key for answer in torn.retrieved.answers] == [
+        key for key in asked if key != query
+    ]
+    assert [one.sample.key for one in torn.clips] == [
+        one.sample.key for one in whole.clips if one.sample.key != clip
+    ]
     assert torn.left_out == ((query, "truncated"), (clip, "truncated"))
     page = showcase_page(torn)
     assert f"{query} (truncated), {clip} (truncated)" in page and len(page) < 400_000
@@ -69,9 +91,19 @@ def test_a_broken_video_is_left_out_and_said_and_moves_nobody_else(tmp_path: Pat
 
 def test_nothing_is_drawn_where_the_slow_motion_task_was_off(tmp_path: Path) -> None:
     parts = make_corpus(tmp_path, num_train=4, num_val=2)
-    config = load_config("demo", ["pretext.slow_motion.loss_weight=0", "evaluation.views.num_clips=1"])
+    config = load_config(
+        "demo", ["pretext.slow_motion.loss_weight=0", "evaluation.views.num_clips=1"]
+    )
     with open_source(tmp_path) as source:
-        found = show(build_network(config).eval(), config, PretrainData(source, parts), World.alone(), sweep_id="s", trial=0, values={})
+        found = show(
+            build_network(config).eval(),
+            config,
+            PretrainData(source, parts),
+            World.alone(),
+            sweep_id="s",
+            trial=0,
+            values={},
+        )
     assert found.clips == [] and "The slow-motion task was off" in showcase_page(found)
 
 
@@ -84,7 +116,11 @@ class Server:
         self.stored: dict[int, tuple[str, str]] = {}
 
     def __getattr__(self, name: str) -> Any:
-        methods: dict[str, Callable[..., Any]] = {"note": self._note, "book_task": self._book, "log_trial_text": self._store}
+        methods: dict[str, Callable[..., Any]] = {
+            "note": self._note,
+            "book_task": self._book,
+            "log_trial_text": self._store,
+        }
         return SimpleNamespace(remote=methods[name])
 
     def _note(self, name: str, value: str | None = None) -> str | None:
@@ -99,7 +135,9 @@ class Server:
         self.stored[number] = (path, text)
 
 
-def test_a_showcase_that_fails_is_one_line_and_is_tried_again_by_a_resume(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_showcase_that_fails_is_one_line_and_is_tried_again_by_a_resume(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     failing = {3}
     asked: list[int] = []
 
@@ -120,16 +158,26 @@ def test_a_showcase_that_fails_is_one_line_and_is_tried_again_by_a_resume(monkey
     monkeypatch.setattr("ray.get", get)
     server, said = Server(), list[str]()
     plan: Any = SimpleNamespace(config=CONFIG, spec=None)
-    views = [TrialView(number, {}, state="finished", objective=number / 10) for number in range(5)] + [TrialView(5, {}, state="pruned", objective=1)]
+    views = [
+        TrialView(number, {}, state="finished", objective=number / 10) for number in range(5)
+    ] + [TrialView(5, {}, state="pruned", objective=1)]
 
     assert keep_showcases(plan, server, views, 1, said.append) == [1, 4]
     assert asked == [4, 3, 1], "the best three, the taken trial in the place of the third"
-    assert said == ["making the showcases of trials 4, 3 and 1", "trial 3 has no showcase: UserError: Trial 3 has no checkpoint"]
+    assert said == [
+        "making the showcases of trials 4, 3 and 1",
+        "trial 3 has no showcase: UserError: Trial 3 has no checkpoint",
+    ]
     assert server.stored == {4: ("showcase.html", "page"), 1: ("showcase.html", "page")}
-    assert server.booked == [("showcase", 4, 10.0, 12.0, 0.0, 1.0), ("showcase", 1, 10.0, 12.0, 0.0, 1.0)]
+    assert server.booked == [
+        ("showcase", 4, 10.0, 12.0, 0.0, 1.0),
+        ("showcase", 1, 10.0, 12.0, 0.0, 1.0),
+    ]
 
     failing.clear()
     assert keep_showcases(plan, server, views, 1, said.append) == [1, 3, 4]
-    assert asked == [4, 3, 1, 3] and json.loads(server.notes["showcases"]) == [1, 3, 4], "what is there is not made again"
+    assert asked == [4, 3, 1, 3] and json.loads(server.notes["showcases"]) == [1, 3, 4], (
+        "what is there is not made again"
+    )
     assert keep_showcases(plan, server, views, 1, said.append) == [1, 3, 4]
     assert len(asked) == 4 and len(said) == 3, "nothing is left to do, nothing is said"

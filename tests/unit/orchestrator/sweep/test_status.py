@@ -41,17 +41,26 @@ SPEC = SweepSpec(
         (None, 0, "", "stopped"),
     ],
 )
-def test_the_state_of_a_sweep(driver: str | None, num_ended: int, parent_state: str, expected: str) -> None:
-    assert sweep_state(driver=driver, num_ended=num_ended, num_trials=8, parent_state=parent_state) == expected
+def test_the_state_of_a_sweep(
+    driver: str | None, num_ended: int, parent_state: str, expected: str
+) -> None:
+    assert (
+        sweep_state(driver=driver, num_ended=num_ended, num_trials=8, parent_state=parent_state)
+        == expected
+    )
 
 
 def test_a_budget_ends_a_sweep_before_its_last_trial() -> None:
     states = {
-        parent: sweep_state(driver=None, num_ended=3, num_trials=8, parent_state=parent, has_budget=True) for parent in ("finished", "killed", "")
+        parent: sweep_state(
+            driver=None, num_ended=3, num_trials=8, parent_state=parent, has_budget=True
+        )
+        for parent in ("finished", "killed", "")
     }
     assert states == {"finished": "ended", "killed": "stopped", "": "stopped"}
     assert advice(SPEC, "ended", None, is_whole=False) == (
-        "its budget is spent, a larger one goes on: uv run python sweeps/rate_search.py --resume rate-search-1; "
+        "its budget is spent, a larger one goes on: uv run python "
+        "sweeps/rate_search.py --resume rate-search-1; "
         "its page: uv run prp report rate-search-1"
     )
 
@@ -91,7 +100,12 @@ def test_a_trial_that_nobody_drives_waits() -> None:
         advice="resume",
         cost="cost 2 of 3 GPU-hours",
     )
-    assert [(view.state, view.epoch, view.objective) for view in views_of(status)] == [("finished", 12, 0.5), ("waiting", 3, 0.25)]
-    assert summary_rows([status]) == [["rate-search-1", "stopped", "1/8", "0.500", "2 of 3 GPU-hours", "resume"]]
+    assert [(view.state, view.epoch, view.objective) for view in views_of(status)] == [
+        ("finished", 12, 0.5),
+        ("waiting", 3, 0.25),
+    ]
+    assert summary_rows([status]) == [
+        ["rate-search-1", "stopped", "1/8", "0.500", "2 of 3 GPU-hours", "resume"]
+    ]
     driven = dataclasses.replace(status, driver="12")
     assert [view.state for view in views_of(driven)] == ["finished", "running"]

@@ -30,7 +30,9 @@ class CallableSpace:
         ("demo", ["sweep.name=mine-{study}"], rate_search.space, "mine-rate-search"),
     ],
 )
-def test_a_sweep_is_named_after_its_study(preset: str, settings: list[str], space: Any, name: str) -> None:
+def test_a_sweep_is_named_after_its_study(
+    preset: str, settings: list[str], space: Any, name: str
+) -> None:
     assert named_after(load_config(preset, settings), space).sweep.name == name
 
 

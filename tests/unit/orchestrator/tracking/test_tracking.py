@@ -1,4 +1,6 @@
-"""The tracker's parts that need no MLflow: the queue on disk, addresses, retries, provenance, encoder files, the leaderboard page."""
+"""The tracker's parts that need no MLflow: the queue on disk, addresses, retries, provenance,
+encoder files, the leaderboard page.
+"""
 
 from __future__ import annotations
 
@@ -45,8 +47,16 @@ def drain(spool: Spool) -> list[dict[str, Any]]:
 
 
 def test_importing_the_room_imports_neither_mlflow_nor_torch() -> None:
-    code = "import orchestrator.tracking, sys; print([name for name in ('mlflow', 'torch', 'ray') if name in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    code = (
+        "import orchestrator.tracking, sys; print([name for name in ('mlflow', 'torch', "
+        "'ray') if name in sys.modules])"
+    )
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "[]"
+    )
 
 
 def test_a_spool_gives_records_in_order_and_again_until_they_are_committed(tmp_path: Path) -> None:
@@ -67,7 +77,11 @@ def test_a_spool_gives_records_in_order_and_again_until_they_are_committed(tmp_p
 
 
 def test_a_spool_takes_over_from_the_dead_but_not_from_the_living(tmp_path: Path) -> None:
-    dead, living, elsewhere = Spool(tmp_path, PLACE), Spool(tmp_path, PLACE), Spool(tmp_path, "sqlite:////other.db")
+    dead, living, elsewhere = (
+        Spool(tmp_path, PLACE),
+        Spool(tmp_path, PLACE),
+        Spool(tmp_path, "sqlite:////other.db"),
+    )
     for number, spool in enumerate((dead, living, elsewhere)):
         spool.append({"from": number})
     with dead.path.open("ab") as file:
@@ -84,13 +98,17 @@ def test_a_spool_takes_over_from_the_dead_but_not_from_the_living(tmp_path: Path
 
 def test_a_full_disk_is_an_error_and_leaves_whole_records_only(tmp_path: Path) -> None:
     code = (
-        "import resource, signal, sys; from pathlib import Path; from orchestrator.tracking.spool import Spool\n"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "import resource, signal, sys; from pathlib import Path; from "
+        "orchestrator.tracking.spool import Spool\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "spool = Spool(Path(sys.argv[1]), 'place')\n"
         "try:\n    for step in range(100): spool.append({'step': step, 'text': 'x' * 300})\n"
         "except OSError: print(step)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True
+    )
     heir = Spool(tmp_path, "place")
     assert [record["step"] for record in drain(heir)] == list(range(int(done.stdout)))
     assert int(done.stdout) >= 1
@@ -130,12 +148,18 @@ def test_a_call_is_asked_again_only_while_that_can_help() -> None:
         return "done"
 
     assert retry(call, PLACE, 30) == "done"
-    for error, expected in ((Answer("BAD_REQUEST"), Answer), (Answer("PERMISSION_DENIED"), Answer), (ConnectionResetError(), TrackerUnavailable)):
+    for error, expected in (
+        (Answer("BAD_REQUEST"), Answer),
+        (Answer("PERMISSION_DENIED"), Answer),
+        (ConnectionResetError(), TrackerUnavailable),
+    ):
         errors = [error]
         with pytest.raises(expected):
             retry(call, PLACE, 0.0)
     errors = [ConnectionRefusedError("refused")]
-    with pytest.raises(TrackerUnavailable, match=r"MLflow at http://tracker:5000 did not answer for 0 s: refused"):
+    with pytest.raises(
+        TrackerUnavailable, match=r"MLflow at http://tracker:5000 did not answer for 0 s: refused"
+    ):
         retry(call, PLACE, 0.0)
 
 
@@ -149,7 +173,11 @@ def test_long_values_are_cut_but_stay_different() -> None:
 
 @pytest.mark.parametrize("uri", ["./mlruns", "mlruns", "file:///tmp/mlruns", ""])
 def test_folders_are_refused_with_what_to_use_instead(uri: str) -> None:
-    with pytest.raises(UserError, match=r"is a folder; this MLflow keeps runs in a database: use sqlite:////.*/mlflow\.db or http://HOST:PORT"):
+    with pytest.raises(
+        UserError,
+        match=r"is a folder; this MLflow keeps runs in a database: use "
+        r"sqlite:////.*/mlflow\.db or http://HOST:PORT",
+    ):
         check_reachable(uri)
 
 
@@ -171,24 +199,36 @@ def test_a_sqlite_file_that_cannot_be_one_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
 
 
-def test_a_server_that_is_away_or_silent_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_is_away_or_silent_is_said_in_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(addresses, "ANSWER_SECONDS", 1)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        with pytest.raises(UserError, match=rf"Cannot use MLflow at {uri}: .*refused.*check --mlflow") as refused:
+        with pytest.raises(
+            UserError, match=rf"Cannot use MLflow at {uri}: .*refused.*check --mlflow"
+        ) as refused:
             check_reachable(uri)
         silent.listen()
-        with pytest.raises(UserError, match=rf"Cannot use MLflow at {uri}: .*(timed out|no answer)") as timed_out:
+        with pytest.raises(
+            UserError, match=rf"Cannot use MLflow at {uri}: .*(timed out|no answer)"
+        ) as timed_out:
             check_reachable(uri)
     assert "\n" not in str(refused.value) + str(timed_out.value)
 
 
 def test_the_line_that_opens_the_page() -> None:
     assert ui_command("http://host:5000") == "http://host:5000"
-    assert ui_command("sqlite:////a b/mlflow.db", 5001) == "uv run mlflow ui --backend-store-uri 'sqlite:////a b/mlflow.db' --workers 1 --port 5001"
+    assert (
+        ui_command("sqlite:////a b/mlflow.db", 5001)
+        == "uv run mlflow ui --backend-store-uri 'sqlite:////a b/mlflow.db' --workers 1 --port 5001"
+    )
     assert run_page("http://host:5000/", "1", "abc") == "http://host:5000/#/experiments/1/runs/abc"
-    assert run_page("sqlite:////a/mlflow.db", "1", "abc", 5001) == "http://127.0.0.1:5001/#/experiments/1/runs/abc"
+    assert (
+        run_page("sqlite:////a/mlflow.db", "1", "abc", 5001)
+        == "http://127.0.0.1:5001/#/experiments/1/runs/abc"
+    )
 
 
 def test_the_commit_comes_from_git_else_from_the_environment(tmp_path: Path) -> None:
@@ -198,7 +238,9 @@ def test_the_commit_comes_from_git_else_from_the_environment(tmp_path: Path) -> 
     git = ["git", "-C", str(tmp_path), "-c", "user.name=t", "-c", "user.email=t@example.org"]
     for words in (["init", "-q"], ["add", "uv.lock"], ["commit", "-qm", "first"]):
         subprocess.run([*git, *words], check=True, capture_output=True)
-    commit = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    commit = subprocess.run(
+        [*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True
+    ).stdout.strip()
     assert git_commit(tmp_path, {"PRP_GIT_COMMIT": "abc"}) == commit
     (tmp_path / "uv.lock").write_text("changed")
     tags = provenance_tags(dataset_hash="d", project_root=tmp_path, environment={})
@@ -211,21 +253,33 @@ def test_the_commit_comes_from_git_else_from_the_environment(tmp_path: Path) -> 
 
 def test_an_encoder_file_holds_equal_weights_and_refuses_changed_ones() -> None:
     weights = {"a.weight": torch.arange(6.0).reshape(2, 3).T, "a.num_batches": torch.tensor(3)}
-    card = EncoderCard(encoder="r3d_small", config={"clip": {"length": 16}}, dataset_hash="d", protocol_hash="p", metrics={"m": 0.5})
+    card = EncoderCard(
+        encoder="r3d_small",
+        config={"clip": {"length": 16}},
+        dataset_hash="d",
+        protocol_hash="p",
+        metrics={"m": 0.5},
+    )
     files = pack(weights, card)
     read_card, read_weights = unpack(files, digest(files[CARD_NAME]))
     assert read_card == card
     assert all(torch.equal(read_weights[name], weights[name]) for name in weights)
     assert json.loads(files[CARD_NAME])["weights"]["num_bytes"] == len(files[WEIGHTS_NAME])
-    with pytest.raises(DamagedEncoder, match=r"encoder\.safetensors is not the one that was stored"):
+    with pytest.raises(
+        DamagedEncoder, match=r"encoder\.safetensors is not the one that was stored"
+    ):
         unpack({**files, WEIGHTS_NAME: files[WEIGHTS_NAME][:-1]})
     with pytest.raises(DamagedEncoder, match=r"encoder\.json is not the one that was stored"):
         unpack({**files, CARD_NAME: files[CARD_NAME] + b" "}, digest(files[CARD_NAME]))
-    with pytest.raises(DamagedEncoder, match=r"has format 'other'; this version reads 'prp-encoder-1'"):
+    with pytest.raises(
+        DamagedEncoder, match=r"has format 'other'; this version reads 'prp-encoder-1'"
+    ):
         unpack({**files, CARD_NAME: b'{"format": "other"}'})
     with pytest.raises(DamagedEncoder, match=r"encoder\.json cannot be read"):
         unpack({**files, CARD_NAME: b"{"})
-    with pytest.raises(DamagedEncoder, match=r"encoder\.safetensors is missing; there are: encoder\.json"):
+    with pytest.raises(
+        DamagedEncoder, match=r"encoder\.safetensors is missing; there are: encoder\.json"
+    ):
         unpack({CARD_NAME: files[CARD_NAME]})
 
 

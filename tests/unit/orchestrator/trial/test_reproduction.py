@@ -1,4 +1,6 @@
-"""Whether a trial that was trained again agrees: parameters back to a config, code against code, figure against figure."""
+"""Whether a trial that was trained again agrees: parameters back to a config, code against code,
+figure against figure.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,17 @@ from orchestrator.coordinator.coordinator import as_params
 from orchestrator.tracking.reading import RunFacts
 from orchestrator.tracking.runs import LONGEST_PARAM, shortened
 from orchestrator.trial.reproduce_run import Recorder
-from orchestrator.trial.reproduction import Point, agrees, check_can_repeat, code_differences, compare, config_of_params, excuses, table_rows, verdict
+from orchestrator.trial.reproduction import (
+    Point,
+    agrees,
+    check_can_repeat,
+    code_differences,
+    compare,
+    config_of_params,
+    excuses,
+    table_rows,
+    verdict,
+)
 from prp_core.errors import UserError
 
 PRESETS = sorted(path.stem for path in PRESETS_DIR.glob("*.toml"))
@@ -28,21 +40,36 @@ def run_facts(state: str = "finished", **tags: str) -> RunFacts:
 def test_parameters_give_the_config_back_exactly(preset: str) -> None:
     config = with_values(
         load_config(preset),
-        {"training.learning_rate": 1e-05 / 3, "clip.random_crop": False, "source.uri": "None", "evaluation.linear_probe": None, "store.region": "8"},
+        {
+            "training.learning_rate": 1e-05 / 3,
+            "clip.random_crop": False,
+            "source.uri": "None",
+            "evaluation.linear_probe": None,
+            "store.region": "8",
+        },
     )
     again = config_of_params(as_params(config))
     sweep = dataclasses.replace(again.sweep, num_trials=config.sweep.num_trials)
     # What a resume may change belongs to no trial, and is no parameter of one.
-    assert dataclasses.replace(again, sweep=sweep, budget=config.budget, confirm=config.confirm) == config
+    assert (
+        dataclasses.replace(again, sweep=sweep, budget=config.budget, confirm=config.confirm)
+        == config
+    )
     assert to_tree(again)["training"]["learning_rate"] == 1e-05 / 3
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"clip.lenght": "8"}, "cannot read the run's parameters: Unknown config key 'clip.lenght'"),
+        (
+            {"clip.lenght": "8"},
+            "cannot read the run's parameters: Unknown config key 'clip.lenght'",
+        ),
         ({"clip.length": "many"}, "The run's parameter clip.length = 'many' is no number"),
-        ({"source.uri": shortened("x" * 9000, LONGEST_PARAM)}, "source.uri is too long for MLflow and stands there shortened"),
+        (
+            {"source.uri": shortened("x" * 9000, LONGEST_PARAM)},
+            "source.uri is too long for MLflow and stands there shortened",
+        ),
     ],
 )
 def test_parameters_that_cannot_be_read_back(change: dict[str, str], said: str) -> None:
@@ -52,7 +79,9 @@ def test_parameters_that_cannot_be_read_back(change: dict[str, str], said: str) 
 
 def test_only_a_trial_that_has_ended_can_be_repeated() -> None:
     assert check_can_repeat(run_facts("pruned")) == 3
-    unjudged = RunFacts("r1", "x", "failed", {}, {}, {"prp.role": "trial", "prp.reason": "out of memory"}, 1.0, 2.0)
+    unjudged = RunFacts(
+        "r1", "x", "failed", {}, {}, {"prp.role": "trial", "prp.reason": "out of memory"}, 1.0, 2.0
+    )
     for facts, said in (
         (run_facts(**{"prp.role": "sweep"}), "r1 is not the run of a trial"),
         (run_facts("running"), "Run r1 is running: only a trial that has ended"),
@@ -64,7 +93,9 @@ def test_only_a_trial_that_has_ended_can_be_repeated() -> None:
 
 def test_other_code_is_named_with_both_values(tmp_path: Path) -> None:
     def git(*words: str) -> str:
-        return subprocess.run(["git", "-C", str(tmp_path), *words], capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            ["git", "-C", str(tmp_path), *words], capture_output=True, text=True, check=True
+        ).stdout.strip()
 
     (tmp_path / "uv.lock").write_text("lock")
     git("init", "-q")
@@ -73,12 +104,21 @@ def test_other_code_is_named_with_both_values(tmp_path: Path) -> None:
     commit, lock = git("rev-parse", "HEAD"), hashlib.sha256(b"lock").hexdigest()
     same = {"prp.git_commit": commit, "prp.lock_sha256": lock}
     assert code_differences(run_facts(**same), tmp_path) == []
-    assert code_differences(run_facts(**{**same, "prp.git_commit": "abc"}), tmp_path) == [f"commit was abc, here it is {commit}"]
-    assert code_differences(run_facts(**{**same, "prp.lock_sha256": "def"}), tmp_path) == [f"uv.lock was def, here it is {lock}"]
+    assert code_differences(run_facts(**{**same, "prp.git_commit": "abc"}), tmp_path) == [
+        f"commit was abc, here it is {commit}"
+    ]
+    assert code_differences(run_facts(**{**same, "prp.lock_sha256": "def"}), tmp_path) == [
+        f"uv.lock was def, here it is {lock}"
+    ]
     (tmp_path / "uv.lock").write_text("changed")
     (dirty, changed) = code_differences(run_facts(**same), tmp_path)
-    assert dirty == f"commit was {commit}, here it is {commit}-dirty" and changed.startswith(f"uv.lock was {lock}")
-    (both,) = code_differences(run_facts(**{"prp.git_commit": f"{commit}-dirty", "prp.lock_sha256": changed.split()[-1]}), tmp_path)
+    assert dirty == f"commit was {commit}, here it is {commit}-dirty" and changed.startswith(
+        f"uv.lock was {lock}"
+    )
+    (both,) = code_differences(
+        run_facts(**{"prp.git_commit": f"{commit}-dirty", "prp.lock_sha256": changed.split()[-1]}),
+        tmp_path,
+    )
     assert "with uncommitted changes" in both
 
 
@@ -115,7 +155,13 @@ def test_every_point_up_to_the_last_rung_is_compared() -> None:
         Point("retrieval/recall_at_1", 1, 2, 0.25, 0.26, "close"),
         Point("train/loss", 2, 2, 0.5, 0.5, "exact"),
     ]
-    assert table_rows(points, reasons=["why"], strict=False)[1] == ["retrieval/recall_at_1", "1", "0.25", "0.26", "within 0.02"]
+    assert table_rows(points, reasons=["why"], strict=False)[1] == [
+        "retrieval/recall_at_1",
+        "1",
+        "0.25",
+        "0.26",
+        "within 0.02",
+    ]
     assert table_rows(points, reasons=[], strict=False)[1][-1] == "differs"
     assert table_rows(points, reasons=["why"], strict=True)[0][2:] == ["0.75", "", "not measured"]
 
@@ -134,7 +180,9 @@ EXACT, CLOSE, MISSING = (Point("m", 1, 1, 0.5, 0.5, word) for word in ("exact", 
         ([], ["a GPU"], False, False),
     ],
 )
-def test_when_a_trial_came_out_the_same(points: list[Point], reasons: list[str], strict: bool, expected: bool) -> None:
+def test_when_a_trial_came_out_the_same(
+    points: list[Point], reasons: list[str], strict: bool, expected: bool
+) -> None:
     assert agrees(points, reasons=reasons, strict=strict) is expected
 
 
@@ -151,5 +199,9 @@ def test_the_recorder_stops_at_the_rung_and_keeps_the_first_word() -> None:
     recorder.log({"train/loss": 2.0}, step=1)
     assert recorder.at_rung(epoch=1, step=4, metrics={"retrieval/recall_at_1": 0.5}) is True
     assert recorder.at_rung(epoch=2, step=8, metrics={"retrieval/recall_at_1": 0.75}) is False
-    assert recorder.values == {"train/loss": {1: 1.0}, "retrieval/recall_at_1": {4: 0.5, 8: 0.75}, "epoch": {4: 1.0, 8: 2.0}}
+    assert recorder.values == {
+        "train/loss": {1: 1.0},
+        "retrieval/recall_at_1": {4: 0.5, 8: 0.75},
+        "epoch": {4: 1.0, 8: 2.0},
+    }
     assert recorder.last_step == 8

@@ -19,7 +19,9 @@ from prp_core.training.checkpoint import Checkpoint
 from prp_core.training.memory import is_out_of_memory
 from prp_core.training.progress_state import check_same_run, flatten
 
-CONFIG = with_values(load_config("demo"), {"training.batch_size": 8, "resources.num_workers": 2, "clip.length": 16})
+CONFIG = with_values(
+    load_config("demo"), {"training.batch_size": 8, "resources.num_workers": 2, "clip.length": 16}
+)
 
 
 def real_out_of_memory() -> Exception:
@@ -32,7 +34,10 @@ def real_out_of_memory() -> Exception:
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (DivergedError(3, "train/loss", float("nan")), "DivergedError: train/loss is nan at step 3"),
+        (
+            DivergedError(3, "train/loss", float("nan")),
+            "DivergedError: train/loss is nan at step 3",
+        ),
         (UserError("no such thing"), "UserError: no such thing"),
         (
             torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
@@ -45,7 +50,9 @@ def real_out_of_memory() -> Exception:
         (OSError("disk"), None),
     ],
 )
-def test_what_would_happen_again_fails_the_trial_and_the_rest_is_tried_again(error: Exception, words: str | None) -> None:
+def test_what_would_happen_again_fails_the_trial_and_the_rest_is_tried_again(
+    error: Exception, words: str | None
+) -> None:
     reason = lasting_failure(error, CONFIG)
     assert (reason is None) if words is None else (reason is not None and words in reason)
 
@@ -58,7 +65,15 @@ def test_memory_that_a_cpu_cannot_give_is_known_by_its_words() -> None:
 @pytest.mark.parametrize(
     ("change", "is_refused"),
     [
-        ({"sweep.num_trials": 99, "budget.usd": 9.0, "confirm.num_candidates": 2, "resources.usd_per_gpu_hour": 3.0}, False),
+        (
+            {
+                "sweep.num_trials": 99,
+                "budget.usd": 9.0,
+                "confirm.num_candidates": 2,
+                "resources.usd_per_gpu_hour": 3.0,
+            },
+            False,
+        ),
         ({"resources.num_workers": 1}, False),
         ({"training.learning_rate": 0.5}, True),
         ({"clip.length": 8}, True),
@@ -76,14 +91,21 @@ def test_a_run_goes_on_when_only_its_sweep_has_changed(change: dict, is_refused:
 
 
 def test_the_stored_figures_of_the_test_part_are_shown_with_whose_they_are() -> None:
-    metrics = {"test/retrieval/recall_at_1": 0.5, "test/baseline/random_init/retrieval/recall_at_1": 0.25, "test/recognition/accuracy": 0.75}
+    metrics = {
+        "test/retrieval/recall_at_1": 0.5,
+        "test/baseline/random_init/retrieval/recall_at_1": 0.25,
+        "test/recognition/accuracy": 0.75,
+    }
     test = {"trial": 3, "time": "2026-11-23 08:00 UTC", "metrics": metrics}
     line = line_of_test_part(test, 3, "retrieval/recall_at_1")
     assert line == (
-        "Test part:   trial 3, retrieval/recall_at_1 0.500, random initialisation 0.250, fine-tuned recognition 0.750 "
+        "Test part:   trial 3, retrieval/recall_at_1 0.500, random initialisation "
+        "0.250, fine-tuned recognition 0.750 "
         "(measured once, 2026-11-23 08:00 UTC)"
     )
-    assert "they are not trial 5's: the test part is measured once" in line_of_test_part(test, 5, "retrieval/recall_at_1")
+    assert "they are not trial 5's: the test part is measured once" in line_of_test_part(
+        test, 5, "retrieval/recall_at_1"
+    )
 
 
 def test_a_trial_that_is_left_over_says_why() -> None:
@@ -91,8 +113,14 @@ def test_a_trial_that_is_left_over_says_why() -> None:
     assert left_over(Gate("start")).state == "failed"
 
 
-def test_a_controller_that_dies_is_started_again_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    lives = [ray.exceptions.ActorDiedError(), ray.exceptions.ActorDiedError(), {"state": "finished"}]
+def test_a_controller_that_dies_is_started_again_but_not_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lives = [
+        ray.exceptions.ActorDiedError(),
+        ray.exceptions.ActorDiedError(),
+        {"state": "finished"},
+    ]
 
     def train(task: TrialTask, spec: object, server: object) -> dict:
         life = lives.pop(0)

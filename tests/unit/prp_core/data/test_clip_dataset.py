@@ -14,8 +14,13 @@ from prp_core.errors import UserError
 RATES = (1, 2, 4)
 
 
-def _dataset(lengths: list[int], policy: str = "resample", seed: int = 5, rates: tuple[int, ...] = RATES) -> ClipDataset:
-    records = [VideoRecord(key=f"{number:03}", num_bytes=1, etag="", num_frames=length) for number, length in enumerate(lengths)]
+def _dataset(
+    lengths: list[int], policy: str = "resample", seed: int = 5, rates: tuple[int, ...] = RATES
+) -> ClipDataset:
+    records = [
+        VideoRecord(key=f"{number:03}", num_bytes=1, etag="", num_frames=length)
+        for number, length in enumerate(lengths)
+    ]
     return ClipDataset(records, ClipConfig(length=8, short_videos=policy), rates, seed)
 
 
@@ -24,11 +29,19 @@ LENGTHS = [8, 9, 15, 16, 17, 31, 32, 33, 40, 100]
 
 @pytest.mark.parametrize("policy", SHORT_VIDEO_POLICIES)
 def test_a_draw_depends_on_seed_epoch_and_index_alone(policy: str) -> None:
-    forwards = [_dataset(LENGTHS, policy).draw(epoch, index) for epoch in range(3) for index in range(10)]
+    forwards = [
+        _dataset(LENGTHS, policy).draw(epoch, index) for epoch in range(3) for index in range(10)
+    ]
     dataset = _dataset(LENGTHS, policy)
-    backwards = [dataset.draw(epoch, index) for epoch in reversed(range(3)) for index in reversed(range(10))]
+    backwards = [
+        dataset.draw(epoch, index) for epoch in reversed(range(3)) for index in reversed(range(10))
+    ]
     assert forwards == backwards[::-1]
-    assert forwards != [_dataset(LENGTHS, policy, seed=6).draw(epoch, index) for epoch in range(3) for index in range(10)]
+    assert forwards != [
+        _dataset(LENGTHS, policy, seed=6).draw(epoch, index)
+        for epoch in range(3)
+        for index in range(10)
+    ]
 
 
 @pytest.mark.parametrize("policy", SHORT_VIDEO_POLICIES)
@@ -56,7 +69,10 @@ def test_every_start_and_every_rate_is_drawn_alike() -> None:
 
 def test_each_video_comes_once_an_epoch_in_an_order_that_rates_do_not_change() -> None:
     lengths = [200] * 30
-    orders = [[_dataset(lengths, rates=rates).draw(2, index).video_index for index in range(30)] for rates in ((1, 2), (1, 4, 8))]
+    orders = [
+        [_dataset(lengths, rates=rates).draw(2, index).video_index for index in range(30)]
+        for rates in ((1, 2), (1, 4, 8))
+    ]
     assert orders[0] == orders[1] and sorted(orders[0]) == list(range(30)) != orders[0]
     assert orders[0] != [_dataset(lengths).draw(3, index).video_index for index in range(30)]
 
@@ -64,12 +80,22 @@ def test_each_video_comes_once_an_epoch_in_an_order_that_rates_do_not_change() -
 def test_policies_for_short_videos() -> None:
     lengths = [8] * 9 + [32]
     resampled = [_dataset(lengths).draw(epoch, index) for epoch in range(60) for index in range(10)]
-    assert {draw.video_index for draw in resampled if draw.rate > 1} == {9}, "the rate is kept, the video is another"
+    assert {draw.video_index for draw in resampled if draw.rate > 1} == {9}, (
+        "the rate is kept, the video is another"
+    )
     assert 140 < Counter(draw.rate for draw in resampled)[4] < 260
-    max_rate = [_dataset(lengths, "max-rate").draw(epoch, index) for epoch in range(60) for index in range(10)]
-    assert {draw.rate for draw in max_rate if draw.video_index != 9} == {1}, "the video is kept, the rate is one that fits"
+    max_rate = [
+        _dataset(lengths, "max-rate").draw(epoch, index)
+        for epoch in range(60)
+        for index in range(10)
+    ]
+    assert {draw.rate for draw in max_rate if draw.video_index != 9} == {1}, (
+        "the video is kept, the rate is one that fits"
+    )
     assert Counter(draw.video_index for draw in max_rate) == dict.fromkeys(range(10), 60)
-    looped = [_dataset(lengths, "loop").draw(epoch, index) for epoch in range(60) for index in range(10)]
+    looped = [
+        _dataset(lengths, "loop").draw(epoch, index) for epoch in range(60) for index in range(10)
+    ]
     assert Counter(draw.video_index for draw in looped) == dict.fromkeys(range(10), 60)
     assert {draw.rate for draw in looped if draw.video_index == 0} == set(RATES)
 
@@ -77,12 +103,19 @@ def test_policies_for_short_videos() -> None:
 def test_a_replacement_is_another_pure_draw_of_the_same_rate() -> None:
     dataset = _dataset([100] * 20)
     first, second, third = (dataset.draw(0, 3, attempt) for attempt in range(3))
-    assert first.rate == second.rate == third.rate and len({draw.video_index for draw in (first, second, third)}) > 1
+    assert (
+        first.rate == second.rate == third.rate
+        and len({draw.video_index for draw in (first, second, third)}) > 1
+    )
     assert second == _dataset([100] * 20).draw(0, 3, 1)
 
 
 def test_what_cannot_be_drawn_is_refused_with_counts() -> None:
-    with pytest.raises(UserError, match=r"rate 4 x clip length 8 = 32 frames .*rate 1: 2 of 2, rate 2: 1 of 2, rate 4: 0 of 2"):
+    with pytest.raises(
+        UserError,
+        match=r"rate 4 x clip length 8 = 32 frames .*rate 1: 2 of 2, rate 2: 1 of 2, rate 4: "
+        r"0 of 2",
+    ):
         _dataset([8, 20])
     with pytest.raises(UserError, match="no usable video"):
         _dataset([])

@@ -1,4 +1,6 @@
-"""Planes become RGB on the device as FFmpeg makes them RGB, within a few grey levels, and training takes either."""
+"""Planes become RGB on the device as FFmpeg makes them RGB, within a few grey levels, and training
+takes either.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ LEVELS = 3
 
 
 def _smooth_frame(matrix: int, full_range: bool) -> av.VideoFrame:
-    """Every luma against slow changes of chroma, so that what differs is the arithmetic and not the picture."""
+    """Every luma against slow changes of chroma, so that what differs is the arithmetic and not the
+    picture.
+    """
     planes_HW = np.empty((192, 128), np.uint8)
     low, high = (0, 255) if full_range else (16, 235)
     planes_HW[:128] = np.linspace(low, high, 128)[None]
@@ -49,7 +53,9 @@ def test_the_device_agrees_with_ffmpeg(matrix: int, name: str, full_range: bool)
     assert planes_kind(frame) == (name, full_range)
     planes_NHW = np.empty((1, 192, 128), np.uint8)
     copy_planes(frame, planes_NHW[0])
-    ours_NHWC = rgb_from_planes(PlanarFrames(torch.from_numpy(planes_NHW), name, full_range)).numpy()
+    ours_NHWC = rgb_from_planes(
+        PlanarFrames(torch.from_numpy(planes_NHW), name, full_range)
+    ).numpy()
     theirs_HWC = RgbConverter().array(frame, 128, 128)
     assert ours_NHWC.shape == (1, 128, 128, 3)
     assert np.abs(ours_NHWC[0].astype(int) - theirs_HWC).max() <= LEVELS
@@ -60,19 +66,38 @@ def test_known_colours() -> None:
         planes = torch.tensor([y, y, y, y, u, v], dtype=torch.uint8).reshape(1, 3, 2)
         return rgb_from_planes(PlanarFrames(planes, matrix, full_range))[0, 0, 0].tolist()
 
-    assert one(16, 128, 128, "bt601", False) == [0, 0, 0] and one(235, 128, 128, "bt709", False) == [255, 255, 255]
-    assert one(16, 128, 128, "bt601", True) == [16, 16, 16] and one(255, 128, 128, "bt709", True) == [255, 255, 255]
+    assert one(16, 128, 128, "bt601", False) == [0, 0, 0] and one(
+        235, 128, 128, "bt709", False
+    ) == [255, 255, 255]
+    assert one(16, 128, 128, "bt601", True) == [16, 16, 16] and one(
+        255, 128, 128, "bt709", True
+    ) == [255, 255, 255]
     assert one(81, 90, 240, "bt601", False) == [254, 0, 0], "the red of colour bars"
     assert one(63, 102, 240, "bt709", False) == [255, 1, 0]
 
 
 def test_joining_asks_for_one_kind() -> None:
-    small, large = torch.zeros(1, 12, 8, dtype=torch.uint8), torch.zeros(1, 24, 8, dtype=torch.uint8)
+    small, large = (
+        torch.zeros(1, 12, 8, dtype=torch.uint8),
+        torch.zeros(1, 24, 8, dtype=torch.uint8),
+    )
     first, other = PlanarFrames(small, "bt601", False), PlanarFrames(small, "bt709", False)
     assert first.shape == (1, 8, 8, 3) and len(first) == 1
     rgb = torch.zeros(first.shape, dtype=torch.uint8)
-    assert len({kind_of(first), kind_of(other), kind_of(PlanarFrames(large, "bt601", False)), kind_of(rgb)}) == 4
-    assert to_device([first, first], torch.device("cpu")).shape == (2, 8, 8, 3) and torch.equal(to_device([rgb], torch.device("cpu")), rgb)
+    assert (
+        len(
+            {
+                kind_of(first),
+                kind_of(other),
+                kind_of(PlanarFrames(large, "bt601", False)),
+                kind_of(rgb),
+            }
+        )
+        == 4
+    )
+    assert to_device([first, first], torch.device("cpu")).shape == (2, 8, 8, 3) and torch.equal(
+        to_device([rgb], torch.device("cpu")), rgb
+    )
 
 
 @pytest.fixture(scope="module")
@@ -81,28 +106,60 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("colour")
     for number in range(4):
         make_video(folder / "a" / f"{number}.mp4", 40, seed=number)
-        make_video(folder / "b" / f"{number}.mp4", 40, seed=number, encoding=Encoding(pixel_format="yuv444p"))
+        make_video(
+            folder / "b" / f"{number}.mp4",
+            40,
+            seed=number,
+            encoding=Encoding(pixel_format="yuv444p"),
+        )
     return folder
 
 
 def test_one_batch_may_hold_both_kinds(folder: Path) -> None:
     batches = {}
     for colour in ("decoder", "device"):
-        with VideoSource(LocalStore(folder), None, LoaderConfig(num_decoders=1, colour=colour)) as source:
+        with VideoSource(
+            LocalStore(folder), None, LoaderConfig(num_decoders=1, colour=colour)
+        ) as source:
             records = list(index_videos(source))
-            loader = SpanLoader(source, records, CLIP, (1, 2), upsampling=2, with_attention=True, batch_size=8, seed=1, world=World.alone())
+            loader = SpanLoader(
+                source,
+                records,
+                CLIP,
+                (1, 2),
+                upsampling=2,
+                with_attention=True,
+                batch_size=8,
+                seed=1,
+                world=World.alone(),
+            )
             batches[colour] = next(iter(loader.batches(0)))
     kinds = [type(sample.frames_NHWC) for sample in batches["device"].samples]
     assert kinds.count(PlanarFrames) == 4 and kinds.count(torch.Tensor) == 4
     assert {type(sample.frames_NHWC) for sample in batches["decoder"].samples} == {torch.Tensor}
-    clips = {colour: crop_spans(batch.samples, CLIP, torch.device("cpu"), (1,)) for colour, batch in batches.items()}
+    clips = {
+        colour: crop_spans(batch.samples, CLIP, torch.device("cpu"), (1,))
+        for colour, batch in batches.items()
+    }
     assert (clips["device"] - clips["decoder"]).abs().max() * 255 <= LEVELS + 1
 
 
 def test_frames_too_large_to_carry_are_shrunk_as_rgb(folder: Path) -> None:
-    with VideoSource(LocalStore(folder), None, LoaderConfig(num_decoders=1, colour="device", max_carried_pixels=1)) as source:
+    with VideoSource(
+        LocalStore(folder),
+        None,
+        LoaderConfig(num_decoders=1, colour="device", max_carried_pixels=1),
+    ) as source:
         loader = SpanLoader(
-            source, list(index_videos(source)), CLIP, (1,), upsampling=2, with_attention=False, batch_size=8, seed=1, world=World.alone()
+            source,
+            list(index_videos(source)),
+            CLIP,
+            (1,),
+            upsampling=2,
+            with_attention=False,
+            batch_size=8,
+            seed=1,
+            world=World.alone(),
         )
         batch = next(iter(loader.batches(0)))
     assert {tuple(sample.frames_NHWC.shape[1:]) for sample in batch.samples} == {(48, 64, 3)}
@@ -112,14 +169,25 @@ def test_frames_too_large_to_carry_are_shrunk_as_rgb(folder: Path) -> None:
 def test_planes_cross_the_process_as_they_are(folder: Path) -> None:
     with DecodeProcess(LoaderConfig()) as process:
         planes = process.read_planes(folder / "a/0.mp4", [7, 3, 3])
-        assert isinstance(planes, YuvPlanes) and planes.planes_NHW.shape == (3, 96, 96) and (planes.matrix, planes.full_range) == ("bt601", False)
-        assert np.array_equal(planes.planes_NHW[1], planes.planes_NHW[2]) and not np.array_equal(planes.planes_NHW[0], planes.planes_NHW[1])
+        assert (
+            isinstance(planes, YuvPlanes)
+            and planes.planes_NHW.shape == (3, 96, 96)
+            and (planes.matrix, planes.full_range) == ("bt601", False)
+        )
+        assert np.array_equal(planes.planes_NHW[1], planes.planes_NHW[2]) and not np.array_equal(
+            planes.planes_NHW[0], planes.planes_NHW[1]
+        )
         rgb_NHWC = process.read_planes(folder / "b/0.mp4", [7, 3])
-        assert isinstance(rgb_NHWC, np.ndarray) and np.array_equal(rgb_NHWC, process.read(folder / "b/0.mp4", [7, 3]))
+        assert isinstance(rgb_NHWC, np.ndarray) and np.array_equal(
+            rgb_NHWC, process.read(folder / "b/0.mp4", [7, 3])
+        )
 
 
 def test_what_has_no_planes_is_refused(folder: Path) -> None:
-    with pytest.raises(UserError, match=r"loader.colour = 'device': needs planes, and loader.reader = 'decord' has RGB only"):
+    with pytest.raises(
+        UserError,
+        match=r"loader.colour = 'device': needs planes, and loader.reader = 'decord' has RGB only",
+    ):
         LoaderConfig(reader="decord", colour="device")
     with pytest.raises(UserError, match="loader.colour"):
         LoaderConfig(colour="gpu")
@@ -129,6 +197,19 @@ def test_what_has_no_planes_is_refused(folder: Path) -> None:
 
     with VideoSource(LocalStore(folder), None, LoaderConfig(num_decoders=1)) as source:
         records = list(index_videos(source))
-    with pytest.raises(UserError, match=r"loader.colour = 'device': these frames are stored as RGB; set it to 'decoder'"):
-        SpanLoader(Stored(), records, CLIP, (1,), upsampling=2, with_attention=False, batch_size=4, seed=1, world=World.alone())  # type: ignore[arg-type]
+    with pytest.raises(
+        UserError,
+        match=r"loader.colour = 'device': these frames are stored as RGB; set it to 'decoder'",
+    ):
+        SpanLoader(
+            Stored(),
+            records,
+            CLIP,
+            (1,),
+            upsampling=2,
+            with_attention=False,
+            batch_size=4,
+            seed=1,
+            world=World.alone(),
+        )  # type: ignore[arg-type]
     assert dataclasses.asdict(LoaderConfig())["colour"] == "decoder"

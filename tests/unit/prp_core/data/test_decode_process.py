@@ -16,7 +16,15 @@ import pytest
 from prp_core.data.decode_process import DecodeProcess
 from prp_core.data.loader_config import LoaderConfig
 from prp_core.errors import BrokenVideo, UserError
-from tests.video_factory import ENCODINGS, Encoding, cut_short, make_video, shown_numbers, with_index_first, write_playlist
+from tests.video_factory import (
+    ENCODINGS,
+    Encoding,
+    cut_short,
+    make_video,
+    shown_numbers,
+    with_index_first,
+    write_playlist,
+)
 
 
 def _reason(process: DecodeProcess, path: Path) -> str:
@@ -36,13 +44,22 @@ def test_reads_any_frames_in_any_order(video: Path) -> None:
         assert shown_numbers(process.read(video, [3, 4, 9])) == [3, 4, 9]
         assert shown_numbers(process.read(video, [9, 4, 4, 0])) == [9, 4, 4, 0]
         info = process.inspect(video)
-        assert (info.num_frames, info.fps, info.width, info.height, info.codec) == (50, 25.0, 96, 64, "h264")
+        assert (info.num_frames, info.fps, info.width, info.height, info.codec) == (
+            50,
+            25.0,
+            96,
+            64,
+            "h264",
+        )
         assert process.num_starts == 1
     assert process.pid is None
 
 
 def test_an_unknown_reader_is_named_before_anything_starts() -> None:
-    with pytest.raises(UserError, match=r"Unknown video reader 'decort'; known: decord, pyav. Did you mean 'decord'\?"):
+    with pytest.raises(
+        UserError,
+        match=r"Unknown video reader 'decort'; known: decord, pyav. Did you mean 'decord'\?",
+    ):
         DecodeProcess(LoaderConfig(reader="decort"))
 
 
@@ -50,12 +67,19 @@ def test_an_unknown_reader_is_named_before_anything_starts() -> None:
 def test_reasons_of_broken_files(tmp_path: Path, reader: str) -> None:
     (tmp_path / "empty.mp4").write_bytes(b"")
     (tmp_path / "pointer.mp4").write_text("version https://git-lfs.github.com/spec/v1\n")
-    (tmp_path / "noise.mp4").write_bytes(b"\0\0\0\x18ftypisom" + np.random.default_rng(0).bytes(5000))
+    (tmp_path / "noise.mp4").write_bytes(
+        b"\0\0\0\x18ftypisom" + np.random.default_rng(0).bytes(5000)
+    )
     tail_lost = cut_short(with_index_first(make_video(tmp_path / "tail.mp4", 60)), 0.6)
     index_lost = cut_short(make_video(tmp_path / "index.mp4", 60), 0.6)
-    avi_cut = cut_short(make_video(tmp_path / "cut.avi", 60, encoding=ENCODINGS["MPEG-4 in AVI, GOP 12"]), 0.5)
+    avi_cut = cut_short(
+        make_video(tmp_path / "cut.avi", 60, encoding=ENCODINGS["MPEG-4 in AVI, GOP 12"]), 0.5
+    )
     large = make_video(tmp_path / "large.mp4", 2, size=(640, 480))
-    playlist = write_playlist(tmp_path / "playlist.mp4", make_video(tmp_path / "secret.ts", 5, encoding=Encoding(suffix=".ts")))
+    playlist = write_playlist(
+        tmp_path / "playlist.mp4",
+        make_video(tmp_path / "secret.ts", 5, encoding=Encoding(suffix=".ts")),
+    )
     expected = {
         tmp_path / "empty.mp4": "empty",
         tmp_path / "pointer.mp4": "not-a-video",
@@ -67,7 +91,9 @@ def test_reasons_of_broken_files(tmp_path: Path, reader: str) -> None:
         large: "too-large",
     }
     with DecodeProcess(LoaderConfig(reader=reader, max_pixels=320 * 240)) as process:
-        assert {path.name: _reason(process, path) for path in expected} == {path.name: reason for path, reason in expected.items()}
+        assert {path.name: _reason(process, path) for path in expected} == {
+            path.name: reason for path, reason in expected.items()
+        }
         with pytest.raises(BrokenVideo, match="not-a-video"):
             process.read(playlist, [0])
         assert process.num_starts == 1
@@ -94,7 +120,9 @@ def _claim_frames(path: Path, num_frames: int) -> None:
 
 @pytest.mark.parametrize("reader", ["decord", "pyav"])
 def test_a_video_that_stands_still_is_no_broken_one(tmp_path: Path, reader: str) -> None:
-    still = make_video(tmp_path / "still.mp4", 40, moving=False, encoding=ENCODINGS["h264 with B-frames"])
+    still = make_video(
+        tmp_path / "still.mp4", 40, moving=False, encoding=ENCODINGS["h264 with B-frames"]
+    )
     with DecodeProcess(LoaderConfig(reader=reader)) as process:
         frames_NHWC = process.read(still, [0, 20, 39])
         assert np.array_equal(frames_NHWC[1], frames_NHWC[2])
@@ -102,8 +130,15 @@ def test_a_video_that_stands_still_is_no_broken_one(tmp_path: Path, reader: str)
 
 
 def test_lost_frames_that_decord_fills_with_copies_are_found(tmp_path: Path) -> None:
-    stream = make_video(tmp_path / "stream.ts", 60, encoding=Encoding(suffix=".ts", num_b_frames=2, container="mpegts"))
-    with DecodeProcess(LoaderConfig(reader="decord")) as process, DecodeProcess(LoaderConfig(reader="pyav")) as other:
+    stream = make_video(
+        tmp_path / "stream.ts",
+        60,
+        encoding=Encoding(suffix=".ts", num_b_frames=2, container="mpegts"),
+    )
+    with (
+        DecodeProcess(LoaderConfig(reader="decord")) as process,
+        DecodeProcess(LoaderConfig(reader="pyav")) as other,
+    ):
         assert _reason(process, stream) == "repeated-frames"
         assert other.inspect(stream).num_frames == 60
 
@@ -148,7 +183,9 @@ def test_the_time_limit_kills_and_the_next_request_works(tmp_path: Path, video: 
     long = make_video(tmp_path / "long.mp4", 700, size=(640, 480))
     with DecodeProcess(LoaderConfig()) as process:
         process.read(video, [0])
-        with pytest.raises(BrokenVideo, match=r"too-slow .*decode_timeout_seconds = 0.01") as caught:
+        with pytest.raises(
+            BrokenVideo, match=r"too-slow .*decode_timeout_seconds = 0.01"
+        ) as caught:
             process.inspect(long, timeout_seconds=0.01)
         assert caught.value.reason == "too-slow"
         assert process.pid is None
@@ -156,9 +193,13 @@ def test_the_time_limit_kills_and_the_next_request_works(tmp_path: Path, video: 
 
 
 def test_the_memory_limit_holds_for_huge_pictures(tmp_path: Path, video: Path) -> None:
-    huge = make_video(tmp_path / "huge.avi", 1, size=(8192, 8192), encoding=ENCODINGS["Motion JPEG"])
+    huge = make_video(
+        tmp_path / "huge.avi", 1, size=(8192, 8192), encoding=ENCODINGS["Motion JPEG"]
+    )
     for reader in ("decord", "pyav"):
-        with DecodeProcess(LoaderConfig(reader=reader, decode_memory_bytes=1 << 29, max_pixels=1 << 30)) as process:
+        with DecodeProcess(
+            LoaderConfig(reader=reader, decode_memory_bytes=1 << 29, max_pixels=1 << 30)
+        ) as process:
             with pytest.raises(BrokenVideo) as caught:
                 process.read(huge, [0])
             # decord does not tell a failed allocation from a broken stream
@@ -182,7 +223,9 @@ def test_the_decoder_dies_with_its_parent_and_leaves_nothing_behind(tmp_path: Pa
             pass
         print(process.pid, flush=True)
     """
-    parent = subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)], stdout=subprocess.PIPE, text=True)
+    parent = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(program)], stdout=subprocess.PIPE, text=True
+    )
     assert parent.stdout is not None
     decoder = int(parent.stdout.readline())
     parent.kill()
@@ -206,4 +249,9 @@ def _is_running(pid: int) -> bool:
 
 def test_the_server_starts_without_torch() -> None:
     program = "import sys, prp_core.data.readers.decode_server; print('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip() == "False"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "False"
+    )

@@ -20,16 +20,25 @@ START = 10
         (8, 129, [10, 18, 130], [10, 14, 18, 22, 126, 130, 134], 32),
     ],
 )
-def test_worked_example_from_frame_ten(rate: int, frames_needed: int, inputs: list[int], targets: list[float], num_supervised: int) -> None:
+def test_worked_example_from_frame_ten(
+    rate: int, frames_needed: int, inputs: list[int], targets: list[float], num_supervised: int
+) -> None:
     positions = sampling.input_positions(16, rate)
     assert [START + positions[k] for k in (0, 1, 15)] == inputs
     frames = sampling.target_positions(16, rate, 2)
-    places = [START + frame.before + (frame.after - frame.before) * frame.numerator / 2 for frame in frames]
+    places = [
+        START + frame.before + (frame.after - frame.before) * frame.numerator / 2
+        for frame in frames
+    ]
     assert len(places) == 32 and places[:4] + places[-3:] == targets
     assert sum(frame.supervised for frame in frames) == num_supervised
     assert [places[2 * k] for k in range(16)] == [START + position for position in positions]
-    assert sampling.is_eligible(frames_needed, 16, rate, exact=True) and not sampling.is_eligible(frames_needed - 1, 16, rate, exact=True)
-    assert sampling.is_eligible(frames_needed - 1, 16, rate) and not sampling.is_eligible(frames_needed - 2, 16, rate)
+    assert sampling.is_eligible(frames_needed, 16, rate, exact=True) and not sampling.is_eligible(
+        frames_needed - 1, 16, rate, exact=True
+    )
+    assert sampling.is_eligible(frames_needed - 1, 16, rate) and not sampling.is_eligible(
+        frames_needed - 2, 16, rate
+    )
 
 
 def test_at_rate_one_the_even_target_frames_are_real_and_the_last_is_repeated() -> None:
@@ -45,7 +54,10 @@ def test_published_starts_take_the_first_twice_and_ours_each_once() -> None:
     assert sampling.num_starts(40, 16, 1) == 25 and sampling.start_of_draw(24) == 24
     last = sampling.start_of_draw(sampling.num_starts(200, 16, 8, exact=True) - 1, exact=True)
     assert last == 70
-    assert (last + sampling.input_positions(16, 8)[-1], last + sampling.target_positions(16, 8, 2)[-1].before) == (190, 194)
+    assert (
+        last + sampling.input_positions(16, 8)[-1],
+        last + sampling.target_positions(16, 8, 2)[-1].before,
+    ) == (190, 194)
     assert sampling.num_starts(15, 16, 1) == 0 and sampling.num_starts(16, 16, 1, exact=True) == 0
 
 
@@ -70,13 +82,21 @@ def test_any_rate_goes_with_any_upsampling(clip_length: int, rate: int, upsampli
     last = sampling.span_length(clip_length, rate) - 1
     for j, frame in enumerate(frames):
         assert frame.before * upsampling + frame.numerator == j * rate
-        assert frame.after == (frame.before if frame.supervised else min(frame.before + 1, last)) <= last
+        assert (
+            frame.after
+            == (frame.before if frame.supervised else min(frame.before + 1, last))
+            <= last
+        )
     chunks = sampling.chunk_of_output(clip_length, rate, upsampling)
     assert list(chunks) == sorted(chunks) and max(chunks) < rate
-    assert all(chunk == frame.before // clip_length for chunk, frame in zip(chunks, frames, strict=True))
+    assert all(
+        chunk == frame.before // clip_length for chunk, frame in zip(chunks, frames, strict=True)
+    )
     with_attention = sampling.needed_positions(clip_length, rate, upsampling, True)
     without = sampling.needed_positions(clip_length, rate, upsampling, False)
-    assert list(with_attention) == sorted(set(with_attention)) and set(without) <= set(with_attention)
+    assert list(with_attention) == sorted(set(with_attention)) and set(without) <= set(
+        with_attention
+    )
     assert set(sampling.input_positions(clip_length, rate)) <= set(without)
     assert with_attention[0] == 0 and with_attention[-1] == last
 
@@ -90,7 +110,9 @@ def test_any_rate_goes_with_any_upsampling(clip_length: int, rate: int, upsampli
         (12, (0,) * 10),
     ],
 )
-def test_evaluation_looks_at_ten_evenly_spaced_clips(num_frames: int, starts: tuple[int, ...]) -> None:
+def test_evaluation_looks_at_ten_evenly_spaced_clips(
+    num_frames: int, starts: tuple[int, ...]
+) -> None:
     assert sampling.evenly_spaced_starts(num_frames, 16, 10) == starts
 
 

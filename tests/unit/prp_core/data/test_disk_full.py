@@ -1,4 +1,6 @@
-"""A folder on a disk that runs full while a checkpoint or a manifest is written: a clear error, and what was there stays whole."""
+"""A folder on a disk that runs full while a checkpoint or a manifest is written: a clear error, and
+what was there stays whole.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,13 @@ store.write("trial/part.bin", b"small")
 
 
 def _run(command: list[str]) -> list[str]:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ, "PYTHONPATH": str(Path.cwd())})
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": str(Path.cwd())},
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout.splitlines()
 
@@ -46,18 +54,41 @@ def test_a_limit_of_the_size_of_files(tmp_path: Path) -> None:
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
     lines = _run([sys.executable, "-c", WRITE, str(tmp_path), "1000000"])
     assert len(lines) == 2
-    assert lines[0].startswith(f"{tmp_path.as_uri()}/trial/part.bin was not written: the file is larger than may be written here")
+    assert lines[0].startswith(
+        f"{tmp_path.as_uri()}/trial/part.bin was not written: the file is larger than "
+        "may be written here"
+    )
     assert lines[1].startswith(f"{tmp_path.as_uri()}/trial/new.bin was not written")
     assert lines[0].endswith("free space or name another place")
-    assert read_all(LocalStore(tmp_path), "trial/part.bin") == b"small", "when there is room again, it works again"
+    assert read_all(LocalStore(tmp_path), "trial/part.bin") == b"small", (
+        "when there is room again, it works again"
+    )
 
 
 def test_a_full_disk(tmp_path: Path) -> None:
-    """On a file system of one megabyte of its own; where this user may not mount one, the limit above has to do."""
+    """On a file system of one megabyte of its own; where this user may not mount one, the limit
+    above has to do.
+    """
     mount = f'mount -t tmpfs -o size=1m tmpfs "{tmp_path}" && exec "$@"'
-    if subprocess.run(["unshare", "-Urm", "sh", "-c", mount, "sh", "true"], capture_output=True).returncode:
+    if subprocess.run(
+        ["unshare", "-Urm", "sh", "-c", mount, "sh", "true"], capture_output=True
+    ).returncode:
         return
-    lines = _run(["unshare", "-Urm", "sh", "-c", mount, "sh", sys.executable, "-c", WRITE, str(tmp_path), "0"])
+    lines = _run(
+        [
+            "unshare",
+            "-Urm",
+            "sh",
+            "-c",
+            mount,
+            "sh",
+            sys.executable,
+            "-c",
+            WRITE,
+            str(tmp_path),
+            "0",
+        ]
+    )
     assert [line.split(" was not written: ")[1][:16] for line in lines] == ["the disk is full"] * 2
 
 
@@ -67,7 +98,10 @@ def test_a_folder_that_may_not_be_written_to(tmp_path: Path) -> None:
     if user == 0:
         os.seteuid(65534)  # root may write everywhere
     try:
-        with pytest.raises(UserError, match="new may not be written .*Permission denied.*; change the folder's permissions"):
+        with pytest.raises(
+            UserError,
+            match="new may not be written .*Permission denied.*; change the folder's permissions",
+        ):
             store.write("new", b"x")
     finally:
         os.seteuid(user)

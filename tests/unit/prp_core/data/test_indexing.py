@@ -15,7 +15,15 @@ from prp_core.data.indexing import index_videos
 from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.manifest import VideoRecord
 from prp_core.data.object_store import LocalStore, ObjectInfo
-from prp_core.data.splits import Labelling, folders_are_hashes, group_of, labelling_of, read_split_files, relative_to_store, unmatched
+from prp_core.data.splits import (
+    Labelling,
+    folders_are_hashes,
+    group_of,
+    labelling_of,
+    read_split_files,
+    relative_to_store,
+    unmatched,
+)
 from prp_core.data.video_source import VideoSource
 from prp_core.errors import QUARANTINE_REASONS, UserError
 from tests.far_store import JournalStore
@@ -24,7 +32,12 @@ from tests.video_factory import make_class_folders, make_video, write_playlist
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = make_class_folders(tmp_path_factory.mktemp("index") / "deep" / "corpus", ("jump", "run"), num_videos=2, num_frames=30)
+    folder = make_class_folders(
+        tmp_path_factory.mktemp("index") / "deep" / "corpus",
+        ("jump", "run"),
+        num_videos=2,
+        num_frames=30,
+    )
     make_video(folder / "loose.mp4", 20, fps=10)
     (folder / "run" / "empty.mp4").touch()
     write_playlist(folder / "run" / "list.mp4", folder / "loose.mp4")
@@ -43,41 +56,74 @@ def records(source: VideoSource) -> list[VideoRecord]:
 
 
 def test_records_say_what_was_decoded(records: list[VideoRecord], folder: Path) -> None:
-    assert [record.key for record in records] == sorted(str(path.relative_to(folder.parent)) for path in folder.rglob("*.mp4"))
+    assert [record.key for record in records] == sorted(
+        str(path.relative_to(folder.parent)) for path in folder.rglob("*.mp4")
+    )
     by_key = {record.key: record for record in records}
     loose, jump = by_key["corpus/loose.mp4"], by_key["corpus/jump/jump_0.mp4"]
-    assert (loose.num_frames, loose.fps, loose.width, loose.height, loose.codec, loose.reason) == (20, 10.0, 96, 64, "h264", "")
-    assert (jump.num_frames, jump.label, jump.group, jump.split) == (30, "jump", "corpus/jump/jump_0.mp4", "")
+    assert (loose.num_frames, loose.fps, loose.width, loose.height, loose.codec, loose.reason) == (
+        20,
+        10.0,
+        96,
+        64,
+        "h264",
+        "",
+    )
+    assert (jump.num_frames, jump.label, jump.group, jump.split) == (
+        30,
+        "jump",
+        "corpus/jump/jump_0.mp4",
+        "",
+    )
     assert jump.sha256 == hashlib.sha256((folder / "jump" / "jump_0.mp4").read_bytes()).hexdigest()
     reasons = {record.key: record.reason for record in records if record.reason}
     assert reasons == {"corpus/run/empty.mp4": "empty", "corpus/run/list.mp4": "not-a-video"}
-    assert all(record.detail and record.reason in QUARANTINE_REASONS for record in records if record.reason)
+    assert all(
+        record.detail and record.reason in QUARANTINE_REASONS for record in records if record.reason
+    )
 
 
-def test_known_records_are_taken_over_while_their_object_is_the_same(source: VideoSource, records: list[VideoRecord], folder: Path) -> None:
+def test_known_records_are_taken_over_while_their_object_is_the_same(
+    source: VideoSource, records: list[VideoRecord], folder: Path
+) -> None:
     marked = {record.key: replace(record, num_frames=99) for record in records if not record.reason}
     os.utime(folder / "jump" / "jump_1.mp4", ns=(1, 1))
     steps: list[tuple[int, int]] = []
-    again = {record.key: record for record in index_videos(source, known=marked, on_progress=lambda done, total: steps.append((done, total)))}
+    again = {
+        record.key: record
+        for record in index_videos(
+            source, known=marked, on_progress=lambda done, total: steps.append((done, total))
+        )
+    }
     assert again["corpus/jump/jump_0.mp4"].num_frames == 99, "it was not decoded again"
     assert again["corpus/jump/jump_1.mp4"].num_frames == 30, "its etag is another"
     assert steps == [(done, 7) for done in range(1, 8)]
 
 
 def test_a_table_overrides_folders(source: VideoSource, records: list[VideoRecord]) -> None:
-    table = {"jump/jump_0.mp4": Labelling("leap", "film 3", "test"), "corpus/loose.mp4": Labelling(split="train"), "gone.mp4": Labelling("x")}
+    table = {
+        "jump/jump_0.mp4": Labelling("leap", "film 3", "test"),
+        "corpus/loose.mp4": Labelling(split="train"),
+        "gone.mp4": Labelling("x"),
+    }
     known = {record.key: record for record in records}
     found = {record.key: record for record in index_videos(source, known=known, table=table)}
     leap = found["corpus/jump/jump_0.mp4"]
     assert (leap.label, leap.group, leap.split, leap.num_frames) == ("leap", "film 3", "test", 30)
     assert (found["corpus/loose.mp4"].label, found["corpus/loose.mp4"].split) == ("corpus", "train")
     assert unmatched(table, found) == ("gone.mp4",)
-    with pytest.raises(UserError, match=r"none of the 1 videos that the splits or labels name lies under file://.*'gone.mp4'"):
+    with pytest.raises(
+        UserError,
+        match=r"none of the 1 videos that the splits or labels name lies under file://.*'gone.mp4'",
+    ):
         list(index_videos(source, known=known, table={"gone.mp4": Labelling("x")}))
 
 
 def test_an_empty_place_is_an_error(tmp_path: Path) -> None:
-    with VideoSource(LocalStore(tmp_path), None, LoaderConfig()) as source, pytest.raises(UserError, match="nothing lies under file://"):
+    with (
+        VideoSource(LocalStore(tmp_path), None, LoaderConfig()) as source,
+        pytest.raises(UserError, match="nothing lies under file://"),
+    ):
         list(index_videos(source))
 
 
@@ -94,7 +140,9 @@ def test_a_store_elsewhere_is_indexed_through_the_cache(tmp_path: Path) -> None:
     store = Fickle(tmp_path / "far", tmp_path / "journal")
     with pytest.raises(UserError, match="need a cache folder"):
         VideoSource(store, None, LoaderConfig())
-    with VideoSource(store, NodeCache(tmp_path / "cache", 1 << 30, store), LoaderConfig(num_decoders=1)) as source:
+    with VideoSource(
+        store, NodeCache(tmp_path / "cache", 1 << 30, store), LoaderConfig(num_decoders=1)
+    ) as source:
         records = list(index_videos(source))
         assert [(record.key, record.reason, record.num_frames) for record in records] == [
             ("walk/a.mp4", "", 12),
@@ -108,9 +156,17 @@ def test_a_store_elsewhere_is_indexed_through_the_cache(tmp_path: Path) -> None:
     ("key", "label", "group"),
     [
         ("UCF-101/ApplyLipstick/v_ApplyLipstick_g08_c01.avi", "ApplyLipstick", "ApplyLipstick/g08"),
-        ("HandstandPushups/v_HandStandPushups_g25_c04.avi", "HandstandPushups", "HandstandPushups/g25"),
+        (
+            "HandstandPushups/v_HandStandPushups_g25_c04.avi",
+            "HandstandPushups",
+            "HandstandPushups/g25",
+        ),
         ("brush_hair/April_09_brush_hair_u_nm_np1_ba_goo_0.avi", "brush_hair", "April_09"),
-        ("hmdb51/wave/20060723sfjffbartsinger_wave_f_cm_np1_ba_med_0.avi", "wave", "20060723sfjffbartsinger"),
+        (
+            "hmdb51/wave/20060723sfjffbartsinger_wave_f_cm_np1_ba_med_0.avi",
+            "wave",
+            "20060723sfjffbartsinger",
+        ),
         ("some/class/film_g08_c01.mp4", "class", "some/class/film_g08_c01.mp4"),
         ("loose.mp4", None, "loose.mp4"),
     ],
@@ -138,20 +194,31 @@ def test_labels_and_groups_from_names(key: str, label: str | None, group: str) -
 def test_folders_that_are_hash_prefixes(folders: list[str], expected: bool) -> None:
     keys = [f"{folder}/{number}.mp4".lstrip("/") for number, folder in enumerate(folders * 2)]
     assert folders_are_hashes(keys) is expected
-    assert labelling_of("0a/v.mp4", {}, folders_are_labels=not expected).label == (None if expected else "0a")
+    assert labelling_of("0a/v.mp4", {}, folders_are_labels=not expected).label == (
+        None if expected else "0a"
+    )
 
 
 def test_a_table_whose_keys_carry_the_store_s_place() -> None:
     said = Labelling("jump")
-    table = dict.fromkeys(("s3://b/corpus/0a/1.mp4", "corpus/0b/2.mp4", "0c/3.mp4", "s3://other/0d/4.mp4"), said)
-    assert set(relative_to_store(table, "s3://b/corpus")) == {"0a/1.mp4", "0b/2.mp4", "0c/3.mp4", "s3://other/0d/4.mp4"}
+    table = dict.fromkeys(
+        ("s3://b/corpus/0a/1.mp4", "corpus/0b/2.mp4", "0c/3.mp4", "s3://other/0d/4.mp4"), said
+    )
+    assert set(relative_to_store(table, "s3://b/corpus")) == {
+        "0a/1.mp4",
+        "0b/2.mp4",
+        "0c/3.mp4",
+        "s3://other/0d/4.mp4",
+    }
     assert relative_to_store({"a/b": said}, "s3://b") == {"a/b": said}
     assert relative_to_store({"file:///v/a/b": said}, "file:///v") == {"a/b": said}
 
 
 def test_ucf101s_own_split_files(tmp_path: Path) -> None:
     (tmp_path / "classInd.txt").write_text("1 ApplyEyeMakeup\r\n2 Archery\r\n")
-    (tmp_path / "trainlist01.txt").write_text("ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi 1\r\nArchery/v_Archery_g09_c02.avi 2\r\n")
+    (tmp_path / "trainlist01.txt").write_text(
+        "ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi 1\r\nArchery/v_Archery_g09_c02.avi 2\r\n"
+    )
     (tmp_path / "testlist01.txt").write_text("ApplyEyeMakeup/v_ApplyEyeMakeup_g01_c01.avi\r\n\r\n")
     (tmp_path / "trainlist02.txt").write_text("Archery/v_Archery_g09_c02.avi 2\n")
     table = read_split_files(tmp_path, 1)
@@ -160,22 +227,29 @@ def test_ucf101s_own_split_files(tmp_path: Path) -> None:
         "Archery/v_Archery_g09_c02.avi": ("Archery", "train"),
         "ApplyEyeMakeup/v_ApplyEyeMakeup_g01_c01.avi": ("ApplyEyeMakeup", "test"),
     }
-    assert labelling_of("UCF-101/Archery/v_Archery_g09_c02.avi", table) == Labelling("Archery", "Archery/g09", "train")
+    assert labelling_of("UCF-101/Archery/v_Archery_g09_c02.avi", table) == Labelling(
+        "Archery", "Archery/g09", "train"
+    )
     with pytest.raises(UserError, match="no split 3; there is 1, 2"):
         read_split_files(tmp_path, 3)
     with pytest.raises(UserError, match=r"trainlist02.txt stands alone"):
         read_split_files(tmp_path, 2)
     (tmp_path / "testlist01.txt").write_text("Archery/v_Archery_g09_c02.avi\n")
-    with pytest.raises(UserError, match=r"list01.txt, line \d: Archery/v_Archery_g09_c02.avi is in split"):
+    with pytest.raises(
+        UserError, match=r"list01.txt, line \d: Archery/v_Archery_g09_c02.avi is in split"
+    ):
         read_split_files(tmp_path, 1)
 
 
 def test_hmdb51s_own_split_files(tmp_path: Path) -> None:
     for split in (1, 2):
         (tmp_path / f"brush_hair_test_split{split}.txt").write_text(
-            "April_09_brush_hair_u_nm_np1_ba_goo_0.avi 1 \nother_brush_hair_h_cm_np1_ri_goo_0.avi 0 \n"
+            "April_09_brush_hair_u_nm_np1_ba_goo_0.avi 1 "
+            "\nother_brush_hair_h_cm_np1_ri_goo_0.avi 0 \n"
         )
-        (tmp_path / f"wave_test_split{split}.txt").write_text("film_wave_f_cm_np1_ba_med_0.avi 2 \n")
+        (tmp_path / f"wave_test_split{split}.txt").write_text(
+            "film_wave_f_cm_np1_ba_med_0.avi 2 \n"
+        )
     table = read_split_files(tmp_path, 1)
     assert {key: (said.label, said.split) for key, said in table.items()} == {
         "brush_hair/April_09_brush_hair_u_nm_np1_ba_goo_0.avi": ("brush_hair", "train"),

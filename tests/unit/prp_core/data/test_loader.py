@@ -1,4 +1,6 @@
-"""The loader on real encoded videos: the same samples for any number of threads and workers, and an honest account of what broke."""
+"""The loader on real encoded videos: the same samples for any number of threads and workers, and an
+honest account of what broke.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ CLIP = ClipConfig(length=8, resize_height=48, resize_width=64, crop=48)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_class_folders(tmp_path_factory.mktemp("loader"), ("jump", "run"), num_videos=5, num_frames=40)
+    return make_class_folders(
+        tmp_path_factory.mktemp("loader"), ("jump", "run"), num_videos=5, num_frames=40
+    )
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +48,16 @@ def records(source: VideoSource) -> list[VideoRecord]:
     return list(index_videos(source))
 
 
-def _loader(source: VideoSource, records: list[VideoRecord], *, world: World | None = None, **kwargs: object) -> SpanLoader:
-    settings: dict[str, object] = {"upsampling": 2, "with_attention": True, "batch_size": 4, "seed": 7, "world": world or World.alone()}
+def _loader(
+    source: VideoSource, records: list[VideoRecord], *, world: World | None = None, **kwargs: object
+) -> SpanLoader:
+    settings: dict[str, object] = {
+        "upsampling": 2,
+        "with_attention": True,
+        "batch_size": 4,
+        "seed": 7,
+        "world": world or World.alone(),
+    }
     return SpanLoader(source, records, CLIP, (1, 2, 4), **(settings | kwargs))  # type: ignore[arg-type]
 
 
@@ -60,17 +72,34 @@ def test_samples_hold_the_frames_they_say(source: VideoSource, records: list[Vid
     batches = list(loader.batches(0))
     assert loader.steps_per_epoch == len(batches) == 2
     for sample in (sample for batch in batches for sample in batch.samples):
-        assert sample.frames_NHWC.dtype == torch.uint8 and sample.frames_NHWC.shape == (len(sample.positions), 64, 96, 3)
-        assert shown_numbers(sample.frames_NHWC.numpy()) == [sample.start + position for position in sample.positions]
+        assert sample.frames_NHWC.dtype == torch.uint8 and sample.frames_NHWC.shape == (
+            len(sample.positions),
+            64,
+            96,
+            3,
+        )
+        assert shown_numbers(sample.frames_NHWC.numpy()) == [
+            sample.start + position for position in sample.positions
+        ]
         assert sample.rate == (1, 2, 4)[sample.rate_label]
     assert [sample.index for batch in batches for sample in batch.samples] == list(range(8))
-    assert loader.counters["data/samples"] == 8 and loader.counters["data/quarantined"] == loader.counters["data/replaced"] == 0
+    assert (
+        loader.counters["data/samples"] == 8
+        and loader.counters["data/quarantined"] == loader.counters["data/replaced"] == 0
+    )
     assert loader.counters["time/data_wait_seconds"] > 0
 
 
-@pytest.mark.parametrize(("num_decoders", "num_prefetched", "size"), [(1, 1, 1), (4, 3, 1), (3, 2, 2), (2, 1, 4)])
+@pytest.mark.parametrize(
+    ("num_decoders", "num_prefetched", "size"), [(1, 1, 1), (4, 3, 1), (3, 2, 2), (2, 1, 4)]
+)
 def test_threads_and_workers_change_nothing(
-    source: VideoSource, records: list[VideoRecord], folder: Path, num_decoders: int, num_prefetched: int, size: int
+    source: VideoSource,
+    records: list[VideoRecord],
+    folder: Path,
+    num_decoders: int,
+    num_prefetched: int,
+    size: int,
 ) -> None:
     expected = list(_loader(source, records).batches(3))
     config = LoaderConfig(num_decoders=num_decoders, num_prefetched_batches=num_prefetched)
@@ -88,10 +117,15 @@ def test_threads_and_workers_change_nothing(
 def test_an_epoch_can_be_entered_anywhere(source: VideoSource, records: list[VideoRecord]) -> None:
     whole = list(_loader(source, records).batches(1))
     rest = list(_loader(source, records).batches(1, first_step=1))
-    assert len(rest) == 1 and all(_same(first, second) for first, second in zip(whole[1].samples, rest[0].samples, strict=True))
+    assert len(rest) == 1 and all(
+        _same(first, second)
+        for first, second in zip(whole[1].samples, rest[0].samples, strict=True)
+    )
 
 
-def test_leaving_early_ends_threads_and_close_ends_processes(folder: Path, records: list[VideoRecord]) -> None:
+def test_leaving_early_ends_threads_and_close_ends_processes(
+    folder: Path, records: list[VideoRecord]
+) -> None:
     before = threading.active_count()
     with VideoSource(LocalStore(folder), None, LoaderConfig(num_decoders=2)) as source:
         loader = _loader(source, records)
@@ -111,7 +145,9 @@ def _break_in(loader: SpanLoader) -> None:
         raise ZeroDivisionError
 
 
-def test_broken_videos_are_counted_and_replaced_by_pure_draws(tmp_path: Path, records: list[VideoRecord], folder: Path) -> None:
+def test_broken_videos_are_counted_and_replaced_by_pure_draws(
+    tmp_path: Path, records: list[VideoRecord], folder: Path
+) -> None:
     for record in records:
         (tmp_path / record.key).parent.mkdir(exist_ok=True)
         (tmp_path / record.key).hardlink_to(folder / record.key)
@@ -121,12 +157,25 @@ def test_broken_videos_are_counted_and_replaced_by_pure_draws(tmp_path: Path, re
     (tmp_path / victims[1]).write_bytes(b"other bytes")
     runs = []
     for num_decoders in (1, 3):
-        with VideoSource(LocalStore(tmp_path), None, LoaderConfig(num_decoders=num_decoders)) as source:
+        with VideoSource(
+            LocalStore(tmp_path), None, LoaderConfig(num_decoders=num_decoders)
+        ) as source:
             loader = _loader(source, records, batch_size=10)
-            runs.append([sample for epoch in range(2) for batch in loader.batches(epoch) for sample in batch.samples])
+            runs.append(
+                [
+                    sample
+                    for epoch in range(2)
+                    for batch in loader.batches(epoch)
+                    for sample in batch.samples
+                ]
+            )
             assert loader.quarantined == {victims[0]: "missing", victims[1]: "changed"}
-            assert loader.counters["data/quarantined"] == 2 and loader.counters["data/replaced"] >= 4
-    assert len(runs[0]) == 20 and all(_same(first, second) for first, second in zip(*runs, strict=True))
+            assert (
+                loader.counters["data/quarantined"] == 2 and loader.counters["data/replaced"] >= 4
+            )
+    assert len(runs[0]) == 20 and all(
+        _same(first, second) for first, second in zip(*runs, strict=True)
+    )
     assert not {records[sample.video_index].key for sample in runs[0]} & set(victims)
 
 
@@ -150,19 +199,30 @@ def test_killed_decoders_cost_no_sample(source: VideoSource, records: list[Video
     assert source.counters["data/decoder_starts"] == starts + len(pids) and loader.quarantined == {}
 
 
-def test_large_frames_are_carried_at_the_clips_size(source: VideoSource, records: list[VideoRecord]) -> None:
+def test_large_frames_are_carried_at_the_clips_size(
+    source: VideoSource, records: list[VideoRecord]
+) -> None:
     whole = [sample for batch in _loader(source, records).batches(0) for sample in batch.samples]
-    loader = _loader(source, records, loader=LoaderConfig(num_decoders=2, max_carried_pixels=95 * 64))
+    loader = _loader(
+        source, records, loader=LoaderConfig(num_decoders=2, max_carried_pixels=95 * 64)
+    )
     small = [sample for batch in loader.batches(0) for sample in batch.samples]
     assert loader.counters["data/shrunk"] == 8 and small[0].frames_NHWC.shape[1:] == (48, 64, 3)
     for first, second in zip(whole, small, strict=True):
-        assert torch.equal(resize_antialiased(first.frames_NHWC, 48, 64), resize_antialiased(second.frames_NHWC, 48, 64))
+        assert torch.equal(
+            resize_antialiased(first.frames_NHWC, 48, 64),
+            resize_antialiased(second.frames_NHWC, 48, 64),
+        )
 
 
 def test_what_cannot_be_loaded_is_refused(source: VideoSource, records: list[VideoRecord]) -> None:
-    with pytest.raises(UserError, match=r"training.batch_size = 16: only 10 usable training videos"):
+    with pytest.raises(
+        UserError, match=r"training.batch_size = 16: only 10 usable training videos"
+    ):
         _loader(source, records, batch_size=16)
-    with pytest.raises(UserError, match=r"training.batch_size = 4: must be a multiple of the number of workers, 3"):
+    with pytest.raises(
+        UserError, match=r"training.batch_size = 4: must be a multiple of the number of workers, 3"
+    ):
         _loader(source, records, world=World(0, 3, torch.device("cpu")))
     with pytest.raises(AssertionError):
         source.frames(records[0], [40])

@@ -13,11 +13,19 @@ from prp_core.errors import UserError
 
 
 def _record(key: str, **kwargs: object) -> VideoRecord:
-    fields: dict[str, object] = {"num_bytes": 10, "etag": "e", "num_frames": 40, "label": key.split("/")[0], "group": key}
+    fields: dict[str, object] = {
+        "num_bytes": 10,
+        "etag": "e",
+        "num_frames": 40,
+        "label": key.split("/")[0],
+        "group": key,
+    }
     return VideoRecord(key=key, **(fields | kwargs))  # type: ignore[arg-type]
 
 
-def _corpus(num_classes: int = 4, num_groups: int = 6, videos_per_group: int = 4, **kwargs: object) -> Manifest:
+def _corpus(
+    num_classes: int = 4, num_groups: int = 6, videos_per_group: int = 4, **kwargs: object
+) -> Manifest:
     records = [
         _record(f"class{label}/g{group}_{number}.avi", group=f"class{label}/g{group}", **kwargs)
         for label in range(num_classes)
@@ -31,7 +39,9 @@ def test_the_hash_names_the_content() -> None:
     corpus = _corpus()
     shuffled = Manifest(corpus.uri, corpus.records[::-1])
     assert corpus.content_hash == shuffled.content_hash and len(corpus.content_hash) == 16
-    moved = Manifest("s3://bucket", tuple(replace(record, etag="other") for record in corpus.records))
+    moved = Manifest(
+        "s3://bucket", tuple(replace(record, etag="other") for record in corpus.records)
+    )
     assert moved.content_hash != corpus.content_hash and moved.videos_hash == corpus.videos_hash
     longer = Manifest(corpus.uri, (replace(corpus.records[0], num_frames=41), *corpus.records[1:]))
     assert longer.videos_hash != corpus.videos_hash
@@ -55,42 +65,74 @@ def test_carved_parts_share_no_group_and_lack_no_class(seed: int) -> None:
     corpus = _corpus()
     found = parts(corpus, val_fraction=0.2, seed=seed)
     assert found.shared_groups == ()
-    assert sorted(found.train + found.val + found.test, key=lambda record: record.key) == list(corpus.records)
+    assert sorted(found.train + found.val + found.test, key=lambda record: record.key) == list(
+        corpus.records
+    )
     for part in (found.train, found.val, found.test):
         assert {record.label for record in part} == set(corpus.labels)
-    assert Counter(record.label for record in found.test) == dict.fromkeys(corpus.labels, 8), "0.2 of 24, in whole groups of 4"
-    assert Counter(record.label for record in found.val) == dict.fromkeys(corpus.labels, 4), "0.2 of the 16 left"
+    assert Counter(record.label for record in found.test) == dict.fromkeys(corpus.labels, 8), (
+        "0.2 of 24, in whole groups of 4"
+    )
+    assert Counter(record.label for record in found.val) == dict.fromkeys(corpus.labels, 4), (
+        "0.2 of the 16 left"
+    )
     assert found == parts(Manifest(corpus.uri, corpus.records[::-1]), val_fraction=0.2, seed=seed)
     assert found != parts(corpus, val_fraction=0.2, seed=seed + 1)
 
 
 def test_stated_splits_are_kept() -> None:
-    split_of_group = {"g0": "test", "g1": "test", "g2": "", "g3": "train", "g4": "train", "g5": "train"}
-    stated = [replace(record, split=split_of_group[record.group.split("/")[1]]) for record in _corpus().records]
+    split_of_group = {
+        "g0": "test",
+        "g1": "test",
+        "g2": "",
+        "g3": "train",
+        "g4": "train",
+        "g5": "train",
+    }
+    stated = [
+        replace(record, split=split_of_group[record.group.split("/")[1]])
+        for record in _corpus().records
+    ]
     found = parts(Manifest("file:///x", tuple(stated)), val_fraction=0.3, seed=0)
     assert {record.split for record in found.test} == {"test"} and len(found.test) == 32
-    assert {record.split for record in found.train + found.val} == {"train"}, "once some say train, those that say nothing are unused"
+    assert {record.split for record in found.train + found.val} == {"train"}, (
+        "once some say train, those that say nothing are unused"
+    )
     assert found.val and found.shared_groups == ()
-    with_val = [replace(record, split="val") if record.group.endswith("g5") else record for record in stated]
-    assert {record.group[-2:] for record in parts(Manifest("file:///x", tuple(with_val)), val_fraction=0.3, seed=0).val} == {"g5"}
+    with_val = [
+        replace(record, split="val") if record.group.endswith("g5") else record for record in stated
+    ]
+    assert {
+        record.group[-2:]
+        for record in parts(Manifest("file:///x", tuple(with_val)), val_fraction=0.3, seed=0).val
+    } == {"g5"}
 
 
 def test_groups_that_span_classes_are_never_cut() -> None:
-    records = tuple(_record(f"class{label}/s{person}.avi", group=f"person{person}") for label in range(3) for person in range(5))
+    records = tuple(
+        _record(f"class{label}/s{person}.avi", group=f"person{person}")
+        for label in range(3)
+        for person in range(5)
+    )
     found = parts(Manifest("file:///x", records), val_fraction=0.2, seed=3)
     assert found.shared_groups == () and found.train and found.val and found.test
 
 
 def test_too_few_groups_are_counted() -> None:
     records = (_record("a/1.avi"), _record("a/2.avi"), _record("a/3.avi", reason="empty"))
-    with pytest.raises(UserError, match=r"2 usable training videos in 2 groups \(1 quarantined\), but 3 groups are needed"):
+    with pytest.raises(
+        UserError,
+        match=r"2 usable training videos in 2 groups \(1 quarantined\), but 3 groups are needed",
+    ):
         parts(Manifest("file:///x", records), val_fraction=0.2, seed=0)
     with pytest.raises(UserError, match="val_fraction = 1.5"):
         parts(_corpus(), val_fraction=1.5, seed=0)
 
 
 def test_feasibility_counts_the_videos_long_enough() -> None:
-    records = [_record(f"a/{length}", num_frames=length) for length in (15, 16, 31, 32, 64, 127, 128)]
+    records = [
+        _record(f"a/{length}", num_frames=length) for length in (15, 16, 31, 32, 64, 127, 128)
+    ]
     assert feasibility(records, (1, 2, 4, 8), 16) == {1: 6, 2: 4, 4: 3, 8: 1}
     check_feasible(records, (1, 2, 4, 8), 16)
     message = (

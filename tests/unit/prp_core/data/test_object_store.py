@@ -1,4 +1,6 @@
-"""The folder as an object store, beyond what every store keeps to: nothing outside the folder is reached."""
+"""The folder as an object store, beyond what every store keeps to: nothing outside the folder is
+reached.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +14,18 @@ from prp_core.data.object_store import UNFINISHED_PREFIX, LocalStore, read_all
 from prp_core.errors import ObjectChanged, ObjectMissing, UserError
 
 
-@pytest.mark.parametrize("key", ["../secret", "a/../../secret", "/etc/hostname", "a//b", "./a", "", "a/", "a\0b", ".."])
+@pytest.mark.parametrize(
+    "key", ["../secret", "a/../../secret", "/etc/hostname", "a//b", "./a", "", "a/", "a\0b", ".."]
+)
 def test_keys_never_leave_the_folder(tmp_path: Path, key: str) -> None:
     (tmp_path / "secret").write_text("not yours")
     store = LocalStore(tmp_path / "store")
-    for reach in (lambda: list(store.read(key)), lambda: store.write(key, b"x"), lambda: store.delete(key), lambda: store.local_path(key)):
+    for reach in (
+        lambda: list(store.read(key)),
+        lambda: store.write(key, b"x"),
+        lambda: store.delete(key),
+        lambda: store.local_path(key),
+    ):
         with pytest.raises(UserError, match="is no key of file:///"):
             reach()
     assert (tmp_path / "secret").read_text() == "not yours"
@@ -57,7 +66,9 @@ def test_files_still_being_written_are_not_listed(tmp_path: Path) -> None:
     store = LocalStore(tmp_path)
     store.write("whole", b"whole")
     assert [info.key for info in store.list()] == ["whole"]
-    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(UNFINISHED_PREFIX)] == [f"{UNFINISHED_PREFIX}1234"]
+    assert [
+        path.name for path in tmp_path.iterdir() if path.name.startswith(UNFINISHED_PREFIX)
+    ] == [f"{UNFINISHED_PREFIX}1234"]
 
 
 def test_a_missing_folder_is_an_empty_store_and_a_file_is_none(tmp_path: Path) -> None:

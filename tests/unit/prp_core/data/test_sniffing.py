@@ -36,10 +36,15 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("encoding", [*ENCODINGS.values(), Encoding(suffix=".ts"), Encoding(suffix=".mov")])
+@pytest.mark.parametrize(
+    "encoding", [*ENCODINGS.values(), Encoding(suffix=".ts"), Encoding(suffix=".mov")]
+)
 def test_real_containers_are_told_by_content(tmp_path: Path, encoding: Encoding) -> None:
     path = make_video(tmp_path / f"video{encoding.suffix}", 12, encoding=encoding)
-    assert check_container(path.rename(tmp_path / "name-says-nothing.txt")) == CONTAINERS[encoding.suffix]
+    assert (
+        check_container(path.rename(tmp_path / "name-says-nothing.txt"))
+        == CONTAINERS[encoding.suffix]
+    )
 
 
 @pytest.mark.parametrize("head", REFUSED.values(), ids=REFUSED.keys())
@@ -57,7 +62,9 @@ def test_the_errors_name_the_first_bytes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".mp4", ".avi"])
 def test_a_lost_tail_shows_in_the_boxes(tmp_path: Path, suffix: str) -> None:
-    path = make_video(tmp_path / f"video{suffix}", 30, encoding=Encoding(codec="mpeg4", suffix=suffix))
+    path = make_video(
+        tmp_path / f"video{suffix}", 30, encoding=Encoding(codec="mpeg4", suffix=suffix)
+    )
     if suffix == ".mp4":
         with_index_first(path)
     assert not is_cut_short(path)

@@ -21,7 +21,9 @@ def count(module: nn.Module) -> int:
 def test_published_and_small_encoders_are_listed() -> None:
     assert {"c3d", "r3d", "r2plus1d"} < set(ENCODERS)
     assert len(SMALL) == 3
-    with pytest.raises(UserError, match=r"Unknown encoder 'r3dd'; known: c3d, .*r3d_small\. Did you mean 'r3d'\?"):
+    with pytest.raises(
+        UserError, match=r"Unknown encoder 'r3dd'; known: c3d, .*r3d_small\. Did you mean 'r3d'\?"
+    ):
         build_encoder("r3dd")
 
 
@@ -34,15 +36,26 @@ def test_every_encoder_shortens_eightfold_and_shrinks_sixteenfold(name: str) -> 
     assert (features >= 0).all() and features.isfinite().all()
 
 
-@pytest.mark.parametrize(("name", "parameters"), [("c3d", 27_661_440), ("r3d", 14_361_792), ("r2plus1d", 14_365_303)])
+@pytest.mark.parametrize(
+    ("name", "parameters"), [("c3d", 27_661_440), ("r3d", 14_361_792), ("r2plus1d", 14_365_303)]
+)
 def test_published_encoders_and_heads_have_the_published_sizes(name: str, parameters: int) -> None:
     network = PrpNetwork(name)
     assert count(network.encoder) == parameters
     assert count(network) - parameters == 21_598_541
-    assert parameters + count(nn.Linear(512, 101)) == {"c3d": 27_713_253, "r3d": 14_413_605, "r2plus1d": 14_417_116}[name]
-    assert (count(network.conv_rate), count(network.conv_reconstruction), count(network.rate_classifier)) == (7_079_424, 7_079_424, 2_052)
+    assert (
+        parameters + count(nn.Linear(512, 101))
+        == {"c3d": 27_713_253, "r3d": 14_413_605, "r2plus1d": 14_417_116}[name]
+    )
+    assert (
+        count(network.conv_rate),
+        count(network.conv_reconstruction),
+        count(network.rate_classifier),
+    ) == (7_079_424, 7_079_424, 2_052)
     decoder = network.decoder
-    assert [count(part) for part in (decoder.up1, decoder.up2, decoder.up3, decoder.up4, decoder.out)] == [
+    assert [
+        count(part) for part in (decoder.up1, decoder.up2, decoder.up3, decoder.up4, decoder.out)
+    ] == [
         5_637_376,
         1_409_664,
         352_576,
@@ -57,29 +70,63 @@ def test_layers_of_the_published_encoders_have_the_published_sizes() -> None:
     expected = [5_376, 221_568, 885_504, 1_770_240, 3_540_480, 7_079_424, 7_079_424, 7_079_424]
     assert [count(c3d.get_submodule(layer)) for layer in layers] == expected
     stages = ("stem", "stem_norm", "stage2", "stage3", "stage4", "stage5")
-    assert [count(r3d.get_submodule(stage)) for stage in stages] == [28_224, 128, 221_440, 672_512, 2_688_512, 10_750_976]
-    assert [count(r2plus1d.get_submodule(stage)) for stage in stages] == [28_303, 128, 222_016, 673_120, 2_689_090, 10_752_646]
+    assert [count(r3d.get_submodule(stage)) for stage in stages] == [
+        28_224,
+        128,
+        221_440,
+        672_512,
+        2_688_512,
+        10_750_976,
+    ]
+    assert [count(r2plus1d.get_submodule(stage)) for stage in stages] == [
+        28_303,
+        128,
+        222_016,
+        673_120,
+        2_689_090,
+        10_752_646,
+    ]
 
 
 def test_channels_between_space_and_time() -> None:
     cube = (3, 3, 3)
     assert intermediate_channels(3, 64, (3, 7, 7)) == 83
     pairs = [(64, 64), (64, 128), (128, 128), (128, 256), (256, 256), (256, 512), (512, 512)]
-    assert [intermediate_channels(*pair, cube) for pair in pairs] == [144, 230, 288, 460, 576, 921, 1152]
-    assert [intermediate_channels(*pair, (1, 1, 1)) for pair in ((64, 128), (128, 256), (256, 512))] == [42, 85, 170]
+    assert [intermediate_channels(*pair, cube) for pair in pairs] == [
+        144,
+        230,
+        288,
+        460,
+        576,
+        921,
+        1152,
+    ]
+    assert [
+        intermediate_channels(*pair, (1, 1, 1)) for pair in ((64, 128), (128, 256), (256, 512))
+    ] == [42, 85, 170]
     convolution = FactorisedConvolution(64, 128, cube, (2, 2, 2), (1, 1, 1))
     assert (convolution.spatial.stride, convolution.temporal.stride) == ((1, 2, 2), (2, 1, 1))
 
 
 def test_norms_are_the_framework_defaults() -> None:
     for name in ("c3d", "r3d", "r2plus1d"):
-        norms = [module for module in PrpNetwork(name).modules() if isinstance(module, nn.BatchNorm3d)]
-        assert norms and all((norm.eps, norm.momentum, norm.affine, norm.track_running_stats) == (1e-5, 0.1, True, True) for norm in norms)
+        norms = [
+            module for module in PrpNetwork(name).modules() if isinstance(module, nn.BatchNorm3d)
+        ]
+        assert norms and all(
+            (norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
+            == (1e-5, 0.1, True, True)
+            for norm in norms
+        )
 
 
 @pytest.mark.parametrize("name", SMALL)
-@pytest.mark.parametrize(("num_rates", "upsampling", "time"), [(2, 1, 8), (4, 2, 16), (5, 3, 8), (3, 4, 8)])
-def test_reconstruction_is_upsampling_times_as_long(name: str, num_rates: int, upsampling: int, time: int) -> None:
+@pytest.mark.parametrize(
+    ("num_rates", "upsampling", "time"), [(2, 1, 8), (4, 2, 16), (5, 3, 8), (3, 4, 8)]
+)
+def test_reconstruction_is_upsampling_times_as_long(
+    name: str, num_rates: int, upsampling: int, time: int
+) -> None:
     network = PrpNetwork(name, num_rates=num_rates, upsampling=upsampling)
     output = network(torch.rand(2, 3, time, 32, 48))
     assert output.rate_logits.shape == (2, num_rates)
@@ -89,7 +136,10 @@ def test_reconstruction_is_upsampling_times_as_long(name: str, num_rates: int, u
 
 def test_only_the_classifier_is_in_the_faster_group() -> None:
     network = PrpNetwork("r3d_small", num_rates=3)
-    assert [tuple(parameter.shape) for parameter in network.classifier_parameters()] == [(3, 64), (3,)]
+    assert [tuple(parameter.shape) for parameter in network.classifier_parameters()] == [
+        (3, 64),
+        (3,),
+    ]
 
 
 def test_a_module_serves_as_encoder() -> None:
@@ -98,7 +148,10 @@ def test_a_module_serves_as_encoder() -> None:
 
 
 def test_sizes_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(UserError, match=r"clip \(frames, height, width\) = \(12, 32, 32\): frames must be a multiple of 8"):
+    with pytest.raises(
+        UserError,
+        match=r"clip \(frames, height, width\) = \(12, 32, 32\): frames must be a multiple of 8",
+    ):
         PrpNetwork("r3d_small")(torch.rand(1, 3, 12, 32, 32))
     with pytest.raises(UserError, match="num_rates = 1"):
         PrpNetwork("r3d_small", num_rates=1)

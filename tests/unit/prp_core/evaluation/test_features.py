@@ -1,4 +1,6 @@
-"""Views, features, baselines and recognition on real videos, against slow literal transcriptions of the protocol."""
+"""Views, features, baselines and recognition on real videos, against slow literal transcriptions of
+the protocol.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,13 @@ from prp_core.errors import BrokenVideo, UserError
 from prp_core.evaluation.baselines import BASELINES, evaluate_baselines
 from prp_core.evaluation.decode_ahead import decode_ahead
 from prp_core.evaluation.downstream import check_labels, evaluate_encoder
-from prp_core.evaluation.evaluation_config import Evaluations, LinearProbeConfig, RecognitionConfig, RetrievalConfig, ViewsConfig
+from prp_core.evaluation.evaluation_config import (
+    Evaluations,
+    LinearProbeConfig,
+    RecognitionConfig,
+    RetrievalConfig,
+    ViewsConfig,
+)
 from prp_core.evaluation.features import extract_features, extract_tables
 from prp_core.evaluation.pixel_baselines import mean_absolute_difference, mean_frame
 from prp_core.evaluation.protocol import protocol_hash
@@ -70,30 +78,51 @@ def encoder() -> nn.Module:
 
 @pytest.mark.parametrize(
     ("num_frames", "starts"),
-    [(29, [0, 1, 2, 4, 5, 7, 8, 10, 11, 13]), (100, [0, 9, 18, 28, 37, 46, 56, 65, 74, 84]), (300, [0, 31, 63, 94, 126, 157, 189, 220, 252, 284])],
+    [
+        (29, [0, 1, 2, 4, 5, 7, 8, 10, 11, 13]),
+        (100, [0, 9, 18, 28, 37, 46, 56, 65, 74, 84]),
+        (300, [0, 31, 63, 94, 126, 157, 189, 220, 252, 284]),
+    ],
 )
 def test_views_are_the_published_ones(num_frames: int, starts: list[int]) -> None:
-    assert view_positions(num_frames, ViewsConfig()) == tuple(tuple(range(start, start + 16)) for start in starts)
+    assert view_positions(num_frames, ViewsConfig()) == tuple(
+        tuple(range(start, start + 16)) for start in starts
+    )
 
 
 def test_a_short_video_repeats_its_last_frame() -> None:
-    assert view_positions(5, ViewsConfig(num_clips=2, clip_length=8)) == ((0, 1, 2, 3, 4, 4, 4, 4),) * 2
+    assert (
+        view_positions(5, ViewsConfig(num_clips=2, clip_length=8))
+        == ((0, 1, 2, 3, 4, 4, 4, 4),) * 2
+    )
 
 
 def test_features_are_the_literal_ones(source: VideoSource, parts: Parts) -> None:
-    """Each clip is decoded for itself and each feature pooled by hand; extraction decodes once for all clips."""
+    """Each clip is decoded for itself and each feature pooled by hand; extraction decodes once for
+    all clips.
+    """
     network = encoder()
     table = extract_features(network, parts.val, source, CLIP, VIEWS, ALONE)
     record = parts.val[2]
     clip_features = []
     for start in (0, (NUM_FRAMES - 8) // 2, NUM_FRAMES - 8):
         frames = source.frames(record, range(start, start + 8)).permute(0, 3, 1, 2)
-        resized = nn.functional.interpolate(frames, (36, 40), mode="bilinear", antialias=True).float().round() / 255
+        resized = (
+            nn.functional.interpolate(frames, (36, 40), mode="bilinear", antialias=True)
+            .float()
+            .round()
+            / 255
+        )
         map_CTHW = network.eval()(resized[:, :, 2:34, 4:36].transpose(0, 1)[None])[0].detach()
         clip_features.append(map_CTHW.amax(dim=(2, 3)).flatten())
-    torch.testing.assert_close(table.features_ND[2], torch.stack(clip_features).mean(0), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        table.features_ND[2], torch.stack(clip_features).mean(0), rtol=1e-4, atol=1e-5
+    )
     assert table.keys == tuple(record.key for record in parts.val) and table.broken == ()
-    assert table.labels == tuple(key.split("/")[0] for key in table.keys) and table.groups == table.keys
+    assert (
+        table.labels == tuple(key.split("/")[0] for key in table.keys)
+        and table.groups == table.keys
+    )
 
 
 def test_extraction_leaves_the_encoder_as_it_was(source: VideoSource, parts: Parts) -> None:
@@ -107,7 +136,15 @@ def test_extraction_leaves_the_encoder_as_it_was(source: VideoSource, parts: Par
 
 def test_the_size_of_a_batch_does_not_matter(source: VideoSource, parts: Parts) -> None:
     first, second = (
-        extract_features(encoder(), parts.val[:2], source, CLIP, dataclasses.replace(VIEWS, batch_size=size), ALONE).features_ND for size in (1, 32)
+        extract_features(
+            encoder(),
+            parts.val[:2],
+            source,
+            CLIP,
+            dataclasses.replace(VIEWS, batch_size=size),
+            ALONE,
+        ).features_ND
+        for size in (1, 32)
     )
     torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-6)
 
@@ -115,11 +152,15 @@ def test_the_size_of_a_batch_does_not_matter(source: VideoSource, parts: Parts) 
 def test_broken_videos_have_no_row_and_are_named(tmp_path: Path) -> None:
     make_corpus(tmp_path, num_train=4, num_val=0)
     parts = make_corpus(tmp_path, num_train=0, num_val=0)
-    (tmp_path / parts.train[1].key).write_bytes(b"not a video any more, and long enough to be looked at" * 10)
+    (tmp_path / parts.train[1].key).write_bytes(
+        b"not a video any more, and long enough to be looked at" * 10
+    )
     with open_source(tmp_path) as source:
         table = extract_features(encoder(), parts.train, source, CLIP, VIEWS, ALONE)
         assert len(table) == 3 and table.broken == ((parts.train[1].key, "changed"),)
-        with pytest.raises(UserError, match="none of 1 videos can be evaluated; the first: .*changed"):
+        with pytest.raises(
+            UserError, match="none of 1 videos can be evaluated; the first: .*changed"
+        ):
             extract_features(encoder(), parts.train[1:2], source, CLIP, VIEWS, ALONE)
 
 
@@ -128,30 +169,63 @@ def test_pixel_baselines_by_hand() -> None:
     clips_BCTHW[0, 0, :, 0, 0] = torch.tensor([0.0, 1.0, 0.0, 1.0])
     frame, difference = mean_frame(clips_BCTHW), mean_absolute_difference(clips_BCTHW)
     assert frame.shape == difference.shape == (1, 3, 28, 28)
-    assert frame[0, 0, 0, 0] == pytest.approx(0.5 / 4) and difference[0, 0, 0, 0] == pytest.approx(1.0 / 4)
+    assert frame[0, 0, 0, 0] == pytest.approx(0.5 / 4) and difference[0, 0, 0, 0] == pytest.approx(
+        1.0 / 4
+    )
     assert frame.sum() == pytest.approx(0.125) and difference.sum() == pytest.approx(0.25)
     assert mean_frame(torch.zeros(1, 3, 4, 20, 30)).shape == (1, 3, 20, 28)
 
 
 def test_baselines_see_the_same_videos_and_questions(source: VideoSource, parts: Parts) -> None:
-    metrics = evaluate_baselines(CONFIG, gallery=parts.train, queries=parts.val, source=source, world=ALONE, with_probe=True)
-    assert {name.split("/")[0] for name in metrics} == set(BASELINES) == {"random_init", "mean_frame", "mean_absolute_difference"}
-    measured = evaluate_encoder(
-        encoder(), CLIP, CONFIG.evaluation, gallery=parts.train, queries=parts.val, source=source, world=ALONE, with_probe=True
+    metrics = evaluate_baselines(
+        CONFIG, gallery=parts.train, queries=parts.val, source=source, world=ALONE, with_probe=True
     )
-    ours = {name.removeprefix("random_init/"): value for name, value in metrics.items() if name.startswith("random_init/")}
+    assert (
+        {name.split("/")[0] for name in metrics}
+        == set(BASELINES)
+        == {"random_init", "mean_frame", "mean_absolute_difference"}
+    )
+    measured = evaluate_encoder(
+        encoder(),
+        CLIP,
+        CONFIG.evaluation,
+        gallery=parts.train,
+        queries=parts.val,
+        source=source,
+        world=ALONE,
+        with_probe=True,
+    )
+    ours = {
+        name.removeprefix("random_init/"): value
+        for name, value in metrics.items()
+        if name.startswith("random_init/")
+    }
     assert ours == pytest.approx(measured), "random_init is the encoder that training starts from"
-    table = extract_tables({"mean": lambda clips: mean_frame(clips).flatten(1)}, parts.val[:1], source, CLIP, VIEWS, ALONE)["mean"]
+    table = extract_tables(
+        {"mean": lambda clips: mean_frame(clips).flatten(1)},
+        parts.val[:1],
+        source,
+        CLIP,
+        VIEWS,
+        ALONE,
+    )["mean"]
     positions = view_positions(NUM_FRAMES, VIEWS)
-    frames = source.frames(parts.val[0], [position for clip in positions for position in clip]).permute(0, 3, 1, 2)
-    resized = nn.functional.interpolate(frames, (36, 40), mode="bilinear", antialias=True).float().round() / 255
+    frames = source.frames(
+        parts.val[0], [position for clip in positions for position in clip]
+    ).permute(0, 3, 1, 2)
+    resized = (
+        nn.functional.interpolate(frames, (36, 40), mode="bilinear", antialias=True).float().round()
+        / 255
+    )
     expected = nn.functional.adaptive_avg_pool2d(resized[:, :, 2:34, 4:36].mean(0), 28).flatten()
     torch.testing.assert_close(table.features_ND[0], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_labels_are_asked_for_in_one_line(parts: Parts) -> None:
     nameless = (dataclasses.replace(parts.val[0], label=None), *parts.val[1:])
-    with pytest.raises(UserError, match="1 of 6 query videos have none, for example 'down/val-00.mp4'"):
+    with pytest.raises(
+        UserError, match="1 of 6 query videos have none, for example 'down/val-00.mp4'"
+    ):
         check_labels(parts.train, nameless)
     with pytest.raises(UserError, match="0 of 0 gallery videos"):
         check_labels((), parts.val)
@@ -163,19 +237,40 @@ def test_labels_are_asked_for_in_one_line(parts: Parts) -> None:
 def test_the_protocol_is_what_two_numbers_must_share(parts: Parts) -> None:
     manifest = Manifest("file:///videos", parts.train + parts.val)
 
-    def digest(clip: ClipConfig = CLIP, evaluations: Evaluations = CONFIG.evaluation, queries: Any = parts.val) -> str:
+    def digest(
+        clip: ClipConfig = CLIP,
+        evaluations: Evaluations = CONFIG.evaluation,
+        queries: Any = parts.val,
+    ) -> str:
         return protocol_hash(clip, evaluations, manifest, parts.train, queries)
 
     assert len(digest()) == 12 and digest() == digest(queries=parts.val[::-1])
-    assert digest(dataclasses.replace(CLIP, length=16, random_crop=True)) == digest(), "what training varies does not enter"
-    assert digest(evaluations=dataclasses.replace(CONFIG.evaluation, views=dataclasses.replace(VIEWS, batch_size=5))) == digest()
+    assert digest(dataclasses.replace(CLIP, length=16, random_crop=True)) == digest(), (
+        "what training varies does not enter"
+    )
+    assert (
+        digest(
+            evaluations=dataclasses.replace(
+                CONFIG.evaluation, views=dataclasses.replace(VIEWS, batch_size=5)
+            )
+        )
+        == digest()
+    )
     others = [
         digest(dataclasses.replace(CLIP, crop=16)),
         digest(evaluations=dataclasses.replace(CONFIG.evaluation, views=ViewsConfig())),
-        digest(evaluations=dataclasses.replace(CONFIG.evaluation, retrieval=RetrievalConfig(ks="1-3"))),
-        digest(evaluations=dataclasses.replace(CONFIG.evaluation, linear_probe=LinearProbeConfig(weight_decay=0.5))),
+        digest(
+            evaluations=dataclasses.replace(CONFIG.evaluation, retrieval=RetrievalConfig(ks="1-3"))
+        ),
+        digest(
+            evaluations=dataclasses.replace(
+                CONFIG.evaluation, linear_probe=LinearProbeConfig(weight_decay=0.5)
+            )
+        ),
         digest(queries=parts.val[1:]),
-        protocol_hash(CLIP, CONFIG.evaluation, Manifest("file:///videos", parts.train), parts.train, parts.val),
+        protocol_hash(
+            CLIP, CONFIG.evaluation, Manifest("file:///videos", parts.train), parts.train, parts.val
+        ),
     ]
     assert len({digest(), *others}) == 7
 
@@ -188,7 +283,10 @@ def test_reading_ahead_keeps_the_order_and_hands_over_the_broken() -> None:
 
     results = list(decode_ahead(range(20), read, 3))
     assert [item for item, _ in results] == list(range(20))
-    assert all(isinstance(value, BrokenVideo) if item % 3 == 0 else value == item * item for item, value in results)
+    assert all(
+        isinstance(value, BrokenVideo) if item % 3 == 0 else value == item * item
+        for item, value in results
+    )
 
 
 def test_reading_ahead_stops_with_its_reader_and_raises_other_errors() -> None:
@@ -196,7 +294,9 @@ def test_reading_ahead_stops_with_its_reader_and_raises_other_errors() -> None:
     reads = decode_ahead(range(1000), seen.append, 2)
     next(reads)
     reads.close()  # type: ignore[attr-defined]
-    assert len(seen) <= 6 and not [thread for thread in threading.enumerate() if thread.name.startswith("decode-ahead")]
+    assert len(seen) <= 6 and not [
+        thread for thread in threading.enumerate() if thread.name.startswith("decode-ahead")
+    ]
     with pytest.raises(ZeroDivisionError):
         list(decode_ahead([1, 0], lambda item: 1 // item, 1))
 
@@ -210,13 +310,31 @@ def test_fine_tuning_learns_what_the_classes_are(source: VideoSource, parts: Par
     arguments: Any = (network, parts.train, parts.train, source, CLIP, VIEWS, RECOGNITION)
     metrics = fine_tune(*arguments, world=ALONE, seed=0, reporter=reporter)
     losses = [value for _, value in reporter.series("recognition/train_loss")]
-    assert [step for step, _ in reporter.series("recognition/train_loss")] == [2, 4, 6, 8, 10, 12, 14, 16]
+    assert [step for step, _ in reporter.series("recognition/train_loss")] == [
+        2,
+        4,
+        6,
+        8,
+        10,
+        12,
+        14,
+        16,
+    ]
     assert losses[-1] < 0.7 * losses[0] and metrics["recognition/accuracy"] >= 0.75
-    assert (metrics["recognition/num_videos"], metrics["recognition/num_broken"], metrics["recognition/num_replaced"]) == (8, 0, 0)
+    assert (
+        metrics["recognition/num_videos"],
+        metrics["recognition/num_broken"],
+        metrics["recognition/num_replaced"],
+    ) == (8, 0, 0)
     assert reporter.logged[-1] == (16, metrics)
-    assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items()), "a copy is tuned, not the encoder itself"
+    assert all(
+        torch.equal(before[name], tensor) for name, tensor in network.state_dict().items()
+    ), "a copy is tuned, not the encoder itself"
     again = MemoryReporter()
-    assert fine_tune(*arguments, world=ALONE, seed=0, reporter=again) == metrics and again.logged == reporter.logged
+    assert (
+        fine_tune(*arguments, world=ALONE, seed=0, reporter=again) == metrics
+        and again.logged == reporter.logged
+    )
 
 
 def test_recognition_takes_the_mean_of_the_logits(source: VideoSource, parts: Parts) -> None:
@@ -227,30 +345,76 @@ def test_recognition_takes_the_mean_of_the_logits(source: VideoSource, parts: Pa
     logits = []
     for positions in view_positions(NUM_FRAMES, VIEWS):
         frames = source.frames(parts.val[0], positions).permute(0, 3, 1, 2)
-        resized = nn.functional.interpolate(frames, (36, 40), mode="bilinear", antialias=True).float().round() / 255
-        features = network.encoder(resized[:, :, 2:34, 4:36].transpose(0, 1)[None]).mean(dim=(2, 3, 4))
+        resized = (
+            nn.functional.interpolate(frames, (36, 40), mode="bilinear", antialias=True)
+            .float()
+            .round()
+            / 255
+        )
+        features = network.encoder(resized[:, :, 2:34, 4:36].transpose(0, 1)[None]).mean(
+            dim=(2, 3, 4)
+        )
         logits.append((features @ network.linear.weight.T + network.linear.bias).detach()[0])
-    torch.testing.assert_close(table.features_ND[0], torch.stack(logits).mean(0), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        table.features_ND[0], torch.stack(logits).mean(0), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_fine_tuning_counts_the_videos_it_had_to_replace(tmp_path: Path) -> None:
     make_corpus(tmp_path, num_train=6, num_val=2)
-    encode_motion(tmp_path / "down" / "train-00.mp4", (2, 2), seed=77)  # no longer the object that was listed
+    encode_motion(
+        tmp_path / "down" / "train-00.mp4", (2, 2), seed=77
+    )  # no longer the object that was listed
     stale = make_corpus(tmp_path, num_train=0, num_val=0)
-    stale = dataclasses.replace(stale, train=(dataclasses.replace(stale.train[0], etag="0-0"), *stale.train[1:]))
+    stale = dataclasses.replace(
+        stale, train=(dataclasses.replace(stale.train[0], etag="0-0"), *stale.train[1:])
+    )
     config = dataclasses.replace(RECOGNITION, num_epochs=2)
     with VideoSource(LocalStore(tmp_path), None, LOADER) as source:
-        metrics = fine_tune(encoder(), stale.train, stale.val, source, CLIP, VIEWS, config, world=ALONE, seed=0, reporter=MemoryReporter())
+        metrics = fine_tune(
+            encoder(),
+            stale.train,
+            stale.val,
+            source,
+            CLIP,
+            VIEWS,
+            config,
+            world=ALONE,
+            seed=0,
+            reporter=MemoryReporter(),
+        )
         assert metrics["recognition/num_replaced"] >= 2 and metrics["recognition/num_videos"] == 2
-        with pytest.raises(UserError, match="1 training videos are too few to fine-tune on 1 workers"):
-            fine_tune(encoder(), stale.train[1:2], stale.train, source, CLIP, VIEWS, config, world=ALONE, seed=0, reporter=MemoryReporter())
+        with pytest.raises(
+            UserError, match="1 training videos are too few to fine-tune on 1 workers"
+        ):
+            fine_tune(
+                encoder(),
+                stale.train[1:2],
+                stale.train,
+                source,
+                CLIP,
+                VIEWS,
+                config,
+                world=ALONE,
+                seed=0,
+                reporter=MemoryReporter(),
+            )
 
 
 @pytest.mark.parametrize(
     ("num_videos", "batch", "workers", "sizes"),
-    [(16, 8, 1, [8, 8]), (19, 8, 1, [8, 8, 3]), (17, 8, 1, [8, 9]), (19, 8, 2, [8, 11]), (20, 8, 2, [8, 8, 4]), (3, 8, 1, [3])],
+    [
+        (16, 8, 1, [8, 8]),
+        (19, 8, 1, [8, 8, 3]),
+        (17, 8, 1, [8, 9]),
+        (19, 8, 2, [8, 11]),
+        (20, 8, 2, [8, 8, 4]),
+        (3, 8, 1, [3]),
+    ],
 )
-def test_no_video_is_dropped_and_no_worker_goes_without(num_videos: int, batch: int, workers: int, sizes: list[int]) -> None:
+def test_no_video_is_dropped_and_no_worker_goes_without(
+    num_videos: int, batch: int, workers: int, sizes: list[int]
+) -> None:
     assert batch_sizes(num_videos, batch, workers) == sizes
 
 
@@ -261,11 +425,29 @@ def work(world: World, corpus: str) -> dict[str, Any]:
         table = extract_features(encoder(), parts.train[:5], source, CLIP, VIEWS, world)
         config = dataclasses.replace(RECOGNITION, num_epochs=1)
         reporter = MemoryReporter()
-        tuned = fine_tune(encoder(), parts.train[:7], parts.val, source, CLIP, VIEWS, config, world=world, seed=0, reporter=reporter)
-    return {"features": table.features_ND, "keys": list(table.keys), "tuned": tuned, "num_logged": len(reporter.logged)}
+        tuned = fine_tune(
+            encoder(),
+            parts.train[:7],
+            parts.val,
+            source,
+            CLIP,
+            VIEWS,
+            config,
+            world=world,
+            seed=0,
+            reporter=reporter,
+        )
+    return {
+        "features": table.features_ND,
+        "keys": list(table.keys),
+        "tuned": tuned,
+        "num_logged": len(reporter.logged),
+    }
 
 
-def test_two_workers_share_the_videos_and_know_the_same(corpus: Path, source: VideoSource, parts: Parts, tmp_path: Path) -> None:
+def test_two_workers_share_the_videos_and_know_the_same(
+    corpus: Path, source: VideoSource, parts: Parts, tmp_path: Path
+) -> None:
     first, second = run_workers(work, tmp_path / "group", str(corpus))
     alone = extract_features(encoder(), parts.train[:5], source, CLIP, VIEWS, ALONE)
     assert first["keys"] == second["keys"] == list(alone.keys)

@@ -6,10 +6,19 @@ import random
 
 import pytest
 
-from prp_core.evaluation.intervals import Interval, bootstrap_interval, seed_interval, student_quantile, wilson_interval
+from prp_core.evaluation.intervals import (
+    Interval,
+    bootstrap_interval,
+    seed_interval,
+    student_quantile,
+    wilson_interval,
+)
 
 
-@pytest.mark.parametrize(("degrees", "expected"), [(1, 12.7062), (2, 4.3027), (3, 3.1824), (4, 2.7764), (9, 2.2622), (30, 2.0423), (120, 1.9799)])
+@pytest.mark.parametrize(
+    ("degrees", "expected"),
+    [(1, 12.7062), (2, 4.3027), (3, 3.1824), (4, 2.7764), (9, 2.2622), (30, 2.0423), (120, 1.9799)],
+)
 def test_student_quantiles_are_those_of_the_tables(degrees: int, expected: float) -> None:
     assert student_quantile(0.975, degrees) == pytest.approx(expected, abs=1e-4)
 
@@ -21,11 +30,19 @@ def test_student_quantiles_at_other_levels() -> None:
 
 
 @pytest.mark.parametrize(
-    ("hits", "total", "low", "high"), [(0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (5, 10, 0.2366, 0.7634), (81, 263, 0.2553, 0.3662)]
+    ("hits", "total", "low", "high"),
+    [
+        (0, 10, 0.0, 0.2775),
+        (10, 10, 0.7225, 1.0),
+        (5, 10, 0.2366, 0.7634),
+        (81, 263, 0.2553, 0.3662),
+    ],
 )
 def test_wilson_against_known_values(hits: int, total: int, low: float, high: float) -> None:
     interval = wilson_interval(hits, total)
-    assert (interval.value, interval.low, interval.high) == pytest.approx((hits / total, low, high), abs=1e-4)
+    assert (interval.value, interval.low, interval.high) == pytest.approx(
+        (hits / total, low, high), abs=1e-4
+    )
 
 
 def test_wilson_holds_the_truth_about_as_often_as_it_says() -> None:
@@ -40,7 +57,9 @@ def test_wilson_holds_the_truth_about_as_often_as_it_says() -> None:
 def test_seed_interval_by_hand() -> None:
     interval = seed_interval([0.5, 0.6, 0.7])
     half = 4.30265 * 0.1 / 3**0.5
-    assert (interval.value, interval.low, interval.high) == pytest.approx((0.6, 0.6 - half, 0.6 + half), abs=1e-5)
+    assert (interval.value, interval.low, interval.high) == pytest.approx(
+        (0.6, 0.6 - half, 0.6 + half), abs=1e-5
+    )
 
 
 def test_bootstrap_is_near_the_normal_interval_for_many_values() -> None:
@@ -49,7 +68,9 @@ def test_bootstrap_is_near_the_normal_interval_for_many_values() -> None:
     interval = bootstrap_interval(values)
     share = sum(values) / 500
     half = 1.96 * (share * (1 - share) / 500) ** 0.5
-    assert (interval.value, interval.low, interval.high) == pytest.approx((share, share - half, share + half), abs=0.01)
+    assert (interval.value, interval.low, interval.high) == pytest.approx(
+        (share, share - half, share + half), abs=0.01
+    )
     assert bootstrap_interval(values) == interval, "the same each time"
     assert bootstrap_interval(values, seed=1) != interval
 

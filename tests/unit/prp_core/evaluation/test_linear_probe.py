@@ -23,7 +23,9 @@ def drawn(num: int, seed: int, noise: float = 1.0) -> FeatureTable:
     generator = torch.Generator().manual_seed(seed)
     classes = torch.randint(3, (num,), generator=generator)
     centres = torch.tensor([[1.0, 0, 0, 0, 2, 0], [0, 1, 0, 1, 0, 0], [0, 0, 1, 0, 0, 1]])
-    features_ND = (centres[classes] + noise * torch.randn(num, 6, generator=generator)) * torch.tensor([1.0, 100, 0.01, 1, 5, 1]) + 7
+    features_ND = (
+        centres[classes] + noise * torch.randn(num, 6, generator=generator)
+    ) * torch.tensor([1.0, 100, 0.01, 1, 5, 1]) + 7
     return table(features_ND, [f"class-{int(number)}" for number in classes])
 
 
@@ -52,7 +54,9 @@ def test_it_is_the_minimum() -> None:
 
 def test_the_same_features_give_the_same_probe() -> None:
     first, second = (fit_linear_probe(drawn(80, 1), CONFIG) for _ in range(2))
-    assert torch.equal(first.weight_KD, second.weight_KD) and torch.equal(first.bias_K, second.bias_K)
+    assert torch.equal(first.weight_KD, second.weight_KD) and torch.equal(
+        first.bias_K, second.bias_K
+    )
 
 
 def test_accuracy_is_that_of_the_predictions() -> None:
@@ -80,7 +84,9 @@ def test_scale_and_offset_of_a_feature_do_not_matter() -> None:
 
 def test_a_feature_that_never_varies_counts_for_nothing() -> None:
     train = drawn(120, 5)
-    with_constant = table(torch.cat([train.features_ND, torch.full((120, 1), 3.0)], dim=1), list(train.labels))
+    with_constant = table(
+        torch.cat([train.features_ND, torch.full((120, 1), 3.0)], dim=1), list(train.labels)
+    )
     probe = fit_linear_probe(with_constant, CONFIG)
     assert probe.weight_KD[:, -1].abs().max() == 0
     elsewhere_ND = with_constant.features_ND.clone()
@@ -90,6 +96,10 @@ def test_a_feature_that_never_varies_counts_for_nothing() -> None:
 
 def test_a_class_that_was_never_seen_is_missed() -> None:
     train, test = drawn(120, 6), drawn(50, 7, noise=0.01)
-    renamed = table(test.features_ND, ["class-new" if label == "class-0" else label for label in test.labels])
+    renamed = table(
+        test.features_ND, ["class-new" if label == "class-0" else label for label in test.labels]
+    )
     expected = sum(label != "class-0" for label in test.labels) / 50
-    assert probe_accuracy(train, renamed, CONFIG)["linear_probe/accuracy"] == pytest.approx(expected)
+    assert probe_accuracy(train, renamed, CONFIG)["linear_probe/accuracy"] == pytest.approx(
+        expected
+    )

@@ -1,4 +1,6 @@
-"""Retrieval and feature health against slow literal transcriptions, and the properties that a measure must have."""
+"""Retrieval and feature health against slow literal transcriptions, and the properties that a
+measure must have.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ def drawn_table(num: int, seed: int, num_classes: int = 5) -> FeatureTable:
 
 
 def literal_recall(gallery: FeatureTable, queries: FeatureTable, k: int) -> float:
-    """Method §6.2, points 5 and 6, word by word: cosine distance, ascending; a hit if any of the k nearest has the class."""
+    """Method §6.2, points 5 and 6, word by word: cosine distance, ascending; a hit if any of the k
+    nearest has the class.
+    """
     hits = 0
     for query, label in zip(queries.features_ND.tolist(), queries.labels, strict=True):
         distances = []
@@ -39,20 +43,33 @@ def literal_recall(gallery: FeatureTable, queries: FeatureTable, k: int) -> floa
 def test_recall_is_the_literal_one() -> None:
     gallery, queries = drawn_table(30, 0), drawn_table(300, 1)
     metrics = recall_at_k(gallery, queries, (1, 5, 10))
-    assert metrics == {f"retrieval/recall_at_{k}": pytest.approx(literal_recall(gallery, queries, k)) for k in (1, 5, 10)}
-    assert metrics["retrieval/recall_at_1"] < metrics["retrieval/recall_at_5"] < metrics["retrieval/recall_at_10"]
+    assert metrics == {
+        f"retrieval/recall_at_{k}": pytest.approx(literal_recall(gallery, queries, k))
+        for k in (1, 5, 10)
+    }
+    assert (
+        metrics["retrieval/recall_at_1"]
+        < metrics["retrieval/recall_at_5"]
+        < metrics["retrieval/recall_at_10"]
+    )
 
 
 def test_more_queries_at_once_change_nothing() -> None:
     gallery, queries = drawn_table(20, 2), drawn_table(600, 3)
-    one_by_one = [nearest(gallery, table(queries.features_ND[n : n + 1], [queries.labels[n]]), 4) for n in range(600)]
+    one_by_one = [
+        nearest(gallery, table(queries.features_ND[n : n + 1], [queries.labels[n]]), 4)
+        for n in range(600)
+    ]
     assert torch.equal(nearest(gallery, queries, 4), torch.cat(one_by_one))
 
 
 def test_a_k_beyond_the_gallery_looks_at_all_of_it() -> None:
     gallery = table(torch.eye(3), "abc")
     queries = table(torch.eye(3), "cad")
-    assert recall_at_k(gallery, queries, (1, 50)) == {"retrieval/recall_at_1": 0.0, "retrieval/recall_at_50": pytest.approx(2 / 3)}
+    assert recall_at_k(gallery, queries, (1, 50)) == {
+        "retrieval/recall_at_1": 0.0,
+        "retrieval/recall_at_50": pytest.approx(2 / 3),
+    }
 
 
 def test_length_does_not_count_and_direction_does() -> None:
@@ -65,7 +82,14 @@ def test_length_does_not_count_and_direction_does() -> None:
 def test_equally_near_videos_keep_the_gallery_order() -> None:
     collapsed = table(torch.ones(6, 4), "bacabc")
     assert nearest(collapsed, collapsed, 6).tolist() == [[0, 1, 2, 3, 4, 5]] * 6
-    assert hits_at_k(collapsed, collapsed, (1,))[1].tolist() == [True, False, False, False, True, False]
+    assert hits_at_k(collapsed, collapsed, (1,))[1].tolist() == [
+        True,
+        False,
+        False,
+        False,
+        True,
+        False,
+    ]
 
 
 def test_retrieval_feature_drops_the_odd_row_and_keeps_the_order() -> None:
@@ -82,7 +106,9 @@ def test_retrieval_feature_drops_the_odd_row_and_keeps_the_order() -> None:
     assert feature[1].tolist() == expected
 
 
-@pytest.mark.parametrize(("height", "width", "length"), [(1, 1, 1), (1, 5, 2), (2, 1, 1), (3, 2, 1), (2, 2, 1)])
+@pytest.mark.parametrize(
+    ("height", "width", "length"), [(1, 1, 1), (1, 5, 2), (2, 1, 1), (3, 2, 1), (2, 2, 1)]
+)
 def test_small_maps_are_pooled_as_far_as_they_go(height: int, width: int, length: int) -> None:
     assert retrieval_feature(torch.zeros(3, 5, 2, height, width)).shape == (3, 5 * 2 * length)
 
@@ -92,18 +118,27 @@ def test_health_of_features_that_differ_and_of_those_that_do_not() -> None:
     wide = feature_health(table(torch.randn(400, 20, generator=generator), ["a"] * 400))
     assert 18 < wide["feature/effective_rank"] <= 20 and 0.99 < wide["feature/spread"] <= 1
     line = feature_health(table(torch.tensor([[1.0, 0.0], [0.0, 1.0]] * 10), ["a"] * 20))
-    assert line["feature/effective_rank"] == pytest.approx(1.0) and line["feature/spread"] == pytest.approx(math.sqrt(0.5))
+    assert line["feature/effective_rank"] == pytest.approx(1.0) and line[
+        "feature/spread"
+    ] == pytest.approx(math.sqrt(0.5))
     collapsed = feature_health(table(torch.ones(50, 8), ["a"] * 50))
-    assert collapsed == {"feature/effective_rank": 0.0, "feature/spread": pytest.approx(0.0, abs=1e-6)}
+    assert collapsed == {
+        "feature/effective_rank": 0.0,
+        "feature/spread": pytest.approx(0.0, abs=1e-6),
+    }
 
 
 def test_health_is_the_literal_one_and_bounded_in_size() -> None:
-    features_ND = torch.randn(3000, 6, generator=torch.Generator().manual_seed(1)) * torch.tensor([5.0, 1, 1, 0.5, 0.1, 0.1])
+    features_ND = torch.randn(3000, 6, generator=torch.Generator().manual_seed(1)) * torch.tensor(
+        [5.0, 1, 1, 0.5, 0.1, 0.1]
+    )
     unit_ND = features_ND[::3].double() / features_ND[::3].double().norm(dim=1, keepdim=True)
     singular = torch.linalg.svdvals(unit_ND - unit_ND.mean(dim=0))
     share = singular / singular.sum()
     health = feature_health(table(features_ND, ["a"] * 3000))
-    assert health["feature/effective_rank"] == pytest.approx(math.exp(-(share * share.log()).sum().item()))
+    assert health["feature/effective_rank"] == pytest.approx(
+        math.exp(-(share * share.log()).sum().item())
+    )
 
 
 def test_evaluation_mode_gives_each_module_its_own_mode_back() -> None:

@@ -1,4 +1,6 @@
-"""Both losses against the published numbers (method §8.4), slow transcriptions of their formulas, and what must not matter."""
+"""Both losses against the published numbers (method §8.4), slow transcriptions of their formulas,
+and what must not matter.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +24,23 @@ from tests.formula_clip import clip_of_span, formula_span, target_of_span
         (8, 0.025412, 0.020863, 0.021708, 0.025412),
     ],
 )
-def test_published_losses_of_a_grey_reconstruction(rate: int, dpau: float, gauss: float, none: float, dpau_all_frames: float) -> None:
+def test_published_losses_of_a_grey_reconstruction(
+    rate: int, dpau: float, gauss: float, none: float, dpau_all_frames: float
+) -> None:
     span = formula_span(16 * rate)
     target, supervised = target_of_span(span, rate)
     grey = torch.full_like(target, 0.5)
-    weights = {mode: motion_attention(span, num_output_frames=32, mode=mode, exact=True) for mode in ("dpau", "gauss", "none")}
-    losses = [float(reconstruction_loss(grey, target, weights[mode], supervised)) for mode in ("dpau", "gauss", "none")]
-    losses.append(float(reconstruction_loss(grey, target, weights["dpau"], torch.ones_like(supervised))))
+    weights = {
+        mode: motion_attention(span, num_output_frames=32, mode=mode, exact=True)
+        for mode in ("dpau", "gauss", "none")
+    }
+    losses = [
+        float(reconstruction_loss(grey, target, weights[mode], supervised))
+        for mode in ("dpau", "gauss", "none")
+    ]
+    losses.append(
+        float(reconstruction_loss(grey, target, weights["dpau"], torch.ones_like(supervised)))
+    )
     assert losses == pytest.approx([dpau, gauss, none, dpau_all_frames], abs=1e-6)
 
 
@@ -41,11 +53,20 @@ def test_published_losses_of_a_grey_reconstruction(rate: int, dpau: float, gauss
         (8, 0.511902, 0.511895, 0.585188, 0.675787),
     ],
 )
-def test_published_means_of_clip_and_target(rate: int, clip_mean: float, target_mean: float, second: float, last: float) -> None:
+def test_published_means_of_clip_and_target(
+    rate: int, clip_mean: float, target_mean: float, second: float, last: float
+) -> None:
     span = formula_span(16 * rate)
     target, _ = target_of_span(span, rate)
-    numbers = [clip_of_span(span, rate).mean(), target.mean(), target[0, 0, 1, 0, 0], target[0, 0, 31, 0, 0]]
-    assert [float(number) for number in numbers] == pytest.approx([clip_mean, target_mean, second, last], abs=2e-6)
+    numbers = [
+        clip_of_span(span, rate).mean(),
+        target.mean(),
+        target[0, 0, 1, 0, 0],
+        target[0, 0, 31, 0, 0],
+    ]
+    assert [float(number) for number in numbers] == pytest.approx(
+        [clip_mean, target_mean, second, last], abs=2e-6
+    )
 
 
 def case() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -55,7 +76,9 @@ def case() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     return prediction, target, weights, supervised
 
 
-def slow_reconstruction_loss(prediction: torch.Tensor, target: torch.Tensor, weights: torch.Tensor, supervised: torch.Tensor) -> torch.Tensor:
+def slow_reconstruction_loss(
+    prediction: torch.Tensor, target: torch.Tensor, weights: torch.Tensor, supervised: torch.Tensor
+) -> torch.Tensor:
     batch, channels, time, height, width = prediction.shape
     items = []
     for b in range(batch):
@@ -65,7 +88,11 @@ def slow_reconstruction_loss(prediction: torch.Tensor, target: torch.Tensor, wei
                 if supervised[b, t]:
                     for h in range(height):
                         for w in range(width):
-                            total = total + weights[b, c, t, h, w] * (prediction[b, c, t, h, w] - target[b, c, t, h, w]) ** 2
+                            total = (
+                                total
+                                + weights[b, c, t, h, w]
+                                * (prediction[b, c, t, h, w] - target[b, c, t, h, w]) ** 2
+                            )
                             count += 1
         items.append(total / count)
     return sum(items, torch.zeros(())) / batch
@@ -74,7 +101,10 @@ def slow_reconstruction_loss(prediction: torch.Tensor, target: torch.Tensor, wei
 def test_reconstruction_loss_and_gradient_follow_the_formula() -> None:
     prediction, target, weights, supervised = case()
     fast, slow = prediction.clone().requires_grad_(), prediction.clone().requires_grad_()
-    loss, expected = reconstruction_loss(fast, target, weights, supervised), slow_reconstruction_loss(slow, target, weights, supervised)
+    loss, expected = (
+        reconstruction_loss(fast, target, weights, supervised),
+        slow_reconstruction_loss(slow, target, weights, supervised),
+    )
     torch.testing.assert_close(loss, expected)
     loss.backward()
     expected.backward()
@@ -88,7 +118,10 @@ def test_unsupervised_frames_and_the_order_of_items_do_not_matter() -> None:
     spoiled.transpose(1, 2)[~supervised] = torch.nan
     torch.testing.assert_close(reconstruction_loss(prediction, spoiled, weights, supervised), loss)
     order = [2, 0, 1]
-    torch.testing.assert_close(reconstruction_loss(prediction[order], target[order], weights[order], supervised[order]), loss)
+    torch.testing.assert_close(
+        reconstruction_loss(prediction[order], target[order], weights[order], supervised[order]),
+        loss,
+    )
 
 
 def test_weights_learn_nothing_and_half_precision_is_summed_in_full() -> None:
@@ -103,9 +136,14 @@ def test_weights_learn_nothing_and_half_precision_is_summed_in_full() -> None:
 def test_rate_loss_follows_the_formula() -> None:
     logits = torch.tensor([[1.0, -2.0, 0.5], [0.0, 3.0, 1.0]])
     labels = torch.tensor([2, 0])
-    slow = [math.log(sum(math.exp(value) for value in row)) - row[label] for row, label in zip(logits.tolist(), labels.tolist(), strict=True)]
+    slow = [
+        math.log(sum(math.exp(value) for value in row)) - row[label]
+        for row, label in zip(logits.tolist(), labels.tolist(), strict=True)
+    ]
     assert float(rate_loss(logits, labels)) == pytest.approx(sum(slow) / 2)
-    assert float(rate_loss(torch.zeros(5, 4), torch.zeros(5, dtype=torch.int64))) == pytest.approx(math.log(4))
+    assert float(rate_loss(torch.zeros(5, 4), torch.zeros(5, dtype=torch.int64))) == pytest.approx(
+        math.log(4)
+    )
 
 
 def test_accuracy_is_counted_from_chance() -> None:

@@ -1,4 +1,6 @@
-"""Motion attention against the published numbers (method §8.2, §8.3), a slow transcription, and what the mend promises."""
+"""Motion attention against the published numbers (method §8.2, §8.3), a slow transcription, and
+what the mend promises.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +25,18 @@ def mended(span_BCTHW: torch.Tensor, mode: str = "dpau") -> torch.Tensor:
     return motion_attention(span_BCTHW, num_output_frames=32, mode=mode)[0]
 
 
-def assert_close(actual: torch.Tensor | list[float], expected: object, tolerance: float = 1e-4) -> None:
-    torch.testing.assert_close(torch.as_tensor(actual), torch.tensor(expected), rtol=0, atol=tolerance)
+def assert_close(
+    actual: torch.Tensor | list[float], expected: object, tolerance: float = 1e-4
+) -> None:
+    torch.testing.assert_close(
+        torch.as_tensor(actual), torch.tensor(expected), rtol=0, atol=tolerance
+    )
 
 
 def summary(weights_CTHW: torch.Tensor) -> torch.Tensor:
-    return torch.stack([weights_CTHW.mean(), weights_CTHW.std(), weights_CTHW.min(), weights_CTHW.max()])
+    return torch.stack(
+        [weights_CTHW.mean(), weights_CTHW.std(), weights_CTHW.min(), weights_CTHW.max()]
+    )
 
 
 def test_window_energies_of_the_first_chunk() -> None:
@@ -73,8 +81,19 @@ def test_published_dpau(rate: int, numbers: list[float], channel_means: list[flo
 
 def test_published_dpau_at_single_points() -> None:
     one, eight = published(formula_span(16)), published(formula_span(128))
-    places = [(0, 0, 0, 0), (0, 0, 56, 56), (1, 0, 30, 80), (2, 0, 98, 98), (0, 31, 111, 111), (1, 31, 20, 90), (2, 16, 64, 10)]
-    assert_close([float(one[place]) for place in places], [0.95717, 0.88294, 1.09214, 1.56842, 1.06207, 0.96286, 0.95261])
+    places = [
+        (0, 0, 0, 0),
+        (0, 0, 56, 56),
+        (1, 0, 30, 80),
+        (2, 0, 98, 98),
+        (0, 31, 111, 111),
+        (1, 31, 20, 90),
+        (2, 16, 64, 10),
+    ]
+    assert_close(
+        [float(one[place]) for place in places],
+        [0.95717, 0.88294, 1.09214, 1.56842, 1.06207, 0.96286, 0.95261],
+    )
     assert_close([float(eight[place]) for place in places[4:]], [0.94150, 1.01563, 0.96002])
 
 
@@ -146,7 +165,9 @@ def test_the_mend_does_not_amplify_faint_motion() -> None:
 
 @pytest.mark.parametrize("mode", ["dpau", "gauss", "none"])
 @pytest.mark.parametrize("fade_per_frame", [0.0, 0.013])
-def test_the_mend_weighs_still_clips_and_uniform_fades_by_one(mode: str, fade_per_frame: float) -> None:
+def test_the_mend_weighs_still_clips_and_uniform_fades_by_one(
+    mode: str, fade_per_frame: float
+) -> None:
     picture = formula_span(1)
     span = picture + fade_per_frame * torch.arange(32).reshape(1, 1, 32, 1, 1)
     assert (mended(span, mode) == 1).all()
@@ -155,38 +176,62 @@ def test_the_mend_weighs_still_clips_and_uniform_fades_by_one(mode: str, fade_pe
 @pytest.mark.parametrize("exact", [False, True])
 @pytest.mark.parametrize("mode", ["dpau", "gauss"])
 def test_items_do_not_see_each_other(mode: str, exact: bool) -> None:
-    spans = torch.cat([formula_span(32), torch.full((1, 3, 32, 112, 112), 0.5), formula_span(64)[:, :, 32:]])
+    spans = torch.cat(
+        [formula_span(32), torch.full((1, 3, 32, 112, 112), 0.5), formula_span(64)[:, :, 32:]]
+    )
     together = motion_attention(spans, num_output_frames=32, mode=mode, exact=exact)
-    alone = [motion_attention(span[None], num_output_frames=32, mode=mode, exact=exact)[0] for span in spans]
+    alone = [
+        motion_attention(span[None], num_output_frames=32, mode=mode, exact=exact)[0]
+        for span in spans
+    ]
     torch.testing.assert_close(together, torch.stack(alone))
 
 
-def slow_dpau(span_CTHW: torch.Tensor, clip_length: int, num_output_frames: int, low: float, high: float) -> torch.Tensor:
+def slow_dpau(
+    span_CTHW: torch.Tensor, clip_length: int, num_output_frames: int, low: float, high: float
+) -> torch.Tensor:
     """The mended formula, one window at a time."""
     _, num_frames, height, width = span_CTHW.shape
     num_chunks = num_frames // clip_length
     maps = []
     for keys in key_frame_positions(clip_length, num_chunks):
-        steps = [(span_CTHW[:, after] - span_CTHW[:, before]) ** 2 for before, after in pairwise(keys)]
+        steps = [
+            (span_CTHW[:, after] - span_CTHW[:, before]) ** 2 for before, after in pairwise(keys)
+        ]
         change = sum(steps, torch.zeros(())) / 3
         energy = torch.zeros(3, 13, 13)
         for c in range(3):
             for i in range(13):
                 for j in range(13):
                     top, left = i * (height // 16), j * (width // 16)
-                    energy[c, i, j] = change[c, top : top + height // 4, left : left + width // 4].mean()
+                    energy[c, i, j] = change[
+                        c, top : top + height // 4, left : left + width // 4
+                    ].mean()
             smallest, largest = energy[c].min(), energy[c].max()
             energy[c] = low + (high - low) * (energy[c] - smallest) / (largest - smallest + 1e-6)
-        maps.append(interpolate(energy[None], size=(height, width), mode="bilinear", align_corners=False)[0])
-    return torch.stack([maps[math.floor(j * num_chunks / num_output_frames)] for j in range(num_output_frames)], dim=1)
+        maps.append(
+            interpolate(energy[None], size=(height, width), mode="bilinear", align_corners=False)[0]
+        )
+    return torch.stack(
+        [maps[math.floor(j * num_chunks / num_output_frames)] for j in range(num_output_frames)],
+        dim=1,
+    )
 
 
-@pytest.mark.parametrize(("clip_length", "rate", "upsampling"), [(8, 3, 2), (16, 2, 1), (8, 5, 4), (24, 2, 2)])
-def test_other_lengths_rates_and_sizes_follow_the_formula(clip_length: int, rate: int, upsampling: int) -> None:
+@pytest.mark.parametrize(
+    ("clip_length", "rate", "upsampling"), [(8, 3, 2), (16, 2, 1), (8, 5, 4), (24, 2, 2)]
+)
+def test_other_lengths_rates_and_sizes_follow_the_formula(
+    clip_length: int, rate: int, upsampling: int
+) -> None:
     span = formula_span(clip_length * rate, size=64)[:, :, :, :48]
     outputs = clip_length * upsampling
-    weights = motion_attention(span, num_output_frames=outputs, low=0.5, high=3.0, clip_length=clip_length)
-    torch.testing.assert_close(weights[0], slow_dpau(span[0], clip_length, outputs, 0.5, 3.0), rtol=0, atol=1e-4)
+    weights = motion_attention(
+        span, num_output_frames=outputs, low=0.5, high=3.0, clip_length=clip_length
+    )
+    torch.testing.assert_close(
+        weights[0], slow_dpau(span[0], clip_length, outputs, 0.5, 3.0), rtol=0, atol=1e-4
+    )
 
 
 def test_attention_off_is_one_everywhere() -> None:
@@ -195,7 +240,13 @@ def test_attention_off_is_one_everywhere() -> None:
 
 def test_misfits_are_refused() -> None:
     span = torch.rand(1, 3, 20, 32, 32)
-    with pytest.raises(UserError, match=r"span frames = 20: must be a multiple of the clip length 16"):
+    with pytest.raises(
+        UserError, match=r"span frames = 20: must be a multiple of the clip length 16"
+    ):
         motion_attention(span, num_output_frames=32)
-    with pytest.raises(UserError, match=r"Unknown value of motion_attention mode 'gaus'; known: dpau, gauss, none\. Did you mean 'gauss'"):
+    with pytest.raises(
+        UserError,
+        match=r"Unknown value of motion_attention mode 'gaus'; known: dpau, gauss, none\. Did "
+        r"you mean 'gauss'",
+    ):
         motion_attention(span, num_output_frames=32, mode="gaus")

@@ -1,6 +1,8 @@
-"""The three published networks against the authors' code, at full size: method §8.5 (and the totals of §2, §3).
+"""The three published networks against the authors' code, at full size: method §8.5 (and the totals
+of §2, §3).
 
-Key-free weights, a batch of two (formula clip at rate 1 and at rate 4), published attention. About 1.3 TFLOP in all.
+Key-free weights, a batch of two (formula clip at rate 1 and at rate 4), published attention. About
+1.3 TFLOP in all.
 """
 
 from __future__ import annotations
@@ -81,8 +83,12 @@ PUBLISHED = {
 }
 
 
-def close(actual: torch.Tensor | float, expected: object, relative: float = 1e-3, absolute: float = 1e-4) -> None:
-    torch.testing.assert_close(torch.as_tensor(actual).detach(), torch.tensor(expected), rtol=relative, atol=absolute)
+def close(
+    actual: torch.Tensor | float, expected: object, relative: float = 1e-3, absolute: float = 1e-4
+) -> None:
+    torch.testing.assert_close(
+        torch.as_tensor(actual).detach(), torch.tensor(expected), rtol=relative, atol=absolute
+    )
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +108,10 @@ def batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
 def test_network_matches_the_published_code(name: str, batch: tuple[torch.Tensor, ...]) -> None:
     published = PUBLISHED[name]
     network = PrpNetwork(name)
-    assert sum(parameter.numel() for parameter in network.encoder.parameters()) == published.encoder_parameters
+    assert (
+        sum(parameter.numel() for parameter in network.encoder.parameters())
+        == published.encoder_parameters
+    )
     assert sum(parameter.numel() for parameter in network.parameters()) == published.parameters
     fill_key_free(network)
     check_eval_mode(network.eval(), batch[0], published)
@@ -112,7 +121,9 @@ def test_network_matches_the_published_code(name: str, batch: tuple[torch.Tensor
 @torch.no_grad()
 def check_eval_mode(network: PrpNetwork, clip_BCTHW: torch.Tensor, published: Published) -> None:
     seen: list[torch.Tensor] = []
-    hook = network.encoder.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
+    hook = network.encoder.register_forward_hook(
+        lambda _module, _inputs, output: seen.append(output)
+    )
     output = network(clip_BCTHW)
     hook.remove()
     features = seen[0]
@@ -128,18 +139,27 @@ def check_eval_mode(network: PrpNetwork, clip_BCTHW: torch.Tensor, published: Pu
     close(recognition(features.mean((2, 3, 4)))[0, :5], published.class_logits)
     reconstruction = output.reconstruction_BCTHW
     assert reconstruction.shape == (2, 3, 32, 112, 112)
-    close(torch.stack([reconstruction.mean(), reconstruction.std(), reconstruction.max()]), published.reconstruction)
+    close(
+        torch.stack([reconstruction.mean(), reconstruction.std(), reconstruction.max()]),
+        published.reconstruction,
+    )
 
 
-def check_train_mode(network: PrpNetwork, batch: tuple[torch.Tensor, ...], published: Published) -> None:
+def check_train_mode(
+    network: PrpNetwork, batch: tuple[torch.Tensor, ...], published: Published
+) -> None:
     clip, target, supervised, attention = batch
     output = network(clip)
     close(output.rate_logits[0], published.train_logits)
     reconstruction = reconstruction_loss(output.reconstruction_BCTHW, target, attention, supervised)
     rate = rate_loss(output.rate_logits, torch.tensor(LABELS))
     total = reconstruction + 0.1 * rate
-    close(torch.stack([reconstruction, rate, total]), published.losses, relative=1e-4, absolute=1e-5)
+    close(
+        torch.stack([reconstruction, rate, total]), published.losses, relative=1e-4, absolute=1e-5
+    )
     total.backward()
-    norms = torch.stack([parameter.grad.norm() for parameter in network.parameters() if parameter.grad is not None])
+    norms = torch.stack(
+        [parameter.grad.norm() for parameter in network.parameters() if parameter.grad is not None]
+    )
     assert len(norms) == len(list(network.parameters()))
     close(norms.norm(), published.gradient_norm)

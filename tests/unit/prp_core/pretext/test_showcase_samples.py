@@ -1,4 +1,6 @@
-"""What a showcase is made of, on real videos: neighbours that are the objective's, and clips whose target is the learner's own."""
+"""What a showcase is made of, on real videos: neighbours that are the objective's, and clips whose
+target is the learner's own.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,12 @@ from prp_core.evaluation.features import FeatureTable
 from prp_core.evaluation.neighbours import answers_to, find_neighbours
 from prp_core.evaluation.video_strip import video_strip
 from prp_core.pretext.network import build_network
-from prp_core.pretext.pretext_config import AttentionConfig, PlaybackRateConfig, PretextTasks, SlowMotionConfig
+from prp_core.pretext.pretext_config import (
+    AttentionConfig,
+    PlaybackRateConfig,
+    PretextTasks,
+    SlowMotionConfig,
+)
 from prp_core.pretext.reconstruction_sample import choose_draws, read_span, reconstruct
 from prp_core.pretext.slow_motion import reconstruction_loss
 from prp_core.pretext.targets import build_pretext_batch
@@ -40,8 +47,12 @@ ALONE = World.alone()
 CONFIG = PretrainConfig(
     encoder=EncoderConfig(name="c3d_small"),
     pretext=PretextTasks(playback_rate=PlaybackRateConfig(rates="1-2-4")),
-    clip=ClipConfig(length=8, resize_height=36, resize_width=40, crop=32, random_crop=True, flip_probability=1.0),
-    evaluation=Evaluations(views=ViewsConfig(num_clips=1, clip_length=8), retrieval=RetrievalConfig(ks="1")),
+    clip=ClipConfig(
+        length=8, resize_height=36, resize_width=40, crop=32, random_crop=True, flip_probability=1.0
+    ),
+    evaluation=Evaluations(
+        views=ViewsConfig(num_clips=1, clip_length=8), retrieval=RetrievalConfig(ks="1")
+    ),
     loader=LOADER,
     seed=4,
 )
@@ -67,23 +78,49 @@ def source(parts: Any, corpus: Path) -> Iterator[VideoSource]:
 def test_neighbours_are_those_that_the_objective_counts(parts: Any, source: VideoSource) -> None:
     where = {"gallery": parts.train, "queries": parts.val, "source": source, "world": ALONE}
     asked = [record.key for record in parts.val[::-1]]
-    found = find_neighbours(NETWORK.encoder, CONFIG.clip, CONFIG.evaluation.views, asked=asked, **where)
-    metrics = evaluate_encoder(NETWORK.encoder, CONFIG.clip, CONFIG.evaluation, with_probe=False, **where)
-    assert found.recall_at_1 == metrics["retrieval/recall_at_1"] and (found.num_queries, found.num_gallery) == (4, 6)
+    found = find_neighbours(
+        NETWORK.encoder, CONFIG.clip, CONFIG.evaluation.views, asked=asked, **where
+    )
+    metrics = evaluate_encoder(
+        NETWORK.encoder, CONFIG.clip, CONFIG.evaluation, with_probe=False, **where
+    )
+    assert found.recall_at_1 == metrics["retrieval/recall_at_1"] and (
+        found.num_queries,
+        found.num_gallery,
+    ) == (4, 6)
     assert [answer.key for answer in found.answers] == asked
-    assert {answer.key: answer.is_right for answer in found.answers} == query_hits(NETWORK.encoder, CONFIG.clip, CONFIG.evaluation, **where)
+    assert {answer.key: answer.is_right for answer in found.answers} == query_hits(
+        NETWORK.encoder, CONFIG.clip, CONFIG.evaluation, **where
+    )
     labels = {record.key: record.label for record in parts.train}
     for answer in found.answers:
         similarities = [one.similarity for one in answer.neighbours]
-        assert len(similarities) == 5 and similarities == sorted(similarities, reverse=True) and max(similarities) <= 1 + 1e-5
-        assert all(one.label == labels[one.key] and one.is_right == (one.label == answer.label) for one in answer.neighbours)
+        assert (
+            len(similarities) == 5
+            and similarities == sorted(similarities, reverse=True)
+            and max(similarities) <= 1 + 1e-5
+        )
+        assert all(
+            one.label == labels[one.key] and one.is_right == (one.label == answer.label)
+            for one in answer.neighbours
+        )
 
 
 def test_a_similarity_is_the_cosine_and_a_query_without_features_is_left_out() -> None:
-    gallery = FeatureTable(torch.tensor([[1.0, 0.0], [1.0, 1.0]]), ("a", "b"), ("x", "y"), ("x", "y"))
-    queries = FeatureTable(torch.tensor([[3.0, 0.0], [0.0, 2.0]]), ("a", "b"), ("p", "q"), ("p", "q"), broken=(("r", "truncated"),))
+    gallery = FeatureTable(
+        torch.tensor([[1.0, 0.0], [1.0, 1.0]]), ("a", "b"), ("x", "y"), ("x", "y")
+    )
+    queries = FeatureTable(
+        torch.tensor([[3.0, 0.0], [0.0, 2.0]]),
+        ("a", "b"),
+        ("p", "q"),
+        ("p", "q"),
+        broken=(("r", "truncated"),),
+    )
     answers = answers_to(gallery, queries, ["q", "r", "p"])
-    assert [(answer.key, [(one.key, one.is_right) for one in answer.neighbours]) for answer in answers] == [
+    assert [
+        (answer.key, [(one.key, one.is_right) for one in answer.neighbours]) for answer in answers
+    ] == [
         ("q", [("y", True), ("x", False)]),
         ("p", [("x", True), ("y", False)]),
     ]
@@ -94,33 +131,55 @@ def test_a_strip_is_four_frames_at_the_evaluations_crop(parts: Any, source: Vide
     strip = video_strip(parts.val[0], source, CONFIG.clip)
     assert strip.positions == (0, 14, 29, 43) and strip.num_frames == NUM_FRAMES
     expected = resize_and_centre_crop(source.frames(parts.val[0], strip.positions), CONFIG.clip)
-    assert np.array_equal(strip.frames_NHWC, (expected.permute(0, 2, 3, 1) * 255).round().to(torch.uint8).numpy())
+    assert np.array_equal(
+        strip.frames_NHWC, (expected.permute(0, 2, 3, 1) * 255).round().to(torch.uint8).numpy()
+    )
 
 
 def test_frames_are_spread_from_the_first_to_the_last() -> None:
     assert spread_frames(32, 6) == (0, 6, 12, 19, 25, 31)
-    assert spread_frames(3, 4) == (0, 1, 2) and spread_frames(1, 4) == (0,) and spread_frames(9, 1) == (4,)
+    assert (
+        spread_frames(3, 4) == (0, 1, 2)
+        and spread_frames(1, 4) == (0,)
+        and spread_frames(9, 1) == (4,)
+    )
 
 
 def test_thumbnails_shrink_and_clip() -> None:
     pictures = thumbnails(torch.full((2, 3, 112, 112), 1.7), 64)
-    assert pictures.shape == (2, 64, 64, 3) and pictures.dtype == np.uint8 and (pictures == 255).all()
+    assert (
+        pictures.shape == (2, 64, 64, 3) and pictures.dtype == np.uint8 and (pictures == 255).all()
+    )
 
 
-def draws_of(records: list[VideoRecord], policy: str = "resample", rates: tuple[int, ...] = (1, 4)) -> list[tuple[int, int, int]]:
+def draws_of(
+    records: list[VideoRecord], policy: str = "resample", rates: tuple[int, ...] = (1, 4)
+) -> list[tuple[int, int, int]]:
     clip = dataclasses.replace(CONFIG.clip, short_videos=policy)
-    return [(draw.video_index, draw.rate, draw.start) for draw in choose_draws(records, range(len(records)), clip, rates, 4)]
+    return [
+        (draw.video_index, draw.rate, draw.start)
+        for draw in choose_draws(records, range(len(records)), clip, rates, 4)
+    ]
 
 
 def test_samples_cycle_through_the_rates_and_take_videos_that_are_long_enough() -> None:
-    records = [VideoRecord(key=str(number), num_bytes=1, etag="e", num_frames=frames) for number, frames in enumerate((8, 20, 33, 40, 50))]
+    records = [
+        VideoRecord(key=str(number), num_bytes=1, etag="e", num_frames=frames)
+        for number, frames in enumerate((8, 20, 33, 40, 50))
+    ]
     assert draws_of(records) == [(0, 1, 0), (2, 4, 0), (1, 1, 6), (3, 4, 4)]
-    assert draws_of(records[:2]) == [(0, 1, 0), (1, 1, 6)], "a rate that no video is long enough for is left out"
+    assert draws_of(records[:2]) == [(0, 1, 0), (1, 1, 6)], (
+        "a rate that no video is long enough for is left out"
+    )
     assert draws_of(records[:2], "loop") == [(0, 1, 0), (1, 4, 0)], "unless videos are looped"
 
 
-@pytest.mark.parametrize(("rate", "upsampling", "mode"), [(1, 2, "dpau"), (4, 2, "gauss"), (2, 3, "none")])
-def test_a_sample_shows_the_learners_own_target(parts: Any, source: VideoSource, rate: int, upsampling: int, mode: str) -> None:
+@pytest.mark.parametrize(
+    ("rate", "upsampling", "mode"), [(1, 2, "dpau"), (4, 2, "gauss"), (2, 3, "none")]
+)
+def test_a_sample_shows_the_learners_own_target(
+    parts: Any, source: VideoSource, rate: int, upsampling: int, mode: str
+) -> None:
     slow_motion = SlowMotionConfig(upsampling=upsampling, attention=AttentionConfig(mode=mode))
     tasks = dataclasses.replace(CONFIG.pretext, slow_motion=slow_motion)
     network = build_network(dataclasses.replace(CONFIG, pretext=tasks)).eval()
@@ -131,18 +190,31 @@ def test_a_sample_shows_the_learners_own_target(parts: Any, source: VideoSource,
     plain = dataclasses.replace(CONFIG.clip, random_crop=False, flip_probability=0.0)
     batch = build_pretext_batch(SpanBatch((span,)), plain, tasks, "cpu", (CONFIG.seed, "transform"))
     places = [frame.target for frame in sample.frames]
-    target_NHWC = (batch.target_BCTHW[0, :, places].permute(1, 2, 3, 0) * 255).round().to(torch.uint8).numpy()
+    target_NHWC = (
+        (batch.target_BCTHW[0, :, places].permute(1, 2, 3, 0) * 255).round().to(torch.uint8).numpy()
+    )
     assert np.array_equal(sample.target_NHWC, target_NHWC), "centre crop, not mirrored"
     assert sample.clip_NHWC.shape == sample.output_NHWC.shape == (6, 32, 32, 3)
     assert [frame.supervised for frame in sample.frames] == batch.supervised_BT[0, places].tolist()
-    assert [frame.position for frame in sample.frames] == [5 + place * rate / upsampling for place in places]
+    assert [frame.position for frame in sample.frames] == [
+        5 + place * rate / upsampling for place in places
+    ]
     whole = [n for n, frame in enumerate(sample.frames) if frame.target % upsampling == 0]
-    assert whole and np.array_equal(sample.clip_NHWC[whole], target_NHWC[whole]), "a moment of the clip is the same frame in the target"
-    assert (sample.num_targets, sample.num_supervised) == (8 * upsampling, int(batch.supervised_BT.sum()))
-    assert (sample.attention_NHW is None) == (mode == "none") and (mode == "none" or sample.attention_NHW.shape == (6, 32, 32))
+    assert whole and np.array_equal(sample.clip_NHWC[whole], target_NHWC[whole]), (
+        "a moment of the clip is the same frame in the target"
+    )
+    assert (sample.num_targets, sample.num_supervised) == (
+        8 * upsampling,
+        int(batch.supervised_BT.sum()),
+    )
+    assert (sample.attention_NHW is None) == (mode == "none") and (
+        mode == "none" or sample.attention_NHW.shape == (6, 32, 32)
+    )
     with torch.no_grad():
         drawn_BCTHW = network(batch.clip_BCTHW).reconstruction_BCTHW
-    loss = reconstruction_loss(drawn_BCTHW, batch.target_BCTHW, batch.attention_BCTHW, batch.supervised_BT)
+    loss = reconstruction_loss(
+        drawn_BCTHW, batch.target_BCTHW, batch.attention_BCTHW, batch.supervised_BT
+    )
     assert sample.error == pytest.approx(float(loss), rel=1e-5)
     assert sample.error_of_mean > 0 and (rate != 1 or sample.error_of_repeating == 0)
 
@@ -150,7 +222,15 @@ def test_a_sample_shows_the_learners_own_target(parts: Any, source: VideoSource,
 def test_a_network_is_rebuilt_from_its_checkpoint_to_the_bit(tmp_path: Path) -> None:
     trained = build_network(dataclasses.replace(CONFIG, seed=5))
     folder = CheckpointFolder(LocalStore(tmp_path))
-    checkpoint = folder.save(1, {"common.pt": to_bytes({"learner": {"network": trained.state_dict()}})}, facts={}, world=ALONE)
+    checkpoint = folder.save(
+        1,
+        {"common.pt": to_bytes({"learner": {"network": trained.state_dict()}})},
+        facts={},
+        world=ALONE,
+    )
     again = rebuild_network(CONFIG, folder, checkpoint)
     assert not again.training
-    assert all(torch.equal(tensor, again.state_dict()[name]) for name, tensor in trained.state_dict().items())
+    assert all(
+        torch.equal(tensor, again.state_dict()[name])
+        for name, tensor in trained.state_dict().items()
+    )

@@ -1,4 +1,6 @@
-"""Batches arranged on the device equal what one would arrange by hand, item by item, frame by frame."""
+"""Batches arranged on the device equal what one would arrange by hand, item by item, frame by
+frame.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,12 @@ from prp_core.data.dilated_sampling import needed_positions, span_length
 from prp_core.data.spans import SpanBatch, SpanSample
 from prp_core.data.transforms import centre_offsets, resize_antialiased
 from prp_core.pretext.motion_attention import motion_attention
-from prp_core.pretext.pretext_config import AttentionConfig, PlaybackRateConfig, PretextTasks, SlowMotionConfig
+from prp_core.pretext.pretext_config import (
+    AttentionConfig,
+    PlaybackRateConfig,
+    PretextTasks,
+    SlowMotionConfig,
+)
 from prp_core.pretext.targets import PretextBatch, build_pretext_batch
 from tests.formula_clip import clip_of_span, formula_sample, target_of_span
 
@@ -22,7 +29,10 @@ CLIP = ClipConfig(length=8, resize_height=40, resize_width=48, crop=32)
 
 def tasks(mode: str = "dpau", upsampling: int = 2) -> PretextTasks:
     attention = AttentionConfig(mode=mode, low=0.7, high=2.5)
-    return PretextTasks(playback_rate=PlaybackRateConfig(rates="1-2-3-8"), slow_motion=SlowMotionConfig(upsampling=upsampling, attention=attention))
+    return PretextTasks(
+        playback_rate=PlaybackRateConfig(rates="1-2-3-8"),
+        slow_motion=SlowMotionConfig(upsampling=upsampling, attention=attention),
+    )
 
 
 def sample(rate: int, index: int, upsampling: int, with_attention: bool, size: int) -> SpanSample:
@@ -30,21 +40,43 @@ def sample(rate: int, index: int, upsampling: int, with_attention: bool, size: i
     return formula_sample(rate, positions, size=size, label=RATES.index(rate), index=index)
 
 
-def spans(upsampling: int = 2, *, with_attention: bool = True, sizes: tuple[int, ...] = (64, 64, 48, 64, 48)) -> SpanBatch:
+def spans(
+    upsampling: int = 2,
+    *,
+    with_attention: bool = True,
+    sizes: tuple[int, ...] = (64, 64, 48, 64, 48),
+) -> SpanBatch:
     rates = (8, 1, 3, 2, 3)
-    return SpanBatch(tuple(sample(rate, i, upsampling, with_attention, size) for i, (rate, size) in enumerate(zip(rates, sizes, strict=True))))
+    return SpanBatch(
+        tuple(
+            sample(rate, i, upsampling, with_attention, size)
+            for i, (rate, size) in enumerate(zip(rates, sizes, strict=True))
+        )
+    )
 
 
 def by_hand(one: SpanSample, mode: str, upsampling: int) -> PretextBatch:
-    """A batch of one, from the whole span: every native frame resized, cropped at the centre, then indexed."""
-    whole = formula_sample(one.rate, tuple(range(span_length(CLIP.length, one.rate))), size=one.frames_NHWC.shape[1])
+    """A batch of one, from the whole span: every native frame resized, cropped at the centre, then
+    indexed.
+    """
+    whole = formula_sample(
+        one.rate, tuple(range(span_length(CLIP.length, one.rate))), size=one.frames_NHWC.shape[1]
+    )
     top, left = centre_offsets(CLIP.resize_height, CLIP.resize_width, CLIP.crop)
     frames = resize_antialiased(whole.frames_NHWC, CLIP.resize_height, CLIP.resize_width)
     span = frames[..., top : top + CLIP.crop, left : left + CLIP.crop].transpose(0, 1)[None]
     target, supervised = target_of_span(span, one.rate, CLIP.length, upsampling)
     outputs = CLIP.length * upsampling
-    weights = motion_attention(span, num_output_frames=outputs, mode=mode, low=0.7, high=2.5, clip_length=CLIP.length)
-    return PretextBatch(clip_of_span(span, one.rate, CLIP.length), torch.tensor([one.rate_label]), target, supervised, weights)
+    weights = motion_attention(
+        span, num_output_frames=outputs, mode=mode, low=0.7, high=2.5, clip_length=CLIP.length
+    )
+    return PretextBatch(
+        clip_of_span(span, one.rate, CLIP.length),
+        torch.tensor([one.rate_label]),
+        target,
+        supervised,
+        weights,
+    )
 
 
 @pytest.mark.parametrize("mode", ["dpau", "gauss", "none"])
@@ -60,7 +92,9 @@ def test_a_mixed_batch_is_its_items_arranged_by_hand(mode: str, upsampling: int)
         torch.testing.assert_close(batch.clip_BCTHW[b : b + 1], expected.clip_BCTHW)
         torch.testing.assert_close(batch.target_BCTHW[b : b + 1], expected.target_BCTHW)
         assert torch.equal(batch.supervised_BT[b : b + 1], expected.supervised_BT)
-        torch.testing.assert_close(batch.attention_BCTHW[b : b + 1], expected.attention_BCTHW, rtol=0, atol=1e-4)
+        torch.testing.assert_close(
+            batch.attention_BCTHW[b : b + 1], expected.attention_BCTHW, rtol=0, atol=1e-4
+        )
 
 
 def test_input_and_target_share_one_crop_and_one_flip() -> None:
@@ -74,7 +108,9 @@ def test_augmentation_depends_on_the_sample_alone() -> None:
     samples = tuple(sample(2, i, 2, True, 64) for i in range(12))
 
     def clips(samples: tuple[SpanSample, ...], seed: int = 1) -> torch.Tensor:
-        return build_pretext_batch(SpanBatch(samples), clip, tasks(), "cpu", ("seed", seed)).clip_BCTHW
+        return build_pretext_batch(
+            SpanBatch(samples), clip, tasks(), "cpu", ("seed", seed)
+        ).clip_BCTHW
 
     all_clips = clips(samples)
     assert torch.equal(clips(samples[7:9]), all_clips[7:9])
@@ -89,11 +125,18 @@ def test_flips_come_as_often_as_asked() -> None:
     for probability, wanted in ((0.0, {False}), (1.0, {True}), (0.5, {False, True})):
         flipping = replace(CLIP, flip_probability=probability)
         clips = build_pretext_batch(samples, flipping, tasks(), "cpu", ("seed",)).clip_BCTHW
-        assert {torch.equal(one, other.flip(-1)) for one, other in zip(clips, plain, strict=True)} == wanted
-        assert all(torch.equal(one, other) or torch.equal(one, other.flip(-1)) for one, other in zip(clips, plain, strict=True))
+        assert {
+            torch.equal(one, other.flip(-1)) for one, other in zip(clips, plain, strict=True)
+        } == wanted
+        assert all(
+            torch.equal(one, other) or torch.equal(one, other.flip(-1))
+            for one, other in zip(clips, plain, strict=True)
+        )
 
 
 def test_nothing_is_computed_in_double_precision() -> None:
     batch = build_pretext_batch(spans(), CLIP, tasks(), "cpu", ("seed",))
-    assert {batch.clip_BCTHW.dtype, batch.target_BCTHW.dtype, batch.attention_BCTHW.dtype} == {torch.float32}
+    assert {batch.clip_BCTHW.dtype, batch.target_BCTHW.dtype, batch.attention_BCTHW.dtype} == {
+        torch.float32
+    }
     assert (batch.rate_labels_B.dtype, batch.supervised_BT.dtype) == (torch.int64, torch.bool)

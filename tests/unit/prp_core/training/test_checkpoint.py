@@ -13,7 +13,13 @@ import torch
 from prp_core.agreement import OtherWorkerFailed
 from prp_core.data.object_store import LocalStore, ObjectInfo
 from prp_core.errors import CorruptObject, StoreUnavailable
-from prp_core.training.checkpoint import COMMIT_NAME, Checkpoint, CheckpointFolder, from_bytes, to_bytes
+from prp_core.training.checkpoint import (
+    COMMIT_NAME,
+    Checkpoint,
+    CheckpointFolder,
+    from_bytes,
+    to_bytes,
+)
 from prp_core.world import World
 from tests.worker_group import run_workers
 
@@ -25,10 +31,18 @@ class Interrupted(Exception):
 
 
 class FragileStore:
-    """A folder that dies at its n-th write or delete, before doing it or right after (the reply is lost); `reads_fail` cuts it off."""
+    """A folder that dies at its n-th write or delete, before doing it or right after (the reply is
+    lost); `reads_fail` cuts it off.
+    """
 
     def __init__(self, inner: LocalStore, *, dies_at: int = 1 << 30, after: bool = False) -> None:
-        self.inner, self.dies_at, self.after, self.num_changes, self.reads_fail = inner, dies_at, after, 0, False
+        self.inner, self.dies_at, self.after, self.num_changes, self.reads_fail = (
+            inner,
+            dies_at,
+            after,
+            0,
+            False,
+        )
 
     @property
     def uri(self) -> str:
@@ -37,7 +51,9 @@ class FragileStore:
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         return self.inner.list(prefix)
 
-    def read(self, key: str, *, start: int = 0, num_bytes: int | None = None, etag: str | None = None) -> Iterator[bytes]:
+    def read(
+        self, key: str, *, start: int = 0, num_bytes: int | None = None, etag: str | None = None
+    ) -> Iterator[bytes]:
         if self.reads_fail:
             raise StoreUnavailable(f"{self.uri}/{key}: no answer")
         return self.inner.read(key, start=start, num_bytes=num_bytes, etag=etag)
@@ -64,7 +80,9 @@ def files_of(step: int) -> dict[str, bytes]:
 
 
 def save(store: Any, step: int, num_kept: int = 2) -> Checkpoint:
-    return CheckpointFolder(store, "run/checkpoints", num_kept=num_kept).save(step, files_of(step), facts={"epoch": step}, world=ALONE)
+    return CheckpointFolder(store, "run/checkpoints", num_kept=num_kept).save(
+        step, files_of(step), facts={"epoch": step}, world=ALONE
+    )
 
 
 def latest(store: Any) -> Checkpoint | None:
@@ -72,9 +90,13 @@ def latest(store: Any) -> Checkpoint | None:
 
 
 def expect_whole(store: Any, checkpoint: Checkpoint | None, step: int) -> None:
-    assert checkpoint is not None and checkpoint.step == step and checkpoint.facts == {"epoch": step}
+    assert (
+        checkpoint is not None and checkpoint.step == step and checkpoint.facts == {"epoch": step}
+    )
     folder = CheckpointFolder(store, "run/checkpoints")
-    assert {part.name: folder.read(checkpoint, part.name) for part in checkpoint.parts} == files_of(step)
+    assert {part.name: folder.read(checkpoint, part.name) for part in checkpoint.parts} == files_of(
+        step
+    )
 
 
 def test_nothing_saved_is_nothing_found(tmp_path: Path) -> None:
@@ -101,7 +123,9 @@ def test_the_newest_are_kept_and_nothing_else(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("after", [False, True], ids=["not-done", "reply-lost"])
 def test_dying_at_any_change_leaves_a_whole_checkpoint(tmp_path: Path, after: bool) -> None:
-    """Two checkpoints are kept, so saving the third writes parts, commits, and removes the first: each of these is interrupted once."""
+    """Two checkpoints are kept, so saving the third writes parts, commits, and removes the first:
+    each of these is interrupted once.
+    """
     num_seen = 0
     for dies_at in range(1, 100):
         inner = LocalStore(tmp_path / str(dies_at))
@@ -117,7 +141,9 @@ def test_dying_at_any_change_leaves_a_whole_checkpoint(tmp_path: Path, after: bo
             assert found.step in (20, 30) and found.passed_over == ()
             save(inner, 30)  # the next attempt repeats the step
             expect_whole(inner, latest(inner), 30)
-            assert len(list(inner.list())) == 6, "two checkpoints of two parts and a commit; no litter"
+            assert len(list(inner.list())) == 6, (
+                "two checkpoints of two parts and a commit; no litter"
+            )
         else:
             break
     assert num_seen == 6, "2 parts, 1 commit, then 1 commit and 2 parts removed"
@@ -137,7 +163,9 @@ def damage(path: Path, how: str) -> None:
 
 @pytest.mark.parametrize("how", ["gone", "torn", "empty", "bit-flipped"])
 @pytest.mark.parametrize("name", ["common.pt", "rank-0.pt", COMMIT_NAME])
-def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path, name: str, how: str) -> None:
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(
+    tmp_path: Path, name: str, how: str
+) -> None:
     store = LocalStore(tmp_path)
     save(store, 10), save(store, 20)
     damage(next(tmp_path.glob(f"run/checkpoints/step-0000000020/*{name}")), how)
@@ -182,7 +210,9 @@ def test_a_part_that_reads_back_different_is_never_committed(tmp_path: Path) -> 
     class Lossy(LocalStore):
         def write(self, key: str, data: bytes | Path, *, if_absent: bool = False) -> ObjectInfo:
             assert isinstance(data, bytes)
-            return super().write(key, data[:-1] if key.endswith("rank-0.pt") else data, if_absent=if_absent)
+            return super().write(
+                key, data[:-1] if key.endswith("rank-0.pt") else data, if_absent=if_absent
+            )
 
     save(LocalStore(tmp_path), 10)
     with pytest.raises(CorruptObject, match=r"rank-0\.pt: 349 bytes"):
@@ -191,19 +221,31 @@ def test_a_part_that_reads_back_different_is_never_committed(tmp_path: Path) -> 
 
 
 def test_a_state_that_would_run_code_is_refused(tmp_path: Path) -> None:
-    state: dict[str, Any] = {"weights": torch.arange(3.0), "step": 5, "nested": {"rates": [0.1, 0.2]}}
+    state: dict[str, Any] = {
+        "weights": torch.arange(3.0),
+        "step": 5,
+        "nested": {"rates": [0.1, 0.2]},
+    }
     back = from_bytes(to_bytes(state))
-    assert back["step"] == 5 and back["nested"] == {"rates": [0.1, 0.2]} and torch.equal(back["weights"], state["weights"])
+    assert (
+        back["step"] == 5
+        and back["nested"] == {"rates": [0.1, 0.2]}
+        and torch.equal(back["weights"], state["weights"])
+    )
     with pytest.raises(Exception, match=r"[Uu]nsupported|[Ww]eights.only"):
         from_bytes(to_bytes({"path": Path("/tmp")}))
 
 
 def save_as_worker(world: World, folder: str, fails: bool) -> dict[str, Any]:
-    """Each of two workers writes its part; the second one's store dies at its first write if `fails`."""
+    """Each of two workers writes its part; the second one's store dies at its first write if
+    `fails`.
+    """
     local = LocalStore(folder)
     store: Any = FragileStore(local, dies_at=1) if fails and world.rank == 1 else local
     checkpoints = CheckpointFolder(store, "c")
-    files = {f"rank-{world.rank}.pt": bytes([world.rank]) * 100} | ({"common.pt": b"all"} if world.is_first else {})
+    files = {f"rank-{world.rank}.pt": bytes([world.rank]) * 100} | (
+        {"common.pt": b"all"} if world.is_first else {}
+    )
     try:
         checkpoints.save(3, files, facts={}, world=world)
         error = ""
@@ -215,7 +257,11 @@ def save_as_worker(world: World, folder: str, fails: bool) -> dict[str, Any]:
 
 def test_two_workers_commit_together_or_not_at_all(tmp_path: Path) -> None:
     failed = run_workers(save_as_worker, tmp_path / "failing", str(tmp_path / "store"), True)
-    assert failed[0] == {"error": "OtherWorkerFailed: worker 1 failed while writing the checkpoint of step 3: Interrupted: ", "parts": []}
+    assert failed[0] == {
+        "error": "OtherWorkerFailed: worker 1 failed while writing the checkpoint of step 3: "
+        "Interrupted: ",
+        "parts": [],
+    }
     assert failed[1] == {"error": "Interrupted: ", "parts": []}
     done = run_workers(save_as_worker, tmp_path / "well", str(tmp_path / "store"), False)
     assert done == [{"error": "", "parts": ["common.pt", "rank-0.pt", "rank-1.pt"]}] * 2

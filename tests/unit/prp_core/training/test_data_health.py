@@ -15,16 +15,37 @@ WARM = {"samples": 100.0, "frames_hits": 100.0, "decode_seconds": 1.0}
         (0.20, {}, "none"),
         (0.21, {"samples": 100, "decode_seconds": 50}, "keep frames"),
         (0.9, {"samples": 100, "decode_seconds": 50, "cache_wait_seconds": 51}, "faster store"),
-        (0.9, {"samples": 100, "frames_hits": 0, "frames_misses": 100, "decode_seconds": 50}, "none"),
-        (0.9, {"samples": 100, "frames_hits": 50, "frames_misses": 50, "frames_evicted": 50, "decode_seconds": 50}, "more frames"),
-        (0.9, {"samples": 100, "frames_hits": 0, "frames_bypassed": 100, "decode_seconds": 50}, "more frames"),
+        (
+            0.9,
+            {"samples": 100, "frames_hits": 0, "frames_misses": 100, "decode_seconds": 50},
+            "none",
+        ),
+        (
+            0.9,
+            {
+                "samples": 100,
+                "frames_hits": 50,
+                "frames_misses": 50,
+                "frames_evicted": 50,
+                "decode_seconds": 50,
+            },
+            "more frames",
+        ),
+        (
+            0.9,
+            {"samples": 100, "frames_hits": 0, "frames_bypassed": 100, "decode_seconds": 50},
+            "more frames",
+        ),
         (0.9, WARM, "more decoders"),
         (0.1, WARM, "none"),
         (0.9, {**WARM, "cache_wait_seconds": 9.0}, "faster store"),
     ],
 )
 def test_the_remedy(wait_share: float, counters: dict[str, float], advice: str) -> None:
-    assert data_advice(wait_share, {f"data/{name}": value for name, value in counters.items()}) == advice
+    assert (
+        data_advice(wait_share, {f"data/{name}": value for name, value in counters.items()})
+        == advice
+    )
 
 
 def test_every_remedy_names_something_to_set_or_to_run() -> None:
@@ -39,5 +60,11 @@ def test_every_remedy_names_something_to_set_or_to_run() -> None:
 
 
 def test_hit_rates_stand_beside_what_was_asked() -> None:
-    counters = {"data/frames_hits": 6.0, "data/frames_misses": 1.0, "data/frames_bypassed": 1.0, "data/cache_hits": 0.0, "data/cache_misses": 0.0}
+    counters = {
+        "data/frames_hits": 6.0,
+        "data/frames_misses": 1.0,
+        "data/frames_bypassed": 1.0,
+        "data/cache_hits": 0.0,
+        "data/cache_misses": 0.0,
+    }
     assert with_hit_rates(counters) == {**counters, "data/frames_hit_rate": 0.75}

@@ -1,4 +1,6 @@
-"""The learner: what one step does to the weights, alone and on two workers, and what its state is worth."""
+"""The learner: what one step does to the weights, alone and on two workers, and what its state is
+worth.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +30,18 @@ NUM_RATES = 3
 
 
 def config_with(**training: object) -> PretrainConfig:
-    values: dict[str, object] = {"num_epochs": 4, "batch_size": 4, "schedule": "constant", **training}
+    values: dict[str, object] = {
+        "num_epochs": 4,
+        "batch_size": 4,
+        "schedule": "constant",
+        **training,
+    }
     return PretrainConfig(
         encoder=EncoderConfig(name="c3d_small"),
-        pretext=PretextTasks(playback_rate=PlaybackRateConfig(rates="1-2-4"), slow_motion=SlowMotionConfig(loss_weight=0.5)),
+        pretext=PretextTasks(
+            playback_rate=PlaybackRateConfig(rates="1-2-4"),
+            slow_motion=SlowMotionConfig(loss_weight=0.5),
+        ),
         clip=ClipConfig(length=8, resize_height=36, resize_width=40, crop=32),
         training=TrainingConfig(**values),  # type: ignore[arg-type]
         seed=5,
@@ -53,7 +63,9 @@ def drawn_batch(size: int, seed: int = 0) -> PretextBatch:
 
 
 def rows(batch: PretextBatch, chosen: slice) -> PretextBatch:
-    return PretextBatch(**{field.name: getattr(batch, field.name)[chosen] for field in dataclasses.fields(batch)})
+    return PretextBatch(
+        **{field.name: getattr(batch, field.name)[chosen] for field in dataclasses.fields(batch)}
+    )
 
 
 def weights_of(learner: Learner) -> dict[str, torch.Tensor]:
@@ -80,15 +92,29 @@ def test_a_step_says_what_the_formulas_say() -> None:
     batch, network = drawn_batch(4), build_network(config_with())
     output = network.train()(batch.clip_BCTHW)
     error = batch.attention_BCTHW * (output.reconstruction_BCTHW - batch.target_BCTHW) ** 2
-    reconstruction = torch.stack([error[item][:, batch.supervised_BT[item]].mean() for item in range(4)]).mean()
+    reconstruction = torch.stack(
+        [error[item][:, batch.supervised_BT[item]].mean() for item in range(4)]
+    ).mean()
     rate = cross_entropy(output.rate_logits, batch.rate_labels_B)
     loss = 0.5 * reconstruction + 0.1 * rate
     loss.backward()
-    norm = torch.cat([parameter.grad.flatten() for parameter in network.parameters() if parameter.grad is not None]).norm()
+    norm = torch.cat(
+        [
+            parameter.grad.flatten()
+            for parameter in network.parameters()
+            if parameter.grad is not None
+        ]
+    ).norm()
     accuracy = (output.rate_logits.argmax(1) == batch.rate_labels_B).float().mean().item()
-    pairs = list(zip(batch.rate_labels_B.tolist(), output.rate_logits.argmax(1).tolist(), strict=True))
+    pairs = list(
+        zip(batch.rate_labels_B.tolist(), output.rate_logits.argmax(1).tolist(), strict=True)
+    )
     assert Learner(config_with(), ALONE, 1).step(batch) == {
-        **{f"rate_confusion/{2**i}_as_{2**j}": pytest.approx(pairs.count((i, j)) / 4) for i in range(3) for j in range(3)},
+        **{
+            f"rate_confusion/{2**i}_as_{2**j}": pytest.approx(pairs.count((i, j)) / 4)
+            for i in range(3)
+            for j in range(3)
+        },
         "train/loss": pytest.approx(loss.item(), rel=1e-5),
         "train/rate_loss": pytest.approx(rate.item(), rel=1e-5),
         "train/reconstruction_loss": pytest.approx(reconstruction.item(), rel=1e-5),
@@ -99,16 +125,22 @@ def test_a_step_says_what_the_formulas_say() -> None:
 
 
 def test_sgd_by_hand_with_the_classifier_ten_times_faster() -> None:
-    """Two steps of ``v = momentum * v + g + decay * w; w -= rate * v``, the classifier at ten times the rate."""
+    """Two steps of ``v = momentum * v + g + decay * w; w -= rate * v``, the classifier at ten times
+    the rate.
+    """
     config, batch = config_with(learning_rate=0.01, momentum=0.9, weight_decay=0.05), drawn_batch(4)
     network = build_network(config)
     speeds: dict[str, torch.Tensor] = {}
     for _ in range(2):
         network.zero_grad()
         output = network.train()(batch.clip_BCTHW)
-        error = (batch.attention_BCTHW * (output.reconstruction_BCTHW - batch.target_BCTHW) ** 2).mean(dim=(1, 3, 4)) * batch.supervised_BT
+        error = (
+            batch.attention_BCTHW * (output.reconstruction_BCTHW - batch.target_BCTHW) ** 2
+        ).mean(dim=(1, 3, 4)) * batch.supervised_BT
         reconstruction = (error.sum(1) / batch.supervised_BT.sum(1)).mean()
-        (0.5 * reconstruction + 0.1 * cross_entropy(output.rate_logits, batch.rate_labels_B)).backward()
+        (
+            0.5 * reconstruction + 0.1 * cross_entropy(output.rate_logits, batch.rate_labels_B)
+        ).backward()
         with torch.no_grad():
             for name, weight in network.named_parameters():
                 assert weight.grad is not None
@@ -117,15 +149,22 @@ def test_sgd_by_hand_with_the_classifier_ten_times_faster() -> None:
     learner = Learner(config, ALONE, 1)
     learner.step(batch), learner.step(batch)
     for name, expected in network.state_dict().items():
-        torch.testing.assert_close(learner.network.state_dict()[name], expected, rtol=1e-4, atol=1e-6, msg=name)
+        torch.testing.assert_close(
+            learner.network.state_dict()[name], expected, rtol=1e-4, atol=1e-6, msg=name
+        )
 
 
-@pytest.mark.parametrize("changes", [{"optimiser": "adamw", "learning_rate": 1e-3}, {"max_gradient_norm": 0.1}, {}])
+@pytest.mark.parametrize(
+    "changes", [{"optimiser": "adamw", "learning_rate": 1e-3}, {"max_gradient_norm": 0.1}, {}]
+)
 def test_repeating_a_batch_lowers_its_loss(changes: dict[str, object]) -> None:
     learner, batch = Learner(config_with(**changes), ALONE, 1), drawn_batch(4)
     losses = [learner.step(batch)["train/loss"] for _ in range(12)]
     assert losses[-1] < 0.9 * losses[0]
-    assert all(tensor.dtype in (torch.float32, torch.int64) for tensor in learner.network.state_dict().values()), "weights stay float32"
+    assert all(
+        tensor.dtype in (torch.float32, torch.int64)
+        for tensor in learner.network.state_dict().values()
+    ), "weights stay float32"
 
 
 def test_bfloat16_on_a_cpu_is_refused() -> None:
@@ -136,17 +175,31 @@ def test_bfloat16_on_a_cpu_is_refused() -> None:
 def test_clipping_bounds_what_a_step_changes() -> None:
     changes = []
     for limit in (0.0, 1e-3):
-        learner = Learner(config_with(max_gradient_norm=limit, weight_decay=0.0, classifier_learning_rate_multiplier=1.0), ALONE, 1)
-        before = torch.cat([parameter.detach().flatten().clone() for parameter in learner.network.parameters()])
+        learner = Learner(
+            config_with(
+                max_gradient_norm=limit, weight_decay=0.0, classifier_learning_rate_multiplier=1.0
+            ),
+            ALONE,
+            1,
+        )
+        before = torch.cat(
+            [parameter.detach().flatten().clone() for parameter in learner.network.parameters()]
+        )
         norm = learner.step(drawn_batch(4))["train/gradient_norm"]
-        after = torch.cat([parameter.detach().flatten() for parameter in learner.network.parameters()])
+        after = torch.cat(
+            [parameter.detach().flatten() for parameter in learner.network.parameters()]
+        )
         changes.append((after - before).norm().item())
         assert norm > 1e-2, "the norm is the one before clipping"
     assert changes[1] == pytest.approx(0.01 * 1e-3, rel=0.02) and changes[0] > 10 * changes[1]
 
 
 def test_the_schedule_sets_the_rate_of_each_step() -> None:
-    learner = Learner(config_with(schedule="cosine", warmup_epochs=1, learning_rate=0.02), ALONE, steps_per_epoch=2)
+    learner = Learner(
+        config_with(schedule="cosine", warmup_epochs=1, learning_rate=0.02),
+        ALONE,
+        steps_per_epoch=2,
+    )
     rates = []
     for _ in range(4):
         rates.append(learner.learning_rate)
@@ -158,7 +211,10 @@ def test_a_loss_that_is_not_finite_ends_it() -> None:
     learner, batch = Learner(config_with(), ALONE, 1), drawn_batch(4)
     learner.step(batch)
     batch.target_BCTHW[2, 0, 0, 0, 0] = float("nan")
-    with pytest.raises(DivergedError, match="train/loss is nan at step 2: training diverged; lower training.learning_rate"):
+    with pytest.raises(
+        DivergedError,
+        match="train/loss is nan at step 2: training diverged; lower training.learning_rate",
+    ):
         learner.step(batch)
 
 
@@ -168,7 +224,9 @@ def test_a_task_without_weight_teaches_nothing() -> None:
     before = weights_of(learner)
     numbers = learner.step(drawn_batch(4))
     assert torch.equal(before["rate_classifier.weight"], learner.network.rate_classifier.weight)
-    assert numbers["train/rate_loss"] > 0 and numbers["train/loss"] == pytest.approx(numbers["train/reconstruction_loss"])
+    assert numbers["train/rate_loss"] > 0 and numbers["train/loss"] == pytest.approx(
+        numbers["train/reconstruction_loss"]
+    )
 
 
 def resumed(learner: Learner, config: PretrainConfig) -> Learner:
@@ -179,7 +237,9 @@ def resumed(learner: Learner, config: PretrainConfig) -> Learner:
     return other
 
 
-@pytest.mark.parametrize("changes", [{}, {"optimiser": "adamw"}, {"schedule": "plateau"}, {"schedule": "cosine"}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"optimiser": "adamw"}, {"schedule": "plateau"}, {"schedule": "cosine"}]
+)
 def test_a_resumed_learner_is_the_same_bit_for_bit(changes: dict[str, object]) -> None:
     config = config_with(**changes)
     whole = Learner(config, ALONE, 1)
@@ -211,13 +271,20 @@ def test_an_encoder_goes_out_and_comes_back() -> None:
     assert not rebuilt.training
     assert torch.equal(rebuilt(clip_BCTHW), learner.network.encoder.eval()(clip_BCTHW))
     learner.step(drawn_batch(4))
-    assert any(not torch.equal(weights[name], tensor) for name, tensor in learner.network.encoder.state_dict().items()), "copies, not views"
-    with pytest.raises(UserError, match=r"these weights are not those of encoder 'r3d_small': \d+ missing"):
+    assert any(
+        not torch.equal(weights[name], tensor)
+        for name, tensor in learner.network.encoder.state_dict().items()
+    ), "copies, not views"
+    with pytest.raises(
+        UserError, match=r"these weights are not those of encoder 'r3d_small': \d+ missing"
+    ):
         rebuild_encoder("r3d_small", weights)
 
 
 def learn_as_worker(world: World, sizes: list[int]) -> dict[str, Any]:
-    """Two steps on this worker's share of two batches, batch norm as in evaluation so that the shares do not matter to it."""
+    """Two steps on this worker's share of two batches, batch norm as in evaluation so that the
+    shares do not matter to it.
+    """
     config = config_with(batch_size=sum(sizes), schedule="constant")
     learner = Learner(config, world, 1)
     learner.network.train = lambda mode=True: torch.nn.Module.train(learner.network, False)  # type: ignore[method-assign]
@@ -247,19 +314,31 @@ def test_two_workers_learn_what_one_learns(answers: list[dict[str, Any]], shares
     alone = learn_as_worker(ALONE, SIZES[shares])
     for answer in answers:
         for step in (0, 1):
-            assert answer[shares]["numbers"][step] == pytest.approx(alone["numbers"][step], rel=1e-4)
+            assert answer[shares]["numbers"][step] == pytest.approx(
+                alone["numbers"][step], rel=1e-4
+            )
         for name, weight in alone["weights"].items():
-            torch.testing.assert_close(answer[shares]["weights"][name], weight, rtol=1e-4, atol=1e-6, msg=name)
+            torch.testing.assert_close(
+                answer[shares]["weights"][name], weight, rtol=1e-4, atol=1e-6, msg=name
+            )
 
 
 def diverge_as_worker(world: World) -> dict[str, Any]:
-    """Batch norm takes its own share's statistics; at the second step one worker's target is not finite."""
+    """Batch norm takes its own share's statistics; at the second step one worker's target is not
+    finite.
+    """
     learner = Learner(config_with(), world, 1)
     learner.step(drawn_batch(2, seed=world.rank))
     before = learner.network.encoder.state_dict()
-    running = next(tensor.clone() for name, tensor in before.items() if name.endswith("running_mean"))
+    running = next(
+        tensor.clone() for name, tensor in before.items() if name.endswith("running_mean")
+    )
     learner.share_buffers()
-    shared = next(tensor.clone() for name, tensor in learner.network.encoder.state_dict().items() if name.endswith("running_mean"))
+    shared = next(
+        tensor.clone()
+        for name, tensor in learner.network.encoder.state_dict().items()
+        if name.endswith("running_mean")
+    )
     batch = drawn_batch(2, seed=world.rank + 10)
     if world.rank == 1:
         batch.target_BCTHW[0, 0, 0, 0, 0] = float("inf")
@@ -273,6 +352,14 @@ def diverge_as_worker(world: World) -> dict[str, Any]:
 
 def test_two_workers_diverge_at_the_same_step(answers: list[dict[str, Any]]) -> None:
     first, second = (answer["diverging"] for answer in answers)
-    assert first["error"] == second["error"] == "train/loss is inf at step 2: training diverged; lower training.learning_rate"
-    assert not torch.equal(first["running"], second["running"]), "each worker's statistics are of its own share"
-    assert torch.equal(first["shared"], second["shared"]) and torch.equal(first["shared"], first["running"])
+    assert (
+        first["error"]
+        == second["error"]
+        == "train/loss is inf at step 2: training diverged; lower training.learning_rate"
+    )
+    assert not torch.equal(first["running"], second["running"]), (
+        "each worker's statistics are of its own share"
+    )
+    assert torch.equal(first["shared"], second["shared"]) and torch.equal(
+        first["shared"], first["running"]
+    )

@@ -1,4 +1,6 @@
-"""Pretraining without any cluster, on real videos: rungs, resumes that continue bit for bit, and two workers who agree."""
+"""Pretraining without any cluster, on real videos: rungs, resumes that continue bit for bit, and
+two workers who agree.
+"""
 
 from __future__ import annotations
 
@@ -35,17 +37,35 @@ from tests.tiny_corpus import LOADER, make_corpus, open_source
 from tests.worker_group import run_workers
 
 ALONE = World.alone()
-TRAINING = {"num_epochs": 3, "batch_size": 4, "first_rung_epochs": 1, "reduction_factor": 3, "log_every_steps": 1, "checkpoint_every_steps": 1}
+TRAINING = {
+    "num_epochs": 3,
+    "batch_size": 4,
+    "first_rung_epochs": 1,
+    "reduction_factor": 3,
+    "log_every_steps": 1,
+    "checkpoint_every_steps": 1,
+}
 
 
 def config_with(**training: object) -> PretrainConfig:
-    """Two steps an epoch, three epochs, rungs after the first and the last, something saved after each step."""
+    """Two steps an epoch, three epochs, rungs after the first and the last, something saved after
+    each step.
+    """
     return PretrainConfig(
         encoder=EncoderConfig(name="c3d_small"),
         pretext=PretextTasks(playback_rate=PlaybackRateConfig(rates="1-2-4")),
-        clip=ClipConfig(length=8, resize_height=36, resize_width=40, crop=32, random_crop=True, flip_probability=0.5),
+        clip=ClipConfig(
+            length=8,
+            resize_height=36,
+            resize_width=40,
+            crop=32,
+            random_crop=True,
+            flip_probability=0.5,
+        ),
         training=TrainingConfig(**{**TRAINING, "plateau_patience_epochs": 1, **training}),  # type: ignore[arg-type]
-        evaluation=Evaluations(views=ViewsConfig(num_clips=2, clip_length=8), retrieval=RetrievalConfig(ks="1-2")),
+        evaluation=Evaluations(
+            views=ViewsConfig(num_clips=2, clip_length=8), retrieval=RetrievalConfig(ks="1-2")
+        ),
         loader=LOADER,
         seed=3,
     )
@@ -57,7 +77,9 @@ class Died(Exception):
 
 @dataclass
 class MortalReporter(MemoryReporter):
-    """Dies when it is to log the loss of step `dies_at_step`, or at the rung of epoch `dies_at_rung`."""
+    """Dies when it is to log the loss of step `dies_at_step`, or at the rung of epoch
+    `dies_at_rung`.
+    """
 
     dies_at_step: int = -1
     dies_at_rung: int = -1
@@ -90,9 +112,17 @@ def parts_of(corpus: Path) -> Parts:
     return make_corpus(corpus, num_train=0, num_val=0)
 
 
-def train(data: PretrainData, folder: Path, reporter: MemoryReporter, world: World = ALONE, **training: object) -> PretrainOutcome:
+def train(
+    data: PretrainData,
+    folder: Path,
+    reporter: MemoryReporter,
+    world: World = ALONE,
+    **training: object,
+) -> PretrainOutcome:
     config = config_with(**training)
-    checkpoints = CheckpointFolder(LocalStore(folder), num_kept=config.training.num_checkpoints_kept)
+    checkpoints = CheckpointFolder(
+        LocalStore(folder), num_kept=config.training.num_checkpoints_kept
+    )
     return pretrain(config, data, world, checkpoints=checkpoints, reporter=reporter)
 
 
@@ -101,13 +131,20 @@ def last_state(folder: Path) -> dict[str, Any]:
     checkpoints = CheckpointFolder(LocalStore(folder))
     checkpoint = checkpoints.latest_committed()
     assert checkpoint is not None and checkpoint.passed_over == ()
-    return {part.name: flat(from_bytes(checkpoints.read(checkpoint, part.name))) for part in checkpoint.parts}
+    return {
+        part.name: flat(from_bytes(checkpoints.read(checkpoint, part.name)))
+        for part in checkpoint.parts
+    }
 
 
 def flat(tree: Any, path: str = "") -> dict[str, Any]:
     if isinstance(tree, dict | list | tuple):
         items = tree.items() if isinstance(tree, dict) else enumerate(tree)
-        return {key: value for name, branch in items for key, value in flat(branch, f"{path}/{name}").items()}
+        return {
+            key: value
+            for name, branch in items
+            for key, value in flat(branch, f"{path}/{name}").items()
+        }
     return {path: tree}
 
 
@@ -116,7 +153,9 @@ def assert_same(first: dict[str, Any], second: dict[str, Any]) -> None:
     assert first.keys() == second.keys()
     for name in first:
         assert first[name].keys() == second[name].keys()
-        different = [path for path, value in first[name].items() if not same(value, second[name][path])]
+        different = [
+            path for path, value in first[name].items() if not same(value, second[name][path])
+        ]
         assert different == [], name
 
 
@@ -135,8 +174,13 @@ def record_samples(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     real = loop.build_pretext_batch
 
     def recording(spans: SpanBatch, *arguments: Any) -> Any:
-        seen.extend((sample.epoch, sample.index, sample.video_index, sample.start, sample.rate) for sample in spans.samples)
-        torch.rand(1)  # as a network with dropout draws: a resume has to bring the generator back as well
+        seen.extend(
+            (sample.epoch, sample.index, sample.video_index, sample.start, sample.rate)
+            for sample in spans.samples
+        )
+        torch.rand(
+            1
+        )  # as a network with dropout draws: a resume has to bring the generator back as well
         return real(spans, *arguments)
 
     monkeypatch.setattr(loop, "build_pretext_batch", recording)
@@ -168,32 +212,63 @@ def test_a_run_trains_is_judged_and_measured(whole: WholeRun, data: PretrainData
     assert [(epoch, step) for epoch, step, _ in reporter.rungs] == [(1, 2), (3, 6)]
     assert reporter.rungs[-1][2] == outcome.metrics
     assert OBJECTIVE in outcome.metrics and "linear_probe/accuracy" in outcome.metrics
-    assert "linear_probe/accuracy" not in reporter.rungs[0][2], "the probe is fitted at the end only"
+    assert "linear_probe/accuracy" not in reporter.rungs[0][2], (
+        "the probe is fitted at the end only"
+    )
     assert [step for step, _ in reporter.series("train/loss")] == [1, 2, 3, 4, 5, 6]
     assert [step for step, _ in reporter.series("epoch/loss")] == [2, 4, 6]
     assert [step for step, _ in reporter.series(OBJECTIVE)] == [2, 6]
     confusion = {
-        name: value for step, metrics in reporter.logged if step == 6 for name, value in metrics.items() if name.startswith("rate_confusion/")
+        name: value
+        for step, metrics in reporter.logged
+        if step == 6
+        for name, value in metrics.items()
+        if name.startswith("rate_confusion/")
     }
     for true in ("1", "2"):
-        row = {name: value for name, value in confusion.items() if name.startswith(f"rate_confusion/{true}_as_")}
-        assert not row or sum(row.values()) == pytest.approx(1), "shares of the clips of one true rate"
-    assert confusion and not any(name.startswith("rate_confusion/") for name in reporter.logged[0][1]), "at the end of an epoch only"
+        row = {
+            name: value
+            for name, value in confusion.items()
+            if name.startswith(f"rate_confusion/{true}_as_")
+        }
+        assert not row or sum(row.values()) == pytest.approx(1), (
+            "shares of the clips of one true rate"
+        )
+    assert confusion and not any(
+        name.startswith("rate_confusion/") for name in reporter.logged[0][1]
+    ), "at the end of an epoch only"
     by_step = dict(reporter.series("train/loss"))
     assert reporter.series("epoch/loss")[1][1] == pytest.approx((by_step[3] + by_step[4]) / 2)
     assert all(0 <= value <= 1 for _, value in reporter.series("time/data_wait_share"))
-    assert reporter.series("data/samples")[-1] == (6, 24.0) and reporter.series("data/quarantined")[-1] == (6, 0.0)
-    assert sorted({(epoch, index) for epoch, index, *_ in whole.samples}) == [(epoch, index) for epoch in range(3) for index in range(8)]
+    assert reporter.series("data/samples")[-1] == (6, 24.0) and reporter.series("data/quarantined")[
+        -1
+    ] == (6, 0.0)
+    assert sorted({(epoch, index) for epoch, index, *_ in whole.samples}) == [
+        (epoch, index) for epoch in range(3) for index in range(8)
+    ]
 
 
-def test_the_checkpoint_holds_the_encoder_that_was_measured(whole: WholeRun, data: PretrainData) -> None:
+def test_the_checkpoint_holds_the_encoder_that_was_measured(
+    whole: WholeRun, data: PretrainData
+) -> None:
     checkpoints = CheckpointFolder(LocalStore(whole.folder))
     checkpoint = checkpoints.latest_committed()
     assert checkpoint is not None and checkpoint.step == 6
-    encoder = rebuild_encoder(checkpoint.facts["config"]["encoder.name"], checkpoint_encoder_weights(checkpoints, checkpoint))
+    encoder = rebuild_encoder(
+        checkpoint.facts["config"]["encoder.name"],
+        checkpoint_encoder_weights(checkpoints, checkpoint),
+    )
     config = config_with()
     parts = {"gallery": data.parts.train, "queries": data.parts.val}
-    metrics = evaluate_encoder(encoder, config.clip, config.evaluation, **parts, source=data.source, world=ALONE, with_probe=True)
+    metrics = evaluate_encoder(
+        encoder,
+        config.clip,
+        config.evaluation,
+        **parts,
+        source=data.source,
+        world=ALONE,
+        with_probe=True,
+    )
     assert metrics == whole.outcome.metrics
 
 
@@ -207,7 +282,14 @@ def test_the_checkpoint_holds_the_encoder_that_was_measured(whole: WholeRun, dat
         ({"dies_at_step": 6}, {"checkpoint_every_steps": 0}),
         ({"dies_at_rung": 3}, {"checkpoint_every_steps": 4}),
     ],
-    ids=["before-any-checkpoint", "mid-epoch", "before-the-verdict", "mid-epoch-after-a-rung", "saved-each-epoch", "before-the-last-verdict"],
+    ids=[
+        "before-any-checkpoint",
+        "mid-epoch",
+        "before-the-verdict",
+        "mid-epoch-after-a-rung",
+        "saved-each-epoch",
+        "before-the-last-verdict",
+    ],
 )
 def test_a_resumed_run_is_the_whole_run_bit_for_bit(
     whole: WholeRun,
@@ -225,25 +307,39 @@ def test_a_resumed_run_is_the_whole_run_bit_for_bit(
     outcome = train(data, tmp_path, after, **training)
     assert outcome == whole.outcome
     assert_same(last_state(tmp_path), last_state(whole.folder))
-    for name in ("train/loss", "train/rate_accuracy", "epoch/loss", "epoch/gradient_norm", OBJECTIVE):
+    for name in (
+        "train/loss",
+        "train/rate_accuracy",
+        "epoch/loss",
+        "epoch/gradient_norm",
+        OBJECTIVE,
+    ):
         said = {**dict(before.series(name)), **dict(after.series(name))}
         assert said == dict(whole.reporter.series(name)), name
         repeated = dict(before.series(name)).keys() & dict(after.series(name)).keys()
-        assert all(dict(before.series(name))[step] == dict(after.series(name))[step] for step in repeated), "what is said twice is the same"
+        assert all(
+            dict(before.series(name))[step] == dict(after.series(name))[step] for step in repeated
+        ), "what is said twice is the same"
     resumed = samples[num_before:]
     assert resumed == whole.samples[len(whole.samples) - len(resumed) :]
     assert after.rungs[-1] == whole.reporter.rungs[-1]
     if death.get("dies_at_rung") == 1:
-        assert after.rungs == whole.reporter.rungs and len(resumed) == 16, "no step is repeated, the verdict is asked for again"
+        assert after.rungs == whole.reporter.rungs and len(resumed) == 16, (
+            "no step is repeated, the verdict is asked for again"
+        )
 
 
-def test_a_run_leaves_at_the_rung_where_it_is_told_to(whole: WholeRun, data: PretrainData, tmp_path: Path, samples: list[tuple[Any, ...]]) -> None:
+def test_a_run_leaves_at_the_rung_where_it_is_told_to(
+    whole: WholeRun, data: PretrainData, tmp_path: Path, samples: list[tuple[Any, ...]]
+) -> None:
     reporter = MemoryReporter(judge=lambda epoch, metrics: False)
     outcome = train(data, tmp_path, reporter)
     assert outcome == PretrainOutcome(1, True, whole.reporter.rungs[0][2])
     assert len(samples) == 8 and [step for step, _ in reporter.series("train/loss")] == [1, 2]
     again = train(data, tmp_path, reporter)
-    assert again == outcome and len(samples) == 8 and len(reporter.rungs) == 2, "a resume asks again and takes no step"
+    assert again == outcome and len(samples) == 8 and len(reporter.rungs) == 2, (
+        "a resume asks again and takes no step"
+    )
 
 
 def test_a_stop_after_the_last_epoch_changes_nothing(whole: WholeRun, data: PretrainData) -> None:
@@ -258,18 +354,31 @@ def test_a_run_that_diverges_says_so(data: PretrainData, tmp_path: Path) -> None
 
 
 def test_another_config_does_not_continue_this_run(whole: WholeRun, data: PretrainData) -> None:
-    with pytest.raises(UserError, match=r"checkpoint of another run: training\.learning_rate is 0\.5 here and 0\.01 there"):
+    with pytest.raises(
+        UserError,
+        match=r"checkpoint of another run: training\.learning_rate is 0\.5 here and 0\.01 there",
+    ):
         train(data, whole.folder, MemoryReporter(), learning_rate=0.5)
     fewer = PretrainData(data.source, dataclasses.replace(data.parts, train=data.parts.train[:4]))
     with pytest.raises(UserError, match="steps per epoch"):
         train(fewer, whole.folder, MemoryReporter())
-    assert train(data, whole.folder, MemoryReporter(), checkpoint_every_steps=7).last_epoch == 3, "how often one saves may change"
+    assert train(data, whole.folder, MemoryReporter(), checkpoint_every_steps=7).last_epoch == 3, (
+        "how often one saves may change"
+    )
 
 
-def test_videos_without_a_class_are_refused_before_training(data: PretrainData, tmp_path: Path) -> None:
+def test_videos_without_a_class_are_refused_before_training(
+    data: PretrainData, tmp_path: Path
+) -> None:
     nameless = tuple(dataclasses.replace(record, label=None) for record in data.parts.val)
-    with pytest.raises(UserError, match="retrieval needs the class of every video: 4 of 4 query videos have none"):
-        train(PretrainData(data.source, dataclasses.replace(data.parts, val=nameless)), tmp_path, MemoryReporter())
+    with pytest.raises(
+        UserError, match="retrieval needs the class of every video: 4 of 4 query videos have none"
+    ):
+        train(
+            PretrainData(data.source, dataclasses.replace(data.parts, val=nameless)),
+            tmp_path,
+            MemoryReporter(),
+        )
 
 
 def test_broken_videos_are_counted_wherever_they_are_met(tmp_path: Path) -> None:
@@ -280,30 +389,48 @@ def test_broken_videos_are_counted_wherever_they_are_met(tmp_path: Path) -> None
     parts, reporter = parts_of(tmp_path / "videos"), MemoryReporter()
     with open_source(tmp_path / "videos") as source:
         outcome = train(PretrainData(source, parts), tmp_path / "run", reporter, num_epochs=1)
-    assert dict(reporter.series("data/quarantined"))[2] == 1 and dict(reporter.series("data/replaced"))[2] >= 1
+    assert (
+        dict(reporter.series("data/quarantined"))[2] == 1
+        and dict(reporter.series("data/replaced"))[2] >= 1
+    )
     counts = [outcome.metrics[f"retrieval/num_{name}"] for name in ("gallery", "queries", "broken")]
     assert counts == [7, 3, 2]
 
 
 def test_training_takes_planes(corpus: Path, tmp_path: Path, data: PretrainData) -> None:
-    """Losses of frames that become RGB on the device are those of frames that came as RGB, but for a grey level here and there."""
+    """Losses of frames that become RGB on the device are those of frames that came as RGB, but for
+    a grey level here and there.
+    """
     losses = []
     loader = dataclasses.replace(LOADER, colour="device")
     config = dataclasses.replace(config_with(num_epochs=1), loader=loader)
     with VideoSource(LocalStore(corpus), None, loader) as source:
-        for name, chosen, frames in (("rgb", config_with(num_epochs=1), data), ("planes", config, PretrainData(source, data.parts))):
+        for name, chosen, frames in (
+            ("rgb", config_with(num_epochs=1), data),
+            ("planes", config, PretrainData(source, data.parts)),
+        ):
             reporter = MemoryReporter()
-            pretrain(chosen, frames, ALONE, checkpoints=CheckpointFolder(LocalStore(tmp_path / name), num_kept=1), reporter=reporter)
+            pretrain(
+                chosen,
+                frames,
+                ALONE,
+                checkpoints=CheckpointFolder(LocalStore(tmp_path / name), num_kept=1),
+                reporter=reporter,
+            )
             losses.append([value for _, value in reporter.series("train/loss")])
     assert losses[0] != losses[1] and losses[1] == pytest.approx(losses[0], rel=0.02)
 
 
 def work(world: World, corpus: str, folder: str) -> dict[str, Any]:
-    """What one of two workers sees: a whole run, one that is told to stop, one that dies and resumes."""
+    """What one of two workers sees: a whole run, one that is told to stop, one that dies and
+    resumes.
+    """
     answer: dict[str, Any] = {}
     with open_source(Path(corpus)) as source, pytest.MonkeyPatch.context() as monkeypatch:
         data, seen = PretrainData(source, parts_of(Path(corpus))), record_samples(monkeypatch)
-        answer["whole"] = outcome_as_dict(train(data, Path(folder) / "whole", MemoryReporter(), world))
+        answer["whole"] = outcome_as_dict(
+            train(data, Path(folder) / "whole", MemoryReporter(), world)
+        )
         answer["samples"] = list(seen)
         told = MemoryReporter(judge=lambda epoch, metrics: False)
         answer["stopped"] = outcome_as_dict(train(data, Path(folder) / "stopped", told, world))
@@ -312,7 +439,9 @@ def work(world: World, corpus: str, folder: str) -> dict[str, Any]:
             train(data, Path(folder) / "resumed", MortalReporter(dies_at_step=4), world)
         except (Died, OtherWorkerFailed) as death:
             answer["death"] = f"{type(death).__name__}: {death}"
-        answer["resumed"] = outcome_as_dict(train(data, Path(folder) / "resumed", MemoryReporter(), world))
+        answer["resumed"] = outcome_as_dict(
+            train(data, Path(folder) / "resumed", MemoryReporter(), world)
+        )
     return answer
 
 
@@ -336,7 +465,9 @@ def pair(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Pair:
 
 def test_two_workers_see_the_samples_of_one_and_agree(pair: Pair, whole: WholeRun) -> None:
     first, second = pair.answers
-    assert [sample for both in zip(first["samples"], second["samples"], strict=True) for sample in both] == whole.samples
+    assert [
+        sample for both in zip(first["samples"], second["samples"], strict=True) for sample in both
+    ] == whole.samples
     assert first["whole"] == second["whole"] and first["whole"]["last_epoch"] == 3
     assert first["whole"]["metrics"].keys() == whole.outcome.metrics.keys()
 
@@ -345,18 +476,32 @@ def test_two_workers_leave_together(pair: Pair) -> None:
     first, second = pair.answers
     assert first["stopped"] == second["stopped"]
     assert (first["stopped"]["last_epoch"], first["stopped"]["stopped_early"]) == (1, True)
-    assert (first["times asked"], second["times asked"]) == (1, 0), "the first worker speaks for both"
+    assert (first["times asked"], second["times asked"]) == (1, 0), (
+        "the first worker speaks for both"
+    )
 
 
 def test_two_workers_fail_together_and_resume_bit_for_bit(pair: Pair) -> None:
     first, second = pair.answers
-    assert (first["death"], second["death"]) == ("Died: ", "OtherWorkerFailed: worker 0 failed while logging: Died: ")
+    assert (first["death"], second["death"]) == (
+        "Died: ",
+        "OtherWorkerFailed: worker 0 failed while logging: Died: ",
+    )
     assert first["resumed"] == second["resumed"] == first["whole"]
     state = last_state(pair.folder / "resumed")
     assert set(state) == {"common.pt", "rank-0.pt", "rank-1.pt"}
     assert_same(state, last_state(pair.folder / "whole"))
-    running = [next(value for path, value in state[f"rank-{rank}.pt"].items() if path.endswith("running_mean")) for rank in (0, 1)]
-    assert not torch.equal(running[0], running[1]), "each worker keeps the statistics of its own share"
+    running = [
+        next(
+            value
+            for path, value in state[f"rank-{rank}.pt"].items()
+            if path.endswith("running_mean")
+        )
+        for rank in (0, 1)
+    ]
+    assert not torch.equal(running[0], running[1]), (
+        "each worker keeps the statistics of its own share"
+    )
 
 
 def test_one_worker_goes_on_from_a_checkpoint_of_two(pair: Pair, data: PretrainData) -> None:
@@ -366,7 +511,9 @@ def test_one_worker_goes_on_from_a_checkpoint_of_two(pair: Pair, data: PretrainD
 
 
 def test_a_source_is_left_as_it_was(data: PretrainData) -> None:
-    assert isinstance(data.source, VideoSource) and data.source.counters["data/decoder_starts"] == 1, "one decoder served every run of this file"
+    assert (
+        isinstance(data.source, VideoSource) and data.source.counters["data/decoder_starts"] == 1
+    ), "one decoder served every run of this file"
 
 
 @dataclass
@@ -374,7 +521,9 @@ class LateMemory:
     """Keeps what is handed in; says stop once it was asked `stop_after` times."""
 
     stop_after: int = 10**9
-    handed_in: list[tuple[int, int, Mapping[str, torch.Tensor]]] = dataclasses.field(default_factory=list)
+    handed_in: list[tuple[int, int, Mapping[str, torch.Tensor]]] = dataclasses.field(
+        default_factory=list
+    )
     num_asked: int = 0
 
     def hand_in(self, *, epoch: int, step: int, weights: Mapping[str, torch.Tensor]) -> None:
@@ -390,19 +539,36 @@ def train_late(
 ) -> tuple[PretrainOutcome, MemoryReporter]:
     reporter, config = MemoryReporter(), config_with(**training)
     checkpoints = CheckpointFolder(LocalStore(folder), num_kept=1)
-    return pretrain(config, data, world, checkpoints=checkpoints, reporter=reporter, late=late), reporter
+    return pretrain(
+        config, data, world, checkpoints=checkpoints, reporter=reporter, late=late
+    ), reporter
 
 
-def test_a_late_judge_gets_the_weights_that_a_worker_would_have_measured(whole: WholeRun, data: PretrainData, tmp_path: Path) -> None:
+def test_a_late_judge_gets_the_weights_that_a_worker_would_have_measured(
+    whole: WholeRun, data: PretrainData, tmp_path: Path
+) -> None:
     late = LateMemory()
     outcome, reporter = train_late(data, tmp_path, late)
     assert (outcome.last_epoch, outcome.stopped_early, outcome.metrics) == (3, False, {})
-    assert [(epoch, step) for epoch, step, _ in late.handed_in] == [(1, 2), (3, 6)] and reporter.rungs == []
+    assert [(epoch, step) for epoch, step, _ in late.handed_in] == [
+        (1, 2),
+        (3, 6),
+    ] and reporter.rungs == []
     config = config_with()
     parts = {"gallery": data.parts.train, "queries": data.parts.val}
-    for (epoch, _, weights), (_, _, expected) in zip(late.handed_in, whole.reporter.rungs, strict=True):
+    for (epoch, _, weights), (_, _, expected) in zip(
+        late.handed_in, whole.reporter.rungs, strict=True
+    ):
         encoder = rebuild_encoder("c3d_small", weights)
-        metrics = evaluate_encoder(encoder, config.clip, config.evaluation, **parts, source=data.source, world=ALONE, with_probe=epoch == 3)
+        metrics = evaluate_encoder(
+            encoder,
+            config.clip,
+            config.evaluation,
+            **parts,
+            source=data.source,
+            world=ALONE,
+            with_probe=epoch == 3,
+        )
         assert metrics == expected, f"rung {epoch}: the same figures, wherever they are measured"
 
 
@@ -411,26 +577,35 @@ def test_a_late_word_ends_the_run_at_a_log_window_or_an_epochs_end(
     data: PretrainData, tmp_path: Path, log_every: int, stop_after: int, steps: int
 ) -> None:
     late = LateMemory(stop_after=stop_after)
-    outcome, _ = train_late(data, tmp_path, late, log_every_steps=log_every, checkpoint_every_steps=0)
+    outcome, _ = train_late(
+        data, tmp_path, late, log_every_steps=log_every, checkpoint_every_steps=0
+    )
     assert outcome.stopped_early and outcome.metrics == {}
     assert late.num_asked == stop_after
     assert outcome.last_epoch == (steps - 1) // 2
     assert [epoch for epoch, _, _ in late.handed_in] == ([1] if steps > 2 else [])
 
 
-def test_a_resumed_run_hands_its_rung_in_again_at_the_same_step(data: PretrainData, tmp_path: Path) -> None:
+def test_a_resumed_run_hands_its_rung_in_again_at_the_same_step(
+    data: PretrainData, tmp_path: Path
+) -> None:
     first = LateMemory(stop_after=3)
     train_late(data, tmp_path, first, checkpoint_every_steps=0)
     second = LateMemory()
     outcome, _ = train_late(data, tmp_path, second, checkpoint_every_steps=0)
     assert [(epoch, step) for epoch, step, _ in first.handed_in] == [(1, 2)]
     assert [(epoch, step) for epoch, step, _ in second.handed_in] == [(1, 2), (3, 6)]
-    assert all(torch.equal(value, second.handed_in[0][2][name]) for name, value in first.handed_in[0][2].items())
+    assert all(
+        torch.equal(value, second.handed_in[0][2][name])
+        for name, value in first.handed_in[0][2].items()
+    )
     assert not outcome.stopped_early
 
 
 def stop_two_workers(world: World, corpus: str, folder: str) -> tuple[int, int, int]:
-    """One of two workers: (steps trained, rungs handed in here, how often this worker was asked)."""
+    """One of two workers: (steps trained, rungs handed in here, how often this worker was
+    asked).
+    """
     late = LateMemory(stop_after=3)
     with open_source(Path(corpus)) as source:
         data = PretrainData(source, parts_of(Path(corpus)))
@@ -439,6 +614,10 @@ def stop_two_workers(world: World, corpus: str, folder: str) -> tuple[int, int, 
     return steps, len(late.handed_in), late.num_asked if outcome.stopped_early else -1
 
 
-def test_two_workers_leave_at_the_same_step_and_only_the_first_speaks(corpus: Path, tmp_path: Path) -> None:
-    answers = run_workers(stop_two_workers, tmp_path / "meeting", str(corpus), str(tmp_path / "checkpoints"))
+def test_two_workers_leave_at_the_same_step_and_only_the_first_speaks(
+    corpus: Path, tmp_path: Path
+) -> None:
+    answers = run_workers(
+        stop_two_workers, tmp_path / "meeting", str(corpus), str(tmp_path / "checkpoints")
+    )
     assert answers == [(3, 1, 3), (3, 0, 0)]

@@ -23,7 +23,8 @@ optimiser = torch.optim.AdamW(network.parameters())
 before = peak()
 output = network(torch.rand(8, 3, 16, 64, 64))
 target = torch.rand(8, 3, 32, 64, 64)
-loss = reconstruction_loss(output.reconstruction_BCTHW, target, torch.ones_like(target), torch.ones(8, 32, dtype=torch.bool))
+weights, supervised = torch.ones_like(target), torch.ones(8, 32, dtype=torch.bool)
+loss = reconstruction_loss(output.reconstruction_BCTHW, target, weights, supervised)
 (loss + output.rate_logits.sum()).backward()
 optimiser.step()
 print(json.dumps(peak() - before))
@@ -31,9 +32,17 @@ print(json.dumps(peak() - before))
 
 
 def test_the_estimate_is_a_lower_bound_within_a_factor_of_three_of_the_measured_peak() -> None:
-    done = subprocess.run([sys.executable, "-c", MEASURE], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[4])
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[4],
+    )
     measured = json.loads(done.stdout)
-    estimate = network_memory("c3d_small").worker_bytes(num_clips=8, length=16, crop=64, upsampling=2)
+    estimate = network_memory("c3d_small").worker_bytes(
+        num_clips=8, length=16, crop=64, upsampling=2
+    )
     assert measured / 3 <= estimate <= measured, (estimate, measured)
 
 
@@ -42,5 +51,7 @@ def test_more_clips_frames_pixels_and_upsampling_need_more(encoder: str) -> None
     memory = network_memory(encoder)
     small = {"num_clips": 1, "length": 8, "crop": 64, "upsampling": 1}
     least = memory.worker_bytes(**small)
-    assert all(memory.worker_bytes(**{**small, name: 2 * value}) > least for name, value in small.items())
+    assert all(
+        memory.worker_bytes(**{**small, name: 2 * value}) > least for name, value in small.items()
+    )
     assert memory.state_bytes > 16 * 30e6, "four copies of at least 30 million weights"

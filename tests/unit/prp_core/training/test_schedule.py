@@ -1,4 +1,6 @@
-"""The learning rate of each step, against torch's own schedulers and by hand; and means over steps that survive a resume."""
+"""The learning rate of each step, against torch's own schedulers and by hand; and means over steps
+that survive a resume.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ def schedule(**changes: object) -> LearningRateSchedule:
 def test_plateau_is_that_of_torch() -> None:
     parameter = torch.nn.Parameter(torch.zeros(1))
     optimiser = torch.optim.SGD([parameter], lr=0.01)
-    theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, factor=0.1, patience=3, min_lr=1e-7)
+    theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimiser, factor=0.1, patience=3, min_lr=1e-7
+    )
     ours = schedule(schedule="plateau", plateau_patience_epochs=3)
     draw = random.Random(0)
     factors = set()
@@ -31,7 +35,9 @@ def test_plateau_is_that_of_torch() -> None:
         ours.end_epoch(loss)
         assert 0.01 * ours.factor(epoch) == pytest.approx(optimiser.param_groups[0]["lr"])
         factors.add(ours.factor(epoch))
-    assert len(factors) >= 5 and min(factors) == pytest.approx(1e-5), "it fell all the way to a rate of 1e-7"
+    assert len(factors) >= 5 and min(factors) == pytest.approx(1e-5), (
+        "it fell all the way to a rate of 1e-7"
+    )
 
 
 def test_plateau_waits_for_more_than_its_patience() -> None:
@@ -54,7 +60,9 @@ def test_plateau_resumes_where_it_was() -> None:
     second.load_state(first.state())
     for loss in losses[4:]:
         second.end_epoch(loss)
-    assert second.state() == whole.state() and second.factor(0) == whole.factor(0) == pytest.approx(0.1)
+    assert second.state() == whole.state() and second.factor(0) == whole.factor(0) == pytest.approx(
+        0.1
+    )
 
 
 def test_cosine_falls_from_one_to_nothing() -> None:
@@ -85,7 +93,9 @@ def test_means_over_steps_survive_a_resume() -> None:
         if number == 2:
             second.load_state(first.state())
     assert second.means() == whole.means()
-    assert whole.means()["train/loss"] == pytest.approx(sum(values["train/loss"] for values in steps) / 7)
+    assert whole.means()["train/loss"] == pytest.approx(
+        sum(values["train/loss"] for values in steps) / 7
+    )
     whole.clear()
     assert whole.means() == {} and second.means() != {}
 

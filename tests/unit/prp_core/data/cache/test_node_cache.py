@@ -1,4 +1,6 @@
-"""The node's cache: one read per object whatever happens, within its bound, and never a wrong byte."""
+"""The node's cache: one read per object whatever happens, within its bound, and never a wrong
+byte.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,14 @@ import pytest
 
 from prp_core.data.cache.node_cache import NUM_DOWNLOADS, NodeCache
 from prp_core.data.object_store import LocalStore, ObjectRef
-from prp_core.errors import CorruptObject, DiskFull, ObjectChanged, ObjectMissing, StoreUnavailable, UserError
+from prp_core.errors import (
+    CorruptObject,
+    DiskFull,
+    ObjectChanged,
+    ObjectMissing,
+    StoreUnavailable,
+    UserError,
+)
 from tests.far_store import JournalStore
 
 NUM_OBJECTS, OBJECT_BYTES = 24, 20_000
@@ -29,7 +38,12 @@ def _content(number: int) -> bytes:
 def _fill(folder: Path) -> tuple[JournalStore, list[ObjectRef]]:
     store = JournalStore(folder / "far", folder / "journal")
     infos = [store.write(f"{number:02}", _content(number)) for number in range(NUM_OBJECTS)]
-    return store, [ObjectRef(info.key, info.num_bytes, info.etag, hashlib.sha256(_content(int(info.key))).hexdigest()) for info in infos]
+    return store, [
+        ObjectRef(
+            info.key, info.num_bytes, info.etag, hashlib.sha256(_content(int(info.key))).hexdigest()
+        )
+        for info in infos
+    ]
 
 
 def _fetches(folder: Path) -> list[str]:
@@ -46,8 +60,17 @@ def _bytes_on_disk(root: Path) -> int:
     return sum(found.values())
 
 
-def _walk(root: Path, capacity: int, folder: Path, refs: list[ObjectRef], seed: int, results: multiprocessing.Queue[tuple[int, int]]) -> None:
-    """What one process of a node does: read every object in an order of its own; put (wrong contents, most bytes seen on disk)."""
+def _walk(
+    root: Path,
+    capacity: int,
+    folder: Path,
+    refs: list[ObjectRef],
+    seed: int,
+    results: multiprocessing.Queue[tuple[int, int]],
+) -> None:
+    """What one process of a node does: read every object in an order of its own; put (wrong
+    contents, most bytes seen on disk).
+    """
     cache = NodeCache(root, capacity, JournalStore(folder / "far", folder / "journal"))
     wrong = most = 0
     for ref in random.Random(seed).sample(refs, len(refs)):
@@ -57,10 +80,17 @@ def _walk(root: Path, capacity: int, folder: Path, refs: list[ObjectRef], seed: 
     results.put((wrong, most))
 
 
-def _run_walkers(folder: Path, capacity: int, refs: list[ObjectRef], num_processes: int) -> list[tuple[int, int]]:
+def _run_walkers(
+    folder: Path, capacity: int, refs: list[ObjectRef], num_processes: int
+) -> list[tuple[int, int]]:
     context = multiprocessing.get_context("fork")
     results: multiprocessing.Queue[tuple[int, int]] = context.Queue()
-    walkers = [context.Process(target=_walk, args=(folder / "cache", capacity, folder, refs, seed, results)) for seed in range(num_processes)]
+    walkers = [
+        context.Process(
+            target=_walk, args=(folder / "cache", capacity, folder, refs, seed, results)
+        )
+        for seed in range(num_processes)
+    ]
     for walker in walkers:
         walker.start()
     found = [results.get(timeout=60) for _ in walkers]
@@ -98,7 +128,9 @@ def test_kill_9_amid_a_download_leaves_nothing_to_repair(tmp_path: Path) -> None
                 started.set()
                 signal.pause()
 
-        with NodeCache(tmp_path / "cache", 1 << 30, Stalling(tmp_path / "far", tmp_path / "journal")).open(refs[0]):
+        with NodeCache(
+            tmp_path / "cache", 1 << 30, Stalling(tmp_path / "far", tmp_path / "journal")
+        ).open(refs[0]):
             raise AssertionError("a half object became visible")
 
     victim = context.Process(target=stall)
@@ -122,12 +154,21 @@ def test_kill_9_amid_a_download_leaves_nothing_to_repair(tmp_path: Path) -> None
 
 def test_a_wrong_byte_is_fetched_again_and_a_wrong_object_refused(tmp_path: Path) -> None:
     store, refs = _fill(tmp_path)
-    cache = NodeCache(tmp_path / "cache", 1 << 30, JournalStore(tmp_path / "far", tmp_path / "journal", spoil=1))
+    cache = NodeCache(
+        tmp_path / "cache", 1 << 30, JournalStore(tmp_path / "far", tmp_path / "journal", spoil=1)
+    )
     with cache.open(refs[0]) as path:
         assert path.read_bytes() == _content(0)
     assert cache.counters["corrupt"] == 1 and cache.counters["downloads"] == 2
-    hopeless = NodeCache(tmp_path / "cache", 1 << 30, JournalStore(tmp_path / "far", tmp_path / "journal", spoil=99))
-    with pytest.raises(CorruptObject, match=f"/01: .* of {NUM_DOWNLOADS} downloads, not {OBJECT_BYTES} bytes"), hopeless.open(refs[1]):
+    hopeless = NodeCache(
+        tmp_path / "cache", 1 << 30, JournalStore(tmp_path / "far", tmp_path / "journal", spoil=99)
+    )
+    with (
+        pytest.raises(
+            CorruptObject, match=f"/01: .* of {NUM_DOWNLOADS} downloads, not {OBJECT_BYTES} bytes"
+        ),
+        hopeless.open(refs[1]),
+    ):
         raise AssertionError("a corrupt file became visible")
     assert len(list((tmp_path / "cache" / "objects").glob("*/*"))) == 1
     with NodeCache(tmp_path / "cache", 1 << 30, store).open(refs[1]) as path:
@@ -137,7 +178,9 @@ def test_a_wrong_byte_is_fetched_again_and_a_wrong_object_refused(tmp_path: Path
 def test_without_a_sha256_two_downloads_must_agree(tmp_path: Path) -> None:
     store, refs = _fill(tmp_path)
     unknown = ObjectRef(refs[0].key, refs[0].num_bytes, refs[0].etag)
-    cache = NodeCache(tmp_path / "cache", 1 << 30, JournalStore(tmp_path / "far", tmp_path / "journal", spoil=1))
+    cache = NodeCache(
+        tmp_path / "cache", 1 << 30, JournalStore(tmp_path / "far", tmp_path / "journal", spoil=1)
+    )
     with cache.open(unknown) as path:
         assert path.read_bytes() == _content(0)
     assert cache.counters["downloads"] == 3
@@ -145,7 +188,9 @@ def test_without_a_sha256_two_downloads_must_agree(tmp_path: Path) -> None:
         cache.open(ObjectRef("01", OBJECT_BYTES, "another")).__enter__()
     with pytest.raises(ObjectMissing):
         cache.open(ObjectRef("nowhere", OBJECT_BYTES, "e")).__enter__()
-    assert store.uri.startswith("far://") and not list((tmp_path / "cache" / "unfinished").iterdir())
+    assert store.uri.startswith("far://") and not list(
+        (tmp_path / "cache" / "unfinished").iterdir()
+    )
 
 
 def test_a_torn_file_is_replaced(tmp_path: Path) -> None:
@@ -212,7 +257,10 @@ def test_a_full_disk_is_a_clear_error_and_nothing_torn(tmp_path: Path) -> None:
 
     def fetch_on_small_disk() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (OBJECT_BYTES // 2, OBJECT_BYTES // 2))
-        with pytest.raises(DiskFull, match="the disk has no room for 20000 bytes; lower the cache's capacity or move it"):
+        with pytest.raises(
+            DiskFull,
+            match="the disk has no room for 20000 bytes; lower the cache's capacity or move it",
+        ):
             NodeCache(tmp_path / "cache", 1 << 30, store).open(refs[0]).__enter__()
         os._exit(0 if _bytes_on_disk(tmp_path / "cache") == 0 else 1)
 
