@@ -35,7 +35,7 @@ from prp_core.encoders import ENCODERS
 from prp_core.errors import UserError
 from prp_core.training.pretrain_config import PretrainConfig
 
-PRESETS_DIR = Path(__file__).resolve().parent.parent / "sweeps" / "presets"
+PRESETS_DIR = Path(__file__).resolve().parents[2] / "sweeps" / "presets"
 AUTOMATIC = -1
 STUDY_PLACE = "{study}"  # in `sweep.name`: the name of the study's file
 SWEEP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

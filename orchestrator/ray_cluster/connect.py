@@ -32,7 +32,7 @@ TRAIN_ENVIRONMENT = {
 # A trial's threads are set by `use_threads`; its loader's threads share its CPUs.
 WORKER_DEFAULTS = {**TRAIN_ENVIRONMENT, "OMP_NUM_THREADS": "1"}
 JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
-PROJECT_ROOT = Path(__file__).resolve().parent.parent
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
 WORKING_DIR_EXCLUDES = [".git", ".venv", ".prp", "**/__pycache__", "*.mp4", "*.avi"]
 
 

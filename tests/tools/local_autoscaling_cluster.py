@@ -62,7 +62,8 @@ class LocalAutoscalingCluster:
     def _config(self) -> dict[str, Any]:
         lists = """initialization_commands setup_commands head_setup_commands
             worker_setup_commands
-            head_start_ray_commands worker_start_ray_commands cluster_synced_files rsync_exclude rsync_filter"""
+            head_start_ray_commands worker_start_ray_commands
+            cluster_synced_files rsync_exclude rsync_filter"""
         empty: dict[str, Any] = {name: [] for name in lists.split()}
         return {
             **empty,
