@@ -32,6 +32,13 @@ def python_files(*folders: str) -> Iterator[Path]:
             yield path
 
 
+def packages() -> Iterator[Path]:
+    """The folders of the product's packages, relative to the root."""
+    for path in python_files(*PACKAGES):
+        if path.name == "__init__.py":
+            yield path.parent
+
+
 def read(path: Path) -> str:
     """The text of `path`, which is relative to the project's root."""
     return (REPOSITORY / path).read_text(encoding="utf-8")

@@ -10,20 +10,26 @@ from pathlib import Path
 
 import pytest
 
-from tests.architecture.source_tree import FOLDERS, PACKAGES, python_files, read, text_files
+from tests.architecture.source_tree import (
+    FOLDERS,
+    PACKAGES,
+    REPOSITORY,
+    packages,
+    python_files,
+    read,
+    text_files,
+)
 
 MAX_LINES_OF_FILE = 400
 MAX_LINES_OF_TEST_FILE = 600
 MAX_LINES_OF_FUNCTION = 60
+MAX_COLUMNS = 100
 
 # `print` belongs to the command line; numbers over time are metrics, not log lines.
 MAY_PRINT = (
-    "orchestrator/commands/prp.py",
-    "orchestrator/commands/prepare.py",
+    "orchestrator/commands/",
+    "orchestrator/exit_codes.py",
     "orchestrator/sweep/live_screen.py",
-    "orchestrator/commands/report.py",
-    "orchestrator/commands/status.py",
-    "orchestrator/commands/reproduce.py",
     "benchmarks/",
     "tests/tools/",
 )
@@ -68,6 +74,35 @@ def size_faults(path: Path, source: str) -> list[str]:
                 f"{MAX_LINES_OF_FUNCTION}"
             )
     return faults
+
+
+def width_faults(path: Path, source: str) -> list[str]:
+    """Lines that are wider than `MAX_COLUMNS`, and lines that assign several attributes at once."""
+    faults = [
+        f"{path}:{number}: {len(line)} columns, the wall is {MAX_COLUMNS}"
+        for number, line in enumerate(source.splitlines(), start=1)
+        if len(line) > MAX_COLUMNS
+    ]
+    for node in ast.walk(ast.parse(source)):
+        targets = node.targets[0] if isinstance(node, ast.Assign) else None
+        values = node.value if isinstance(node, ast.Assign) else None
+        both = isinstance(targets, ast.Tuple) and isinstance(values, ast.Tuple)
+        if both and any(isinstance(target, ast.Attribute) for target in ast.walk(targets)):
+            faults.append(f"{path}:{node.lineno}: one assignment a line")
+    return faults
+
+
+def unlisted_modules(package: Path) -> list[str]:
+    """The modules and packages in the folder `package` that its docstring does not name."""
+    docstring = ast.get_docstring(ast.parse(read(package / "__init__.py"))) or ""
+    entries = (REPOSITORY / package).iterdir()
+    names = [
+        entry.stem
+        for entry in entries
+        if (entry.suffix == ".py" or (entry / "__init__.py").is_file())
+        and not entry.name.startswith("__")
+    ]
+    return sorted(name for name in names if not re.search(rf"\b{name}\b", docstring))
 
 
 def door_faults(path: Path, source: str) -> list[str]:
@@ -141,6 +176,17 @@ def test_every_module_says_what_lives_there(folder: str) -> None:
     assert [fault for path in python_files(folder) for fault in door_faults(path, read(path))] == []
 
 
+@pytest.mark.parametrize("folder", [folder for folder in FOLDERS if folder not in ("docs", ".ci")])
+def test_lines_are_narrow_and_assign_once(folder: str) -> None:
+    faults = [fault for path in python_files(folder) for fault in width_faults(path, read(path))]
+    assert faults == []
+
+
+@pytest.mark.parametrize("package", sorted(packages()), ids=str)
+def test_every_package_lists_its_modules(package: Path) -> None:
+    assert unlisted_modules(package) == []
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_every_package_describes_itself(package: str) -> None:
     docstring = ast.get_docstring(ast.parse(read(Path(package) / "__init__.py"))) or ""
@@ -175,6 +221,9 @@ PLANTED = [
     (size_faults, "tests/unit/test_a.py", "x = 1\n" * 600, ""),
     (size_faults, "prp_core/a.py", LONG_FUNCTION, "long: 61 lines, the wall is 60"),
     (size_faults, "tests/unit/test_a.py", LONG_FUNCTION, ""),
+    (width_faults, "prp_core/a.py", "x = " + "1" * 97 + "\n", "101 columns, the wall is 100"),
+    (width_faults, "prp_core/a.py", "x = " + "1" * 96 + "\n", ""),
+    (width_faults, "prp_core/a.py", "self.a, self.b = 1, 2\n", "one assignment a line"),
     (door_faults, "prp_core/a.py", "import os\n", "no docstring"),
     (
         door_faults,
