@@ -23,9 +23,9 @@ from benchmarks.data.samples import NUM_FRAMES, NUM_VIDEOS, sample_requests
 from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.manifest import VideoRecord
 from prp_core.data.object_store import LocalStore
-from prp_core.data.shards.shard_index import ShardFile, ShardIndex, ShardSettings
-from prp_core.data.shards.shard_source import ShardSource
-from prp_core.data.shards.shard_writing import write_shard
+from prp_core.data.shards.index import ShardFile, ShardIndex, ShardSettings
+from prp_core.data.shards.source import ShardSource
+from prp_core.data.shards.writing import write_shard
 from prp_core.data.video_source import VideoSource
 
 PAPER = "paper's way: frames resized, mask made"

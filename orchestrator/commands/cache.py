@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.data.frame_tier import default_cache_dir
-from prp_core.data.cache.cache_inspection import (
+from prp_core.data.cache.inspection import (
     TierStatus,
     clear_tier,
     tier_status,

@@ -23,7 +23,7 @@ from orchestrator.storage.prepared_place import check_places, read_marker
 from orchestrator.storage.store_region import check_region
 from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.manifest import Manifest
-from prp_core.data.shards.shard_index import SHARD_KINDS, ShardSettings
+from prp_core.data.shards.index import SHARD_KINDS, ShardSettings
 from prp_core.errors import UserError
 
 if TYPE_CHECKING:

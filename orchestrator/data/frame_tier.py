@@ -10,9 +10,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from orchestrator.config.run_config import AUTOMATIC, RunConfig
-from prp_core.data.cache.cache_space import used_bytes
 from prp_core.data.cache.cached_frames import CachedFrames
 from prp_core.data.cache.frame_cache import FrameCache
+from prp_core.data.cache.space import used_bytes
 from prp_core.data.frame_source import FrameSource
 
 log = logging.getLogger(__name__)

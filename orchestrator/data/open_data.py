@@ -17,8 +17,8 @@ from prp_core.data.cache.node_cache import NodeCache
 from prp_core.data.frame_source import FrameSource
 from prp_core.data.manifest import Manifest, parts
 from prp_core.data.object_store import ObjectStore
-from prp_core.data.shards.shard_index import ShardIndex, check_size
-from prp_core.data.shards.shard_source import ShardSource
+from prp_core.data.shards.index import ShardIndex, check_size
+from prp_core.data.shards.source import ShardSource
 from prp_core.data.video_source import VideoSource
 from prp_core.training.loop import PretrainData
 from prp_core.world import World

@@ -42,8 +42,8 @@ from orchestrator.storage.prepared_place import (
 from orchestrator.storage.shard_index_file import write_shard_index
 from prp_core.data.manifest import Manifest, VideoRecord
 from prp_core.data.object_store import ObjectStore, read_all
-from prp_core.data.shards.shard_index import ShardFile, ShardIndex, ShardSettings, ShardVideo
-from prp_core.data.shards.shard_planning import PlannedShard, plan_shards
+from prp_core.data.shards.index import ShardFile, ShardIndex, ShardSettings, ShardVideo
+from prp_core.data.shards.planning import PlannedShard, plan_shards
 from prp_core.errors import ObjectExists, PrpError, StoreUnavailable, UserError
 
 MIN_TASKS_AHEAD = 16  # more than a small cluster holds, so that an autoscaler sees what is wanted

@@ -19,9 +19,9 @@ from orchestrator.storage.shard_index_file import index_from_parquet, index_to_p
 from prp_core.data.cache.node_cache import NodeCache
 from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.object_store import ObjectStore, read_all
-from prp_core.data.shards.shard_index import ShardFile, ShardIndex, ShardSettings
-from prp_core.data.shards.shard_planning import PlannedShard
-from prp_core.data.shards.shard_writing import WrittenShard, write_shard
+from prp_core.data.shards.index import ShardFile, ShardIndex, ShardSettings
+from prp_core.data.shards.planning import PlannedShard
+from prp_core.data.shards.writing import WrittenShard, write_shard
 from prp_core.data.video_source import VideoSource
 from prp_core.errors import BrokenVideo, ObjectExists
 from prp_core.world import use_threads

@@ -22,7 +22,7 @@ from orchestrator.storage.manifest_file import read_manifest
 from orchestrator.storage.shard_index_file import read_shard_index
 from prp_core.data.manifest import Manifest
 from prp_core.data.object_store import ObjectStore, read_all
-from prp_core.data.shards.shard_index import ShardIndex, ShardSettings
+from prp_core.data.shards.index import ShardIndex, ShardSettings
 from prp_core.errors import UserError
 
 BEGUN = "preparing.json"

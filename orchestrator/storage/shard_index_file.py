@@ -20,7 +20,7 @@ import pyarrow
 import pyarrow.parquet
 
 from prp_core.data.object_store import ObjectStore, read_all
-from prp_core.data.shards.shard_index import ShardFile, ShardIndex, ShardSettings, ShardVideo
+from prp_core.data.shards.index import ShardFile, ShardIndex, ShardSettings, ShardVideo
 from prp_core.errors import ObjectExists, ObjectMissing, UserError
 
 FORMAT_KEY = b"prp.shards.format"

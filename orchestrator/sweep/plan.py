@@ -52,7 +52,7 @@ from orchestrator.tracking.history import read_trials
 from orchestrator.tracking.provenance import provenance_tags
 from prp_core.data.feasibility import check_feasible
 from prp_core.data.manifest import Manifest, Parts, parts
-from prp_core.data.shards.shard_index import check_size
+from prp_core.data.shards.index import check_size
 from prp_core.errors import UserError
 from prp_core.evaluation.protocol import protocol_hash
 from prp_core.training.memory import NetworkMemory, memory_table

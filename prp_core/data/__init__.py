@@ -1,15 +1,12 @@
-"""From objects in a store to the frames of a training batch.
+"""The data path: from objects in a store to the frames of a training batch.
 
-In the order that data flows: `object_store` (the face of a store, and the folder),
-`container_sniffing`, `splits` and `indexing` make a `manifest` of verified videos; `node_cache`
-(over `cache_space`, fed by `ranged_read`) keeps objects on the node's disk; `decode_process` reads
-them with one of `readers/` in a process that can be killed; `video_source` joins these three.
-`shards` are videos prepared for training: `shard_planning` groups them, `shard_writing` makes a
-shard, `shard_source` reads frames from it (over `jpeg_codec`). `cached_frames` puts the node's
-`frame_cache` (checked by `frame_checksums`) before either; all three wear the face in
-`frame_source`. `cache_counters` and `cache_inspection` say what a node's caches did and hold.
-`dilated_sampling` is the arithmetic of a sample, `clip_dataset` says which sample comes when,
-`loader` has it decoded ahead (and fetched, by `fetch_ahead`) and hands out the `spans`, and
-`transforms` resize and crop them on the device. `clip_config` and `loader_config` hold the
-settings.
+In the order that data flows: `object_store` (the store protocol, and a folder as a store),
+`container_sniffing`, `splits` and `indexing` make a `manifest` of verified videos. `cache/` keeps
+objects on the node's disk, fed by `ranged_read`; `decode_process` reads them with one of `readers/`
+in a process that can be killed; `video_source` joins these three. `shards/` are videos prepared for
+training. Each of them is a `frame_source`: the protocol of whatever returns decoded frames.
+`dilated_sampling` is the integer arithmetic of a sample, `clip_dataset` chooses the sample of each
+step, `feasibility` counts the videos that are long enough, `loader` decodes ahead (and prefetches,
+with `fetch_ahead`) and yields batches of `spans`; `colour` and `transforms` convert, resize and
+crop them on the device. `clip_config` and `loader_config` hold the settings.
 """

@@ -17,7 +17,7 @@ from orchestrator.data.index import index
 from orchestrator.data.prepare import in_this_process, prepare
 from orchestrator.data.prepare_task import PrepareJob
 from prp_core.data.loader_config import LoaderConfig
-from prp_core.data.shards.shard_index import ShardSettings
+from prp_core.data.shards.index import ShardSettings
 from tests.tools.local_autoscaling_cluster import LocalAutoscalingCluster, node_type
 from tests.tools.study_process import REPOSITORY, TINY_PRESET, StudyProcess, trial_rows
 

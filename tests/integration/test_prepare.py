@@ -28,9 +28,9 @@ from orchestrator.sweep.plan import check_prepared
 from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.manifest import Manifest
 from prp_core.data.object_store import LocalStore, ObjectStore
-from prp_core.data.shards.shard_index import ShardSettings
-from prp_core.data.shards.shard_planning import plan_shards
-from prp_core.data.shards.shard_source import ShardSource
+from prp_core.data.shards.index import ShardSettings
+from prp_core.data.shards.planning import plan_shards
+from prp_core.data.shards.source import ShardSource
 from prp_core.errors import BrokenVideo, ObjectMissing, UserError
 from prp_core.world import World
 from tests.fixtures_s3 import S3Server

@@ -23,9 +23,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from prp_core.data.cache.cache_counters import CacheCounters
-from prp_core.data.cache.cache_space import FULL_ERRORS, CacheSpace, used_bytes, write_beside
+from prp_core.data.cache.counters import CacheCounters
 from prp_core.data.cache.frames_file import FramesKey, MappedFrames, write_file
+from prp_core.data.cache.space import FULL_ERRORS, CacheSpace, used_bytes, write_beside
 from prp_core.errors import BrokenVideo, DiskFull
 
 NUM_FILES_IN_USE = 256

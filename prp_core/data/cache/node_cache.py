@@ -15,8 +15,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from prp_core.data.cache.cache_counters import CacheCounters
-from prp_core.data.cache.cache_space import CacheSpace
+from prp_core.data.cache.counters import CacheCounters
+from prp_core.data.cache.space import CacheSpace
 from prp_core.data.object_store import LocalStore, ObjectRef, ObjectStore
 from prp_core.data.ranged_read import read_in_ranges
 from prp_core.errors import CorruptObject

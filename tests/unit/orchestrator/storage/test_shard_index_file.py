@@ -38,7 +38,7 @@ from orchestrator.storage.shard_index_file import (
 )
 from prp_core.data.manifest import Manifest, VideoRecord
 from prp_core.data.object_store import LocalStore
-from prp_core.data.shards.shard_index import ShardFile, ShardIndex, ShardSettings, ShardVideo
+from prp_core.data.shards.index import ShardFile, ShardIndex, ShardSettings, ShardVideo
 from prp_core.errors import UserError
 
 

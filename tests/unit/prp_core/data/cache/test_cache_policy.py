@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from prp_core.data.cache.cache_space import EXTRA_SHARE_FREED, STALE_AFTER_SECONDS, Entry, recycled
 from prp_core.data.cache.frame_cache import FrameCache
 from prp_core.data.cache.frames_file import FramesKey
+from prp_core.data.cache.space import EXTRA_SHARE_FREED, STALE_AFTER_SECONDS, Entry, recycled
 from prp_core.data.clip_config import SHORT_VIDEO_POLICIES, ClipConfig
 from prp_core.data.clip_dataset import ClipDataset
 from prp_core.data.manifest import VideoRecord

@@ -18,8 +18,7 @@ from prp_core.data.clip_config import ClipConfig
 from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.manifest import Manifest, Parts, VideoRecord
 from prp_core.data.object_store import LocalStore
-from prp_core.data.shards.jpeg_codec import decode_jpegs, encode_jpegs
-from prp_core.data.shards.shard_index import (
+from prp_core.data.shards.index import (
     ByteRange,
     ShardFile,
     ShardIndex,
@@ -29,9 +28,10 @@ from prp_core.data.shards.shard_index import (
     merged_ranges,
     tar_header,
 )
-from prp_core.data.shards.shard_planning import estimated_bytes, plan_shards
-from prp_core.data.shards.shard_source import ShardSource
-from prp_core.data.shards.shard_writing import WrittenShard, frames_at_a_time, write_shard
+from prp_core.data.shards.jpeg_codec import decode_jpegs, encode_jpegs
+from prp_core.data.shards.planning import estimated_bytes, plan_shards
+from prp_core.data.shards.source import ShardSource
+from prp_core.data.shards.writing import WrittenShard, frames_at_a_time, write_shard
 from prp_core.data.transforms import resize_antialiased
 from prp_core.data.video_source import VideoSource
 from prp_core.encoders.encoder_config import EncoderConfig

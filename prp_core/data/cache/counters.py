@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from prp_core.data.cache.cache_space import write_beside
+from prp_core.data.cache.space import write_beside
 
 SAVE_EVERY_SECONDS = 5.0
 

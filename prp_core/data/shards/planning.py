@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from prp_core.data.manifest import Manifest, VideoRecord
-from prp_core.data.shards.shard_index import ShardSettings
+from prp_core.data.shards.index import ShardSettings
 
 # Measured at 128 x 171 (docs/experiments.md); only the size of shards hangs on it.
 JPEG_BYTES_PER_PIXEL = ((95, 0.46), (90, 0.32), (80, 0.23), (50, 0.13), (0, 0.08))

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from prp_core.data.cache.cache_counters import node_counters
-from prp_core.data.cache.cache_space import CacheSpace, is_in_use
+from prp_core.data.cache.counters import node_counters
 from prp_core.data.cache.frame_cache import remove_file_of
 from prp_core.data.cache.frames_file import MappedFrames, key_of_file
+from prp_core.data.cache.space import CacheSpace, is_in_use
 from prp_core.errors import UserError
 
 NUM_FRAMES_AT_A_TIME = 256

@@ -14,14 +14,14 @@ import numpy as np
 
 from prp_core.data.frame_source import FrameSource
 from prp_core.data.manifest import VideoRecord
-from prp_core.data.shards.jpeg_codec import encode_jpegs
-from prp_core.data.shards.shard_index import (
+from prp_core.data.shards.index import (
     TAR_BLOCK,
     TAR_END,
     ShardSettings,
     ShardVideo,
     tar_header,
 )
+from prp_core.data.shards.jpeg_codec import encode_jpegs
 from prp_core.data.transforms import resize_to_uint8
 from prp_core.errors import BrokenVideo
 

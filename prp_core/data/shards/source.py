@@ -19,14 +19,14 @@ from prp_core.data.cache.node_cache import NodeCache
 from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.manifest import VideoRecord
 from prp_core.data.object_store import LocalStore, ObjectRef, ObjectStore
-from prp_core.data.shards.jpeg_codec import decode_jpegs
-from prp_core.data.shards.shard_index import (
+from prp_core.data.shards.index import (
     ByteRange,
     ShardIndex,
     ShardVideo,
     kept_whole,
     merged_ranges,
 )
+from prp_core.data.shards.jpeg_codec import decode_jpegs
 from prp_core.data.video_source import REASON_OF_STORE_ERROR
 from prp_core.errors import BrokenVideo, UserError
 
