@@ -18,6 +18,7 @@ from orchestrator.confirmation import ConfirmedRun
 from orchestrator.cost.account import SweepAccount
 from orchestrator.search.study import SweepStudy
 from orchestrator.tracking.mlflow_tracker import MlflowTracker
+from orchestrator.trial_state import TrialState
 
 NOTE = "confirm/"
 Pair = tuple[int, int]
@@ -92,7 +93,8 @@ class ConfirmBook:
         run_id = self._open.pop((number, seed), None)
         if run_id is not None:
             self._account.ended(self._owner(number, seed))
-            self._tracker.finish(run_id, "failed" if run is None else "finished", reason)
+            state = TrialState.FAILED if run is None else TrialState.FINISHED
+            self._tracker.finish(run_id, state, reason)
 
     def done(self) -> tuple[list[ConfirmedRun], dict[Pair, str]]:
         """The results that are noted, and why runs failed for good."""

@@ -28,6 +28,7 @@ from orchestrator.cost.meter import Held
 from orchestrator.data.health_line import advice_of
 from orchestrator.ray_cluster.concurrency import JUDGED_BY_WORKERS, JudgePlan
 from orchestrator.search.judge import Verdict
+from orchestrator.search.record import STATES
 from orchestrator.search.sampler import startup_trials
 from orchestrator.search.space import (
     Fit,
@@ -43,6 +44,7 @@ from orchestrator.tracking.history import SAMPLED_TAG
 from orchestrator.tracking.mlflow_tracker import MlflowTracker
 from orchestrator.trial.evaluate_rung import start_on_cluster
 from orchestrator.trial.messages import Rung, TrialOutcome, TrialTask, TrialView
+from orchestrator.trial_state import TrialState
 
 # What a resume may change, and what is shown of a trial once it has ended: a run keeps its
 # parameters.
@@ -107,7 +109,9 @@ class SweepServer:
         )
         self._where_judged = judging.where
         running = {
-            view.number: view.num_epochs for view in self._views.values() if view.state == "running"
+            view.number: view.num_epochs
+            for view in self._views.values()
+            if view.state == TrialState.RUNNING
         }
         handed_in = any(self._judge_of(number) == "task" for number in running)
         self._late = LateJudging(
@@ -144,7 +148,7 @@ class SweepServer:
         )
         self._study.set_note(proposal.number, "run_id", run_id)
         view = self._views.get(proposal.number) or TrialView(proposal.number, proposal.values)
-        view.state = "running"
+        view.state = TrialState.RUNNING
         view.run_id = run_id
         view.started = view.started or time.time()
         view.num_epochs = config.training.num_epochs
@@ -168,7 +172,7 @@ class SweepServer:
         only.
         """
         return sum(
-            view.state == "running" and self._late.is_over(view.number)
+            view.state == TrialState.RUNNING and self._late.is_over(view.number)
             for view in self._views.values()
         )
 
@@ -176,7 +180,7 @@ class SweepServer:
         """A rung to be evaluated by a task while its trial trains on; its weights lie under `key`
         of the sweep's folder.
         """
-        if self._views[number].state == "running":
+        if self._views[number].state == TrialState.RUNNING:
             self._reach(number, epoch)
         self._late.hand_in(number, epoch, step, key)
         self._late.advance()
@@ -193,12 +197,12 @@ class SweepServer:
         that is still to come.
         """
         if self.says_stop(number):
-            return TrialOutcome("pruned")
+            return TrialOutcome(TrialState.PRUNED)
         failure = self._late.failure(number)
         metrics = self._late.final_metrics(number)
         if failure is not None:
-            return TrialOutcome("failed", failure)
-        return None if metrics is None else TrialOutcome("finished", "", metrics)
+            return TrialOutcome(TrialState.FAILED, failure)
+        return None if metrics is None else TrialOutcome(TrialState.FINISHED, "", metrics)
 
     def gate(self) -> Gate:
         """Whether the budget lets a new trial start."""
@@ -206,7 +210,7 @@ class SweepServer:
 
     def workers_started(self, number: int) -> None:
         """The first word of a trial's workers, at each start of them."""
-        if self._views[number].state == "running":
+        if self._views[number].state == TrialState.RUNNING:
             self._account.started(trial_owner(number))
 
     def log(self, number: int, metrics: Mapping[str, float], step: int) -> None:
@@ -215,7 +219,7 @@ class SweepServer:
         view.step = max(view.step, step)
         view.epoch = max(view.epoch, int(metrics.get("epoch", 0)))
         view.metrics.update(metrics)
-        if view.state == "running":
+        if view.state == TrialState.RUNNING:
             self._account.heard(trial_owner(number), step, metrics)
         self._tracker.log(view.run_id, metrics, step)
         advice = advice_of(metrics)
@@ -271,14 +275,14 @@ class SweepServer:
         stands.
         """
         view = self._views[number]
-        if view.state != "running":
+        if view.state != TrialState.RUNNING:
             return
         self._late.end(number)
-        if outcome.state == "finished":
+        if outcome.state == TrialState.FINISHED:
             value = outcome.metrics.get(self._base.sweep.objective, math.nan)
             if not math.isfinite(value):
                 outcome = TrialOutcome(
-                    "failed",
+                    TrialState.FAILED,
                     f"{self._base.sweep.objective} is {value} at the end of the trial",
                     outcome.metrics,
                 )
@@ -288,10 +292,10 @@ class SweepServer:
             if math.isfinite(score)
         }
         self._study.set_note(number, "metrics", json.dumps(finite))
-        if outcome.state == "finished":
+        if outcome.state == TrialState.FINISHED:
             self._study.tell_finished(number, value)
             view.objective = value
-        elif outcome.state == "pruned":
+        elif outcome.state == TrialState.PRUNED:
             self._study.tell_pruned(number, outcome.reason or view.reason)
         else:
             self._study.tell_failed(number, outcome.reason)
@@ -351,7 +355,7 @@ class SweepServer:
         sums = {
             number: self._account.totals(number)
             for number, view in self._views.items()
-            if view.state == "finished"
+            if view.state == TrialState.FINISHED
         }
         return {number: one.gpu_hours or one.cpu_hours for number, one in sums.items()}
 
@@ -436,7 +440,7 @@ class SweepServer:
         """
         self._tracker.finish(self._run_id, end, reason)
         for view in self._views.values():
-            if view.state == "running":
+            if view.state == TrialState.RUNNING:
                 self._tracker.finish(view.run_id, end, reason)
         self._confirm.close(end, reason)
         return self._tracker.close()
@@ -482,9 +486,7 @@ class SweepServer:
                 run_id=notes["run_id"],
                 rungs=dict(trial.intermediate_values),
             )
-            view.state = {"COMPLETE": "finished", "PRUNED": "pruned", "FAIL": "failed"}.get(
-                trial.state.name, "running"
-            )
+            view.state = STATES.get(trial.state.name, TrialState.RUNNING)
             view.num_epochs = apply_space(self._base, view.values).training.num_epochs
             view.epoch = max(view.rungs, default=0)
             view.objective = (

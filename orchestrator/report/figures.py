@@ -18,6 +18,7 @@ from orchestrator.report.findings import Point, RateSetRow
 from orchestrator.report.record import TrialRecord
 from orchestrator.report.words import metric_title
 from orchestrator.search.record import Importance
+from orchestrator.trial_state import TrialState
 
 BLACK, GREY, LIGHT = "#1a1a1a", "#767676", "#cfcfcf"
 BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
@@ -40,10 +41,10 @@ STYLE = {
 WIDE, HALF = 7.2, 3.5  # inches
 # state -> marker, is filled, colour, words
 MARKS = {
-    "finished": ("o", True, BLUE, "finished"),
-    "pruned": ("v", False, GREY, "pruned, at its last rung"),
-    "running": ("s", False, GREEN, "running"),
-    "failed": ("x", True, VERMILLION, "failed, at its last rung"),
+    TrialState.FINISHED: ("o", True, BLUE, "finished"),
+    TrialState.PRUNED: ("v", False, GREY, "pruned, at its last rung"),
+    TrialState.RUNNING: ("s", False, GREEN, "running"),
+    TrialState.FAILED: ("x", True, VERMILLION, "failed, at its last rung"),
 }
 
 
@@ -105,14 +106,14 @@ def draw_curves(
             epochs = sorted(trial.rungs)
             if not epochs:
                 continue
-            marker, is_filled, colour, words = MARKS.get(trial.state, MARKS["running"])
+            marker, is_filled, colour, words = MARKS.get(trial.state, MARKS[TrialState.RUNNING])
             is_best = trial.number == best
             look: dict[str, Any] = (
                 {"color": VERMILLION, "linewidth": 1.8, "zorder": 4}
                 if is_best
                 else {"color": colour, "linewidth": 0.7, "zorder": 2}
             )
-            style = "-" if trial.state == "finished" else "--"
+            style = "-" if trial.state == TrialState.FINISHED else "--"
             label = f"best: trial {trial.number}" if is_best else words.split(",")[0]
             axes.plot(
                 epochs,

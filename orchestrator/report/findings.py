@@ -148,7 +148,7 @@ def ended_by_budget(record: SweepRecord) -> bool:
     """Whether the sweep came to its end (its baselines are measured there) without all its trials:
     nothing but a budget does that.
     """
-    all_ended = all(trial.state != "running" for trial in record.trials)
+    all_ended = all(trial.state.is_over for trial in record.trials)
     return (
         record.config.budget.is_limited
         and bool(record.baselines)
@@ -164,7 +164,7 @@ def leaderboard_answer(record: SweepRecord) -> Answer:
     rows = [row for row in rate_sets(record) if row.best is not None]
     metric = metric_title(record.objective)
     if not rows:
-        ended = sum(trial.state != "running" for trial in record.trials)
+        ended = sum(trial.state.is_over for trial in record.trials)
         return Answer(
             "none",
             f"No trial has finished yet: {ended} of {record.config.sweep.num_trials} ended.",

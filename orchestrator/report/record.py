@@ -20,6 +20,7 @@ from orchestrator.search.record import StudyRecord, StudyTrial, read_study
 from orchestrator.search.space import apply_space
 from orchestrator.storage.manifest_file import read_manifest
 from orchestrator.tracking.reading import SweepRead, read_sweep_runs
+from orchestrator.trial_state import TrialState
 from prp_core.data.manifest import Manifest, Parts, VideoRecord, parts
 
 RATES_PATH = "pretext.playback_rate.rates"
@@ -56,7 +57,7 @@ class TrialRecord:
 
     number: int
     values: Mapping[str, Any]
-    state: str
+    state: TrialState
     reason: str
     rungs: Mapping[int, float]
     epoch: int
@@ -122,7 +123,7 @@ class SweepRecord:
         done = [
             trial
             for trial in self.trials
-            if trial.state == "finished" and math.isfinite(trial.objective)
+            if trial.state == TrialState.FINISHED and math.isfinite(trial.objective)
         ]
         return sorted(done, key=lambda trial: (-trial.objective, trial.number))
 

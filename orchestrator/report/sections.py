@@ -18,6 +18,7 @@ from orchestrator.report.spending import is_on_gpu, price_of_a_point, spendings,
 from orchestrator.report.words import interval_text, joined, metric_title, readable_unit
 from orchestrator.search.record import Importance
 from orchestrator.tracking.addresses import ui_command
+from orchestrator.trial_state import ENDED, TrialState
 
 PRETEXT_NOTE = (
     "What pretext accuracy is not: a score. Naming 2 rates is easier than naming 4, "
@@ -166,7 +167,7 @@ def cost(record: SweepRecord) -> str:
 def trials(record: SweepRecord) -> str:
     """Every trial with what it sampled, how it ended and why."""
     varied = record.varied
-    order = {"finished": 0, "pruned": 1, "running": 2}
+    order = {TrialState.FINISHED: 0, TrialState.PRUNED: 1, TrialState.RUNNING: 2}
     ranked = sorted(
         record.trials, key=lambda trial: (order.get(trial.state, 3), -_score(trial), trial.number)
     )
@@ -188,7 +189,7 @@ def trials(record: SweepRecord) -> str:
     )
     rows = [
         (
-            "best" if trial.number == best else "" if trial.state == "finished" else "soft",
+            _row_class(trial, best),
             (
                 *_trial_cells(record, trial, varied),
                 *_cost_cells(used[trial.number], factor, bool(money)),
@@ -205,12 +206,18 @@ def trials(record: SweepRecord) -> str:
     )
 
 
+def _row_class(trial: TrialRecord, best: int | None) -> str:
+    if trial.number == best:
+        return "best"
+    return "" if trial.state == TrialState.FINISHED else "soft"
+
+
 def failures(record: SweepRecord) -> str:
     """What failed and what was never run, by reason."""
     failed = findings.reasons(
         (f"trial {trial.number}", trial.reason or "no reason was recorded")
         for trial in record.trials
-        if trial.state == "failed"
+        if trial.state == TrialState.FAILED
     )
     unfit = findings.reasons(
         (", ".join(f"{_short(value)}" for value in values.values()), reason)
@@ -362,9 +369,7 @@ def _baselines(record: SweepRecord) -> list[tuple[str, str]]:
 
 def _counts(row: findings.RateSetRow) -> str:
     parts = [
-        f"{row.count(state)} {state}"
-        for state in ("finished", "pruned", "failed", "running")
-        if row.count(state)
+        f"{row.count(state)} {state}" for state in (*ENDED, TrialState.RUNNING) if row.count(state)
     ]
     return ", ".join(parts)
 
@@ -412,7 +417,7 @@ def _curves(record: SweepRecord) -> str:
         )
     best = record.best
     rung = findings.first_rung(record)
-    pruned = [trial for trial in judged if trial.state == "pruned"]
+    pruned = [trial for trial in judged if trial.state == TrialState.PRUNED]
     title = f"{len(pruned)} of {len(judged)} trials were pruned"
     if best is not None and rung in best.rungs:
         early = [trial.rungs[rung] for trial in judged if rung in trial.rungs]
@@ -453,7 +458,7 @@ def _cost(record: SweepRecord) -> str:
     front = findings.pareto_front(points)
     total, lost = (
         sum(point.cost for point in points if point.trial.state in states)
-        for states in (("finished", "pruned", "failed"), ("pruned",))
+        for states in (ENDED, (TrialState.PRUNED,))
     )
     title = (
         f"{total:.3g} {unit} in all, {lost / total:.0%} of it in pruned trials"
@@ -508,7 +513,7 @@ def _confusion(record: SweepRecord) -> str:
 def _trial_cells(record: SweepRecord, trial: TrialRecord, varied: list[str]) -> tuple[str, ...]:
     score = (
         interval_text(video_interval(record, trial.objective))
-        if trial.state == "finished"
+        if trial.state == TrialState.FINISHED
         else _number(trial.objective)
     )
     values = (_short(trial.values[path]) if path in trial.values else "" for path in varied)
@@ -530,9 +535,9 @@ def _verdict(trial: TrialRecord) -> str:
     """
     return (
         trial.reason.replace("the bar for the ", "")
-        if trial.state == "pruned"
+        if trial.state == TrialState.PRUNED
         else "see below"
-        if trial.state == "failed"
+        if trial.state == TrialState.FAILED
         else ""
     )
 

@@ -14,10 +14,15 @@ import optuna
 from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import FrozenTrial
 
+from orchestrator.trial_state import TrialState
 from prp_core.errors import UserError
 
 SQLITE = "sqlite:///"
-STATES = {"COMPLETE": "finished", "PRUNED": "pruned", "FAIL": "failed"}
+STATES = {
+    "COMPLETE": TrialState.FINISHED,
+    "PRUNED": TrialState.PRUNED,
+    "FAIL": TrialState.FAILED,
+}
 
 # Which trials count as good, and how many of those PED-ANOVA needs before what it says is about the
 # space and not about chance.
@@ -37,7 +42,7 @@ class StudyTrial:
 
     number: int
     values: Mapping[str, Any]
-    state: str
+    state: TrialState
     reason: str = ""
     unfit: str = ""
     value: float | None = None
@@ -170,7 +175,7 @@ def _plain(trial: FrozenTrial) -> StudyTrial:
     return StudyTrial(
         number=trial.number,
         values=json.loads(notes["values"]) if "values" in notes else dict(trial.params),
-        state=STATES.get(trial.state.name, "running"),
+        state=STATES.get(trial.state.name, TrialState.RUNNING),
         reason=notes.get("reason", ""),
         unfit=notes.get("unfit", ""),
         value=trial.value,

@@ -20,6 +20,7 @@ from orchestrator.search.dimensions import config_values
 from orchestrator.search.space import Space
 from orchestrator.search.stand_in import StandIn
 from orchestrator.tracking.history import TrialRecord
+from orchestrator.trial_state import TrialState
 
 # What decides what is learnt. Two trials that differ here, other than in what the space varies, are
 # two experiments.
@@ -90,7 +91,7 @@ def plan_warm_start(
         )
         if alike and one.rungs:
             counted.append((one, trial.params, trial.distributions))
-        elif one.state == "finished" and one.rungs:
+        elif one.state == TrialState.FINISHED and one.rungs:
             hints.append((one, trial.params))
     hints.sort(key=lambda hint: -hint[0].rungs[max(hint[0].rungs)])
     return WarmStart(tuple(counted), tuple(hints[:MAX_HINTS]), num_outside)
@@ -117,7 +118,7 @@ def add_to_study(study: optuna.Study, warm: WarmStart) -> None:
     }
     counted = [entry for entry in warm.counted if entry[0].name not in there]
     for past, values, distributions in counted:
-        finished = past.state == "finished"
+        finished = past.state == TrialState.FINISHED
         study.add_trial(
             optuna.trial.create_trial(
                 state=optuna.trial.TrialState.COMPLETE

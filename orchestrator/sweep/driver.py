@@ -61,6 +61,7 @@ from orchestrator.sweep.plan import (
 from orchestrator.sweep.showcase_run import keep_showcases
 from orchestrator.trial.driver import DRIVER_DIED, run_trials
 from orchestrator.trial.messages import TrialOutcome, TrialView
+from orchestrator.trial_state import TrialState
 from prp_core.errors import UserError
 
 __all__ = ["check_capacity", "main"]
@@ -191,7 +192,7 @@ def _run_trials(
     if stopped.word != "start":
         say(f"no more trials: {stopped.reason}; {GO_ON}")
     for view in ray.get(server.views.remote()):
-        if view.state == "running":
+        if view.state == TrialState.RUNNING:
             ray.get(server.tell.remote(view.number, left_over(stopped)))
 
 
@@ -200,7 +201,7 @@ def left_over(stopped: Gate) -> TrialOutcome:
     one from going on, or its driver died.
     """
     if stopped.word != "start":
-        return TrialOutcome("pruned", stopped.reason)
+        return TrialOutcome(TrialState.PRUNED, stopped.reason)
     return DRIVER_DIED
 
 
@@ -209,7 +210,7 @@ def finish(plan: Plan, server: Any, max_concurrent: int = 1) -> Ending:
     write showcases and report, close the parent run.
     """
     views: Sequence[TrialView] = ray.get(server.views.remote())
-    scores = {view.number: view.objective for view in views if view.state == "finished"}
+    scores = {view.number: view.objective for view in views if view.state == TrialState.FINISHED}
     rates = {
         view.number: apply_space(plan.config, view.values).pretext.playback_rate.rates
         for view in views

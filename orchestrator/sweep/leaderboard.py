@@ -20,6 +20,7 @@ from orchestrator.sweep.live_screen import short, value_names
 from orchestrator.sweep.plan import Plan
 from orchestrator.tracking.addresses import ui_command
 from orchestrator.trial.messages import TrialView
+from orchestrator.trial_state import TrialState
 from prp_core.evaluation.intervals import wilson_interval
 
 
@@ -131,7 +132,7 @@ def rows(plan: Plan, ending: Ending) -> list[list[str]]:
     """
     names = value_names(ending.views)
     objective = plan.config.sweep.objective
-    order = {"finished": 0, "pruned": 1}
+    order = {TrialState.FINISHED: 0, TrialState.PRUNED: 1}
     ranked = sorted(
         ending.views,
         key=lambda view: (order.get(view.state, 2), -_number(view.objective), view.number),

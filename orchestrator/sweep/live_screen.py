@@ -17,13 +17,14 @@ from rich.text import Text
 
 from orchestrator.data.health_line import advice_line, data_line
 from orchestrator.trial.messages import TrialView
+from orchestrator.trial_state import TrialState
 
 STATE_STYLES = {
-    "running": "cyan",
-    "waiting": "dim",
-    "finished": "green",
-    "pruned": "yellow",
-    "failed": "red",
+    TrialState.RUNNING: "cyan",
+    TrialState.WAITING: "dim",
+    TrialState.FINISHED: "green",
+    TrialState.PRUNED: "yellow",
+    TrialState.FAILED: "red",
 }
 MAX_ROWS = 16
 
@@ -88,7 +89,7 @@ class Progress:
 
     def screen(self, views: Sequence[TrialView], cost: str = "") -> Group:
         """The whole screen for `views`; `cost` is a phrase on what was spent."""
-        running = [view.metrics for view in views if view.state == "running"]
+        running = [view.metrics for view in views if view.state == TrialState.RUNNING]
         lines = [Text(data_line(running)), Text(advice_line(running), style="yellow")]
         return Group(
             Text(self._title, style="bold"),
@@ -99,7 +100,7 @@ class Progress:
 
     def _headline(self, views: Sequence[TrialView], cost: str) -> str:
         counts = {state: sum(view.state == state for view in views) for state in STATE_STYLES}
-        ended = len(views) - counts["running"] - counts["waiting"]
+        ended = sum(view.state.is_over for view in views)
         best = max(
             (view.objective for view in views if not math.isnan(view.objective)), default=math.nan
         )
@@ -124,7 +125,7 @@ class Progress:
         partly = sum(
             min(1.0, view.epoch / max(1, view.num_epochs))
             for view in views
-            if view.state == "running"
+            if view.state == TrialState.RUNNING
         )
         left = elapsed / (ended + partly) * max(0.0, self._num_trials - ended - partly)
         return f"about {minutes(left)} left"
@@ -197,5 +198,11 @@ def minutes(seconds: float) -> str:
 
 
 def _row_order(view: TrialView) -> tuple[int, float]:
-    order = {"running": 0, "waiting": 1, "finished": 2, "pruned": 3, "failed": 4}.get(view.state, 5)
+    order = {
+        TrialState.RUNNING: 0,
+        TrialState.WAITING: 1,
+        TrialState.FINISHED: 2,
+        TrialState.PRUNED: 3,
+        TrialState.FAILED: 4,
+    }.get(view.state, 5)
     return order, -math.inf if math.isnan(view.objective) else -view.objective

@@ -22,6 +22,7 @@ from orchestrator.sweep.final_evaluation import Evaluated, book, newest_checkpoi
 from orchestrator.sweep.plan import Plan
 from orchestrator.trial.driver import failure_reason
 from orchestrator.trial.messages import TrialView
+from orchestrator.trial_state import TrialState
 from prp_core.data.clip_dataset import ClipDataset
 from prp_core.data.frame_source import FrameSource
 from prp_core.data.manifest import VideoRecord
@@ -53,7 +54,7 @@ def keep_showcases(
     A sweep whose showcase cannot be made is no worse for it: one line says why, and a resume tries
     again.
     """
-    scores = {view.number: view.objective for view in views if view.state == "finished"}
+    scores = {view.number: view.objective for view in views if view.state == TrialState.FINISHED}
     there = set(json.loads(ray.get(server.note.remote(NOTE)) or "[]"))
     missing = [
         number

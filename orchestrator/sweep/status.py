@@ -20,6 +20,7 @@ from orchestrator.sweep.lock import driver_of
 from orchestrator.tracking.mlflow_client import TrackerUnavailable
 from orchestrator.tracking.reading import SweepRead, read_history, read_sweep_runs
 from orchestrator.trial.messages import TrialView
+from orchestrator.trial_state import TrialState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +43,7 @@ class SweepStatus:
     @property
     def num_ended(self) -> int:
         """How many trials are over."""
-        return sum(trial.state != "running" for trial in self.trials)
+        return sum(trial.state.is_over for trial in self.trials)
 
     @property
     def best(self) -> float:
@@ -87,7 +88,7 @@ def read_status(spec: SweepSpec) -> SweepStatus:
     except TrackerUnavailable as error:
         warning = f"{error}; what only it knows is missing"
     driver = driver_of(Path(spec.state_dir))
-    num_ended = sum(trial.state != "running" for trial in trials)
+    num_ended = sum(trial.state.is_over for trial in trials)
     parent_state = runs.parent.state if runs.parent else ""
     num_trials = config.sweep.num_trials
     budget = config.budget
@@ -140,7 +141,11 @@ def views_of(status: SweepStatus) -> list[TrialView]:
     """The trials as the live screen draws them; one that nobody drives is not running."""
     views = []
     for trial in status.trials:
-        state = "waiting" if trial.state == "running" and status.driver is None else trial.state
+        state = (
+            TrialState.WAITING
+            if trial.state == TrialState.RUNNING and status.driver is None
+            else trial.state
+        )
         view = TrialView(
             trial.number,
             dict(trial.values),
@@ -180,7 +185,7 @@ def summary_rows(statuses: Sequence[SweepStatus]) -> list[list[str]]:
 
 def _with_epoch(spec: SweepSpec, trial: TrialRecord) -> TrialRecord:
     """A running trial with the epochs that it finished since its last rung."""
-    if trial.state != "running" or not trial.run_id:
+    if trial.state != TrialState.RUNNING or not trial.run_id:
         return trial
     epochs = len(read_history(spec.tracking_uri, trial.run_id, "epoch/loss"))
     return dataclasses.replace(trial, epoch=max(trial.epoch, epochs))

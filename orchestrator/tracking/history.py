@@ -12,6 +12,7 @@ from typing import Any
 
 from orchestrator.tracking.mlflow_client import connect, limit_requests, retry
 from orchestrator.tracking.runs import ROLE_TAG, STATE_TAG, SWEEP_TAG, TRIAL_TAG
+from orchestrator.trial_state import TrialState
 from prp_core.errors import UserError
 
 SAMPLED_TAG = "prp.sampled"
@@ -28,7 +29,7 @@ class TrialRecord:
 
     sweep_id: str
     number: int
-    state: str
+    state: TrialState
     protocol_hash: str
     params: Mapping[str, str]
     sampled: Mapping[str, Any]
@@ -77,7 +78,7 @@ def read_trials(
     records = [
         _record(client, tracking_uri, run, objective)
         for run in runs
-        if run.data.tags.get(STATE_TAG) in ("finished", "pruned")
+        if run.data.tags.get(STATE_TAG) in (TrialState.FINISHED, TrialState.PRUNED)
     ]
     if sweep_id and not records:
         raise UserError(
@@ -102,7 +103,7 @@ def _record(client: Any, tracking_uri: str, run: Any, objective: str) -> TrialRe
     return TrialRecord(
         sweep_id=tags[SWEEP_TAG],
         number=int(tags[TRIAL_TAG]),
-        state=tags[STATE_TAG],
+        state=TrialState(tags[STATE_TAG]),
         protocol_hash=tags.get(PROTOCOL_TAG, ""),
         params=dict(run.data.params),
         sampled=json.loads(tags.get(SAMPLED_TAG, "{}")),

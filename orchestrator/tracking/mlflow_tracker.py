@@ -42,13 +42,19 @@ from orchestrator.tracking.runs import (
 )
 from orchestrator.tracking.sender import METRICS_PER_REQUEST, Sender
 from orchestrator.tracking.spool import Spool
+from orchestrator.trial_state import TrialState
 from prp_core.catalogue import look_up
 from prp_core.errors import UserError
 
 _LOGGER = logging.getLogger(__name__)
 
 # How a run ends for us, and the status that MLflow knows for it.
-ENDS = {"finished": "FINISHED", "pruned": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
+ENDS: dict[str, str] = {
+    TrialState.FINISHED: "FINISHED",
+    TrialState.PRUNED: "FINISHED",
+    TrialState.FAILED: "FAILED",
+    "killed": "KILLED",
+}
 
 
 @dataclass(frozen=True)
@@ -350,9 +356,9 @@ class MlflowTracker:
                 if tag.startswith(NONFINITE_TAG)
             }
         if is_new:
-            self.set_tags(run_id, {STATE_TAG: "running"})
+            self.set_tags(run_id, {STATE_TAG: TrialState.RUNNING})
         else:
-            self._set_end(run_id, "running", "RUNNING", "")
+            self._set_end(run_id, TrialState.RUNNING, "RUNNING", "")
         return run_id
 
     def _sweep_id_of(self, sweep_run_id: str) -> str:

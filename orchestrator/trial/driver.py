@@ -24,6 +24,7 @@ from orchestrator.config.run_config import parse_config
 from orchestrator.config.sweep_spec import SweepSpec
 from orchestrator.ray_cluster.worker_group import fit_workers
 from orchestrator.trial.messages import TrialOutcome, TrialTask
+from orchestrator.trial_state import TrialState
 from prp_core.errors import PrpError
 
 _LOGGER = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ _LOGGER = logging.getLogger(__name__)
 DRIVER_RESOURCES = {"memory": 256 << 20}
 
 DRIVER_DIED = TrialOutcome(
-    "failed",
+    TrialState.FAILED,
     "the process that drove the trial died more often than Tune restarts it, see Ray's logs",
 )
 
@@ -52,11 +53,11 @@ def run_trial(config: Mapping[str, Any], *, spec: SweepSpec, server: Any) -> dic
     task: TrialTask = config["task"]
     try:
         outcome = TrialOutcome(**train_patiently(task, spec, server))
-        if task.judge == "task" and outcome.state == "finished":
+        if task.judge == "task" and outcome.state == TrialState.FINISHED:
             outcome = wait_for_last_rung(task, server)
     # one trial's failure never ends the sweep; the reason is told
     except Exception as error:  # noqa: BLE001
-        outcome = TrialOutcome("failed", failure_reason(error))
+        outcome = TrialOutcome(TrialState.FAILED, failure_reason(error))
     ray.get(server.tell.remote(task.number, outcome))
     if task.judge == "task":
         forget_stored_rungs(task, spec)

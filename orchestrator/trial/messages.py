@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from orchestrator.trial_state import TrialState
+
 
 @dataclass(frozen=True)
 class Rung:
@@ -36,11 +38,9 @@ class TrialTask:
 
 @dataclass(frozen=True)
 class TrialOutcome:
-    """How a trial ended: `state` is ``finished``, ``pruned`` or ``failed``; `reason` is for a
-    person.
-    """
+    """How a trial ended: `state` is one that is over; `reason` is for a person."""
 
-    state: str
+    state: TrialState
     reason: str = ""
     metrics: dict[str, float] = field(default_factory=dict)
 
@@ -53,7 +53,7 @@ class TrialView:
 
     number: int
     values: dict[str, Any]
-    state: str = "running"
+    state: TrialState = TrialState.RUNNING
     epoch: int = 0
     num_epochs: int = 0
     step: int = 0

@@ -14,6 +14,7 @@ from typing import Any
 from orchestrator.config.run_config import RunConfig, parse_config, replace_path
 from orchestrator.tracking.provenance import PROJECT_ROOT, UNKNOWN, git_commit, lock_digest
 from orchestrator.tracking.reading import RunFacts
+from orchestrator.trial_state import ENDED
 from prp_core.errors import UserError
 
 # Not a matter of what was learnt: times, the cache's luck, money, and what is measured once the
@@ -23,7 +24,6 @@ SHORTENED = re.compile(r"\.\.\. \(\d+ characters, sha256 [0-9a-f]{64}\)$")
 # How far apart two values may be and still be called the same where their arithmetic need not be:
 # of the larger one, or absolutely.
 TOLERANCE = 0.02
-ENDS = ("finished", "pruned", "failed")
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def check_can_repeat(run: RunFacts) -> int:
             f"{run.run_id} is not the run of a trial (its role: "
             f"{run.tags.get('prp.role', 'none')}); name one of the nested runs"
         )
-    if run.state not in ENDS:
+    if run.state not in ENDED:
         raise UserError(
             f"Run {run.run_id} is {run.state}: only a trial that has ended can be "
             "compared; see `prp status`"

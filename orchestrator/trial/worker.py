@@ -21,6 +21,7 @@ from orchestrator.config.sweep_spec import SweepSpec
 from orchestrator.data.open_data import open_data
 from orchestrator.storage.open_store import open_store
 from orchestrator.trial.messages import TrialOutcome
+from orchestrator.trial_state import TrialState
 from prp_core.agreement import first_alone
 from prp_core.data.object_store import ObjectStore
 from prp_core.errors import DivergedError, UserError
@@ -113,8 +114,8 @@ def train_worker(task: Mapping[str, Any]) -> dict[str, Any]:
         reason = lasting_failure(error, config)
         if reason is None:
             raise
-        return asdict(TrialOutcome("failed", reason))
-    state = "pruned" if outcome.stopped_early else "finished"
+        return asdict(TrialOutcome(TrialState.FAILED, reason))
+    state = TrialState.PRUNED if outcome.stopped_early else TrialState.FINISHED
     return asdict(TrialOutcome(state, "", dict(outcome.metrics)))
 
 

@@ -24,6 +24,7 @@ from orchestrator.cost.ledger import read_ledger, total
 from orchestrator.cost.pricing import find_price, money_line
 from orchestrator.ray_cluster.concurrency import JudgePlan
 from orchestrator.trial.messages import TrialOutcome
+from orchestrator.trial_state import TrialState
 from prp_core.errors import UserError
 from tests.e2e.tiny_study import space
 from tests.tools.study_process import TINY_PRESET
@@ -188,7 +189,7 @@ def test_while_trials_run_a_new_one_waits_for_what_they_may_free(server_at: Any)
     number = server.ask().number
     server.workers_started(number)
     assert server.gate().word == "wait"
-    server.tell(number, TrialOutcome("failed", "made to"))
+    server.tell(number, TrialOutcome(TrialState.FAILED, "made to"))
     assert server.gate().word == "start"
 
 

@@ -27,6 +27,7 @@ from orchestrator.report.record import (
     kept_ledger,
     read_confirmation,
 )
+from orchestrator.trial_state import TrialState
 from prp_core.data.manifest import Parts, VideoRecord
 from tests.recorded_sweep import NUM_VAL_GROUPS, manifest_of
 
@@ -34,13 +35,17 @@ CONFIG = load_config("demo")
 
 
 def trial(
-    number: int, rates: str, value: float = math.nan, state: str = "finished", **changes: object
+    number: int,
+    rates: str,
+    value: float = math.nan,
+    state: TrialState = TrialState.FINISHED,
+    **changes: object,
 ) -> TrialRecord:
     rungs = (
         {}
         if math.isnan(value)
         else {3: value / 2, 12: value}
-        if state == "finished"
+        if state == TrialState.FINISHED
         else {3: value}
     )
     made = TrialRecord(
@@ -140,7 +145,7 @@ ALL_TIED = Confirmation((ONE, TWO, THREE), "tie", 1, (0, 1, 2), "a tie", {})
 ANSWERS = [
     (record(), "none", "No trial has finished yet: 0 of 8 ended", ""),
     (
-        record(trial(0, "1-2", 0.3, "pruned"), trial(1, "1-4", state="running")),
+        record(trial(0, "1-2", 0.3, TrialState.PRUNED), trial(1, "1-4", state=TrialState.RUNNING)),
         "none",
         "1 of 8 ended",
         "",
@@ -270,7 +275,9 @@ def test_a_budget_that_ended_the_sweep_is_said() -> None:
         "1 of 8 trials (1 finished) · ended by its budget of 40 GPU-hours or 2.5 USD</p>"
         in sections.head(ended)
     )
-    running = dataclasses.replace(ended, trials=(*ended.trials, trial(1, "1-2", state="running")))
+    running = dataclasses.replace(
+        ended, trials=(*ended.trials, trial(1, "1-2", state=TrialState.RUNNING))
+    )
     for other in (
         dataclasses.replace(ended, baselines={}),
         dataclasses.replace(ended, config=CONFIG),
@@ -287,7 +294,7 @@ def test_rate_sets_with_a_finished_trial_come_first_by_their_best() -> None:
         trial(3, "1-4", 0.5),
         trial(4, "2-4", 0.9, "pruned"),
     ]
-    rows = findings.rate_sets(record(*trials, trial(5, "1-8", state="failed")))
+    rows = findings.rate_sets(record(*trials, trial(5, "1-8", state=TrialState.FAILED)))
     assert [row.rates for row in rows] == ["1-4", "1-2", "2-4", "1-8"]
     first = rows[0]
     assert (first.best_trial, first.best.value) == (3, 0.5)

@@ -14,6 +14,7 @@ from orchestrator.search.space import Fit
 from orchestrator.search.study import SweepStudy
 from orchestrator.search.warm_start import WarmStart, plan_warm_start
 from orchestrator.tracking.history import TrialRecord
+from orchestrator.trial_state import TrialState
 
 RATES, WEIGHT, LENGTH = (
     "pretext.playback_rate.rates",
@@ -52,7 +53,7 @@ PAST = TrialRecord(
         ("measured and trained alike", PAST, 1, 0, 0),
         (
             "pruned ones count too",
-            dataclasses.replace(PAST, state="pruned", rungs={1: 0.4}),
+            dataclasses.replace(PAST, state=TrialState.PRUNED, rungs={1: 0.4}),
             1,
             0,
             0,
@@ -60,7 +61,7 @@ PAST = TrialRecord(
         ("another protocol: a hint", dataclasses.replace(PAST, protocol_hash="p2"), 0, 1, 0),
         (
             "another protocol and pruned: of no use",
-            dataclasses.replace(PAST, protocol_hash="p2", state="pruned"),
+            dataclasses.replace(PAST, protocol_hash="p2", state=TrialState.PRUNED),
             0,
             0,
             0,

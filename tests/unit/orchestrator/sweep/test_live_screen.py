@@ -8,6 +8,7 @@ from rich.console import Console
 from orchestrator.data.health_line import advice_line, data_line
 from orchestrator.sweep.live_screen import Progress, event_line, minutes
 from orchestrator.trial.messages import TrialView
+from orchestrator.trial_state import TrialState
 from prp_core.training.data_health import ADVICE
 
 
@@ -21,7 +22,7 @@ def views() -> list[TrialView]:
         TrialView(
             0,
             values,
-            state="finished",
+            state=TrialState.FINISHED,
             epoch=9,
             num_epochs=9,
             objective=0.5,
@@ -30,18 +31,18 @@ def views() -> list[TrialView]:
         TrialView(
             1,
             values,
-            state="pruned",
+            state=TrialState.PRUNED,
             epoch=1,
             num_epochs=9,
             objective=0.125,
             rungs={1: 0.125},
             reason="rung 1: 0.1250 < 0.2500",
         ),
-        TrialView(2, values, state="running", epoch=3, num_epochs=9),
+        TrialView(2, values, state=TrialState.RUNNING, epoch=3, num_epochs=9),
         TrialView(
             3,
             values,
-            state="failed",
+            state=TrialState.FAILED,
             num_epochs=9,
             reason="DivergedError: train/loss is nan at step 3",
         ),

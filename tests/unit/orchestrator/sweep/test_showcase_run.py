@@ -21,6 +21,7 @@ from orchestrator.sweep import showcase_run
 from orchestrator.sweep.final_evaluation import Evaluated
 from orchestrator.sweep.showcase_run import keep_showcases, show
 from orchestrator.trial.messages import TrialView
+from orchestrator.trial_state import TrialState
 from prp_core.data.manifest import VideoRecord
 from prp_core.data.video_source import VideoSource
 from prp_core.errors import BrokenVideo, UserError
@@ -159,8 +160,9 @@ def test_a_showcase_that_fails_is_one_line_and_is_tried_again_by_a_resume(
     server, said = Server(), list[str]()
     plan: Any = SimpleNamespace(config=CONFIG, spec=None)
     views = [
-        TrialView(number, {}, state="finished", objective=number / 10) for number in range(5)
-    ] + [TrialView(5, {}, state="pruned", objective=1)]
+        TrialView(number, {}, state=TrialState.FINISHED, objective=number / 10)
+        for number in range(5)
+    ] + [TrialView(5, {}, state=TrialState.PRUNED, objective=1)]
 
     assert keep_showcases(plan, server, views, 1, said.append) == [1, 4]
     assert asked == [4, 3, 1], "the best three, the taken trial in the place of the third"

@@ -12,6 +12,7 @@ from orchestrator.config.run_config import load_config, to_tree
 from orchestrator.config.sweep_spec import SweepSpec
 from orchestrator.sweep.lock import driver_of
 from orchestrator.sweep.status import SweepStatus, advice, summary_rows, sweep_state, views_of
+from orchestrator.trial_state import TrialState
 from tests.unit.orchestrator.report.test_findings import trial
 
 SPEC = SweepSpec(
@@ -95,7 +96,7 @@ def test_a_trial_that_nobody_drives_waits() -> None:
         driver=None,
         num_trials=8,
         objective="retrieval/recall_at_1",
-        trials=(trial(0, "1-2", 0.5), trial(1, "1-4", 0.25, "running")),
+        trials=(trial(0, "1-2", 0.5), trial(1, "1-4", 0.25, TrialState.RUNNING)),
         started=100.0,
         advice="resume",
         cost="cost 2 of 3 GPU-hours",
