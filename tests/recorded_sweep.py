@@ -13,6 +13,7 @@ from typing import Any
 from orchestrator.config.run_config import load_config, to_tree
 from orchestrator.config.sweep_spec import SweepSpec, save_spec, sweep_dir
 from orchestrator.coordinator.coordinator import as_params
+from orchestrator.search.pruner import PruningRule
 from orchestrator.search.space import apply_space, fits_corpus
 from orchestrator.search.study import SweepStudy
 from orchestrator.storage.manifest_file import write_manifest
@@ -172,13 +173,8 @@ def walk(
         }
         tracker.log(run_id, metrics, 15 * epoch)
         study.report(number, epoch, value)
-        verdict = study.verdict(
-            number,
-            epoch,
-            pruner="asha",
-            reduction_factor=2,
-            is_last_rung=epoch == RUNGS[-1],
-            num_startup=1,
+        decision = study.decide(
+            number, epoch, PruningRule("asha", 2), is_last_rung=epoch == RUNGS[-1]
         )
         if stays_open:
             return values
@@ -190,9 +186,9 @@ def walk(
             study.tell_failed(number, reason)
             tracker.finish(run_id, "failed", reason)
             return values
-        if not verdict.go_on:
-            study.tell_pruned(number, verdict.reason)
-            tracker.finish(run_id, "pruned", verdict.reason)
+        if not decision.go_on:
+            study.tell_pruned(number, decision.reason)
+            tracker.finish(run_id, "pruned", decision.reason)
             return values
     study.set_note(
         number,

@@ -31,6 +31,7 @@ from typing import Any
 
 from benchmarks.search.grid import Cell, read_grids, synthetic_grid
 from benchmarks.search.surrogate_grid import GridSurrogate
+from orchestrator.search.pruner import PruningRule
 from orchestrator.search.space import Fit
 from orchestrator.search.study import SweepStudy
 from prp_core.training.training_config import TrainingConfig
@@ -52,8 +53,13 @@ class Rules:
     num_workers: int = 2
     look_back: bool = True
 
+    @property
+    def pruning(self) -> PruningRule:
+        """How trials are pruned."""
+        return PruningRule(self.pruner, self.reduction_factor)
+
     def rungs(self, grid: Sequence[Cell]) -> tuple[int, ...]:
-        """The epochs at which trials are judged. Raises `SystemExit` where one was not recorded."""
+        """The epochs of the rungs. Raises `SystemExit` where one was not recorded."""
         recorded = tuple(sorted(grid[0].scores))
         if not self.first_rung_epochs:
             return recorded
@@ -157,22 +163,21 @@ class Replay:
         self.study.set_training_seconds(number, running.cell.costs[epoch] / epoch * self._rungs[-1])
         self.study.report(number, epoch, running.cell.scores[epoch])
         is_last = epoch == self._rungs[-1]
-        verdict = self.study.late_verdict(
+        decision = self.study.decide_late(
             number,
             epoch,
-            pruner=rules.pruner,
-            reduction_factor=rules.reduction_factor,
+            rules.pruning,
             last_epoch=self._rungs[-1],
-            handed_in=[*past, epoch],
+            submitted=[*past, epoch],
         )
         if is_last:
             self.study.tell_finished(number, running.cell.scores[epoch])
             self.reached.append(Reached(self.spent, running.cell.scores[epoch], running.place))
-        elif not verdict.go_on:
-            self.study.tell_pruned(number, verdict.reason)
+        elif not decision.go_on:
+            self.study.tell_pruned(number, decision.reason)
         else:
             self._await(number, running, self._rungs[len(past) + 1])
-        running.stopped = is_last or not verdict.go_on
+        running.stopped = is_last or not decision.go_on
         if rules.look_back:
             self._look_back(now, epoch)
         if running.stopped:
@@ -185,13 +190,12 @@ class Replay:
             for number, running in self._running.items()
             if not running.stopped
         }
-        for number, verdict in self.study.overtaken(
-            epoch, live, pruner=rules.pruner, reduction_factor=rules.reduction_factor
-        ).items():
+        decisions = self.study.decide_overtaken(epoch, live, rules.pruning)
+        for number, decision in decisions.items():
             running = self._running[number]
             running.stopped = True
             self.spent += now - running.started - running.cell.costs[epoch]
-            self.study.tell_pruned(number, verdict.reason)
+            self.study.tell_pruned(number, decision.reason)
             self._start(now)
 
 

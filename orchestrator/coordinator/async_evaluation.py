@@ -17,7 +17,7 @@ from typing import Any
 
 from orchestrator.config.run_config import RunConfig
 from orchestrator.coordinator.evaluation_queue import Judged, JudgeDesk
-from orchestrator.search.judge import Verdict
+from orchestrator.search.pruner import PruningDecision, PruningRule
 from orchestrator.search.study import SweepStudy
 from orchestrator.trial.messages import Rung
 
@@ -46,6 +46,7 @@ class LateJudging:
     ) -> None:
         self._study = study
         self._config = config
+        self._rule = PruningRule(config.sweep.pruner, config.training.reduction_factor)
         self._record = record
         self._clock = clock
         self._beyond_budget = beyond_budget
@@ -131,22 +132,21 @@ class LateJudging:
     def _decide(self, number: int, epoch: int) -> None:
         self._obey(
             number,
-            self._study.late_verdict(
+            self._study.decide_late(
                 number,
                 epoch,
-                pruner=self._config.sweep.pruner,
-                reduction_factor=self._config.training.reduction_factor,
+                self._rule,
                 last_epoch=self._num_epochs[number],
-                handed_in=self._handed_in.get(number, {}),
+                submitted=self._handed_in.get(number, {}),
             ),
         )
 
     def _hold_to_budget(self, number: int, epoch: int) -> None:
         reason = self._beyond_budget(number, epoch)
         if reason:
-            verdict = Verdict(False, f"rung {epoch}: {reason}")
-            self._study.set_verdict(number, epoch, verdict)
-            self._obey(number, verdict)
+            decision = PruningDecision(False, f"rung {epoch}: {reason}")
+            self._study.set_decision(number, epoch, decision)
+            self._obey(number, decision)
 
     def _look_back(self, epoch: int) -> None:
         running = {
@@ -154,17 +154,13 @@ class LateJudging:
             for number, last in self._num_epochs.items()
             if number not in self._stopped and not self.is_over(number)
         }
-        sweep = self._config.sweep
-        training = self._config.training
-        verdicts = self._study.overtaken(
-            epoch, running, pruner=sweep.pruner, reduction_factor=training.reduction_factor
-        )
-        for number, verdict in verdicts.items():
-            self._obey(number, verdict)
+        decisions = self._study.decide_overtaken(epoch, running, self._rule)
+        for number, decision in decisions.items():
+            self._obey(number, decision)
 
-    def _obey(self, number: int, verdict: Verdict) -> None:
-        if not verdict.go_on:
-            self._stopped[number] = verdict.reason
+    def _obey(self, number: int, decision: PruningDecision) -> None:
+        if not decision.go_on:
+            self._stopped[number] = decision.reason
             self._desk.drop(number)
 
     def _recover(self, number: int) -> None:

@@ -67,18 +67,18 @@ class ConfirmBook:
             self._sweep_run_id, number, seed, params=self._as_params(config), tags=tags
         )
         self._open[number, seed] = run_id
-        self._account.asked(self._owner(number, seed), config)
+        self._account.on_requested(self._owner(number, seed), config)
         return ConfirmTask(number, seed, run_id, to_tree(config))
 
     def started(self, number: int, seed: int) -> None:
         """The workers' first word."""
         if (number, seed) in self._open:
-            self._account.started(self._owner(number, seed))
+            self._account.on_started(self._owner(number, seed))
 
     def log(self, number: int, seed: int, metrics: Mapping[str, float], step: int) -> None:
         """What the workers logged; what comes after the end is not the run's any more."""
         if (number, seed) in self._open:
-            self._account.heard(self._owner(number, seed), step, metrics)
+            self._account.on_progress(self._owner(number, seed), step, metrics)
             self._tracker.log(self._open[number, seed], metrics, step)
 
     def end(
@@ -92,7 +92,7 @@ class ConfirmBook:
             )
         run_id = self._open.pop((number, seed), None)
         if run_id is not None:
-            self._account.ended(self._owner(number, seed))
+            self._account.on_ended(self._owner(number, seed))
             state = TrialState.FAILED if run is None else TrialState.FINISHED
             self._tracker.finish(run_id, state, reason)
 

@@ -26,8 +26,8 @@ from orchestrator.cost.budget import Gate
 from orchestrator.cost.ledger import JUDGE
 from orchestrator.cost.meter import Held
 from orchestrator.data.health_line import advice_of
-from orchestrator.ray_cluster.concurrency import JUDGED_BY_WORKERS, JudgePlan
-from orchestrator.search.judge import Verdict
+from orchestrator.ray_cluster.concurrency import EVALUATED_BY_WORKERS, EvaluationPlan
+from orchestrator.search.pruner import PruningDecision, PruningRule
 from orchestrator.search.record import STATES
 from orchestrator.search.sampler import startup_trials
 from orchestrator.search.space import (
@@ -71,7 +71,7 @@ class SweepServer:
         spec: SweepSpec,
         space: Space,
         frame_counts: tuple[int, ...],
-        judging: JudgePlan = JUDGED_BY_WORKERS,
+        judging: EvaluationPlan = EVALUATED_BY_WORKERS,
         warm: WarmStart = NOTHING_KNOWN,
         memory: Mapping[str, MemoryFigures] | None = None,
         price: Price | None = None,
@@ -153,7 +153,7 @@ class SweepServer:
         view.started = view.started or time.time()
         view.num_epochs = config.training.num_epochs
         self._views[proposal.number] = view
-        self._account.asked(trial_owner(proposal.number), config)
+        self._account.on_requested(trial_owner(proposal.number), config)
         self._late.begin(proposal.number, view.num_epochs)
         judge = self._judge_of(proposal.number)
         self._study.set_note(proposal.number, "judge", judge)
@@ -211,7 +211,7 @@ class SweepServer:
     def workers_started(self, number: int) -> None:
         """The first word of a trial's workers, at each start of them."""
         if self._views[number].state == TrialState.RUNNING:
-            self._account.started(trial_owner(number))
+            self._account.on_started(trial_owner(number))
 
     def log(self, number: int, metrics: Mapping[str, float], step: int) -> None:
         """Hand a trial's metrics to the tracker; never waits for it."""
@@ -220,7 +220,7 @@ class SweepServer:
         view.epoch = max(view.epoch, int(metrics.get("epoch", 0)))
         view.metrics.update(metrics)
         if view.state == TrialState.RUNNING:
-            self._account.heard(trial_owner(number), step, metrics)
+            self._account.on_progress(trial_owner(number), step, metrics)
         self._tracker.log(view.run_id, metrics, step)
         advice = advice_of(metrics)
         if advice:
@@ -235,39 +235,33 @@ class SweepServer:
         value = metrics[config.sweep.objective]
         self.log(number, {**metrics, "epoch": epoch}, step)
         self._study.report(number, epoch, value)
-        verdict = self._study.verdict(
-            number,
-            epoch,
-            pruner=config.sweep.pruner,
-            reduction_factor=config.training.reduction_factor,
-            is_last_rung=epoch >= view.num_epochs,
-            num_startup=1,
-        )
+        rule = PruningRule(config.sweep.pruner, config.training.reduction_factor)
+        decision = self._study.decide(number, epoch, rule, is_last_rung=epoch >= view.num_epochs)
         self._reach(number, epoch)
-        verdict = self._within_budget(number, epoch, verdict)
+        decision = self._within_budget(number, epoch, decision)
         view.rungs[epoch] = value
         view.objective = value
-        view.reason = verdict.reason
-        return verdict.go_on
+        view.reason = decision.reason
+        return decision.go_on
 
     def _reach(self, number: int, epoch: int) -> None:
         """Trial `number` is at the rung after `epoch` epochs: the account closes the way there, and
         the search learns how long it trains.
         """
-        self._account.at_rung(trial_owner(number), epoch)
+        self._account.on_rung(trial_owner(number), epoch)
         seconds = self._account.training_seconds(number)
         if seconds > 0:
             self._study.set_training_seconds(number, seconds)
 
-    def _within_budget(self, number: int, epoch: int, verdict: Verdict) -> Verdict:
-        """The judge's `verdict`, unless the way to the next rung is more than the budget holds:
+    def _within_budget(self, number: int, epoch: int, decision: PruningDecision) -> PruningDecision:
+        """The pruner's `decision`, unless the way to the next rung is more than the budget holds:
         then the trial is pruned for that.
         """
-        reason = self._account.prune_for_budget(number, epoch) if verdict.go_on else ""
+        reason = self._account.prune_for_budget(number, epoch) if decision.go_on else ""
         if not reason:
-            return verdict
-        pruned = Verdict(False, f"rung {epoch}: {reason}")
-        self._study.set_verdict(number, epoch, pruned)
+            return decision
+        pruned = PruningDecision(False, f"rung {epoch}: {reason}")
+        self._study.set_decision(number, epoch, pruned)
         return pruned
 
     def tell(self, number: int, outcome: TrialOutcome) -> None:
@@ -303,7 +297,7 @@ class SweepServer:
         view.state = outcome.state
         view.reason = outcome.reason or view.reason
         view.ended = time.time()
-        self._account.ended(trial_owner(number), self._study.pruned_at(number))
+        self._account.on_ended(trial_owner(number), self._study.pruned_at(number))
         costs = self._account.totals(number)
         self._tracker.log(view.run_id, costs.metrics(), view.step)
         view.metrics.update(costs.metrics())

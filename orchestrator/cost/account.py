@@ -80,24 +80,24 @@ class SweepAccount:
 
     # ---- what the server hears
 
-    def asked(self, owner: Owner, config: RunConfig) -> None:
+    def on_requested(self, owner: Owner, config: RunConfig) -> None:
         """Resources for a run are asked for now."""
         self._running[owner] = config
-        self._write(self._meter(owner).asked(self._clock()))
+        self._write(self._meter(owner).on_requested(self._clock()))
 
-    def started(self, owner: Owner) -> None:
+    def on_started(self, owner: Owner) -> None:
         """The workers of a run have said their first word."""
-        self._write(self._meter(owner).started(self._clock()))
+        self._write(self._meter(owner).on_started(self._clock()))
 
-    def heard(self, owner: Owner, step: int, metrics: Mapping[str, float]) -> None:
+    def on_progress(self, owner: Owner, step: int, metrics: Mapping[str, float]) -> None:
         """A run's workers logged `metrics` after `step` steps."""
         self._write(
-            self._meter(owner).heard(self._clock(), step, metrics.get("time/data_wait_share"))
+            self._meter(owner).on_progress(self._clock(), step, metrics.get("time/data_wait_share"))
         )
 
-    def at_rung(self, owner: Owner, epoch: int) -> None:
+    def on_rung(self, owner: Owner, epoch: int) -> None:
         """A run has reached the rung after `epoch` epochs."""
-        self._write(self._meter(owner).at_rung(self._clock(), epoch))
+        self._write(self._meter(owner).on_rung(self._clock(), epoch))
         if owner[0] == TRAIN:
             self.reached(owner[1], epoch)
 
@@ -107,18 +107,18 @@ class SweepAccount:
         """
         self._reached[number] = max(epoch, self._reached.get(number, 0))
 
-    def ended(self, owner: Owner, pruned_at: int | None = None) -> None:
+    def on_ended(self, owner: Owner, pruned_at: int | None = None) -> None:
         """A run is over; `pruned_at` is the rung whose verdict ended it: what it trained since was
         late.
         """
         now = self._clock()
         meter = self._meter(owner)
-        self._write(meter.ended(now))
+        self._write(meter.on_ended(now))
         late = (
             busy_after(self._ledger.entries, owner[1], pruned_at) if pruned_at is not None else 0.0
         )
         if late:
-            self._write(meter.ended(now, late))
+            self._write(meter.on_ended(now, late))
         self._running.pop(owner, None)
         self._meters.pop(owner, None)
 

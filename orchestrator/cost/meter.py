@@ -1,9 +1,9 @@
 """The meter of one run: from what is heard of it, and when, to slices of time for the ledger.
 
-Pure but for its own state: every method takes the time and returns what is to be written. Between a
-run's `asked` and its workers' first word it is pending; from then on busy, until it ends. When
-workers die nobody says so: the time since the last word goes into the next start as pending, and
-steps up to the highest that was heard of count as redone.
+Pure but for its own state: every method takes the time and returns what is to be written. A run is
+pending between `on_requested` and its workers' first message, then busy until it ends. When workers
+die nobody says so: the time since the last message goes into the next start as pending, and steps
+up to the highest that was reported count as redone.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class CostMeter:
         """Seconds that were heard of and are in no entry yet."""
         return self._heard - self._since if self._state == BUSY else 0.0
 
-    def asked(self, now: float) -> list[LedgerEntry]:
+    def on_requested(self, now: float) -> list[LedgerEntry]:
         """Resources are asked for; whatever ran before is over (nobody heard of it since, so
         nothing more is charged).
         """
@@ -70,7 +70,7 @@ class CostMeter:
         self._heard = now
         return entries
 
-    def started(self, now: float) -> list[LedgerEntry]:
+    def on_started(self, now: float) -> list[LedgerEntry]:
         """The workers run: for the first time, or again after one died."""
         entries = self._close(self._heard) if self._state == BUSY else []
         pending_since = now if self._state == IDLE else self._since
@@ -85,7 +85,9 @@ class CostMeter:
         self._step = -1
         return entries
 
-    def heard(self, now: float, step: int, wait_share: float | None = None) -> list[LedgerEntry]:
+    def on_progress(
+        self, now: float, step: int, wait_share: float | None = None
+    ) -> list[LedgerEntry]:
         """Its workers have done `step` steps; `wait_share` is the part of the time since the last
         such word that was waiting for videos.
         """
@@ -101,7 +103,7 @@ class CostMeter:
         self._heard = now
         return entries + (self._close(now) if now - self._since >= SLICE_SECONDS else [])
 
-    def at_rung(self, now: float, epoch: int) -> list[LedgerEntry]:
+    def on_rung(self, now: float, epoch: int) -> list[LedgerEntry]:
         """The rung after `epoch` epochs is reached: what comes now is on the way to the next."""
         entries = self._take_up(now)
         if self._state != BUSY:
@@ -112,7 +114,7 @@ class CostMeter:
         self._target = next((rung for rung in self._rungs if rung > epoch), epoch)
         return entries
 
-    def ended(self, now: float, late_seconds: float = 0.0) -> list[LedgerEntry]:
+    def on_ended(self, now: float, late_seconds: float = 0.0) -> list[LedgerEntry]:
         """The run is over; `late_seconds` of the entries so far came after the rung at which it was
         pruned.
 
@@ -135,7 +137,7 @@ class CostMeter:
         """Workers that are heard of without having said that they started: the word was lost with a
         server that died.
         """
-        return self.started(now) if self._state == PENDING else []
+        return self.on_started(now) if self._state == PENDING else []
 
     def _pending(self, now: float) -> list[LedgerEntry]:
         return (

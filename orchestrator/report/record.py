@@ -202,7 +202,7 @@ def _trial(base: RunConfig, trial: StudyTrial, run_metrics: Mapping[str, float])
         number=trial.number,
         values=trial.values,
         state=trial.state,
-        reason=trial.reason or trial.verdicts.get(epoch, ""),
+        reason=trial.reason or trial.decisions.get(epoch, ""),
         rungs=trial.rungs,
         epoch=epoch,
         num_epochs=config.training.num_epochs,

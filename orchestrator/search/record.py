@@ -14,6 +14,7 @@ import optuna
 from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import FrozenTrial
 
+from orchestrator.search.study import DECISION
 from orchestrator.trial_state import TrialState
 from prp_core.errors import UserError
 
@@ -36,8 +37,8 @@ class StudyTrial:
     """A trial as the study's database has it; `unfit` is why it could not be trained on these
     videos ("" where it could).
 
-    `rungs` is epoch -> objective, `verdicts` epoch -> the judge's reason. Times are seconds since
-    1970, 0 where there is none.
+    `rungs` is epoch -> objective, `decisions` epoch -> the reason of the pruning decision. Times
+    are seconds since 1970, 0 where there is none.
     """
 
     number: int
@@ -47,7 +48,7 @@ class StudyTrial:
     unfit: str = ""
     value: float | None = None
     rungs: Mapping[int, float] = field(default_factory=dict)
-    verdicts: Mapping[int, str] = field(default_factory=dict)
+    decisions: Mapping[int, str] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     started: float = 0.0
     ended: float = 0.0
@@ -167,10 +168,10 @@ def _load(database_url: str, sweep_id: str) -> Any:
 
 def _plain(trial: FrozenTrial) -> StudyTrial:
     notes = trial.user_attrs
-    verdicts = {
-        int(name.removeprefix("verdict/")): json.loads(text)["reason"]
+    decisions = {
+        int(name.removeprefix(DECISION)): json.loads(text)["reason"]
         for name, text in notes.items()
-        if name.startswith("verdict/")
+        if name.startswith(DECISION)
     }
     return StudyTrial(
         number=trial.number,
@@ -180,7 +181,7 @@ def _plain(trial: FrozenTrial) -> StudyTrial:
         unfit=notes.get("unfit", ""),
         value=trial.value,
         rungs=dict(trial.intermediate_values),
-        verdicts=verdicts,
+        decisions=decisions,
         metrics=json.loads(notes.get("metrics", "{}")),
         started=trial.datetime_start.timestamp() if trial.datetime_start else 0.0,
         ended=trial.datetime_complete.timestamp() if trial.datetime_complete else 0.0,

@@ -20,7 +20,14 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from orchestrator.search.dimensions import config_values
-from orchestrator.search.judge import Verdict, judge, late_verdict, overtaken, values_at
+from orchestrator.search.pruner import (
+    PruningDecision,
+    PruningRule,
+    decide,
+    decide_late,
+    decide_overtaken,
+    values_at,
+)
 from orchestrator.search.sampler import (
     TRAINING_SECONDS,
     Fits,
@@ -32,6 +39,7 @@ from orchestrator.search.space import Fit, Space
 from orchestrator.search.warm_start import WarmStart, add_to_study
 from prp_core.errors import UserError
 
+DECISION = "pruning_decision/"  # + epoch: the note of a trial with the decision at that rung
 MAX_UNFIT_IN_A_ROW = 200
 MAX_REPEATS_IN_A_ROW = 20
 
@@ -136,82 +144,64 @@ class SweepStudy:
         if frozen.state == TrialState.RUNNING and epoch not in frozen.intermediate_values:
             self._storage.set_trial_intermediate_value(self._id_of(number), epoch, value)
 
-    def verdict(
-        self,
-        number: int,
-        epoch: int,
-        *,
-        pruner: str,
-        reduction_factor: int,
-        is_last_rung: bool,
-        num_startup: int,
-    ) -> Verdict:
-        """The judge's word on trial `number` at the rung after `epoch` epochs; the same again when
-        asked again.
+    def decide(
+        self, number: int, epoch: int, rule: PruningRule, *, is_last_rung: bool
+    ) -> PruningDecision:
+        """The pruning decision on trial `number` at the rung after `epoch` epochs; stored, and the
+        same again when asked again.
         """
-        trials = self.trials()
-        stored = trials[number].user_attrs.get(f"verdict/{epoch}")
-        if stored is not None:
-            return Verdict(**json.loads(stored))
+        if (stored := self._stored_decision(number, epoch)) is not None:
+            return stored
         scores = self.scores()
-        verdict = judge(
-            pruner,
+        decision = decide(
+            rule,
             epoch=epoch,
             value=scores[number][epoch],
             others_at_rung=values_at(epoch, scores, without=number),
-            reduction_factor=reduction_factor,
             is_last_rung=is_last_rung,
-            num_startup=num_startup,
         )
-        self.set_verdict(number, epoch, verdict)
-        return verdict
+        self.set_decision(number, epoch, decision)
+        return decision
 
-    def late_verdict(
+    def decide_late(
         self,
         number: int,
         epoch: int,
+        rule: PruningRule,
         *,
-        pruner: str,
-        reduction_factor: int,
         last_epoch: int,
-        handed_in: Iterable[int],
-        num_startup: int = 1,
-    ) -> Verdict:
-        """As `verdict`, of a trial that may be beyond that rung: see `judge.late_verdict`. A stored
-        verdict stands.
-        """
-        stored = self.notes(number).get(f"verdict/{epoch}")
-        if stored is not None:
-            return Verdict(**json.loads(stored))
-        verdict = late_verdict(
-            pruner,
+        submitted: Iterable[int],
+    ) -> PruningDecision:
+        """As `decide`, on a trial that may be beyond that rung: see `pruner.decide_late`."""
+        if (stored := self._stored_decision(number, epoch)) is not None:
+            return stored
+        decision = decide_late(
+            rule,
             number=number,
             epoch=epoch,
             last_epoch=last_epoch,
             scores=self.scores(),
-            handed_in=handed_in,
-            reduction_factor=reduction_factor,
-            num_startup=num_startup,
+            submitted=submitted,
         )
-        self.set_verdict(number, epoch, verdict)
-        return verdict
+        self.set_decision(number, epoch, decision)
+        return decision
 
-    def overtaken(
-        self, epoch: int, last_epochs: Mapping[int, int], *, pruner: str, reduction_factor: int
-    ) -> dict[int, Verdict]:
-        """Which of the running trials (each with its number of epochs) are to stop at rung `epoch`
-        after all; stored like other verdicts.
+    def decide_overtaken(
+        self, epoch: int, last_epochs: Mapping[int, int], rule: PruningRule
+    ) -> dict[int, PruningDecision]:
+        """Which of the running trials (each with its number of epochs) are pruned at rung `epoch`
+        after all; stored like other decisions.
         """
-        verdicts = overtaken(
-            pruner,
-            epoch=epoch,
-            last_epochs=last_epochs,
-            scores=self.scores(),
-            reduction_factor=reduction_factor,
+        decisions = decide_overtaken(
+            rule, epoch=epoch, last_epochs=last_epochs, scores=self.scores()
         )
-        for number, verdict in verdicts.items():
-            self.set_verdict(number, epoch, verdict)
-        return verdicts
+        for number, decision in decisions.items():
+            self.set_decision(number, epoch, decision)
+        return decisions
+
+    def _stored_decision(self, number: int, epoch: int) -> PruningDecision | None:
+        stored = self.trials()[number].user_attrs.get(f"{DECISION}{epoch}")
+        return None if stored is None else PruningDecision(**json.loads(stored))
 
     def scores(self) -> dict[int, dict[int, float]]:
         """Trial number -> epoch -> value, of every rung that was reported."""
@@ -221,26 +211,23 @@ class SweepStudy:
         """The notes kept with trial `number`."""
         return dict(self.trials()[number].user_attrs)
 
-    def set_verdict(self, number: int, epoch: int, verdict: Verdict) -> None:
-        """Keep `verdict` as the one on trial `number` at the rung after `epoch` epochs: the same
-        answer when asked again.
-        """
+    def set_decision(self, number: int, epoch: int, decision: PruningDecision) -> None:
+        """Store `decision` as the one on trial `number` at the rung after `epoch` epochs."""
         self.set_note(
             number,
-            f"verdict/{epoch}",
-            json.dumps({"go_on": verdict.go_on, "reason": verdict.reason}),
+            f"{DECISION}{epoch}",
+            json.dumps({"go_on": decision.go_on, "reason": decision.reason}),
         )
 
     def pruned_at(self, number: int) -> int | None:
-        """The first rung at which trial `number` was told to leave; None where it never was."""
-        notes = self.trials()[number].user_attrs
-        verdicts = {
-            int(name.partition("/")[2]): json.loads(value)
-            for name, value in notes.items()
-            if name.startswith("verdict/")
+        """The first rung at which trial `number` was pruned; None where it never was."""
+        decisions = {
+            int(name.removeprefix(DECISION)): json.loads(text)
+            for name, text in self.notes(number).items()
+            if name.startswith(DECISION)
         }
         return min(
-            (epoch for epoch, verdict in verdicts.items() if not verdict["go_on"]), default=None
+            (epoch for epoch, decision in decisions.items() if not decision["go_on"]), default=None
         )
 
     def tell_finished(self, number: int, value: float) -> None:

@@ -32,11 +32,11 @@ from orchestrator.cost.budget import GO_ON, Gate
 from orchestrator.cost.pricing import find_price, money_line
 from orchestrator.exit_codes import run_command
 from orchestrator.ray_cluster.concurrency import (
-    JUDGED_BY_WORKERS,
-    JudgePlan,
-    RoomWatch,
+    EVALUATED_BY_WORKERS,
+    ConcurrencyLimit,
+    EvaluationPlan,
     check_capacity,
-    plan_room,
+    plan_concurrency,
 )
 from orchestrator.ray_cluster.connect import ray_cluster
 from orchestrator.search.space import Space, apply_space
@@ -86,8 +86,8 @@ def _run(space: Space, argv: list[str] | None, description: str) -> int:
     plan = make_plan(arguments, space, say)
     say(plan_line(plan))
     with only_driver(plan), ray_cluster(arguments.address, verbose=arguments.verbose):
-        room = plan_room(plan.config)
-        say(f"{room.capacity.reason}; {room.judging.reason}")
+        concurrency = plan_concurrency(plan.config)
+        say(f"{concurrency.capacity.reason}; {concurrency.evaluation.reason}")
         price = find_price(plan.config)
         say(money_line(plan.config, price))
         warm = warm_start_of(plan, space, arguments.warm_start, say)
@@ -95,12 +95,12 @@ def _run(space: Space, argv: list[str] | None, description: str) -> int:
             if not plan.is_resumed:  # nothing of it will ever be resumed
                 shutil.rmtree(plan.spec.state_dir)
             return 0
-        watch = RoomWatch(plan.config, room)
+        limit = ConcurrencyLimit(plan.config, concurrency)
         return run_sweep(
             plan,
             space,
-            watch,
-            judging=room.judging,
+            limit,
+            judging=concurrency.evaluation,
             warm=warm,
             price=price,
             verbose=arguments.verbose,
@@ -112,7 +112,7 @@ def run_sweep(
     space: Space,
     max_concurrent: int | Callable[[], int],
     *,
-    judging: JudgePlan = JUDGED_BY_WORKERS,
+    judging: EvaluationPlan = EVALUATED_BY_WORKERS,
     warm: WarmStart = NOTHING_KNOWN,
     price: Price | None = None,
     verbose: bool = False,
@@ -140,7 +140,7 @@ def run_sweep(
 def start_server(
     plan: Plan,
     space: Space,
-    judging: JudgePlan = JUDGED_BY_WORKERS,
+    judging: EvaluationPlan = EVALUATED_BY_WORKERS,
     warm: WarmStart = NOTHING_KNOWN,
     price: Price | None = None,
 ) -> Any:

@@ -16,7 +16,7 @@ from ray.cluster_utils import Cluster
 
 from orchestrator.config.run_config import RunConfig, flatten, with_values
 from orchestrator.cost.budget import Gate
-from orchestrator.ray_cluster.concurrency import Room, RoomWatch, plan_room
+from orchestrator.ray_cluster.concurrency import ConcurrencyLimit, ConcurrencyPlan, plan_concurrency
 from orchestrator.ray_cluster.connect import use_environment
 from orchestrator.search.warm_start import plan_warm_start
 from orchestrator.sweep.driver import start_server
@@ -70,13 +70,15 @@ def test_trials_without_an_end_are_pruned_late_at_the_rung_that_was_judged(
     ):
         words += ["--set", setting]
     plan = make_plan(parse_arguments(words, "test"), space, lambda line: None)
-    room = plan_room(plan.config)
-    assert room.judging.where == "task"
+    concurrency = plan_concurrency(plan.config)
+    assert concurrency.evaluation.where == "task"
     params = {path: str(value) for path, value in flatten(plan.config).items()}
     best = TrialRecord(
         "earlier", 0, "pruned", "same", params, {RATES: "1-2"}, {1: 2.0}
     )  # nobody scores two: every trial is below the bar
-    server = start_server(plan, space, room.judging, plan_warm_start([best], space, params, "same"))
+    server = start_server(
+        plan, space, concurrency.evaluation, plan_warm_start([best], space, params, "same")
+    )
     places: list[bool] = []
     done = threading.Event()
 
@@ -165,15 +167,15 @@ def test_a_sweep_takes_the_places_of_a_node_that_joins_it(
 ) -> None:
     server = Asking.remote()  # type: ignore[attr-defined]
     config: RunConfig = with_values(RunConfig(), {"sweep.judge": "worker"})
-    room: Room = plan_room(config)
-    assert room.capacity.max_concurrent_trials == 2
+    concurrency: ConcurrencyPlan = plan_concurrency(config)
+    assert concurrency.capacity.max_concurrent_trials == 2
     trainable = tune.with_resources(
         tune.with_parameters(stay_until_three, server=server), {"CPU": 1}
     )
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
-            search_alg=ServerSearcher(server, RoomWatch(config, room)), num_samples=4
+            search_alg=ServerSearcher(server, ConcurrencyLimit(config, concurrency)), num_samples=4
         ),
         run_config=tune.RunConfig(name="growing", storage_path=str(tmp_path), verbose=0),
     )

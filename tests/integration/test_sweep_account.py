@@ -22,7 +22,7 @@ from orchestrator.confirmation import ConfirmedRun
 from orchestrator.coordinator.coordinator import SweepServer
 from orchestrator.cost.ledger import read_ledger, total
 from orchestrator.cost.pricing import find_price, money_line
-from orchestrator.ray_cluster.concurrency import JudgePlan
+from orchestrator.ray_cluster.concurrency import EvaluationPlan
 from orchestrator.trial.messages import TrialOutcome
 from orchestrator.trial_state import TrialState
 from prp_core.errors import UserError
@@ -100,7 +100,7 @@ def test_who_judges_a_trial_stays_through_resumes(tmp_path: Path) -> None:
     """Its rungs may be handed in and not judged yet when the driver dies, and the next driver may
     find less room.
     """
-    tasks, spec = JudgePlan("task", 1), spec_at(tmp_path)
+    tasks, spec = EvaluationPlan("task", 1), spec_at(tmp_path)
     assert SweepServer(spec, space, (60,) * 20, tasks).ask().judge == "task"
     with_less_room = SweepServer(spec, space, (60,) * 20)
     asked = [with_less_room.ask() for _ in range(2)]

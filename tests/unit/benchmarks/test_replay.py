@@ -30,7 +30,7 @@ from benchmarks.search.replay import (
     value_at,
     worth_of_the_best,
 )
-from orchestrator.search.study import SweepStudy
+from orchestrator.search.study import DECISION, SweepStudy
 
 RATES = "pretext.playback_rate.rates"
 GOOD, BAD = {1: 0.5, 2: 0.7, 4: 0.9}, {1: 0.1, 2: 0.1, 4: 0.1}
@@ -42,7 +42,7 @@ SMALL = [
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_replay_holds_what_the_real_study_and_judge_said(seed: int) -> None:
+def test_the_replay_holds_what_the_real_study_and_pruner_decided(seed: int) -> None:
     replay = Replay(SMALL, Rules(first_rung_epochs=0, num_startup=4, num_workers=1), seed=seed)
     replay.run(1e9)
     assert isinstance(replay.study, SweepStudy)
@@ -52,13 +52,13 @@ def test_the_replay_holds_what_the_real_study_and_judge_said(seed: int) -> None:
     assert set(trials) == {"1-2", "1-3", "1-4", "1-8"}
     assert trials["1-3"].state.name == "COMPLETE" and trials["1-3"].intermediate_values == GOOD
     for trial in trials.values():
-        verdicts = {
-            int(name.partition("/")[2]): note
+        decisions = {
+            int(name.removeprefix(DECISION)): note
             for name, note in trial.user_attrs.items()
-            if name.startswith("verdict/")
+            if name.startswith(DECISION)
         }
-        assert set(verdicts) == set(trial.intermediate_values), "each rung was judged once"
-        assert ("false" in verdicts[max(verdicts)]) is (trial.state.name == "PRUNED")
+        assert set(decisions) == set(trial.intermediate_values), "each rung was decided once"
+        assert ("false" in decisions[max(decisions)]) is (trial.state.name == "PRUNED")
     assert max(one.score for one in replay.reached) == 0.9
     assert replay.spent == pytest.approx(
         sum(COSTS[max(trial.intermediate_values)] for trial in trials.values())

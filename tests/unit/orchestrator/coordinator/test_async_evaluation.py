@@ -17,11 +17,11 @@ from orchestrator.config.run_config import RunConfig, with_values
 from orchestrator.coordinator.async_evaluation import LateJudging
 from orchestrator.coordinator.evaluation_queue import JudgeDesk, next_rungs
 from orchestrator.ray_cluster.concurrency import (
-    JudgePlan,
-    RoomWatch,
-    num_judges,
-    plan_judging,
-    room_on,
+    ConcurrencyLimit,
+    EvaluationPlan,
+    num_evaluators,
+    plan_concurrency_on,
+    plan_evaluation,
 )
 from orchestrator.search.space import Fit
 from orchestrator.search.study import SweepStudy
@@ -81,9 +81,9 @@ def test_what_is_started(
 def test_where_rungs_are_evaluated(
     judge: str, alone: int, beside: int, same_device: bool, where: str, words: str
 ) -> None:
-    plan = plan_judging(judge, trials_alone=alone, trials_beside=beside, same_device=same_device)
+    plan = plan_evaluation(judge, trials_alone=alone, trials_beside=beside, same_device=same_device)
     assert plan.where == where and words in plan.reason
-    assert plan.max_at_once == (num_judges(beside) if where == "task" else 0)
+    assert plan.max_at_once == (num_evaluators(beside) if where == "task" else 0)
 
 
 @pytest.mark.parametrize(
@@ -111,10 +111,10 @@ def test_where_rungs_are_evaluated(
 def test_room_for_judges_is_taken_off_the_trials(
     settings: dict[str, Any], nodes: list[NodeShape], trials: int, where: str
 ) -> None:
-    room = room_on(
+    room = plan_concurrency_on(
         ClusterShape(tuple(nodes)), with_values(RunConfig(), {"sweep.num_trials": 40, **settings})
     )
-    assert (min(40, room.capacity.max_concurrent_trials), room.judging.where) == (trials, where)
+    assert (min(40, room.capacity.max_concurrent_trials), room.evaluation.where) == (trials, where)
 
 
 def test_a_judge_that_fits_nowhere_is_refused_before_anything_runs() -> None:
@@ -124,7 +124,7 @@ def test_a_judge_that_fits_nowhere_is_refused_before_anything_runs() -> None:
         match=r"sweep.judge = 'task', but the cluster holds no evaluation: one needs 1 worker "
         r"x 1 CPU, 1 GPU",
     ):
-        room_on(ClusterShape((NodeShape(8, 0, 1, 1),)), config)
+        plan_concurrency_on(ClusterShape((NodeShape(8, 0, 1, 1),)), config)
 
 
 @pytest.fixture(scope="module")
@@ -143,8 +143,10 @@ def local_ray() -> Iterator[None]:
 def test_the_watch_asks_the_cluster_again(local_ray: None) -> None:
     now = [0.0]
     config = with_values(RunConfig(), {"sweep.max_concurrent_trials": 0})
-    watch = RoomWatch(
-        config, room_on(ClusterShape((NodeShape(1, 0, 1, 1),)), config), clock=lambda: now[0]
+    watch = ConcurrencyLimit(
+        config,
+        plan_concurrency_on(ClusterShape((NodeShape(1, 0, 1, 1),)), config),
+        clock=lambda: now[0],
     )
     assert watch() == 1
     now[0] = 11.0
@@ -308,4 +310,4 @@ class TestLateVerdicts:
 def test_a_desk_without_work_does_nothing() -> None:
     desk = JudgeDesk(lambda one: pytest.fail("nothing is there to start"), 1)
     desk.start_next()
-    assert desk.collect() == [] and JudgePlan("worker").max_at_once == 0
+    assert desk.collect() == [] and EvaluationPlan("worker").max_at_once == 0

@@ -29,13 +29,13 @@ def slices(entries: list[LedgerEntry]) -> list[tuple[int, int, float, float, flo
 
 def test_a_trial_from_its_asking_to_its_end() -> None:
     entries = metered(
-        ("asked", 100),
-        ("started", 107),
-        ("heard", 110, 4),
-        ("at_rung", 115, 1),
-        ("heard", 120, 8),
-        ("at_rung", 127, 2),
-        ("ended", 128),
+        ("on_requested", 100),
+        ("on_started", 107),
+        ("on_progress", 110, 4),
+        ("on_rung", 115, 1),
+        ("on_progress", 120, 8),
+        ("on_rung", 127, 2),
+        ("on_ended", 128),
     )
     assert slices(entries) == [(1, 1, 7, 0, 0), (1, 1, 0, 8, 0), (2, 1, 0, 12, 0), (4, 1, 0, 1, 0)]
     assert all(one.ended == two.started for one, two in pairwise(entries)), "no gap, no overlap"
@@ -44,12 +44,17 @@ def test_a_trial_from_its_asking_to_its_end() -> None:
 
 def test_a_killed_worker_costs_a_start_and_the_steps_that_are_done_twice() -> None:
     words = [
-        ("asked", 0),
-        ("started", 5),
-        ("heard", 10, 10),
-        ("heard", 15, 20),
+        ("on_requested", 0),
+        ("on_started", 5),
+        ("on_progress", 10, 10),
+        ("on_progress", 15, 20),
     ]  # then it is killed; its checkpoint was at step 12
-    words += [("started", 25), ("heard", 28, 16), ("heard", 32, 24), ("ended", 33)]
+    words += [
+        ("on_started", 25),
+        ("on_progress", 28, 16),
+        ("on_progress", 32, 24),
+        ("on_ended", 33),
+    ]
     entries = metered(*words)
     assert slices(entries) == [(1, 1, 5, 0, 0), (1, 1, 0, 10, 0), (1, 2, 10, 0, 0), (1, 2, 0, 8, 5)]
     assert total(entries).redone_seconds == 5, "3 s to step 16, and half of the way from 16 to 24"
@@ -75,12 +80,12 @@ def test_the_part_of_a_way_that_was_gone_before(
 
 def test_data_wait_is_counted_by_the_logged_share_and_is_never_more_than_the_time() -> None:
     entries = metered(
-        ("asked", 0),
-        ("started", 0),
-        ("heard", 10, 5, 0.4),
-        ("heard", 20, 10, 1.5),
-        ("at_rung", 30, 1),
-        ("ended", 30),
+        ("on_requested", 0),
+        ("on_started", 0),
+        ("on_progress", 10, 5, 0.4),
+        ("on_progress", 20, 10, 1.5),
+        ("on_rung", 30, 1),
+        ("on_ended", 30),
     )
     assert total(entries).data_wait_seconds == 14
     assert total(entries).busy_seconds == 30
@@ -88,47 +93,59 @@ def test_data_wait_is_counted_by_the_logged_share_and_is_never_more_than_the_tim
 
 def test_long_slices_are_written_on_the_way_so_that_a_crash_loses_little() -> None:
     entries = metered(
-        ("asked", 0), ("started", 0), *(("heard", second, second) for second in range(1, 100))
+        ("on_requested", 0),
+        ("on_started", 0),
+        *(("on_progress", second, second) for second in range(1, 100)),
     )
     assert [one.busy_seconds for one in entries if one.busy_seconds] == [SLICE_SECONDS] * 3
 
 
 def test_a_restarted_server_goes_on_where_the_ledger_ends() -> None:
-    first = metered(("asked", 0), ("started", 5), ("heard", 40, 10))
-    again = metered(("heard", 60, 20), ("at_rung", 70, 1), ("ended", 71), last=first[-1])
+    first = metered(("on_requested", 0), ("on_started", 5), ("on_progress", 40, 10))
+    again = metered(("on_progress", 60, 20), ("on_rung", 70, 1), ("on_ended", 71), last=first[-1])
     assert slices(again) == [(1, 1, 0, 30, 0), (2, 1, 0, 1, 0)]
     assert again[0].started == first[-1].ended
 
 
 def test_a_new_driver_charges_nothing_for_the_time_when_nothing_ran() -> None:
-    first = metered(("asked", 0), ("started", 5), ("heard", 40, 10))
+    first = metered(("on_requested", 0), ("on_started", 5), ("on_progress", 40, 10))
     again = metered(
-        ("asked", 9000), ("started", 9007), ("heard", 9010, 12), ("ended", 9011), last=first[-1]
+        ("on_requested", 9000),
+        ("on_started", 9007),
+        ("on_progress", 9010, 12),
+        ("on_ended", 9011),
+        last=first[-1],
     )
     assert slices(again) == [(1, 2, 7, 0, 0), (1, 2, 0, 4, 0)]
 
 
 def test_what_was_over_before_a_restart_is_not_charged_when_it_is_told() -> None:
-    first = metered(("asked", 0), ("started", 5), ("heard", 40, 10))
-    assert metered(("ended", 9000), last=first[-1]) == []
+    first = metered(("on_requested", 0), ("on_started", 5), ("on_progress", 40, 10))
+    assert metered(("on_ended", 9000), last=first[-1]) == []
 
 
 def test_words_after_the_end_and_before_the_start() -> None:
     assert (
-        metered(("asked", 0), ("started", 1), ("ended", 5), ("heard", 90, 7), ("at_rung", 91, 1))[
-            -1
-        ].ended
+        metered(
+            ("on_requested", 0),
+            ("on_started", 1),
+            ("on_ended", 5),
+            ("on_progress", 90, 7),
+            ("on_rung", 91, 1),
+        )[-1].ended
         == 5
     )
-    lost_start = metered(("asked", 0), ("heard", 10, 3), ("ended", 12))
+    lost_start = metered(("on_requested", 0), ("on_progress", 10, 3), ("on_ended", 12))
     assert slices(lost_start) == [(1, 1, 10, 0, 0), (1, 1, 0, 2, 0)], (
         "workers that are heard of have started"
     )
-    never_placed = metered(("asked", 0), ("ended", 30))
+    never_placed = metered(("on_requested", 0), ("on_ended", 30))
     assert slices(never_placed) == [(1, 1, 30, 0, 0)]
 
 
 def test_late_seconds_are_written_without_counting_the_time_again() -> None:
-    entries = metered(("asked", 0), ("started", 0), ("at_rung", 10, 1), ("ended", 25, 15.0))
+    entries = metered(
+        ("on_requested", 0), ("on_started", 0), ("on_rung", 10, 1), ("on_ended", 25, 15.0)
+    )
     assert total(entries).busy_seconds == 25
     assert total(entries).late_seconds == 15

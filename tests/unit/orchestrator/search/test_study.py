@@ -10,6 +10,7 @@ import pytest
 from optuna.trial import TrialState
 
 from orchestrator.config.run_config import RunConfig, with_values
+from orchestrator.search.pruner import PruningRule
 from orchestrator.search.space import Fit, apply_space, fits_corpus, fits_memory
 from orchestrator.search.study import SweepStudy, check_storage_url
 from prp_core.errors import UserError
@@ -36,9 +37,7 @@ def study_at(folder: Path, name: str = "sweep") -> SweepStudy:
 
 def rung(study: SweepStudy, number: int, epoch: int, value: float, *, last: bool = False) -> bool:
     study.report(number, epoch, value)
-    return study.verdict(
-        number, epoch, pruner="asha", reduction_factor=2, is_last_rung=last, num_startup=1
-    ).go_on
+    return study.decide(number, epoch, PruningRule("asha", 2), is_last_rung=last).go_on
 
 
 def test_pruned_is_told_pruned_at_its_rung_with_its_values(tmp_path: Path) -> None:
@@ -53,13 +52,13 @@ def test_pruned_is_told_pruned_at_its_rung_with_its_values(tmp_path: Path) -> No
     assert trial.user_attrs["reason"] == "below the bar"
 
 
-def test_a_verdict_asked_twice_is_the_same_whatever_came_between(tmp_path: Path) -> None:
+def test_a_decision_asked_for_twice_is_the_same_whatever_came_between(tmp_path: Path) -> None:
     study = study_at(tmp_path)
     first, second = study.ask(anything), study.ask(anything)
     assert rung(study, first.number, 1, 0.3)
     assert rung(study, second.number, 1, 0.9)
     assert rung(study, first.number, 1, 0.3), (
-        "a worker that died after its verdict hears the same one again"
+        "a worker that died after the decision is answered with the same one"
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from orchestrator.config.run_config import RunConfig, flatten, with_values
+from orchestrator.search.pruner import PruningRule
 from orchestrator.search.space import Fit
 from orchestrator.search.study import SweepStudy
 from orchestrator.search.warm_start import WarmStart, plan_warm_start
@@ -160,8 +161,8 @@ def test_warm_trials_teach_and_are_compared_with_but_are_not_this_sweeps() -> No
     first = study.ask(lambda values: Fit(True, ""))
     assert first.values == {RATES: "1-2-4", WEIGHT: 0.7, LENGTH: 16}, "the hint is tried first"
     study.report(first.number, 1, 0.3)
-    assert not study.verdict(
-        first.number, 1, pruner="asha", reduction_factor=2, is_last_rung=False, num_startup=1
-    ).go_on, "0.4 was measured before"
+    assert not study.decide(first.number, 1, PruningRule("asha", 2), is_last_rung=False).go_on, (
+        "0.4 was measured before"
+    )
     study.tell_pruned(first.number, "")
     assert study.num_told() == 1

@@ -1,8 +1,15 @@
-"""The judge's decisions as a table: who goes on at a rung, and what it says."""
+"""Pruning decisions as tables: which trial goes on at a rung, and the reason given."""
 
 import pytest
 
-from orchestrator.search.judge import judge, late_verdict, overtaken, values_at
+from orchestrator.search.pruner import (
+    PRUNERS,
+    PruningRule,
+    decide,
+    decide_late,
+    decide_overtaken,
+    values_at,
+)
 
 CASES = [
     # pruner, value, others at the rung, reduction factor, goes on
@@ -22,50 +29,53 @@ CASES = [
 
 
 @pytest.mark.parametrize(("pruner", "value", "others", "factor", "goes_on"), CASES)
-def test_verdicts(
+def test_decisions(
     pruner: str, value: float, others: list[float], factor: int, goes_on: bool
 ) -> None:
-    verdict = judge(
-        pruner,
+    decision = decide(
+        PruningRule(pruner, factor),
         epoch=5,
         value=value,
         others_at_rung=others,
-        reduction_factor=factor,
         is_last_rung=False,
     )
-    assert verdict.go_on is goes_on
-    assert f"rung 5: {value:.4f}" in verdict.reason
+    assert decision.go_on is goes_on
+    assert f"rung 5: {value:.4f}" in decision.reason
 
 
-@pytest.mark.parametrize("pruner", ["asha", "median", "none"])
+@pytest.mark.parametrize("pruner", PRUNERS)
 def test_the_last_rung_finishes_even_the_worst(pruner: str) -> None:
-    assert judge(
-        pruner, epoch=9, value=0.0, others_at_rung=[1.0] * 9, reduction_factor=3, is_last_rung=True
+    assert decide(
+        PruningRule(pruner, 3), epoch=9, value=0.0, others_at_rung=[1.0] * 9, is_last_rung=True
     ).go_on
 
 
+@pytest.mark.parametrize("pruner", PRUNERS)
+def test_the_best_of_a_rung_and_who_ties_with_it_go_on(pruner: str) -> None:
+    for others in ([0.8], [0.8, 0.1, 0.1, 0.1], [0.1] * 9):
+        rule = PruningRule(pruner, 4)
+        assert decide(rule, epoch=1, value=0.8, others_at_rung=others, is_last_rung=False).go_on
+
+
 def test_nobody_is_pruned_before_enough_others_were_there() -> None:
-    assert judge(
-        "asha",
+    assert decide(
+        PruningRule("asha", 3, num_startup=2),
         epoch=1,
         value=0.0,
         others_at_rung=[1.0],
-        reduction_factor=3,
         is_last_rung=False,
-        num_startup=2,
     ).go_on
 
 
 def test_the_reason_names_both_numbers() -> None:
-    verdict = judge(
-        "asha",
+    decision = decide(
+        PruningRule("asha", 3),
         epoch=2,
         value=0.25,
         others_at_rung=[0.5, 0.75],
-        reduction_factor=3,
         is_last_rung=False,
     )
-    assert verdict.reason == "rung 2: 0.2500 < 0.7500, the bar for the best 1 of 3 trials"
+    assert decision.reason == "rung 2: 0.2500 < 0.7500, the bar for the best 1 of 3 trials"
 
 
 def test_values_at_leaves_out_the_trial_itself_and_those_that_were_not_there() -> None:
@@ -75,7 +85,7 @@ def test_values_at_leaves_out_the_trial_itself_and_those_that_were_not_there() -
 
 
 LATE = [
-    # what happened, scores, of trial, at epoch, handed in, goes on
+    # what happened, scores, of trial, at epoch, submitted, goes on
     ("on time", {0: {1: 0.2}, 1: {1: 0.5}}, 0, 1, [1], False),
     (
         "late: others came meanwhile",
@@ -129,27 +139,26 @@ LATE = [
 ]
 
 
-@pytest.mark.parametrize(("what", "scores", "number", "epoch", "handed_in", "goes_on"), LATE)
-def test_late_verdicts(
-    what: str, scores: dict, number: int, epoch: int, handed_in: list[int], goes_on: bool
+@pytest.mark.parametrize(("what", "scores", "number", "epoch", "submitted", "goes_on"), LATE)
+def test_late_decisions(
+    what: str, scores: dict, number: int, epoch: int, submitted: list[int], goes_on: bool
 ) -> None:
-    verdict = late_verdict(
-        "asha",
+    decision = decide_late(
+        PruningRule("asha", 2),
         number=number,
         epoch=epoch,
         last_epoch=4,
         scores=scores,
-        handed_in=handed_in,
-        reduction_factor=2,
+        submitted=submitted,
     )
-    assert verdict.go_on is goes_on, (what, verdict.reason)
+    assert decision.go_on is goes_on, (what, decision.reason)
 
 
 LOOKING_BACK = [
     # what happened, pruner, scores, running (with its number of epochs), who stops
     ("better ones came after the first", "asha", {0: {1: 0.2}, 1: {1: 0.5}}, {0: 4, 1: 4}, {0}),
     (
-        "who has passed a later rung is judged there",
+        "who has passed a later rung is compared there",
         "asha",
         {0: {1: 0.2, 2: 0.3}, 1: {1: 0.5}},
         {0: 4, 1: 4},
@@ -166,7 +175,7 @@ LOOKING_BACK = [
         set(),
     ),
     (
-        "the median rule looks at arrival only",
+        "the median rule decides at arrival only",
         "median",
         {0: {1: 0.2}, 1: {1: 0.5}},
         {0: 4, 1: 4},
@@ -180,8 +189,11 @@ LOOKING_BACK = [
 def test_who_is_overtaken(
     what: str, pruner: str, scores: dict, running: dict[int, int], stopped: set[int]
 ) -> None:
-    verdicts = overtaken(pruner, epoch=1, last_epochs=running, scores=scores, reduction_factor=2)
-    assert set(verdicts) == stopped, what
+    decisions = decide_overtaken(
+        PruningRule(pruner, 2), epoch=1, last_epochs=running, scores=scores
+    )
+    assert set(decisions) == stopped, what
     assert all(
-        "since others came" in verdict.reason and not verdict.go_on for verdict in verdicts.values()
+        "since others came" in decision.reason and not decision.go_on
+        for decision in decisions.values()
     )
