@@ -33,22 +33,22 @@ class Reporter(Protocol):
         ...
 
 
-class LateJudge(Protocol):
-    """Evaluates rungs elsewhere while training goes on; its word comes when it comes. Spoken to by
-    the first worker only.
+class AsyncEvaluator(Protocol):
+    """Evaluates a run's rungs elsewhere while training continues. Called by the first worker only.
 
-    A run that dies and resumes may hand in the same rung twice; the second time changes nothing. An
-    error raised here ends the run.
+    A run that dies and resumes may submit a rung twice; the second submission changes nothing. An
+    error raised here ends the run on all workers.
     """
 
-    def hand_in(self, *, epoch: int, step: int, weights: Mapping[str, torch.Tensor]) -> None:
-        """Take the encoder's `weights` (copies on the CPU) after `epoch` epochs; the checkpoint of
-        `step` is committed. Waits for no verdict.
+    def submit_rung(self, *, epoch: int, step: int, weights: Mapping[str, torch.Tensor]) -> None:
+        """Queue the encoder's `weights` (copies on the CPU) after `epoch` epochs for evaluation.
+
+        The checkpoint of `step` is committed. Does not wait for the result.
         """
         ...
 
-    def says_stop(self) -> bool:
-        """Whether the run was told to stop, as far as is known now. Never blocks."""
+    def should_stop(self) -> bool:
+        """Whether a pruning decision to stop the run has arrived. Never blocks."""
         ...
 
 

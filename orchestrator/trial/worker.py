@@ -63,7 +63,7 @@ class LateServerJudge:
         self._folder = folder
         self._answer: Any = None
 
-    def hand_in(self, *, epoch: int, step: int, weights: Mapping[str, Any]) -> None:
+    def submit_rung(self, *, epoch: int, step: int, weights: Mapping[str, Any]) -> None:
         """Store and tell."""
         self._tell(write_rung(self._store, self._folder, epoch=epoch, step=step, weights=weights))
 
@@ -72,7 +72,7 @@ class LateServerJudge:
         for rung in list_rungs(self._store, self._folder):
             self._tell(rung)
 
-    def says_stop(self) -> bool:
+    def should_stop(self) -> bool:
         """The answer to the question asked the last time, if it is there; then the next
         question.
         """
@@ -108,7 +108,7 @@ def train_worker(task: Mapping[str, Any]) -> dict[str, Any]:
             reporter = ServerReporter(task["server"], number)
             late = late_judge(task, config, world)
             outcome = pretrain(
-                config, data, world, checkpoints=checkpoints, reporter=reporter, late=late
+                config, data, world, checkpoints=checkpoints, reporter=reporter, evaluator=late
             )
     except Exception as error:
         reason = lasting_failure(error, config)

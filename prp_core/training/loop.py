@@ -16,7 +16,7 @@ from prp_core.data.manifest import Parts
 from prp_core.data.spans import SpanBatch
 from prp_core.evaluation.downstream import check_labels, evaluate_encoder
 from prp_core.pretext.targets import build_pretext_batch
-from prp_core.reporting import LateJudge, Reporter
+from prp_core.reporting import AsyncEvaluator, Reporter
 from prp_core.training.checkpoint import CheckpointFolder
 from prp_core.training.data_health import ADVICE, data_advice, with_hit_rates
 from prp_core.training.encoder_export import encoder_weights
@@ -42,7 +42,7 @@ class PretrainData:
 @dataclass(frozen=True)
 class PretrainOutcome:
     """How a run ended: after `last_epoch` finished epochs, told to stop or not, with the `metrics`
-    of its last evaluation (none of a late judge).
+    of its last evaluation (none where rungs are evaluated elsewhere).
     """
 
     last_epoch: int
@@ -57,24 +57,23 @@ def pretrain(
     *,
     checkpoints: CheckpointFolder,
     reporter: Reporter,
-    late: LateJudge | None = None,
+    evaluator: AsyncEvaluator | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> PretrainOutcome:
-    """Train to the last epoch, or to the rung at which `reporter` says stop; every worker of
-    `world` calls it, all leave together.
+    """Train to the last epoch, or to the rung at which `reporter` says stop.
 
-    Goes on from the newest checkpoint, at the very step. A rung is evaluated and asked about again
-    when its checkpoint is the newest, so a verdict that was lost with its worker is heard in the
-    end. With `late` nothing is evaluated here: a rung's weights are handed in, training goes on,
-    and the workers leave together at the first log window or epoch's end at which `late` says stop.
-    Raises `UserError` for data that cannot be trained on, `DivergedError` for a loss that is not
-    finite.
+    Every worker of `world` calls it, and all leave together. A run continues from its newest
+    checkpoint, at the very step. A rung is evaluated and reported again when its checkpoint is the
+    newest, so that a pruning decision that was lost with its worker is heard in the end. With
+    `evaluator` nothing is evaluated here: a rung's weights are submitted, training continues, and
+    the workers leave together at the first log window or epoch's end at which it says stop. Raises
+    `UserError` for data that cannot be trained on, `DivergedError` for a loss that is not finite.
     """
-    run = PretrainRun(config, data, world, checkpoints, reporter, late, clock)
+    run = PretrainRun(config, data, world, checkpoints, reporter, evaluator, clock)
     while True:
         if run.at_rung:
-            metrics = run.evaluate() if late is None else {}
-            go_on = run.ask(metrics) if late is None else run.hand_in(late)
+            metrics = run.evaluate() if evaluator is None else {}
+            go_on = run.ask(metrics) if evaluator is None else run.submit_rung(evaluator)
             if run.finished or not go_on:
                 return PretrainOutcome(run.progress.num_epochs, not run.finished, metrics)
         if not run.train_epoch():
@@ -91,7 +90,7 @@ class PretrainRun:
         world: World,
         checkpoints: CheckpointFolder,
         reporter: Reporter,
-        late: LateJudge | None,
+        evaluator: AsyncEvaluator | None,
         clock: Callable[[], float],
     ) -> None:
         check_labels(data.parts.train, data.parts.val)
@@ -100,7 +99,7 @@ class PretrainRun:
         self._world = world
         self._checkpoints = checkpoints
         self._reporter = reporter
-        self._late = late
+        self._evaluator = evaluator
         self._clock = clock
         self._loader = build_loader(config, data, world)
         self._learner = Learner(config, world, self._loader.steps_per_epoch)
@@ -125,13 +124,14 @@ class PretrainRun:
         return self.progress.num_epochs >= self._config.training.num_epochs
 
     def train_epoch(self) -> bool:
-        """Train the rest of the epoch; a rung's end is always saved. False: a late judge said stop,
-        and every worker is at the same step.
+        """Train the rest of the epoch; a rung's end is saved.
+
+        False: the asynchronous evaluator said stop, and every worker is at the same step.
         """
         with closing(self._timed_batches()) as batches:
             for spans in batches:
                 self._train_step(spans)
-                if self._told_to_stop():
+                if self._should_stop():
                     return False
         self._end_epoch()
         return True
@@ -165,29 +165,29 @@ class PretrainRun:
             lambda: self._reporter.at_rung(epoch=epoch, step=step, metrics=metrics),
         )
 
-    def hand_in(self, late: LateJudge) -> bool:
-        """Give the rung's weights to the late judge, on the first worker; every worker goes on."""
+    def submit_rung(self, evaluator: AsyncEvaluator) -> bool:
+        """Submit the rung's weights to the asynchronous evaluator, on the first worker."""
         epoch = self.progress.num_epochs
         step = self._learner.global_step
         weights = encoder_weights(self._learner.network) if self._world.is_first else {}
         first_alone(
             self._world,
-            f"handing in rung {epoch}",
-            lambda: late.hand_in(epoch=epoch, step=step, weights=weights),
+            f"submitting rung {epoch}",
+            lambda: evaluator.submit_rung(epoch=epoch, step=step, weights=weights),
         )
         return True
 
-    def _told_to_stop(self) -> bool:
-        """The late judge's word, asked for at each log window and at an epoch's end; the same on
-        every worker.
+    def _should_stop(self) -> bool:
+        """Whether the evaluator says stop, asked at each log window and at an epoch's end; the same
+        on every worker.
         """
         due = (
             self._learner.global_step % self._config.training.log_every_steps == 0
             or self.progress.num_steps == self._loader.steps_per_epoch
         )
-        if self._late is None or not due:
+        if self._evaluator is None or not due:
             return False
-        return first_alone(self._world, "asking for a verdict", self._late.says_stop)
+        return first_alone(self._world, "asking whether to stop", self._evaluator.should_stop)
 
     def _timed_batches(self) -> Generator[SpanBatch, None, None]:
         """The epoch's batches from where it stands, each once every worker has its share; waiting
