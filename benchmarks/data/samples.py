@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 
 from benchmarks.data.measure import Request
-from prp_core.data.dilated_sampling import needed_positions, num_starts
+from prp_core.data.dilated_sampling import needed_positions, num_starts, span_length
 
 RATES = (1, 2, 4, 8)
 CLIP_LENGTH = 16
@@ -23,7 +23,7 @@ def sample_requests(paths: list[Path], count: int) -> list[Request]:
     requests = []
     for number in range(count):
         rate = RATES[number % len(RATES)]
-        start = draw.randrange(num_starts(NUM_FRAMES, CLIP_LENGTH, rate))
+        start = draw.randrange(num_starts(NUM_FRAMES, span_length(CLIP_LENGTH, rate)))
         positions = needed_positions(CLIP_LENGTH, rate, UPSAMPLING, True)
         requests.append(
             Request(paths[number // len(RATES) % len(paths)], start, rate, CLIP_LENGTH, positions)

@@ -21,7 +21,7 @@ from orchestrator.storage.open_store import open_store
 from orchestrator.storage.prepared_place import read_marker
 from prp_core.data.clip_config import ClipConfig
 from prp_core.data.dilated_sampling import span_length
-from prp_core.data.feasibility import feasibility, lost_classes
+from prp_core.data.feasibility import eligible_counts, lost_classes
 from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.manifest import Manifest, VideoRecord
 from prp_core.errors import UserError
@@ -139,7 +139,7 @@ def _feasibility(arguments: argparse.Namespace) -> int:
             print(f"class {label}: {len(own)} videos")
             _print_feasibility(own, rates, lengths)
     for length in lengths:
-        for rate, labels in lost_classes(records, rates, length).items():
+        for rate, labels in lost_classes(records, rates, ClipConfig(length=length)).items():
             print(
                 f"rate {rate} with {length} frames loses every video of {len(labels)} "
                 f"of {len(manifest.labels)} classes: {', '.join(labels)}"
@@ -150,7 +150,9 @@ def _feasibility(arguments: argparse.Namespace) -> int:
 def _print_feasibility(
     records: Sequence[VideoRecord], rates: Sequence[int], lengths: Sequence[int]
 ) -> None:
-    counts = {length: feasibility(records, rates, length) for length in lengths}
+    counts = {
+        length: eligible_counts(records, rates, ClipConfig(length=length)) for length in lengths
+    }
     print("rate  " + "".join(f"{f'{length} frames':>24}" for length in lengths))
     for rate in rates:
         cells = (f"{counts[length][rate]} ({span_length(length, rate)})" for length in lengths)

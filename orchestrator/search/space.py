@@ -14,7 +14,6 @@ from typing import Any, Protocol
 
 from orchestrator.config.run_config import RunConfig, with_values
 from orchestrator.search.dimensions import config_values
-from prp_core.data.dilated_sampling import is_eligible
 from prp_core.errors import UserError
 
 Space = Callable[[Any], None]
@@ -44,18 +43,18 @@ def fits_corpus(config: RunConfig, frame_counts: tuple[int, ...]) -> Fit:
     """Whether enough videos are long enough for each rate of `config`; `frame_counts` are those of
     the training part.
     """
-    length = config.clip.length
+    clip = config.clip
     rates = config.pretext.playback_rate.rate_list
-    if config.clip.short_videos == "loop":
+    if clip.short_videos == "loop":
         return Fit(True, "")
-    for rate in rates[:1] if config.clip.short_videos == "max-rate" else rates:
-        long_enough = sum(is_eligible(count, length, rate) for count in frame_counts)
+    for rate in rates[:1] if clip.short_videos == "max-rate" else rates:
+        long_enough = sum(count >= clip.frames_needed(rate) for count in frame_counts)
         share = long_enough / max(1, len(frame_counts))
         if share < config.sweep.min_eligible_fraction or long_enough < 1:
             needed = f"sweep.min_eligible_fraction = {config.sweep.min_eligible_fraction}"
             return Fit(
                 False,
-                f"rate {rate} with clip.length {length} fits {long_enough} of "
+                f"rate {rate} with clip.length {clip.length} fits {long_enough} of "
                 f"{len(frame_counts)} videos, less than {needed}",
             )
     return Fit(True, "")

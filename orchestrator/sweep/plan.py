@@ -268,12 +268,7 @@ def check_space(plan: Plan, space: Space) -> None:
     values, fit = first_fit(space, fits, plan.config.seed)
     if not fit.ok:
         config = apply_space(plan.config, values)
-        check_feasible(
-            plan.parts.train,
-            config.pretext.playback_rate.rate_list,
-            config.clip.length,
-            config.clip.short_videos,
-        )
+        check_feasible(plan.parts.train, config.pretext.playback_rate.rate_list, config.clip)
         raise UserError(
             "Nothing that the search space suggests fits these videos; the last one "
             f"drawn: {fit.reason}"

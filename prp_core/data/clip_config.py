@@ -1,33 +1,46 @@
-"""Size and geometry of the clips that training sees."""
+"""Size, geometry and sampling rule of the clips that training sees."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from prp_core.checks import check, check_choice
+from prp_core.data.dilated_sampling import span_length
 
 SHORT_VIDEO_POLICIES = {
-    "resample": "keep the rate, draw another video of the same part that is long enough (the "
-    "published way)",
+    "resample": "keep the rate, draw another video of the same part that is long enough; the "
+    "published policy",
     "max-rate": "keep the video, draw the rate among those that fit; rate 1 needs clip.length "
     "frames",
     "loop": "keep both, read the video again from its start where it ends",
+}
+SAMPLING_RULES = {
+    "uniform": "every start that fits is equally likely",
+    "published": "the rule of the official code: one frame more is needed, the last two starts "
+    "are never used, and start 0 is twice as likely",
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClipConfig:
-    """A clip of `length` frames, resized to `resize_height` x `resize_width`, cropped to a square
-    of `crop` pixels.
-    """
+    """The clips of training: how long, how large, and from where in a video."""
 
     length: int = 16
+    """Frames that enter the encoder; a multiple of 8, because every encoder halves time thrice."""
     resize_height: int = 128
+    """Height in pixels that a frame is resized to before it is cropped."""
     resize_width: int = 171
+    """Width in pixels that a frame is resized to; the aspect ratio is not kept."""
     crop: int = 112
+    """Side in pixels of the square that is cropped; a multiple of 16."""
     random_crop: bool = False
+    """Whether training crops at a random place, one for a whole clip, and not at the centre."""
     flip_probability: float = 0.0
+    """Probability, 0 to 1, that a training clip is mirrored left to right, all of its frames."""
     short_videos: str = "resample"
+    """What to do when a video is too short for a rate: a key of `SHORT_VIDEO_POLICIES`."""
+    sampling: str = "uniform"
+    """How the first frame of a clip is drawn: a key of `SAMPLING_RULES`."""
 
     def __post_init__(self) -> None:
         check(
@@ -41,8 +54,8 @@ class ClipConfig:
             self.crop > 0 and self.crop % 16 == 0,
             "clip.crop",
             self.crop,
-            "must be a positive multiple of 16 (every encoder halves space four "
-            "times); try 48, 64 or 112",
+            "must be a positive multiple of 16 (every encoder halves space four times); "
+            "try 48, 64 or 112",
         )
         for name in ("resize_height", "resize_width"):
             check(
@@ -58,3 +71,12 @@ class ClipConfig:
             "must lie in 0 to 1",
         )
         check_choice("clip.short_videos", self.short_videos, SHORT_VIDEO_POLICIES)
+        check_choice("clip.sampling", self.sampling, SAMPLING_RULES)
+
+    def frames_needed(self, rate: int) -> int:
+        """Frames that a video must have so that a clip at `rate` fits, wherever it may start."""
+        return span_length(self.length, rate) + (self.sampling == "published")
+
+    def without_augmentation(self) -> ClipConfig:
+        """The same clips, cropped at the centre and not mirrored: what a network is shown to."""
+        return replace(self, random_crop=False, flip_probability=0.0)

@@ -1,9 +1,8 @@
-"""Which span of which video at which rate a training sample is: a pure function of (seed, epoch,
-index).
+"""The samples of training: which span of which video, a pure function of (seed, epoch, index).
 
-Nothing here depends on the number of workers or threads, on what was drawn before, or on what
-happened to break; trials with the same seed walk the videos in the same order, so that they can
-share downloads.
+Nothing here depends on the number of workers or threads, on what was drawn before, or on which
+videos are broken. Trials with the same seed go through the videos in the same order, so that they
+can share downloads.
 """
 
 from __future__ import annotations
@@ -12,7 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from prp_core.data.clip_config import ClipConfig
-from prp_core.data.dilated_sampling import is_eligible, needed_positions, num_starts, start_of_draw
+from prp_core.data.dilated_sampling import (
+    needed_positions,
+    num_starts,
+    span_length,
+    start_of_draw,
+)
 from prp_core.data.feasibility import check_feasible
 from prp_core.data.manifest import VideoRecord
 from prp_core.errors import UserError
@@ -21,8 +25,10 @@ from prp_core.randomness import draw_below, permutation
 
 @dataclass(frozen=True)
 class SampleDraw:
-    """One sample: `rate_label` is the position of `rate` in the rate set, `video_index` that of the
-    video among the records.
+    """One sample: a video, a rate and a start.
+
+    `video_index` is the video's position among the records, `rate_label` that of `rate` in the rate
+    set, `start` the first native frame of the span.
     """
 
     video_index: int
@@ -34,8 +40,9 @@ class SampleDraw:
 
 
 class ClipDataset:
-    """The samples of `records`. Raises `UserError` when some rate can never be drawn (counts per
-    rate in the text).
+    """The samples of `records`, addressed by (epoch, index).
+
+    Raises `UserError` when some rate can never be drawn; its text has the counts per rate.
     """
 
     def __init__(
@@ -45,7 +52,7 @@ class ClipDataset:
             raise UserError(
                 "no usable video to train on; see `prp data index` for what was quarantined and why"
             )
-        check_feasible(records, rates, clip.length, clip.short_videos)
+        check_feasible(records, rates, clip)
         self.records = tuple(records)
         self.clip = clip
         self.rates = tuple(rates)
@@ -54,16 +61,14 @@ class ClipDataset:
             rate: [
                 video
                 for video, record in enumerate(self.records)
-                if is_eligible(record.num_frames, clip.length, rate)
+                if record.num_frames >= clip.frames_needed(rate)
             ]
             for rate in self.rates
         }
         self._last_order: tuple[int, list[int]] = (-1, [])
 
     def draw(self, epoch: int, index: int, attempt: int = 0) -> SampleDraw:
-        """Sample `index` of `epoch`. Attempt 1, 2, ... are what takes its place while the video of
-        the attempt before is broken.
-        """
+        """Sample `index` of `epoch`; `attempt` 1, 2, ... replaces one whose video is broken."""
         key = (self.seed, epoch, index)
         video = self._order(epoch)[index % len(self.records)]
         label = draw_below(len(self.rates), *key, "rate")
@@ -72,15 +77,19 @@ class ClipDataset:
             video = candidates[draw_below(len(candidates), *key, "replacement", attempt)]
         video, label = self._fitting(video, label, key)
         rate = self.rates[label]
-        num_frames = self.records[video].num_frames
-        draws = (
-            num_starts(num_frames, self.clip.length, rate) or num_frames
-        )  # too short: looped, so every frame may begin
-        start = start_of_draw(draw_below(draws, *key, "start", attempt))
+        start = self._draw_start(self.records[video].num_frames, rate, *key, "start", attempt)
         return SampleDraw(video, rate, label, start, epoch, index)
 
+    def _draw_start(self, num_frames: int, rate: int, *key: int | str) -> int:
+        """A start that fits; any frame of a video that is too short and therefore looped."""
+        published = self.clip.sampling == "published"
+        num_draws = num_starts(num_frames, span_length(self.clip.length, rate), published=published)
+        if not num_draws:
+            return draw_below(num_frames, *key)
+        return start_of_draw(draw_below(num_draws, *key), published=published)
+
     def _order(self, epoch: int) -> list[int]:
-        """The epoch's order of videos; each comes once."""
+        """The order of the videos in `epoch`; each comes once."""
         last_epoch, order = self._last_order
         if last_epoch != epoch:
             order = permutation(len(self.records), self.seed, epoch, "order")
@@ -92,32 +101,27 @@ class ClipDataset:
             return range(len(self.records))
         return self._long_enough[rate if self.clip.short_videos == "resample" else min(self.rates)]
 
+    def _fits(self, video: int, rate: int) -> bool:
+        return self.records[video].num_frames >= self.clip.frames_needed(rate)
+
     def _fitting(self, video: int, label: int, key: tuple[int, int, int]) -> tuple[int, int]:
-        """(video, rate label) after the policy for short videos had its say."""
+        """(video, rate label) after the policy for short videos was applied."""
         rate = self.rates[label]
         policy = self.clip.short_videos
-        if policy == "loop" or is_eligible(self.records[video].num_frames, self.clip.length, rate):
+        if policy == "loop" or self._fits(video, rate):
             return video, label
-        candidates = self._candidates(rate)
-        fits_some = is_eligible(self.records[video].num_frames, self.clip.length, min(self.rates))
-        if policy == "resample" or not fits_some:
+        if policy == "resample" or not self._fits(video, min(self.rates)):
+            candidates = self._candidates(rate)
             video = candidates[draw_below(len(candidates), *key, "video")]
-        if policy == "max-rate":
-            num_fitting = sum(
-                is_eligible(self.records[video].num_frames, self.clip.length, rate)
-                for rate in self.rates
-            )
-            label = draw_below(
-                num_fitting, *key, "fitting rate"
-            )  # rates ascend, so those that fit come first
+        if policy == "max-rate":  # rates ascend, so those that fit come first
+            num_fitting = sum(self._fits(video, rate) for rate in self.rates)
+            label = draw_below(num_fitting, *key, "fitting rate")
         return video, label
 
     def positions(
         self, draw: SampleDraw, upsampling: int, *, with_attention: bool
     ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """(positions after the start that the sample carries, the video's frames that are read for
-        them).
-        """
+        """(positions within the span that the sample carries, the native frames read for them)."""
         positions = needed_positions(self.clip.length, draw.rate, upsampling, with_attention)
         num_frames = self.records[draw.video_index].num_frames
         return positions, tuple((draw.start + position) % num_frames for position in positions)

@@ -35,9 +35,19 @@ class TargetFrame:
     supervised: bool
 
 
-def span_length(clip_length: int, rate: int) -> int:
-    """Native frames that a clip of `clip_length` frames at `rate` comes from."""
-    return clip_length * rate
+def span_length(clip_length: int, rate: int, percent: int = 100) -> int:
+    """Native frames in the span of a clip, read at `percent` per cent of `rate`."""
+    return jittered_position(clip_length * rate - 1, percent) + 1
+
+
+def jittered_position(position: int, percent: int) -> int:
+    """The native frame read for a span's `position` when it plays at `percent` per cent, rounded.
+
+    At 110 per cent the positions 0, 1, 2, ... 7 are read at 0, 1, 2, 3, 4, 6, 7, 8; at 100 per
+    cent each at itself. Clip, target and key frames are read through the same mapping, so a target
+    frame that coincides with a frame of the clip still does.
+    """
+    return (position * percent + 50) // 100
 
 
 def input_positions(clip_length: int, rate: int) -> tuple[int, ...]:
@@ -100,25 +110,20 @@ def needed_positions(
     return tuple(sorted(needed))
 
 
-def num_starts(num_frames: int, clip_length: int, rate: int, *, exact: bool = False) -> int:
-    """How many equally likely draws of a start there are; 0 when the video is too short.
+def num_starts(num_frames: int, span: int, *, published: bool = False) -> int:
+    """Number of equally likely draws of a start for a span of `span` frames; 0 in a short video.
 
-    Every start that fits, ``0 .. num_frames - span``, counts once. `exact` is the published code,
-    which wants one frame more, never uses the last two starts and takes start 0 twice as often (see
-    `start_of_draw`).
+    Every start that fits, ``0 .. num_frames - span``, counts once. `published` is the rule of the
+    official code: it needs one frame more, never uses the last two starts and takes start 0 twice
+    as often (method §1.2; see `start_of_draw`).
     """
-    spare = num_frames - span_length(clip_length, rate)
-    return max(spare if exact else spare + 1, 0)
+    spare = num_frames - span
+    return max(spare if published else spare + 1, 0)
 
 
-def start_of_draw(draw: int, *, exact: bool = False) -> int:
+def start_of_draw(draw: int, *, published: bool = False) -> int:
     """The start frame for a draw of ``0 .. num_starts - 1``."""
-    return max(draw - 1, 0) if exact else draw
-
-
-def is_eligible(num_frames: int, clip_length: int, rate: int, *, exact: bool = False) -> bool:
-    """Whether a video of `num_frames` frames is long enough for one span."""
-    return num_starts(num_frames, clip_length, rate, exact=exact) > 0
+    return max(draw - 1, 0) if published else draw
 
 
 def evenly_spaced_starts(num_frames: int, clip_length: int, num_clips: int) -> tuple[int, ...]:

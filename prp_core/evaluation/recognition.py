@@ -187,7 +187,7 @@ class FineTuning:
         """
         for attempt in range(MAX_REPLACEMENTS):
             record = self._train[index]
-            starts = max(1, num_starts(record.num_frames, self._views.clip_length, 1))
+            starts = max(1, num_starts(record.num_frames, self._views.clip_length))
             start = draw_below(starts, self._seed, "recognition", epoch, index, "start")
             positions = clip_positions(start, self._views.clip_length, record.num_frames)
             distinct = tuple(sorted(set(positions)))

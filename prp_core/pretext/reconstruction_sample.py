@@ -5,14 +5,14 @@ reconstruction, and the attention.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from prp_core.data.clip_config import ClipConfig
 from prp_core.data.clip_dataset import ClipDataset, SampleDraw
-from prp_core.data.dilated_sampling import is_eligible, num_starts, spread_frames
+from prp_core.data.dilated_sampling import num_starts, span_length, spread_frames
 from prp_core.data.frame_source import FrameSource
 from prp_core.data.manifest import VideoRecord
 from prp_core.data.spans import SpanBatch, SpanSample
@@ -90,17 +90,14 @@ def choose_draws(
     for index in range(number):
         label = index % len(rates)
         fitting = [
-            video
-            for video in free
-            if is_eligible(records[video].num_frames, clip.length, rates[label])
+            video for video in free if records[video].num_frames >= clip.frames_needed(rates[label])
         ]
         candidates = fitting or (free if clip.short_videos == "loop" else [])
         if candidates:
             video = candidates[0]
             free.remove(video)
-            start = (
-                max(0, num_starts(records[video].num_frames, clip.length, rates[label]) - 1) // 2
-            )
+            span = span_length(clip.length, rates[label])
+            start = max(0, num_starts(records[video].num_frames, span) - 1) // 2
             draws.append(SampleDraw(video, rates[label], label, start, 0, index))
     return draws
 
@@ -142,7 +139,7 @@ def reconstruct(
     device = next(network.parameters()).device
     batch = build_pretext_batch(
         SpanBatch((span,)),
-        replace(clip, random_crop=False, flip_probability=0.0),
+        clip.without_augmentation(),
         tasks,
         device,
         (),

@@ -120,3 +120,17 @@ def test_what_cannot_be_drawn_is_refused_with_counts() -> None:
     with pytest.raises(UserError, match="no usable video"):
         _dataset([])
     assert _dataset([8, 20], "loop").draw(0, 0).rate in RATES
+
+
+def test_the_published_start_rule_is_reachable() -> None:
+    """Method 1.2: F = 12 and a span of 8 give 4 draws, starts 0 (twice), 1 and 2."""
+    record = VideoRecord(key="one", num_bytes=1, etag="", num_frames=12)
+    clip = ClipConfig(length=8, sampling="published")
+    starts = Counter(
+        ClipDataset([record], clip, (1,), 5).draw(epoch, 0).start for epoch in range(2000)
+    )
+    assert set(starts) == {0, 1, 2} and 900 < starts[0] < 1100 and 400 < starts[2] < 600
+    with pytest.raises(UserError, match="rate 1 x clip length 8 = 9 frames"):
+        ClipDataset([VideoRecord(key="8", num_bytes=1, etag="", num_frames=8)], clip, (1,), 5)
+    with pytest.raises(UserError, match="Unknown value of clip.sampling 'publishd'.*'published'"):
+        ClipConfig(sampling="publishd")

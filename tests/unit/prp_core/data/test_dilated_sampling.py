@@ -7,6 +7,7 @@ from math import gcd
 import pytest
 
 from prp_core.data import dilated_sampling as sampling
+from prp_core.data.clip_config import ClipConfig
 
 START = 10
 
@@ -33,12 +34,12 @@ def test_worked_example_from_frame_ten(
     assert len(places) == 32 and places[:4] + places[-3:] == targets
     assert sum(frame.supervised for frame in frames) == num_supervised
     assert [places[2 * k] for k in range(16)] == [START + position for position in positions]
-    assert sampling.is_eligible(frames_needed, 16, rate, exact=True) and not sampling.is_eligible(
-        frames_needed - 1, 16, rate, exact=True
-    )
-    assert sampling.is_eligible(frames_needed - 1, 16, rate) and not sampling.is_eligible(
-        frames_needed - 2, 16, rate
-    )
+    span = sampling.span_length(16, rate)
+    draws = [sampling.num_starts(frames_needed - n, span, published=True) for n in (0, 1)]
+    assert draws == [1, 0]
+    assert [sampling.num_starts(frames_needed - n, span) for n in (1, 2)] == [1, 0]
+    assert ClipConfig(sampling="published").frames_needed(rate) == frames_needed
+    assert ClipConfig().frames_needed(rate) == frames_needed - 1
 
 
 def test_at_rate_one_the_even_target_frames_are_real_and_the_last_is_repeated() -> None:
@@ -49,16 +50,18 @@ def test_at_rate_one_the_even_target_frames_are_real_and_the_last_is_repeated() 
 
 
 def test_published_starts_take_the_first_twice_and_ours_each_once() -> None:
-    assert [sampling.start_of_draw(draw, exact=True) for draw in (0, 1, 2, 23)] == [0, 0, 1, 22]
-    assert sampling.num_starts(40, 16, 1, exact=True) == 24
-    assert sampling.num_starts(40, 16, 1) == 25 and sampling.start_of_draw(24) == 24
-    last = sampling.start_of_draw(sampling.num_starts(200, 16, 8, exact=True) - 1, exact=True)
+    starts = [sampling.start_of_draw(draw, published=True) for draw in (0, 1, 2, 23)]
+    assert starts == [0, 0, 1, 22]
+    assert sampling.num_starts(40, 16, published=True) == 24
+    assert sampling.num_starts(40, 16) == 25 and sampling.start_of_draw(24) == 24
+    num_draws = sampling.num_starts(200, 128, published=True)
+    last = sampling.start_of_draw(num_draws - 1, published=True)
     assert last == 70
     assert (
         last + sampling.input_positions(16, 8)[-1],
         last + sampling.target_positions(16, 8, 2)[-1].before,
     ) == (190, 194)
-    assert sampling.num_starts(15, 16, 1) == 0 and sampling.num_starts(16, 16, 1, exact=True) == 0
+    assert sampling.num_starts(15, 16) == 0 and sampling.num_starts(16, 16, published=True) == 0
 
 
 @pytest.mark.parametrize(("rate", "outputs_per_chunk"), [(1, 32), (2, 16), (4, 8), (8, 4)])

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from prp_core.data.feasibility import check_feasible, feasibility
+from prp_core.data.clip_config import ClipConfig
+from prp_core.data.feasibility import check_feasible, eligible_counts
 from prp_core.data.manifest import Manifest, VideoRecord, parts
 from prp_core.errors import UserError
 
@@ -133,15 +134,17 @@ def test_feasibility_counts_the_videos_long_enough() -> None:
     records = [
         _record(f"a/{length}", num_frames=length) for length in (15, 16, 31, 32, 64, 127, 128)
     ]
-    assert feasibility(records, (1, 2, 4, 8), 16) == {1: 6, 2: 4, 4: 3, 8: 1}
-    check_feasible(records, (1, 2, 4, 8), 16)
+    assert eligible_counts(records, (1, 2, 4, 8), ClipConfig()) == {1: 6, 2: 4, 4: 3, 8: 1}
+    check_feasible(records, (1, 2, 4, 8), ClipConfig())
+    published = ClipConfig(sampling="published")  # wants one frame more (method 1.2)
+    assert eligible_counts(records, (1, 2, 4, 8), published) == {1: 5, 2: 3, 4: 2, 8: 0}
     message = (
         r"no video long enough for rate 8 x clip length 24 = 192 frames "
         r"\(long enough: rate 1: 5 of 7, rate 8: 0 of 7; the longest has 128\)"
     )
     with pytest.raises(UserError, match=message):
-        check_feasible(records, (1, 8), 24)
-    check_feasible(records, (1, 8), 24, "max-rate")
-    check_feasible(records[:1], (1, 8), 24, "loop")
+        check_feasible(records, (1, 8), ClipConfig(length=24))
+    check_feasible(records, (1, 8), ClipConfig(length=24, short_videos="max-rate"))
+    check_feasible(records[:1], (1, 8), ClipConfig(length=24, short_videos="loop"))
     with pytest.raises(UserError, match="rate 1 x clip length 24"):
-        check_feasible(records[:1], (1, 8), 24, "max-rate")
+        check_feasible(records[:1], (1, 8), ClipConfig(length=24, short_videos="max-rate"))
