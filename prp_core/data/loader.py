@@ -6,12 +6,9 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-
-import torch
 
 from prp_core.checks import check
 from prp_core.data.clip_config import ClipConfig
@@ -22,7 +19,7 @@ from prp_core.data.frame_source import FrameSource, PlanarSource
 from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.manifest import VideoRecord
 from prp_core.data.spans import SpanBatch, SpanSample
-from prp_core.data.transforms import resize_antialiased
+from prp_core.data.transforms import resize_to_uint8
 from prp_core.errors import BrokenVideo, UserError
 from prp_core.randomness import shares
 from prp_core.world import World
@@ -91,14 +88,12 @@ class SpanLoader:
                 "data/replaced",
                 "data/shrunk",
                 "data/prefetch_failures",
-                "time/data_wait_seconds",
             )
             return {name: float(self._counts[name]) for name in names}
 
-    def _count(self, name: str, amount: float = 1) -> None:
+    def _count(self, name: str, amount: int = 1) -> None:
         with self._lock:
-            # a Counter holds seconds as well
-            self._counts[name] += amount  # type: ignore[assignment]
+            self._counts[name] += amount
 
     def batches(self, epoch: int, first_step: int = 0) -> Iterator[SpanBatch]:
         """This worker's share of each batch of `epoch`, from `first_step` on. Leaving the loop
@@ -146,9 +141,7 @@ class SpanLoader:
         return shares(range(first, first + self._batch_size), self._world.rank, self._world.size)
 
     def _wait(self, futures: list[Future[SpanSample]]) -> SpanBatch:
-        started = time.monotonic()
         samples = tuple(future.result() for future in futures)
-        self._count("time/data_wait_seconds", time.monotonic() - started)
         self._count("data/samples", len(samples))
         return SpanBatch(samples)
 
@@ -193,10 +186,7 @@ class SpanLoader:
             return frames
         frames_NHWC = rgb_from_planes(frames) if isinstance(frames, PlanarFrames) else frames
         self._count("data/shrunk")
-        resized_NCHW = resize_antialiased(
-            frames_NHWC, self._clip.resize_height, self._clip.resize_width
-        )
-        return resized_NCHW.mul_(255).round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+        return resize_to_uint8(frames_NHWC, self._clip.resize_height, self._clip.resize_width)
 
     def _quarantine(self, error: BrokenVideo) -> None:
         with self._lock:

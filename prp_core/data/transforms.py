@@ -1,7 +1,7 @@
-"""Resize, crop and flip of whole batches of frames, on the device where they lie.
+"""Resize, crop and flip of whole batches of frames, on their device.
 
-The published code resizes with PIL: bilinear, antialiased, rounded to 8 bits. So does this, to one
-grey level.
+The published code resizes with PIL: bilinear, antialiased, rounded to 8 bits. The results here
+differ from PIL's by at most one grey level.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from prp_core.randomness import draw_below, draw_unit
 
 
 def resize_antialiased(frames_NHWC: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """uint8 frames (N, H, W, 3) -> float32 (N, 3, `height`, `width`) in [0, 1], rounded to 8 bits
-    as PIL rounds. Aspect is not kept.
+    """uint8 frames (N, H, W, 3) -> float32 (N, 3, `height`, `width`) in [0, 1].
+
+    Rounded to 8 bits as PIL rounds. The aspect ratio is not kept.
     """
     assert frames_NHWC.dtype == torch.uint8 and frames_NHWC.ndim == 4, (
         frames_NHWC.dtype,
@@ -25,8 +26,7 @@ def resize_antialiased(frames_NHWC: torch.Tensor, height: int, width: int) -> to
     frames_NCHW = frames_NHWC.permute(0, 3, 1, 2)
     if frames_NCHW.shape[-2:] == (height, width):
         return frames_NCHW.float().div_(255)
-    # On the CPU the 8-bit kernel over channels-last frames is some 25 times faster than the float
-    # one.
+    # On a CPU the 8-bit kernel over channels-last frames is about 25 times faster than float's.
     source = frames_NCHW if frames_NCHW.device.type == "cpu" else frames_NCHW.float()
     resized = interpolate(
         source, size=(height, width), mode="bilinear", antialias=True, align_corners=False
@@ -35,13 +35,18 @@ def resize_antialiased(frames_NHWC: torch.Tensor, height: int, width: int) -> to
 
 
 def resize_to_uint8(frames_NHWC: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """uint8 frames (N, H, W, 3) -> uint8 (N, `height`, `width`, 3): the pixels of
-    `resize_antialiased`, for who keeps frames.
+    """uint8 frames (N, H, W, 3) -> uint8 (N, `height`, `width`, 3), as `resize_antialiased`.
+
+    For whoever stores frames at the training size: resizing them again changes nothing.
     """
     if frames_NHWC.shape[1:3] == (height, width):
         return frames_NHWC
-    resized_NCHW = resize_antialiased(frames_NHWC, height, width)
-    return resized_NCHW.mul_(255).round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+    return to_uint8(resize_antialiased(frames_NHWC, height, width))
+
+
+def to_uint8(frames_NCHW: torch.Tensor) -> torch.Tensor:
+    """float frames (N, 3, H, W) in [0, 1] -> uint8 (N, H, W, 3), rounded to the nearest level."""
+    return frames_NCHW.mul(255).round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
 def centre_offsets(height: int, width: int, crop: int) -> tuple[int, int]:
@@ -55,9 +60,7 @@ def random_offsets(height: int, width: int, crop: int, *key: int | str) -> tuple
 
 
 def crop_offsets(clip: ClipConfig, *key: int | str) -> tuple[int, int]:
-    """(top, left) of a training clip's crop: drawn for `key` where `clip.random_crop`, else the
-    centre.
-    """
+    """(top, left) of a training clip's crop: drawn for `key` if `clip.random_crop`, or centred."""
     if clip.random_crop:
         return random_offsets(clip.resize_height, clip.resize_width, clip.crop, *key)
     return centre_offsets(clip.resize_height, clip.resize_width, clip.crop)
@@ -71,18 +74,14 @@ def draws_flip(clip: ClipConfig, *key: int | str) -> bool:
 def crop_frames(
     frames_NCHW: torch.Tensor, crop: int, top: int, left: int, *, flip: bool = False
 ) -> torch.Tensor:
-    """The square of `crop` pixels at (`top`, `left`), mirrored left to right if `flip`. A view
-    unless mirrored.
-    """
+    """The square of `crop` pixels at (`top`, `left`), mirrored if `flip`; a view if not."""
     cropped_NCHW = frames_NCHW[..., top : top + crop, left : left + crop]
     assert cropped_NCHW.shape[-2:] == (crop, crop), (frames_NCHW.shape, crop, top, left)
     return cropped_NCHW.flip(-1) if flip else cropped_NCHW
 
 
 def resize_and_centre_crop(frames_NHWC: torch.Tensor, clip: ClipConfig) -> torch.Tensor:
-    """The view that every evaluation takes: uint8 (N, H, W, 3) -> float32 (N, 3, crop, crop) in [0,
-    1].
-    """
+    """The preprocessing of every evaluation: uint8 (N, H, W, 3) -> float32 (N, 3, crop, crop)."""
     frames_NCHW = resize_antialiased(frames_NHWC, clip.resize_height, clip.resize_width)
     return crop_frames(
         frames_NCHW, clip.crop, *centre_offsets(clip.resize_height, clip.resize_width, clip.crop)
@@ -90,23 +89,13 @@ def resize_and_centre_crop(frames_NHWC: torch.Tensor, clip: ClipConfig) -> torch
 
 
 def thumbnails(frames_NCHW: torch.Tensor, size: int) -> np.ndarray:
-    """Square pictures (N, 3, crop, crop) as uint8 (N, `size`, `size`, 3) on the CPU, antialiased;
-    values beyond 0 to 1 are clipped.
+    """Square pictures (N, 3, crop, crop) as uint8 (N, `size`, `size`, 3) on the CPU, antialiased.
 
-    Pictures of `size` pixels or fewer keep their own size.
+    Values beyond 0 to 1 are clipped. Pictures of `size` pixels or fewer keep their own size.
     """
     if frames_NCHW.shape[-1] > size:
         frames_NCHW = interpolate(
             frames_NCHW, size=(size, size), mode="bilinear", antialias=True, align_corners=False
         )
-    pictures: np.ndarray = (
-        frames_NCHW.clamp(0, 1)
-        .mul(255)
-        .round()
-        .to(torch.uint8)
-        .permute(0, 2, 3, 1)
-        .contiguous()
-        .cpu()
-        .numpy()
-    )
+    pictures: np.ndarray = to_uint8(frames_NCHW.clamp(0, 1)).cpu().numpy()
     return pictures

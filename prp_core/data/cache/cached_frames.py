@@ -16,7 +16,7 @@ from prp_core.data.clip_config import ClipConfig
 from prp_core.data.frame_source import FetchesAhead, FrameSource, ReadsThrough
 from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.manifest import VideoRecord
-from prp_core.data.transforms import resize_antialiased
+from prp_core.data.transforms import resize_to_uint8
 
 CHUNK_BYTES = 16 << 20
 NUM_FILLINGS = 2
@@ -123,8 +123,7 @@ class CachedFrames:
             max(1, min(CHUNK_BYTES // frame_bytes, record.num_frames)) if record.width else 8
         )
         for frames_NHWC in _chunks(self._source, record, at_a_time):
-            resized_NCHW = resize_antialiased(frames_NHWC, self._height, self._width)
-            yield resized_NCHW.mul_(255).round_().to(torch.uint8).permute(0, 2, 3, 1)
+            yield resize_to_uint8(frames_NHWC, self._height, self._width)
 
 
 def _chunks(source: FrameSource, record: VideoRecord, at_a_time: int) -> Iterator[torch.Tensor]:
