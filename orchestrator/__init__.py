@@ -10,7 +10,7 @@ What lives here, in the order that a sweep goes through it:
   task; `open_data` reads either.
 - `storage`: S3 behind the object store protocol of `prp_core.data`, with retries as a wrapper; the
   manifest and the shards' index as Parquet.
-- `search`: Optuna's study, the judge that prunes at rungs, how many trials fit.
+- `search`: Optuna's study, the pruners, how many trials fit.
 - `frame_tier`, `cache_command`: the node's cache of decoded frames in a worker's data path; `prp
   cache` looks after it.
 - `sweep_run`, `sweep_server`, `trial_run`, `worker`: the sweep, the process that judges and tracks

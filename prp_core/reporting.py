@@ -24,10 +24,10 @@ class Reporter(Protocol):
         ...
 
     def at_rung(self, *, epoch: int, step: int, metrics: Mapping[str, float]) -> bool:
-        """Judge the run after `epoch` epochs by its evaluation `metrics`; may block. True = go on,
-        False = leave now.
+        """Whether the run goes on after `epoch` epochs, by its evaluation `metrics`; may block.
+        False: leave now.
 
-        After the last epoch it is called too, so that the judge sees every final value; there its
+        After the last epoch it is called too, so that every final value is reported; there its
         answer changes nothing.
         """
         ...

@@ -41,7 +41,7 @@ STUDY_PLACE = "{study}"  # in `sweep.name`: the name of the study's file
 SWEEP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 SAMPLERS = ("gp", "tpe", "random")
 PRUNERS = ("asha", "median", "none")
-JUDGES = ("auto", "task", "worker")
+EVALUATORS = ("auto", "task", "worker")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,8 +104,8 @@ class CacheConfig:
 class ResourcesConfig:
     """What one trial asks of the cluster: `num_workers` workers of so many CPUs and GPUs each.
 
-    A rung that is evaluated beside training (``sweep.judge``) asks for `judge_cpus` and
-    `judge_gpus` (a share of one GPU is enough). `worker_memory_gib` is the memory of the GPU
+    A rung that is evaluated beside training (``sweep.evaluator``) asks for `evaluator_cpus` and
+    `evaluator_gpus` (a share of one GPU is enough). `worker_memory_gib` is the memory of the GPU
     (without GPUs: of the node) that one worker may fill; a trial that needs more is refused before
     it starts. 0: not known, nothing is refused. `usd_per_gpu_hour` and `usd_per_cpu_hour` are
     prices of yours, for the ledger; 0 means that the price list is asked (`cluster/prices.toml`).
@@ -115,8 +115,8 @@ class ResourcesConfig:
     cpus_per_worker: float = 1.0
     gpus_per_worker: float = 0.0
     max_failures: int = 3
-    judge_cpus: float = 1.0
-    judge_gpus: float = 0.0
+    evaluator_cpus: float = 1.0
+    evaluator_gpus: float = 0.0
     worker_memory_gib: float = 0.0
     usd_per_gpu_hour: float = 0.0
     usd_per_cpu_hour: float = 0.0
@@ -149,11 +149,16 @@ class ResourcesConfig:
             self.worker_memory_gib,
             "must not be negative",
         )
-        check(self.judge_cpus > 0, "resources.judge_cpus", self.judge_cpus, "must be positive")
         check(
-            0 <= self.judge_gpus <= 1,
-            "resources.judge_gpus",
-            self.judge_gpus,
+            self.evaluator_cpus > 0,
+            "resources.evaluator_cpus",
+            self.evaluator_cpus,
+            "must be positive",
+        )
+        check(
+            0 <= self.evaluator_gpus <= 1,
+            "resources.evaluator_gpus",
+            self.evaluator_gpus,
             "must lie in 0 to 1: an evaluation runs on one GPU",
         )
         for name in ("usd_per_gpu_hour", "usd_per_cpu_hour"):
@@ -175,7 +180,7 @@ class SweepConfig:
     accuracies of trials with other rate sets are not comparable. `num_startup_trials` cover the
     space evenly before the `sampler` models anything (0: as many as suit it, see
     `search.sampler.startup_trials`): ``gp`` (a Gaussian process over all rungs), ``tpe``
-    (Optuna's), or ``random``, which covers and models nothing. `judge` says where rungs are
+    (Optuna's), or ``random``, which covers and models nothing. `evaluator` says where rungs are
     evaluated: by the ``worker`` that trains, by a ``task`` beside it while training goes on, or
     ``auto``: a task where the cluster has room for one without giving up a trial.
     """
@@ -186,7 +191,7 @@ class SweepConfig:
     objective: str = "retrieval/recall_at_1"
     sampler: str = "gp"
     pruner: str = "asha"
-    judge: str = "auto"
+    evaluator: str = "auto"
     num_startup_trials: int = 0
     min_eligible_fraction: float = 0.5
 
@@ -216,7 +221,7 @@ class SweepConfig:
         )
         check_choice("sweep.sampler", self.sampler, SAMPLERS)
         check_choice("sweep.pruner", self.pruner, PRUNERS)
-        check_choice("sweep.judge", self.judge, JUDGES)
+        check_choice("sweep.evaluator", self.evaluator, EVALUATORS)
         rule = (
             "must be a retrieval metric such as 'retrieval/recall_at_1': a pretext loss or "
             "accuracy is not comparable across rate sets"

@@ -1,10 +1,9 @@
-"""What the sweep's server does with rungs that are evaluated elsewhere: values recorded late,
-verdicts by (trial, rung), finals waited for.
+"""Asynchronous evaluation: rungs that are evaluated by tasks while their trials train on.
 
-A trial is stopped at the rung that was judged, with that rung's value, wherever its training stands
-meanwhile: nothing of a later rung is recorded once the word is given. All of it can be told from
-the study's database, so a restarted server knows who was stopped and which rungs are still to be
-evaluated.
+A trial is stopped at the rung that was evaluated, with that rung's value, however far its training
+is by then: nothing of a later rung is recorded after the decision. All of it can be read from the
+study's database, so a restarted coordinator knows which trials were stopped and which rungs are
+still to be evaluated.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from orchestrator.config.run_config import RunConfig
-from orchestrator.coordinator.evaluation_queue import Judged, JudgeDesk
+from orchestrator.coordinator.evaluation_queue import EvaluatedRung, EvaluationQueue
 from orchestrator.search.pruner import PruningDecision, PruningRule
 from orchestrator.search.study import SweepStudy
 from orchestrator.trial.messages import Rung
@@ -24,9 +23,11 @@ from orchestrator.trial.messages import Rung
 Record = Callable[[Rung, Mapping[str, float]], None]
 
 
-class LateJudging:
-    """The late verdicts of one sweep. `record` tells the tracker and the screen what a rung scored;
-    `num_epochs` is each running trial's.
+class AsyncEvaluation:
+    """The asynchronous evaluation of one sweep.
+
+    `record` tells the tracker and the screen what a rung scored; `num_epochs` is each running
+    trial's.
 
     `beyond_budget` says of a trial (number, epoch of its rung) why the way to its next rung is not
     paid for; empty when it is.
@@ -50,11 +51,11 @@ class LateJudging:
         self._record = record
         self._clock = clock
         self._beyond_budget = beyond_budget
-        self._desk = JudgeDesk(start, max_at_once)
+        self._queue = EvaluationQueue(start, max_at_once)
         self._num_epochs = dict(num_epochs)
-        self._handed_in: dict[int, dict[int, Rung]] = {}
+        self._submitted: dict[int, dict[int, Rung]] = {}
         self._stopped: dict[int, str] = {}
-        self._unjudged: dict[int, str] = {}
+        self._unevaluated: dict[int, str] = {}
         for number in sorted(num_epochs):
             self._recover(number)
 
@@ -62,21 +63,21 @@ class LateJudging:
         """Trial `number` runs for `num_epochs` epochs."""
         self._num_epochs[number] = num_epochs
 
-    def hand_in(self, number: int, epoch: int, step: int, key: str) -> None:
-        """Take a rung; handed in again, or of a trial that was stopped, nothing changes."""
-        known = self._handed_in.setdefault(number, {})
+    def submit_rung(self, number: int, epoch: int, step: int, key: str) -> None:
+        """Queue a rung; submitted again, or of a trial that was stopped, nothing changes."""
+        known = self._submitted.setdefault(number, {})
         if epoch in known or number in self._stopped or number not in self._num_epochs:
             return
         rung = Rung(number, epoch, step, key, epoch >= self._num_epochs[number], self._clock())
-        self._study.set_note(number, f"handed_in/{epoch}", json.dumps(asdict(rung)))
+        self._study.set_note(number, f"submitted/{epoch}", json.dumps(asdict(rung)))
         known[epoch] = rung
-        self._desk.hand_in(rung)
+        self._queue.submit(rung)
 
     def advance(self) -> None:
         """Apply what was found since the last call and start what may run; never waits."""
-        for judged in self._desk.collect():
-            self._apply(judged)
-        self._desk.start_next()
+        for found in self._queue.collect():
+            self._apply(found)
+        self._queue.start_next()
 
     def stop_reason(self, number: int) -> str | None:
         """Why trial `number` is to stop; None: it goes on."""
@@ -84,7 +85,7 @@ class LateJudging:
 
     def failure(self, number: int) -> str | None:
         """Why the final value of trial `number` cannot be had; None: it can."""
-        return self._unjudged.get(number)
+        return self._unevaluated.get(number)
 
     def final_metrics(self, number: int) -> dict[str, float] | None:
         """What was found after the last epoch of trial `number`; None: not yet."""
@@ -98,31 +99,31 @@ class LateJudging:
 
     def is_over(self, number: int) -> bool:
         """Whether trial `number` holds no worker any more: it has reached its last epoch."""
-        return any(rung.is_last for rung in self._handed_in.get(number, {}).values())
+        return any(rung.is_last for rung in self._submitted.get(number, {}).values())
 
     def end(self, number: int) -> None:
         """Trial `number` has ended; what is under way for it is of no use."""
-        self._desk.drop(number)
+        self._queue.drop(number)
         self._num_epochs.pop(number, None)
-        self._handed_in.pop(number, None)
+        self._submitted.pop(number, None)
 
-    def _apply(self, judged: Judged) -> None:
-        rung = judged.rung
+    def _apply(self, found: EvaluatedRung) -> None:
+        rung = found.rung
         if rung.number not in self._num_epochs or rung.number in self._stopped:
             return
-        if judged.error:
-            self._study.set_note(rung.number, f"unjudged/{rung.epoch}", judged.error)
-            self._record(rung, {"judge/failed_rungs": 1.0})
+        if found.error:
+            self._study.set_note(rung.number, f"unevaluated/{rung.epoch}", found.error)
+            self._record(rung, {"evaluation/failed_rungs": 1.0})
             if rung.is_last:
-                self._unjudged[rung.number] = (
-                    f"its last rung could not be evaluated: {judged.error}"
+                self._unevaluated[rung.number] = (
+                    f"its last rung could not be evaluated: {found.error}"
                 )
             return
         if rung.is_last:
-            self._study.set_note(rung.number, "final_metrics", json.dumps(judged.metrics))
-        self._study.report(rung.number, rung.epoch, judged.metrics[self._config.sweep.objective])
+            self._study.set_note(rung.number, "final_metrics", json.dumps(found.metrics))
+        self._study.report(rung.number, rung.epoch, found.metrics[self._config.sweep.objective])
         self._record(
-            rung, {**judged.metrics, "judge/lag_seconds": self._clock() - rung.handed_in_at}
+            rung, {**found.metrics, "evaluation/lag_seconds": self._clock() - rung.submitted_at}
         )
         self._decide(rung.number, rung.epoch)
         self._look_back(rung.epoch)
@@ -137,7 +138,7 @@ class LateJudging:
                 epoch,
                 self._rule,
                 last_epoch=self._num_epochs[number],
-                submitted=self._handed_in.get(number, {}),
+                submitted=self._submitted.get(number, {}),
             ),
         )
 
@@ -161,25 +162,25 @@ class LateJudging:
     def _obey(self, number: int, decision: PruningDecision) -> None:
         if not decision.go_on:
             self._stopped[number] = decision.reason
-            self._desk.drop(number)
+            self._queue.drop(number)
 
     def _recover(self, number: int) -> None:
-        """What an earlier server knew of a running trial: rungs that were judged, and those still
-        to be.
+        """Read back what an earlier coordinator knew of a running trial: its rungs that were
+        evaluated, and those still to be.
         """
         notes = self._study.notes(number)
         scores = self._study.scores()[number]
         rungs = [
             Rung(**json.loads(text))
             for name, text in notes.items()
-            if name.startswith("handed_in/")
+            if name.startswith("submitted/")
         ]
-        self._handed_in[number] = {rung.epoch: rung for rung in rungs}
+        self._submitted[number] = {rung.epoch: rung for rung in rungs}
         for epoch in sorted(scores):
             self._decide(number, epoch)
         for rung in sorted(rungs, key=lambda rung: rung.epoch):
-            unjudged = notes.get(f"unjudged/{rung.epoch}")
-            if unjudged and rung.is_last:
-                self._unjudged[number] = f"its last rung could not be evaluated: {unjudged}"
-            elif not unjudged and rung.epoch not in scores and number not in self._stopped:
-                self._desk.hand_in(replace(rung, handed_in_at=self._clock()))
+            unevaluated = notes.get(f"unevaluated/{rung.epoch}")
+            if unevaluated and rung.is_last:
+                self._unevaluated[number] = f"its last rung could not be evaluated: {unevaluated}"
+            elif not unevaluated and rung.epoch not in scores and number not in self._stopped:
+                self._queue.submit(replace(rung, submitted_at=self._clock()))

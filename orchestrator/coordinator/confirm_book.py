@@ -1,5 +1,5 @@
-"""The confirming runs in the sweep's server: their MLflow runs, their costs, and their results as
-notes of the study.
+"""The confirming runs within the coordinator: their MLflow runs, their costs, and their results
+as notes of the study.
 
 They are no trials: Optuna's sampler never hears of them. A result that is noted is never computed
 again, whatever dies in between.
@@ -35,7 +35,7 @@ class ConfirmTask:
 
 
 class ConfirmBook:
-    """Used by the server alone, as the study and the tracker are."""
+    """Used by the coordinator alone, as the study and the tracker are."""
 
     def __init__(
         self,

@@ -3,7 +3,7 @@ it and to nothing else.
 
 It lives in an actor on the driver's node. It alone writes the study's database and the tracker, so
 there is nothing to lock; a call never waits for the tracker. What it answers is what the database
-says, so a restarted server goes on where the last one stopped.
+says, so a restarted coordinator goes on where the last one stopped.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from cluster.prices import Price
 from orchestrator.config.run_config import RunConfig, flatten, parse_config, to_tree
 from orchestrator.config.sweep_spec import SweepSpec
 from orchestrator.confirmation import ConfirmedRun
-from orchestrator.coordinator.async_evaluation import LateJudging
+from orchestrator.coordinator.async_evaluation import AsyncEvaluation
 from orchestrator.coordinator.confirm_book import ConfirmBook, ConfirmTask
 from orchestrator.cost.account import SweepAccount, trial_owner
 from orchestrator.cost.budget import Gate
-from orchestrator.cost.ledger import JUDGE
+from orchestrator.cost.ledger import EVALUATION
 from orchestrator.cost.meter import Held
 from orchestrator.data.health_line import advice_of
 from orchestrator.ray_cluster.concurrency import EVALUATED_BY_WORKERS, EvaluationPlan
@@ -63,7 +63,7 @@ def as_params(config: RunConfig) -> dict[str, str]:
     }
 
 
-class SweepServer:
+class Coordinator:
     """Made by the driver inside an actor; every method returns small plain values."""
 
     def __init__(
@@ -71,7 +71,7 @@ class SweepServer:
         spec: SweepSpec,
         space: Space,
         frame_counts: tuple[int, ...],
-        judging: EvaluationPlan = EVALUATED_BY_WORKERS,
+        evaluation: EvaluationPlan = EVALUATED_BY_WORKERS,
         warm: WarmStart = NOTHING_KNOWN,
         memory: Mapping[str, MemoryFigures] | None = None,
         price: Price | None = None,
@@ -107,19 +107,19 @@ class SweepServer:
         self._confirm = ConfirmBook(
             self._study, self._tracker, self._account, spec, self._run_id, as_params
         )
-        self._where_judged = judging.where
+        self._evaluator = evaluation.where
         running = {
             view.number: view.num_epochs
             for view in self._views.values()
             if view.state == TrialState.RUNNING
         }
-        handed_in = any(self._judge_of(number) == "task" for number in running)
-        self._late = LateJudging(
+        submitted = any(self._evaluator_of(number) == "task" for number in running)
+        self._evaluation = AsyncEvaluation(
             self._study,
             self._base,
-            self._start_judging,
-            max(judging.max_at_once, int(handed_in)),
-            record=self._record_late,
+            self._start_evaluation,
+            max(evaluation.max_at_once, int(submitted)),
+            record=self._record_evaluation,
             beyond_budget=self._account.prune_for_budget,
             num_epochs=running,
         )
@@ -154,41 +154,41 @@ class SweepServer:
         view.num_epochs = config.training.num_epochs
         self._views[proposal.number] = view
         self._account.on_requested(trial_owner(proposal.number), config)
-        self._late.begin(proposal.number, view.num_epochs)
-        judge = self._judge_of(proposal.number)
-        self._study.set_note(proposal.number, "judge", judge)
-        return TrialTask(proposal.number, run_id, to_tree(config), proposal.is_resumed, judge)
+        self._evaluation.begin(proposal.number, view.num_epochs)
+        evaluator = self._evaluator_of(proposal.number)
+        self._study.set_note(proposal.number, "evaluator", evaluator)
+        return TrialTask(proposal.number, run_id, to_tree(config), proposal.is_resumed, evaluator)
 
-    def _judge_of(self, number: int) -> str:
+    def _evaluator_of(self, number: int) -> str:
         """Who evaluates the rungs of trial `number`: the same after a resume, which may find less
         room, so that what was handed in is judged.
         """
         notes = self._study.notes(number)
-        handed_in = any(name.startswith("handed_in/") for name in notes)
-        return str(notes.get("judge", "task" if handed_in else self._where_judged))
+        submitted = any(name.startswith("submitted/") for name in notes)
+        return str(notes.get("evaluator", "task" if submitted else self._evaluator))
 
     def num_waiting(self) -> int:
         """How many running trials hold no worker any more, and wait for their last evaluation
         only.
         """
         return sum(
-            view.state == TrialState.RUNNING and self._late.is_over(view.number)
+            view.state == TrialState.RUNNING and self._evaluation.is_over(view.number)
             for view in self._views.values()
         )
 
-    def hand_in(self, number: int, epoch: int, step: int, key: str) -> None:
+    def submit_rung(self, number: int, epoch: int, step: int, key: str) -> None:
         """A rung to be evaluated by a task while its trial trains on; its weights lie under `key`
         of the sweep's folder.
         """
         if self._views[number].state == TrialState.RUNNING:
             self._reach(number, epoch)
-        self._late.hand_in(number, epoch, step, key)
-        self._late.advance()
+        self._evaluation.submit_rung(number, epoch, step, key)
+        self._evaluation.advance()
 
-    def says_stop(self, number: int) -> bool:
+    def should_stop(self, number: int) -> bool:
         """Whether a late verdict has stopped trial `number`."""
-        self._late.advance()
-        reason = self._late.stop_reason(number)
+        self._evaluation.advance()
+        reason = self._evaluation.stop_reason(number)
         self._views[number].reason = reason or self._views[number].reason
         return reason is not None
 
@@ -196,10 +196,10 @@ class SweepServer:
         """How trial `number`, which has trained to its end, ends by its last evaluation; None while
         that is still to come.
         """
-        if self.says_stop(number):
+        if self.should_stop(number):
             return TrialOutcome(TrialState.PRUNED)
-        failure = self._late.failure(number)
-        metrics = self._late.final_metrics(number)
+        failure = self._evaluation.failure(number)
+        metrics = self._evaluation.final_metrics(number)
         if failure is not None:
             return TrialOutcome(TrialState.FAILED, failure)
         return None if metrics is None else TrialOutcome(TrialState.FINISHED, "", metrics)
@@ -271,7 +271,7 @@ class SweepServer:
         view = self._views[number]
         if view.state != TrialState.RUNNING:
             return
-        self._late.end(number)
+        self._evaluation.end(number)
         if outcome.state == TrialState.FINISHED:
             value = outcome.metrics.get(self._base.sweep.objective, math.nan)
             if not math.isfinite(value):
@@ -439,10 +439,10 @@ class SweepServer:
         self._confirm.close(end, reason)
         return self._tracker.close()
 
-    def _start_judging(self, rung: Rung) -> Any:
+    def _start_evaluation(self, rung: Rung) -> Any:
         return start_on_cluster(self._spec, rung, to_tree(self._config_of(rung.number)))
 
-    def _record_late(self, rung: Rung, metrics: Mapping[str, float]) -> None:
+    def _record_evaluation(self, rung: Rung, metrics: Mapping[str, float]) -> None:
         view = self._views[rung.number]
         objective = self._base.sweep.objective
         self.log(rung.number, {**metrics, "epoch": rung.epoch}, rung.step)
@@ -452,11 +452,11 @@ class SweepServer:
             resources = self._base.resources
             started = now - metrics.get("time/evaluation_seconds", 0.0)
             self._account.book(
-                JUDGE,
+                EVALUATION,
                 rung.number,
                 started,
                 now,
-                Held(resources.judge_gpus, resources.judge_cpus),
+                Held(resources.evaluator_gpus, resources.evaluator_cpus),
                 rung_epoch=rung.epoch,
             )
 

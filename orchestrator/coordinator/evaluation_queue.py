@@ -1,10 +1,9 @@
-"""Rungs that are evaluated beside training: which are to be started, the tasks that run them, and
-what became of each.
+"""The queue of rungs that are evaluated by tasks beside training, and the results of those tasks.
 
-A worker stores a rung's weights, hands the rung in and trains on. The server keeps a `JudgeDesk`:
-it starts a task for each rung, a bounded number at a time, tries a failed one again, and hands over
-what was found. What the desk forgets when its process dies stands in the store and in the study's
-notes, and is handed in again.
+A worker stores a rung's weights, submits the rung and trains on. The coordinator's queue starts a
+task for each rung, a bounded number at a time, tries a failed one again, and returns what was
+found. What the queue forgets when its process dies stands in the store and in the study's
+notes, and is submitted again.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ MAX_TRIES = 3
 
 
 @dataclass(frozen=True)
-class Judged:
+class EvaluatedRung:
     """What an evaluation found; `error` says why it found nothing, `MAX_TRIES` times."""
 
     rung: Rung
@@ -37,7 +36,7 @@ def next_rungs(waiting: Sequence[Rung], running: Iterable[Rung], max_at_once: in
     running = list(running)
     busy = {rung.number for rung in running}
     chosen: list[Rung] = []
-    for rung in sorted(waiting, key=lambda rung: (rung.handed_in_at, rung.number, rung.epoch)):
+    for rung in sorted(waiting, key=lambda rung: (rung.submitted_at, rung.number, rung.epoch)):
         lower = any(other.number == rung.number and other.epoch < rung.epoch for other in waiting)
         if rung.number not in busy and not lower and len(running) + len(chosen) < max_at_once:
             chosen.append(rung)
@@ -45,7 +44,7 @@ def next_rungs(waiting: Sequence[Rung], running: Iterable[Rung], max_at_once: in
     return chosen
 
 
-class JudgeDesk:
+class EvaluationQueue:
     """The rungs under way; `start` begins the evaluation of one and returns Ray's future of its
     metrics. Never waits.
     """
@@ -57,7 +56,7 @@ class JudgeDesk:
         self._running: dict[Any, Rung] = {}
         self._tries: Counter[tuple[int, int]] = Counter()
 
-    def hand_in(self, rung: Rung) -> None:
+    def submit(self, rung: Rung) -> None:
         """Take a rung; one that is here already is not taken twice."""
         if all(
             (other.number, other.epoch) != (rung.number, rung.epoch)
@@ -79,7 +78,7 @@ class JudgeDesk:
             self._tries[rung.number, rung.epoch] += 1
             self._running[self._start(rung)] = rung
 
-    def collect(self) -> list[Judged]:
+    def collect(self) -> list[EvaluatedRung]:
         """What has been found since the last call; a failed evaluation waits for its next try
         instead.
         """
@@ -87,20 +86,20 @@ class JudgeDesk:
             return []
         ready, _ = ray.wait(list(self._running), num_returns=len(self._running), timeout=0)
         return [
-            judged
+            found
             for future in ready
-            if (judged := self._result(future, self._running.pop(future))) is not None
+            if (found := self._result(future, self._running.pop(future))) is not None
         ]
 
-    def _result(self, future: Any, rung: Rung) -> Judged | None:
+    def _result(self, future: Any, rung: Rung) -> EvaluatedRung | None:
         try:
-            return Judged(rung, ray.get(future))
+            return EvaluatedRung(rung, ray.get(future))
         except ray.exceptions.RayError as error:
             cause = getattr(error, "cause", None) or error
             if self._tries[rung.number, rung.epoch] < MAX_TRIES:
                 self._waiting.append(rung)
                 return None
-            return Judged(
+            return EvaluatedRung(
                 rung,
                 error=f"{type(cause).__name__}: {(str(cause).strip().splitlines() or [''])[0]}"[
                     :500

@@ -1,8 +1,8 @@
 """The account of a sweep that runs: meters for what is running, the ledger for what was, and what
 the budget says to both.
 
-Lives in the sweep's server, which tells it what it hears; the time is read here, once for each
-word. What the ledger says is the truth: a server that is restarted goes on from there.
+Lives in the sweep's coordinator, which tells it what it hears; the time is read here, once for each
+word. What the ledger says is the truth: a coordinator that is restarted goes on from there.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class SweepAccount:
         self._reached: dict[int, int] = {}
         self._sums: tuple[int, Totals] | None = None
 
-    # ---- what the server hears
+    # ---- what the coordinator hears
 
     def on_requested(self, owner: Owner, config: RunConfig) -> None:
         """Resources for a run are asked for now."""
@@ -133,7 +133,7 @@ class SweepAccount:
         rung_epoch: int = 0,
         seed: int | None = None,
     ) -> None:
-        """A task beside the trials (a baseline, a judge's evaluation, ...) held `held` from
+        """A task beside the trials (a baseline, a rung's evaluation, ...) held `held` from
         `started` to `ended`; told twice, it counts once.
         """
         entry = LedgerEntry(
@@ -150,7 +150,7 @@ class SweepAccount:
         )
         self._write([entry])
 
-    # ---- what the server asks
+    # ---- what the coordinator asks
 
     def gate(self) -> Gate:
         """Whether a new trial may start."""

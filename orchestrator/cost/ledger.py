@@ -5,10 +5,10 @@ cost.
 returns; a last line that a crash tore is passed over. An entry is a slice of time of one trial, and
 no two slices of a trial overlap, so adding lines up never counts anything twice:
 
-| field | meaning | |---|---| | kind | ``train``, or what came beside the search: ``judge``,
+| field | meaning | |---|---| | kind | ``train``, or what came beside the search: ``evaluation``,
 ``baseline``, ``recognition``, ``confirm``, ``test``, ``showcase`` | | trial, rung_epoch, attempt,
 seed | whose; on the way to which rung (0: none); which start of its workers, from 1; of a
-confirming run its seed | | started, ended | seconds since 1970, by the clock of the sweep's server
+confirming run its seed | | started, ended | seconds since 1970, by the clock of the coordinator
 | | gpus, cpus | what the workers held together | | busy_seconds | that workers held it: what is
 paid for | | pending_seconds | between asking for resources and the workers' first word; nothing is
 held, nothing is paid | | data_wait_seconds | of the busy ones: waiting for videos | |
@@ -32,7 +32,7 @@ from prp_core.errors import UserError
 
 HOUR = 3600.0
 TRAIN = "train"
-JUDGE = "judge"
+EVALUATION = "evaluation"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,10 +125,10 @@ def total(
 
 
 def total_of_trial(entries: Iterable[LedgerEntry], number: int) -> Totals:
-    """What the search spent on trial `number`: training and judging, not what confirmed it
+    """What the search spent on trial `number`: training and evaluation, not what confirmed it
     later.
     """
-    return total(entries, lambda entry: entry.trial == number and entry.kind in (TRAIN, JUDGE))
+    return total(entries, lambda entry: entry.trial == number and entry.kind in (TRAIN, EVALUATION))
 
 
 def busy_after(entries: Iterable[LedgerEntry], number: int, epoch: int) -> float:
@@ -139,7 +139,7 @@ def busy_after(entries: Iterable[LedgerEntry], number: int, epoch: int) -> float
 
 
 class Ledger:
-    """The file and its entries; one writer at a time (the sweep's server)."""
+    """The file and its entries; one writer at a time (the sweep's coordinator)."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -38,7 +38,7 @@ class CostMeter:
         rungs: tuple[int, ...],
         last: LedgerEntry | None = None,
     ) -> None:
-        """`last` is the run's newest entry in the ledger: a restarted server goes on from its
+        """`last` is the run's newest entry in the ledger: a restarted coordinator goes on from its
         end.
         """
         self._owner = owner
@@ -118,8 +118,8 @@ class CostMeter:
         """The run is over; `late_seconds` of the entries so far came after the rung at which it was
         pruned.
 
-        Where a restarted server has heard nothing of it, it may have been over for long: nothing
-        since its last entry is charged.
+        Where a restarted coordinator has heard nothing of it, it may have been over for long:
+        nothing since its last entry is charged.
         """
         entries = (
             self._close(now if self._was_heard else self._heard)
@@ -135,7 +135,7 @@ class CostMeter:
 
     def _take_up(self, now: float) -> list[LedgerEntry]:
         """Workers that are heard of without having said that they started: the word was lost with a
-        server that died.
+        coordinator that died.
         """
         return self.on_started(now) if self._state == PENDING else []
 

@@ -52,18 +52,18 @@ def plan_concurrency_on(shape: ClusterShape, config: RunConfig) -> ConcurrencyPl
         raise UserError(f"The cluster is too small for one trial: {alone.reason}")
     most = config.sweep.max_concurrent_trials or config.sweep.num_trials
     evaluation = plan_evaluation(
-        config.sweep.judge,
+        config.sweep.evaluator,
         trials_alone=min(most, alone.max_concurrent_trials),
         trials_beside=min(most, beside.max_concurrent_trials),
-        same_device=config.resources.gpus_per_worker == 0 or config.resources.judge_gpus > 0,
+        same_device=config.resources.gpus_per_worker == 0 or config.resources.evaluator_gpus > 0,
     )
     if evaluation.where == "worker":
         return ConcurrencyPlan(alone, evaluation)
-    task = TrialBundle(1, config.resources.judge_cpus, config.resources.judge_gpus)
+    task = TrialBundle(1, config.resources.evaluator_cpus, config.resources.evaluator_gpus)
     task_capacity = plan_capacity(task, shape)
     if task_capacity.max_concurrent_trials < 1:
         raise UserError(
-            f"sweep.judge = {config.sweep.judge!r}, but the cluster holds no "
+            f"sweep.evaluator = {config.sweep.evaluator!r}, but the cluster holds no "
             f"evaluation: {task_capacity.reason.replace('one trial', 'one')}"
         )
     # Where a trial and an evaluation do not fit side by side, they take turns: a trial that waits
@@ -132,7 +132,7 @@ def plan_evaluation(
     if not same_device:
         return EvaluationPlan(
             "worker",
-            reason="rungs are evaluated by the workers: resources.judge_gpus is 0 and they "
+            reason="rungs are evaluated by the workers: resources.evaluator_gpus is 0 and they "
             "train on GPUs",
         )
     if trials_beside < trials_alone:
@@ -160,7 +160,7 @@ def _capacity(shape: ClusterShape, config: RunConfig, *, with_tasks: bool) -> Ca
         return alone
     tasks = num_evaluators(min(most, alone.max_concurrent_trials))
     return plan_capacity(
-        bundle, shape, math.ceil(tasks * resources.judge_cpus), tasks * resources.judge_gpus
+        bundle, shape, math.ceil(tasks * resources.evaluator_cpus), tasks * resources.evaluator_gpus
     )
 
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from orchestrator.cost.ledger import HOUR, JUDGE, TRAIN, LedgerEntry
+from orchestrator.cost.ledger import EVALUATION, HOUR, TRAIN, LedgerEntry
 from orchestrator.report.record import BASELINE_PREFIX, SweepRecord
 from orchestrator.report.words import metric_title, readable_unit
 
 # What came beside the trials, in the order in which a sweep does it.
 BESIDE = {
-    JUDGE: "evaluating rungs beside training",
+    EVALUATION: "evaluating rungs beside training",
     "confirm": "confirming with new seeds",
     "baseline": "baselines",
     "recognition": "fine-tuning for recognition",

@@ -2,8 +2,8 @@
 all of them.
 
 Each run is driven by a small task that only waits (as a trial's driver does); its workers train,
-and look at the validation part once, at the end. What a run found is noted by the server before the
-next step, so that an interrupted confirmation goes on where it was.
+and look at the validation part once, at the end. What a run found is noted by the coordinator
+before the next step, so that an interrupted confirmation goes on where it was.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from orchestrator.ray_cluster.worker_group import fit_workers
 from orchestrator.storage.open_store import open_store
 from orchestrator.sweep.plan import Plan
 from orchestrator.trial.driver import DRIVER_RESOURCES, failure_reason
-from orchestrator.trial.worker import lasting_failure, open_data
+from orchestrator.trial.worker import open_data, permanent_failure
 from prp_core.data.manifest import VideoRecord
 from prp_core.evaluation.downstream import query_hits
 from prp_core.evaluation.intervals import Interval, bootstrap_interval, seed_interval
@@ -53,7 +53,7 @@ OBJECTIVE = "retrieval/recall_at_1"
 
 def confirm(
     plan: Plan,
-    server: Any,
+    coordinator: Any,
     scores: Mapping[int, float],
     rates: Mapping[int, str],
     max_concurrent: int,
@@ -69,7 +69,7 @@ def confirm(
     config = plan.config.confirm
     if not config.num_candidates or not scores:
         return None
-    affordable = ray.get(server.affordable_candidates.remote())
+    affordable = ray.get(coordinator.affordable_candidates.remote())
     if affordable < config.num_candidates:
         rest = f"the best {affordable} are confirmed" if affordable else "nothing is confirmed"
         say(
@@ -91,10 +91,10 @@ def confirm(
         f"{', '.join(f'{trial} ({rates[trial]})' for trial in trials)} at full length "
         f"with seeds {', '.join(map(str, seeds))}"
     )
-    run_missing(plan.spec, server, trials, seeds, max_concurrent, say)
-    runs, failed = ray.get(server.confirmed_runs.remote())
+    run_missing(plan.spec, coordinator, trials, seeds, max_concurrent, say)
+    runs, failed = ray.get(coordinator.confirmed_runs.remote())
     confirmation = verdict_on(
-        plan.parts.val, trials, seeds, runs, ray.get(server.total_costs.remote())
+        plan.parts.val, trials, seeds, runs, ray.get(coordinator.total_costs.remote())
     )
     for (trial, seed), reason in failed.items():
         if trial in trials:
@@ -105,14 +105,14 @@ def confirm(
     if confirmation is None:
         say("nothing is confirmed: of no two candidates did every run end")
         return None
-    ray.get(server.note.remote("confirmation", json.dumps(confirmation.as_json())))
+    ray.get(coordinator.note.remote("confirmation", json.dumps(confirmation.as_json())))
     say(confirmation.text)
     return confirmation
 
 
 def run_missing(
     spec: SweepSpec,
-    server: Any,
+    coordinator: Any,
     trials: Sequence[int],
     seeds: Sequence[int],
     max_concurrent: int,
@@ -121,7 +121,7 @@ def run_missing(
     """Run what is not done yet, at most `max_concurrent` at once; a failure is noted or tried again
     by a resume, never raised.
     """
-    runs, failed = ray.get(server.confirmed_runs.remote())
+    runs, failed = ray.get(coordinator.confirmed_runs.remote())
     done: dict[tuple[int, int], Any] = {(run.trial, run.seed): run for run in runs} | failed
     waiting = runs_to_do(trials, seeds, done)
     drive = ray.remote(_drive).options(num_cpus=0, memory=DRIVER_RESOURCES["memory"], max_retries=2)
@@ -129,21 +129,21 @@ def run_missing(
     while waiting or running:
         while waiting and len(running) < max_concurrent:
             number, seed = waiting.pop(0)
-            task = ray.get(server.start_confirm.remote(number, seed))
-            running[drive.remote(task, spec, server)] = (number, seed)
+            task = ray.get(coordinator.start_confirm.remote(number, seed))
+            running[drive.remote(task, spec, coordinator)] = (number, seed)
         (ready,), _ = ray.wait(list(running), num_returns=1)
         number, seed = running.pop(ready)
         try:
             line = ray.get(ready)
         except ray.exceptions.RayError as error:
             line = failure_reason(error)
-            ray.get(server.end_confirm.remote(number, seed, None, line, is_final=False))
+            ray.get(coordinator.end_confirm.remote(number, seed, None, line, is_final=False))
         say(f"trial {number} with seed {seed}: {line}")
 
 
-def _drive(task: ConfirmTask, spec: SweepSpec, server: Any) -> str:
-    """Run one confirming run to its end and tell the server; what came of it, in a few words."""
-    work = {"spec": spec, "task": asdict(task), "server": server}
+def _drive(task: ConfirmTask, spec: SweepSpec, coordinator: Any) -> str:
+    """Run one confirming run and tell the coordinator its result; the result in a few words."""
+    work = {"spec": spec, "task": asdict(task), "coordinator": coordinator}
     try:
         name = f"{spec.sweep_id}-confirm-{task.number:04d}-{task.seed}"
         config = parse_config(task.config)
@@ -158,29 +158,31 @@ def _drive(task: ConfirmTask, spec: SweepSpec, server: Any) -> str:
     # one run's failure ends neither the others nor the sweep; the reason is told
     except Exception as error:  # noqa: BLE001
         ray.get(
-            server.end_confirm.remote(
+            coordinator.end_confirm.remote(
                 task.number, task.seed, None, failure_reason(error), is_final=False
             )
         )
         return failure_reason(error)
     if "failed" in found:
-        ray.get(server.end_confirm.remote(task.number, task.seed, None, found["failed"]))
+        ray.get(coordinator.end_confirm.remote(task.number, task.seed, None, found["failed"]))
         return found["failed"]
     run = ConfirmedRun(**found)
-    ray.get(server.end_confirm.remote(task.number, task.seed, run))
+    ray.get(coordinator.end_confirm.remote(task.number, task.seed, run))
     return f"{OBJECTIVE} {run.recall_at_1:.3f}"
 
 
 class ConfirmReporter:
-    """Tells the server what a confirming run logs; nobody stops such a run."""
+    """Tells the coordinator what a confirming run logs; nobody stops such a run."""
 
-    def __init__(self, server: Any, task: ConfirmTask) -> None:
-        self._server = server
+    def __init__(self, coordinator: Any, task: ConfirmTask) -> None:
+        self._coordinator = coordinator
         self._task = task
 
     def log(self, metrics: Mapping[str, float], *, step: int) -> None:
         """Send `metrics` and go on."""
-        self._server.log_confirm.remote(self._task.number, self._task.seed, dict(metrics), step)
+        self._coordinator.log_confirm.remote(
+            self._task.number, self._task.seed, dict(metrics), step
+        )
 
     def at_rung(self, *, epoch: int, step: int, metrics: Mapping[str, float]) -> bool:
         """The one rung is the end."""
@@ -194,17 +196,17 @@ def confirm_worker(work: Mapping[str, Any]) -> dict[str, Any]:
     """
     spec = work["spec"]
     task = ConfirmTask(**work["task"])
-    server = work["server"]
+    coordinator = work["coordinator"]
     config = parse_config(task.config)
     use_threads(int(config.resources.cpus_per_worker))
     world = World.of_process_group(ray.train.torch.get_device())
     if world.is_first:
-        server.confirm_started.remote(task.number, task.seed)
+        coordinator.confirm_started.remote(task.number, task.seed)
     folder = confirm_checkpoints(spec, config, task)
     try:
         with open_data(spec, config) as data:
             outcome = pretrain(
-                config, data, world, checkpoints=folder, reporter=ConfirmReporter(server, task)
+                config, data, world, checkpoints=folder, reporter=ConfirmReporter(coordinator, task)
             )
             checkpoint = folder.latest_committed(world)
             assert checkpoint is not None, "training ended without a checkpoint"
@@ -222,7 +224,7 @@ def confirm_worker(work: Mapping[str, Any]) -> dict[str, Any]:
                 world=world,
             )
     except Exception as error:
-        reason = lasting_failure(error, config)
+        reason = permanent_failure(error, config)
         if reason is None:
             raise
         return {"failed": reason}

@@ -1,4 +1,4 @@
-"""A sweep from its first word to its leaderboard: plan, cluster, server, trials, winner.
+"""A sweep from its first word to its leaderboard: plan, cluster, coordinator, trials, winner.
 
 `main(space)` is what a study under ``sweeps/`` calls. Exit codes: 0 the sweep ended with a winner,
 1 it ended without one, 2 the input was wrong, 130 it was interrupted (and resumes with
@@ -27,7 +27,7 @@ from cluster.prices import Price
 from orchestrator.config.run_config import to_tree
 from orchestrator.config.sweep_spec import SweepSpec
 from orchestrator.confirmation import best_trials
-from orchestrator.coordinator.coordinator import SweepServer
+from orchestrator.coordinator.coordinator import Coordinator
 from orchestrator.cost.budget import GO_ON, Gate
 from orchestrator.cost.pricing import find_price, money_line
 from orchestrator.exit_codes import run_command
@@ -100,7 +100,7 @@ def _run(space: Space, argv: list[str] | None, description: str) -> int:
             plan,
             space,
             limit,
-            judging=concurrency.evaluation,
+            evaluation=concurrency.evaluation,
             warm=warm,
             price=price,
             verbose=arguments.verbose,
@@ -112,7 +112,7 @@ def run_sweep(
     space: Space,
     max_concurrent: int | Callable[[], int],
     *,
-    judging: EvaluationPlan = EVALUATED_BY_WORKERS,
+    evaluation: EvaluationPlan = EVALUATED_BY_WORKERS,
     warm: WarmStart = NOTHING_KNOWN,
     price: Price | None = None,
     verbose: bool = False,
@@ -120,80 +120,86 @@ def run_sweep(
     """Run the trials that are left, confirm and measure the best; the exit code. An interrupt
     closes every MLflow run before it leaves.
     """
-    server = start_server(plan, space, judging, warm, price)
+    coordinator = start_coordinator(plan, space, evaluation, warm, price)
     try:
-        _run_trials(plan, server, max_concurrent, verbose)
+        _run_trials(plan, coordinator, max_concurrent, verbose)
         ending = finish(
-            plan, server, max_concurrent if isinstance(max_concurrent, int) else max_concurrent()
+            plan,
+            coordinator,
+            max_concurrent if isinstance(max_concurrent, int) else max_concurrent(),
         )
     except KeyboardInterrupt:
-        _close_interrupted(plan, server)
+        _close_interrupted(plan, coordinator)
         return INTERRUPTED
     except BaseException as error:
-        ray.get(server.close.remote("failed", f"{type(error).__name__}: {error}"))
+        ray.get(coordinator.close.remote("failed", f"{type(error).__name__}: {error}"))
         raise
     for line in ending_lines(plan, ending):
         say(line)
     return 0 if ending.winner is not None else 1
 
 
-def start_server(
+def start_coordinator(
     plan: Plan,
     space: Space,
-    judging: EvaluationPlan = EVALUATED_BY_WORKERS,
+    evaluation: EvaluationPlan = EVALUATED_BY_WORKERS,
     warm: WarmStart = NOTHING_KNOWN,
     price: Price | None = None,
 ) -> Any:
-    """The sweep's server, in an actor on this node; it ends with this driver."""
+    """The sweep's coordinator, in an actor on this node; it ends with this driver."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    actor = ray.remote(SweepServer).options(
+    actor = ray.remote(Coordinator).options(
         num_cpus=0, scheduling_strategy=here, max_restarts=3, max_task_retries=3
     )
-    server = actor.remote(
+    coordinator = actor.remote(
         plan.spec,
         space,
         frame_counts(plan.parts),
-        judging,
+        evaluation,
         warm,
         memory_figures(plan.config),
         price,
     )
     try:
-        ray.get(server.sweep_run_id.remote())
+        ray.get(coordinator.sweep_run_id.remote())
     except ray.exceptions.RayActorError as error:
         raise UserError(
-            f"The sweep's server did not start: {str(error).strip().splitlines()[-1]}"
+            f"The sweep's coordinator did not start: {str(error).strip().splitlines()[-1]}"
         ) from None
-    return server
+    return coordinator
 
 
 def _run_trials(
-    plan: Plan, server: Any, max_concurrent: int | Callable[[], int], verbose: bool
+    plan: Plan, coordinator: Any, max_concurrent: int | Callable[[], int], verbose: bool
 ) -> None:
     sweep = plan.config.sweep
-    num_left = ray.get(server.num_left.remote())
+    num_left = ray.get(coordinator.num_left.remote())
     with Progress(
-        lambda: ray.get(server.views.remote(), timeout=10),
+        lambda: ray.get(coordinator.views.remote(), timeout=10),
         title=plan.spec.sweep_id,
         num_trials=sweep.num_trials,
         objective=sweep.objective,
         clock=time.monotonic,
-        get_cost=lambda: ray.get(server.cost_line.remote(), timeout=10),
+        get_cost=lambda: ray.get(coordinator.cost_line.remote(), timeout=10),
     ):
-        if num_left and ray.get(server.gate.remote()).word != "stop":
+        if num_left and ray.get(coordinator.gate.remote()).word != "stop":
             run_trials(
                 plan.spec,
-                server,
+                coordinator,
                 num_trials=num_left,
                 max_concurrent=max_concurrent,
                 verbose=verbose,
             )
-    stopped = ray.get(server.gate.remote()) if ray.get(server.num_left.remote()) else Gate("start")
+    stopped = (
+        ray.get(coordinator.gate.remote())
+        if ray.get(coordinator.num_left.remote())
+        else Gate("start")
+    )
     if stopped.word != "start":
         say(f"no more trials: {stopped.reason}; {GO_ON}")
-    for view in ray.get(server.views.remote()):
+    for view in ray.get(coordinator.views.remote()):
         if view.state == TrialState.RUNNING:
-            ray.get(server.tell.remote(view.number, left_over(stopped)))
+            ray.get(coordinator.tell.remote(view.number, left_over(stopped)))
 
 
 def left_over(stopped: Gate) -> TrialOutcome:
@@ -205,40 +211,42 @@ def left_over(stopped: Gate) -> TrialOutcome:
     return DRIVER_DIED
 
 
-def finish(plan: Plan, server: Any, max_concurrent: int = 1) -> Ending:
+def finish(plan: Plan, coordinator: Any, max_concurrent: int = 1) -> Ending:
     """Confirm the best, measure the baselines and the one that is taken, register its encoder,
     write showcases and report, close the parent run.
     """
-    views: Sequence[TrialView] = ray.get(server.views.remote())
+    views: Sequence[TrialView] = ray.get(coordinator.views.remote())
     scores = {view.number: view.objective for view in views if view.state == TrialState.FINISHED}
     rates = {
         view.number: apply_space(plan.config, view.values).pretext.playback_rate.rates
         for view in views
     }
-    confirmation = confirm(plan, server, scores, rates, max_concurrent, say)
+    confirmation = confirm(plan, coordinator, scores, rates, max_concurrent, say)
     taken = confirmation.taken if confirmation else next(iter(best_trials(scores, 1)), None)
     winner = next((view for view in views if view.number == taken), None)
-    baselines, model_uri = measure_end(plan, server, winner)
-    test = touch_test(plan, server, winner) if winner is not None and confirmation else ""
-    showcases = keep_showcases(plan, server, views, taken, say)
+    baselines, model_uri = measure_end(plan, coordinator, winner)
+    test = touch_test(plan, coordinator, winner) if winner is not None and confirmation else ""
+    showcases = keep_showcases(plan, coordinator, views, taken, say)
     ending = Ending(
         list(views),
         winner,
         baselines,
         model_uri,
-        ray.get(server.sweep_run_id.remote()),
+        ray.get(coordinator.sweep_run_id.remote()),
         confirmation=confirmation.text if confirmation else "",
         is_tie=confirmation is not None and confirmation.verdict == "tie",
         test=test,
-        cost=ray.get(server.cost_line.remote(is_over=True)),
+        cost=ray.get(coordinator.cost_line.remote(is_over=True)),
         showcases=tuple(showcases),
     )
-    keep_report(plan.spec, server)
-    ray.get(server.close.remote("finished"))
+    keep_report(plan.spec, coordinator)
+    ray.get(coordinator.close.remote("finished"))
     return ending
 
 
-def measure_end(plan: Plan, server: Any, winner: TrialView | None) -> tuple[dict[str, float], str]:
+def measure_end(
+    plan: Plan, coordinator: Any, winner: TrialView | None
+) -> tuple[dict[str, float], str]:
     """The baselines' figures and, of `winner`, recognition on the validation part; its encoder's
     URI once it is registered.
     """
@@ -254,26 +262,26 @@ def measure_end(plan: Plan, server: Any, winner: TrialView | None) -> tuple[dict
             )
         )
     baselines, *winners = ray.get(pending)
-    book(plan.config, server, "baseline", -1, baselines)
-    ray.get(server.log_sweep.remote(baselines.metrics))
+    book(plan.config, coordinator, "baseline", -1, baselines)
+    ray.get(coordinator.log_sweep.remote(baselines.metrics))
     if winner is None:
         return baselines.metrics, ""
-    book(plan.config, server, "recognition", winner.number, winners[0])
+    book(plan.config, coordinator, "recognition", winner.number, winners[0])
     winner.metrics.update(winners[0].metrics)
-    ray.get(server.log.remote(winner.number, winners[0].metrics, winner.step))
+    ray.get(coordinator.log.remote(winner.number, winners[0].metrics, winner.step))
     return baselines.metrics, ray.get(
-        server.register_winner.remote(winner.number, winners[0].files)
+        coordinator.register_winner.remote(winner.number, winners[0].files)
     )
 
 
-def touch_test(plan: Plan, server: Any, winner: TrialView) -> str:
+def touch_test(plan: Plan, coordinator: Any, winner: TrialView) -> str:
     """Measure the test part for `winner`, once in the life of the sweep; a sentence with the
     figures. Asked again, what is stored is shown.
 
     Kept as the sweep's note ``test`` (and within ``confirmation``), with the time, which is also
     the tag ``prp.test_touched``.
     """
-    stored = ray.get(server.note.remote("test"))
+    stored = ray.get(coordinator.note.remote("test"))
     if stored is None:
         if not plan.parts.test:
             return "Test part:   empty, nothing was measured on it"
@@ -281,18 +289,22 @@ def touch_test(plan: Plan, server: Any, winner: TrialView) -> str:
         found = ray.get(
             measure_test(plan.spec, winner.number, to_tree(apply_space(plan.config, winner.values)))
         )
-        book(plan.config, server, "test", winner.number, found)
+        book(plan.config, coordinator, "test", winner.number, found)
         when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(found.ended))
         stored = json.dumps({"trial": winner.number, "time": when, "metrics": found.metrics})
-        ray.get(server.note.remote("test", stored))
-        ray.get(server.log.remote(winner.number, found.metrics, winner.step))
-        ray.get(server.log_sweep.remote(found.metrics))
+        ray.get(coordinator.note.remote("test", stored))
+        ray.get(coordinator.log.remote(winner.number, found.metrics, winner.step))
+        ray.get(coordinator.log_sweep.remote(found.metrics))
     test = json.loads(stored)
-    confirmation = json.loads(ray.get(server.note.remote("confirmation")) or "{}")
+    confirmation = json.loads(ray.get(coordinator.note.remote("confirmation")) or "{}")
     ray.get(
-        server.note.remote("confirmation", json.dumps({**confirmation, "test": test["metrics"]}))
+        coordinator.note.remote(
+            "confirmation", json.dumps({**confirmation, "test": test["metrics"]})
+        )
     )
-    ray.get(server.tag_sweep.remote({"prp.test_touched": f"{test['time']}, trial {test['trial']}"}))
+    ray.get(
+        coordinator.tag_sweep.remote({"prp.test_touched": f"{test['time']}, trial {test['trial']}"})
+    )
     return line_of_test_part(test, winner.number, plan.config.sweep.objective)
 
 
@@ -322,7 +334,7 @@ def line_of_test_part(test: dict[str, Any], winner: int, objective: str) -> str:
     )
 
 
-def keep_report(spec: SweepSpec, server: Any) -> None:
+def keep_report(spec: SweepSpec, coordinator: Any) -> None:
     """The sweep's page into the parent run; a sweep whose page cannot be written is no worse for
     it, and says how to have it later.
     """
@@ -331,8 +343,8 @@ def keep_report(spec: SweepSpec, server: Any) -> None:
     )  # matplotlib and MLflow, which the sweep's start need not wait for
 
     try:
-        ray.get(server.flush.remote())
-        ray.get(server.log_sweep_text.remote("report.html", sweep_page(spec)))
+        ray.get(coordinator.flush.remote())
+        ray.get(coordinator.log_sweep_text.remote("report.html", sweep_page(spec)))
     # hours of training end well whatever a picture runs into; the person is told
     except Exception as error:  # noqa: BLE001
         say(
@@ -341,13 +353,13 @@ def keep_report(spec: SweepSpec, server: Any) -> None:
         )
 
 
-def _close_interrupted(plan: Plan, server: Any) -> None:
+def _close_interrupted(plan: Plan, coordinator: Any) -> None:
     signal.signal(
         signal.SIGINT, signal.SIG_IGN
     )  # a second Ctrl-C must not cut the closing of the runs short
     say("interrupted: closing the runs")
     with contextlib.suppress(ray.exceptions.RayError):
-        ray.get(server.close.remote("killed", "interrupted"), timeout=30)
+        ray.get(coordinator.close.remote("killed", "interrupted"), timeout=30)
     say(f"resume with: {command()} --resume {plan.spec.sweep_id}")
 
 

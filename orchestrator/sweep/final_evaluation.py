@@ -200,11 +200,11 @@ def newest_checkpoint(
     return folder, checkpoint
 
 
-def book(config: RunConfig, server: Any, kind: str, number: int, found: Evaluated) -> None:
+def book(config: RunConfig, coordinator: Any, kind: str, number: int, found: Evaluated) -> None:
     """Write what a task held into the ledger; `number` -1: it belongs to no trial."""
     bundle = worker_bundle(config)
     ray.get(
-        server.book_task.remote(
+        coordinator.book_task.remote(
             kind, number, found.started, found.ended, bundle.get("GPU", 0.0), bundle["CPU"]
         )
     )

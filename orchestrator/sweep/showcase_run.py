@@ -43,7 +43,7 @@ JPEG_QUALITY = 85
 
 def keep_showcases(
     plan: Plan,
-    server: Any,
+    coordinator: Any,
     views: Sequence[TrialView],
     taken: int | None,
     say: Callable[[str], None],
@@ -55,7 +55,7 @@ def keep_showcases(
     again.
     """
     scores = {view.number: view.objective for view in views if view.state == TrialState.FINISHED}
-    there = set(json.loads(ray.get(server.note.remote(NOTE)) or "[]"))
+    there = set(json.loads(ray.get(coordinator.note.remote(NOTE)) or "[]"))
     missing = [
         number
         for number in trials_to_show(scores, plan.config.showcase.num_trials, taken)
@@ -77,9 +77,9 @@ def keep_showcases(
     for number, page in pending.items():
         try:
             found = ray.get(page)
-            book(plan.config, server, "showcase", number, found)
+            book(plan.config, coordinator, "showcase", number, found)
             ray.get(
-                server.log_trial_text.remote(
+                coordinator.log_trial_text.remote(
                     number, SHOWCASE_FILE, found.files[SHOWCASE_FILE].decode()
                 )
             )
@@ -88,7 +88,7 @@ def keep_showcases(
             say(f"trial {number} has no showcase: {failure_reason(error)}")
             continue
         there.add(number)
-        ray.get(server.note.remote(NOTE, json.dumps(sorted(there))))
+        ray.get(coordinator.note.remote(NOTE, json.dumps(sorted(there))))
     return sorted(there)
 
 

@@ -1,5 +1,5 @@
 """One trial on the cluster: Ray Tune calls `run_trial`, which trains with Ray Train and tells the
-server how it ended.
+coordinator how it ended.
 
 Tune never stops a trial here (it would leak the placement group of the nested run): a pruned
 trial's workers leave together, `fit` returns, and its resources are free. Each attempt has a fresh
@@ -46,51 +46,53 @@ MAX_CONTROLLERS = 3
 ROOM_SECONDS = 0.5
 
 
-def run_trial(config: Mapping[str, Any], *, spec: SweepSpec, server: Any) -> dict[str, float]:
+def run_trial(config: Mapping[str, Any], *, spec: SweepSpec, coordinator: Any) -> dict[str, float]:
     """Run the trial that `config["task"]` describes to its end, whatever that end is. Never raises
     for what happened to the trial.
     """
     task: TrialTask = config["task"]
     try:
-        outcome = TrialOutcome(**train_patiently(task, spec, server))
-        if task.judge == "task" and outcome.state == TrialState.FINISHED:
-            outcome = wait_for_last_rung(task, server)
+        outcome = TrialOutcome(**train_patiently(task, spec, coordinator))
+        if task.evaluator == "task" and outcome.state == TrialState.FINISHED:
+            outcome = wait_for_last_rung(task, coordinator)
     # one trial's failure never ends the sweep; the reason is told
     except Exception as error:  # noqa: BLE001
         outcome = TrialOutcome(TrialState.FAILED, failure_reason(error))
-    ray.get(server.tell.remote(task.number, outcome))
-    if task.judge == "task":
+    ray.get(coordinator.tell.remote(task.number, outcome))
+    if task.evaluator == "task":
         forget_stored_rungs(task, spec)
     return {"number": float(task.number)}
 
 
-def train_patiently(task: TrialTask, spec: SweepSpec, server: Any) -> dict[str, Any]:
+def train_patiently(task: TrialTask, spec: SweepSpec, coordinator: Any) -> dict[str, Any]:
     """As `train`, once more when Ray Train's own controller died: what it ran with is lost, what
     the trial had committed is not.
     """
     for _ in range(MAX_CONTROLLERS - 1):
         try:
-            return train(task, spec, server)
+            return train(task, spec, coordinator)
         except ray.exceptions.RayActorError as error:
             _LOGGER.warning(
                 "trial %d: its controller died (%s); starting it again",
                 task.number,
                 failure_reason(error),
             )
-    return train(task, spec, server)
+    return train(task, spec, coordinator)
 
 
-def wait_for_last_rung(task: TrialTask, server: Any, pause_seconds: float = 0.5) -> TrialOutcome:
+def wait_for_last_rung(
+    task: TrialTask, coordinator: Any, pause_seconds: float = 0.5
+) -> TrialOutcome:
     """How the trial ends by its last evaluation. Only this process waits, which holds neither a CPU
     nor a GPU.
     """
-    while (outcome := ray.get(server.final_outcome.remote(task.number))) is None:
+    while (outcome := ray.get(coordinator.final_outcome.remote(task.number))) is None:
         time.sleep(pause_seconds)
     return outcome
 
 
 def forget_stored_rungs(task: TrialTask, spec: SweepSpec) -> None:
-    """Remove the weights that the judge needed no longer than the trial ran; a store that is away
+    """Remove the weights of the trial's rungs, which nothing reads any more; a store that is away
     keeps them, said aloud.
     """
     from orchestrator.trial.worker import forget_rungs
@@ -103,7 +105,7 @@ def forget_stored_rungs(task: TrialTask, spec: SweepSpec) -> None:
         )
 
 
-def train(task: TrialTask, spec: SweepSpec, server: Any) -> dict[str, Any]:
+def train(task: TrialTask, spec: SweepSpec, coordinator: Any) -> dict[str, Any]:
     """Train with Ray Train; the first worker's outcome. Raises Ray Train's error when its retries
     are used up.
     """
@@ -113,8 +115,8 @@ def train(task: TrialTask, spec: SweepSpec, server: Any) -> dict[str, Any]:
         "spec": spec,
         "number": task.number,
         "config": task.config,
-        "server": server,
-        "judge": task.judge,
+        "coordinator": coordinator,
+        "evaluator": task.evaluator,
     }
     config = parse_config(task.config)
     name = f"{spec.sweep_id}-{task.number:04d}"
@@ -139,19 +141,19 @@ def failure_reason(error: BaseException) -> str:
     return f"{type(cause).__name__}: {lines[-1] if 'Traceback' in lines[0] else lines[0]}"[:500]
 
 
-class ServerSearcher(Searcher):
-    """Tune's view of the sweep's server: a suggestion is a trial that the study asked for. Tune's
-    own state is never restored.
+class CoordinatorSearcher(Searcher):
+    """Tune's view of the coordinator: a suggestion is a trial that the study asked for. Tune's own
+    state is never restored.
 
     `room` says how many trials may train at once *now*; it is asked again while the sweep runs, so
     that a cluster that grows is used.
     """
 
     def __init__(
-        self, server: Any, room: Callable[[], int], clock: Callable[[], float] = time.monotonic
+        self, coordinator: Any, room: Callable[[], int], clock: Callable[[], float] = time.monotonic
     ) -> None:
         super().__init__(metric=None, mode=None)
-        self._server = server
+        self._coordinator = coordinator
         self._room = room
         self._clock = clock
         self._not_before = -1.0
@@ -169,12 +171,12 @@ class ServerSearcher(Searcher):
         """
         if self._clock() < self._not_before:
             return None
-        if len(self._running) - ray.get(self._server.num_waiting.remote()) >= self._room():
+        if len(self._running) - ray.get(self._coordinator.num_waiting.remote()) >= self._room():
             return self._later()
-        word = ray.get(self._server.gate.remote()).word
+        word = ray.get(self._coordinator.gate.remote()).word
         if word != "start":
             return self._later() if word == "wait" else Searcher.FINISHED
-        task = ray.get(self._server.ask.remote())
+        task = ray.get(self._coordinator.ask.remote())
         self._running[trial_id] = task.number
         return {"task": task}
 
@@ -185,12 +187,12 @@ class ServerSearcher(Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Its place is free. The trial told the server itself, unless the process that drove it
-        died more often than Tune restarts it.
+        """Its place is free. The trial told the coordinator itself, unless the process that drove
+        it died more often than Tune restarts it.
         """
         number = self._running.pop(trial_id)
         if error:
-            ray.get(self._server.tell.remote(number, DRIVER_DIED))
+            ray.get(self._coordinator.tell.remote(number, DRIVER_DIED))
 
     def save(self, checkpoint_path: str) -> None:
         """The study's database is the state."""
@@ -201,7 +203,7 @@ class ServerSearcher(Searcher):
 
 def run_trials(
     spec: SweepSpec,
-    server: Any,
+    coordinator: Any,
     *,
     num_trials: int,
     max_concurrent: int | Callable[[], int],
@@ -212,12 +214,14 @@ def run_trials(
     """
     room: Callable[[], int] = max_concurrent if callable(max_concurrent) else lambda: max_concurrent
     trainable = tune.with_resources(
-        tune.with_parameters(run_trial, spec=spec, server=server), DRIVER_RESOURCES
+        tune.with_parameters(run_trial, spec=spec, coordinator=coordinator), DRIVER_RESOURCES
     )
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
-            search_alg=ServerSearcher(server, room), num_samples=num_trials, reuse_actors=True
+            search_alg=CoordinatorSearcher(coordinator, room),
+            num_samples=num_trials,
+            reuse_actors=True,
         ),
         run_config=tune.RunConfig(
             name=f"{spec.sweep_id}-{uuid.uuid4().hex[:6]}",

@@ -14,7 +14,11 @@ from orchestrator.trial.messages import Rung
 def start_on_cluster(spec: SweepSpec, rung: Rung, config: dict[str, Any]) -> Any:
     """Start the task that evaluates `rung` of the trial with `config`; a future of its metrics."""
     resources = parse_config(config).resources
-    options = {"num_cpus": resources.judge_cpus, "num_gpus": resources.judge_gpus, "max_retries": 2}
+    options = {
+        "num_cpus": resources.evaluator_cpus,
+        "num_gpus": resources.evaluator_gpus,
+        "max_retries": 2,
+    }
     return ray.remote(evaluate_rung).options(**options).remote(spec, rung, config)
 
 
@@ -22,7 +26,7 @@ def evaluate_rung(spec: SweepSpec, rung: Rung, tree: dict[str, Any]) -> dict[str
     """Retrieval of the validation part by the encoder of `rung`; at the last rung the linear probe
     as well. What a worker would find.
     """
-    import time  # and what loads torch: the server, which starts this task, does without
+    import time  # and what loads torch: the coordinator, which starts this task, does without
 
     from orchestrator.storage.open_store import open_store
     from orchestrator.trial.worker import open_data
@@ -33,8 +37,8 @@ def evaluate_rung(spec: SweepSpec, rung: Rung, tree: dict[str, Any]) -> dict[str
 
     started = time.perf_counter()
     config = parse_config(tree)
-    use_threads(max(1, int(config.resources.judge_cpus)))
-    world = World.alone(best_device() if config.resources.judge_gpus else "cpu")
+    use_threads(max(1, int(config.resources.evaluator_cpus)))
+    world = World.alone(best_device() if config.resources.evaluator_gpus else "cpu")
     encoder = rebuild_encoder(
         config.encoder.name,
         read_rung(open_store(spec.folder_uri, config.store, check=False), rung.key),

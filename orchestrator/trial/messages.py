@@ -20,20 +20,20 @@ class Rung:
     step: int
     key: str
     is_last: bool
-    handed_in_at: float = 0.0
+    submitted_at: float = 0.0
 
 
 @dataclass(frozen=True)
 class TrialTask:
-    """What a trial's driver needs to run it; crosses processes. `judge` says who evaluates its
-    rungs, ``worker`` or ``task``.
+    """What a trial's driver needs to run it; crosses processes. `evaluator` says who evaluates
+    its rungs, ``worker`` or ``task``.
     """
 
     number: int
     run_id: str
     config: dict[str, Any]
     is_resumed: bool
-    judge: str = "worker"
+    evaluator: str = "worker"
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """What runs on a training worker: the config becomes a tree again, the videos are opened, and
 `prp_core` trains.
 
-Every rank calls `train_worker`; the first one speaks to the sweep's server. A failure that would
+Every rank calls `train_worker`; the first one speaks to the coordinator. A failure that would
 happen again (a loss that is not a number, data that cannot be trained on) is returned as an
 outcome, so that Ray Train does not repeat it; anything else is raised, and Ray Train starts the
 workers again from the newest checkpoint.
@@ -32,32 +32,32 @@ from prp_core.training.rung_weights import StoredRung, list_rungs, remove_rungs,
 from prp_core.world import World, use_threads
 
 
-class ServerReporter:
-    """Tells the sweep's server; metrics without waiting, rungs with."""
+class CoordinatorReporter:
+    """Tells the sweep's coordinator; metrics without waiting, rungs with."""
 
-    def __init__(self, server: Any, number: int) -> None:
-        self._server = server
+    def __init__(self, coordinator: Any, number: int) -> None:
+        self._coordinator = coordinator
         self._number = number
 
     def log(self, metrics: Mapping[str, float], *, step: int) -> None:
         """Send `metrics` and go on."""
-        self._server.log.remote(self._number, dict(metrics), step)
+        self._coordinator.log.remote(self._number, dict(metrics), step)
 
     def at_rung(self, *, epoch: int, step: int, metrics: Mapping[str, float]) -> bool:
-        """The server's verdict."""
-        return ray.get(self._server.at_rung.remote(self._number, epoch, step, dict(metrics)))
+        """The coordinator's verdict."""
+        return ray.get(self._coordinator.at_rung.remote(self._number, epoch, step, dict(metrics)))
 
 
-class LateServerJudge:
-    """Stores a rung's weights and tells the server; asks for its word without waiting, one question
+class RungSubmitter:
+    """Stores a rung's weights and submits it; asks whether to stop without waiting, one question
     under way at a time.
 
-    What an earlier process of this trial stored is handed in again: its word to the server may have
-    been lost with it.
+    What an earlier process of this trial stored is submitted again: its message to the coordinator
+    may have been lost with it.
     """
 
-    def __init__(self, server: Any, number: int, store: ObjectStore, folder: str) -> None:
-        self._server = server
+    def __init__(self, coordinator: Any, number: int, store: ObjectStore, folder: str) -> None:
+        self._coordinator = coordinator
         self._number = number
         self._store = store
         self._folder = folder
@@ -67,7 +67,7 @@ class LateServerJudge:
         """Store and tell."""
         self._tell(write_rung(self._store, self._folder, epoch=epoch, step=step, weights=weights))
 
-    def hand_in_again(self) -> None:
+    def submit_again(self) -> None:
         """Tell of everything that is stored."""
         for rung in list_rungs(self._store, self._folder):
             self._tell(rung)
@@ -81,19 +81,19 @@ class LateServerJudge:
             said = ray.get(self._answer)
             self._answer = None
         if self._answer is None:
-            self._answer = self._server.says_stop.remote(self._number)
+            self._answer = self._coordinator.should_stop.remote(self._number)
         return said
 
     def _tell(self, rung: StoredRung) -> None:
-        self._server.hand_in.remote(self._number, rung.epoch, rung.step, rung.key)
+        self._coordinator.submit_rung.remote(self._number, rung.epoch, rung.step, rung.key)
 
 
 def train_worker(task: Mapping[str, Any]) -> dict[str, Any]:
     """Train one trial on this worker; the outcome as a plain dict (`TrialOutcome`), the same on
     every rank.
 
-    `task` holds ``spec`` (`SweepSpec`), ``number``, ``config`` (the trial's tree), ``server`` (the
-    actor's handle) and ``judge``, who evaluates the rungs (``worker`` or ``task``).
+    `task` holds ``spec`` (`SweepSpec`), ``number``, ``config`` (the trial's tree), ``coordinator``
+    (the actor's handle) and ``evaluator``, who evaluates the rungs (``worker`` or ``task``).
     """
     spec = task["spec"]
     number = task["number"]
@@ -102,16 +102,16 @@ def train_worker(task: Mapping[str, Any]) -> dict[str, Any]:
     world = World.of_process_group(ray.train.torch.get_device())
     checkpoints = checkpoint_folder(spec, config, number)
     if world.is_first:
-        task["server"].workers_started.remote(number)
+        task["coordinator"].workers_started.remote(number)
     try:
         with open_data(spec, config, world) as data:
-            reporter = ServerReporter(task["server"], number)
-            late = late_judge(task, config, world)
+            reporter = CoordinatorReporter(task["coordinator"], number)
+            evaluator = rung_submitter(task, config, world)
             outcome = pretrain(
-                config, data, world, checkpoints=checkpoints, reporter=reporter, evaluator=late
+                config, data, world, checkpoints=checkpoints, reporter=reporter, evaluator=evaluator
             )
     except Exception as error:
-        reason = lasting_failure(error, config)
+        reason = permanent_failure(error, config)
         if reason is None:
             raise
         return asdict(TrialOutcome(TrialState.FAILED, reason))
@@ -119,21 +119,23 @@ def train_worker(task: Mapping[str, Any]) -> dict[str, Any]:
     return asdict(TrialOutcome(state, "", dict(outcome.metrics)))
 
 
-def late_judge(task: Mapping[str, Any], config: RunConfig, world: World) -> LateServerJudge | None:
+def rung_submitter(
+    task: Mapping[str, Any], config: RunConfig, world: World
+) -> RungSubmitter | None:
     """Who takes this trial's rungs while it trains on; None when its workers evaluate them
     themselves.
     """
-    if task["judge"] == "worker":
+    if task["evaluator"] == "worker":
         return None
     spec: SweepSpec = task["spec"]
-    late = LateServerJudge(
-        task["server"],
+    submitter = RungSubmitter(
+        task["coordinator"],
         task["number"],
         open_store(spec.folder_uri, config.store, check=False),
         rungs_folder(spec, task["number"]),
     )
-    first_alone(world, "looking for rungs", lambda: late.hand_in_again())
-    return late
+    first_alone(world, "looking for rungs", lambda: submitter.submit_again())
+    return submitter
 
 
 def rungs_folder(spec: SweepSpec, number: int) -> str:
@@ -148,7 +150,7 @@ def forget_rungs(spec: SweepSpec, config: RunConfig, number: int) -> None:
     remove_rungs(open_store(spec.folder_uri, config.store, check=False), rungs_folder(spec, number))
 
 
-def lasting_failure(error: Exception, config: RunConfig) -> str | None:
+def permanent_failure(error: Exception, config: RunConfig) -> str | None:
     """Why `error` would come again however often the workers start, in one line; None for what a
     restart may mend.
 

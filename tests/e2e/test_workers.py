@@ -22,7 +22,7 @@ from orchestrator.config.run_config import to_tree
 from orchestrator.ray_cluster.connect import use_environment
 from orchestrator.search.record import read_study
 from orchestrator.search.space import apply_space
-from orchestrator.sweep.driver import check_capacity, start_server
+from orchestrator.sweep.driver import check_capacity, start_coordinator
 from orchestrator.sweep.plan import make_plan, parse_arguments
 from orchestrator.trial.driver import run_trials
 from orchestrator.trial.reproduce_run import train_on_cluster
@@ -95,9 +95,9 @@ def wait_until(what: Any, seconds: float) -> bool:
     return True
 
 
-def kill_one_worker(server: Any) -> int:
+def kill_one_worker(coordinator: Any) -> int:
     """kill -9 of one of the first trial's workers once its first rung is in; the process's id."""
-    assert wait_until(lambda: any(view.rungs for view in ray.get(server.views.remote())), 600)
+    assert wait_until(lambda: any(view.rungs for view in ray.get(coordinator.views.remote())), 600)
     actors = (
         ray._private.state.actors().values()
     )  # Ray's public listing of actors needs a dashboard, which this cluster has not
@@ -121,19 +121,19 @@ def test_a_killed_worker_is_replaced_and_after_every_prune_nothing_holds_a_place
         "training.checkpoint_every_steps=1",
     )
     assert check_capacity(plan.config).max_concurrent_trials == 1
-    server = start_server(plan, space)
+    coordinator = start_coordinator(plan, space)
     killed: list[int] = []
     freed: dict[int, bool] = {}
     done = threading.Event()
 
     def watch() -> None:
-        killed.append(kill_one_worker(server))
+        killed.append(kill_one_worker(coordinator))
         ended = False
         while not ended:
             ended = done.wait(
                 0.2
             )  # and look once more after it: the last trial and the sweep end together
-            for view in ray.get(server.views.remote()):
+            for view in ray.get(coordinator.views.remote()):
                 if view.state != "running" and view.number not in freed:
                     freed[view.number] = wait_until(
                         lambda: groups_in_use() <= 1, 15
@@ -142,7 +142,7 @@ def test_a_killed_worker_is_replaced_and_after_every_prune_nothing_holds_a_place
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        run_trials(plan.spec, server, num_trials=2, max_concurrent=1, verbose=False)
+        run_trials(plan.spec, coordinator, num_trials=2, max_concurrent=1, verbose=False)
     finally:
         done.set()
         watcher.join()
@@ -152,7 +152,7 @@ def test_a_killed_worker_is_replaced_and_after_every_prune_nothing_holds_a_place
     assert wait_until(lambda: ray.available_resources().get("CPU") == 2.0, 10), (
         ray.available_resources()
     )
-    ray.get(server.close.remote("finished"))
+    ray.get(coordinator.close.remote("finished"))
     rows = trial_rows(Path(os.environ["PRP_HOME"]), plan.spec.sweep_id)
     assert [state for _, state, _ in rows] == ["COMPLETE", "PRUNED"], (
         "the first has nobody to be compared with, and went on from its checkpoint"

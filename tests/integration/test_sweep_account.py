@@ -1,4 +1,4 @@
-"""The account within the sweep's server: a real study, a real MLflow database, a server that is
+"""The account within the coordinator: a real study, a real MLflow database, a coordinator that is
 killed, and a budget that runs out.
 """
 
@@ -19,7 +19,7 @@ from cluster.prices import Price
 from orchestrator.config.run_config import load_config, to_tree, with_values
 from orchestrator.config.sweep_spec import SweepSpec
 from orchestrator.confirmation import ConfirmedRun
-from orchestrator.coordinator.coordinator import SweepServer
+from orchestrator.coordinator.coordinator import Coordinator
 from orchestrator.cost.ledger import read_ledger, total
 from orchestrator.cost.pricing import find_price, money_line
 from orchestrator.ray_cluster.concurrency import EvaluationPlan
@@ -61,38 +61,38 @@ def spec_at(folder: Path, **values: Any) -> SweepSpec:
 
 
 @pytest.fixture
-def server_at(
+def coordinator_at(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., tuple[SweepServer, Clock]]:
-    """Makes the sweep's server, or the one after it, with a clock of its own."""
+) -> Callable[..., tuple[Coordinator, Clock]]:
+    """Makes the sweep's coordinator, or the one after it, with a clock of its own."""
 
-    def make(**values: Any) -> tuple[SweepServer, Clock]:
+    def make(**values: Any) -> tuple[Coordinator, Clock]:
         clock = Clock()
-        server = SweepServer(spec_at(tmp_path, **values), space, (60,) * 20, price=PRICE)
-        server._account._clock = clock
-        return server, clock
+        coordinator = Coordinator(spec_at(tmp_path, **values), space, (60,) * 20, price=PRICE)
+        coordinator._account._clock = clock
+        return coordinator, clock
 
     return make
 
 
 def train(
-    server: SweepServer, clock: Clock, seconds_per_epoch: float, value: float
+    coordinator: Coordinator, clock: Clock, seconds_per_epoch: float, value: float
 ) -> tuple[int, str]:
     """Run a trial as its workers would, to its end or to the rung at which it is told to leave;
     (number, state).
     """
-    number = server.ask().number
+    number = coordinator.ask().number
     clock.now += 5
-    server.workers_started(number)
+    coordinator.workers_started(number)
     last = 0
     for epoch in (1, 2, 4):
         clock.now += seconds_per_epoch * (epoch - last)
-        server.log(number, {"time/data_wait_share": 0.25}, epoch * 10)
+        coordinator.log(number, {"time/data_wait_share": 0.25}, epoch * 10)
         last = epoch
-        if not server.at_rung(number, epoch, epoch * 10, {METRIC: value}) or epoch == 4:
+        if not coordinator.at_rung(number, epoch, epoch * 10, {METRIC: value}) or epoch == 4:
             break
     state = "finished" if last == 4 else "pruned"
-    server.tell(number, TrialOutcome(state, "", {METRIC: value}))
+    coordinator.tell(number, TrialOutcome(state, "", {METRIC: value}))
     return number, state
 
 
@@ -101,15 +101,15 @@ def test_who_judges_a_trial_stays_through_resumes(tmp_path: Path) -> None:
     find less room.
     """
     tasks, spec = EvaluationPlan("task", 1), spec_at(tmp_path)
-    assert SweepServer(spec, space, (60,) * 20, tasks).ask().judge == "task"
-    with_less_room = SweepServer(spec, space, (60,) * 20)
+    assert Coordinator(spec, space, (60,) * 20, tasks).ask().evaluator == "task"
+    with_less_room = Coordinator(spec, space, (60,) * 20)
     asked = [with_less_room.ask() for _ in range(2)]
-    assert [(task.number, task.is_resumed, task.judge) for task in asked] == [
+    assert [(task.number, task.is_resumed, task.evaluator) for task in asked] == [
         (0, True, "task"),
         (1, False, "worker"),
     ]
-    last = SweepServer(spec, space, (60,) * 20, tasks)
-    assert [last.ask().judge for _ in range(3)] == ["task", "worker", "task"]
+    last = Coordinator(spec, space, (60,) * 20, tasks)
+    assert [last.ask().evaluator for _ in range(3)] == ["task", "worker", "task"]
 
 
 def runs_by_name(folder: Path) -> dict[str, Any]:
@@ -120,12 +120,12 @@ def runs_by_name(folder: Path) -> dict[str, Any]:
 
 
 def test_what_a_trial_costs_is_in_the_ledger_in_its_run_and_in_the_parents(
-    server_at: Any, tmp_path: Path
+    coordinator_at: Any, tmp_path: Path
 ) -> None:
-    server, clock = server_at(**{"sweep.pruner": "none"})
-    assert train(server, clock, 10.0, 0.5) == (0, "finished")
-    server.book_task("baseline", -1, 2000.0, 2060.0, 0.0, 1.0)
-    server.book_task("baseline", -1, 2000.0, 2060.0, 0.0, 1.0)
+    coordinator, clock = coordinator_at(**{"sweep.pruner": "none"})
+    assert train(coordinator, clock, 10.0, 0.5) == (0, "finished")
+    coordinator.book_task("baseline", -1, 2000.0, 2060.0, 0.0, 1.0)
+    coordinator.book_task("baseline", -1, 2000.0, 2060.0, 0.0, 1.0)
     entries = read_ledger(tmp_path / "state" / "ledger.jsonl")
     assert [
         (one.kind, one.rung_epoch, one.busy_seconds) for one in entries if one.busy_seconds
@@ -137,8 +137,8 @@ def test_what_a_trial_costs_is_in_the_ledger_in_its_run_and_in_the_parents(
     ]
     assert total(entries).pending_seconds == 5.0
     assert total(entries).usd == pytest.approx(0.1)
-    assert server.cost_line() == "cost 0.0278 CPU-hours, 0.1 USD"
-    server.close("finished")
+    assert coordinator.cost_line() == "cost 0.0278 CPU-hours, 0.1 USD"
+    coordinator.close("finished")
     trial, parent = (runs_by_name(tmp_path)[name].data.metrics for name in ("trial-0000", "sweep"))
     assert trial["cost/usd"] == pytest.approx(0.04) and trial[
         "waste/data_wait_seconds"
@@ -149,58 +149,61 @@ def test_what_a_trial_costs_is_in_the_ledger_in_its_run_and_in_the_parents(
 
 
 def test_the_search_learns_how_long_a_trial_trains_without_what_was_not_its_values_doing(
-    server_at: Any,
+    coordinator_at: Any,
 ) -> None:
-    server, clock = server_at(**{"sweep.pruner": "none"})
-    train(server, clock, 10.0, 0.5)
-    assert server._study.notes(0)["training_seconds"] == pytest.approx(30.0), (
+    coordinator, clock = coordinator_at(**{"sweep.pruner": "none"})
+    train(coordinator, clock, 10.0, 0.5)
+    assert coordinator._study.notes(0)["training_seconds"] == pytest.approx(30.0), (
         "4 epochs of 10 s, a quarter of each waiting for videos"
     )
 
 
 def test_a_budget_keeps_its_reserve_prunes_at_a_rung_and_goes_on_when_it_is_raised(
-    server_at: Any, tmp_path: Path
+    coordinator_at: Any, tmp_path: Path
 ) -> None:
     """A trial's way is 40 s, so one run's worth (40 s, baselines and fine-tuning) is kept of the
     140 s.
     """
     values = {"sweep.pruner": "none", "budget.cpu_hours": 140 / 3600}
-    server, clock = server_at(**values)
-    assert [train(server, clock, 10.0, 0.5) for _ in range(2)] == [(0, "finished"), (1, "finished")]
-    assert server.gate().word == "start", "80 spent, 40 kept, 10 for the first rung"
-    assert train(server, clock, 10.0, 0.9) == (2, "pruned"), (
+    coordinator, clock = coordinator_at(**values)
+    assert [train(coordinator, clock, 10.0, 0.5) for _ in range(2)] == [
+        (0, "finished"),
+        (1, "finished"),
+    ]
+    assert coordinator.gate().word == "start", "80 spent, 40 kept, 10 for the first rung"
+    assert train(coordinator, clock, 10.0, 0.9) == (2, "pruned"), (
         "90 spent: the way to the second rung is not covered"
     )
-    assert server.gate().word == "stop"
-    pruned = server.views()[2]
+    assert coordinator.gate().word == "stop"
+    pruned = coordinator.views()[2]
     assert "budget: 0.025 of 0.0388889 CPU-hours spent, 0.0111 kept for the end" in pruned.reason
-    server.close("finished")
+    coordinator.close("finished")
     assert runs_by_name(tmp_path)["trial-0002"].data.tags["prp.state"] == "pruned"
-    again, clock = server_at(**{**values, "budget.cpu_hours": 1.0})
+    again, clock = coordinator_at(**{**values, "budget.cpu_hours": 1.0})
     assert again.gate().word == "start"
     assert again.cost_line().startswith("cost 0.025 of 1 CPU-hours"), "the account goes on"
     assert train(again, clock, 10.0, 0.5) == (3, "finished")
     again.close("finished")
 
 
-def test_while_trials_run_a_new_one_waits_for_what_they_may_free(server_at: Any) -> None:
-    server, clock = server_at(**{"sweep.pruner": "none", "budget.cpu_hours": 100 / 3600})
-    train(server, clock, 10.0, 0.5)
-    number = server.ask().number
-    server.workers_started(number)
-    assert server.gate().word == "wait"
-    server.tell(number, TrialOutcome(TrialState.FAILED, "made to"))
-    assert server.gate().word == "start"
+def test_while_trials_run_a_new_one_waits_for_what_they_may_free(coordinator_at: Any) -> None:
+    coordinator, clock = coordinator_at(**{"sweep.pruner": "none", "budget.cpu_hours": 100 / 3600})
+    train(coordinator, clock, 10.0, 0.5)
+    number = coordinator.ask().number
+    coordinator.workers_started(number)
+    assert coordinator.gate().word == "wait"
+    coordinator.tell(number, TrialOutcome(TrialState.FAILED, "made to"))
+    assert coordinator.gate().word == "start"
 
 
 def _trial_and_death(spec: SweepSpec, ready: Any) -> None:
-    server, clock = SweepServer(spec, space, (60,) * 20, price=PRICE), Clock()
-    server._account._clock = clock
-    number = server.ask().number
-    server.workers_started(number)
+    coordinator, clock = Coordinator(spec, space, (60,) * 20, price=PRICE), Clock()
+    coordinator._account._clock = clock
+    number = coordinator.ask().number
+    coordinator.workers_started(number)
     for second in range(1, 46):
         clock.now += 1
-        server.log(number, {"train/loss": 1.0}, second)
+        coordinator.log(number, {"train/loss": 1.0}, second)
     ready.set()
     signal.pause()
 
@@ -217,41 +220,41 @@ def test_a_server_that_is_killed_with_9_counts_nothing_twice_and_loses_less_than
     assert ready.wait(200)
     os.kill(process.pid or 0, signal.SIGKILL)
     process.join()
-    server, clock = SweepServer(spec, space, (60,) * 20, price=PRICE), Clock()
-    server._account._clock = clock
+    coordinator, clock = Coordinator(spec, space, (60,) * 20, price=PRICE), Clock()
+    coordinator._account._clock = clock
     before = total(read_ledger(tmp_path / "state" / "ledger.jsonl")).busy_seconds
     assert before == 30.0, "of 45 s, to the last slice that was written"
     clock.now = 9000.0  # hours later
-    number = server.ask().number
+    number = coordinator.ask().number
     clock.now += 5
-    server.workers_started(number)
+    coordinator.workers_started(number)
     clock.now += 10
-    server.at_rung(number, 1, 60, {METRIC: 0.5})
+    coordinator.at_rung(number, 1, 60, {METRIC: 0.5})
     entries = read_ledger(tmp_path / "state" / "ledger.jsonl")
     assert (number, total(entries).busy_seconds, total(entries).pending_seconds) == (0, 40.0, 5.0)
     assert [one.attempt for one in entries if one.busy_seconds] == [1, 2]
-    server.close("killed")
+    coordinator.close("killed")
 
 
 def test_confirming_runs_are_no_trials_and_what_is_noted_stays(
-    server_at: Any, tmp_path: Path
+    coordinator_at: Any, tmp_path: Path
 ) -> None:
-    server, clock = server_at(**{"sweep.pruner": "none"})
-    train(server, clock, 10.0, 0.5)
-    task = server.start_confirm(0, 8)
+    coordinator, clock = coordinator_at(**{"sweep.pruner": "none"})
+    train(coordinator, clock, 10.0, 0.5)
+    task = coordinator.start_confirm(0, 8)
     assert (
         task.config["seed"] == 8
         and task.config["training"]["first_rung_epochs"] == task.config["training"]["num_epochs"]
     )
-    server.confirm_started(0, 8)
+    coordinator.confirm_started(0, 8)
     clock.now += 30
-    server.log_confirm(0, 8, {METRIC: 0.25}, 10)
+    coordinator.log_confirm(0, 8, {METRIC: 0.25}, 10)
     found = ConfirmedRun(trial=0, seed=8, recall_at_1=0.25, hits="0100", run_id=task.run_id)
-    server.end_confirm(0, 8, found)
-    server.end_confirm(0, 8, None, "a second word")
-    server.start_confirm(0, 9)
-    server.close("killed", "interrupted")
-    again, _ = server_at(**{"sweep.pruner": "none"})
+    coordinator.end_confirm(0, 8, found)
+    coordinator.end_confirm(0, 8, None, "a second word")
+    coordinator.start_confirm(0, 9)
+    coordinator.close("killed", "interrupted")
+    again, _ = coordinator_at(**{"sweep.pruner": "none"})
     assert again.confirmed_runs() == ([found], {})
     assert len(again.views()) == 1 and again.num_left() == 3, "Optuna knows nothing of them"
     again.start_confirm(0, 9)

@@ -1,5 +1,5 @@
-"""Late judging: what starts when, who evaluates, and what the study holds after verdicts that are
-late, doubled, lost or failed.
+"""Asynchronous evaluation: what starts when, who evaluates, and what the study holds after results
+that are late, doubled, lost or failed.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import ray
 
 from cluster.capacity import ClusterShape, NodeShape
 from orchestrator.config.run_config import RunConfig, with_values
-from orchestrator.coordinator.async_evaluation import LateJudging
-from orchestrator.coordinator.evaluation_queue import JudgeDesk, next_rungs
+from orchestrator.coordinator.async_evaluation import AsyncEvaluation
+from orchestrator.coordinator.evaluation_queue import EvaluationQueue, next_rungs
 from orchestrator.ray_cluster.concurrency import (
     ConcurrencyLimit,
     EvaluationPlan,
@@ -62,7 +62,7 @@ def test_what_is_started(
 
 
 @pytest.mark.parametrize(
-    ("judge", "alone", "beside", "same_device", "where", "words"),
+    ("evaluator", "alone", "beside", "same_device", "where", "words"),
     [
         (
             "auto",
@@ -73,15 +73,17 @@ def test_what_is_started(
             "no room for a task",
         ),  # the laptop: a place for a task would cost a trial
         ("auto", 8, 8, True, "task", "room beside the trials"),
-        ("auto", 8, 8, False, "worker", "resources.judge_gpus is 0"),
+        ("auto", 8, 8, False, "worker", "resources.evaluator_gpus is 0"),
         ("task", 2, 1, False, "task", "while training goes on"),
         ("worker", 8, 8, True, "worker", "by the workers"),
     ],
 )
 def test_where_rungs_are_evaluated(
-    judge: str, alone: int, beside: int, same_device: bool, where: str, words: str
+    evaluator: str, alone: int, beside: int, same_device: bool, where: str, words: str
 ) -> None:
-    plan = plan_evaluation(judge, trials_alone=alone, trials_beside=beside, same_device=same_device)
+    plan = plan_evaluation(
+        evaluator, trials_alone=alone, trials_beside=beside, same_device=same_device
+    )
     assert plan.where == where and words in plan.reason
     assert plan.max_at_once == (num_evaluators(beside) if where == "task" else 0)
 
@@ -89,7 +91,7 @@ def test_where_rungs_are_evaluated(
 @pytest.mark.parametrize(
     ("settings", "nodes", "trials", "where"),
     [
-        ({"sweep.judge": "worker"}, [NodeShape(64, 0, 1, 1)], 40, "worker"),
+        ({"sweep.evaluator": "worker"}, [NodeShape(64, 0, 1, 1)], 40, "worker"),
         ({}, [NodeShape(2, 0, 1, 1)], 2, "worker"),
         (
             {},
@@ -97,18 +99,22 @@ def test_where_rungs_are_evaluated(
             40,
             "task",
         ),  # no more trials than are asked for: there is room
-        ({"sweep.judge": "task"}, [NodeShape(2, 0, 1, 1)], 1, "task"),
-        ({"sweep.judge": "task"}, [NodeShape(1, 0, 1, 1)], 1, "task"),  # they take turns
+        ({"sweep.evaluator": "task"}, [NodeShape(2, 0, 1, 1)], 1, "task"),
+        ({"sweep.evaluator": "task"}, [NodeShape(1, 0, 1, 1)], 1, "task"),  # they take turns
         ({"resources.gpus_per_worker": 1.0}, [NodeShape(48, 8, 1, 1)], 8, "worker"),
         (
-            {"resources.gpus_per_worker": 1.0, "resources.judge_gpus": 0.5, "sweep.judge": "task"},
+            {
+                "resources.gpus_per_worker": 1.0,
+                "resources.evaluator_gpus": 0.5,
+                "sweep.evaluator": "task",
+            },
             [NodeShape(48, 8, 1, 1)],
             7,
             "task",
         ),
     ],
 )
-def test_room_for_judges_is_taken_off_the_trials(
+def test_room_for_evaluations_is_taken_off_the_trials(
     settings: dict[str, Any], nodes: list[NodeShape], trials: int, where: str
 ) -> None:
     room = plan_concurrency_on(
@@ -117,11 +123,11 @@ def test_room_for_judges_is_taken_off_the_trials(
     assert (min(40, room.capacity.max_concurrent_trials), room.evaluation.where) == (trials, where)
 
 
-def test_a_judge_that_fits_nowhere_is_refused_before_anything_runs() -> None:
-    config = with_values(RunConfig(), {"sweep.judge": "task", "resources.judge_gpus": 1.0})
+def test_an_evaluation_that_fits_nowhere_is_refused_before_anything_runs() -> None:
+    config = with_values(RunConfig(), {"sweep.evaluator": "task", "resources.evaluator_gpus": 1.0})
     with pytest.raises(
         UserError,
-        match=r"sweep.judge = 'task', but the cluster holds no evaluation: one needs 1 worker "
+        match=r"sweep.evaluator = 'task', but the cluster holds no evaluation: one needs 1 worker "
         r"x 1 CPU, 1 GPU",
     ):
         plan_concurrency_on(ClusterShape((NodeShape(8, 0, 1, 1),)), config)
@@ -158,7 +164,7 @@ def anything(values: Mapping[str, Any]) -> Fit:
 
 
 class Sweep:
-    """A real study and a real desk over Ray tasks; `values` are what the evaluations will find, or
+    """A real study and a real queue over Ray tasks; `values` are what the evaluations will find, or
     the errors they raise.
     """
 
@@ -175,7 +181,7 @@ class Sweep:
         )
         running = {trial.number: 4 for trial in self.study.trials()}
         config = with_values(CONFIG, {"sweep.pruner": pruner})
-        self.late = LateJudging(
+        self.evaluation = AsyncEvaluation(
             self.study,
             config,
             self._start,
@@ -184,20 +190,20 @@ class Sweep:
             num_epochs=running,
         )
         for _ in range(num_trials):
-            self.late.begin(self.study.ask(anything).number, 4)
+            self.evaluation.begin(self.study.ask(anything).number, 4)
 
     def _start(self, one: Rung) -> Any:
         self.started.append((one.number, one.epoch))
         return _found.remote(self.values[one.number, one.epoch])
 
-    def hand_in(self, number: int, epoch: int) -> None:
-        self.late.hand_in(number, epoch, 10 * epoch, f"key-{number}-{epoch}")
+    def submit_rung(self, number: int, epoch: int) -> None:
+        self.evaluation.submit_rung(number, epoch, 10 * epoch, f"key-{number}-{epoch}")
 
     def until(self, what: Callable[[], Any]) -> None:
         deadline = time.monotonic() + 120
         while not what():
             assert time.monotonic() < deadline
-            self.late.advance()
+            self.evaluation.advance()
             time.sleep(0.02)
 
     def scores(self, number: int) -> dict[int, float]:
@@ -217,15 +223,17 @@ def _found(value: Any) -> dict[str, float]:
 
 @pytest.mark.usefixtures("local_ray")
 class TestLateVerdicts:
-    def test_a_trial_far_beyond_is_pruned_at_the_rung_that_was_judged(self, tmp_path: Path) -> None:
+    def test_a_trial_far_beyond_is_pruned_at_the_rung_that_was_evaluated(
+        self, tmp_path: Path
+    ) -> None:
         sweep = Sweep(tmp_path, {(0, 1): 0.9, (1, 1): 0.2, (1, 2): 0.99}, num_trials=2)
-        sweep.hand_in(0, 1)
+        sweep.submit_rung(0, 1)
         sweep.until(lambda: sweep.scores(0))
-        sweep.hand_in(1, 1)
-        sweep.hand_in(1, 2)  # it trained on meanwhile
-        sweep.until(lambda: sweep.late.stop_reason(1))
-        sweep.study.tell_pruned(1, sweep.late.stop_reason(1) or "")
-        sweep.late.end(1)
+        sweep.submit_rung(1, 1)
+        sweep.submit_rung(1, 2)  # it trained on meanwhile
+        sweep.until(lambda: sweep.evaluation.stop_reason(1))
+        sweep.study.tell_pruned(1, sweep.evaluation.stop_reason(1) or "")
+        sweep.evaluation.end(1)
         trial = sweep.study.trials()[1]
         assert (trial.state.name, trial.value, trial.intermediate_values) == (
             "PRUNED",
@@ -237,30 +245,30 @@ class TestLateVerdicts:
 
     def test_the_first_to_arrive_is_stopped_when_better_ones_come(self, tmp_path: Path) -> None:
         sweep = Sweep(tmp_path, {(0, 1): 0.2, (1, 1): 0.9}, num_trials=2)
-        sweep.hand_in(0, 1)
+        sweep.submit_rung(0, 1)
         sweep.until(lambda: sweep.scores(0))
-        assert sweep.late.stop_reason(0) is None
-        sweep.hand_in(1, 1)
+        assert sweep.evaluation.stop_reason(0) is None
+        sweep.submit_rung(1, 1)
         sweep.until(lambda: sweep.scores(1))
-        assert "since others came" in (sweep.late.stop_reason(0) or "")
-        assert sweep.late.stop_reason(1) is None
+        assert "since others came" in (sweep.evaluation.stop_reason(0) or "")
+        assert sweep.evaluation.stop_reason(1) is None
 
-    def test_handed_in_twice_is_judged_once(self, tmp_path: Path) -> None:
+    def test_submitted_twice_is_evaluated_once(self, tmp_path: Path) -> None:
         sweep = Sweep(tmp_path, {(0, 1): 0.5}, num_trials=1)
         for _ in range(3):
-            sweep.hand_in(0, 1)
+            sweep.submit_rung(0, 1)
         sweep.until(lambda: sweep.scores(0))
-        sweep.hand_in(0, 1)  # the trial resumed from its checkpoint there
-        sweep.late.advance()
+        sweep.submit_rung(0, 1)  # the trial resumed from its checkpoint there
+        sweep.evaluation.advance()
         assert sweep.started == [(0, 1)] and len(sweep.recorded) == 1
 
     def test_the_last_rung_gives_the_final_metrics(self, tmp_path: Path) -> None:
         sweep = Sweep(tmp_path, {(0, 1): 0.5, (0, 2): 0.6, (0, 4): 0.4}, num_trials=1)
         for epoch in (1, 2, 4):
-            sweep.hand_in(0, epoch)
-        assert sweep.late.is_over(0) and sweep.late.final_metrics(0) is None
-        sweep.until(lambda: sweep.late.final_metrics(0))
-        assert sweep.late.final_metrics(0) == {"retrieval/recall_at_1": 0.4}
+            sweep.submit_rung(0, epoch)
+        assert sweep.evaluation.is_over(0) and sweep.evaluation.final_metrics(0) is None
+        sweep.until(lambda: sweep.evaluation.final_metrics(0))
+        assert sweep.evaluation.final_metrics(0) == {"retrieval/recall_at_1": 0.4}
         assert sweep.started == [(0, 1), (0, 2), (0, 4)]
         assert sweep.scores(0) == {1: 0.5, 2: 0.6, 4: 0.4}
 
@@ -270,16 +278,17 @@ class TestLateVerdicts:
             {(0, 1): ValueError("no luck"), (0, 4): ValueError("none at all")},
             num_trials=1,
         )
-        sweep.hand_in(0, 1)
+        sweep.submit_rung(0, 1)
         sweep.until(lambda: sweep.recorded)
-        assert sweep.started == [(0, 1)] * 3 and sweep.late.stop_reason(0) is None, (
+        assert sweep.started == [(0, 1)] * 3 and sweep.evaluation.stop_reason(0) is None, (
             "a rung without a value stops nobody"
         )
-        assert sweep.recorded[0][1] == {"judge/failed_rungs": 1.0}
-        sweep.hand_in(0, 4)
-        sweep.until(lambda: sweep.late.failure(0))
+        assert sweep.recorded[0][1] == {"evaluation/failed_rungs": 1.0}
+        sweep.submit_rung(0, 4)
+        sweep.until(lambda: sweep.evaluation.failure(0))
         assert (
-            sweep.late.failure(0) == "its last rung could not be evaluated: ValueError: none at all"
+            sweep.evaluation.failure(0)
+            == "its last rung could not be evaluated: ValueError: none at all"
         )
 
     def test_a_restarted_server_finds_what_was_lost_and_remembers_who_was_stopped(
@@ -287,27 +296,27 @@ class TestLateVerdicts:
     ) -> None:
         values = {(0, 1): 0.9, (1, 1): 0.2, (0, 2): 0.7}
         first = Sweep(tmp_path, values, num_trials=2)
-        first.hand_in(0, 1)
+        first.submit_rung(0, 1)
         first.until(lambda: first.scores(0))
-        first.hand_in(1, 1)
-        first.until(lambda: first.late.stop_reason(1))
-        first.hand_in(0, 2)  # under way when the server dies
+        first.submit_rung(1, 1)
+        first.until(lambda: first.evaluation.stop_reason(1))
+        first.submit_rung(0, 2)  # under way when the coordinator dies
         second = Sweep(tmp_path, values)
-        assert second.late.stop_reason(1) == first.late.stop_reason(1)
+        assert second.evaluation.stop_reason(1) == first.evaluation.stop_reason(1)
         second.until(lambda: 2 in second.scores(0))
         assert second.started == [(0, 2)]
 
     def test_a_trial_that_has_ended_takes_no_word(self, tmp_path: Path) -> None:
         sweep = Sweep(tmp_path, {(0, 1): 0.5}, num_trials=1)
-        sweep.hand_in(0, 1)
-        sweep.late.advance()
-        sweep.late.end(0)
-        sweep.hand_in(0, 2)
-        sweep.late.advance()
+        sweep.submit_rung(0, 1)
+        sweep.evaluation.advance()
+        sweep.evaluation.end(0)
+        sweep.submit_rung(0, 2)
+        sweep.evaluation.advance()
         assert sweep.started == [(0, 1)] and sweep.recorded == []
 
 
-def test_a_desk_without_work_does_nothing() -> None:
-    desk = JudgeDesk(lambda one: pytest.fail("nothing is there to start"), 1)
-    desk.start_next()
-    assert desk.collect() == [] and EvaluationPlan("worker").max_at_once == 0
+def test_a_queue_without_work_does_nothing() -> None:
+    queue = EvaluationQueue(lambda one: pytest.fail("nothing is there to start"), 1)
+    queue.start_next()
+    assert queue.collect() == [] and EvaluationPlan("worker").max_at_once == 0

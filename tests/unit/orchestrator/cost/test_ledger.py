@@ -126,7 +126,7 @@ def test_waste_is_a_share_of_what_was_paid_and_money_is_named_only_where_it_is_k
 def test_what_came_beside_a_trial_is_not_the_searchs() -> None:
     entries = [
         entry(0, busy_seconds=10),
-        entry(0, busy_seconds=5, kind="judge"),
+        entry(0, busy_seconds=5, kind="evaluation"),
         entry(0, busy_seconds=90, kind="confirm", seed=8),
     ]
     assert total_of_trial(entries, 0).busy_seconds == 15

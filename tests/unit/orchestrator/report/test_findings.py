@@ -333,7 +333,7 @@ def test_cost_by_the_ledger_and_without_one() -> None:
     rows = (
         entry(1, cpus=2, busy_seconds=1800, usd=0.5),
         entry(1, cpus=2, busy_seconds=900, usd=0.25),
-        entry(1, kind="judge", cpus=1, busy_seconds=999, usd=9.0),
+        entry(1, kind="evaluation", cpus=1, busy_seconds=999, usd=9.0),
         entry(0, cpus=2, busy_seconds=999),
     )
     assert findings.cost_of(record(one, ledger=rows), one) == findings.Cost(1.5, "CPU h", 0.75)
@@ -350,8 +350,8 @@ LEDGER = (
     entry(1, gpus=1, cpus=4, busy_seconds=3600, redone_seconds=900, pending_seconds=1800, usd=3.0),
     entry(1, rung_epoch=6, gpus=1, busy_seconds=1800, late_seconds=450, usd=1.5),
     entry(0, rung_epoch=6, gpus=1, pending_seconds=60),
-    entry(1, rung_epoch=3, kind="judge", gpus=0.5, busy_seconds=1800, usd=1.0),
-    entry(1, rung_epoch=3, kind="judge", gpus=0.5, busy_seconds=1800, usd=1.0),
+    entry(1, rung_epoch=3, kind="evaluation", gpus=0.5, busy_seconds=1800, usd=1.0),
+    entry(1, rung_epoch=3, kind="evaluation", gpus=0.5, busy_seconds=1800, usd=1.0),
     entry(0, rung_epoch=6, kind="confirm", seed=1, gpus=1, busy_seconds=1800, usd=1.5),
     entry(0, rung_epoch=6, kind="confirm", seed=2, gpus=1, busy_seconds=1800, usd=1.5),
 )

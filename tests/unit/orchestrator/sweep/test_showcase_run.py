@@ -108,7 +108,7 @@ def test_nothing_is_drawn_where_the_slow_motion_task_was_off(tmp_path: Path) -> 
     assert found.clips == [] and "The slow-motion task was off" in showcase_page(found)
 
 
-class Server:
+class Coordinator:
     """Stands in for the actor: each method answers at once."""
 
     def __init__(self) -> None:
@@ -157,29 +157,29 @@ def test_a_showcase_that_fails_is_one_line_and_is_tried_again_by_a_resume(
 
     monkeypatch.setattr(showcase_run, "make_showcase", make)
     monkeypatch.setattr("ray.get", get)
-    server, said = Server(), list[str]()
+    coordinator, said = Coordinator(), list[str]()
     plan: Any = SimpleNamespace(config=CONFIG, spec=None)
     views = [
         TrialView(number, {}, state=TrialState.FINISHED, objective=number / 10)
         for number in range(5)
     ] + [TrialView(5, {}, state=TrialState.PRUNED, objective=1)]
 
-    assert keep_showcases(plan, server, views, 1, said.append) == [1, 4]
+    assert keep_showcases(plan, coordinator, views, 1, said.append) == [1, 4]
     assert asked == [4, 3, 1], "the best three, the taken trial in the place of the third"
     assert said == [
         "making the showcases of trials 4, 3 and 1",
         "trial 3 has no showcase: UserError: Trial 3 has no checkpoint",
     ]
-    assert server.stored == {4: ("showcase.html", "page"), 1: ("showcase.html", "page")}
-    assert server.booked == [
+    assert coordinator.stored == {4: ("showcase.html", "page"), 1: ("showcase.html", "page")}
+    assert coordinator.booked == [
         ("showcase", 4, 10.0, 12.0, 0.0, 1.0),
         ("showcase", 1, 10.0, 12.0, 0.0, 1.0),
     ]
 
     failing.clear()
-    assert keep_showcases(plan, server, views, 1, said.append) == [1, 3, 4]
-    assert asked == [4, 3, 1, 3] and json.loads(server.notes["showcases"]) == [1, 3, 4], (
+    assert keep_showcases(plan, coordinator, views, 1, said.append) == [1, 3, 4]
+    assert asked == [4, 3, 1, 3] and json.loads(coordinator.notes["showcases"]) == [1, 3, 4], (
         "what is there is not made again"
     )
-    assert keep_showcases(plan, server, views, 1, said.append) == [1, 3, 4]
+    assert keep_showcases(plan, coordinator, views, 1, said.append) == [1, 3, 4]
     assert len(asked) == 4 and len(said) == 3, "nothing is left to do, nothing is said"

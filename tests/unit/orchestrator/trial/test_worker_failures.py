@@ -13,7 +13,7 @@ from orchestrator.cost.budget import Gate
 from orchestrator.sweep.driver import left_over, line_of_test_part
 from orchestrator.trial import driver as trial_run
 from orchestrator.trial.messages import TrialTask
-from orchestrator.trial.worker import lasting_failure
+from orchestrator.trial.worker import permanent_failure
 from prp_core.errors import BrokenVideo, DivergedError, StoreUnavailable, UserError
 from prp_core.training.checkpoint import Checkpoint
 from prp_core.training.memory import is_out_of_memory
@@ -53,7 +53,7 @@ def real_out_of_memory() -> Exception:
 def test_what_would_happen_again_fails_the_trial_and_the_rest_is_tried_again(
     error: Exception, words: str | None
 ) -> None:
-    reason = lasting_failure(error, CONFIG)
+    reason = permanent_failure(error, CONFIG)
     assert (reason is None) if words is None else (reason is not None and words in reason)
 
 
@@ -122,7 +122,7 @@ def test_a_controller_that_dies_is_started_again_but_not_for_ever(
         {"state": "finished"},
     ]
 
-    def train(task: TrialTask, spec: object, server: object) -> dict:
+    def train(task: TrialTask, spec: object, coordinator: object) -> dict:
         life = lives.pop(0)
         if isinstance(life, Exception):
             raise life

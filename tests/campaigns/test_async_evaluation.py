@@ -19,11 +19,12 @@ from orchestrator.cost.budget import Gate
 from orchestrator.ray_cluster.concurrency import ConcurrencyLimit, ConcurrencyPlan, plan_concurrency
 from orchestrator.ray_cluster.connect import use_environment
 from orchestrator.search.warm_start import plan_warm_start
-from orchestrator.sweep.driver import start_server
+from orchestrator.sweep.driver import start_coordinator
 from orchestrator.sweep.plan import make_plan, parse_arguments
 from orchestrator.tracking.history import TrialRecord
-from orchestrator.trial.driver import ServerSearcher, run_trials
+from orchestrator.trial.driver import CoordinatorSearcher, run_trials
 from orchestrator.trial.messages import TrialTask
+from orchestrator.trial_state import TrialState
 from tests.e2e.test_workers import groups_in_use, wait_until
 from tests.tools.study_process import TINY_PRESET, rung_rows
 
@@ -56,7 +57,7 @@ def growing_cluster() -> Iterator[Cluster]:
         cluster.shutdown()
 
 
-def test_trials_without_an_end_are_pruned_late_at_the_rung_that_was_judged(
+def test_trials_without_an_end_are_pruned_late_at_the_rung_that_was_evaluated(
     growing_cluster: Cluster, tiny_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PRP_HOME", str(tmp_path / "home"))
@@ -64,7 +65,7 @@ def test_trials_without_an_end_are_pruned_late_at_the_rung_that_was_judged(
     for setting in (
         "resources.num_workers=2",
         "resources.cpus_per_worker=0.5",
-        "sweep.judge=task",
+        "sweep.evaluator=task",
         "sweep.num_trials=2",
         "training.num_epochs=100000",
     ):
@@ -74,9 +75,9 @@ def test_trials_without_an_end_are_pruned_late_at_the_rung_that_was_judged(
     assert concurrency.evaluation.where == "task"
     params = {path: str(value) for path, value in flatten(plan.config).items()}
     best = TrialRecord(
-        "earlier", 0, "pruned", "same", params, {RATES: "1-2"}, {1: 2.0}
+        "earlier", 0, TrialState.PRUNED, "same", params, {RATES: "1-2"}, {1: 2.0}
     )  # nobody scores two: every trial is below the bar
-    server = start_server(
+    coordinator = start_coordinator(
         plan, space, concurrency.evaluation, plan_warm_start([best], space, params, "same")
     )
     places: list[bool] = []
@@ -89,7 +90,7 @@ def test_trials_without_an_end_are_pruned_late_at_the_rung_that_was_judged(
             ended = done.wait(
                 0.2
             )  # and look once more after it: the last trial and the sweep end together
-            for view in ray.get(server.views.remote()):
+            for view in ray.get(coordinator.views.remote()):
                 if view.state != "running" and view.number not in told:
                     told.add(view.number)
                     places.append(wait_until(lambda: groups_in_use() == 0, 10) or len(told) < 2)
@@ -97,7 +98,7 @@ def test_trials_without_an_end_are_pruned_late_at_the_rung_that_was_judged(
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        run_trials(plan.spec, server, num_trials=2, max_concurrent=1, verbose=False)
+        run_trials(plan.spec, coordinator, num_trials=2, max_concurrent=1, verbose=False)
     finally:
         done.set()
         watcher.join()
@@ -105,8 +106,8 @@ def test_trials_without_an_end_are_pruned_late_at_the_rung_that_was_judged(
     assert wait_until(lambda: ray.available_resources().get("CPU") == 2.0, 20), (
         ray.available_resources()
     )
-    views = ray.get(server.views.remote())
-    ray.get(server.close.remote("finished"))
+    views = ray.get(coordinator.views.remote())
+    ray.get(coordinator.close.remote("finished"))
     assert [view.state for view in views] == ["pruned", "pruned"]
     rows = rung_rows(Path(os.environ["PRP_HOME"]), plan.spec.sweep_id)
     mine = {
@@ -121,13 +122,13 @@ def test_trials_without_an_end_are_pruned_late_at_the_rung_that_was_judged(
     )
     assert all("2.0000, the bar" in view.reason for view in views)
     assert sorted(Path(plan.spec.folder_uri).glob("trials/*/rungs/*")) == [], (
-        "what the judge needed is gone with its trial"
+        "what the evaluation needed is gone with its trial"
     )
 
 
 @ray.remote(num_cpus=0)
 class Asking:
-    """A server that hands out numbers, and counts who is there."""
+    """A coordinator that hands out numbers, and counts who is there."""
 
     def __init__(self) -> None:
         self.asked, self.present, self.most = 0, 0, 0
@@ -153,39 +154,40 @@ class Asking:
         return self.present, self.most
 
 
-def stay_until_three(config: dict[str, Any], *, server: Any) -> None:
+def stay_until_three(config: dict[str, Any], *, coordinator: Any) -> None:
     """A trial that ends once three were there at the same time."""
-    ray.get(server.enter.remote())
+    ray.get(coordinator.enter.remote())
     deadline = time.monotonic() + 240
-    while ray.get(server.seen.remote())[1] < 3 and time.monotonic() < deadline:
+    while ray.get(coordinator.seen.remote())[1] < 3 and time.monotonic() < deadline:
         time.sleep(0.2)
-    ray.get(server.leave.remote())
+    ray.get(coordinator.leave.remote())
 
 
 def test_a_sweep_takes_the_places_of_a_node_that_joins_it(
     growing_cluster: Cluster, tmp_path: Path
 ) -> None:
-    server = Asking.remote()  # type: ignore[attr-defined]
-    config: RunConfig = with_values(RunConfig(), {"sweep.judge": "worker"})
+    coordinator = Asking.remote()  # type: ignore[attr-defined]
+    config: RunConfig = with_values(RunConfig(), {"sweep.evaluator": "worker"})
     concurrency: ConcurrencyPlan = plan_concurrency(config)
     assert concurrency.capacity.max_concurrent_trials == 2
     trainable = tune.with_resources(
-        tune.with_parameters(stay_until_three, server=server), {"CPU": 1}
+        tune.with_parameters(stay_until_three, coordinator=coordinator), {"CPU": 1}
     )
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
-            search_alg=ServerSearcher(server, ConcurrencyLimit(config, concurrency)), num_samples=4
+            search_alg=CoordinatorSearcher(coordinator, ConcurrencyLimit(config, concurrency)),
+            num_samples=4,
         ),
         run_config=tune.RunConfig(name="growing", storage_path=str(tmp_path), verbose=0),
     )
     thread = threading.Thread(target=tuner.fit)
     thread.start()
     try:
-        assert wait_until(lambda: ray.get(server.seen.remote())[0] == 2, 200)
-        assert ray.get(server.seen.remote())[1] == 2, "no more than there is room for"
+        assert wait_until(lambda: ray.get(coordinator.seen.remote())[0] == 2, 200)
+        assert ray.get(coordinator.seen.remote())[1] == 2, "no more than there is room for"
         growing_cluster.add_node(num_cpus=1, object_store_memory=80 << 20)
-        assert wait_until(lambda: ray.get(server.seen.remote())[1] == 3, 200), (
+        assert wait_until(lambda: ray.get(coordinator.seen.remote())[1] == 3, 200), (
             "the new node stays empty"
         )
     finally:
