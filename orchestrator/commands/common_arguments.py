@@ -6,10 +6,8 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from orchestrator.config.run_config import parse_config
 from orchestrator.config.store_config import ADDRESSINGS, StoreConfig
 from orchestrator.config.sweep_spec import home_dir
-from orchestrator.storage.store_profiles import read_store_profile
 
 
 def add_store_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +43,10 @@ def add_store_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def store_config(arguments: argparse.Namespace) -> StoreConfig:
-    """What `add_store_arguments` took."""
+    """What `add_store_arguments` took. Raises `UserError` for a wrong value."""
+    from orchestrator.config.run_config import parse_config
+    from orchestrator.storage.store_profiles import read_store_profile
+
     values = (
         read_store_profile(arguments.store, [Path.cwd(), home_dir()]) if arguments.store else {}
     )

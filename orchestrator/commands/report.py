@@ -1,4 +1,4 @@
-"""`prp report SWEEP`: write the page of a sweep, from its records alone."""
+"""``prp report``: write the page of a sweep, from its records alone."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of the command."""
+    """The sweep, and where its page goes."""
     parser.add_argument("sweep", metavar="SWEEP", help="a sweep's id; `prp status` lists them")
     parser.add_argument(
         "--out",
@@ -19,12 +19,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write the page and print where it is."""
     from orchestrator.config.sweep_spec import home_dir, load_spec
-    from orchestrator.report.page import (
-        sweep_page,
-    )  # the page needs matplotlib and MLflow: seconds that other commands do not pay
 
     spec = load_spec(arguments.sweep, home_dir())
     path = Path(arguments.out or Path(spec.state_dir) / "report.html").expanduser().resolve()
+
+    from orchestrator.report.page import sweep_page  # seconds, once the sweep is known to exist
+
     text = sweep_page(spec)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f"{path.name}.tmp")

@@ -40,12 +40,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def list_sweeps() -> int:
-    """Every sweep of this machine with its state, oldest first."""
-    from rich.console import Console
-    from rich.table import Table
-
+    """Print every sweep of this machine with its state, oldest first."""
     from orchestrator.config.sweep_spec import home_dir, load_spec
-    from orchestrator.sweep.status import read_status, summary_rows
 
     home = home_dir()
     paths = sorted((home / "sweeps").glob("*/sweep.json"), key=lambda path: path.stat().st_mtime)
@@ -55,6 +51,11 @@ def list_sweeps() -> int:
             "sweeps/rate_search.py"
         )
         return 0
+    from rich.console import Console
+    from rich.table import Table
+
+    from orchestrator.sweep.status import read_status, summary_rows
+
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("sweep", "state", "trials", "best", "cost", ""):
         table.add_column(name, overflow="fold", no_wrap=name in ("sweep", "state", "cost"))

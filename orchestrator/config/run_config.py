@@ -25,8 +25,10 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.config.budget_config import BudgetConfig
+from orchestrator.config.cache_config import CacheConfig
 from orchestrator.config.confirm_config import ConfirmConfig
 from orchestrator.config.showcase_config import ShowcaseConfig
+from orchestrator.config.source_config import SourceConfig
 from orchestrator.config.store_config import StoreConfig
 from prp_core.catalogue import look_up, unknown
 from prp_core.checks import check, check_choice
@@ -36,68 +38,11 @@ from prp_core.errors import UserError
 from prp_core.training.pretrain_config import PretrainConfig
 
 PRESETS_DIR = Path(__file__).resolve().parents[2] / "sweeps" / "presets"
-AUTOMATIC = -1
 STUDY_PLACE = "{study}"  # in `sweep.name`: the name of the study's file
 SWEEP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 SAMPLERS = ("gp", "tpe", "random")
 PRUNERS = ("asha", "median", "none")
 EVALUATORS = ("auto", "task", "worker")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SourceConfig:
-    """Where the videos are: `uri` is a folder or ``s3://bucket/prefix``; empty means the demo's own
-    videos.
-
-    `manifest` names a Parquet manifest made by ``prp data index``; empty means that the sweep
-    indexes `uri` first. `splits_dir` holds UCF101's or HMDB51's split files, `split` says which of
-    them. `val_fraction` of the training groups are validation.
-    """
-
-    uri: str = ""
-    manifest: str = ""
-    splits_dir: str = ""
-    split: int = 1
-    labels_csv: str = ""
-    val_fraction: float = 0.2
-
-    def __post_init__(self) -> None:
-        check(
-            0 < self.val_fraction < 1,
-            "source.val_fraction",
-            self.val_fraction,
-            "must lie between 0 and 1",
-        )
-        check(self.split >= 1, "source.split", self.split, "split files are numbered from 1")
-
-
-@dataclass(frozen=True, kw_only=True)
-class CacheConfig:
-    """The node's cache: where, and how many bytes of objects at most. Empty `dir` means
-    ``~/.cache/prp``.
-
-    `frames_capacity_bytes` is for decoded frames at the training size, which every trial of a node
-    shares: 0 keeps none, -1 takes a quarter of the disk's free space.
-    """
-
-    dir: str = ""
-    capacity_bytes: int = 200 << 30
-    frames_capacity_bytes: int = AUTOMATIC
-
-    def __post_init__(self) -> None:
-        rule = (
-            "must be a number of bytes, 0 (keep no decoded frames) or -1 (a quarter of the "
-            "free disk)"
-        )
-        check(
-            self.frames_capacity_bytes >= AUTOMATIC,
-            "cache.frames_capacity_bytes",
-            self.frames_capacity_bytes,
-            rule,
-        )
-        check(
-            self.capacity_bytes > 0, "cache.capacity_bytes", self.capacity_bytes, "must be positive"
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,8 @@ import shutil
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from orchestrator.config.run_config import AUTOMATIC, RunConfig
+from orchestrator.config.cache_config import AUTOMATIC, DEFAULT_CACHE_DIR
+from orchestrator.config.run_config import RunConfig
 from prp_core.data.cache.cached_frames import CachedFrames
 from prp_core.data.cache.frame_cache import FrameCache
 from prp_core.data.cache.space import used_bytes
@@ -22,12 +23,7 @@ AUTOMATIC_SHARE = 0.25
 
 def cache_dir(config: RunConfig) -> Path:
     """The node's cache folder; decoded frames lie below it, in ``frames``."""
-    return default_cache_dir() if not config.cache.dir else Path(config.cache.dir).expanduser()
-
-
-def default_cache_dir() -> Path:
-    """Where the node's cache lies unless ``cache.dir`` says otherwise."""
-    return Path.home() / ".cache" / "prp"
+    return Path(config.cache.dir or DEFAULT_CACHE_DIR).expanduser()
 
 
 def frames_capacity(configured_bytes: int, free_bytes: int, used: int) -> int:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from orchestrator.config.cache_config import DEFAULT_CACHE_DIR, DEFAULT_CAPACITY_BYTES
 from orchestrator.config.store_config import StoreConfig
 from orchestrator.config.sweep_spec import home_dir
 from orchestrator.data.index_journal import IndexJournal
@@ -40,7 +41,6 @@ from prp_core.data.video_source import VideoSource
 from prp_core.errors import UserError
 
 LABEL_COLUMNS = ("label", "group", "split")
-CACHE_BYTES = 200 << 30
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ def index(
     num_workers: int | None = None,
     on_progress: Callable[[IndexProgress], None] | None = None,
     cache_dir: str | Path | None = None,
-    cache_capacity_bytes: int = CACHE_BYTES,
+    cache_capacity_bytes: int = DEFAULT_CAPACITY_BYTES,
     state_dir: Path | None = None,
 ) -> tuple[Manifest, str]:
     """The manifest of the videos under `uri`, and the URI of its file in `out_uri` (default:
@@ -96,7 +96,9 @@ def index(
     loader = replace(
         loader or LoaderConfig(), num_decoders=num_workers or len(os.sched_getaffinity(0))
     )
-    cache = NodeCache(Path(cache_dir or "~/.cache/prp").expanduser(), cache_capacity_bytes, videos)
+    cache = NodeCache(
+        Path(cache_dir or DEFAULT_CACHE_DIR).expanduser(), cache_capacity_bytes, videos
+    )
     with (
         IndexJournal(state_dir / "index", videos.uri, loader) as journal,
         VideoSource(videos, cache, loader) as source,

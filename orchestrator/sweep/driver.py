@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import fcntl
 import json
@@ -30,12 +31,10 @@ from orchestrator.confirmation import best_trials
 from orchestrator.coordinator.coordinator import Coordinator
 from orchestrator.cost.budget import GO_ON, Gate
 from orchestrator.cost.pricing import find_price, money_line
-from orchestrator.exit_codes import run_command
 from orchestrator.ray_cluster.concurrency import (
     EVALUATED_BY_WORKERS,
     ConcurrencyLimit,
     EvaluationPlan,
-    check_capacity,
     plan_concurrency,
 )
 from orchestrator.ray_cluster.connect import ray_cluster
@@ -55,7 +54,6 @@ from orchestrator.sweep.plan import (
     frame_counts,
     make_plan,
     memory_figures,
-    parse_arguments,
     warm_start_of,
 )
 from orchestrator.sweep.showcase_run import keep_showcases
@@ -64,22 +62,11 @@ from orchestrator.trial.messages import TrialOutcome, TrialView
 from orchestrator.trial_state import TrialState
 from prp_core.errors import UserError
 
-__all__ = ["check_capacity", "main"]
-
 INTERRUPTED = 130
 
 
-def main(
-    space: Space,
-    argv: list[str] | None = None,
-    description: str = "Search over the config tree, judged by retrieval.",
-) -> int:
-    """Run a study's command line; its exit code."""
-    return run_command(lambda: _run(space, argv, description))
-
-
-def _run(space: Space, argv: list[str] | None, description: str) -> int:
-    arguments = parse_arguments(argv, description)
+def drive(arguments: argparse.Namespace, space: Space) -> int:
+    """Run the sweep of `space` that `arguments` describe; the exit code."""
     signal.signal(
         signal.SIGTERM, _interrupt
     )  # `ray job stop` and a scheduler end a sweep as Ctrl-C does

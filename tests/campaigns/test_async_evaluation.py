@@ -19,8 +19,9 @@ from orchestrator.cost.budget import Gate
 from orchestrator.ray_cluster.concurrency import ConcurrencyLimit, ConcurrencyPlan, plan_concurrency
 from orchestrator.ray_cluster.connect import use_environment
 from orchestrator.search.warm_start import plan_warm_start
+from orchestrator.sweep.arguments import parse_arguments
 from orchestrator.sweep.driver import start_coordinator
-from orchestrator.sweep.plan import make_plan, parse_arguments
+from orchestrator.sweep.plan import make_plan
 from orchestrator.tracking.history import TrialRecord
 from orchestrator.trial.driver import CoordinatorSearcher, run_trials
 from orchestrator.trial.messages import TrialTask

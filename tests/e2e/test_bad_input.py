@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.sweep.driver import main
+from orchestrator.sweep import main
 from tests.e2e.tiny_study import space
 from tests.fixtures_s3 import S3Server
 from tests.tools.study_process import REPOSITORY, TINY_PRESET

@@ -19,11 +19,13 @@ from ray.cluster_utils import Cluster
 from ray.util import placement_group_table
 
 from orchestrator.config.run_config import to_tree
+from orchestrator.ray_cluster.concurrency import check_capacity
 from orchestrator.ray_cluster.connect import use_environment
 from orchestrator.search.record import read_study
 from orchestrator.search.space import apply_space
-from orchestrator.sweep.driver import check_capacity, start_coordinator
-from orchestrator.sweep.plan import make_plan, parse_arguments
+from orchestrator.sweep.arguments import parse_arguments
+from orchestrator.sweep.driver import start_coordinator
+from orchestrator.sweep.plan import make_plan
 from orchestrator.trial.driver import run_trials
 from orchestrator.trial.reproduce_run import train_on_cluster
 from tests.tools.study_process import TINY_PRESET, rung_rows, trial_rows

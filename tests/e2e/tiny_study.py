@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from orchestrator.sweep.driver import main
+from orchestrator.sweep import main
 
 
 def space(trial: Any) -> None:

@@ -10,7 +10,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from orchestrator.config.run_config import CacheConfig, RunConfig
+from orchestrator.config.cache_config import CacheConfig
+from orchestrator.config.run_config import RunConfig
 from orchestrator.config.store_config import StoreConfig
 from orchestrator.data.frame_tier import through_frame_cache
 from orchestrator.storage.open_store import open_store

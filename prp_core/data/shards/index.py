@@ -13,11 +13,13 @@ import tarfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from prp_core.checks import check, check_choice
 from prp_core.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 TAR_BLOCK = 512
 TAR_END = 2 * TAR_BLOCK
@@ -126,13 +128,13 @@ class ShardVideo:
 
     def offsets(self) -> np.ndarray:
         """The first byte of each piece in the shard: int64."""
-        strides = padded(self.sizes.astype(np.int64)) + self.header_bytes
-        return self.offset + np.concatenate([[0], np.cumsum(strides)[:-1]]).astype(np.int64)
+        strides = padded(self.sizes.astype("int64")) + self.header_bytes
+        return self.offset + strides.cumsum() - strides
 
     @property
     def num_bytes(self) -> int:
         """Of all pieces, without headers."""
-        return int(self.sizes.sum(dtype=np.int64))
+        return int(self.sizes.sum(dtype="int64"))
 
 
 @dataclass(frozen=True, eq=False)

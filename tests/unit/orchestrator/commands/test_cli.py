@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.commands.prp import COMMANDS, main
+from orchestrator.commands.prp import main
 from orchestrator.data.index import read_label_table
 from orchestrator.exit_codes import run_command
 from orchestrator.storage.manifest_file import write_manifest
@@ -76,7 +76,11 @@ def test_our_own_mistakes_keep_their_traceback() -> None:
     ("arguments", "said"),
     [
         ([], "the following arguments are required: COMMAND; see prp --help"),
-        (["data", "indx"], "invalid choice: 'indx'"),
+        (
+            ["data", "indx"],
+            "Unknown prp data command 'indx'; known: feasibility, index, prepare, show. "
+            "Did you mean 'index'?",
+        ),
         (
             ["data", "show"],
             "the following arguments are required: MANIFEST; see prp data show --help",
@@ -112,28 +116,6 @@ def test_wrong_arguments(
     assert error.startswith("prp: error: ")
     assert error.count("\n") == 1
     assert said in error
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        (),
-        *((name,) for name in COMMANDS),
-        *(
-            (group, name)
-            for group, entry in COMMANDS.items()
-            if isinstance(entry, tuple)
-            for name in entry[1]
-        ),
-    ],
-)
-def test_every_command_explains_itself(
-    path: tuple[str, ...], capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main([*path, "--help"])
-    assert caught.value.code == 0
-    assert " ".join(("usage: prp", *path)) in capsys.readouterr().out
 
 
 def test_show(manifest_uri: str, capsys: pytest.CaptureFixture[str]) -> None:

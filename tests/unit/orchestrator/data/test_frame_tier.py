@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.config.run_config import AUTOMATIC, CacheConfig, RunConfig
+from orchestrator.config.cache_config import AUTOMATIC, CacheConfig
+from orchestrator.config.run_config import RunConfig
 from orchestrator.data.frame_tier import cache_dir, frames_capacity, through_frame_cache
 from prp_core.data.cache.cached_frames import CachedFrames
 from prp_core.data.loader_config import LoaderConfig

@@ -1,0 +1,33 @@
+"""``prp data index``: verify every video of a folder or bucket and write the manifest."""
+
+from __future__ import annotations
+
+import argparse
+
+from orchestrator.commands.common_arguments import add_label_arguments, add_store_arguments
+from orchestrator.commands.data.manifests import make_manifest, print_summary
+from prp_core.data.loader_config import LoaderConfig
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The videos, their labels, and where the manifest goes."""
+    parser.add_argument("uri", metavar="URI", help="a folder or s3://bucket/prefix")
+    parser.add_argument(
+        "--out", metavar="URI", help="where the manifest goes (default: ~/.prp/manifests)"
+    )
+    add_label_arguments(parser)
+    parser.add_argument(
+        "--workers", type=int, help="videos verified at a time (default: one per CPU)"
+    )
+    parser.add_argument(
+        "--reader", default=LoaderConfig().reader, help="the decoder (default: %(default)s)"
+    )
+    add_store_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Index the videos and print the manifest's URI."""
+    manifest, uri = make_manifest(arguments)
+    print_summary(manifest, uri)
+    print(uri)
+    return 0

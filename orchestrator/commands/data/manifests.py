@@ -1,0 +1,71 @@
+"""The manifest that a command's arguments name: read, or made by indexing the videos first."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from orchestrator.commands.common_arguments import add_store_arguments, store_config
+from orchestrator.commands.data.progress import print_index_progress
+
+if TYPE_CHECKING:
+    from prp_core.data.manifest import Manifest
+
+
+def add_manifest_argument(parser: argparse.ArgumentParser) -> None:
+    """A manifest, or videos that are indexed first; `manifest_at` reads it."""
+    parser.add_argument(
+        "uri",
+        metavar="MANIFEST",
+        help="a manifest that 'prp data index' made, or a place with videos",
+    )
+    add_store_arguments(parser)
+
+
+def manifest_at(arguments: argparse.Namespace) -> Manifest:
+    """The manifest that `add_manifest_argument` took. Raises `UserError` where there is none."""
+    from orchestrator.storage.manifest_file import is_manifest_uri, read_manifest
+
+    if is_manifest_uri(arguments.uri):
+        return read_manifest(arguments.uri, store_config(arguments))
+    return make_manifest(arguments)[0]
+
+
+def make_manifest(arguments: argparse.Namespace) -> tuple[Manifest, str]:
+    """(the manifest of the videos under ``arguments.uri``, its URI); what is known is reused."""
+    from orchestrator.data.index import index
+    from prp_core.data.loader_config import LoaderConfig
+
+    options = vars(arguments)
+    return index(
+        arguments.uri,
+        options.get("out"),
+        splits_dir=options.get("splits"),
+        split=options.get("split", 1),
+        labels_csv=options.get("labels"),
+        loader=LoaderConfig(reader=options.get("reader") or LoaderConfig().reader),
+        store=store_config(arguments),
+        num_workers=options.get("workers"),
+        on_progress=print_index_progress,
+    )
+
+
+def print_summary(manifest: Manifest, uri: str) -> None:
+    """How many videos of `manifest` (at `uri`) are usable, and why the others are not."""
+    quarantined = manifest.quarantined()
+    print(
+        f"{len(manifest.usable())} usable videos in {len(manifest.labels)} classes, "
+        f"{len(quarantined)} quarantined",
+        file=sys.stderr,
+    )
+    if quarantined:
+        reasons = counts(record.reason for record in quarantined)
+        print(f"quarantined: {reasons}; see them with: prp data show {uri}", file=sys.stderr)
+
+
+def counts(words: Iterable[str | None]) -> str:
+    """``2 empty, 1 truncated``: how often each of `words` occurs."""
+    return ", ".join(f"{count} {word}" for word, count in sorted(Counter(words).items()))

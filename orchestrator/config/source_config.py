@@ -1,0 +1,34 @@
+"""Where the videos are, and how their labels and parts are found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from prp_core.checks import check
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceConfig:
+    """The corpus of a sweep: its videos, their manifest, and the split into parts."""
+
+    uri: str = ""
+    """A folder of videos or ``s3://bucket/prefix``; empty: the demo makes its own videos."""
+    manifest: str = ""
+    """URI of a manifest that ``prp data index`` made; empty: the sweep indexes `uri` first."""
+    splits_dir: str = ""
+    """The folder of UCF101's or HMDB51's split files; empty: splits come from the folders."""
+    split: int = 1
+    """Which of the split files in `splits_dir`, from 1."""
+    labels_csv: str = ""
+    """A table with the columns key, label, group, split; empty: labels come from the folders."""
+    val_fraction: float = 0.2
+    """The share of the training groups that is kept for validation, above 0 and below 1."""
+
+    def __post_init__(self) -> None:
+        check(
+            0 < self.val_fraction < 1,
+            "source.val_fraction",
+            self.val_fraction,
+            "must lie between 0 and 1",
+        )
+        check(self.split >= 1, "source.split", self.split, "split files are numbered from 1")

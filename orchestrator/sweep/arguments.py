@@ -1,0 +1,141 @@
+"""The command line that every study under ``sweeps/`` has; parsing it imports nothing heavy."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from orchestrator.argument_parser import ArgumentParser
+
+
+def parse_arguments(argv: Sequence[str] | None, description: str) -> argparse.Namespace:
+    """The arguments of a study (`argv` None: of this process). Raises `UserError` for wrong ones.
+
+    `description` is the first thing that ``--help`` says.
+    """
+    parser = ArgumentParser(prog=Path(sys.argv[0]).name, description=description)
+    _add_config_arguments(parser)
+    _add_video_arguments(parser)
+    _add_place_arguments(parser)
+    _add_search_arguments(parser)
+    _add_run_arguments(parser)
+    return parser.parse_args(argv)
+
+
+def _add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("config")
+    group.add_argument(
+        "--preset",
+        default="demo",
+        help="a name under sweeps/presets, or a path to a TOML file (default: demo)",
+    )
+    group.add_argument(
+        "--set",
+        dest="settings",
+        action="append",
+        default=[],
+        metavar="PATH=VALUE",
+        help="put a value into the config, for example clip.length=16",
+    )
+
+
+def _add_video_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("videos")
+    group.add_argument(
+        "--data",
+        metavar="URI",
+        help="a folder of videos or s3://bucket/prefix (default: the preset's; the demo "
+        "makes its own)",
+    )
+    group.add_argument(
+        "--manifest",
+        metavar="URI",
+        help="a manifest made by 'prp data index', instead of indexing --data now",
+    )
+    group.add_argument("--splits", metavar="DIR", help="UCF101's or HMDB51's split files")
+    group.add_argument("--split", type=int, help="which split of --splits (default: 1)")
+    group.add_argument(
+        "--labels", metavar="CSV", help="a table with the columns key,label,group,split"
+    )
+    group.add_argument(
+        "--store",
+        metavar="NAME",
+        help="a table of stores.toml (endpoint, region, addressing), in this folder or in ~/.prp",
+    )
+
+
+def _add_place_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("places")
+    group.add_argument(
+        "--storage",
+        metavar="URI",
+        help="where checkpoints go: a folder that every node sees, or s3://bucket/prefix "
+        "(default: ~/.prp)",
+    )
+    group.add_argument(
+        "--database",
+        metavar="URL",
+        help="Optuna's database (default: sqlite in the sweep's state folder)",
+    )
+    group.add_argument(
+        "--mlflow", metavar="URI", help="MLflow's tracking URI (default: sqlite under ~/.prp)"
+    )
+    group.add_argument(
+        "--address",
+        default="",
+        help="a Ray cluster (default: the one this job runs on, else a local one)",
+    )
+
+
+def _add_search_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("search", "what a resumed sweep may change as well")
+    group.add_argument("--trials", type=int, help="how many trials in all; --resume may raise it")
+    group.add_argument(
+        "--confirm",
+        type=int,
+        metavar="K",
+        help="train the best K again with new seeds before a winner is named; 0: do not",
+    )
+    group.add_argument(
+        "--budget-gpu-hours",
+        type=float,
+        metavar="H",
+        help="start no trial that would bring the sweep beyond H GPU-hours",
+    )
+    group.add_argument(
+        "--budget-cpu-hours",
+        type=float,
+        metavar="H",
+        help="the same in CPU-hours, for a cluster without GPUs",
+    )
+    group.add_argument(
+        "--budget-usd",
+        type=float,
+        metavar="D",
+        help="the same in dollars; needs to know the machines' price",
+    )
+    group.add_argument(
+        "--prices",
+        metavar="FILE",
+        help="a price list to use instead of cluster/prices.toml, in its form",
+    )
+
+
+def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("run")
+    group.add_argument("--resume", metavar="SWEEP", help="go on with a sweep that was interrupted")
+    group.add_argument(
+        "--warm-start",
+        default="none",
+        metavar="auto|none|SWEEP",
+        help="begin with what earlier sweeps found: all of this name that were measured "
+        "alike, or one (default: %(default)s)",
+    )
+    group.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="index, check everything, print the plan; run no trial",
+    )
+    group.add_argument("--verbose", action="store_true", help="Ray's own output as well")

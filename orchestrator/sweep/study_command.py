@@ -1,0 +1,36 @@
+"""`main`: the entry point of a study, which parses its command line before it imports the rest."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.exit_codes import run_command
+from orchestrator.sweep.arguments import parse_arguments
+
+if TYPE_CHECKING:
+    from orchestrator.search.space import Space
+
+
+def main(space: Space, argv: Sequence[str] | None = None) -> int:
+    """Run the study that searches `space`, with the arguments `argv` (None: of this process).
+
+    The exit code: 0 the sweep ended with a winner, 1 it ended without one, 2 the input was wrong
+    (one line says how), 130 it was interrupted and resumes with ``--resume``.
+    """
+    return run_command(lambda: _run(space, argv), Path(sys.argv[0]).name)
+
+
+def _run(space: Space, argv: Sequence[str] | None) -> int:
+    arguments = parse_arguments(argv, description_of(space))
+    from orchestrator.sweep.driver import drive  # Ray, Optuna, PyTorch: seconds
+
+    return drive(arguments, space)
+
+
+def description_of(space: Space) -> str:
+    """The first sentence of the docstring of the file that `space` is written in."""
+    docstring = getattr(sys.modules.get(space.__module__), "__doc__", None) or ""
+    return docstring.strip().partition("\n\n")[0].replace("\n", " ")

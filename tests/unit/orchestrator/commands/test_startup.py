@@ -1,0 +1,117 @@
+"""What a command imports before it knows that it has work to do: nothing that takes long.
+
+The modules are counted, not the seconds; ``python -m benchmarks.commands`` measures those.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestrator.commands.command import Command, Group
+from orchestrator.commands.prp import COMMANDS
+from tests.tools.study_process import REPOSITORY
+
+HEAVY = {
+    "boto3",
+    "botocore",
+    "matplotlib",
+    "mlflow",
+    "numpy",
+    "optuna",
+    "pandas",
+    "pyarrow",
+    "pydantic",
+    "ray",
+    "rich",
+    "sqlalchemy",
+    "torch",
+    "torchvision",
+}
+STUDIES = sorted(path.name for path in (REPOSITORY / "sweeps").glob("[a-z]*.py"))
+PRP = "import sys; from orchestrator.commands.prp import main; sys.exit(main())"
+
+
+def leaves(commands: dict[str, Command | Group], path: tuple[str, ...] = ()) -> list[list[str]]:
+    """The words of every command of the tree, groups included."""
+    found = []
+    for name, entry in commands.items():
+        found.append([*path, name])
+        if isinstance(entry, Group):
+            found += leaves(dict(entry.commands), (*path, name))
+    return found
+
+
+def imported_by(words: list[str], home: Path) -> tuple[int, str, set[str]]:
+    """(exit code, stdout and stderr, top-level packages imported) of ``python WORDS``."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", *words],
+        cwd=REPOSITORY,
+        env={**os.environ, "PRP_HOME": str(home), "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    lines = done.stderr.splitlines()
+    imports = [line for line in lines if line.startswith("import time:")]
+    text = done.stdout + "\n".join(line for line in lines if not line.startswith("import time:"))
+    return done.returncode, text, {line.split()[-1].partition(".")[0] for line in imports}
+
+
+def test_an_import_is_counted(tmp_path: Path) -> None:
+    code, _, packages = imported_by(["-c", "import numpy.linalg"], tmp_path)
+    assert code == 0 and packages & HEAVY == {"numpy"}
+
+
+@pytest.mark.parametrize("words", [[], *leaves(COMMANDS)], ids=" ".join)
+def test_help_of_a_command_imports_nothing_heavy(words: list[str], tmp_path: Path) -> None:
+    code, text, packages = imported_by(["-c", PRP, *words, "--help"], tmp_path)
+    assert code == 0 and "usage: " + " ".join(("prp", *words)) in text
+    assert packages & HEAVY == set()
+
+
+@pytest.mark.parametrize(
+    ("words", "exit_code", "said"),
+    [
+        (["--version"], 0, "prp 0."),
+        (["statsu"], 2, "Unknown prp command 'statsu'; known: cache, data, report, reproduce, "),
+        (["statsu"], 2, "Did you mean 'status'?"),
+        (["data", "indx", "videos"], 2, "Did you mean 'index'?"),
+        (["status", "--onc"], 0, "no sweeps under"),
+        (["status", "--json"], 2, "Unknown option '--json'. "),
+        (["data", "index", "x", "--lables", "t.csv"], 2, "Did you mean '--labels'?"),
+        (["report", "none"], 2, "There is no sweep 'none'"),
+    ],
+    ids=str,
+)
+def test_an_answer_without_work_imports_nothing_heavy(
+    words: list[str], exit_code: int, said: str, tmp_path: Path
+) -> None:
+    code, text, packages = imported_by(["-c", PRP, *words], tmp_path)
+    assert code == exit_code and said in text
+    assert packages & HEAVY == set()
+
+
+@pytest.mark.parametrize("study", STUDIES)
+@pytest.mark.parametrize(
+    ("words", "exit_code", "said"),
+    [
+        (["--help"], 0, "--warm-start"),
+        (["--trails", "3"], 2, "error: Unknown option '--trails'. Did you mean '--trials'? See "),
+        (["--trials", "few"], 2, "argument --trials: invalid int value: 'few'; see "),
+        (["rates"], 2, "Unexpected argument 'rates'; see "),
+    ],
+    ids=["help", "unknown option", "wrong value", "surplus"],
+)
+def test_a_study_parses_its_arguments_before_it_imports(
+    study: str, words: list[str], exit_code: int, said: str, tmp_path: Path
+) -> None:
+    code, text, packages = imported_by([f"sweeps/{study}", *words], tmp_path)
+    assert code == exit_code and said in text
+    assert packages & HEAVY == set()
+    if exit_code:
+        assert text.startswith(f"{study}: error: ") and text.count("\n") == 0
