@@ -45,6 +45,8 @@ def fits_corpus(config: RunConfig, frame_counts: tuple[int, ...]) -> Fit:
     """
     clip = config.clip
     rates = config.pretext.playback_rate.rate_list
+    if overlap := clip.augmentation.rate_jitter.overlap(rates):
+        return Fit(False, f"clip.augmentation.rate_jitter.strength is too large: {overlap}")
     if clip.short_videos == "loop":
         return Fit(True, "")
     for rate in rates[:1] if clip.short_videos == "max-rate" else rates:

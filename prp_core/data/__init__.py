@@ -8,5 +8,6 @@ training. Each of them is a `frame_source`: the protocol of whatever returns dec
 `dilated_sampling` is the integer arithmetic of a sample, `clip_dataset` chooses the sample of each
 step, `feasibility` counts the videos that are long enough, `loader` decodes ahead (and prefetches,
 with `fetch_ahead`) and yields batches of `spans`; `colour` and `transforms` convert, resize and
-crop them on the device. `clip_config` and `loader_config` hold the settings.
+crop them on the device, and `augmentation/` varies them at random. `clip_config` and
+`loader_config` hold the settings.
 """

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from prp_core.checks import check, check_choice
+from prp_core.data.augmentation import AugmentationConfig
 from prp_core.data.dilated_sampling import span_length
 
 SHORT_VIDEO_POLICIES = {
@@ -41,6 +42,8 @@ class ClipConfig:
     """What to do when a video is too short for a rate: a key of `SHORT_VIDEO_POLICIES`."""
     sampling: str = "uniform"
     """How the first frame of a clip is drawn: a key of `SAMPLING_RULES`."""
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    """What else is varied at random in training clips; all of it is off by default."""
 
     def __post_init__(self) -> None:
         check(
@@ -75,8 +78,14 @@ class ClipConfig:
 
     def frames_needed(self, rate: int) -> int:
         """Frames that a video must have so that a clip at `rate` fits, wherever it may start."""
-        return span_length(self.length, rate) + (self.sampling == "published")
+        most = self.augmentation.rate_jitter.percents(rate)[1]
+        return span_length(self.length, rate, most) + (self.sampling == "published")
 
     def without_augmentation(self) -> ClipConfig:
-        """The same clips, cropped at the centre and not mirrored: what a network is shown to."""
-        return replace(self, random_crop=False, flip_probability=0.0)
+        """The same clips, cropped at the centre, not mirrored and not augmented."""
+        return replace(
+            self,
+            random_crop=False,
+            flip_probability=0.0,
+            augmentation=AugmentationConfig(),
+        )

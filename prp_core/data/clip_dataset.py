@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from prp_core.data.clip_config import ClipConfig
 from prp_core.data.dilated_sampling import (
+    jittered_position,
     needed_positions,
     num_starts,
     span_length,
@@ -28,7 +29,8 @@ class SampleDraw:
     """One sample: a video, a rate and a start.
 
     `video_index` is the video's position among the records, `rate_label` that of `rate` in the rate
-    set, `start` the first native frame of the span.
+    set, `start` the first native frame of the span, which is played at `percent` per cent of `rate`
+    (100 without rate jitter).
     """
 
     video_index: int
@@ -37,6 +39,7 @@ class SampleDraw:
     start: int
     epoch: int
     index: int
+    percent: int = 100
 
 
 class ClipDataset:
@@ -53,6 +56,7 @@ class ClipDataset:
                 "no usable video to train on; see `prp data index` for what was quarantined and why"
             )
         check_feasible(records, rates, clip)
+        clip.augmentation.rate_jitter.check_rates(rates)
         self.records = tuple(records)
         self.clip = clip
         self.rates = tuple(rates)
@@ -77,13 +81,15 @@ class ClipDataset:
             video = candidates[draw_below(len(candidates), *key, "replacement", attempt)]
         video, label = self._fitting(video, label, key)
         rate = self.rates[label]
-        start = self._draw_start(self.records[video].num_frames, rate, *key, "start", attempt)
-        return SampleDraw(video, rate, label, start, epoch, index)
+        percent = self.clip.augmentation.rate_jitter.draw(rate, *key, "rate jitter", attempt)
+        span = span_length(self.clip.length, rate, percent)
+        start = self._draw_start(self.records[video].num_frames, span, *key, "start", attempt)
+        return SampleDraw(video, rate, label, start, epoch, index, percent)
 
-    def _draw_start(self, num_frames: int, rate: int, *key: int | str) -> int:
+    def _draw_start(self, num_frames: int, span: int, *key: int | str) -> int:
         """A start that fits; any frame of a video that is too short and therefore looped."""
         published = self.clip.sampling == "published"
-        num_draws = num_starts(num_frames, span_length(self.clip.length, rate), published=published)
+        num_draws = num_starts(num_frames, span, published=published)
         if not num_draws:
             return draw_below(num_frames, *key)
         return start_of_draw(draw_below(num_draws, *key), published=published)
@@ -124,4 +130,5 @@ class ClipDataset:
         """(positions within the span that the sample carries, the native frames read for them)."""
         positions = needed_positions(self.clip.length, draw.rate, upsampling, with_attention)
         num_frames = self.records[draw.video_index].num_frames
-        return positions, tuple((draw.start + position) % num_frames for position in positions)
+        read = (draw.start + jittered_position(position, draw.percent) for position in positions)
+        return positions, tuple(frame % num_frames for frame in read)

@@ -13,6 +13,7 @@ from itertools import pairwise
 
 import torch
 
+from prp_core.data.augmentation.batches import augment_inputs, augment_spans
 from prp_core.data.clip_config import ClipConfig
 from prp_core.data.colour import kind_of, to_device
 from prp_core.data.dilated_sampling import (
@@ -78,6 +79,8 @@ def build_pretext_batch(
     with torch.no_grad():
         frames_NCHW = crop_spans(spans.samples, clip, device, generator_key)
         clip_BTCHW = frames_NCHW[torch.tensor(tables.inputs, device=device)]
+        keys = sample_keys(spans.samples, generator_key)
+        clip_BTCHW = augment_inputs(clip_BTCHW, keys, clip.augmentation)
         target_BCTHW = _gather_targets(frames_NCHW, tables)
         return PretextBatch(
             clip_BCTHW=clip_BTCHW.transpose(1, 2).contiguous(),
@@ -132,26 +135,33 @@ def crop_spans(
     device: torch.device,
     key: tuple[int | str, ...],
 ) -> torch.Tensor:
-    """The frames of all samples in their order, float32 (N, 3, crop, crop); one crop and one flip
-    for each sample.
+    """The frames of all samples in their order, float32 (N, 3, crop, crop) in [0, 1].
+
+    Each sample has one crop, one flip, and one draw of each augmentation of whole clips.
     """
     resized = _resize_spans(samples, clip, device)
-    sample_keys = [(*key, sample.epoch, sample.index) for sample in samples]
-    crops = [crop_offsets(clip, *sample_key) for sample_key in sample_keys]
-    flips = [draws_flip(clip, *sample_key) for sample_key in sample_keys]
+    keys = sample_keys(samples, key)
+    crops = [crop_offsets(clip, *sample_key) for sample_key in keys]
+    flips = [draws_flip(clip, *sample_key) for sample_key in keys]
     pieces = (
         crop_frames(frames_NCHW, clip.crop, top, left, flip=flip)
         for frames_NCHW, (top, left), flip in zip(resized, crops, flips, strict=True)
     )
-    return torch.cat(list(pieces))
+    num_frames = [len(frames_NCHW) for frames_NCHW in resized]
+    return augment_spans(torch.cat(list(pieces)), num_frames, keys, clip.augmentation)
+
+
+def sample_keys(
+    samples: tuple[SpanSample, ...], key: tuple[int | str, ...]
+) -> list[tuple[int | str, ...]]:
+    """The key of each sample's draws on the device: (*`key`, epoch, index)."""
+    return [(*key, sample.epoch, sample.index) for sample in samples]
 
 
 def _resize_spans(
     samples: tuple[SpanSample, ...], clip: ClipConfig, device: torch.device
 ) -> list[torch.Tensor]:
-    """Each sample's frames at the clip's size; neighbours of one picture size and one kind of
-    colour are resized together.
-    """
+    """Each sample's frames at the clip's size; neighbours that are alike are resized together."""
     kinds = [kind_of(sample.frames_NHWC) for sample in samples]
     cuts = [
         0,
