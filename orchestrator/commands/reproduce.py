@@ -55,8 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Train again and compare; 0 where the figures agree, 1 where not."""
     from orchestrator.config.sweep_spec import home_dir
-    from orchestrator.tracking.addresses import default_tracking_uri
     from orchestrator.tracking.reading import read_run
+    from orchestrator.tracking.tracking_uri import default_tracking_uri
     from orchestrator.trial.reproduction import check_can_repeat, code_differences, config_of_params
     from prp_core.errors import UserError
 

@@ -20,7 +20,7 @@ class StoreConfig:
     another region than ours is refused unless `allow_other_region`. `silence_seconds` is how long
     the store may say nothing before a request counts as lost; a read is asked for again after
     `first_silence_seconds` already, or sooner where the store has been quicker (see
-    `patience.allowed_silence`), which doubles with each failure up to `silence_seconds`.
+    `read_timeout.read_timeout_seconds`), which doubles with each failure up to `silence_seconds`.
     `deadline_seconds` is how long failures may follow each other before we give up (bytes that
     arrive buy more time).
     """

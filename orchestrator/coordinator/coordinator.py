@@ -40,8 +40,8 @@ from orchestrator.search.space import (
 )
 from orchestrator.search.study import SweepStudy
 from orchestrator.search.warm_start import NOTHING_KNOWN, WarmStart
-from orchestrator.tracking.history import SAMPLED_TAG
 from orchestrator.tracking.mlflow_tracker import MlflowTracker
+from orchestrator.tracking.past_trials import SAMPLED_TAG
 from orchestrator.trial.evaluate_rung import start_on_cluster
 from orchestrator.trial.messages import Rung, TrialOutcome, TrialTask, TrialView
 from orchestrator.trial_state import TrialState

@@ -7,8 +7,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from orchestrator.confirmation import Candidate
+from orchestrator.report.formatting import joined, metric_title
 from orchestrator.report.record import BASELINE_PREFIX, BASELINE_TITLES, Confirmation, SweepRecord
-from orchestrator.report.words import joined, metric_title
 
 TEST = "test/"
 RECALL = "retrieval/recall_at_1"

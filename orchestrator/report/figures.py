@@ -15,8 +15,8 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from orchestrator.report.findings import Point, RateSetRow
+from orchestrator.report.formatting import metric_title
 from orchestrator.report.record import TrialRecord
-from orchestrator.report.words import metric_title
 from orchestrator.search.record import Importance
 from orchestrator.trial_state import TrialState
 

@@ -11,8 +11,8 @@ from statistics import fmean
 
 from orchestrator.cost.ledger import TRAIN, total
 from orchestrator.report.confirmed import confirmed_answer, confirmed_notes
+from orchestrator.report.formatting import interval_text, metric_title, rates_list
 from orchestrator.report.record import BASELINE_PREFIX, RATES_PATH, SweepRecord, TrialRecord
-from orchestrator.report.words import interval_text, metric_title, rates_list
 from prp_core.evaluation.intervals import Interval, seed_interval, wilson_interval
 
 CONFUSION = "rate_confusion/"

@@ -7,40 +7,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from pathlib import Path
 
 RATE_SET = re.compile(r"(?<![\w-])\d+(?:-\d+)+(?![\w-])|\[\d[\d., ]*\]|trial \d+")
 
-STYLE = """
-:root { --ink: #1a1a1a; --soft: #555; --line: #d5d5d5; --blue: #0072B2; }
-* { box-sizing: border-box; }
-body { font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; color: var(--ink); background: #fff;
-  margin: 0 auto; max-width: 64rem; padding: 1.8rem 1.5rem 3rem; }
-h1 { font-size: 1.55rem; line-height: 1.3; margin: .2rem 0 .6rem; text-wrap: balance; }
-h2 { font-size: 1.05rem; margin: 2rem 0 .6rem; padding-top: .5rem; border-top: 2px solid var(--ink); }
-h3 { font-size: .95rem; margin: 0 0 .4rem; line-height: 1.35; }
-p { margin: .4rem 0; max-width: 60rem; } .eyebrow, .small, figcaption p { color: var(--soft); font-size: .85rem; } .eyebrow { margin: 0; }
-.notes { padding: 0; margin: .6rem 0; list-style: none; } .notes li { margin: .25rem 0; }
-table { border-collapse: collapse; width: 100%; font-size: .85rem; } caption { text-align: left; color: var(--soft); padding: .2rem 0; }
-th { text-align: left; border-bottom: 1.5px solid var(--ink); font-weight: 600; vertical-align: bottom; }
-td { border-bottom: 1px solid var(--line); vertical-align: top; white-space: nowrap; }
-td:last-child { white-space: normal; overflow-wrap: anywhere; min-width: 11em; } .whole { white-space: nowrap; }
-th, td { padding: .22rem .7rem .22rem 0; } .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-th.number { white-space: normal; }
-tr.best td { font-weight: 600; } tr.soft td { color: var(--soft); }
-.two { display: grid; grid-template-columns: 1fr 1fr; gap: 1.4rem 2.2rem; margin-top: 1.2rem; }
-figure { margin: 0; break-inside: avoid; } figure svg { width: 100%; height: auto; display: block; }
-figure svg text { font-family: system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif !important; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; font-size: .85rem; margin: .3rem 0; }
-dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
-pre { background: #f5f5f5; padding: .6rem .8rem; font-size: .8rem; white-space: pre-wrap; overflow-wrap: anywhere; margin: .4rem 0; }
-@media (max-width: 44rem) { .two { grid-template-columns: 1fr; } .scroll { overflow-x: auto; } }
-@page { size: A4; margin: 13mm 14mm; }
-@media print {
-  body { font-size: 9.5pt; line-height: 1.38; padding: 0; max-width: none; } h1 { font-size: 15pt; } h2 { margin-top: 1.1rem; break-after: avoid; }
-  pre { background: none; border-left: 2px solid var(--line); } tr, dl, pre, .keep { break-inside: avoid; } thead { display: table-header-group; }
-  .two { gap: .8rem 1.4rem; margin-top: .7rem; } table, dl { font-size: 7.5pt; } th, td { padding-right: .4rem; } pre { font-size: 7.5pt; }
-}
-"""
+STYLE = (Path(__file__).parent / "templates" / "common.css").read_text(encoding="utf-8")
 
 
 def page_html(title: str, body: Iterable[str], style: str = "") -> str:
@@ -73,7 +44,8 @@ def figure(svg: str, title: str, alternative: str, note: str = "") -> str:
     it.
     """
     drawn = svg.replace("<svg ", f'<svg role="img" aria-label="{escape(alternative)}" ', 1)
-    return f"<figure><h3>{escape(title)}</h3>{drawn}{f'<figcaption><p>{escape(note)}</p></figcaption>' if note else ''}</figure>"
+    caption = f"<figcaption><p>{escape(note)}</p></figcaption>" if note else ""
+    return f"<figure><h3>{escape(title)}</h3>{drawn}{caption}</figure>"
 
 
 def instead(title: str, text: str) -> str:
@@ -112,8 +84,8 @@ def table(
     )
     top = f"<caption>{escape(caption)}</caption>" if caption else ""
     return (
-        "<div "
-        f'class="scroll"><table>{top}<thead><tr>{cells("th", head)}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>'
+        f'<div class="scroll"><table>{top}<thead><tr>{cells("th", head)}</tr></thead>\n'
+        f"<tbody>\n{body}\n</tbody></table></div>"
     )
 
 

@@ -12,12 +12,12 @@ from dataclasses import replace
 from orchestrator.report import findings, markup
 from orchestrator.report.confirmed import candidate_text, test_table
 from orchestrator.report.findings import short_name, video_interval
+from orchestrator.report.formatting import interval_text, joined, metric_title, readable_unit
 from orchestrator.report.record import BASELINE_PREFIX, BASELINE_TITLES, SweepRecord, TrialRecord
 from orchestrator.report.showcase_choice import SHOWCASE_FILE
 from orchestrator.report.spending import is_on_gpu, price_of_a_point, spendings, table_of
-from orchestrator.report.words import interval_text, joined, metric_title, readable_unit
 from orchestrator.search.record import Importance
-from orchestrator.tracking.addresses import ui_command
+from orchestrator.tracking.tracking_uri import ui_command
 from orchestrator.trial_state import ENDED, TrialState
 
 PRETEXT_NOTE = (

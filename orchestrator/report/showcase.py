@@ -8,44 +8,18 @@ import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from typing import Any
 
 from orchestrator.config.run_config import RunConfig
 from orchestrator.report import markup
 from orchestrator.report.findings import short_name
-from orchestrator.report.words import joined
+from orchestrator.report.formatting import joined
 from prp_core.evaluation.intervals import wilson_interval
 from prp_core.evaluation.neighbours import Answer, Neighbour, Retrieved
 from prp_core.pretext.reconstruction_sample import ReconstructionSample, ShownFrame
 
-# The colours of `figures.py`, which would bring matplotlib along; none stands without a sign and a
-# line style.
-STYLE = """
-:root { --right: #0072B2; --wrong: #D55E00; }
-body { max-width: 84rem; }
-.row { display: grid; grid-template-columns: repeat(6, minmax(0, 1fr)); gap: .5rem .7rem; padding: .7rem 0; border-bottom: 1px solid var(--line);
-  break-inside: avoid; }
-.card { padding: 4px; border: 2px solid transparent; min-width: 0; } .card figcaption { font-size: .8rem; line-height: 1.35; padding: .2rem .1rem 0; }
-.card.query { border-color: var(--line); background: #f7f7f7; }
-.card.right { border: 3px solid var(--right); padding: 3px; } .card.wrong { border: 2px dashed var(--wrong); }
-.right .mark { color: var(--right); font-weight: 700; } .wrong .mark { color: #b34e00; }
-.card b { overflow-wrap: anywhere; } .number { float: right; padding: 0 0 0 .4rem; }
-.key { display: block; color: var(--soft); font-size: .72rem; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
-.strip { display: flex; gap: 2px; } .strip img { flex: 1 1 0; min-width: 0; width: 100%; height: auto; display: block; }
-.absent { color: var(--soft); font-size: .75rem; padding: .8rem .2rem; }
-.clips { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 32rem), 1fr)); gap: 1.6rem 2.4rem; }
-.clips figure { min-width: 0; } .clips table { table-layout: fixed; max-width: 42rem; } .clips td, .clips td:last-child, .clips th {
-  border: 0; padding: 1px; min-width: 0; text-align: center; white-space: normal; overflow-wrap: normal; }
-.clips th { font-weight: 400; font-size: .72rem; color: var(--soft); font-variant-numeric: tabular-nums; } .clips thead th:first-child { width: 15%; }
-.clips tbody th { text-align: left; vertical-align: middle; } .clips img { width: 100%; height: auto; display: block; border: 2px solid transparent; }
-.clips img.filled { border: 2px dashed var(--ink); } .clips img.held { opacity: .35; }
-@media screen and (max-width: 62rem) { .row { grid-template-columns: repeat(auto-fill, minmax(10.5rem, 1fr)); } .row .query { grid-column: 1 / -1; }
-  .query .strip { max-width: 20rem; } }
-@page { size: A4 landscape; }
-@media print { body { max-width: none; } .card figcaption { font-size: 7pt; } .key { font-size: 6pt; } * { print-color-adjust: exact; }
-  .small, figcaption p { font-size: 8pt; line-height: 1.3; } #reconstruction { break-before: page; }
-  .clips { grid-template-columns: 1fr 1fr; gap: .7rem 1.6rem; } .clips table { max-width: 92mm; } }
-"""
+STYLE = (Path(__file__).parent / "templates" / "showcase.css").read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -160,10 +134,8 @@ def _row(found: Showcase, answer: Answer) -> str:
         f"<span>query</span> <b>{escape(answer.label)}</b>",
         f"query, {answer.label}",
     )
-    return (
-        "<div "
-        f'class="row">{query}{"".join(_neighbour(found, place, one) for place, one in enumerate(answer.neighbours, start=1))}</div>'
-    )
+    cards = [_neighbour(found, place, one) for place, one in enumerate(answer.neighbours, start=1)]
+    return f'<div class="row">{query}{"".join(cards)}</div>'
 
 
 def _neighbour(found: Showcase, place: int, one: Neighbour) -> str:
@@ -184,10 +156,8 @@ def _card(kind: str, strip: Strip | None, key: str, caption: str, spoken: str) -
         pictures = '<p class="absent">its frames could not be read</p>'
     else:
         alts = (f"frame {position + 1} of {strip.num_frames}" for position in strip.positions)
-        pictures = (
-            "<div "
-            f'class="strip">{"".join(_picture(jpeg, alt) for jpeg, alt in zip(strip.jpegs, alts, strict=True))}</div>'
-        )
+        drawn = [_picture(jpeg, alt) for jpeg, alt in zip(strip.jpegs, alts, strict=True)]
+        pictures = f'<div class="strip">{"".join(drawn)}</div>'
     name = f'<span class="key" title="{escape(key)}">{escape(key)}</span>'
     return (
         f'<figure class="card {kind}" '

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from orchestrator.cost.ledger import EVALUATION, HOUR, TRAIN, LedgerEntry
+from orchestrator.report.formatting import metric_title, readable_unit
 from orchestrator.report.record import BASELINE_PREFIX, SweepRecord
-from orchestrator.report.words import metric_title, readable_unit
 
 # What came beside the trials, in the order in which a sweep does it.
 BESIDE = {

@@ -19,7 +19,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, IntD
 from orchestrator.search.dimensions import config_values
 from orchestrator.search.space import Space
 from orchestrator.search.stand_in import StandIn
-from orchestrator.tracking.history import TrialRecord
+from orchestrator.tracking.past_trials import PastTrial
 from orchestrator.trial_state import TrialState
 
 # What decides what is learnt. Two trials that differ here, other than in what the space varies, are
@@ -39,8 +39,8 @@ class WarmStart:
     values to try first.
     """
 
-    counted: tuple[tuple[TrialRecord, dict[str, Any], dict[str, BaseDistribution]], ...] = ()
-    hints: tuple[tuple[TrialRecord, dict[str, Any]], ...] = ()
+    counted: tuple[tuple[PastTrial, dict[str, Any], dict[str, BaseDistribution]], ...] = ()
+    hints: tuple[tuple[PastTrial, dict[str, Any]], ...] = ()
     num_outside: int = 0
 
     def line(self) -> str:
@@ -71,7 +71,7 @@ NOTHING_KNOWN = WarmStart()
 
 
 def plan_warm_start(
-    past: Sequence[TrialRecord], space: Space, params: Mapping[str, str], protocol_hash: str
+    past: Sequence[PastTrial], space: Space, params: Mapping[str, str], protocol_hash: str
 ) -> WarmStart:
     """What `past` is worth to a sweep with `space` over the base config `params` (by path, as
     text), measured by `protocol_hash`.
@@ -139,7 +139,7 @@ class OutsideSpace(Exception):
     """A past trial has no value for a dimension of this space, or one that it does not offer."""
 
 
-def replayed(past: TrialRecord) -> StandIn:
+def replayed(past: PastTrial) -> StandIn:
     """Stands in for Optuna's trial: answers each suggestion with what the past trial had there, or
     raises `OutsideSpace`.
     """
@@ -155,7 +155,7 @@ def replayed(past: TrialRecord) -> StandIn:
     return StandIn(choose, past.number)
 
 
-def _from_config(past: TrialRecord, name: str, distribution: BaseDistribution) -> Any:
+def _from_config(past: PastTrial, name: str, distribution: BaseDistribution) -> Any:
     """The value that the past trial's config had under the path, where its space did not vary
     it.
     """

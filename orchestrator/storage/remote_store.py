@@ -1,6 +1,4 @@
-"""The face that a store beyond a network wears, and the error by which it asks to be tried
-again.
-"""
+"""The protocol of a store behind a network, and its error for a failure worth a retry."""
 
 from __future__ import annotations
 
@@ -12,11 +10,11 @@ from prp_core.data.object_store import ObjectInfo
 from prp_core.errors import StoreUnavailable
 
 
-class TryAgain(StoreUnavailable):
-    """This one attempt failed; the same call may well succeed later.
+class TransientStoreError(StoreUnavailable):
+    """One attempt failed in a way that a retry may cure.
 
     `cause` is ``"network"``, ``"throttled"`` or ``"credentials"``; `etag` is that of the object
-    whose body broke, where it is known.
+    whose body broke off, where it is known.
     """
 
     def __init__(self, text: str, cause: str = "network", etag: str | None = None) -> None:
@@ -25,17 +23,16 @@ class TryAgain(StoreUnavailable):
         self.cause = cause
         self.etag = etag
 
-    def __reduce__(self) -> tuple[type[TryAgain], tuple[str, str, str | None]]:
-        return (TryAgain, (self.text, self.cause, self.etag))
+    def __reduce__(self) -> tuple[type[TransientStoreError], tuple[str, str, str | None]]:
+        return (TransientStoreError, (self.text, self.cause, self.etag))
 
 
 class RemoteStore(Protocol):
-    """An `ObjectStore` that makes each attempt once: what may pass raises `TryAgain`, everything
-    else is for good.
+    """An `ObjectStore` without retries: each call makes one attempt.
 
-    `list` can begin after a key, so that a listing of many pages goes on where it broke. A read
-    that failed `num_failures` times in a row bears more silence than the first before it raises
-    `TryAgain`.
+    A failure that a retry may cure raises `TransientStoreError`; every other error is permanent.
+    `list` can start after a key, so that a listing of many pages continues where it broke off. The
+    read timeout of `read` grows with `num_failures`, the failures in a row before this attempt.
     """
 
     @property

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from orchestrator.storage.remote_store import RemoteStore, TryAgain
+from orchestrator.storage.remote_store import RemoteStore, TransientStoreError
 from prp_core.data.object_store import CHUNK_BYTES, ObjectInfo
 from prp_core.errors import ObjectExists, StoreUnavailable, UserError
 
@@ -43,7 +43,7 @@ def seconds_to_wait(
     cause: str, num_failures: int, elapsed_seconds: float, allowed_seconds: float, jitter: float
 ) -> float | None:
     """How long to wait after the `num_failures`-th failure in a row; None: give up. `cause` is a
-    `TryAgain`'s.
+    `TransientStoreError`'s.
 
     Full jitter: `jitter` (0 to 1) of a limit that doubles with each failure, because clients that
     wait equally long come back together.
@@ -123,7 +123,7 @@ class RetryingStore:
                     with attempts.not_counted():
                         yield info
                 return
-            except TryAgain as error:
+            except TransientStoreError as error:
                 attempts.wait_or_give_up(error)
 
     def read(
@@ -150,7 +150,7 @@ class RetryingStore:
                     with attempts.not_counted():
                         yield piece
                 return
-            except TryAgain as error:
+            except TransientStoreError as error:
                 etag = etag or (error.etag if num_received else None)
                 attempts.wait_or_give_up(error)
 
@@ -170,7 +170,7 @@ class RetryingStore:
                 if found is None:
                     raise
                 return found
-            except TryAgain as error:
+            except TransientStoreError as error:
                 attempts.wait_or_give_up(error)
 
     def delete(self, key: str) -> None:
@@ -180,7 +180,7 @@ class RetryingStore:
             self._count(requests=1)
             try:
                 return self._store.delete(key)
-            except TryAgain as error:
+            except TransientStoreError as error:
                 attempts.wait_or_give_up(error)
 
     def _equal_object(self, key: str, data: bytes | Path, num_bytes: int) -> ObjectInfo | None:
@@ -219,7 +219,7 @@ class _Attempts:
             self._started = self._store._clock()
             self._extra_seconds = 0.0
 
-    def wait_or_give_up(self, error: TryAgain) -> None:
+    def wait_or_give_up(self, error: TransientStoreError) -> None:
         """Sleep before the next attempt; raises when there will be none."""
         store = self._store
         self.num_failures += 1

@@ -24,8 +24,8 @@ from botocore.config import Config
 from botocore.utils import InstanceMetadataRegionFetcher
 
 from orchestrator.config.store_config import StoreConfig
-from orchestrator.storage.patience import Patience
-from orchestrator.storage.remote_store import TryAgain
+from orchestrator.storage.read_timeout import AdaptiveReadTimeout
+from orchestrator.storage.remote_store import TransientStoreError
 from prp_core.data.object_store import ObjectInfo
 from prp_core.errors import (
     CorruptObject,
@@ -163,9 +163,9 @@ class S3Store:
             return
         end = "" if num_bytes is None else start + num_bytes - 1
         condition: dict[str, Any] = {"IfMatch": f'"{etag}"'} if etag else {}
-        patience = _clients().patience(self._config)
+        timeout = _clients().read_timeout(self._config)
         asked = time.monotonic()
-        client = self._client(patience.seconds(num_failures))
+        client = self._client(timeout.seconds(num_failures))
         with self._translated(key):
             try:
                 answer = client.get_object(
@@ -190,11 +190,11 @@ class S3Store:
                 yield piece
                 asked = time.monotonic()  # while whoever reads is at work, the store is not silent
         if num_received != num_promised:
-            raise TryAgain(
+            raise TransientStoreError(
                 f"{self.uri}/{key}: {num_received} bytes came where {num_promised} were due",
                 etag=served_etag,
             )
-        patience.remember(longest_silence)
+        timeout.record(longest_silence)
 
     def _num_promised(
         self, key: str, content_range: str | None, start: int, num_bytes: int | None
@@ -269,7 +269,7 @@ class S3Store:
             ) from error
         except boto_errors.SSLError as error:
             if "CERTIFICATE_VERIFY_FAILED" not in str(error):
-                raise TryAgain(f"{what}: {error}", etag=etag) from error
+                raise TransientStoreError(f"{what}: {error}", etag=etag) from error
             raise UserError(
                 f"{what}: no trusted connection ({error}); set AWS_CA_BUNDLE to the "
                 "store's certificate authority"
@@ -278,17 +278,21 @@ class S3Store:
             raise CorruptObject(f"{what}: {error}") from error
         except boto_errors.EndpointConnectionError as error:
             server = urlsplit(error.kwargs.get("endpoint_url", ""))
-            raise TryAgain(f"{what}: no connection to {server.scheme}://{server.netloc}") from error
+            raise TransientStoreError(
+                f"{what}: no connection to {server.scheme}://{server.netloc}"
+            ) from error
         except boto_errors.ConnectionClosedError as error:
-            raise TryAgain(f"{what}: the store closed the connection", etag=etag) from error
+            raise TransientStoreError(
+                f"{what}: the store closed the connection", etag=etag
+            ) from error
         except LOST_CONNECTIONS as error:
-            raise TryAgain(f"{what}: {error}", etag=etag) from error
+            raise TransientStoreError(f"{what}: {error}", etag=etag) from error
         except (
             RuntimeError
         ) as error:  # what botocore raises when whoever renews credentials handed out old ones
             if "expired" not in str(error):
                 raise
-            raise TryAgain(
+            raise TransientStoreError(
                 f"{what}: the credentials have expired and were not renewed in time",
                 cause="credentials",
                 etag=etag,
@@ -303,11 +307,15 @@ class S3Store:
         status = error.response["ResponseMetadata"].get("HTTPStatusCode", 0)
         if code in EXPIRED:
             _clients().forget(self._config)  # the next attempt reads the credentials anew
-            return TryAgain(f"{what}: the credentials have expired ({code})", cause="credentials")
+            return TransientStoreError(
+                f"{what}: the credentials have expired ({code})", cause="credentials"
+            )
         if code in THROTTLED or status in (429, 503):
-            return TryAgain(f"{what}: the store throttles ({status} {code})", cause="throttled")
+            return TransientStoreError(
+                f"{what}: the store throttles ({status} {code})", cause="throttled"
+            )
         if code in PASSING or status == 408 or status >= 500:
-            return TryAgain(f"{what}: {status} {code}")
+            return TransientStoreError(f"{what}: {status} {code}")
         if code in REMEDIES:
             return UserError(f"{what}: {REMEDIES[code]} ({code})")
         if status == 404:
@@ -333,7 +341,7 @@ class _Clients:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._clients: dict[tuple[object, ...], S3Client] = {}
-        self._patience: dict[StoreConfig, Patience] = {}
+        self._timeouts: dict[StoreConfig, AdaptiveReadTimeout] = {}
 
     def get(self, config: StoreConfig, silence_seconds: float) -> S3Client:
         environment = (
@@ -345,10 +353,10 @@ class _Clients:
                 self._clients[key] = _make_client(config, silence_seconds)
             return self._clients[key]
 
-    def patience(self, config: StoreConfig) -> Patience:
+    def read_timeout(self, config: StoreConfig) -> AdaptiveReadTimeout:
         with self._lock:
-            return self._patience.setdefault(
-                config, Patience(config.first_silence_seconds, config.silence_seconds)
+            return self._timeouts.setdefault(
+                config, AdaptiveReadTimeout(config.first_silence_seconds, config.silence_seconds)
             )
 
     def forget(self, config: StoreConfig) -> None:

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
+from orchestrator.report.formatting import joined
 from orchestrator.report.record import BASELINE_TITLES
 from orchestrator.report.showcase_choice import SHOWCASE_FILE
-from orchestrator.report.words import joined
 from orchestrator.sweep.live_screen import short, value_names
 from orchestrator.sweep.plan import Plan
-from orchestrator.tracking.addresses import ui_command
+from orchestrator.tracking.tracking_uri import ui_command
 from orchestrator.trial.messages import TrialView
 from orchestrator.trial_state import TrialState
 from prp_core.evaluation.intervals import wilson_interval

@@ -47,9 +47,9 @@ from orchestrator.storage.open_store import open_store
 from orchestrator.storage.prepared_place import read_index, read_marker
 from orchestrator.storage.store_profiles import read_store_profile
 from orchestrator.storage.store_region import check_region
-from orchestrator.tracking.addresses import check_reachable, default_tracking_uri
-from orchestrator.tracking.history import read_trials
+from orchestrator.tracking.past_trials import read_past_trials
 from orchestrator.tracking.provenance import provenance_tags
+from orchestrator.tracking.tracking_uri import check_reachable, default_tracking_uri
 from prp_core.data.feasibility import check_feasible
 from prp_core.data.manifest import Manifest, Parts, parts
 from prp_core.data.shards.index import check_size
@@ -182,7 +182,7 @@ def warm_start_of(plan: Plan, space: Space, choice: str, say: Say) -> WarmStart:
         return NOTHING_KNOWN
     sweep = plan.config.sweep
     name, sweep_id = (sweep.name, "") if choice == "auto" else (sweep_name_of(choice), choice)
-    past = read_trials(
+    past = read_past_trials(
         plan.spec.tracking_uri, name, sweep.objective, sweep_id=sweep_id, but_not=plan.spec.sweep_id
     )
     params = {path: str(value) for path, value in flatten(plan.config).items()}

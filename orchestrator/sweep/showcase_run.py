@@ -14,9 +14,9 @@ import ray
 from orchestrator.config.run_config import RunConfig, parse_config, to_tree
 from orchestrator.config.sweep_spec import SweepSpec
 from orchestrator.data.open_data import open_data
+from orchestrator.report.formatting import joined
 from orchestrator.report.showcase import Clip, Showcase, Strip, showcase_page
 from orchestrator.report.showcase_choice import SHOWCASE_FILE, spread_over_classes, trials_to_show
-from orchestrator.report.words import joined
 from orchestrator.search.space import apply_space
 from orchestrator.sweep.final_evaluation import Evaluated, book, newest_checkpoint, on_cluster
 from orchestrator.sweep.plan import Plan

@@ -10,17 +10,17 @@ there, `history.py` earlier sweeps.
 Importing this package is cheap: MLflow (seconds) and torch are imported when they are first used.
 """
 
-from orchestrator.tracking.addresses import (
-    check_reachable,
-    default_tracking_uri,
-    run_page,
-    ui_command,
-)
 from orchestrator.tracking.encoder_file import DamagedEncoder, EncoderCard, pack
 from orchestrator.tracking.mlflow_client import TrackerUnavailable
 from orchestrator.tracking.mlflow_tracker import MlflowTracker, SweepRuns
 from orchestrator.tracking.models import load_encoder
 from orchestrator.tracking.provenance import provenance_tags
+from orchestrator.tracking.tracking_uri import (
+    check_reachable,
+    default_tracking_uri,
+    run_page,
+    ui_command,
+)
 
 __all__ = [
     "check_reachable",

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.tracking.addresses import artifact_root_of, check_usable
 from orchestrator.tracking.mlflow_client import (
     TrackerUnavailable,
     connect,
@@ -42,6 +41,7 @@ from orchestrator.tracking.runs import (
 )
 from orchestrator.tracking.sender import METRICS_PER_REQUEST, Sender
 from orchestrator.tracking.spool import Spool
+from orchestrator.tracking.tracking_uri import artifact_root_of, check_usable
 from orchestrator.trial_state import TrialState
 from prp_core.catalogue import look_up
 from prp_core.errors import UserError

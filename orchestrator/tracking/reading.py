@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.tracking.addresses import SQLITE, check_usable
 from orchestrator.tracking.mlflow_client import (
     connect,
     first_line,
@@ -15,13 +14,11 @@ from orchestrator.tracking.mlflow_client import (
     limit_requests,
     retry,
 )
-from orchestrator.tracking.runs import STATE_TAG, SWEEP_TAG, TRIAL_TAG, RunBook
+from orchestrator.tracking.runs import CONFIRM_TAG, STATE_TAG, SWEEP_TAG, TRIAL_TAG, RunBook
+from orchestrator.tracking.tracking_uri import SQLITE, check_usable
 from prp_core.errors import UserError
 
 PATIENCE_SECONDS = 15.0
-CONFIRM_TAG = (
-    "prp.confirm_of"  # on a run that trained a trial again with another seed: not the trial itself
-)
 
 
 @dataclass(frozen=True)

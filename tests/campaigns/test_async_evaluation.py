@@ -22,7 +22,7 @@ from orchestrator.search.warm_start import plan_warm_start
 from orchestrator.sweep.arguments import parse_arguments
 from orchestrator.sweep.driver import start_coordinator
 from orchestrator.sweep.plan import make_plan
-from orchestrator.tracking.history import TrialRecord
+from orchestrator.tracking.past_trials import PastTrial
 from orchestrator.trial.driver import CoordinatorSearcher, run_trials
 from orchestrator.trial.messages import TrialTask
 from orchestrator.trial_state import TrialState
@@ -75,7 +75,7 @@ def test_trials_without_an_end_are_pruned_late_at_the_rung_that_was_evaluated(
     concurrency = plan_concurrency(plan.config)
     assert concurrency.evaluation.where == "task"
     params = {path: str(value) for path, value in flatten(plan.config).items()}
-    best = TrialRecord(
+    best = PastTrial(
         "earlier", 0, TrialState.PRUNED, "same", params, {RATES: "1-2"}, {1: 2.0}
     )  # nobody scores two: every trial is below the bar
     coordinator = start_coordinator(

@@ -15,7 +15,7 @@ from orchestrator.commands.prp import main
 from orchestrator.cost.ledger import read_ledger, total, total_of_trial
 from orchestrator.search.warm_start import plan_warm_start
 from orchestrator.tracking import load_encoder
-from orchestrator.tracking.history import read_trials
+from orchestrator.tracking.past_trials import read_past_trials
 from prp_core.data.object_store import LocalStore
 from prp_core.errors import UserError
 from prp_core.training.checkpoint import CheckpointFolder
@@ -202,7 +202,7 @@ def test_a_run_is_enough_to_train_its_trial_again_and_every_figure_is_equal(
 def test_a_later_sweep_finds_the_ended_trials_in_mlflow_and_counts_them(
     swept: StudyProcess,
 ) -> None:
-    found = read_trials(
+    found = read_past_trials(
         f"sqlite:///{swept.home / 'mlflow.db'}",
         "tiny",
         "retrieval/recall_at_1",
@@ -226,7 +226,7 @@ def test_a_later_sweep_finds_the_ended_trials_in_mlflow_and_counts_them(
         found, tiny_study.space, found[0].params, "measured otherwise"
     ).counted
     with pytest.raises(UserError, match="has no ended trial of that sweep"):
-        read_trials(
+        read_past_trials(
             f"sqlite:///{swept.home / 'mlflow.db'}",
             "tiny",
             "retrieval/recall_at_1",

@@ -15,7 +15,7 @@ from orchestrator.config.budget_config import BudgetConfig
 from orchestrator.config.run_config import load_config, to_tree
 from orchestrator.config.sweep_spec import SweepSpec
 from orchestrator.cost.ledger import LedgerEntry
-from orchestrator.report import confirmed, findings, markup, sections, spending, words
+from orchestrator.report import confirmed, findings, formatting, markup, sections, spending
 from orchestrator.report.record import (
     Candidate,
     Confirmation,
@@ -422,7 +422,7 @@ def test_nothing_beats_a_point_of_the_pareto_front() -> None:
     [(2.0, (1, "GPU h")), (0.5, (60, "GPU min")), (0.01, (3600, "GPU s")), (0.0, (3600, "GPU s"))],
 )
 def test_a_unit_that_reads_well(largest: float, expected: tuple[float, str]) -> None:
-    assert words.readable_unit("GPU h", largest) == expected
+    assert formatting.readable_unit("GPU h", largest) == expected
 
 
 def test_confusions_and_the_commonest_mistake() -> None:

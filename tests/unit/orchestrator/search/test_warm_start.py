@@ -14,7 +14,7 @@ from orchestrator.search.pruner import PruningRule
 from orchestrator.search.space import Fit
 from orchestrator.search.study import SweepStudy
 from orchestrator.search.warm_start import WarmStart, plan_warm_start
-from orchestrator.tracking.history import TrialRecord
+from orchestrator.tracking.past_trials import PastTrial
 from orchestrator.trial_state import TrialState
 
 RATES, WEIGHT, LENGTH = (
@@ -37,7 +37,7 @@ def params(**values: Any) -> dict[str, str]:
     return {path: str(value) for path, value in flatten(config).items()}
 
 
-PAST = TrialRecord(
+PAST = PastTrial(
     "earlier",
     3,
     "finished",
@@ -113,7 +113,7 @@ PAST = TrialRecord(
     ],
 )
 def test_what_a_past_trial_is_worth(
-    what: str, past: TrialRecord, counted: int, hints: int, outside: int
+    what: str, past: PastTrial, counted: int, hints: int, outside: int
 ) -> None:
     warm = plan_warm_start([past], space, params(), "p1")
     assert (len(warm.counted), len(warm.hints), warm.num_outside) == (counted, hints, outside), what

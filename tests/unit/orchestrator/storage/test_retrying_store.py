@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.storage.remote_store import TryAgain
+from orchestrator.storage.remote_store import TransientStoreError
 from orchestrator.storage.retrying_store import RetryingStore, seconds_to_wait
 from prp_core.data.object_store import ObjectInfo, read_all
 from prp_core.errors import ObjectChanged, ObjectExists, StoreUnavailable, UserError
@@ -57,7 +57,7 @@ class ScriptedStore:
             letter for letter in "abcdef" if letter > after and letter.startswith(prefix)
         ):
             if number == breaks_after:
-                raise TryAgain("broke")
+                raise TransientStoreError("broke")
             yield ObjectInfo(key, len(self.written.get(key, CONTENT)), self.etag)
 
     def read(
@@ -77,7 +77,7 @@ class ScriptedStore:
             raise ObjectChanged(key)
         for number, position in enumerate(range(start, end, 10)):
             if number == breaks_after:
-                raise TryAgain("broke", etag=served_etag)
+                raise TransientStoreError("broke", etag=served_etag)
             yield content[position : min(position + 10, end)]
 
     def write(self, key: str, data: bytes | Path, *, if_absent: bool = False) -> ObjectInfo:
@@ -133,7 +133,7 @@ def test_the_wait_before_the_next_attempt(
 
 
 def test_a_broken_body_goes_on_where_it_broke_if_the_object_is_the_same() -> None:
-    inner, clock = ScriptedStore(TryAgain("busy", "throttled"), 3, 0, 4), Clock()
+    inner, clock = ScriptedStore(TransientStoreError("busy", "throttled"), 3, 0, 4), Clock()
     store = patient(inner, clock)
     assert read_all(store, "a") == CONTENT
     calls = ["read 0-200 of None after 0", "read 0-200 of None after 1"]
@@ -168,7 +168,7 @@ def test_a_listing_goes_on_after_the_last_key() -> None:
 
 
 def test_it_gives_up_at_the_deadline() -> None:
-    inner, clock = ScriptedStore(*[TryAgain("script://a: silence")] * 100), Clock()
+    inner, clock = ScriptedStore(*[TransientStoreError("script://a: silence")] * 100), Clock()
     with pytest.raises(
         StoreUnavailable, match=r"script://a: silence; gave up after 14 attempts in 60 s"
     ):
@@ -195,7 +195,9 @@ def test_what_will_not_pass_is_raised_at_once() -> None:
 
 def test_expired_credentials_get_less_patience_and_a_remedy() -> None:
     inner, clock = (
-        ScriptedStore(*[TryAgain("script://a: the credentials have expired", "credentials")] * 100),
+        ScriptedStore(
+            *[TransientStoreError("script://a: the credentials have expired", "credentials")] * 100
+        ),
         Clock(),
     )
     with pytest.raises(UserError, match="expired; renew them"):
@@ -204,9 +206,9 @@ def test_expired_credentials_get_less_patience_and_a_remedy() -> None:
 
 
 def test_a_conditional_write_whose_answer_was_lost() -> None:
-    inner = ScriptedStore(TryAgain("answer lost"))
+    inner = ScriptedStore(TransientStoreError("answer lost"))
     assert patient(inner).write("a", b"ours", if_absent=True) == ObjectInfo("a", 4, "v1")
-    inner = ScriptedStore(TryAgain("never arrived"))
+    inner = ScriptedStore(TransientStoreError("never arrived"))
     inner.written["a"] = b"then"
     with pytest.raises(ObjectExists):
         patient(inner).write("a", b"ours", if_absent=True)
@@ -218,5 +220,5 @@ def test_a_conditional_write_whose_answer_was_lost() -> None:
 
 def test_what_crosses_a_process_arrives_whole() -> None:
     # our own bytes
-    error = pickle.loads(pickle.dumps(TryAgain("text", "throttled", "etag")))  # noqa: S301
+    error = pickle.loads(pickle.dumps(TransientStoreError("text", "throttled", "etag")))  # noqa: S301
     assert (str(error), error.cause, error.etag) == ("text", "throttled", "etag")

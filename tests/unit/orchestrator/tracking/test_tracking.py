@@ -20,12 +20,12 @@ from orchestrator.tracking import (
     DamagedEncoder,
     EncoderCard,
     TrackerUnavailable,
-    addresses,
     check_reachable,
     default_tracking_uri,
     load_encoder,
     pack,
     run_page,
+    tracking_uri,
     ui_command,
 )
 from orchestrator.tracking.encoder_file import CARD_NAME, WEIGHTS_NAME, digest, unpack
@@ -202,7 +202,7 @@ def test_a_sqlite_file_that_cannot_be_one_is_refused(tmp_path: Path) -> None:
 def test_a_server_that_is_away_or_silent_is_said_in_one_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(addresses, "ANSWER_SECONDS", 1)
+    monkeypatch.setattr(tracking_uri, "ANSWER_SECONDS", 1)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         uri = f"http://127.0.0.1:{silent.getsockname()[1]}"

@@ -22,7 +22,7 @@ PATIENCE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
-class TrialRecord:
+class PastTrial:
     """A trial's run: `state` is ``finished`` or ``pruned``; `params` all its config values by path,
     as text; `sampled` what its space drew, by name; `rungs` its objective's values by epoch.
     """
@@ -41,9 +41,9 @@ class TrialRecord:
         return f"{self.sweep_id}/{self.number}"
 
 
-def read_trials(
+def read_past_trials(
     tracking_uri: str, experiment: str, objective: str, *, sweep_id: str = "", but_not: str = ""
-) -> list[TrialRecord]:
+) -> list[PastTrial]:
     """The finished and pruned trials of `experiment`, newest first (at most 500), of one sweep or
     of all except `but_not`.
 
@@ -88,7 +88,7 @@ def read_trials(
     return records
 
 
-def _record(client: Any, tracking_uri: str, run: Any, objective: str) -> TrialRecord:
+def _record(client: Any, tracking_uri: str, run: Any, objective: str) -> PastTrial:
     tags = run.data.tags
 
     def series(name: str) -> dict[int, float]:
@@ -100,7 +100,7 @@ def _record(client: Any, tracking_uri: str, run: Any, objective: str) -> TrialRe
     epochs = series("epoch") if objective in run.data.metrics else {}
     scores = series(objective) if epochs else {}
     rungs = {int(epochs[step]): score for step, score in scores.items() if step in epochs}
-    return TrialRecord(
+    return PastTrial(
         sweep_id=tags[SWEEP_TAG],
         number=int(tags[TRIAL_TAG]),
         state=TrialState(tags[STATE_TAG]),
