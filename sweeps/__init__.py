@@ -10,6 +10,7 @@ handed; which preset it starts from; which downstream metric it is judged by. Al
   to learn.
 - `untuned_search.py`: the main job's dimensions and the learning rate, where nobody knows a good
   one yet.
+- `shortcuts.py`: the strength of each augmentation, which take away what betrays the rate.
 - `presets/*.toml`: starting points for a config, from the demo that runs on a laptop to the
   published settings.
 
