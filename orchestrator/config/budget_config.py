@@ -11,16 +11,18 @@ UNITS = {"gpu_hours": "GPU-hours", "cpu_hours": "CPU-hours", "usd": "USD"}
 
 @dataclass(frozen=True, kw_only=True)
 class BudgetConfig:
-    """Limits of a whole sweep; 0 means none. Several may be given: the first that is reached ends
-    the search.
-
-    `prices` is a price list to use instead of ours, in its form.
+    """Limits of a whole sweep; where several are given, the first that is reached ends the
+    search.
     """
 
     gpu_hours: float = 0.0
+    """The most GPU-hours that all tasks of the sweep may hold; 0: no limit."""
     cpu_hours: float = 0.0
+    """The most CPU-hours that all tasks of the sweep may hold; 0: no limit."""
     usd: float = 0.0
+    """The most USD that the sweep may cost, by the prices of its machines; 0: no limit."""
     prices: str = ""
+    """A price list to use instead of `cluster/prices.toml`, in its form; empty: that one."""
 
     def __post_init__(self) -> None:
         for name in UNITS:

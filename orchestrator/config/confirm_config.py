@@ -9,12 +9,12 @@ from prp_core.checks import check
 
 @dataclass(frozen=True, kw_only=True)
 class ConfirmConfig:
-    """`num_candidates` best finished trials are trained again, each with `num_seeds` new seeds; 0
-    candidates confirm nothing.
-    """
+    """The confirmation of a sweep: its best trials trained again, then compared."""
 
     num_candidates: int = 3
+    """How many of the best finished trials are trained again; 0: nothing is confirmed."""
     num_seeds: int = 3
+    """How many new seeds each of them is trained with, at least 2."""
 
     def __post_init__(self) -> None:
         rule = "must be 0 (off) or at least 2: a winner is found by comparing"

@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import re
 import tomllib
 import types
 import typing
@@ -27,157 +26,19 @@ from pydantic import TypeAdapter, ValidationError
 from orchestrator.config.budget_config import BudgetConfig
 from orchestrator.config.cache_config import CacheConfig
 from orchestrator.config.confirm_config import ConfirmConfig
+from orchestrator.config.resources_config import ResourcesConfig
 from orchestrator.config.showcase_config import ShowcaseConfig
 from orchestrator.config.source_config import SourceConfig
 from orchestrator.config.store_config import StoreConfig
+from orchestrator.config.sweep_config import SweepConfig
 from prp_core.catalogue import look_up, unknown
-from prp_core.checks import check, check_choice
+from prp_core.checks import check
 from prp_core.data.readers import READERS
 from prp_core.encoders import ENCODERS
 from prp_core.errors import UserError
 from prp_core.training.pretrain_config import PretrainConfig
 
 PRESETS_DIR = Path(__file__).resolve().parents[2] / "sweeps" / "presets"
-STUDY_PLACE = "{study}"  # in `sweep.name`: the name of the study's file
-SWEEP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-SAMPLERS = ("gp", "tpe", "random")
-PRUNERS = ("asha", "median", "none")
-EVALUATORS = ("auto", "task", "worker")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ResourcesConfig:
-    """What one trial asks of the cluster: `num_workers` workers of so many CPUs and GPUs each.
-
-    A rung that is evaluated beside training (``sweep.evaluator``) asks for `evaluator_cpus` and
-    `evaluator_gpus` (a share of one GPU is enough). `worker_memory_gib` is the memory of the GPU
-    (without GPUs: of the node) that one worker may fill; a trial that needs more is refused before
-    it starts. 0: not known, nothing is refused. `usd_per_gpu_hour` and `usd_per_cpu_hour` are
-    prices of yours, for the ledger; 0 means that the price list is asked (`cluster/prices.toml`).
-    """
-
-    num_workers: int = 1
-    cpus_per_worker: float = 1.0
-    gpus_per_worker: float = 0.0
-    max_failures: int = 3
-    evaluator_cpus: float = 1.0
-    evaluator_gpus: float = 0.0
-    worker_memory_gib: float = 0.0
-    usd_per_gpu_hour: float = 0.0
-    usd_per_cpu_hour: float = 0.0
-
-    def __post_init__(self) -> None:
-        check(
-            self.num_workers >= 1, "resources.num_workers", self.num_workers, "must be at least 1"
-        )
-        check(
-            self.cpus_per_worker > 0,
-            "resources.cpus_per_worker",
-            self.cpus_per_worker,
-            "must be positive",
-        )
-        check(
-            self.gpus_per_worker >= 0,
-            "resources.gpus_per_worker",
-            self.gpus_per_worker,
-            "must not be negative",
-        )
-        check(
-            self.max_failures >= 0,
-            "resources.max_failures",
-            self.max_failures,
-            "must not be negative",
-        )
-        check(
-            self.worker_memory_gib >= 0,
-            "resources.worker_memory_gib",
-            self.worker_memory_gib,
-            "must not be negative",
-        )
-        check(
-            self.evaluator_cpus > 0,
-            "resources.evaluator_cpus",
-            self.evaluator_cpus,
-            "must be positive",
-        )
-        check(
-            0 <= self.evaluator_gpus <= 1,
-            "resources.evaluator_gpus",
-            self.evaluator_gpus,
-            "must lie in 0 to 1: an evaluation runs on one GPU",
-        )
-        for name in ("usd_per_gpu_hour", "usd_per_cpu_hour"):
-            check(
-                getattr(self, name) >= 0,
-                f"resources.{name}",
-                getattr(self, name),
-                "must not be negative (0: by the price list)",
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
-class SweepConfig:
-    """How the search runs. `max_concurrent_trials` 0 means as many as the cluster holds.
-
-    `name` is that of its MLflow experiment, begins its sweeps' ids, and ends that of its registered
-    encoder; ``{study}`` in it stands for the study's file, ``rate-search`` for
-    ``sweeps/rate_search.py``. The objective is the name of a downstream metric: losses and pretext
-    accuracies of trials with other rate sets are not comparable. `num_startup_trials` cover the
-    space evenly before the `sampler` models anything (0: as many as suit it, see
-    `search.sampler.startup_trials`): ``gp`` (a Gaussian process over all rungs), ``tpe``
-    (Optuna's), or ``random``, which covers and models nothing. `evaluator` says where rungs are
-    evaluated: by the ``worker`` that trains, by a ``task`` beside it while training goes on, or
-    ``auto``: a task where the cluster has room for one without giving up a trial.
-    """
-
-    name: str = STUDY_PLACE
-    num_trials: int = 20
-    max_concurrent_trials: int = 0
-    objective: str = "retrieval/recall_at_1"
-    sampler: str = "gp"
-    pruner: str = "asha"
-    evaluator: str = "auto"
-    num_startup_trials: int = 0
-    min_eligible_fraction: float = 0.5
-
-    def __post_init__(self) -> None:
-        rule = (
-            f"letters, digits, '.', '-' and '_', a letter or digit first; {STUDY_PLACE} "
-            "stands for the study's file"
-        )
-        check(
-            SWEEP_NAME.fullmatch(self.name.replace(STUDY_PLACE, "study")) is not None,
-            "sweep.name",
-            self.name,
-            rule,
-        )
-        check(self.num_trials >= 1, "sweep.num_trials", self.num_trials, "must be at least 1")
-        check(
-            self.max_concurrent_trials >= 0,
-            "sweep.max_concurrent_trials",
-            self.max_concurrent_trials,
-            "must not be negative",
-        )
-        check(
-            self.num_startup_trials >= 0,
-            "sweep.num_startup_trials",
-            self.num_startup_trials,
-            "must not be negative (0: as many as suit)",
-        )
-        check_choice("sweep.sampler", self.sampler, SAMPLERS)
-        check_choice("sweep.pruner", self.pruner, PRUNERS)
-        check_choice("sweep.evaluator", self.evaluator, EVALUATORS)
-        rule = (
-            "must be a retrieval metric such as 'retrieval/recall_at_1': a pretext loss or "
-            "accuracy is not comparable across rate sets"
-        )
-        check(self.objective.startswith("retrieval/"), "sweep.objective", self.objective, rule)
-        check(
-            0 <= self.min_eligible_fraction <= 1,
-            "sweep.min_eligible_fraction",
-            self.min_eligible_fraction,
-            "must lie in 0 to 1",
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,13 +46,21 @@ class RunConfig(PretrainConfig):
     """The config tree of a run; the tables of a preset are its fields."""
 
     source: SourceConfig = field(default_factory=SourceConfig)
+    """The videos, their labels and parts."""
     store: StoreConfig = field(default_factory=StoreConfig)
+    """How S3 is reached."""
     cache: CacheConfig = field(default_factory=CacheConfig)
+    """The node's cache of objects and decoded frames."""
     resources: ResourcesConfig = field(default_factory=ResourcesConfig)
+    """What one trial asks of the cluster, and what that costs."""
     sweep: SweepConfig = field(default_factory=SweepConfig)
+    """How the search runs: trials, sampler, pruner, objective."""
     budget: BudgetConfig = field(default_factory=BudgetConfig)
+    """The limits of the sweep's cost."""
     confirm: ConfirmConfig = field(default_factory=ConfirmConfig)
+    """The trials that are trained again with new seeds before a winner is named."""
     showcase: ShowcaseConfig = field(default_factory=ShowcaseConfig)
+    """The pages of retrieved videos and reconstructions of the best trials."""
 
     def __post_init__(self) -> None:
         look_up("encoder", self.encoder.name, ENCODERS)
@@ -315,12 +184,12 @@ def _refuse_unknown_keys(tree: Mapping[str, Any], config_class: type, prefix: st
     for name, value in tree.items():
         if name not in known:
             raise unknown("config key", f"{prefix}{name}", [f"{prefix}{entry}" for entry in known])
-        table = _table_of(hints[name])
+        table = table_of(hints[name])
         if table is not None and isinstance(value, Mapping):
             _refuse_unknown_keys(value, table, f"{prefix}{name}.")
 
 
-def _table_of(hint: Any) -> type | None:
+def table_of(hint: Any) -> type | None:
     """The dataclass that a field holds (also behind ``| None``), or None for a plain value."""
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     return next(

@@ -6,17 +6,17 @@ from dataclasses import dataclass
 
 from prp_core.checks import check
 
-MAX_QUERIES = 24  # of the frames that a query and its neighbours take, so many stay below 2 MB
+MAX_QUERIES = 24  # the frames of so many queries and their neighbours stay below 2 MB
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShowcaseConfig:
-    """The best `num_trials` finished trials get a showcase each, 0: none; it shows the neighbours
-    of `num_queries` validation videos.
-    """
+    """The showcase of a trial: a page of what it retrieves and reconstructs, in its MLflow run."""
 
     num_trials: int = 3
+    """How many of the best finished trials get a showcase; 0: none."""
     num_queries: int = 8
+    """How many validation videos it shows with their nearest neighbours, 1 to 24."""
 
     def __post_init__(self) -> None:
         check(

@@ -1,4 +1,4 @@
-"""What a user may say about how a store is reached."""
+"""How S3 is reached: endpoint, region, addressing, timeouts."""
 
 from __future__ import annotations
 
@@ -12,28 +12,31 @@ ADDRESSINGS = ("auto", "path", "virtual")
 
 @dataclass(frozen=True, kw_only=True)
 class StoreConfig:
-    """None means what the standard AWS environment, config files or instance role say; secrets come
-    from there and from nowhere else.
-
-    `addressing` is where the bucket's name goes: ``path`` (host/bucket/key), ``virtual``
-    (bucket.host/key), ``auto``: path for a server of one's own, virtual for Amazon's. A bucket of
-    another region than ours is refused unless `allow_other_region`. `silence_seconds` is how long
-    the store may say nothing before a request counts as lost; a read is asked for again after
-    `first_silence_seconds` already, or sooner where the store has been quicker (see
-    `read_timeout.read_timeout_seconds`), which doubles with each failure up to `silence_seconds`.
-    `deadline_seconds` is how long failures may follow each other before we give up (bytes that
-    arrive buy more time).
+    """A connection to S3. Secrets come from the AWS environment, config files or the machine's
+    role, and from nowhere else.
     """
 
     endpoint_url: str | None = None
+    """The URL of another server than Amazon's; none: what the AWS environment says."""
     region: str | None = None
+    """The region of the bucket; none: what the AWS environment says."""
     profile: str | None = None
+    """A profile of ~/.aws; none: the default one."""
     addressing: str = "auto"
+    """Where the bucket's name goes: ``path`` (host/bucket/key), ``virtual`` (bucket.host/key), or
+    ``auto``: path for a server of one's own, virtual for Amazon's."""
     requester_pays: bool = False
+    """Whether we pay for reading a bucket whose owner does not."""
     allow_other_region: bool = False
+    """Whether a bucket of another region than ours may be read, which costs money."""
     first_silence_seconds: float = 2.0
+    """Seconds without a byte after which a read is requested again, or fewer where the store has
+    been quicker (`storage.read_timeout`); doubles with each failure up to `silence_seconds`."""
     silence_seconds: float = 20.0
+    """Seconds without a byte after which any request counts as lost."""
     deadline_seconds: float = 120.0
+    """Seconds for which failures may follow each other before we give up; bytes that arrive extend
+    it."""
 
     def __post_init__(self) -> None:
         if self.endpoint_url is not None:

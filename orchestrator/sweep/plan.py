@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.config.run_config import (
-    STUDY_PLACE,
     RunConfig,
     digest,
     flatten,
@@ -25,6 +24,7 @@ from orchestrator.config.run_config import (
     to_tree,
     with_values,
 )
+from orchestrator.config.sweep_config import STUDY_PLACE
 from orchestrator.config.sweep_spec import (
     STUDY_TAG,
     SweepSpec,

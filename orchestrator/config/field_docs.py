@@ -1,0 +1,81 @@
+"""The documentation of every config field: path, type, default, and the sentence below the field.
+
+A sentence is the string literal that follows a field of a config class (an attribute docstring, as
+PEP 257 calls it); it says what the value means, with its unit, its range and what 0 or "" stand
+for.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import textwrap
+import typing
+from collections.abc import Iterator
+from dataclasses import MISSING, dataclass
+from itertools import pairwise
+from typing import Any
+
+from orchestrator.config.run_config import RunConfig, table_of
+
+
+@dataclass(frozen=True)
+class FieldDoc:
+    """A field of the config tree.
+
+    `type` is its annotation as written. `default` is a plain value; of a table (`is_table`) it is
+    None where the table is off unless it is written, else an empty dict. `sentence` is the string
+    literal below the field as one line, empty where there is none.
+    """
+
+    type: str
+    default: Any
+    sentence: str
+    is_table: bool = False
+
+
+def field_docs(config_class: type = RunConfig) -> dict[str, FieldDoc]:
+    """Dotted path -> documentation, for every table and value below the dataclass `config_class`.
+
+    Fields come in the order of the tree, a table before its own fields.
+    """
+    return dict(_docs(config_class, ""))
+
+
+def _docs(config_class: type, prefix: str) -> Iterator[tuple[str, FieldDoc]]:
+    hints = typing.get_type_hints(config_class)
+    sentences = _sentences(config_class)
+    for field in dataclasses.fields(config_class):
+        path = f"{prefix}{field.name}"
+        table = table_of(hints[field.name])
+        default = field.default
+        if field.default_factory is not MISSING:
+            default = {} if table else field.default_factory()
+        sentence = sentences.get(field.name, "")
+        yield path, FieldDoc(str(field.type), default, sentence, is_table=table is not None)
+        if table is not None:
+            yield from _docs(table, f"{path}.")
+
+
+def _sentences(config_class: type) -> dict[str, str]:
+    """Name -> sentence, of the fields of `config_class` and of the dataclasses it inherits."""
+    found: dict[str, str] = {}
+    for base in reversed(config_class.__mro__):
+        if dataclasses.is_dataclass(base):
+            source = textwrap.dedent(inspect.getsource(base))
+            (definition,) = ast.parse(source).body
+            assert isinstance(definition, ast.ClassDef)
+            found |= _sentences_below(definition.body)
+    return found
+
+
+def _sentences_below(statements: list[ast.stmt]) -> dict[str, str]:
+    found = {}
+    for statement, below in pairwise(statements):
+        if not isinstance(statement, ast.AnnAssign) or not isinstance(statement.target, ast.Name):
+            continue
+        literal = below.value if isinstance(below, ast.Expr) else None
+        if isinstance(literal, ast.Constant) and isinstance(literal.value, str):
+            found[statement.target.id] = " ".join(literal.value.split())
+    return found

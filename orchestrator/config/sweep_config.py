@@ -1,0 +1,86 @@
+"""How the search of a sweep runs: trials, objective, sampler, pruner, evaluator."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from prp_core.checks import check, check_choice
+
+STUDY_PLACE = "{study}"  # in `sweep.name`: the name of the study's file
+SWEEP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+SAMPLERS = ("gp", "tpe", "random")
+PRUNERS = ("asha", "median", "none")
+EVALUATORS = ("auto", "task", "worker")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepConfig:
+    """How many trials a sweep has, what draws them, what ends them early, what they maximise.
+
+    The objective is a downstream metric because losses and pretext accuracies of trials with other
+    rate sets are not comparable.
+    """
+
+    name: str = STUDY_PLACE
+    """Names the MLflow experiment, the registered encoder and the ids of its sweeps; ``{study}`` is
+    replaced by the study's file (``rate-search`` for ``sweeps/rate_search.py``)."""
+    num_trials: int = 20
+    """How many trials are run in all; ``--trials`` sets it, also of a resumed sweep."""
+    max_concurrent_trials: int = 0
+    """How many trials run at once at most; 0: as many as the cluster has room for."""
+    objective: str = "retrieval/recall_at_1"
+    """The metric that is maximised, measured on the validation part: a ``retrieval/`` one."""
+    sampler: str = "gp"
+    """What proposes values: ``gp`` (a Gaussian process over the scores of all rungs), ``tpe``
+    (Optuna's), or ``random``."""
+    pruner: str = "asha"
+    """What ends trials at rungs: ``asha`` (asynchronous successive halving), ``median``, or
+    ``none``."""
+    evaluator: str = "auto"
+    """Where rungs are evaluated: by the ``worker`` that trains, by a ``task`` beside it while
+    training goes on, or ``auto``: a task where the cluster has room for one."""
+    num_startup_trials: int = 0
+    """How many trials cover the space evenly before the sampler models it; 0: an eighth of the
+    trials (``tpe``: a quarter), but 4 to 16."""
+    min_eligible_fraction: float = 0.5
+    """The share of training videos, 0 to 1, that must be long enough for each rate of a trial."""
+
+    def __post_init__(self) -> None:
+        rule = (
+            f"letters, digits, '.', '-' and '_', a letter or digit first; {STUDY_PLACE} "
+            "stands for the study's file"
+        )
+        check(
+            SWEEP_NAME.fullmatch(self.name.replace(STUDY_PLACE, "study")) is not None,
+            "sweep.name",
+            self.name,
+            rule,
+        )
+        check(self.num_trials >= 1, "sweep.num_trials", self.num_trials, "must be at least 1")
+        check(
+            self.max_concurrent_trials >= 0,
+            "sweep.max_concurrent_trials",
+            self.max_concurrent_trials,
+            "must not be negative",
+        )
+        check(
+            self.num_startup_trials >= 0,
+            "sweep.num_startup_trials",
+            self.num_startup_trials,
+            "must not be negative (0: as many as suit)",
+        )
+        check_choice("sweep.sampler", self.sampler, SAMPLERS)
+        check_choice("sweep.pruner", self.pruner, PRUNERS)
+        check_choice("sweep.evaluator", self.evaluator, EVALUATORS)
+        rule = (
+            "must be a retrieval metric such as 'retrieval/recall_at_1': a pretext loss or "
+            "accuracy is not comparable across rate sets"
+        )
+        check(self.objective.startswith("retrieval/"), "sweep.objective", self.objective, rule)
+        check(
+            0 <= self.min_eligible_fraction <= 1,
+            "sweep.min_eligible_fraction",
+            self.min_eligible_fraction,
+            "must lie in 0 to 1",
+        )
