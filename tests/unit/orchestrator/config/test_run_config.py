@@ -21,8 +21,8 @@ from prp_core.errors import UserError
 REFUSED = [
     (
         {"clip": {"lenght": 8}},
-        "Unknown config key 'clip.lenght'; known: clip.crop, clip.flip_probability, "
-        "clip.length, clip.random_crop, ",
+        "Unknown config key 'clip.lenght'; known: clip.augmentation, clip.crop, "
+        "clip.flip_probability, clip.length, ",
     ),
     ({"clip": {"lenght": 8}}, "Did you mean 'clip.length'?"),
     ({"clips": {}}, "Did you mean 'clip'?"),
