@@ -9,8 +9,6 @@ from prp_core.checks import check, check_choice
 
 STUDY_PLACE = "{study}"  # in `sweep.name`: the name of the study's file
 SWEEP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-SAMPLERS = ("gp", "tpe", "random")
-PRUNERS = ("asha", "median", "none")
 EVALUATORS = ("auto", "task", "worker")
 
 
@@ -70,8 +68,6 @@ class SweepConfig:
             self.num_startup_trials,
             "must not be negative (0: as many as suit)",
         )
-        check_choice("sweep.sampler", self.sampler, SAMPLERS)
-        check_choice("sweep.pruner", self.pruner, PRUNERS)
         check_choice("sweep.evaluator", self.evaluator, EVALUATORS)
         rule = (
             "must be a retrieval metric such as 'retrieval/recall_at_1': a pretext loss or "

@@ -29,7 +29,7 @@ from orchestrator.data.health_line import advice_of
 from orchestrator.ray_cluster.concurrency import EVALUATED_BY_WORKERS, EvaluationPlan
 from orchestrator.search.pruner import PruningDecision, PruningRule
 from orchestrator.search.record import STATES
-from orchestrator.search.sampler import startup_trials
+from orchestrator.search.samplers import startup_trials
 from orchestrator.search.space import (
     Fit,
     MemoryFigures,

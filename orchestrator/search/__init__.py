@@ -1,6 +1,8 @@
 """Search: the only room of Optuna.
 
-`dimensions.py` offers what studies vary, `space.py` turns sampled values into a config,
-`sampler.py` draws them, `study.py` asks and tells Optuna, `judge.py` decides at rungs,
-`warm_start.py` takes in what earlier sweeps found.
+`dimensions.py` offers what studies vary, `space.py` runs a search space and turns sampled values
+into a config, `stand_in.py` runs a space without a database, `samplers/` draw the values of the
+next trial, `pruner.py` decides at rungs, `warm_start.py` takes in the trials of earlier sweeps,
+`study.py` is the ask-and-tell interface over all of these, and `record.py` reads a study for
+reports.
 """

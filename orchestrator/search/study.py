@@ -28,13 +28,10 @@ from orchestrator.search.pruner import (
     decide_overtaken,
     values_at,
 )
-from orchestrator.search.sampler import (
-    TRAINING_SECONDS,
-    Fits,
-    SurrogateSampler,
-    drawn_from,
-    make_sampler,
-)
+from orchestrator.search.samplers import make_sampler
+from orchestrator.search.samplers.design import drawn_from
+from orchestrator.search.samplers.optuna_sampler import ProposedValues
+from orchestrator.search.samplers.sampler import TRAINING_SECONDS, Fits, History, Sampler
 from orchestrator.search.space import Fit, Space
 from orchestrator.search.warm_start import WarmStart, add_to_study
 from prp_core.errors import UserError
@@ -69,19 +66,23 @@ class SweepStudy:
         *,
         seed: int,
         num_startup_trials: int,
-        sampler: str = "gp",
+        sampler: str | Sampler | optuna.samplers.BaseSampler = "gp",
     ) -> None:
-        """Open or create it; no `storage_url` keeps it in memory alone, for a replay. Draws of the
-        `sampler` of that name depend on `seed`.
+        """Open or create it; no `storage_url` keeps it in memory alone, for a replay.
+
+        `sampler` is a name in `SAMPLERS`, which draws by `seed` after a design of
+        `num_startup_trials`, or a sampler itself: ours or any of Optuna's, with its own seed and
+        its own first trials.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._sampler = make_sampler(sampler, space, seed=seed, num_startup=num_startup_trials)
+        self._sampler = make_sampler(sampler, seed=seed, num_startup=num_startup_trials)
+        self._proposed = ProposedValues(self._sampler)
         self._storage = optuna.storages.get_storage(storage_url)
         self._study = optuna.create_study(
             storage=self._storage,
             study_name=sweep_id,
             direction="maximize",
-            sampler=self._sampler,
+            sampler=self._proposed,
             pruner=optuna.pruners.NopPruner(),
             load_if_exists=True,
         )
@@ -114,13 +115,11 @@ class SweepStudy:
         Raises `UserError` when nothing that the space suggests fits this corpus.
         """
         if self._orphans:
-            return self._adopt(self._orphans.pop(0))
-        if isinstance(self._sampler, SurrogateSampler):
-            self._sampler.fits = fits
+            return self._adopt(self._orphans.pop(0), fits)
         last_reason = ""
         for attempt in range(MAX_UNFIT_IN_A_ROW):
             trial = self._study.ask()
-            self._space(trial)
+            self._draw(trial, fits)
             fit = fits(trial.params)
             if fit.ok and (
                 attempt >= MAX_REPEATS_IN_A_ROW or not self._was_tried(trial.number, trial.params)
@@ -276,7 +275,21 @@ class SweepStudy:
             self.set_note(number, "reason", reason)
         self._study.tell(number, value, state=state)
 
-    def _adopt(self, number: int) -> Proposal:
+    def _draw(self, trial: optuna.trial.Trial, fits: Fits) -> None:
+        """Give `trial` the values that the sampler proposes, where it has none yet."""
+        trials = self.trials()
+        fixed = trials[trial.number].system_attrs.get("fixed_params", {})
+        history = History(
+            space=self._space,
+            number=trial.number,
+            trials=[one for one in trials if one.number != trial.number],
+            study=self._study,
+            fixed={**fixed, **trial.params},
+        )
+        self._proposed.values = self._sampler.propose(history, fits)
+        self._space(trial)
+
+    def _adopt(self, number: int, fits: Fits) -> Proposal:
         """A trial that a dead driver left RUNNING; what its space had not sampled yet is sampled
         now.
         """
@@ -289,7 +302,7 @@ class SweepStudy:
                 sampled=dict(self.trials()[number].params),
             )
         trial = optuna.trial.Trial(self._study, self._id_of(number))
-        self._space(trial)
+        self._draw(trial, fits)
         return self._proposal(trial, is_resumed=True)
 
     def _proposal(self, trial: optuna.trial.Trial, *, is_resumed: bool) -> Proposal:

@@ -39,6 +39,8 @@ from orchestrator.data import demo_videos
 from orchestrator.data.index import index
 from orchestrator.data.manifest_check import check_unchanged
 from orchestrator.data.open_data import expect_all
+from orchestrator.search.pruner import PRUNERS
+from orchestrator.search.samplers import SAMPLERS
 from orchestrator.search.space import Fit, Space, apply_space, fits_corpus, fits_memory
 from orchestrator.search.study import check_storage_url, first_fit
 from orchestrator.search.warm_start import NOTHING_KNOWN, WarmStart, plan_warm_start
@@ -50,6 +52,7 @@ from orchestrator.storage.store_region import check_region
 from orchestrator.tracking.past_trials import read_past_trials
 from orchestrator.tracking.provenance import provenance_tags
 from orchestrator.tracking.tracking_uri import check_reachable, default_tracking_uri
+from prp_core.catalogue import look_up
 from prp_core.data.feasibility import check_feasible
 from prp_core.data.manifest import Manifest, Parts, parts
 from prp_core.data.shards.index import check_size
@@ -81,6 +84,8 @@ def make_plan(arguments: argparse.Namespace, space: Space, say: Say) -> Plan:
     if arguments.resume:
         return _resumed_plan(arguments, space, say)
     config = named_after(parse_config(_tree_of(arguments)), space)
+    look_up("sweep.sampler", config.sweep.sampler, SAMPLERS)
+    look_up("sweep.pruner", config.sweep.pruner, PRUNERS)
     home = home_dir()
     tracking_uri = arguments.mlflow or default_tracking_uri(home)
     check_reachable(tracking_uri)

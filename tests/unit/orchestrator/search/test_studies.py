@@ -10,7 +10,7 @@ import pytest
 
 import sweeps
 from orchestrator.config.run_config import flatten, load_config
-from orchestrator.search.sampler import drawn_from
+from orchestrator.search.samplers.design import drawn_from
 from orchestrator.search.space import apply_space
 
 STUDIES = sorted(

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from orchestrator.search.surrogate import Likeness, Point
+from orchestrator.search.samplers.surrogate import Likeness, Point
 
 LENGTH = 0.6  # of the range of a number
 ADDITIVE_SHARE = 0.9

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from orchestrator.search.dimensions import RATES as RATES_PATH
-from orchestrator.search.sampler import is_design_due, point_of, startup_trials
+from orchestrator.search.samplers import startup_trials
+from orchestrator.search.samplers.design import is_design_due
+from orchestrator.search.samplers.gaussian_process import point_of
 from orchestrator.search.space import Fit
 from orchestrator.search.stand_in import StandIn
 from orchestrator.search.study import SweepStudy

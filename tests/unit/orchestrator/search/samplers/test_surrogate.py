@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from orchestrator.search.surrogate import (
+from orchestrator.search.samplers.surrogate import (
     MOST_OBSERVATIONS,
     SHARES_OF_VALUES,
     Likeness,

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator.search.sampler import gain_for_time
+from orchestrator.search.samplers.gaussian_process import gain_for_time
+from orchestrator.search.samplers.surrogate import Point
+from orchestrator.search.samplers.training_time import relative_times
 from orchestrator.search.space import Fit
 from orchestrator.search.study import SweepStudy
-from orchestrator.search.surrogate import Point
-from orchestrator.search.training_time import relative_times
 
 
 def clips(length: int, weight: float = 0.5) -> Point:
