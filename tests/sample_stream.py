@@ -23,6 +23,7 @@ from prp_core.data.manifest import VideoRecord
 from prp_core.data.video_source import VideoSource
 from prp_core.world import World
 from tests.fixtures_s3 import S3Server
+from tests.span_sampling import sampling_of
 from tests.tools.fault_proxy import FaultProxy
 
 NUM_EPOCHS = 2
@@ -122,9 +123,7 @@ def read_stream(
             source,
             records,
             CLIP,
-            (1, 2, 4),
-            upsampling=2,
-            with_attention=True,
+            sampling_of((1, 2, 4), CLIP.length),
             batch_size=4,
             seed=3,
             world=World.alone(),

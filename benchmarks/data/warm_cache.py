@@ -33,6 +33,7 @@ from prp_core.data.object_store import LocalStore
 from prp_core.data.video_source import VideoSource
 from prp_core.world import World
 from tests.far_store import FarStore
+from tests.span_sampling import sampling_of
 from tests.video_factory import ENCODINGS, make_video
 
 RATE_SETS = ((1, 2, 4, 8), (1, 2), (1, 3, 6), (2, 4, 8))
@@ -116,12 +117,9 @@ def warm_against_memcpy(
     paper's way. And ``bytes`` of a clip.
     """
     with open_trial(folder, folder / "warm") as source:
-        dataset = ClipDataset(records, CLIP, RATE_SETS[0], 1)
+        dataset = ClipDataset(records, CLIP, sampling_of(RATE_SETS[0], CLIP.length), 1)
         draws = [dataset.draw(epoch, index) for epoch in range(4) for index in range(len(records))]
-        requests = [
-            (records[draw.video_index], dataset.positions(draw, 2, with_attention=True)[1])
-            for draw in draws
-        ]
+        requests = [(records[draw.video_index], dataset.positions(draw)[1]) for draw in draws]
         clips = [source.frames(*request) for request in requests]  # fills
         warm = []
         batched = []
@@ -244,9 +242,7 @@ def trial(
             source,
             records,
             CLIP,
-            RATE_SETS[number],
-            upsampling=2,
-            with_attention=True,
+            sampling_of(RATE_SETS[number], CLIP.length),
             batch_size=4,
             seed=1,
             world=World.alone(),

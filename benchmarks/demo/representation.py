@@ -203,17 +203,11 @@ def rate_accuracy(
     network: PrpNetwork, config: RunConfig, source: VideoSource, queries: Sequence[VideoRecord]
 ) -> float:
     """The share of spans, one of each of `queries`, whose rate is named."""
-    slow_motion = config.pretext.slow_motion
-    with_attention = slow_motion.attention.mode != "none"
-    rates = config.pretext.playback_rate.rate_list
-    upsampling = slow_motion.upsampling
     loader = SpanLoader(
         source,
         queries,
         config.clip,
-        rates,
-        upsampling=upsampling,
-        with_attention=with_attention,
+        config.pretext.span_sampling(config.clip.length),
         batch_size=8,
         seed=config.seed,
         world=ALONE,
@@ -224,11 +218,8 @@ def rate_accuracy(
             batch = build_pretext_batch(
                 spans, config.clip, config.pretext, "cpu", (config.seed, "named")
             )
-            right += (
-                (network(batch.clip_BCTHW).rate_logits.argmax(1) == batch.rate_labels_B)
-                .float()
-                .tolist()
-            )
+            rates_B = network(batch.clip_BCTHW)["playback_rate"].argmax(1)
+            right += (rates_B == batch.targets["playback_rate"]).float().tolist()
     return mean(right)
 
 

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prp_core.checks import check
-from prp_core.pretext.pretext_config import parse_rates
+from prp_core.pretext.playback_rate import parse_rates
 
 RATES = "pretext.playback_rate.rates"
 UPSAMPLING = "pretext.slow_motion.upsampling"

@@ -85,7 +85,8 @@ def fits_memory(config: RunConfig, table: Mapping[str, MemoryFigures]) -> Fit:
     clips = config.training.batch_size // config.resources.num_workers
     share = 0.5 if config.training.precision == "bfloat16" else 1.0
     clip = config.clip
-    upsampling = config.pretext.slow_motion.upsampling
+    slow_motion = config.pretext.slow_motion
+    upsampling = slow_motion.upsampling if slow_motion.loss_weight else 0
     needed = (
         share
         * figures.worker_bytes(

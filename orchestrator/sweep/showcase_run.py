@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -197,11 +198,13 @@ def reconstruct_clips(
     unread: list[tuple[str, str]] = []
     if not tasks.slow_motion.loss_weight:
         return clips, unread
-    dataset = ClipDataset(train, config.clip, rates, config.seed)
+    # Reconstructions are shown forwards, whatever share of the spans was trained on backwards.
+    sampling = replace(tasks.span_sampling(config.clip.length), reversed_share=0.0)
+    dataset = ClipDataset(train, config.clip, sampling, config.seed)
     for draw in choose_draws(train, spread_over_classes(train), config.clip, rates, NUM_CLIPS):
         record = train[draw.video_index]
         try:
-            span = read_span(dataset, draw, source, tasks)
+            span = read_span(dataset, draw, source)
         except BrokenVideo as broken:
             unread.append((record.key, broken.reason))
             continue

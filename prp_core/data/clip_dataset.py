@@ -13,24 +13,24 @@ from dataclasses import dataclass
 from prp_core.data.clip_config import ClipConfig
 from prp_core.data.dilated_sampling import (
     jittered_position,
-    needed_positions,
     num_starts,
     span_length,
     start_of_draw,
 )
 from prp_core.data.feasibility import check_feasible
 from prp_core.data.manifest import VideoRecord
+from prp_core.data.spans import SpanSampling
 from prp_core.errors import UserError
-from prp_core.randomness import draw_below, permutation
+from prp_core.randomness import draw_below, draw_unit, permutation
 
 
 @dataclass(frozen=True)
 class SampleDraw:
-    """One sample: a video, a rate and a start.
+    """One sample: a video, a rate, a start and a direction.
 
     `video_index` is the video's position among the records, `rate_label` that of `rate` in the rate
     set, `start` the first native frame of the span, which is played at `percent` per cent of `rate`
-    (100 without rate jitter).
+    (100 without rate jitter), backwards where it `is_reversed`.
     """
 
     video_index: int
@@ -40,6 +40,7 @@ class SampleDraw:
     epoch: int
     index: int
     percent: int = 100
+    is_reversed: bool = False
 
 
 class ClipDataset:
@@ -49,17 +50,22 @@ class ClipDataset:
     """
 
     def __init__(
-        self, records: Sequence[VideoRecord], clip: ClipConfig, rates: Sequence[int], seed: int
+        self,
+        records: Sequence[VideoRecord],
+        clip: ClipConfig,
+        sampling: SpanSampling,
+        seed: int,
     ) -> None:
         if not records:
             raise UserError(
                 "no usable video to train on; see `prp data index` for what was quarantined and why"
             )
-        check_feasible(records, rates, clip)
-        clip.augmentation.rate_jitter.check_rates(rates)
+        check_feasible(records, sampling.rates, clip)
+        clip.augmentation.rate_jitter.check_rates(sampling.rates)
         self.records = tuple(records)
         self.clip = clip
-        self.rates = tuple(rates)
+        self.sampling = sampling
+        self.rates = sampling.rates
         self.seed = seed
         self._long_enough = {
             rate: [
@@ -84,7 +90,8 @@ class ClipDataset:
         percent = self.clip.augmentation.rate_jitter.draw(rate, *key, "rate jitter", attempt)
         span = span_length(self.clip.length, rate, percent)
         start = self._draw_start(self.records[video].num_frames, span, *key, "start", attempt)
-        return SampleDraw(video, rate, label, start, epoch, index, percent)
+        is_reversed = draw_unit(*key, "reversed") < self.sampling.reversed_share
+        return SampleDraw(video, rate, label, start, epoch, index, percent, is_reversed)
 
     def _draw_start(self, num_frames: int, span: int, *key: int | str) -> int:
         """A start that fits; any frame of a video that is too short and therefore looped."""
@@ -124,11 +131,11 @@ class ClipDataset:
             label = draw_below(num_fitting, *key, "fitting rate")
         return video, label
 
-    def positions(
-        self, draw: SampleDraw, upsampling: int, *, with_attention: bool
-    ) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    def positions(self, draw: SampleDraw) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """(positions within the span that the sample carries, the native frames read for them)."""
-        positions = needed_positions(self.clip.length, draw.rate, upsampling, with_attention)
+        positions = self.sampling.positions[draw.rate]
+        last = span_length(self.clip.length, draw.rate) - 1
+        played = [last - position if draw.is_reversed else position for position in positions]
         num_frames = self.records[draw.video_index].num_frames
-        read = (draw.start + jittered_position(position, draw.percent) for position in positions)
+        read = (draw.start + jittered_position(position, draw.percent) for position in played)
         return positions, tuple(frame % num_frames for frame in read)

@@ -18,7 +18,7 @@ from prp_core.data.fetch_ahead import FetchAhead
 from prp_core.data.frame_source import FrameSource, PlanarSource
 from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.manifest import VideoRecord
-from prp_core.data.spans import SpanBatch, SpanSample
+from prp_core.data.spans import SpanBatch, SpanSample, SpanSampling
 from prp_core.data.transforms import resize_to_uint8
 from prp_core.errors import BrokenVideo, UserError
 from prp_core.randomness import shares
@@ -43,10 +43,8 @@ class SpanLoader:
         source: FrameSource,
         records: Sequence[VideoRecord],
         clip: ClipConfig,
-        rates: Sequence[int],
+        sampling: SpanSampling,
         *,
-        upsampling: int,
-        with_attention: bool,
         batch_size: int,
         seed: int,
         world: World,
@@ -63,15 +61,13 @@ class SpanLoader:
                 f"training.batch_size = {batch_size}: only {len(records)} usable "
                 "training videos; lower it or add videos"
             )
-        self.dataset = ClipDataset(tuple(records), clip, tuple(rates), seed)
+        self.dataset = ClipDataset(tuple(records), clip, sampling, seed)
         self.steps_per_epoch = len(records) // batch_size
         self.quarantined: dict[str, str] = {}
         self._source = source
         self._clip = clip
         self._loader = loader or source.loader
         self._read = _frames_of(source, self._loader)
-        self._upsampling = upsampling
-        self._with_attention = with_attention
         self._batch_size = batch_size
         self._world = world
         self._counts: Counter[str] = Counter()
@@ -162,9 +158,7 @@ class SpanLoader:
         )
 
     def _sample(self, draw: SampleDraw, record: VideoRecord) -> SpanSample:
-        positions, frames = self.dataset.positions(
-            draw, self._upsampling, with_attention=self._with_attention
-        )
+        positions, frames = self.dataset.positions(draw)
         carried = self._shrink(self._read(record, frames))
         return SpanSample(
             carried,
@@ -175,6 +169,7 @@ class SpanLoader:
             draw.start,
             draw.epoch,
             draw.index,
+            draw.is_reversed,
         )
 
     def _shrink(self, frames: Frames) -> Frames:

@@ -4,25 +4,57 @@
 A span of `rate` x T native frames is cut into `rate` chunks. Motion is the squared difference
 between the four key frames of a chunk, averaged over windows of a quarter of the picture on a 13 x
 13 grid. ``dpau`` scales that map to `low` .. `high` for each colour channel; ``gauss`` puts one
-bump on the window that moves most. A chunk's weights hold for all its target frames.
+bump on the window that moves most. A chunk's weights hold for all its target frames. Weights carry
+no gradient.
 """
 
 from __future__ import annotations
 
-import torch
-from torch.nn.functional import avg_pool2d, interpolate
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from prp_core.checks import check, check_choice
 from prp_core.data.dilated_sampling import key_frame_positions
-from prp_core.pretext.pretext_config import ATTENTION_MODES
+
+if TYPE_CHECKING:  # imported where it computes: whoever reads a config does not pay for it
+    import torch
 
 EPSILON = 1e-6
 # Windows that differ by less than this share of the largest are equal: float32 cannot tell a
 # uniform fade more finely.
 FLAT_SHARE = 1e-5
 
+Weigh = Callable[["torch.Tensor", float, float, bool], "torch.Tensor"]
+"""From key frames (N, 4, C, H, W), low, high, exact to weights (N, C or 1, H, W)."""
 
-@torch.no_grad()
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionConfig:
+    """How the reconstruction error is weighted towards motion."""
+
+    mode: str = "dpau"
+    """A key of `ATTENTION_MODES`: dpau, gauss or none."""
+
+    low: float = 0.8
+    """The weight where the span moves least, from 0 to `high`."""
+
+    high: float = 2.0
+    """The weight where the span moves most."""
+
+    exact: bool = False
+    """The published code's weights: `high` for a channel without motion, instead of 1."""
+
+    def __post_init__(self) -> None:
+        check_choice("pretext.slow_motion.attention.mode", self.mode, ATTENTION_MODES)
+        check(
+            0 <= self.low <= self.high,
+            "pretext.slow_motion.attention.low",
+            self.low,
+            f"must lie in 0 to attention.high = {self.high}",
+        )
+
+
 def motion_attention(
     span_BCTHW: torch.Tensor,
     *,
@@ -42,6 +74,8 @@ def motion_attention(
     W are multiples of 16. The result may be a read-only view. Raises `UserError` for an unknown
     mode or lengths that do not fit.
     """
+    import torch
+
     check_choice("motion_attention mode", mode, ATTENTION_MODES)
     clip_length = num_output_frames // 2 if clip_length is None else clip_length
     batch, channels, num_frames, height, width = span_BCTHW.shape
@@ -67,7 +101,6 @@ def motion_attention(
     )
 
 
-@torch.no_grad()
 def attention_from_key_frames(
     keys_NKCHW: torch.Tensor,
     chunk_BT: torch.Tensor,
@@ -83,20 +116,25 @@ def attention_from_key_frames(
     `keys_NKCHW` holds the key frames of every chunk of the batch, of whatever items and rates;
     `mode` is ``dpau`` or ``gauss``.
     """
-    weigh = {"dpau": _weights_by_window, "gauss": _weights_by_bump}[mode]
-    weights_NCHW = weigh(keys_NKCHW.float(), low, high, exact)
+    weigh = ATTENTION_MODES[mode]
+    assert weigh is not None, mode
+    weights_NCHW = weigh(keys_NKCHW.detach().float(), low, high, exact)
     if weights_NCHW.shape[1] != keys_NKCHW.shape[2]:
         weights_NCHW = weights_NCHW.expand(-1, keys_NKCHW.shape[2], -1, -1)
     return weights_NCHW[chunk_BT].transpose(1, 2)
 
 
-def uniform_attention(shape: tuple[int, int, int, int, int], device: torch.device) -> torch.Tensor:
-    """Weights of 1 in the wanted shape; one number in memory."""
-    return torch.ones((), device=device).expand(shape)
+def uniform_attention(shape: Sequence[int], device: torch.device) -> torch.Tensor:
+    """Weights of 1 (float32) of `shape`: a read-only view of one number."""
+    import torch
+
+    return torch.ones((), device=device).expand(*shape)
 
 
 def window_energy(keys_NKCHW: torch.Tensor) -> torch.Tensor:
     """Mean squared change between neighbouring key frames in each window: ``(N, C, 13, 13)``."""
+    from torch.nn.functional import avg_pool2d
+
     height, width = keys_NKCHW.shape[-2:]
     change_NCHW = keys_NKCHW.diff(dim=1).square_().mean(dim=1)
     return avg_pool2d(
@@ -111,12 +149,12 @@ def _is_flat(energy: torch.Tensor, dims: tuple[int, ...]) -> torch.Tensor:
     return largest - smallest <= FLAT_SHARE * largest
 
 
-def _weights_by_window(
-    keys_NKCHW: torch.Tensor, low: float, high: float, exact: bool
-) -> torch.Tensor:
+def window_weights(keys_NKCHW: torch.Tensor, low: float, high: float, exact: bool) -> torch.Tensor:
     """DPAU: each channel's window map, scaled to `low` .. `high` and enlarged to the picture: ``(N,
     C, H, W)``.
     """
+    from torch.nn.functional import interpolate
+
     energy = window_energy(keys_NKCHW)
     smallest = energy.amin((2, 3), keepdim=True)
     spread = energy.amax((2, 3), keepdim=True) - smallest
@@ -127,9 +165,7 @@ def _weights_by_window(
     return weights.masked_fill_(unmoved, 1.0)
 
 
-def _weights_by_bump(
-    keys_NKCHW: torch.Tensor, low: float, high: float, exact: bool
-) -> torch.Tensor:
+def bump_weights(keys_NKCHW: torch.Tensor, low: float, high: float, exact: bool) -> torch.Tensor:
     """Gauss: a bump of `high` at the centre of the window that moves most, falling to `low`: ``(N,
     1, H, W)``.
     """
@@ -149,11 +185,20 @@ def _weights_by_bump(
     largest = bump.amax((1, 2), keepdim=True)
     weights = low + (high - low) * (bump - smallest) / (largest - smallest)
     if not exact:
-        weights = torch.where(_is_flat(energy, (1, 2)), torch.ones_like(weights), weights)
+        weights = weights.masked_fill(_is_flat(energy, (1, 2)), 1.0)
     return weights[:, None]
 
 
 def _bell(length: int, centre_N: torch.Tensor, sigma: int) -> torch.Tensor:
     """exp(-(x - centre)^2 / 2 sigma^2) at the pixels 0 .. length-1: ``(N, length)``."""
+    import torch
+
     pixels = torch.arange(length, device=centre_N.device)
     return torch.exp(-(pixels[None] - centre_N[:, None]).square().float() / (2 * sigma**2))
+
+
+ATTENTION_MODES: dict[str, Weigh | None] = {
+    "dpau": window_weights,
+    "gauss": bump_weights,
+    "none": None,  # all weights are 1, and no key frames are read
+}

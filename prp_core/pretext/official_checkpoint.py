@@ -25,13 +25,13 @@ from prp_core.pretext.network import PrpNetwork
 Rules = tuple[tuple[str, str], ...]
 
 HEAD_RULES: Rules = (
-    (r"conv[56]_cls\.conv3d\.", "conv_rate."),  # SMP calls them conv5_cls, conv5_rec
-    (r"conv[56]_rec\.conv3d\.", "conv_reconstruction."),
-    (r"fc8(_c5)?\.", "rate_classifier."),
-    (r"up([123])\.up3d\.", r"decoder.up\1.up."),
-    (r"up([123])\.conv3d\.conv3d\.", r"decoder.up\1.conv."),
-    (r"up4_1\.", "decoder.up4."),
-    (r"outc\.conv3d\.", "decoder.out."),
+    (r"conv[56]_cls\.conv3d\.", "stems.playback_rate."),  # SMP calls them conv5_cls, conv5_rec
+    (r"conv[56]_rec\.conv3d\.", "stems.slow_motion."),
+    (r"fc8(_c5)?\.", "heads.playback_rate.linear."),
+    (r"up([123])\.up3d\.", r"heads.slow_motion.up\1.up."),
+    (r"up([123])\.conv3d\.conv3d\.", r"heads.slow_motion.up\1.conv."),
+    (r"up4_1\.", "heads.slow_motion.up4."),
+    (r"outc\.conv3d\.", "heads.slow_motion.out."),
 )
 
 C3D_RULES: Rules = (
@@ -84,9 +84,9 @@ def load_official_checkpoint(
     """Copy the weights of `checkpoint` into `network`; heads that the file lacks keep their values
     and are reported missing.
 
-    A bare encoder takes the encoder's weights and ignores the heads. Raises `UserError` if the file
-    cannot be read, if no or not every encoder weight is in it, or if a weight has another shape;
-    `network` is then as it was.
+    The file's heads are ignored where `network` is a bare encoder, or has no such task. Raises
+    `UserError` if the file cannot be read, if no or not every encoder weight is in it, or if a
+    weight has another shape; `network` is then as it was.
     """
     weights = _read(checkpoint) if isinstance(checkpoint, Path) else checkpoint
     whole = network if isinstance(network, PrpNetwork) else _Alone(network)
@@ -98,12 +98,10 @@ def load_official_checkpoint(
     for official_name, tensor in weights.items():
         stripped = official_name.removeprefix("module.")
         name = our_name(stripped, rules)
-        if IGNORED.match(stripped) or (
-            isinstance(whole, _Alone) and name and not name.startswith("encoder.")
-        ):
-            ignored.append(official_name)
-        elif name in ours:
+        if name in ours:
             found[name] = tensor
+        elif IGNORED.match(stripped) or (name and name.startswith(("stems.", "heads."))):
+            ignored.append(official_name)
         else:
             unexpected.append(official_name)
     missing = tuple(

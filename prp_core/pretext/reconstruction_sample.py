@@ -4,7 +4,7 @@ reconstruction, and the attention.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,10 +17,11 @@ from prp_core.data.frame_source import FrameSource
 from prp_core.data.manifest import VideoRecord
 from prp_core.data.spans import SpanBatch, SpanSample
 from prp_core.data.transforms import thumbnails
+from prp_core.pretext.motion_attention import AttentionConfig
 from prp_core.pretext.network import PrpNetwork
-from prp_core.pretext.pretext_config import AttentionConfig, PretextTasks
-from prp_core.pretext.slow_motion import reconstruction_loss
-from prp_core.pretext.targets import PretextBatch, build_pretext_batch
+from prp_core.pretext.pretext_config import PretextTasks
+from prp_core.pretext.slow_motion import SlowMotionTargets
+from prp_core.pretext.targets import build_pretext_batch
 
 NUM_FRAMES = 6
 THUMBNAIL_PIXELS = 64
@@ -45,11 +46,11 @@ class ReconstructionSample:
 
     For each of `frames` there is a picture in `clip_NHWC`, `target_NHWC`, `output_NHWC` (RGB) and
     `attention_NHW` (grey, 0 for the lowest weight that the config allows, 255 for the highest; None
-    where there is no attention). `named_rate` is what the rate classifier takes the clip for,
-    `named_share` (0 to 1) how surely. `error` is the clip's term of the reconstruction loss
-    (weighted, supervised frames alone), beside what takes no learning: `error_of_mean` with the
-    clip's mean colour everywhere, `error_of_repeating` with each of the clip's frames `upsampling`
-    times.
+    where there is no attention). `named_rate` is the rate classifier's answer, `named_share` (0 to
+    1) its probability; None and 0 where the playback-rate task is off. `error` is the clip's term
+    of the reconstruction loss (weighted, supervised frames alone), beside what takes no learning:
+    `error_of_mean` with the clip's mean colour everywhere, `error_of_repeating` with each of the
+    clip's frames `upsampling` times.
     """
 
     key: str
@@ -64,7 +65,7 @@ class ReconstructionSample:
     target_NHWC: np.ndarray
     output_NHWC: np.ndarray
     attention_NHW: np.ndarray | None
-    named_rate: int
+    named_rate: int | None
     named_share: float
     error: float
     error_of_mean: float
@@ -102,15 +103,9 @@ def choose_draws(
     return draws
 
 
-def read_span(
-    dataset: ClipDataset, draw: SampleDraw, source: FrameSource, tasks: PretextTasks
-) -> SpanSample:
+def read_span(dataset: ClipDataset, draw: SampleDraw, source: FrameSource) -> SpanSample:
     """The frames that training would read for `draw`. Raises `BrokenVideo`."""
-    positions, frame_numbers = dataset.positions(
-        draw,
-        tasks.slow_motion.upsampling,
-        with_attention=tasks.slow_motion.attention.mode != "none",
-    )
+    positions, frame_numbers = dataset.positions(draw)
     frames_NHWC = source.frames(dataset.records[draw.video_index], frame_numbers)
     return SpanSample(
         frames_NHWC,
@@ -121,6 +116,7 @@ def read_span(
         draw.start,
         draw.epoch,
         draw.index,
+        draw.is_reversed,
     )
 
 
@@ -134,8 +130,10 @@ def reconstruct(
 ) -> ReconstructionSample:
     """What `network`, in evaluation mode, makes of `span` of the video `record`: centre crop, not
     mirrored, in float32.
+
+    The slow-motion task is on in `tasks`, and the span is played forwards.
     """
-    assert not network.training
+    assert not network.training and not span.is_reversed
     device = next(network.parameters()).device
     batch = build_pretext_batch(
         SpanBatch((span,)),
@@ -144,18 +142,19 @@ def reconstruct(
         device,
         (),
     )
-    output = network(batch.clip_BCTHW)
+    clip_BCTHW = batch.clip_BCTHW
+    output = network(clip_BCTHW)
+    targets: SlowMotionTargets = batch.targets["slow_motion"]
     upsampling = tasks.slow_motion.upsampling
-    attention = tasks.slow_motion.attention
-    supervised = batch.supervised_BT[0].tolist()
+    supervised = targets.supervised_BT[0].tolist()
     places = spread_frames(len(supervised), NUM_FRAMES)
     frames = tuple(
         ShownFrame(j, span.start + j * span.rate / upsampling, j // upsampling, supervised[j])
         for j in places
     )
-    shares = output.rate_logits.softmax(dim=1)[0]
-    named = int(shares.argmax())
-    mean_BCTHW = batch.clip_BCTHW.mean(dim=(2, 3, 4), keepdim=True).expand_as(batch.target_BCTHW)
+    named_rate, named_share = _named_rate(output, tasks)
+    mean_BCTHW = clip_BCTHW.mean(dim=(2, 3, 4), keepdim=True).expand_as(targets.target_BCTHW)
+    repeated_BCTHW = clip_BCTHW.repeat_interleave(upsampling, dim=2)
     return ReconstructionSample(
         key=record.key,
         label=record.label or "",
@@ -165,24 +164,27 @@ def reconstruct(
         num_targets=len(supervised),
         num_supervised=sum(supervised),
         frames=frames,
-        clip_NHWC=_pictures(batch.clip_BCTHW, [frame.clip_frame for frame in frames]),
-        target_NHWC=_pictures(batch.target_BCTHW, places),
-        output_NHWC=_pictures(output.reconstruction_BCTHW, places),
-        attention_NHW=_attention_pictures(batch, attention, places),
-        named_rate=tasks.playback_rate.rate_list[named],
-        named_share=float(shares[named]),
-        error=_error(output.reconstruction_BCTHW, batch),
-        error_of_mean=_error(mean_BCTHW, batch),
-        error_of_repeating=_error(batch.clip_BCTHW.repeat_interleave(upsampling, dim=2), batch),
+        clip_NHWC=_pictures(clip_BCTHW, [frame.clip_frame for frame in frames]),
+        target_NHWC=_pictures(targets.target_BCTHW, places),
+        output_NHWC=_pictures(output["slow_motion"], places),
+        attention_NHW=_attention_pictures(targets, tasks.slow_motion.attention, places),
+        named_rate=named_rate,
+        named_share=named_share,
+        error=float(tasks.slow_motion.loss(output["slow_motion"], targets)),
+        error_of_mean=float(tasks.slow_motion.loss(mean_BCTHW, targets)),
+        error_of_repeating=float(tasks.slow_motion.loss(repeated_BCTHW, targets)),
     )
 
 
-def _error(prediction_BCTHW: torch.Tensor, batch: PretextBatch) -> float:
-    return float(
-        reconstruction_loss(
-            prediction_BCTHW, batch.target_BCTHW, batch.attention_BCTHW, batch.supervised_BT
-        )
-    )
+def _named_rate(
+    output: Mapping[str, torch.Tensor], tasks: PretextTasks
+) -> tuple[int | None, float]:
+    """The rate classifier's answer and its probability."""
+    if "playback_rate" not in output:
+        return None, 0.0
+    shares = output["playback_rate"].softmax(dim=1)[0]
+    named = int(shares.argmax())
+    return tasks.playback_rate.rate_list[named], float(shares[named])
 
 
 def _pictures(frames_BCTHW: torch.Tensor, places: Sequence[int]) -> np.ndarray:
@@ -190,14 +192,14 @@ def _pictures(frames_BCTHW: torch.Tensor, places: Sequence[int]) -> np.ndarray:
 
 
 def _attention_pictures(
-    batch: PretextBatch, attention: AttentionConfig, places: Sequence[int]
+    targets: SlowMotionTargets, attention: AttentionConfig, places: Sequence[int]
 ) -> np.ndarray | None:
     """The weights' mean over the channels, from the lowest to the highest that the config
     allows.
     """
     if attention.mode == "none" or attention.high == attention.low:
         return None
-    weights_BCTHW = batch.attention_BCTHW.mean(dim=1, keepdim=True).expand_as(batch.attention_BCTHW)
+    weights_BCTHW = targets.attention_BCTHW.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1, -1)
     return _pictures((weights_BCTHW - attention.low) / (attention.high - attention.low), places)[
         ..., 0
     ]

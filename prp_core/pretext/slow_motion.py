@@ -1,10 +1,162 @@
-"""The generative branch: how far the reconstruction in slow motion is from the frames that were
-really there.
+"""The slow-motion task: reconstruct a clip at a multiple of its frame rate (method §1.4, §4).
+
+The generative branch of PRP: a decoder draws `upsampling` frames for each frame of the clip, and
+the squared error counts more where the span moves (`motion_attention.py`). Only target frames that
+are frames of the video are supervised; those interpolated between two are not.
 """
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from prp_core.checks import check
+from prp_core.data.dilated_sampling import (
+    chunk_of_output,
+    key_frame_positions,
+    needed_positions,
+    target_positions,
+)
+from prp_core.pretext.motion_attention import (
+    AttentionConfig,
+    attention_from_key_frames,
+    uniform_attention,
+)
+from prp_core.pretext.task import PretextTask, SpanRows, Tables
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class SlowMotionTargets:
+    """What the decoder's output is compared with; r is the upsampling, T the clip's length.
+
+    `target_BCTHW` (B, 3, rT, H, W) in [0, 1] and `attention_BCTHW` of the same shape (weights, low
+    to high) may be read-only views; `supervised_BT` is bool (B, rT).
+    """
+
+    target_BCTHW: torch.Tensor
+    supervised_BT: torch.Tensor
+    attention_BCTHW: torch.Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlowMotion(PretextTask):
+    """Reconstruct the clip at `upsampling` times its frame rate."""
+
+    upsampling: int = 2
+    """The reconstruction rate: target frames for each frame of the clip, at least 1."""
+
+    loss_weight: float = 1.0
+    """Weight of the squared error in the total loss, at least 0; 0 switches the task off."""
+
+    attention: AttentionConfig = field(default_factory=AttentionConfig)
+    """Weights of the squared error, larger where the span moves."""
+
+    loss_name: ClassVar[str] = "train/reconstruction_loss"
+
+    def __post_init__(self) -> None:
+        check(
+            self.upsampling >= 1,
+            "pretext.slow_motion.upsampling",
+            self.upsampling,
+            "must be a whole number from 1 up",
+        )
+        check(
+            self.loss_weight >= 0,
+            "pretext.slow_motion.loss_weight",
+            self.loss_weight,
+            "must not be negative",
+        )
+
+    def positions(self, clip_length: int, rate: int) -> Iterable[int]:
+        """The frames of targets and, where attention is on, of its key frames."""
+        return needed_positions(
+            clip_length, rate, self.upsampling, with_attention=self.attention.mode != "none"
+        )
+
+    def tables(self, spans: SpanRows) -> Tables:
+        """Rows of the target frames, of the key frames, and what is interpolated.
+
+        ``before`` (B, rT): the row at or before each target frame. ``mixed`` (M, 4): item, target
+        frame, row after it, and how many ``1 / upsampling`` of the way it lies there. ``chunk`` (B,
+        rT) indexes ``keys`` (N, 4), the key frames of all chunks of all items.
+        """
+        tables: Tables = {"before": [], "mixed": [], "supervised": [], "chunk": [], "keys": []}
+        length = spans.clip_length
+        for item, (sample, row_of) in enumerate(spans):
+            frames = target_positions(length, sample.rate, self.upsampling)
+            tables["before"].append([row_of[frame.before] for frame in frames])
+            tables["supervised"].append([int(frame.supervised) for frame in frames])
+            tables["mixed"].extend(
+                [item, place, row_of[frame.after], frame.numerator]
+                for place, frame in enumerate(frames)
+                if frame.numerator
+            )
+            if self.attention.mode != "none":
+                first = len(tables["keys"])
+                chunks = chunk_of_output(length, sample.rate, self.upsampling)
+                tables["chunk"].append([first + chunk for chunk in chunks])
+                tables["keys"].extend(
+                    [row_of[position] for position in chunk]
+                    for chunk in key_frame_positions(length, sample.rate)
+                )
+        return tables
+
+    def targets(
+        self, frames_NCHW: torch.Tensor, tables: Mapping[str, torch.Tensor]
+    ) -> SlowMotionTargets:
+        """Target frames, native or interpolated between two, with flags and weights."""
+        target_BTCHW = frames_NCHW[tables["before"]]
+        if len(tables["mixed"]):
+            items, places, after, numerators = tables["mixed"].T
+            shares = (numerators / self.upsampling)[:, None, None, None]
+            target_BTCHW[items, places] = target_BTCHW[items, places].lerp_(
+                frames_NCHW[after], shares
+            )
+        target_BCTHW = target_BTCHW.transpose(1, 2)
+        return SlowMotionTargets(
+            target_BCTHW,
+            tables["supervised"].bool(),
+            self._attention(frames_NCHW, tables, target_BCTHW),
+        )
+
+    def _attention(
+        self,
+        frames_NCHW: torch.Tensor,
+        tables: Mapping[str, torch.Tensor],
+        target_BCTHW: torch.Tensor,
+    ) -> torch.Tensor:
+        """Weights of the target's shape, from the key frames of all chunks of all items at once."""
+        if self.attention.mode == "none":
+            return uniform_attention(target_BCTHW.shape, target_BCTHW.device)
+        return attention_from_key_frames(
+            frames_NCHW[tables["keys"]],
+            tables["chunk"],
+            mode=self.attention.mode,
+            low=self.attention.low,
+            high=self.attention.high,
+            exact=self.attention.exact,
+        )
+
+    def head(self, channels: int) -> nn.Module:
+        """A decoder to frames (B, 3, rT, H, W)."""
+        from prp_core.pretext.heads import Decoder
+
+        return Decoder(channels, self.upsampling)
+
+    def loss(self, output: torch.Tensor, targets: Any) -> torch.Tensor:
+        """See `reconstruction_loss`."""
+        return reconstruction_loss(
+            output, targets.target_BCTHW, targets.attention_BCTHW, targets.supervised_BT
+        )
+
+    def metrics(self, output: torch.Tensor, targets: Any) -> torch.Tensor:
+        """None beside the loss."""
+        return output.new_zeros(0).double()
 
 
 def reconstruction_loss(

@@ -1,61 +1,40 @@
-"""From the native frames of a batch of spans to all that a training step needs, batched on the
-device.
+"""Batches on the device: clips and every task's targets from the native frames of spans.
 
 The frames of all samples lie in one tensor; tables of row numbers, worked out in integers, say
-which of them are input, target and key frames. So the rates of a batch may differ and no pixel is
-touched item by item.
+which of them each task looks at. So the rates of a batch may differ and no pixel is touched item by
+item.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 
 from prp_core.data.augmentation.batches import augment_inputs, augment_spans
 from prp_core.data.clip_config import ClipConfig
 from prp_core.data.colour import kind_of, to_device
-from prp_core.data.dilated_sampling import (
-    chunk_of_output,
-    input_positions,
-    key_frame_positions,
-    target_positions,
-)
+from prp_core.data.dilated_sampling import input_positions
 from prp_core.data.spans import SpanBatch, SpanSample
 from prp_core.data.transforms import crop_frames, crop_offsets, draws_flip, resize_antialiased
-from prp_core.pretext.motion_attention import attention_from_key_frames, uniform_attention
-from prp_core.pretext.pretext_config import AttentionConfig, PretextTasks
+from prp_core.pretext.pretext_config import PretextTasks
+from prp_core.pretext.task import SpanRows, Tables
 
 
 @dataclass(frozen=True)
 class PretextBatch:
-    """Float tensors in [0, 1] (weights: low to high), T the clip's length and r the upsampling.
-
-    `clip_BCTHW` (B, 3, T, H, W); `rate_labels_B` int64; `target_BCTHW` and `attention_BCTHW` (B, 3,
-    rT, H, W), possibly read-only views; `supervised_BT` bool (B, rT): which target frames count.
+    """`clip_BCTHW` is (B, 3, T, H, W), float32 in [0, 1]; `targets` holds those of each task that
+    is on, by its name.
     """
 
     clip_BCTHW: torch.Tensor
-    rate_labels_B: torch.Tensor
-    target_BCTHW: torch.Tensor
-    supervised_BT: torch.Tensor
-    attention_BCTHW: torch.Tensor
+    targets: Mapping[str, Any]
 
-
-@dataclass(frozen=True)
-class RowTables:
-    """Rows of the batch's frame tensor, item by item; `chunk` counts the chunks of all items, as
-    `keys` lists them.
-    """
-
-    inputs: list[list[int]]
-    before: list[list[int]]
-    after: list[list[int]]
-    fraction: list[list[float]]
-    supervised: list[list[bool]]
-    keys: list[list[int]]
-    chunk: list[list[int]]
+    def __len__(self) -> int:
+        return len(self.clip_BCTHW)
 
 
 def build_pretext_batch(
@@ -65,68 +44,53 @@ def build_pretext_batch(
     device: torch.device | str,
     generator_key: tuple[int | str, ...],
 ) -> PretextBatch:
-    """Resize, crop and flip the spans, then arrange clips, labels, targets and attention on
-    `device`.
+    """Resize, crop and flip the spans, then arrange clips and targets on `device`.
 
     Each span has one crop and one flip, drawn for (*generator_key, epoch, index) of its sample.
     """
     device = torch.device(device)
-    attention = tasks.slow_motion.attention
-    upsampling = tasks.slow_motion.upsampling
-    tables = row_tables(
-        spans.samples, clip.length, upsampling, with_attention=attention.mode != "none"
-    )
+    rows = span_rows(spans.samples, clip.length)
     with torch.no_grad():
         frames_NCHW = crop_spans(spans.samples, clip, device, generator_key)
-        clip_BTCHW = frames_NCHW[torch.tensor(tables.inputs, device=device)]
+        clip_BTCHW = frames_NCHW[torch.tensor(input_rows(rows), device=device)]
         keys = sample_keys(spans.samples, generator_key)
         clip_BTCHW = augment_inputs(clip_BTCHW, keys, clip.augmentation)
-        target_BCTHW = _gather_targets(frames_NCHW, tables)
-        return PretextBatch(
-            clip_BCTHW=clip_BTCHW.transpose(1, 2).contiguous(),
-            rate_labels_B=torch.tensor(
-                [sample.rate_label for sample in spans.samples], device=device
-            ),
-            target_BCTHW=target_BCTHW,
-            supervised_BT=torch.tensor(tables.supervised, device=device),
-            attention_BCTHW=_gather_attention(frames_NCHW, tables, attention, target_BCTHW),
-        )
+        targets = {
+            name: task.targets(frames_NCHW, to_tensors(task.tables(rows), device))
+            for name, task in tasks.active.items()
+        }
+        return PretextBatch(clip_BTCHW.transpose(1, 2).contiguous(), targets)
 
 
-def row_tables(
-    samples: tuple[SpanSample, ...], clip_length: int, upsampling: int, *, with_attention: bool
-) -> RowTables:
-    """Where in the concatenated frames of `samples` each input, target and key frame lies."""
-    tables = RowTables([], [], [], [], [], [], [])
-    first_row = 0
+def span_rows(samples: tuple[SpanSample, ...], clip_length: int) -> SpanRows:
+    """Where each position of each sample lies in the concatenated frames of `samples`."""
+    row_of = []
+    first = 0
     for sample in samples:
         assert len(sample.positions) == len(sample.frames_NHWC), (
             sample.index,
             len(sample.positions),
             sample.frames_NHWC.shape,
         )
-        row_of = {position: first_row + row for row, position in enumerate(sample.positions)}
-        first_row += len(sample.positions)
-        targets = target_positions(clip_length, sample.rate, upsampling)
-        tables.inputs.append(
-            [row_of[position] for position in input_positions(clip_length, sample.rate)]
-        )
-        tables.before.append([row_of[frame.before] for frame in targets])
-        tables.after.append([row_of[frame.after] for frame in targets])
-        tables.fraction.append([frame.numerator / upsampling for frame in targets])
-        tables.supervised.append([frame.supervised for frame in targets])
-        if with_attention:
-            tables.chunk.append(
-                [
-                    len(tables.keys) + chunk
-                    for chunk in chunk_of_output(clip_length, sample.rate, upsampling)
-                ]
-            )
-            tables.keys.extend(
-                [row_of[position] for position in chunk]
-                for chunk in key_frame_positions(clip_length, sample.rate)
-            )
-    return tables
+        row_of.append({position: first + row for row, position in enumerate(sample.positions)})
+        first += len(sample.positions)
+    return SpanRows(samples, clip_length, tuple(row_of))
+
+
+def input_rows(spans: SpanRows) -> list[list[int]]:
+    """The rows of each clip's frames, (B, T)."""
+    return [
+        [row_of[position] for position in input_positions(spans.clip_length, sample.rate)]
+        for sample, row_of in spans
+    ]
+
+
+def to_tensors(tables: Tables, device: torch.device) -> dict[str, torch.Tensor]:
+    """Each table as an int64 tensor on `device`."""
+    return {
+        name: torch.tensor(table, dtype=torch.int64, device=device)
+        for name, table in tables.items()
+    }
 
 
 def crop_spans(
@@ -178,48 +142,3 @@ def _resize_spans(
             )
         )
     return resized
-
-
-def _gather_targets(frames_NCHW: torch.Tensor, tables: RowTables) -> torch.Tensor:
-    """Target frames (B, 3, rT, H, W): native ones as they are, the others mixed from the two around
-    them.
-    """
-    device = frames_NCHW.device
-    target_BTCHW = frames_NCHW[torch.tensor(tables.before, device=device)]
-    mixed = [
-        (b, t)
-        for b, row in enumerate(tables.fraction)
-        for t, fraction in enumerate(row)
-        if fraction > 0
-    ]
-    if mixed:
-        items, times = torch.tensor(mixed, device=device).T
-        after = frames_NCHW[torch.tensor([tables.after[b][t] for b, t in mixed], device=device)]
-        fraction = torch.tensor([tables.fraction[b][t] for b, t in mixed], device=device)
-        target_BTCHW[items, times] = target_BTCHW[items, times].lerp_(
-            after, fraction[:, None, None, None]
-        )
-    return target_BTCHW.transpose(1, 2)
-
-
-def _gather_attention(
-    frames_NCHW: torch.Tensor,
-    tables: RowTables,
-    attention: AttentionConfig,
-    target_BCTHW: torch.Tensor,
-) -> torch.Tensor:
-    """Weights of the target's shape, from the key frames of all chunks of all items at once."""
-    device = frames_NCHW.device
-    if attention.mode == "none":
-        batch, channels, time, height, width = target_BCTHW.shape
-        return uniform_attention((batch, channels, time, height, width), device)
-    keys_NKCHW = frames_NCHW[torch.tensor(tables.keys, device=device)]
-    chunk_BT = torch.tensor(tables.chunk, device=device)
-    return attention_from_key_frames(
-        keys_NKCHW,
-        chunk_BT,
-        mode=attention.mode,
-        low=attention.low,
-        high=attention.high,
-        exact=attention.exact,
-    )

@@ -12,17 +12,12 @@ from torch import nn
 from prp_core.checks import check
 from prp_core.errors import DivergedError
 from prp_core.pretext.network import PrpNetwork, build_network
-from prp_core.pretext.playback_rate import rate_accuracy_over_chance, rate_counts, rate_loss
-from prp_core.pretext.slow_motion import reconstruction_loss
 from prp_core.pretext.targets import PretextBatch
-from prp_core.training.metrics import confusion_names
+from prp_core.pretext.task import PretextTask
 from prp_core.training.pretrain_config import PretrainConfig
 from prp_core.training.schedule import LearningRateSchedule
 from prp_core.training.training_config import TrainingConfig
 from prp_core.world import World, load_buffers, share_buffers
-
-LOSS_NAMES = ("train/loss", "train/rate_loss", "train/reconstruction_loss", "train/gradient_norm")
-STEP_NAMES = (*LOSS_NAMES, "train/rate_accuracy", "train/rate_accuracy_over_chance")
 
 
 def check_precision(precision: str, device: torch.device) -> None:
@@ -42,8 +37,8 @@ def check_precision(precision: str, device: torch.device) -> None:
 
 
 def build_optimiser(network: PrpNetwork, training: TrainingConfig) -> torch.optim.Optimizer:
-    """SGD with momentum (no Nesterov) or AdamW; the rate classifier is a group of its own, at a
-    multiple of the others' rate.
+    """SGD with momentum (no Nesterov) or AdamW; linear classifiers are a parameter group of their
+    own, at a multiple of the others' learning rate.
     """
     classifier = network.classifier_parameters()
     ids = {id(parameter) for parameter in classifier}
@@ -67,6 +62,13 @@ def build_optimiser(network: PrpNetwork, training: TrainingConfig) -> torch.opti
     )
 
 
+def total_loss(
+    losses: Mapping[str, torch.Tensor], tasks: Mapping[str, PretextTask]
+) -> torch.Tensor:
+    """The sum of the tasks' losses, each times its weight."""
+    return torch.stack([tasks[name].loss_weight * loss for name, loss in losses.items()]).sum()
+
+
 class Learner:
     """Learns from one batch after another; every worker of `world` steps at the same time, each on
     its share of the batch.
@@ -82,6 +84,7 @@ class Learner:
         self._config = config
         self._world = world
         self._training = config.training
+        self._tasks = config.pretext.active
         self.network: PrpNetwork = build_network(config).to(world.device)
         self.schedule = LearningRateSchedule(config.training, steps_per_epoch)
         self.global_step = 0
@@ -94,80 +97,70 @@ class Learner:
         return self._training.learning_rate * self.schedule.factor(self.global_step)
 
     def step(self, batch: PretextBatch) -> dict[str, float]:
-        """Update the weights once; the ``train/...`` numbers of `prp_core.training.metrics`, over
-        the whole batch of all workers, and of each true and named rate the share of the batch's
-        clips, ``rate_confusion/...``.
+        """Update the weights once; the step's numbers as means over the clips of all workers.
 
-        Raises `DivergedError` on every worker at the same step when a loss or the gradient is not
-        finite.
+        ``train/loss``, ``train/gradient_norm``, and of each task that is on its loss and its
+        metrics (`prp_core.training.metrics`). Raises `DivergedError` on every worker at the same
+        step when a loss or the gradient is not finite.
         """
         self.network.train()
         for group in self._optimiser.param_groups:
             group["lr"] = group["base_rate"] * self.schedule.factor(self.global_step)
         self._optimiser.zero_grad(set_to_none=True)
-        logits, rate, reconstruction = self._losses(batch)
-        tasks = self._config.pretext
-        loss = (
-            tasks.slow_motion.loss_weight * reconstruction + tasks.playback_rate.loss_weight * rate
-        )
+        outputs = self._forward(batch)
+        losses = {
+            name: task.loss(outputs[name], batch.targets[name])
+            for name, task in self._tasks.items()
+        }
+        loss = total_loss(losses, self._tasks)
         (loss * self._share(batch)).backward()  # type: ignore[no-untyped-call]
         gradient_norm = self._clip_gradients()
         self._optimiser.step()
         self.global_step += 1
+        named = {self._tasks[name].loss_name: value for name, value in losses.items()}
         return self._numbers(
             batch,
-            torch.stack([loss, rate, reconstruction, gradient_norm]).detach(),
-            logits.detach(),
+            {"train/loss": loss, **named, "train/gradient_norm": gradient_norm},
+            outputs,
         )
 
-    def _losses(self, batch: PretextBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """(rate logits, rate loss, reconstruction loss); the losses in float32 whatever the
-        precision of the network.
-        """
+    def _forward(self, batch: PretextBatch) -> dict[str, torch.Tensor]:
+        """Each head's output, in float32 whatever the precision of the network."""
         autocast = torch.autocast(
             self._world.device.type,
             dtype=torch.bfloat16,
             enabled=self._training.precision == "bfloat16",
         )
         with autocast:
-            output = self._wrapped(batch.clip_BCTHW)
-        logits = output.rate_logits.float()
-        prediction_BCTHW = output.reconstruction_BCTHW.float()
-        reconstruction = reconstruction_loss(
-            prediction_BCTHW, batch.target_BCTHW, batch.attention_BCTHW, batch.supervised_BT
-        )
-        return logits, rate_loss(logits, batch.rate_labels_B), reconstruction
+            outputs = self._wrapped(batch.clip_BCTHW)
+        return {name: output.float() for name, output in outputs.items()}
 
     def _share(self, batch: PretextBatch) -> float:
         """What makes the workers' averaged gradients that of the whole batch's mean, even where the
         shares differ by one clip.
         """
-        return len(batch.rate_labels_B) * self._world.size / self._training.batch_size
+        return len(batch) * self._world.size / self._training.batch_size
 
     def _clip_gradients(self) -> torch.Tensor:
         limit = self._training.max_gradient_norm or math.inf
         return nn.utils.clip_grad_norm_(self.network.parameters(), limit)
 
+    @torch.no_grad()
     def _numbers(
-        self, batch: PretextBatch, losses: torch.Tensor, logits: torch.Tensor
+        self,
+        batch: PretextBatch,
+        losses: Mapping[str, torch.Tensor],
+        outputs: Mapping[str, torch.Tensor],
     ) -> dict[str, float]:
         """Each number's mean over the clips of all workers, by true counts."""
-        num_clips = len(batch.rate_labels_B)
-        accuracy = (logits.argmax(1) == batch.rate_labels_B).double().mean()
-        over_chance = rate_accuracy_over_chance(logits, batch.rate_labels_B)
-        counts = rate_counts(logits, batch.rate_labels_B).flatten()
-        values = torch.cat(
-            [losses.double(), torch.stack([accuracy, over_chance.double()]), counts]
-        ).tolist()  # the one wait for the device
-        sums = {name: value * num_clips for name, value in zip(STEP_NAMES, values, strict=False)}
-        sums.update(
-            zip(
-                confusion_names(self._config.pretext.playback_rate.rate_list),
-                values[len(STEP_NAMES) :],
-                strict=True,
-            )
-        )
-        total = self._world.sum({**sums, "clips": num_clips})
+        names = list(losses)
+        vectors = [torch.stack(list(losses.values())).double()]
+        for name, task in self._tasks.items():
+            names.extend(task.metric_names)
+            vectors.append(task.metrics(outputs[name], batch.targets[name]))
+        values = torch.cat(vectors).tolist()  # the one wait for the device
+        sums = {name: value * len(batch) for name, value in zip(names, values, strict=True)}
+        total = self._world.sum({**sums, "clips": len(batch)})
         numbers = {name: total[name] / total["clips"] for name in sums}
         for name, value in numbers.items():
             if not math.isfinite(value):

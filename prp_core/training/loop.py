@@ -21,7 +21,7 @@ from prp_core.training.checkpoint import CheckpointFolder
 from prp_core.training.data_health import ADVICE, data_advice, with_hit_rates
 from prp_core.training.encoder_export import encoder_weights
 from prp_core.training.learner import Learner
-from prp_core.training.metrics import RunningMean, confusion_by_true_rate, renamed
+from prp_core.training.metrics import RunningMean, renamed
 from prp_core.training.pretrain_config import PretrainConfig
 from prp_core.training.progress_state import Progress, resume_progress, save_progress
 from prp_core.world import World
@@ -231,13 +231,10 @@ class PretrainRun:
         means = self.progress.epoch_mean.means()
         self._learner.schedule.end_epoch(means["train/loss"])
         self.progress.end_epoch()
-        self._log(
-            {
-                **renamed(means, "train/", "epoch/"),
-                **confusion_by_true_rate(means),
-                **self._data_metrics(),
-            }
-        )
+        metrics = renamed(means, "train/", "epoch/")
+        for task in self._config.pretext.active.values():
+            metrics.update(task.epoch_metrics(means))
+        self._log({**metrics, **self._data_metrics()})
         every = self._config.training.checkpoint_every_steps
         if self.at_rung or not every or self._learner.global_step % every == 0:
             self._save()
@@ -317,14 +314,11 @@ def wait_share(times: Mapping[str, float]) -> float:
 
 def build_loader(config: PretrainConfig, data: PretrainData, world: World) -> SpanLoader:
     """The loader of a run's training part; what it hands out depends on the config's seed alone."""
-    slow_motion = config.pretext.slow_motion
     return SpanLoader(
         source=data.source,
         records=data.parts.train,
         clip=config.clip,
-        rates=config.pretext.playback_rate.rate_list,
-        upsampling=slow_motion.upsampling,
-        with_attention=slow_motion.attention.mode != "none",
+        sampling=config.pretext.span_sampling(config.clip.length),
         batch_size=config.training.batch_size,
         seed=config.seed,
         world=world,

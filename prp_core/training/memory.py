@@ -15,32 +15,43 @@ import torch
 
 from prp_core.encoders import ENCODERS
 from prp_core.pretext.network import PrpNetwork
-from prp_core.pretext.playback_rate import rate_loss
-from prp_core.pretext.slow_motion import reconstruction_loss
+from prp_core.pretext.playback_rate import PlaybackRate, rate_loss
+from prp_core.pretext.pretext_config import PretextTasks
+from prp_core.pretext.slow_motion import SlowMotion, reconstruction_loss
 
-BYTES_PER_VALUE = 4
 COPIES_OF_WEIGHTS = 4  # the weights, their gradients and the optimiser's two moments
 PROBE_LENGTH = 16
 PROBE_CROP = 64
 
 
 @dataclass(frozen=True)
-class NetworkMemory:
-    """Bytes of a network in float32: for each value of a clip (3 x T x H x W of them), and more for
-    each unit of reconstruction rate.
+class BranchMemory:
+    """Bytes of an encoder with one branch in float32: for each value of a clip (3 x T x H x W of
+    them), more for each unit of upsampling, and of weights and optimiser.
     """
 
     bytes_per_value: float
     bytes_per_value_and_upsampling: float
     state_bytes: int
 
+
+@dataclass(frozen=True)
+class NetworkMemory:
+    """A lower bound of what an encoder's training takes with `decoder` (the slow-motion task is
+    on) or without it, with a `classifier` alone.
+    """
+
+    decoder: BranchMemory
+    classifier: BranchMemory
+
     def worker_bytes(self, *, num_clips: int, length: int, crop: int, upsampling: int) -> float:
         """What a step on `num_clips` clips of `length` frames of `crop` x `crop` pixels needs at
-        least, weights and optimiser included.
+        least, weights and optimiser included; `upsampling` 0: there is no decoder.
         """
+        branch = self.decoder if upsampling else self.classifier
         values = num_clips * 3 * length * crop * crop
-        return self.state_bytes + values * (
-            self.bytes_per_value + upsampling * self.bytes_per_value_and_upsampling
+        return branch.state_bytes + values * (
+            branch.bytes_per_value + upsampling * branch.bytes_per_value_and_upsampling
         )
 
 
@@ -48,9 +59,13 @@ class NetworkMemory:
 def network_memory(encoder: str) -> NetworkMemory:
     """The figures of the network around the encoder called `encoder`."""
     values = 3 * PROBE_LENGTH * PROBE_CROP * PROBE_CROP
-    (once, state_bytes), (twice, _) = (_kept_bytes(encoder, upsampling) for upsampling in (1, 2))
+    (once, state_bytes), (twice, _) = (
+        _kept_bytes(encoder, SlowMotion(upsampling=upsampling)) for upsampling in (1, 2)
+    )
     each = (twice - once) / values
-    return NetworkMemory(once / values - each, each, state_bytes)
+    decoder = BranchMemory(once / values - each, each, state_bytes)
+    kept, state_bytes = _kept_bytes(encoder, None)
+    return NetworkMemory(decoder, BranchMemory(kept / values, 0.0, state_bytes))
 
 
 def memory_table() -> dict[str, NetworkMemory]:
@@ -58,14 +73,13 @@ def memory_table() -> dict[str, NetworkMemory]:
     return {name: network_memory(name) for name in ENCODERS}
 
 
-def _kept_bytes(encoder: str, upsampling: int) -> tuple[int, int]:
+def _kept_bytes(encoder: str, slow_motion: SlowMotion | None) -> tuple[int, int]:
     """(bytes that a step on one clip keeps for its backward pass and holds beside it, bytes of
-    weights and optimiser).
+    weights and optimiser) of `encoder` with the branch of `slow_motion`, or with a classifier.
     """
     kept: dict[int, int] = {}
-    alive: list[
-        torch.Tensor
-    ] = []  # so that no storage is counted under the number of one that is gone
+    # So that no storage is counted under the number of one that is gone.
+    alive: list[torch.Tensor] = []
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
@@ -73,22 +87,22 @@ def _kept_bytes(encoder: str, upsampling: int) -> tuple[int, int]:
         alive.append(tensor)
         return tensor
 
+    tasks = PretextTasks(
+        playback_rate=PlaybackRate(loss_weight=float(slow_motion is None)),
+        slow_motion=slow_motion or SlowMotion(loss_weight=0.0),
+    )
     with torch.device("meta"):
-        network = PrpNetwork(encoder, num_rates=4, upsampling=upsampling)
+        network = PrpNetwork(encoder, tasks)
         clip_BCTHW = torch.zeros(1, 3, PROBE_LENGTH, PROBE_CROP, PROBE_CROP)
-        target_BCTHW = torch.zeros(1, 3, upsampling * PROBE_LENGTH, PROBE_CROP, PROBE_CROP)
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            output = network(clip_BCTHW)
-            rate_loss(output.rate_logits, torch.zeros(1, dtype=torch.long))
-            supervised_BT = torch.ones(
-                target_BCTHW.shape[:1] + target_BCTHW.shape[2:3], dtype=torch.bool
-            )
-            reconstruction_loss(
-                output.reconstruction_BCTHW,
-                target_BCTHW,
-                torch.ones_like(target_BCTHW),
-                supervised_BT,
-            )
+            (output,) = network(clip_BCTHW).values()
+            if slow_motion is None:
+                rate_loss(output, torch.zeros(1, dtype=torch.long))
+            else:
+                supervised_BT = torch.ones(1, output.shape[2], dtype=torch.bool)
+                reconstruction_loss(
+                    output, torch.zeros_like(output), torch.ones_like(output), supervised_BT
+                )
     weights = {
         tensor.untyped_storage()._cdata: tensor.untyped_storage().nbytes()
         for tensor in network.parameters()
@@ -96,9 +110,8 @@ def _kept_bytes(encoder: str, upsampling: int) -> tuple[int, int]:
     activations = {number: num_bytes for number, num_bytes in kept.items() if number not in weights}
     # In the backward pass the gradients of the largest activation and of what comes before it are
     # there as well.
-    return sum(activations.values()) + 2 * max(activations.values()), COPIES_OF_WEIGHTS * sum(
-        weights.values()
-    )
+    kept_bytes = sum(activations.values()) + 2 * max(activations.values())
+    return kept_bytes, COPIES_OF_WEIGHTS * sum(weights.values())
 
 
 CPU_ALLOCATOR_WORDS = ("DefaultCPUAllocator", "not enough memory", "can't allocate memory")

@@ -26,10 +26,9 @@ length; what is measured downstream is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 OBJECTIVE = "retrieval/recall_at_1"
-CONFUSION = "rate_confusion/"
 
 
 class RunningMean:
@@ -75,25 +74,4 @@ def renamed(metrics: Mapping[str, float], old_prefix: str, new_prefix: str) -> d
         new_prefix + name.removeprefix(old_prefix): value
         for name, value in metrics.items()
         if name.startswith(old_prefix)
-    }
-
-
-def confusion_names(rates: Sequence[int]) -> list[str]:
-    """``rate_confusion/<true>_as_<named>`` for each pair of `rates`, row by row."""
-    return [f"{CONFUSION}{true}_as_{named}" for true in rates for named in rates]
-
-
-def confusion_by_true_rate(means: Mapping[str, float]) -> dict[str, float]:
-    """The ``rate_confusion/...`` of `means`, shares of all clips, as shares of the clips of each
-    true rate; a rate never drawn is left out.
-    """
-    shares = {name: value for name, value in means.items() if name.startswith(CONFUSION)}
-    totals: dict[str, float] = {}
-    for name, value in shares.items():
-        true = name.partition("_as_")[0]
-        totals[true] = totals.get(true, 0.0) + value
-    return {
-        name: value / totals[name.partition("_as_")[0]]
-        for name, value in shares.items()
-        if totals[name.partition("_as_")[0]] > 0
     }

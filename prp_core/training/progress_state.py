@@ -15,7 +15,7 @@ from prp_core.errors import UserError
 from prp_core.randomness import seed_everything
 from prp_core.training.checkpoint import Checkpoint, CheckpointFolder, from_bytes, to_bytes
 from prp_core.training.learner import Learner
-from prp_core.training.metrics import CONFUSION, RunningMean
+from prp_core.training.metrics import RunningMean
 from prp_core.training.pretrain_config import PretrainConfig
 from prp_core.world import World
 
@@ -45,7 +45,7 @@ class Progress:
         self.num_steps += 1
         self.epoch_mean.add(numbers)
         self.window_mean.add(
-            {name: value for name, value in numbers.items() if not name.startswith(CONFUSION)}
+            {name: value for name, value in numbers.items() if name.startswith("train/")}
         )
 
     def end_epoch(self) -> None:

@@ -55,15 +55,17 @@ TRAIN_ONE_STEP = """
 import torch
 from prp_core.training.pretrain_config import PretrainConfig
 from prp_core.pretext.network import PrpNetwork
-from prp_core.pretext.playback_rate import rate_loss
+from prp_core.pretext.playback_rate import PlaybackRate, rate_loss
+from prp_core.pretext.pretext_config import PretextTasks
 
 torch.set_num_threads(1)
 torch.manual_seed(PretrainConfig().seed)
-network = PrpNetwork(encoder="r3d_small", num_rates=2, upsampling=2)
+tasks = PretextTasks(playback_rate=PlaybackRate(rates="1-2"))
+network = PrpNetwork("r3d_small", tasks)
 optimiser = torch.optim.SGD(network.parameters(), lr=0.01)
 clip_BCTHW, rate_labels_B = torch.rand(2, 3, 8, 32, 32), torch.tensor([0, 1])
 for _ in range(2):
-    loss = rate_loss(network(clip_BCTHW).rate_logits, rate_labels_B)
+    loss = rate_loss(network(clip_BCTHW)["playback_rate"], rate_labels_B)
     print(loss.item(), end=" ")
     optimiser.zero_grad()
     loss.backward()

@@ -20,7 +20,6 @@ from prp_core.encoders import ENCODERS
 from prp_core.pretext.network import PrpNetwork
 from prp_core.pretext.playback_rate import rate_loss
 from prp_core.pretext.pretext_config import PretextTasks
-from prp_core.pretext.slow_motion import reconstruction_loss
 from prp_core.pretext.targets import build_pretext_batch
 from prp_core.randomness import seed_everything
 from tests.formula_clip import formula_sample
@@ -52,18 +51,13 @@ def first_losses(encoder: str) -> list[dict[str, float]]:
     ]
     batch = build_pretext_batch(SpanBatch(tuple(samples)), clip, tasks, "cpu", ("golden",))
     seed_everything("golden", encoder)
-    network = PrpNetwork(encoder, num_rates=len(rates))
+    network = PrpNetwork(encoder, tasks)
     optimiser = torch.optim.SGD(network.parameters(), lr=1e-4, momentum=0.9)
     losses = []
     for _ in range(NUM_STEPS):
         output = network(batch.clip_BCTHW)
-        reconstruction = reconstruction_loss(
-            output.reconstruction_BCTHW,
-            batch.target_BCTHW,
-            batch.attention_BCTHW,
-            batch.supervised_BT,
-        )
-        rate = rate_loss(output.rate_logits, batch.rate_labels_B)
+        reconstruction = tasks.slow_motion.loss(output["slow_motion"], batch.targets["slow_motion"])
+        rate = rate_loss(output["playback_rate"], batch.targets["playback_rate"])
         losses.append({"reconstruction_loss": reconstruction.item(), "rate_loss": rate.item()})
         optimiser.zero_grad()
         (reconstruction + 0.1 * rate).backward()

@@ -33,6 +33,7 @@ from prp_core.errors import UserError
 from prp_core.world import World
 from tests.fixtures_s3 import S3Server
 from tests.sample_stream import encode_video
+from tests.span_sampling import sampling_of
 from tests.tools.fault_proxy import FaultProxy
 
 
@@ -335,9 +336,7 @@ def test_an_object_that_changed_after_it_was_indexed(
             source,
             records,
             clip,
-            (1, 2),
-            upsampling=2,
-            with_attention=False,
+            sampling_of((1, 2), clip.length, with_attention=False),
             batch_size=4,
             seed=1,
             world=World.alone(),

@@ -23,6 +23,7 @@ from prp_core.data.manifest import VideoRecord
 from prp_core.data.video_source import VideoSource
 from prp_core.world import World
 from tests.fixtures_s3 import S3Server
+from tests.span_sampling import sampling_of
 from tests.tools.fault_proxy import FaultProxy
 from tests.video_factory import make_video
 
@@ -56,9 +57,7 @@ def _trial(
         source,
         records,
         config.clip,
-        rates,
-        upsampling=2,
-        with_attention=True,
+        sampling_of(rates, config.clip.length),
         batch_size=4,
         seed=1,
         world=World.alone(),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from orchestrator.commands.data.manifests import add_manifest_argument, manifest_at
 from prp_core.data.clip_config import ClipConfig
 from prp_core.errors import UserError
-from prp_core.pretext.pretext_config import parse_rates
+from prp_core.pretext.playback_rate import parse_rates
 
 if TYPE_CHECKING:
     from prp_core.data.manifest import Manifest, VideoRecord

@@ -14,13 +14,10 @@ from prp_core.data.clip_config import SHORT_VIDEO_POLICIES, ClipConfig
 from prp_core.data.loader_config import LoaderConfig
 from prp_core.errors import UserError
 from prp_core.evaluation.evaluation_config import RecognitionConfig, RetrievalConfig, ViewsConfig
-from prp_core.pretext.pretext_config import (
-    AttentionConfig,
-    PlaybackRateConfig,
-    PretextTasks,
-    SlowMotionConfig,
-    parse_rates,
-)
+from prp_core.pretext.motion_attention import AttentionConfig
+from prp_core.pretext.playback_rate import PlaybackRate, parse_rates
+from prp_core.pretext.pretext_config import PretextTasks
+from prp_core.pretext.slow_motion import SlowMotion
 from prp_core.training.pretrain_config import PretrainConfig
 from prp_core.training.training_config import TrainingConfig
 
@@ -65,36 +62,36 @@ BAD_VALUES: list[tuple[Callable[[], object], str]] = [
     ),
     (lambda: LoaderConfig(max_pixels=0), "loader.max_pixels = 0: must be positive"),
     (
-        lambda: PlaybackRateConfig(rates="1,2,4"),
+        lambda: PlaybackRate(rates="1,2,4"),
         "pretext.playback_rate.rates = '1,2,4': write a rate set as whole numbers "
         "joined by '-', for example '1-2-4-8'",
     ),
     (
-        lambda: PlaybackRateConfig(rates=""),
+        lambda: PlaybackRate(rates=""),
         "pretext.playback_rate.rates = '': write a rate set as whole numbers joined by "
         "'-', for example '1-2-4-8'",
     ),
     (
-        lambda: PlaybackRateConfig(rates="4"),
+        lambda: PlaybackRate(rates="4"),
         "pretext.playback_rate.rates = '4': needs at least two rates, for example "
         "'1-2': one rate leaves nothing to tell apart",
     ),
     (
-        lambda: PlaybackRateConfig(rates="0-1"),
+        lambda: PlaybackRate(rates="0-1"),
         "pretext.playback_rate.rates = '0-1': rates are whole numbers from 1 up",
     ),
     (
-        lambda: PlaybackRateConfig(rates="1-4-2"),
+        lambda: PlaybackRate(rates="1-4-2"),
         "pretext.playback_rate.rates = '1-4-2': rates are distinct and ascending, for "
         "example '1-2-4-8'",
     ),
     (
-        lambda: PlaybackRateConfig(rates="1-2-2"),
+        lambda: PlaybackRate(rates="1-2-2"),
         "pretext.playback_rate.rates = '1-2-2': rates are distinct and ascending, for "
         "example '1-2-4-8'",
     ),
     (
-        lambda: PlaybackRateConfig(loss_weight=-1),
+        lambda: PlaybackRate(loss_weight=-1),
         "pretext.playback_rate.loss_weight = -1: must not be negative",
     ),
     (
@@ -107,11 +104,11 @@ BAD_VALUES: list[tuple[Callable[[], object], str]] = [
         "pretext.slow_motion.attention.low = 3.0: must lie in 0 to attention.high = 2.0",
     ),
     (
-        lambda: SlowMotionConfig(upsampling=0),
+        lambda: SlowMotion(upsampling=0),
         "pretext.slow_motion.upsampling = 0: must be a whole number from 1 up",
     ),
     (
-        lambda: SlowMotionConfig(loss_weight=-0.5),
+        lambda: SlowMotion(loss_weight=-0.5),
         "pretext.slow_motion.loss_weight = -0.5: must not be negative",
     ),
     (lambda: TrainingConfig(num_epochs=0), "training.num_epochs = 0: must be at least 1"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -10,18 +11,24 @@ from prp_core.data.clip_config import SHORT_VIDEO_POLICIES, ClipConfig
 from prp_core.data.clip_dataset import ClipDataset
 from prp_core.data.manifest import VideoRecord
 from prp_core.errors import UserError
+from tests.span_sampling import sampling_of
 
 RATES = (1, 2, 4)
 
 
 def _dataset(
-    lengths: list[int], policy: str = "resample", seed: int = 5, rates: tuple[int, ...] = RATES
+    lengths: list[int],
+    policy: str = "resample",
+    seed: int = 5,
+    rates: tuple[int, ...] = RATES,
+    reversed_share: float = 0.0,
 ) -> ClipDataset:
     records = [
         VideoRecord(key=f"{number:03}", num_bytes=1, etag="", num_frames=length)
         for number, length in enumerate(lengths)
     ]
-    return ClipDataset(records, ClipConfig(length=8, short_videos=policy), rates, seed)
+    clip = ClipConfig(length=8, short_videos=policy)
+    return ClipDataset(records, clip, sampling_of(rates, 8, reversed_share=reversed_share), seed)
 
 
 LENGTHS = [8, 9, 15, 16, 17, 31, 32, 33, 40, 100]
@@ -51,7 +58,7 @@ def test_spans_lie_within_their_videos(policy: str) -> None:
         for index in range(len(LENGTHS)):
             draw = dataset.draw(epoch, index)
             num_frames = LENGTHS[draw.video_index]
-            positions, frames = dataset.positions(draw, 2, with_attention=True)
+            positions, frames = dataset.positions(draw)
             assert RATES[draw.rate_label] == draw.rate and 0 <= draw.start < num_frames
             assert all(0 <= frame < num_frames for frame in frames)
             if policy != "loop":
@@ -127,10 +134,31 @@ def test_the_published_start_rule_is_reachable() -> None:
     record = VideoRecord(key="one", num_bytes=1, etag="", num_frames=12)
     clip = ClipConfig(length=8, sampling="published")
     starts = Counter(
-        ClipDataset([record], clip, (1,), 5).draw(epoch, 0).start for epoch in range(2000)
+        ClipDataset([record], clip, sampling_of((1,), 8), 5).draw(epoch, 0).start
+        for epoch in range(2000)
     )
     assert set(starts) == {0, 1, 2} and 900 < starts[0] < 1100 and 400 < starts[2] < 600
     with pytest.raises(UserError, match="rate 1 x clip length 8 = 9 frames"):
-        ClipDataset([VideoRecord(key="8", num_bytes=1, etag="", num_frames=8)], clip, (1,), 5)
+        record = VideoRecord(key="8", num_bytes=1, etag="", num_frames=8)
+        ClipDataset([record], clip, sampling_of((1,), 8), 5)
     with pytest.raises(UserError, match="Unknown value of clip.sampling 'publishd'.*'published'"):
         ClipConfig(sampling="publishd")
+
+
+def test_a_reversed_span_is_the_same_span_read_from_its_end() -> None:
+    forwards = _dataset(LENGTHS, "loop")
+    backwards = _dataset(LENGTHS, "loop", reversed_share=1.0)
+    mixed = _dataset(LENGTHS, "loop", reversed_share=0.5)
+    num_reversed = 0
+    for epoch in range(100):
+        for index in range(len(LENGTHS)):
+            draw, other = forwards.draw(epoch, index), backwards.draw(epoch, index)
+            assert not draw.is_reversed and other == replace(draw, is_reversed=True)
+            num_reversed += mixed.draw(epoch, index).is_reversed
+            last, num_frames = 8 * draw.rate - 1, LENGTHS[draw.video_index]
+            positions, frames = backwards.positions(other)
+            assert frames == tuple((draw.start + last - place) % num_frames for place in positions)
+            # All frames of the slowest rates are carried: the same ones, in the other order.
+            if draw.rate <= 2:
+                assert frames[::-1] == forwards.positions(draw)[1]
+    assert 0.45 < num_reversed / 1000 < 0.55

@@ -25,6 +25,7 @@ from prp_core.data.video_source import VideoSource
 from prp_core.errors import UserError
 from prp_core.pretext.targets import crop_spans
 from prp_core.world import World
+from tests.span_sampling import sampling_of
 from tests.video_factory import Encoding, make_video
 
 CLIP = ClipConfig(length=8, resize_height=48, resize_width=64, crop=48)
@@ -126,9 +127,7 @@ def test_one_batch_may_hold_both_kinds(folder: Path) -> None:
                 source,
                 records,
                 CLIP,
-                (1, 2),
-                upsampling=2,
-                with_attention=True,
+                sampling_of((1, 2), CLIP.length),
                 batch_size=8,
                 seed=1,
                 world=World.alone(),
@@ -154,9 +153,7 @@ def test_frames_too_large_to_carry_are_shrunk_as_rgb(folder: Path) -> None:
             source,
             list(index_videos(source)),
             CLIP,
-            (1,),
-            upsampling=2,
-            with_attention=False,
+            sampling_of((1,), CLIP.length, with_attention=False),
             batch_size=8,
             seed=1,
             world=World.alone(),
@@ -205,9 +202,7 @@ def test_what_has_no_planes_is_refused(folder: Path) -> None:
             Stored(),
             records,
             CLIP,
-            (1,),
-            upsampling=2,
-            with_attention=False,
+            sampling_of((1,), CLIP.length, with_attention=False),
             batch_size=4,
             seed=1,
             world=World.alone(),

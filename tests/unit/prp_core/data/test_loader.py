@@ -25,6 +25,7 @@ from prp_core.data.transforms import resize_antialiased
 from prp_core.data.video_source import VideoSource
 from prp_core.errors import UserError
 from prp_core.world import World
+from tests.span_sampling import sampling_of
 from tests.video_factory import make_class_folders, shown_numbers
 
 CLIP = ClipConfig(length=8, resize_height=48, resize_width=64, crop=48)
@@ -52,13 +53,13 @@ def _loader(
     source: VideoSource, records: list[VideoRecord], *, world: World | None = None, **kwargs: object
 ) -> SpanLoader:
     settings: dict[str, object] = {
-        "upsampling": 2,
-        "with_attention": True,
         "batch_size": 4,
         "seed": 7,
         "world": world or World.alone(),
     }
-    return SpanLoader(source, records, CLIP, (1, 2, 4), **(settings | kwargs))  # type: ignore[arg-type]
+    return SpanLoader(
+        source, records, CLIP, sampling_of((1, 2, 4), CLIP.length), **(settings | kwargs)
+    )  # type: ignore[arg-type]
 
 
 def _same(first: SpanSample, second: SpanSample) -> bool:

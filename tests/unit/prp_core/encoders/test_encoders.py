@@ -9,9 +9,20 @@ from torch import nn
 from prp_core.encoders import ENCODERS, build_encoder
 from prp_core.encoders.r2plus1d import FactorisedConvolution, intermediate_channels
 from prp_core.errors import UserError
+from prp_core.pretext.heads import Decoder
 from prp_core.pretext.network import PrpNetwork
+from prp_core.pretext.playback_rate import PlaybackRate
+from prp_core.pretext.pretext_config import PretextTasks
+from prp_core.pretext.slow_motion import SlowMotion
 
 SMALL = [name for name in ENCODERS if name.endswith("_small")]
+
+
+def tasks(num_rates: int, upsampling: int = 2) -> PretextTasks:
+    rates = "-".join(str(rate) for rate in range(1, num_rates + 1))
+    return PretextTasks(
+        playback_rate=PlaybackRate(rates=rates), slow_motion=SlowMotion(upsampling=upsampling)
+    )
 
 
 def count(module: nn.Module) -> int:
@@ -48,11 +59,11 @@ def test_published_encoders_and_heads_have_the_published_sizes(name: str, parame
         == {"c3d": 27_713_253, "r3d": 14_413_605, "r2plus1d": 14_417_116}[name]
     )
     assert (
-        count(network.conv_rate),
-        count(network.conv_reconstruction),
-        count(network.rate_classifier),
+        count(network.stems["playback_rate"]),
+        count(network.stems["slow_motion"]),
+        count(network.heads["playback_rate"]),
     ) == (7_079_424, 7_079_424, 2_052)
-    decoder = network.decoder
+    decoder = network.heads["slow_motion"]
     assert [
         count(part) for part in (decoder.up1, decoder.up2, decoder.up3, decoder.up4, decoder.out)
     ] == [
@@ -127,15 +138,14 @@ def test_norms_are_the_framework_defaults() -> None:
 def test_reconstruction_is_upsampling_times_as_long(
     name: str, num_rates: int, upsampling: int, time: int
 ) -> None:
-    network = PrpNetwork(name, num_rates=num_rates, upsampling=upsampling)
-    output = network(torch.rand(2, 3, time, 32, 48))
-    assert output.rate_logits.shape == (2, num_rates)
-    assert output.reconstruction_BCTHW.shape == (2, 3, time * upsampling, 32, 48)
-    assert (output.reconstruction_BCTHW >= 0).all()
+    output = PrpNetwork(name, tasks(num_rates, upsampling))(torch.rand(2, 3, time, 32, 48))
+    assert output["playback_rate"].shape == (2, num_rates)
+    assert output["slow_motion"].shape == (2, 3, time * upsampling, 32, 48)
+    assert (output["slow_motion"] >= 0).all()
 
 
 def test_only_the_classifier_is_in_the_faster_group() -> None:
-    network = PrpNetwork("r3d_small", num_rates=3)
+    network = PrpNetwork("r3d_small", tasks(num_rates=3))
     assert [tuple(parameter.shape) for parameter in network.classifier_parameters()] == [
         (3, 64),
         (3,),
@@ -153,10 +163,8 @@ def test_sizes_that_do_not_fit_are_refused() -> None:
         match=r"clip \(frames, height, width\) = \(12, 32, 32\): frames must be a multiple of 8",
     ):
         PrpNetwork("r3d_small")(torch.rand(1, 3, 12, 32, 32))
-    with pytest.raises(UserError, match="num_rates = 1"):
-        PrpNetwork("r3d_small", num_rates=1)
     with pytest.raises(UserError, match="upsampling = 0"):
-        PrpNetwork("r3d_small", upsampling=0)
+        Decoder(64, upsampling=0)
     odd = nn.Identity()
     odd.feature_channels = 20  # type: ignore[assignment]
     with pytest.raises(UserError, match=r"encoder\.feature_channels = 20: must be a multiple of 8"):

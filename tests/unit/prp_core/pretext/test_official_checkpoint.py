@@ -11,6 +11,8 @@ from prp_core.encoders import build_encoder
 from prp_core.errors import UserError
 from prp_core.pretext.network import PrpNetwork
 from prp_core.pretext.official_checkpoint import load_official_checkpoint
+from prp_core.pretext.pretext_config import PretextTasks
+from prp_core.pretext.slow_motion import SlowMotion
 
 NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 NUM_ENTRIES = {"c3d": 108, "r3d": 124, "r2plus1d": 196}
@@ -27,14 +29,19 @@ def conv_norm(official: str, ours: str) -> dict[str, str]:
 
 
 def head_names() -> dict[str, str]:
-    names = conv_norm("conv6_cls", "conv_rate") | conv_norm("conv6_rec", "conv_reconstruction")
-    names |= named("fc8", "rate_classifier", ("weight", "bias"))
+    names = conv_norm("conv6_cls", "stems.playback_rate") | conv_norm(
+        "conv6_rec", "stems.slow_motion"
+    )
+    names |= named("fc8", "heads.playback_rate.linear", ("weight", "bias"))
+    decoder = "heads.slow_motion"
     for i in (1, 2, 3):
-        names |= named(f"up{i}.up3d", f"decoder.up{i}.up", ("weight", "bias")) | conv_norm(
-            f"up{i}.conv3d", f"decoder.up{i}.conv"
+        names |= named(f"up{i}.up3d", f"{decoder}.up{i}.up", ("weight", "bias")) | conv_norm(
+            f"up{i}.conv3d", f"{decoder}.up{i}.conv"
         )
     return (
-        names | named("up4_1", "decoder.up4", ("weight", "bias")) | conv_norm("outc", "decoder.out")
+        names
+        | named("up4_1", f"{decoder}.up4", ("weight", "bias"))
+        | conv_norm("outc", f"{decoder}.out")
     )
 
 
@@ -195,7 +202,8 @@ def test_a_foreign_file_an_incomplete_one_and_other_shapes_are_refused(tmp_path:
         load_official_checkpoint(network, partial)
     with pytest.raises(
         UserError,
-        match=r"rate_classifier\.bias has shape \(3,\) in the checkpoint, \(4,\) in the network",
+        match=r"heads\.playback_rate\.linear\.bias has shape \(3,\) in the checkpoint, "
+        r"\(4,\) in the network",
     ):
         load_official_checkpoint(network, weights | {"module.fc8.bias": torch.ones(3)})
     (tmp_path / "broken.pth.tar").write_bytes(b"not a checkpoint")
@@ -211,3 +219,13 @@ def test_unknown_entries_are_reported() -> None:
     )
     assert report.unexpected == ("module.surprise.weight",)
     assert len(report.ignored) == 108 - 56
+
+
+def test_heads_of_a_task_that_is_off_are_ignored() -> None:
+    weights = checkpoint_of(PrpNetwork("r3d_small"), official_names("r3d"))
+    tasks = PretextTasks(slow_motion=SlowMotion(loss_weight=0.0))
+    network = PrpNetwork("r3d_small", tasks)
+    report = load_official_checkpoint(network, weights)
+    assert (report.missing, report.unexpected) == ((), ())
+    assert set(report.matched) == set(network.state_dict())
+    assert len(report.ignored) == len(weights) - len(report.matched)

@@ -133,11 +133,11 @@ def check_eval_mode(network: PrpNetwork, clip_BCTHW: torch.Tensor, published: Pu
     assert retrieval.shape == (2, 9216)
     close(torch.stack([retrieval.mean(), retrieval.std()]), published.retrieval)
     close(retrieval[0, :5], [float(value) for value in published.retrieval_first])
-    close(output.rate_logits, published.rate_logits)
+    close(output["playback_rate"], published.rate_logits)
     recognition = nn.Linear(512, 101)
     fill_key_free(recognition)
     close(recognition(features.mean((2, 3, 4)))[0, :5], published.class_logits)
-    reconstruction = output.reconstruction_BCTHW
+    reconstruction = output["slow_motion"]
     assert reconstruction.shape == (2, 3, 32, 112, 112)
     close(
         torch.stack([reconstruction.mean(), reconstruction.std(), reconstruction.max()]),
@@ -150,9 +150,9 @@ def check_train_mode(
 ) -> None:
     clip, target, supervised, attention = batch
     output = network(clip)
-    close(output.rate_logits[0], published.train_logits)
-    reconstruction = reconstruction_loss(output.reconstruction_BCTHW, target, attention, supervised)
-    rate = rate_loss(output.rate_logits, torch.tensor(LABELS))
+    close(output["playback_rate"][0], published.train_logits)
+    reconstruction = reconstruction_loss(output["slow_motion"], target, attention, supervised)
+    rate = rate_loss(output["playback_rate"], torch.tensor(LABELS))
     total = reconstruction + 0.1 * rate
     close(
         torch.stack([reconstruction, rate, total]), published.losses, relative=1e-4, absolute=1e-5

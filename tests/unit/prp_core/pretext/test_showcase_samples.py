@@ -27,15 +27,12 @@ from prp_core.evaluation.evaluation_config import Evaluations, RetrievalConfig, 
 from prp_core.evaluation.features import FeatureTable
 from prp_core.evaluation.neighbours import answers_to, find_neighbours
 from prp_core.evaluation.video_strip import video_strip
+from prp_core.pretext.motion_attention import AttentionConfig
 from prp_core.pretext.network import build_network
-from prp_core.pretext.pretext_config import (
-    AttentionConfig,
-    PlaybackRateConfig,
-    PretextTasks,
-    SlowMotionConfig,
-)
+from prp_core.pretext.playback_rate import PlaybackRate
+from prp_core.pretext.pretext_config import PretextTasks
 from prp_core.pretext.reconstruction_sample import choose_draws, read_span, reconstruct
-from prp_core.pretext.slow_motion import reconstruction_loss
+from prp_core.pretext.slow_motion import SlowMotion, SlowMotionTargets, reconstruction_loss
 from prp_core.pretext.targets import build_pretext_batch
 from prp_core.training.checkpoint import CheckpointFolder, to_bytes
 from prp_core.training.encoder_export import rebuild_network
@@ -46,7 +43,7 @@ from tests.tiny_corpus import LOADER, NUM_FRAMES, make_corpus, open_source
 ALONE = World.alone()
 CONFIG = PretrainConfig(
     encoder=EncoderConfig(name="c3d_small"),
-    pretext=PretextTasks(playback_rate=PlaybackRateConfig(rates="1-2-4")),
+    pretext=PretextTasks(playback_rate=PlaybackRate(rates="1-2-4")),
     clip=ClipConfig(
         length=8, resize_height=36, resize_width=40, crop=32, random_crop=True, flip_probability=1.0
     ),
@@ -180,22 +177,28 @@ def test_samples_cycle_through_the_rates_and_take_videos_that_are_long_enough() 
 def test_a_sample_shows_the_learners_own_target(
     parts: Any, source: VideoSource, rate: int, upsampling: int, mode: str
 ) -> None:
-    slow_motion = SlowMotionConfig(upsampling=upsampling, attention=AttentionConfig(mode=mode))
+    slow_motion = SlowMotion(upsampling=upsampling, attention=AttentionConfig(mode=mode))
     tasks = dataclasses.replace(CONFIG.pretext, slow_motion=slow_motion)
     network = build_network(dataclasses.replace(CONFIG, pretext=tasks)).eval()
-    dataset = ClipDataset(parts.train, CONFIG.clip, (1, 2, 4), 4)
-    span = read_span(dataset, SampleDraw(2, rate, (1, 2, 4).index(rate), 5, 0, 0), source, tasks)
+    dataset = ClipDataset(parts.train, CONFIG.clip, tasks.span_sampling(CONFIG.clip.length), 4)
+    span = read_span(dataset, SampleDraw(2, rate, (1, 2, 4).index(rate), 5, 0, 0), source)
     sample = reconstruct(network, parts.train[2], span, CONFIG.clip, tasks)
 
     plain = dataclasses.replace(CONFIG.clip, random_crop=False, flip_probability=0.0)
     batch = build_pretext_batch(SpanBatch((span,)), plain, tasks, "cpu", (CONFIG.seed, "transform"))
+    targets: SlowMotionTargets = batch.targets["slow_motion"]
     places = [frame.target for frame in sample.frames]
     target_NHWC = (
-        (batch.target_BCTHW[0, :, places].permute(1, 2, 3, 0) * 255).round().to(torch.uint8).numpy()
+        (targets.target_BCTHW[0, :, places].permute(1, 2, 3, 0) * 255)
+        .round()
+        .to(torch.uint8)
+        .numpy()
     )
     assert np.array_equal(sample.target_NHWC, target_NHWC), "centre crop, not mirrored"
     assert sample.clip_NHWC.shape == sample.output_NHWC.shape == (6, 32, 32, 3)
-    assert [frame.supervised for frame in sample.frames] == batch.supervised_BT[0, places].tolist()
+    assert [frame.supervised for frame in sample.frames] == targets.supervised_BT[
+        0, places
+    ].tolist()
     assert [frame.position for frame in sample.frames] == [
         5 + place * rate / upsampling for place in places
     ]
@@ -205,15 +208,15 @@ def test_a_sample_shows_the_learners_own_target(
     )
     assert (sample.num_targets, sample.num_supervised) == (
         8 * upsampling,
-        int(batch.supervised_BT.sum()),
+        int(targets.supervised_BT.sum()),
     )
     assert (sample.attention_NHW is None) == (mode == "none") and (
         mode == "none" or sample.attention_NHW.shape == (6, 32, 32)
     )
     with torch.no_grad():
-        drawn_BCTHW = network(batch.clip_BCTHW).reconstruction_BCTHW
+        drawn_BCTHW = network(batch.clip_BCTHW)["slow_motion"]
     loss = reconstruction_loss(
-        drawn_BCTHW, batch.target_BCTHW, batch.attention_BCTHW, batch.supervised_BT
+        drawn_BCTHW, targets.target_BCTHW, targets.attention_BCTHW, targets.supervised_BT
     )
     assert sample.error == pytest.approx(float(loss), rel=1e-5)
     assert sample.error_of_mean > 0 and (rate != 1 or sample.error_of_repeating == 0)

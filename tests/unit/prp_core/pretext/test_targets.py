@@ -13,13 +13,10 @@ from prp_core.data.clip_config import ClipConfig
 from prp_core.data.dilated_sampling import needed_positions, span_length
 from prp_core.data.spans import SpanBatch, SpanSample
 from prp_core.data.transforms import centre_offsets, resize_antialiased
-from prp_core.pretext.motion_attention import motion_attention
-from prp_core.pretext.pretext_config import (
-    AttentionConfig,
-    PlaybackRateConfig,
-    PretextTasks,
-    SlowMotionConfig,
-)
+from prp_core.pretext.motion_attention import AttentionConfig, motion_attention
+from prp_core.pretext.playback_rate import PlaybackRate
+from prp_core.pretext.pretext_config import PretextTasks
+from prp_core.pretext.slow_motion import SlowMotion, SlowMotionTargets
 from prp_core.pretext.targets import PretextBatch, build_pretext_batch
 from tests.formula_clip import clip_of_span, formula_sample, target_of_span
 
@@ -30,8 +27,8 @@ CLIP = ClipConfig(length=8, resize_height=40, resize_width=48, crop=32)
 def tasks(mode: str = "dpau", upsampling: int = 2) -> PretextTasks:
     attention = AttentionConfig(mode=mode, low=0.7, high=2.5)
     return PretextTasks(
-        playback_rate=PlaybackRateConfig(rates="1-2-3-8"),
-        slow_motion=SlowMotionConfig(upsampling=upsampling, attention=attention),
+        playback_rate=PlaybackRate(rates="1-2-3-8"),
+        slow_motion=SlowMotion(upsampling=upsampling, attention=attention),
     )
 
 
@@ -72,10 +69,10 @@ def by_hand(one: SpanSample, mode: str, upsampling: int) -> PretextBatch:
     )
     return PretextBatch(
         clip_of_span(span, one.rate, CLIP.length),
-        torch.tensor([one.rate_label]),
-        target,
-        supervised,
-        weights,
+        {
+            "playback_rate": torch.tensor([one.rate_label]),
+            "slow_motion": SlowMotionTargets(target, supervised, weights),
+        },
     )
 
 
@@ -85,22 +82,25 @@ def test_a_mixed_batch_is_its_items_arranged_by_hand(mode: str, upsampling: int)
     batch_of_spans = spans(upsampling, with_attention=mode != "none")
     batch = build_pretext_batch(batch_of_spans, CLIP, tasks(mode, upsampling), "cpu", ("seed", 1))
     assert batch.clip_BCTHW.shape == (5, 3, 8, 32, 32) and batch.clip_BCTHW.is_contiguous()
-    assert batch.target_BCTHW.shape == batch.attention_BCTHW.shape == (5, 3, 8 * upsampling, 32, 32)
-    assert batch.rate_labels_B.tolist() == [3, 0, 2, 1, 2]
+    targets: SlowMotionTargets = batch.targets["slow_motion"]
+    shape = (5, 3, 8 * upsampling, 32, 32)
+    assert targets.target_BCTHW.shape == targets.attention_BCTHW.shape == shape
+    assert batch.targets["playback_rate"].tolist() == [3, 0, 2, 1, 2]
     for b, one in enumerate(batch_of_spans.samples):
         expected = by_hand(one, mode, upsampling)
+        wanted: SlowMotionTargets = expected.targets["slow_motion"]
         torch.testing.assert_close(batch.clip_BCTHW[b : b + 1], expected.clip_BCTHW)
-        torch.testing.assert_close(batch.target_BCTHW[b : b + 1], expected.target_BCTHW)
-        assert torch.equal(batch.supervised_BT[b : b + 1], expected.supervised_BT)
+        torch.testing.assert_close(targets.target_BCTHW[b : b + 1], wanted.target_BCTHW)
+        assert torch.equal(targets.supervised_BT[b : b + 1], wanted.supervised_BT)
         torch.testing.assert_close(
-            batch.attention_BCTHW[b : b + 1], expected.attention_BCTHW, rtol=0, atol=1e-4
+            targets.attention_BCTHW[b : b + 1], wanted.attention_BCTHW, rtol=0, atol=1e-4
         )
 
 
 def test_input_and_target_share_one_crop_and_one_flip() -> None:
     clip = replace(CLIP, random_crop=True, flip_probability=0.5)
     batch = build_pretext_batch(spans(), clip, tasks(), "cpu", ("seed", 1))
-    assert torch.equal(batch.target_BCTHW[:, :, ::2], batch.clip_BCTHW)
+    assert torch.equal(batch.targets["slow_motion"].target_BCTHW[:, :, ::2], batch.clip_BCTHW)
 
 
 def test_augmentation_depends_on_the_sample_alone() -> None:
@@ -136,7 +136,8 @@ def test_flips_come_as_often_as_asked() -> None:
 
 def test_nothing_is_computed_in_double_precision() -> None:
     batch = build_pretext_batch(spans(), CLIP, tasks(), "cpu", ("seed",))
-    assert {batch.clip_BCTHW.dtype, batch.target_BCTHW.dtype, batch.attention_BCTHW.dtype} == {
-        torch.float32
-    }
-    assert (batch.rate_labels_B.dtype, batch.supervised_BT.dtype) == (torch.int64, torch.bool)
+    targets: SlowMotionTargets = batch.targets["slow_motion"]
+    frames = (batch.clip_BCTHW, targets.target_BCTHW, targets.attention_BCTHW)
+    assert {tensor.dtype for tensor in frames} == {torch.float32}
+    assert batch.targets["playback_rate"].dtype == torch.int64
+    assert targets.supervised_BT.dtype == torch.bool

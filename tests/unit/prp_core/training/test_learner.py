@@ -15,7 +15,9 @@ from prp_core.data.clip_config import ClipConfig
 from prp_core.encoders.encoder_config import EncoderConfig
 from prp_core.errors import DivergedError, UserError
 from prp_core.pretext.network import build_network
-from prp_core.pretext.pretext_config import PlaybackRateConfig, PretextTasks, SlowMotionConfig
+from prp_core.pretext.playback_rate import PlaybackRate
+from prp_core.pretext.pretext_config import PretextTasks
+from prp_core.pretext.slow_motion import SlowMotion, SlowMotionTargets
 from prp_core.pretext.targets import PretextBatch
 from prp_core.training.checkpoint import from_bytes, to_bytes
 from prp_core.training.encoder_export import encoder_weights, rebuild_encoder
@@ -27,6 +29,7 @@ from tests.worker_group import run_workers
 
 ALONE = World.alone()
 NUM_RATES = 3
+CLASSIFIER = "heads.playback_rate.linear.weight"
 
 
 def config_with(**training: object) -> PretrainConfig:
@@ -39,8 +42,8 @@ def config_with(**training: object) -> PretrainConfig:
     return PretrainConfig(
         encoder=EncoderConfig(name="c3d_small"),
         pretext=PretextTasks(
-            playback_rate=PlaybackRateConfig(rates="1-2-4"),
-            slow_motion=SlowMotionConfig(loss_weight=0.5),
+            playback_rate=PlaybackRate(rates="1-2-4"),
+            slow_motion=SlowMotion(loss_weight=0.5),
         ),
         clip=ClipConfig(length=8, resize_height=36, resize_width=40, crop=32),
         training=TrainingConfig(**values),  # type: ignore[arg-type]
@@ -53,18 +56,26 @@ def drawn_batch(size: int, seed: int = 0) -> PretextBatch:
     clip_BCTHW = torch.rand(size, 3, 8, 32, 32, generator=generator)
     supervised_BT = torch.ones(size, 16, dtype=torch.bool)
     supervised_BT[0, 1::2] = False
-    return PretextBatch(
-        clip_BCTHW=clip_BCTHW,
-        rate_labels_B=torch.randint(NUM_RATES, (size,), generator=generator),
+    rate_labels_B = torch.randint(NUM_RATES, (size,), generator=generator)
+    slow_motion = SlowMotionTargets(
         target_BCTHW=torch.rand(size, 3, 16, 32, 32, generator=generator),
         supervised_BT=supervised_BT,
         attention_BCTHW=0.8 + torch.rand(size, 3, 16, 32, 32, generator=generator),
     )
+    return PretextBatch(clip_BCTHW, {"playback_rate": rate_labels_B, "slow_motion": slow_motion})
 
 
 def rows(batch: PretextBatch, chosen: slice) -> PretextBatch:
+    targets = batch.targets["slow_motion"]
+    fields = {
+        field.name: getattr(targets, field.name)[chosen] for field in dataclasses.fields(targets)
+    }
     return PretextBatch(
-        **{field.name: getattr(batch, field.name)[chosen] for field in dataclasses.fields(batch)}
+        batch.clip_BCTHW[chosen],
+        {
+            "playback_rate": batch.targets["playback_rate"][chosen],
+            "slow_motion": SlowMotionTargets(**fields),
+        },
     )
 
 
@@ -85,17 +96,19 @@ def test_initial_weights_are_those_of_the_seed_and_disturb_nobody() -> None:
     assert torch.equal(torch.rand(3), expected)
     assert_equal(first, build_network(config_with()).state_dict())
     other = build_network(dataclasses.replace(config_with(), seed=6)).state_dict()
-    assert not torch.equal(first["rate_classifier.weight"], other["rate_classifier.weight"])
+    assert not torch.equal(first[CLASSIFIER], other[CLASSIFIER])
 
 
 def test_a_step_says_what_the_formulas_say() -> None:
     batch, network = drawn_batch(4), build_network(config_with())
+    targets, labels = batch.targets["slow_motion"], batch.targets["playback_rate"]
     output = network.train()(batch.clip_BCTHW)
-    error = batch.attention_BCTHW * (output.reconstruction_BCTHW - batch.target_BCTHW) ** 2
+    logits = output["playback_rate"]
+    error = targets.attention_BCTHW * (output["slow_motion"] - targets.target_BCTHW) ** 2
     reconstruction = torch.stack(
-        [error[item][:, batch.supervised_BT[item]].mean() for item in range(4)]
+        [error[item][:, targets.supervised_BT[item]].mean() for item in range(4)]
     ).mean()
-    rate = cross_entropy(output.rate_logits, batch.rate_labels_B)
+    rate = cross_entropy(logits, labels)
     loss = 0.5 * reconstruction + 0.1 * rate
     loss.backward()
     norm = torch.cat(
@@ -105,10 +118,8 @@ def test_a_step_says_what_the_formulas_say() -> None:
             if parameter.grad is not None
         ]
     ).norm()
-    accuracy = (output.rate_logits.argmax(1) == batch.rate_labels_B).float().mean().item()
-    pairs = list(
-        zip(batch.rate_labels_B.tolist(), output.rate_logits.argmax(1).tolist(), strict=True)
-    )
+    accuracy = (logits.argmax(1) == labels).float().mean().item()
+    pairs = list(zip(labels.tolist(), logits.argmax(1).tolist(), strict=True))
     assert Learner(config_with(), ALONE, 1).step(batch) == {
         **{
             f"rate_confusion/{2**i}_as_{2**j}": pytest.approx(pairs.count((i, j)) / 4)
@@ -129,23 +140,23 @@ def test_sgd_by_hand_with_the_classifier_ten_times_faster() -> None:
     the rate.
     """
     config, batch = config_with(learning_rate=0.01, momentum=0.9, weight_decay=0.05), drawn_batch(4)
-    network = build_network(config)
+    network, targets = build_network(config), batch.targets["slow_motion"]
     speeds: dict[str, torch.Tensor] = {}
     for _ in range(2):
         network.zero_grad()
         output = network.train()(batch.clip_BCTHW)
-        error = (
-            batch.attention_BCTHW * (output.reconstruction_BCTHW - batch.target_BCTHW) ** 2
-        ).mean(dim=(1, 3, 4)) * batch.supervised_BT
-        reconstruction = (error.sum(1) / batch.supervised_BT.sum(1)).mean()
-        (
-            0.5 * reconstruction + 0.1 * cross_entropy(output.rate_logits, batch.rate_labels_B)
-        ).backward()
+        error = targets.attention_BCTHW * (output["slow_motion"] - targets.target_BCTHW) ** 2
+        error_BT = error.mean(dim=(1, 3, 4)) * targets.supervised_BT
+        reconstruction = (error_BT.sum(1) / targets.supervised_BT.sum(1)).mean()
+        rate = cross_entropy(output["playback_rate"], batch.targets["playback_rate"])
+        (0.5 * reconstruction + 0.1 * rate).backward()
         with torch.no_grad():
             for name, weight in network.named_parameters():
                 assert weight.grad is not None
                 speeds[name] = 0.9 * speeds.get(name, torch.zeros(())) + weight.grad + 0.05 * weight
-                weight.sub_((0.1 if name.startswith("rate_classifier") else 0.01) * speeds[name])
+                weight.sub_(
+                    (0.1 if name.startswith("heads.playback_rate") else 0.01) * speeds[name]
+                )
     learner = Learner(config, ALONE, 1)
     learner.step(batch), learner.step(batch)
     for name, expected in network.state_dict().items():
@@ -210,7 +221,7 @@ def test_the_schedule_sets_the_rate_of_each_step() -> None:
 def test_a_loss_that_is_not_finite_ends_it() -> None:
     learner, batch = Learner(config_with(), ALONE, 1), drawn_batch(4)
     learner.step(batch)
-    batch.target_BCTHW[2, 0, 0, 0, 0] = float("nan")
+    batch.targets["slow_motion"].target_BCTHW[2, 0, 0, 0, 0] = float("nan")
     with pytest.raises(
         DivergedError,
         match="train/loss is nan at step 2: training diverged; lower training.learning_rate",
@@ -218,15 +229,25 @@ def test_a_loss_that_is_not_finite_ends_it() -> None:
         learner.step(batch)
 
 
-def test_a_task_without_weight_teaches_nothing() -> None:
-    pretext = PretextTasks(playback_rate=PlaybackRateConfig(rates="1-2-4", loss_weight=0.0))
-    learner = Learner(dataclasses.replace(config_with(weight_decay=0.0), pretext=pretext), ALONE, 1)
-    before = weights_of(learner)
-    numbers = learner.step(drawn_batch(4))
-    assert torch.equal(before["rate_classifier.weight"], learner.network.rate_classifier.weight)
-    assert numbers["train/rate_loss"] > 0 and numbers["train/loss"] == pytest.approx(
-        numbers["train/reconstruction_loss"]
-    )
+@pytest.mark.parametrize("off", ["playback_rate", "slow_motion"])
+def test_a_task_without_weight_has_no_head_and_no_numbers(off: str) -> None:
+    config, batch = config_with(), drawn_batch(4)
+    task = dataclasses.replace(getattr(config.pretext, off), loss_weight=0.0)
+    config = dataclasses.replace(config, pretext=dataclasses.replace(config.pretext, **{off: task}))
+    (name,) = config.pretext.active
+    kept = config.pretext.active[name]
+    batch = PretextBatch(batch.clip_BCTHW, {name: batch.targets[name]})
+    learner = Learner(config, ALONE, 1)
+    assert list(learner.network.heads) == list(learner.network.stems) == [name]
+    numbers = learner.step(batch)
+    assert set(numbers) == {
+        "train/loss",
+        "train/gradient_norm",
+        kept.loss_name,
+        *kept.metric_names,
+    }
+    assert numbers["train/loss"] == pytest.approx(kept.loss_weight * numbers[kept.loss_name])
+    assert all(parameter.grad is not None for parameter in learner.network.parameters())
 
 
 def resumed(learner: Learner, config: PretrainConfig) -> Learner:
@@ -341,7 +362,7 @@ def diverge_as_worker(world: World) -> dict[str, Any]:
     )
     batch = drawn_batch(2, seed=world.rank + 10)
     if world.rank == 1:
-        batch.target_BCTHW[0, 0, 0, 0, 0] = float("inf")
+        batch.targets["slow_motion"].target_BCTHW[0, 0, 0, 0, 0] = float("inf")
     try:
         learner.step(batch)
         error = ""

@@ -24,7 +24,8 @@ from prp_core.encoders.encoder_config import EncoderConfig
 from prp_core.errors import DivergedError, UserError
 from prp_core.evaluation.downstream import evaluate_encoder
 from prp_core.evaluation.evaluation_config import Evaluations, RetrievalConfig, ViewsConfig
-from prp_core.pretext.pretext_config import PlaybackRateConfig, PretextTasks
+from prp_core.pretext.playback_rate import PlaybackRate
+from prp_core.pretext.pretext_config import PretextTasks
 from prp_core.reporting import MemoryReporter
 from prp_core.training.checkpoint import CheckpointFolder, from_bytes
 from prp_core.training.encoder_export import checkpoint_encoder_weights, rebuild_encoder
@@ -53,7 +54,7 @@ def config_with(**training: object) -> PretrainConfig:
     """
     return PretrainConfig(
         encoder=EncoderConfig(name="c3d_small"),
-        pretext=PretextTasks(playback_rate=PlaybackRateConfig(rates="1-2-4")),
+        pretext=PretextTasks(playback_rate=PlaybackRate(rates="1-2-4")),
         clip=ClipConfig(
             length=8,
             resize_height=36,

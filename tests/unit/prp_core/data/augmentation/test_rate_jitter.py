@@ -19,6 +19,7 @@ from prp_core.data.dilated_sampling import (
 )
 from prp_core.data.manifest import VideoRecord
 from prp_core.errors import UserError
+from tests.span_sampling import sampling_of
 
 LENGTHS = [8, 9, 15, 16, 17, 20, 31, 32, 33, 40, 41, 100]
 RATES = (1, 2, 4)
@@ -34,7 +35,7 @@ def _dataset(clip: ClipConfig, lengths: list[int] = LENGTHS) -> ClipDataset:
         VideoRecord(key=f"{number:03}", num_bytes=1, etag="", num_frames=length)
         for number, length in enumerate(lengths)
     ]
-    return ClipDataset(records, clip, RATES, 5)
+    return ClipDataset(records, clip, sampling_of(RATES, 8), 5)
 
 
 @pytest.mark.parametrize(

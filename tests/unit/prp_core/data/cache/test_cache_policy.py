@@ -21,6 +21,7 @@ from tests.cache_simulator import (
     requests_of_trials,
     simulated_hit_rate,
 )
+from tests.span_sampling import sampling_of
 
 NUM_VIDEOS, NUM_EPOCHS, LAG = (
     48,
@@ -113,7 +114,8 @@ def test_trials_of_other_rates_and_lengths_walk_in_one_order(policy: str) -> Non
     ]
     orders = []
     for rates, length in (((1, 2), 8), ((1, 3, 6), 16), ((2, 4, 8), 24)):
-        dataset = ClipDataset(records, ClipConfig(length=length, short_videos=policy), rates, 7)
+        clip = ClipConfig(length=length, short_videos=policy)
+        dataset = ClipDataset(records, clip, sampling_of(rates, length), 7)
         orders.append(
             [[dataset.draw(epoch, index).video_index for index in range(50)] for epoch in range(3)]
         )

@@ -30,7 +30,8 @@ from prp_core.data.video_source import VideoSource
 from prp_core.encoders.encoder_config import EncoderConfig
 from prp_core.errors import BrokenVideo
 from prp_core.evaluation.evaluation_config import Evaluations, RetrievalConfig, ViewsConfig
-from prp_core.pretext.pretext_config import PlaybackRateConfig, PretextTasks
+from prp_core.pretext.playback_rate import PlaybackRate
+from prp_core.pretext.pretext_config import PretextTasks
 from prp_core.reporting import MemoryReporter
 from prp_core.training.checkpoint import CheckpointFolder
 from prp_core.training.loop import PretrainData, pretrain
@@ -38,6 +39,7 @@ from prp_core.training.pretrain_config import PretrainConfig
 from prp_core.training.training_config import TrainingConfig
 from prp_core.world import World
 from tests.far_store import FarStore
+from tests.span_sampling import sampling_of
 from tests.tiny_corpus import LOADER, make_corpus, open_source
 from tests.video_factory import make_class_folders
 
@@ -94,7 +96,7 @@ def pretrained(
     """What was logged of two epochs (without times and counters), and the last evaluation."""
     config = PretrainConfig(
         encoder=EncoderConfig(name="c3d_small"),
-        pretext=PretextTasks(playback_rate=PlaybackRateConfig(rates="1-2-4")),
+        pretext=PretextTasks(playback_rate=PlaybackRate(rates="1-2-4")),
         clip=CLIP,
         training=TrainingConfig(
             num_epochs=2, batch_size=4, first_rung_epochs=1, reduction_factor=2, log_every_steps=1
@@ -174,13 +176,13 @@ def test_a_whole_video_is_one_pass_of_one_decoder(corpus: Path, reader: str) -> 
 
 def loader_of(source: FrameSource, records: list[VideoRecord], **kwargs: object) -> SpanLoader:
     settings: dict[str, object] = {
-        "upsampling": 2,
-        "with_attention": True,
         "batch_size": 2,
         "seed": 7,
         "world": World.alone(),
     }
-    return SpanLoader(source, records, CLIP, (1, 2), **(settings | kwargs))  # type: ignore[arg-type]
+    return SpanLoader(
+        source, records, CLIP, sampling_of((1, 2), CLIP.length), **(settings | kwargs)
+    )  # type: ignore[arg-type]
 
 
 def test_a_broken_video_is_decoded_once_for_all_trials(corpus: Path, tmp_path: Path) -> None:

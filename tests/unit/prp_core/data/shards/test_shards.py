@@ -38,7 +38,8 @@ from prp_core.encoders.encoder_config import EncoderConfig
 from prp_core.errors import BrokenVideo, UserError
 from prp_core.evaluation.evaluation_config import Evaluations, RetrievalConfig, ViewsConfig
 from prp_core.evaluation.protocol import protocol_hash
-from prp_core.pretext.pretext_config import PlaybackRateConfig, PretextTasks
+from prp_core.pretext.playback_rate import PlaybackRate
+from prp_core.pretext.pretext_config import PretextTasks
 from prp_core.reporting import MemoryReporter
 from prp_core.training.checkpoint import CheckpointFolder
 from prp_core.training.loop import PretrainData, pretrain
@@ -447,7 +448,7 @@ def test_an_encoder_is_pretrained_from_shards_almost_as_from_videos(tmp_path: Pa
     source, prepared, original = prepared_corpus(tmp_path)
     config = PretrainConfig(
         encoder=EncoderConfig(name="c3d_small"),
-        pretext=PretextTasks(playback_rate=PlaybackRateConfig(rates="1-2-4")),
+        pretext=PretextTasks(playback_rate=PlaybackRate(rates="1-2-4")),
         clip=ClipConfig(length=8, resize_height=36, resize_width=40, crop=32),
         training=TrainingConfig(num_epochs=1, batch_size=4, first_rung_epochs=1, log_every_steps=1),
         evaluation=Evaluations(

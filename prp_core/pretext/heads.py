@@ -1,0 +1,69 @@
+"""The heads of the pretext tasks: a linear classifier of clips, and a decoder to frames."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from prp_core.checks import check
+from prp_core.encoders.blocks import conv_norm_relu
+
+
+class ClipClassifier(nn.Module):
+    """Global average pooling, then one linear layer (with bias) to the logits of `num_classes`."""
+
+    def __init__(self, channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(channels, num_classes)
+
+    def forward(self, features_BCTHW: torch.Tensor) -> torch.Tensor:
+        """``(B, C, T, H, W)`` to logits ``(B, num_classes)``."""
+        return self.linear(features_BCTHW.mean(dim=(2, 3, 4)))
+
+
+class Doubling(nn.Module):
+    """A transposed convolution that doubles time and space, then a convolution to `out_channels`.
+
+    Neither norm nor ReLU stands between the two (method §3).
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.up = nn.ConvTranspose3d(in_channels, in_channels, kernel_size=2, stride=2)
+        self.conv = conv_norm_relu(in_channels, out_channels)
+
+    def forward(self, hidden_BCTHW: torch.Tensor) -> torch.Tensor:
+        """``(B, C, t, h, w)`` to ``(B, out_channels, 2t, 2h, 2w)``."""
+        return self.conv(self.up(hidden_BCTHW))
+
+
+class Decoder(nn.Module):
+    """Undoes the encoder's strides (8 in time, 16 in space) and multiplies the number of frames by
+    `upsampling` (method §3).
+
+    Raises `UserError` for `channels` that are no multiple of 8, or an `upsampling` below 1.
+    """
+
+    def __init__(self, channels: int, upsampling: int) -> None:
+        super().__init__()
+        check(
+            channels % 8 == 0,
+            "encoder.feature_channels",
+            channels,
+            "must be a multiple of 8: the decoder halves it three times",
+        )
+        check(upsampling >= 1, "upsampling", upsampling, "must be a whole number from 1 up")
+        last = channels // 8
+        self.up1 = Doubling(channels, channels // 2)
+        self.up2 = Doubling(channels // 2, channels // 4)
+        self.up3 = Doubling(channels // 4, last)
+        self.up4 = nn.ConvTranspose3d(
+            last, last, kernel_size=(upsampling, 2, 2), stride=(upsampling, 2, 2)
+        )
+        self.out = conv_norm_relu(last, 3)
+
+    def forward(self, features_BCTHW: torch.Tensor) -> torch.Tensor:
+        """``(B, C, T/8, H/16, W/16)`` to frames ``(B, 3, upsampling * T, H, W)``, at least 0 and
+        unbounded above.
+        """
+        return self.out(self.up4(self.up3(self.up2(self.up1(features_BCTHW)))))
