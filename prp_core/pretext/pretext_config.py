@@ -8,6 +8,7 @@ from prp_core.data.dilated_sampling import input_positions
 from prp_core.data.spans import SpanSampling
 from prp_core.errors import UserError
 from prp_core.pretext.playback_rate import PlaybackRate
+from prp_core.pretext.playing_direction import PlayingDirection
 from prp_core.pretext.slow_motion import SlowMotion
 from prp_core.pretext.task import PretextTask
 
@@ -25,6 +26,9 @@ class PretextTasks:
 
     slow_motion: SlowMotion = field(default_factory=SlowMotion)
     """Reconstruct the clip at a multiple of its frame rate."""
+
+    playing_direction: PlayingDirection = field(default_factory=PlayingDirection)
+    """Classify whether a clip is played forwards or backwards; off by default."""
 
     def __post_init__(self) -> None:
         if not self.active:

@@ -95,6 +95,25 @@ def test_parameters_are_the_paths_that_a_space_varies() -> None:
     assert not any(isinstance(value, dict) for value in flat.values())
 
 
+def test_a_pretext_task_is_switched_on_by_its_weight(tmp_path: Path) -> None:
+    """From a table, from --set, and from a space; a run without any task is refused."""
+    path = "pretext.playing_direction.loss_weight"
+    assert flatten(RunConfig())[path] == 0.0
+    preset = tmp_path / "direction.toml"
+    preset.write_text("[pretext.playing_direction]\nloss_weight = 0.3\n")
+    set_by_hand = load_config("demo", [f"{path}=0.3", "pretext.slow_motion.loss_weight=0"])
+    sampled = with_values(load_config("demo"), {path: 0.3, "pretext.playback_rate.loss_weight": 0})
+    active = [list(one.pretext.active) for one in (load_config(str(preset)), set_by_hand, sampled)]
+    assert active == [
+        ["playback_rate", "slow_motion", "playing_direction"],
+        ["playback_rate", "playing_direction"],
+        ["slow_motion", "playing_direction"],
+    ]
+    weights = [f"pretext.{name}.loss_weight=0" for name in ("playback_rate", "slow_motion")]
+    with pytest.raises(UserError, match="every pretext task is off .*: raise the weight of at"):
+        load_config("demo", weights)
+
+
 def test_digests_differ_by_value_alone() -> None:
     config = RunConfig()
     assert digest(config) == digest(parse_config(to_tree(config)))
