@@ -1,9 +1,12 @@
-"""The report of a sweep: one page that answers "which rates" in a sentence and shows what the
-answer stands on.
+"""The pages of a sweep: a report that names the best rates with evidence, and a trial's showcase.
 
-In the order that data flows: `findings.py` decides what can be said (pure functions over a
-`SweepRecord`), `figures.py` draws it (the only room of matplotlib, imported when the first figure
-is drawn), `markup.py` makes HTML of tables and figures, `sections.py` writes the parts of the page,
-and `page.py` puts them together. `showcase.py` is another page, of one trial: its neighbours and
-reconstructions.
+In the order that data flows: `record` reads a sweep from its database, MLflow and ledger.
+`findings` computes statistics from it, `spending` its cost by activity, `confirmed` the result of a
+confirmation, and `answer` the one sentence at the top. `figures` draws (the only module with
+matplotlib, imported with the first figure), `formatting` writes numbers and names, `content` holds
+tables and figures as values. `answer_sections`, `analysis_sections` and `detail_sections` compute
+the values of the report's sections, `page` puts them together, and `rendering` (the only module
+with Jinja2) fills `templates/`, where the HTML, the CSS and the fixed texts are. `showcase_choice`
+chooses the trials and videos of the showcases, `showcase` holds the content of one, and
+`showcase_page` computes its page.
 """

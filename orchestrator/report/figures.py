@@ -1,5 +1,6 @@
-"""The report's pictures, as inline SVG whose text stays text; colours after Okabe and Ito, every
-one beside a marker or a line style.
+"""The figures of the report: matplotlib drawings as inline SVG whose text stays text.
+
+Colours after Okabe and Ito; none stands without a marker or a line style beside it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import matplotlib
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from orchestrator.report.content import Drawing
 from orchestrator.report.findings import Point, RateSetRow
 from orchestrator.report.formatting import metric_title
 from orchestrator.report.record import TrialRecord
@@ -24,6 +26,7 @@ BLACK, GREY, LIGHT = "#1a1a1a", "#767676", "#cfcfcf"
 BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 STYLE = {
     "svg.fonttype": "none",
+    "text.parse_math": False,
     "svg.hashsalt": "prp",
     "font.family": "sans-serif",
     "font.size": 8,
@@ -39,6 +42,7 @@ STYLE = {
     "legend.fontsize": 7,
 }
 WIDE, HALF = 7.2, 3.5  # inches
+LONGEST_LABEL = 40  # characters
 # state -> marker, is filled, colour, words
 MARKS = {
     TrialState.FINISHED: ("o", True, BLUE, "finished"),
@@ -50,9 +54,10 @@ MARKS = {
 
 def draw_rate_sets(
     rows: Sequence[RateSetRow], objective: str, references: Mapping[str, float]
-) -> str:
-    """A line for each rate set: its trials as marks, the interval of its best; `references` (words
-    -> level) as vertical lines.
+) -> Drawing:
+    """Each rate set's trials as marks, with the interval of the best one.
+
+    `references` (label -> level) are drawn as vertical lines.
     """
     with matplotlib.rc_context(STYLE):
         figure, axes = _figure(WIDE, 1.0 + 0.25 * len(rows))
@@ -76,7 +81,7 @@ def draw_rate_sets(
             if places:
                 _scatter(axes, places, marker, is_filled, colour, words)
         _references(axes, references, vertical=True)
-        axes.set_yticks(range(len(rows)), [row.rates for row in rows])
+        axes.set_yticks(range(len(rows)), [_label(row.rates) for row in rows])
         axes.set_ylim(
             len(rows) + 0.35, -0.5
         )  # room below the last row for the words of the references
@@ -95,10 +100,8 @@ def draw_rate_sets(
 
 def draw_curves(
     trials: Sequence[TrialRecord], best: int | None, objective: str, references: Mapping[str, float]
-) -> str:
-    """Each trial's objective from rung to rung; the best one thick, the pruned ones ending where
-    they were pruned.
-    """
+) -> Drawing:
+    """Learning curves: each trial's objective by rung, the best one emphasised."""
     with matplotlib.rc_context(STYLE):
         figure, axes = _figure(HALF, 2.6)
         seen: set[str] = set()
@@ -145,10 +148,10 @@ def draw_curves(
         return _svg(figure, "curves")
 
 
-def draw_cost(points: Sequence[Point], front: Sequence[Point], unit: str, objective: str) -> str:
-    """Recall against what a trial used; the step line joins the trials that none beats at their
-    cost or less.
-    """
+def draw_cost(
+    points: Sequence[Point], front: Sequence[Point], unit: str, objective: str
+) -> Drawing:
+    """Recall against cost, with the Pareto front as a step line."""
     with matplotlib.rc_context(STYLE):
         figure, axes = _figure(HALF, 2.6)
         if front:
@@ -175,7 +178,7 @@ def draw_cost(points: Sequence[Point], front: Sequence[Point], unit: str, object
             )
         axes.set_xlim(0, 1.08 * max(point.cost for point in points))
         axes.set_ylim(0, _top([point.recall for point in points]))
-        axes.set_xlabel(f"{unit} that the trial used")
+        axes.set_xlabel(f"{unit} used by the trial")
         axes.set_ylabel(metric_title(objective))
         axes.legend(
             loc="lower left",
@@ -189,9 +192,10 @@ def draw_cost(points: Sequence[Point], front: Sequence[Point], unit: str, object
         return _svg(figure, "cost")
 
 
-def draw_importance(importance: Importance, names: Mapping[str, str]) -> str:
-    """A bar for each dimension, longest first; a tick marks the most that shuffles of the same
-    scores gave.
+def draw_importance(importance: Importance, names: Mapping[str, str]) -> Drawing:
+    """Bars of hyperparameter importance, longest first.
+
+    A tick marks the maximum over shuffles of the same scores.
     """
     paths = sorted(importance.shares, key=lambda path: importance.shares[path])
     with matplotlib.rc_context(STYLE):
@@ -215,7 +219,7 @@ def draw_importance(importance: Importance, names: Mapping[str, str]) -> str:
                 color=BLACK,
                 linewidth=1.4,
                 zorder=3,
-                label="_" if place else "most that 100 shuffles gave",
+                label="_" if place else "maximum of 100 shuffles",
             )
             axes.annotate(
                 f"{share:.0%}",
@@ -225,7 +229,7 @@ def draw_importance(importance: Importance, names: Mapping[str, str]) -> str:
                 va="center",
                 fontsize=7,
             )
-        axes.set_yticks(range(len(paths)), [names[path] for path in paths])
+        axes.set_yticks(range(len(paths)), [_label(names[path]) for path in paths])
         axes.set_xlim(0, 1.15 * max([*importance.shares.values(), *importance.noise.values(), 0.1]))
         axes.set_xlabel("share of the importance")
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
@@ -233,16 +237,16 @@ def draw_importance(importance: Importance, names: Mapping[str, str]) -> str:
         return _svg(figure, "importance")
 
 
-def draw_confusion(confusion: Mapping[tuple[int, int], float]) -> str:
-    """True rates as rows, named rates as columns, the share of the row's clips in each cell."""
+def draw_confusion(confusion: Mapping[tuple[int, int], float]) -> Drawing:
+    """The confusion matrix: true rates as rows, predicted rates as columns, shares in the cells."""
     rates = sorted({true for true, _ in confusion})
-    named = sorted({name for _, name in confusion})
+    predicted = sorted({name for _, name in confusion})
     with matplotlib.rc_context(STYLE):
         figure, axes = _figure(HALF, 2.6)
-        table = [[confusion.get((true, name), math.nan) for name in named] for true in rates]
+        table = [[confusion.get((true, name), math.nan) for name in predicted] for true in rates]
         axes.imshow(table, cmap="Blues", vmin=0, vmax=1, aspect="auto")
         for row, true in enumerate(rates):
-            for column, name in enumerate(named):
+            for column, name in enumerate(predicted):
                 share = confusion.get((true, name), math.nan)
                 weight = "bold" if true == name else "normal"
                 text = "–" if math.isnan(share) else f"{share:.0%}"  # noqa: RUF001
@@ -254,12 +258,12 @@ def draw_confusion(confusion: Mapping[tuple[int, int], float]) -> str:
                     color="white" if share > 0.55 else BLACK,
                     weight=weight,
                 )
-        axes.set_xticks(range(len(named)), [f"{name}x" for name in named])
+        axes.set_xticks(range(len(predicted)), [f"{name}x" for name in predicted])
         axes.set_yticks(range(len(rates)), [f"{true}x" for true in rates])
         axes.tick_params(length=0)
         for spine in axes.spines.values():
             spine.set_visible(False)
-        axes.set_xlabel("named")
+        axes.set_xlabel("predicted rate")
         axes.set_ylabel("true rate")
         return _svg(figure, "confusion")
 
@@ -325,14 +329,17 @@ def _references(axes: Any, references: Mapping[str, float], *, vertical: bool) -
             )
 
 
+def _label(name: str) -> str:
+    """A name at an axis, cut where it would leave no room for the axis."""
+    return name if len(name) <= LONGEST_LABEL else name[: LONGEST_LABEL - 1] + "…"
+
+
 def _top(values: Sequence[float]) -> float:
     return min(1.05, max([*values, 0.1]) * 1.15)
 
 
-def _svg(figure: Figure, name: str) -> str:
-    """The figure as an ``<svg>`` element that scales; its ids begin with `name`, because a page
-    holds several.
-    """
+def _svg(figure: Figure, name: str) -> Drawing:
+    """The figure as a drawing that scales; its ids begin with `name`, as a page holds several."""
     stream = io.StringIO()
     figure.savefig(
         stream,
@@ -340,10 +347,8 @@ def _svg(figure: Figure, name: str) -> str:
         transparent=True,
         metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
     )
-    text = stream.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r"<metadata>.*?</metadata>", "", stream.getvalue(), flags=re.DOTALL)
     text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text)
-    return re.sub(
-        r'^<svg[^>]*?viewBox="([^"]+)"[^>]*>', r'<svg viewBox="\1">', text, count=1, flags=re.DOTALL
-    )
+    found = re.search(r'<svg[^>]*?viewBox="([^"]+)"[^>]*>(.*)</svg>', text, flags=re.DOTALL)
+    assert found is not None, "matplotlib writes one svg element with a view box"
+    return Drawing(found[1], found[2])

@@ -1,6 +1,4 @@
-"""What can be said of a sweep, decided from its record: who is best, whether that is shown, and
-what it cost.
-"""
+"""Statistics of a sweep from its record: rate sets with intervals, costs and rate confusion."""
 
 from __future__ import annotations
 
@@ -10,33 +8,22 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from orchestrator.cost.ledger import TRAIN, total
-from orchestrator.report.confirmed import confirmed_answer, confirmed_notes
-from orchestrator.report.formatting import interval_text, metric_title, rates_list
-from orchestrator.report.record import BASELINE_PREFIX, RATES_PATH, SweepRecord, TrialRecord
+from orchestrator.report.record import SweepRecord, TrialRecord
+from orchestrator.trial_state import TrialState
 from prp_core.evaluation.intervals import Interval, seed_interval, wilson_interval
 
 CONFUSION = "rate_confusion/"
 MIN_TRIALS_FOR_MEAN = 3  # two that happen to be equal would make an interval of no width
-NAMES = {
-    RATES_PATH: "rates",
-    "pretext.playback_rate.loss_weight": "rate loss weight",
-    "pretext.slow_motion.loss_weight": "reconstruction loss weight",
-    "pretext.slow_motion.upsampling": "upsampling",
-    "pretext.slow_motion.attention.mode": "attention mode",
-    "pretext.slow_motion.attention.high": "attention high",
-    "pretext.slow_motion.attention.low": "attention low",
-    "training.learning_rate": "learning rate",
-    "training.classifier_learning_rate_multiplier": "classifier rate x",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
 class RateSetRow:
     """The trials of one rate set.
 
-    `best`: of the finished ones (over videos, Wilson); `mean`: over finished trials (Student's t),
-    where there are enough. `first_rung` is the mean of every trial at the first rung, where none
-    had been pruned yet.
+    `best` is the best finished trial's objective with its interval over videos (Wilson), `mean` the
+    mean of the finished trials with its interval over trials (Student's t), from
+    `MIN_TRIALS_FOR_MEAN` on. `first_rung` is the mean objective of all its trials at the first
+    rung, before any was pruned.
     """
 
     rates: str
@@ -46,26 +33,16 @@ class RateSetRow:
     mean: Interval | None
     first_rung: float | None
 
-    def count(self, state: str) -> int:
-        """How many of its trials ended so."""
+    def count(self, state: TrialState) -> int:
+        """The number of its trials in `state`."""
         return sum(trial.state == state for trial in self.trials)
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a reader takes away: `verdict` is ``winner``, ``tie``, ``alone`` (nothing to compare
-    with) or ``none``; `notes` qualify it.
-    """
-
-    verdict: str
-    headline: str
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Cost:
-    """What a trial used. `amount` is in `unit` ("GPU h" or "CPU h"); `usd` None: no price is
-    known.
+    """The resources that a trial used: `amount` in `unit` ("GPU h" or "CPU h").
+
+    `usd` is None where no price is known.
     """
 
     amount: float
@@ -75,7 +52,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Point:
-    """A trial in the plane of cost and recall."""
+    """A trial's cost and recall, as a point of the Pareto plot."""
 
     trial: TrialRecord
     cost: float
@@ -83,16 +60,14 @@ class Point:
 
 
 def video_interval(record: SweepRecord, share: float | None) -> Interval | None:
-    """Wilson's 95 % interval of a share of the validation videos; None for no number."""
+    """Wilson's 95 % interval of a share (0 to 1) of the validation videos; None for no number."""
     if share is None or not math.isfinite(share) or not record.data.num_val:
         return None
     return wilson_interval(round(share * record.data.num_val), record.data.num_val)
 
 
 def rate_sets(record: SweepRecord) -> list[RateSetRow]:
-    """Every rate set that was tried: those with a finished trial by their best, then the others by
-    their first rung.
-    """
+    """All rate sets: first those with a finished trial, by the best; then by the first rung."""
     groups: dict[str, list[TrialRecord]] = {}
     for trial in record.trials:
         groups.setdefault(trial.rates, []).append(trial)
@@ -112,7 +87,7 @@ def _rate_set(record: SweepRecord, rates: str, trials: tuple[TrialRecord, ...]) 
         (trial for trial in trials if trial in record.finished),
         key=lambda trial: (-trial.objective, trial.number),
     )
-    first = min((min(trial.rungs) for trial in record.trials if trial.rungs), default=0)
+    first = first_rung(record)
     early = [trial.rungs[first] for trial in trials if first in trial.rungs]
     return RateSetRow(
         rates=rates,
@@ -131,108 +106,10 @@ def first_rung(record: SweepRecord) -> int:
     return min((min(trial.rungs) for trial in record.trials if trial.rungs), default=0)
 
 
-def answer(record: SweepRecord) -> Answer:
-    """The sweep's answer: what a confirmation says, else `leaderboard_answer`."""
-    if record.confirmation is None:
-        return leaderboard_answer(record)
-    verdict, headline = confirmed_answer(record, record.confirmation)
-    notes = confirmed_notes(record, record.confirmation)
-    # the test part was not measured: what the validation part says of pretraining is all there is
-    if not notes:
-        best = next((row.best for row in rate_sets(record) if row.best is not None), None)
-        notes = () if best is None else _untrained_notes(record, best)
-    return Answer(verdict, headline, notes)
-
-
-def ended_by_budget(record: SweepRecord) -> bool:
-    """Whether the sweep came to its end (its baselines are measured there) without all its trials:
-    nothing but a budget does that.
-    """
-    all_ended = all(trial.state.is_over for trial in record.trials)
-    return (
-        record.config.budget.is_limited
-        and bool(record.baselines)
-        and all_ended
-        and len(record.trials) < record.config.sweep.num_trials
-    )
-
-
-def leaderboard_answer(record: SweepRecord) -> Answer:
-    """What the trials of the search say. A winner is named only where its interval lies above the
-    next rate set's.
-    """
-    rows = [row for row in rate_sets(record) if row.best is not None]
-    metric = metric_title(record.objective)
-    if not rows:
-        ended = sum(trial.state.is_over for trial in record.trials)
-        return Answer(
-            "none",
-            f"No trial has finished yet: {ended} of {record.config.sweep.num_trials} ended.",
-            (),
-        )
-    best = rows[0]
-    others = rows[1:]
-    assert best.best is not None
-    lead = f"trial {best.best_trial} reaches {metric} {interval_text(best.best)}"
-    if not others:
-        return Answer(
-            "alone",
-            f"Only rates {best.rates} have a finished trial: {lead}.",
-            _notes(record, best.best),
-        )
-    overlapping = [
-        row for row in others if row.best is not None and not best.best.is_above(row.best)
-    ]
-    next_best = others[0]
-    if not overlapping:
-        text = (
-            f"Rates {best.rates} are best: {lead}, above every other rate set (next "
-            f"{next_best.rates}, {interval_text(next_best.best)})."
-        )
-        return Answer("winner", text, _notes(record, best.best))
-    whom = rates_list([row.rates for row in overlapping])
-    shown = f"{metric} {interval_text(best.best)} (trial {best.best_trial})"
-    text = (
-        f"A tie: rates {best.rates} lead with {shown}, but on {record.data.num_val} videos "
-        f"that cannot be told from {whom}."
-    )
-    return Answer("tie", text, _notes(record, best.best))
-
-
-def _notes(record: SweepRecord, best: Interval) -> tuple[str, ...]:
-    many = (
-        f"the best of {len(record.finished)} finished trials"
-        if len(record.finished) > 1
-        else "one trial"
-    )
-    doubt = (
-        f"Not confirmed: {many}, each with one seed, chosen on the very videos that the "
-        "figure is from. Expect less on others."
-    )
-    return (*_untrained_notes(record, best), doubt)
-
-
-def _untrained_notes(record: SweepRecord, best: Interval) -> tuple[str, ...]:
-    untrained = video_interval(
-        record, record.baselines.get(f"{BASELINE_PREFIX}random_init/{record.objective}")
-    )
-    if untrained is None:
-        return ()
-    shown = (
-        "pretraining helps"
-        if best.is_above(untrained)
-        else "the intervals overlap, so that pretraining helps is not shown"
-    )
-    return (
-        f"The same encoder untrained reaches {interval_text(untrained)}: {shown}. "
-        f"Guessing reaches {record.data.chance:.3f}.",
-    )
-
-
 def cost_of(record: SweepRecord, trial: TrialRecord) -> Cost:
-    """What training `trial` used: by the ledger, else its duration times its resources."""
+    """The cost of training `trial`: by the ledger, else its duration times its resources."""
     on_gpu = trial.gpus > 0
-    unit = "GPU h" if on_gpu else "CPU h"
+    unit = hours_unit(on_gpu)
     entries = [
         entry
         for entry in record.ledger or ()
@@ -246,8 +123,13 @@ def cost_of(record: SweepRecord, trial: TrialRecord) -> Cost:
     )
 
 
+def hours_unit(on_gpu: bool) -> str:
+    """``GPU h`` or ``CPU h``."""
+    return "GPU h" if on_gpu else "CPU h"
+
+
 def cost_points(record: SweepRecord) -> list[Point]:
-    """Every trial that used something and was measured."""
+    """The points of the trials that have both a cost and an objective."""
     points = (
         Point(trial, cost_of(record, trial).amount, trial.objective) for trial in record.trials
     )
@@ -255,7 +137,7 @@ def cost_points(record: SweepRecord) -> list[Point]:
 
 
 def pareto_front(points: Iterable[Point]) -> list[Point]:
-    """Those that no other reaches at the same cost or less, by cost."""
+    """The points whose recall no other point reaches at the same cost or less, by cost."""
     front: list[Point] = []
     for point in sorted(points, key=lambda point: (point.cost, -point.recall)):
         if not front or point.recall > front[-1].recall:
@@ -264,26 +146,27 @@ def pareto_front(points: Iterable[Point]) -> list[Point]:
 
 
 def confusion_of(trial: TrialRecord) -> dict[tuple[int, int], float]:
-    """(true rate, named rate) -> share of the clips of the true rate, at the end of the trial's
-    last epoch; empty where it was not logged.
+    """The rate confusion matrix of the trial's last epoch; empty where it was not logged.
+
+    (true rate, predicted rate) -> share of the true rate's clips, 0 to 1.
     """
     pairs = {
         name.removeprefix(CONFUSION).partition("_as_"): value
         for name, value in trial.metrics.items()
         if name.startswith(CONFUSION)
     }
-    return {(int(true), int(named)): value for (true, _, named), value in pairs.items()}
+    return {(int(true), int(predicted)): value for (true, _, predicted), value in pairs.items()}
 
 
 def most_confused(confusion: Mapping[tuple[int, int], float]) -> tuple[int, int, float] | None:
-    """(true, named, share) of the commonest mistake; None where there is none."""
-    mistakes = [
-        (share, true, named)
-        for (true, named), share in confusion.items()
-        if true != named and share > 0
+    """(true rate, predicted rate, share) of the most frequent error; None where there is none."""
+    errors = [
+        (share, true, predicted)
+        for (true, predicted), share in confusion.items()
+        if true != predicted and share > 0
     ]
-    share, true, named = max(mistakes, default=(0.0, 0, 0))
-    return (true, named, share) if mistakes else None
+    share, true, predicted = max(errors, default=(0.0, 0, 0))
+    return (true, predicted, share) if errors else None
 
 
 def counters(record: SweepRecord) -> dict[str, float]:
@@ -296,16 +179,9 @@ def counters(record: SweepRecord) -> dict[str, float]:
     return dict(sorted(totals.items()))
 
 
-def reasons(items: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    """(who, reason) grouped by reason, in the order of first appearance."""
+def by_reason(items: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """(name, reason) pairs as reason -> names, in the order of first appearance."""
     grouped: dict[str, list[str]] = {}
-    for who, reason in items:
-        grouped.setdefault(reason, []).append(who)
+    for name, reason in items:
+        grouped.setdefault(reason, []).append(name)
     return grouped
-
-
-def short_name(path: str) -> str:
-    """What a path is called in the report: a name of our own where its words need one, else the
-    last two of them.
-    """
-    return NAMES.get(path) or " ".join(path.split(".")[-2:]).replace("_", " ")

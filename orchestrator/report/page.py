@@ -1,31 +1,57 @@
-"""The report of a sweep as one self-contained HTML page."""
+"""The report of a sweep: the values of its sections, rendered as one self-contained HTML page."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from orchestrator.config.sweep_spec import SweepSpec
-from orchestrator.report import markup, sections
+from orchestrator.report import analysis_sections, answer_sections, detail_sections
+from orchestrator.report.content import Table
 from orchestrator.report.record import SweepRecord, load_record
+from orchestrator.report.rendering import render
 from orchestrator.search.record import Importance, importance
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReportPage:
+    """Everything that ``templates/report.html`` shows, section by section."""
+
+    title: str
+    answer: answer_sections.AnswerSection
+    rate_sets: answer_sections.RateSetsSection | None
+    confirmation: answer_sections.ConfirmationSection | None
+    importance: analysis_sections.ImportanceSection
+    cost: analysis_sections.CostSection
+    trials: Table
+    failures: Table | None
+    data: detail_sections.DataSection
+    reproduction: detail_sections.ReproductionSection
+
+
 def sweep_page(spec: SweepSpec) -> str:
-    """The page of the sweep of `spec`, from what its database and MLflow hold now; raises as
-    `load_record` does.
+    """The page of the sweep of `spec`, from what its database and MLflow hold now.
+
+    Raises as `load_record` does.
     """
-    return page(load_record(spec), importance(spec.database_url, spec.sweep_id))
+    return report_html(load_record(spec), importance(spec.database_url, spec.sweep_id))
 
 
-def page(record: SweepRecord, dimensions: Importance) -> str:
-    """The page for `record`; `dimensions` says which of them mattered."""
-    parts = (
-        sections.head(record),
-        sections.rate_sets(record),
-        sections.confirmation(record),
-        sections.why(record, dimensions),
-        sections.cost(record),
-        sections.trials(record),
-        sections.failures(record),
-        sections.data_and_protocol(record),
-        sections.reproduce(record),
+def report_html(record: SweepRecord, dimensions: Importance) -> str:
+    """The page for `record`; `dimensions` is the importance of its hyperparameters."""
+    return render("report.html", report_page(record, dimensions))
+
+
+def report_page(record: SweepRecord, dimensions: Importance) -> ReportPage:
+    """The values of the page for `record`."""
+    return ReportPage(
+        title=f"Sweep {record.spec.sweep_id}",
+        answer=answer_sections.answer_section(record),
+        rate_sets=answer_sections.rate_sets_section(record),
+        confirmation=answer_sections.confirmation_section(record),
+        importance=analysis_sections.importance_section(record, dimensions),
+        cost=analysis_sections.cost_section(record),
+        trials=detail_sections.trials_table(record),
+        failures=detail_sections.failures_table(record),
+        data=detail_sections.data_section(record),
+        reproduction=detail_sections.reproduction_section(record),
     )
-    return markup.page_html(f"Sweep {record.spec.sweep_id}", parts)

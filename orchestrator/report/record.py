@@ -9,6 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,6 @@ from orchestrator.tracking.reading import SweepRead, read_sweep_runs
 from orchestrator.trial_state import TrialState
 from prp_core.data.manifest import Manifest, Parts, VideoRecord, parts
 
-RATES_PATH = "pretext.playback_rate.rates"
 BASELINE_PREFIX = "baseline/"
 BASELINE_TITLES = {
     "random_init": "random initialisation",
@@ -32,17 +32,33 @@ BASELINE_TITLES = {
 }
 
 
-@dataclass(frozen=True)
-class Confirmation:
-    """What training the best trials again found: `verdict` is ``winner`` or ``tie`` (of the trials
-    in `tied`); candidates stand best first.
+class Outcome(StrEnum):
+    """What the comparison of the rate sets shows."""
 
-    `test` are the figures of the trial that was `taken` on the test part, beside the baselines';
+    WINNER = "winner"
+    """One rate set is better than every other one."""
+
+    TIE = "tie"
+    """The best rate set is not distinguishable from another one."""
+
+    ALONE = "alone"
+    """Only one rate set has a finished trial."""
+
+    NONE = "none"
+    """No trial has finished."""
+
+
+@dataclass(frozen=True)
+class ConfirmationRecord:
+    """The result of training the best trials again with new seeds; `candidates` are best first.
+
+    `outcome` is a winner or a tie of the trials in `tied`, `text` its reason in one sentence.
+    `test` holds the metrics of the trial that was `taken`, and of the baselines, on the test part;
     names start with ``test/``.
     """
 
     candidates: tuple[Candidate, ...]
-    verdict: str
+    outcome: Outcome
     taken: int
     tied: tuple[int, ...]
     text: str
@@ -109,7 +125,7 @@ class SweepRecord:
     tags: Mapping[str, str]
     data: DataFacts
     ledger: tuple[LedgerEntry, ...] | None
-    confirmation: Confirmation | None
+    confirmation: ConfirmationRecord | None
     showcases: tuple[int, ...] = ()
 
     @property
@@ -255,7 +271,7 @@ def kept_ledger(path: Path) -> tuple[LedgerEntry, ...] | None:
     return tuple(read_ledger(path)) if path.is_file() else None
 
 
-def read_confirmation(note: str | None) -> Confirmation | None:
+def read_confirmation(note: str | None) -> ConfirmationRecord | None:
     """The study's note ``confirmation``; None where the best trials were not trained again (or not
     to the end: no verdict yet).
     """
@@ -272,9 +288,9 @@ def read_confirmation(note: str | None) -> Confirmation | None:
     tied = tree.get(
         "tied", trials if tree["verdict"] == "tie" else []
     )  # notes of before it was kept: all that were compared
-    return Confirmation(
+    return ConfirmationRecord(
         candidates,
-        tree["verdict"],
+        Outcome(tree["verdict"]),
         tree.get("taken", trials[0]),
         tuple(tied),
         tree.get("text", ""),

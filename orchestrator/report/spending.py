@@ -1,6 +1,4 @@
-"""Where a sweep's hours went: for what, on the way to which rung, and how much of it taught
-nothing.
-"""
+"""The cost breakdown of a sweep: hours by activity and rung, and what of them was lost."""
 
 from __future__ import annotations
 
@@ -8,157 +6,143 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from orchestrator.cost.ledger import EVALUATION, HOUR, TRAIN, LedgerEntry
+from orchestrator.report.content import Row, Table
+from orchestrator.report.findings import hours_unit
 from orchestrator.report.formatting import metric_title, readable_unit
 from orchestrator.report.record import BASELINE_PREFIX, SweepRecord
 
-# What came beside the trials, in the order in which a sweep does it.
-BESIDE = {
-    EVALUATION: "evaluating rungs beside training",
-    "confirm": "confirming with new seeds",
+# The kinds of ledger entries beside training, in the order in which a sweep does them.
+ACTIVITIES = {
+    EVALUATION: "asynchronous rung evaluation",
+    "confirm": "confirmation with new seeds",
     "baseline": "baselines",
     "recognition": "fine-tuning for recognition",
-    "test": "the test part",
+    "test": "evaluation on the test part",
     "showcase": "showcases",
 }
-HEAD = (
-    "what for",
-    "runs",
-    "",
-    "of all",
-    "waiting for videos",
-    "steps done twice",
-    "after its verdict",
-    "waiting for a place",
-)
+TOTAL = "total"
 
 
 @dataclass(frozen=True)
 class Spending:
-    """What `num_runs` runs held, in hours of a GPU (of a CPU where nothing has one); `usd` None: no
-    price is known for all of it.
+    """The cost of one activity, in hours of a GPU (of a CPU where no entry has a GPU).
 
-    A run that did nothing there but learn that it was over is not counted. Of `held`, `data_wait`
-    waited for videos, `redone` repeated steps after a loss, and `late` came after the rung whose
-    verdict ended the trial. `pending` held nothing and is not part of it: hours of waiting for a
-    place.
+    `num_runs` counts the runs that held something. Of `held`, `data_wait` waited for data,
+    `recomputed` repeated steps after a failure, and `after_pruning` came after the rung at which
+    the trial was pruned. `queued` held nothing and is no part of it. `usd` is None where not all of
+    it has a price.
     """
 
-    what: str
+    activity: str
     num_runs: int
     held: float
     usd: float | None
     data_wait: float
-    redone: float
-    late: float
-    pending: float
+    recomputed: float
+    after_pruning: float
+    queued: float
 
 
 def is_on_gpu(entries: Iterable[LedgerEntry]) -> bool:
-    """Whether hours are counted of GPUs."""
+    """Whether hours are GPU hours."""
     return any(entry.gpus > 0 for entry in entries)
 
 
 def spendings(ledger: Sequence[LedgerEntry]) -> list[Spending]:
-    """Training, rung by rung, then what came beside it; the last one is all of it. Empty where
-    nothing was held yet.
+    """Training rung by rung, then the other activities, then the total.
+
+    Empty where nothing was held yet.
     """
     on_gpu = is_on_gpu(ledger)
     rungs = sorted({entry.rung_epoch for entry in ledger if entry.kind == TRAIN})
     rows = []
-    for place, epoch in enumerate(rungs):
-        what = (
-            f"training from epoch {rungs[place - 1]} to {epoch}"
-            if place
-            else f"training to epoch {epoch}"
-        )
-        rows.append(
-            _sum(
-                what,
-                [entry for entry in ledger if entry.kind == TRAIN and entry.rung_epoch == epoch],
-                on_gpu,
-            )
-        )
-    kinds = [kind for kind in BESIDE if any(entry.kind == kind for entry in ledger)]
-    rows += [
-        _sum(BESIDE[kind], [entry for entry in ledger if entry.kind == kind], on_gpu)
-        for kind in kinds
-    ]
-    everything = _sum("all of it", ledger, on_gpu)
+    for previous, epoch in zip([None, *rungs], rungs, strict=False):
+        entries = [entry for entry in ledger if entry.kind == TRAIN and entry.rung_epoch == epoch]
+        span = f"to epoch {epoch}" if previous is None else f"from epoch {previous} to {epoch}"
+        rows.append(_sum(f"training {span}", entries, on_gpu))
+    for kind, activity in ACTIVITIES.items():
+        entries = [entry for entry in ledger if entry.kind == kind]
+        if entries:
+            rows.append(_sum(activity, entries, on_gpu))
+    everything = _sum(TOTAL, ledger, on_gpu)
     return [*rows, everything] if everything.held else []
 
 
-def _sum(what: str, entries: Sequence[LedgerEntry], on_gpu: bool) -> Spending:
+def _sum(activity: str, entries: Sequence[LedgerEntry], on_gpu: bool) -> Spending:
     def hours(name: str) -> float:
-        return (
-            sum(
-                (entry.gpus if on_gpu else entry.cpus) * getattr(entry, f"{name}_seconds")
-                for entry in entries
-            )
-            / HOUR
+        seconds = sum(
+            (entry.gpus if on_gpu else entry.cpus) * getattr(entry, f"{name}_seconds")
+            for entry in entries
         )
+        return seconds / HOUR
 
     is_priced = all(entry.price for entry in entries if entry.busy_seconds)
-    usd = sum(entry.usd for entry in entries) if is_priced else None
     used: dict[tuple[str, int, int | None], float] = {}
     for entry in entries:
         used[entry.owner] = used.get(entry.owner, 0.0) + entry.busy_seconds - entry.late_seconds
-    num_runs = sum(seconds > 1e-3 for seconds in used.values())
     return Spending(
-        what,
-        num_runs,
-        hours("busy"),
-        usd,
-        hours("data_wait"),
-        hours("redone"),
-        hours("late"),
-        hours("pending"),
+        activity=activity,
+        num_runs=sum(seconds > 1e-3 for seconds in used.values()),
+        held=hours("busy"),
+        usd=sum(entry.usd for entry in entries) if is_priced else None,
+        data_wait=hours("data_wait"),
+        recomputed=hours("redone"),
+        after_pruning=hours("late"),
+        queued=hours("pending"),
     )
 
 
-def table_of(
-    rows: Sequence[Spending], on_gpu: bool
-) -> tuple[tuple[str, ...], list[tuple[str, tuple[str, ...]]]]:
-    """(head, rows) as `markup.table` takes them, the last row in bold; a unit is chosen in which
-    the sum is a number of a few digits.
-    """
-    factor, unit = readable_unit("GPU h" if on_gpu else "CPU h", rows[-1].held)
+def spending_table(rows: Sequence[Spending], on_gpu: bool, caption: str = "") -> Table:
+    """The breakdown as a table, the total emphasised, in a unit that shows it with few digits."""
+    factor, unit = readable_unit(hours_unit(on_gpu), rows[-1].held)
     with_money = any(row.usd for row in rows)
-    head = (*HEAD[:2], unit, *(["$"] if with_money else []), *HEAD[3:])
+    head = (
+        "activity",
+        "runs",
+        unit,
+        *(["$"] if with_money else []),
+        "share",
+        "waiting for data",
+        "recomputed steps",
+        "after pruning",
+        "queued",
+    )
     lines = []
     for row in rows:
         money = ["" if row.usd is None else f"{row.usd:.2f}"] if with_money else []
         lost = [
             f"{part / row.held:.0%}" if row.held and part else ""
-            for part in (row.data_wait, row.redone, row.late)
+            for part in (row.data_wait, row.recomputed, row.after_pruning)
         ]
-        pending = f"{row.pending * factor:.3g}" if row.pending else ""
         cells = (
-            row.what,
+            row.activity,
             str(row.num_runs),
             f"{row.held * factor:.3g}",
             *money,
             f"{row.held / rows[-1].held:.0%}",
             *lost,
-            pending,
+            f"{row.queued * factor:.3g}" if row.queued else "",
         )
-        lines.append(("best" if row is rows[-1] else "", cells))
-    return head, lines
+        lines.append(Row(cells, "best" if row is rows[-1] else ""))
+    return Table(head=head, rows=tuple(lines), numeric=range(1, len(head)), caption=caption)
 
 
-def price_of_a_point(record: SweepRecord) -> str:
-    """What the whole sweep paid for a point (0.01) of the objective above random initialisation;
-    empty where that is not known.
+def cost_per_point(record: SweepRecord) -> str:
+    """The sweep's total cost per 0.01 of the objective above random initialisation.
+
+    Empty where that is not known.
     """
     untrained = record.baselines.get(f"{BASELINE_PREFIX}random_init/{record.objective}")
-    rows = spendings(record.ledger or ())
+    ledger = record.ledger or ()
+    rows = spendings(ledger)
     if record.best is None or untrained is None or not rows:
         return ""
     points = 100 * (record.best.objective - untrained)
-    held = rows[-1].held
     if points <= 0:
-        return f"none: the best trial is not above random initialisation ({untrained:.3f})"
-    factor, unit = readable_unit("GPU h" if is_on_gpu(record.ledger or ()) else "CPU h", held)
-    money = "" if rows[-1].usd is None or not rows[-1].usd else f", ${rows[-1].usd / points:.2f}"
+        return f"none, the best trial is not above random initialisation ({untrained:.3f})"
+    held, usd = rows[-1].held, rows[-1].usd
+    factor, unit = readable_unit(hours_unit(is_on_gpu(ledger)), held)
+    money = f", ${usd / points:.2f}" if usd else ""
     return (
         f"{held * factor / points:.3g} {unit}{money} (for {points:.1f} points of "
         f"{metric_title(record.objective)} above random initialisation)"

@@ -16,8 +16,9 @@ from orchestrator.config.run_config import RunConfig, parse_config, to_tree
 from orchestrator.config.sweep_spec import SweepSpec
 from orchestrator.data.open_data import open_data
 from orchestrator.report.formatting import joined
-from orchestrator.report.showcase import Clip, Showcase, Strip, showcase_page
+from orchestrator.report.showcase import Clip, Showcase, Strip
 from orchestrator.report.showcase_choice import SHOWCASE_FILE, spread_over_classes, trials_to_show
+from orchestrator.report.showcase_page import showcase_html
 from orchestrator.search.space import apply_space
 from orchestrator.sweep.final_evaluation import Evaluated, book, newest_checkpoint, on_cluster
 from orchestrator.sweep.plan import Plan
@@ -115,7 +116,7 @@ def _showcase(
         found = show(
             network, config, data, world, sweep_id=spec.sweep_id, trial=number, values=values
         )
-    return Evaluated({}, {SHOWCASE_FILE: showcase_page(found).encode()})
+    return Evaluated({}, {SHOWCASE_FILE: showcase_html(found).encode()})
 
 
 def show(

@@ -41,6 +41,7 @@ ROOMS_OF_LIBRARY: dict[str, tuple[str, ...]] = {
         "orchestrator/storage/shard_index_file.py",
     ),
     "safetensors": ("orchestrator/tracking/",),
+    "jinja2": ("orchestrator/report/rendering.py",),
     "matplotlib": ("orchestrator/report/figures.py",),
 }
 

@@ -22,16 +22,17 @@ import pytest
 
 from orchestrator.commands.prp import main
 from orchestrator.config.sweep_spec import SweepSpec
-from orchestrator.report.page import page as page_of
+from orchestrator.report.page import report_html
 from orchestrator.report.record import SweepRecord, load_record, read_confirmation
-from orchestrator.report.showcase import Clip, Strip, showcase_page
+from orchestrator.report.showcase import Clip, Strip
+from orchestrator.report.showcase_page import showcase_html
 from orchestrator.search.record import importance, read_study
 from prp_core.data.shards.jpeg_codec import encode_jpegs
 from tests.recorded_sweep import build_sweep
 from tests.small_showcase import FOUND, SAMPLE
 
 NUM_TRIALS = 20
-SECTIONS = ["answer", "rate-sets", "why", "cost", "trials", "failures", "data", "reproduce"]
+SECTIONS = ["answer", "rate-sets", "importance", "cost", "trials", "failures", "data", "reproduce"]
 LOADING = {"src", "srcset", "href", "xlink:href", "data", "action", "poster", "background"}
 
 
@@ -168,7 +169,7 @@ def test_a_browser_shows_a_showcase_without_a_complaint_and_draws_every_picture(
     strips = dict.fromkeys(FOUND.strips, Strip(pictures[:2], (0, 29), 30))
     clips = [Clip(SAMPLE, dict.fromkeys(("clip", "target", "output", "attention"), pictures))]
     page = tmp_path / "showcase.html"
-    page.write_text(showcase_page(dataclasses.replace(FOUND, strips=strips, clips=clips)))
+    page.write_text(showcase_html(dataclasses.replace(FOUND, strips=strips, clips=clips)))
     done = chromium(
         tmp_path, "--dump-dom", f"--print-to-pdf={tmp_path / 'showcase.pdf'}", page.as_uri()
     )
@@ -223,7 +224,7 @@ def test_a_confirmed_sweep_is_answered_by_its_confirmation_and_prints_on_at_most
     confirmed = dataclasses.replace(record, confirmation=read_confirmation(json.dumps(note)))
     path = tmp_path / "report.html"
     path.write_text(
-        page_of(confirmed, importance(recorded.spec.database_url, recorded.spec.sweep_id))
+        report_html(confirmed, importance(recorded.spec.database_url, recorded.spec.sweep_id))
     )
     done = chromium(tmp_path, "--dump-dom", path.as_uri())
     assert "CONSOLE" not in done.stderr, done.stderr
@@ -236,7 +237,7 @@ def test_a_confirmed_sweep_is_answered_by_its_confirmation_and_prints_on_at_most
     words = " ".join(re.sub(r"<[^>]*>", "", done.stdout).split())
     assert (
         f"Rates {best.rates} are best: trial {best.number} reaches recall@1 0.620 "
-        "[0.570, 0.670] on 3 new seeds, apart from every other"
+        "[0.570, 0.670] on 3 new seeds, significantly above every other"
     ) in words
     assert "recall@1 0.550, fine-tuned recognition 0.700." in words and "Not confirmed" not in words
     chromium(
@@ -264,13 +265,13 @@ def test_what_the_page_says(recorded: Recorded, page: Path) -> None:
         and record.tags["prp.lock_sha256"] in text
     )
     assert (
-        "By the ledger." in text
-        and "waiting for a place" in text
+        "Source: the cost ledger." in text
+        and "recomputed steps" in text
         and "training from epoch 3 to 6" in text
-        and "A point cost " in text
+        and "Cost per point: " in text
     )
     assert f"prp reproduce {record.best.run_id}" in text
-    assert "What pretext accuracy is not" in text
+    assert "Pretext accuracy is not a score" in text
 
 
 def test_the_record_joins_the_database_and_mlflow(recorded: Recorded) -> None:
@@ -342,5 +343,5 @@ def test_status_of_a_sweep_whose_driver_died(
     ) in " ".join(out.split())
     assert main(["report", spec.sweep_id]) == 0
     text = Path(capsys.readouterr().out.strip()).read_text()
-    assert "No ledger: a trial&#x27;s cost is its duration" in text
-    assert "Which dimension mattered is not known" in text
+    assert "No ledger: a trial&#39;s cost is its duration" in text
+    assert "Hyperparameter importance is not known" in text

@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from orchestrator.config.run_config import load_config
-from orchestrator.report.showcase import showcase_page
 from orchestrator.report.showcase_choice import spread_over_classes
+from orchestrator.report.showcase_page import showcase_html
 from orchestrator.sweep import showcase_run
 from orchestrator.sweep.final_evaluation import Evaluated
 from orchestrator.sweep.showcase_run import keep_showcases, show
@@ -86,7 +86,7 @@ def test_a_broken_video_is_left_out_and_said_and_moves_nobody_else(tmp_path: Pat
         one.sample.key for one in whole.clips if one.sample.key != clip
     ]
     assert torn.left_out == ((query, "truncated"), (clip, "truncated"))
-    page = showcase_page(torn)
+    page = showcase_html(torn)
     assert f"{query} (truncated), {clip} (truncated)" in page and len(page) < 400_000
 
 
@@ -105,7 +105,7 @@ def test_nothing_is_drawn_where_the_slow_motion_task_was_off(tmp_path: Path) -> 
             trial=0,
             values={},
         )
-    assert found.clips == [] and "The slow-motion task was off" in showcase_page(found)
+    assert found.clips == [] and "The slow-motion task was off" in showcase_html(found)
 
 
 class Coordinator:

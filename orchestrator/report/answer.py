@@ -1,0 +1,103 @@
+"""The answer of a sweep in one sentence: which rates are best, and what qualifies that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchestrator.report.confirmed import confirmed_answer, confirmed_notes, pretraining_helps
+from orchestrator.report.findings import RateSetRow, rate_sets, video_interval
+from orchestrator.report.formatting import interval_text, metric_title, rates_list
+from orchestrator.report.record import BASELINE_PREFIX, Outcome, SweepRecord
+from prp_core.evaluation.intervals import Interval
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a reader takes away; the `notes` qualify the `headline`."""
+
+    outcome: Outcome
+    headline: str
+    notes: tuple[str, ...]
+
+
+def answer(record: SweepRecord) -> Answer:
+    """The answer of the confirmation, else that of the search's own trials."""
+    if record.confirmation is None:
+        return leaderboard_answer(record)
+    outcome, headline = confirmed_answer(record, record.confirmation)
+    notes = confirmed_notes(record, record.confirmation)
+    # Without results on the test part, the validation part is all that compares with untrained.
+    if not notes:
+        best = next((row.best for row in rate_sets(record) if row.best is not None), None)
+        notes = () if best is None else _untrained_notes(record, best)
+    return Answer(outcome, headline, notes)
+
+
+def leaderboard_answer(record: SweepRecord) -> Answer:
+    """The answer of the search's trials.
+
+    A winner is named only where its interval lies above that of every other rate set.
+    """
+    ranked = [(row, row.best) for row in rate_sets(record) if row.best is not None]
+    if not ranked:
+        ended = sum(trial.state.is_over for trial in record.trials)
+        planned = record.config.sweep.num_trials
+        return Answer(Outcome.NONE, f"No trial has finished yet: {ended} of {planned} ended.", ())
+    (row, best), others = ranked[0], ranked[1:]
+    notes = (*_untrained_notes(record, best), _not_confirmed(record))
+    reached = f"{metric_title(record.objective)} {interval_text(best)}"
+    lead = f"trial {row.best_trial} reaches {reached}"
+    if not others:
+        return Answer(
+            Outcome.ALONE, f"Only rates {row.rates} have a finished trial: {lead}.", notes
+        )
+    overlapping = [other.rates for other, interval in others if not best.is_above(interval)]
+    if overlapping:
+        return Answer(Outcome.TIE, _tie(record, row, reached, overlapping), notes)
+    next_row, next_best = others[0]
+    return Answer(
+        Outcome.WINNER,
+        f"Rates {row.rates} are best: {lead}, above every other rate set (next "
+        f"{next_row.rates}, {interval_text(next_best)}).",
+        notes,
+    )
+
+
+def ended_by_budget(record: SweepRecord) -> bool:
+    """Whether a budget ended the sweep: its end was evaluated although trials are missing."""
+    all_ended = all(trial.state.is_over for trial in record.trials)
+    return (
+        record.config.budget.is_limited
+        and bool(record.baselines)
+        and all_ended
+        and len(record.trials) < record.config.sweep.num_trials
+    )
+
+
+def _tie(record: SweepRecord, row: RateSetRow, reached: str, overlapping: list[str]) -> str:
+    return (
+        f"A tie: rates {row.rates} lead with {reached} (trial {row.best_trial}), but on "
+        f"{record.data.num_val} videos they are not distinguishable from {rates_list(overlapping)}."
+    )
+
+
+def _not_confirmed(record: SweepRecord) -> str:
+    number = len(record.finished)
+    which = f"the best of {number} finished trials" if number > 1 else "one trial"
+    return (
+        f"Not confirmed: {which}, one seed each, selected on the same validation videos that it "
+        "is measured on; expect less on other videos."
+    )
+
+
+def _untrained_notes(record: SweepRecord, best: Interval) -> tuple[str, ...]:
+    untrained = video_interval(
+        record, record.baselines.get(f"{BASELINE_PREFIX}random_init/{record.objective}")
+    )
+    if untrained is None:
+        return ()
+    return (
+        f"The same encoder untrained reaches {interval_text(untrained)}: "
+        f"{pretraining_helps(best.is_above(untrained))}. "
+        f"Chance level: {record.data.chance:.3f}.",
+    )

@@ -1,0 +1,230 @@
+"""The last sections of the report: all trials, failures, data, protocol and reproduction."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from orchestrator.report import findings
+from orchestrator.report.content import Facts, Row, Table
+from orchestrator.report.findings import video_interval
+from orchestrator.report.formatting import (
+    interval_text,
+    joined,
+    metric_title,
+    number_text,
+    readable_unit,
+    short_name,
+    value_text,
+)
+from orchestrator.report.record import SweepRecord, TrialRecord
+from orchestrator.report.showcase_choice import SHOWCASE_FILE
+from orchestrator.tracking.tracking_uri import ui_command
+from orchestrator.trial_state import TrialState
+
+ORDER = (TrialState.FINISHED, TrialState.PRUNED, TrialState.RUNNING)
+
+
+@dataclass(frozen=True)
+class DataSection:
+    """The videos, and the protocol by which the figures were measured."""
+
+    data: Facts
+    protocol: Facts
+
+
+@dataclass(frozen=True)
+class ReproductionSection:
+    """The commands that repeat the sweep's results, and the versions that they depend on."""
+
+    commands: tuple[str, ...]
+    facts: Facts
+
+
+def trials_table(record: SweepRecord) -> Table:
+    """All trials with their sampled values, how they ended, their cost and the pruning decision."""
+    best = record.taken.number if record.taken else None
+    costs = {trial.number: findings.cost_of(record, trial) for trial in record.trials}
+    on_gpu = any(trial.gpus for trial in record.trials)
+    factor, unit = readable_unit(
+        findings.hours_unit(on_gpu), max((cost.amount for cost in costs.values()), default=0.0)
+    )
+    with_money = any(cost.usd is not None for cost in costs.values())
+    head = (
+        "trial",
+        "state",
+        "epochs",
+        metric_title(record.objective),
+        *(short_name(path) for path in record.varied),
+        unit,
+        *(["$"] if with_money else []),
+        "pruning decision",
+    )
+    rows = []
+    for trial in sorted(record.trials, key=_rank):
+        cost = costs[trial.number]
+        money = ["" if cost.usd is None else f"{cost.usd:.2f}"] if with_money else []
+        cells = (
+            *_cells(record, trial),
+            f"{cost.amount * factor:.3g}" if cost.amount else "",
+            *money,
+            _decision(trial),
+        )
+        rows.append(Row(cells, _emphasis(trial, best)))
+    first = 4 + len(record.varied)
+    numeric = (0, 2, 3, *range(first, len(head) - 1))
+    return Table(head=head, rows=tuple(rows), numeric=numeric)
+
+
+def failures_table(record: SweepRecord) -> Table | None:
+    """The trials that failed and the configurations that were infeasible; None without any."""
+    failed = findings.by_reason(
+        (f"trial {trial.number}", trial.reason or "no reason was recorded")
+        for trial in record.trials
+        if trial.state == TrialState.FAILED
+    )
+    infeasible = findings.by_reason(
+        (", ".join(value_text(value) for value in values.values()), reason)
+        for values, reason in record.unfit
+    )
+    rows = [Row(("failed", ", ".join(names), reason)) for reason, names in failed.items()]
+    rows += [
+        Row(("infeasible", f"{len(names)} sampled, for example {names[0]}", reason))
+        for reason, names in infeasible.items()
+    ]
+    return Table(head=("what", "which", "reason"), rows=tuple(rows)) if rows else None
+
+
+def data_section(record: SweepRecord) -> DataSection:
+    """The corpus and how it was loaded, and the evaluation protocol."""
+    return DataSection(_data_facts(record), _protocol_facts(record))
+
+
+def reproduction_section(record: SweepRecord) -> ReproductionSection:
+    """What to type to repeat the results of the sweep."""
+    tags, spec, best = record.tags, record.spec, record.taken
+    commit = tags.get("prp.git_commit", "unknown")
+    commands = ["uv sync"]
+    if commit != "unknown":
+        commands = [f"git checkout {commit.removesuffix('-dirty')} && uv sync"]
+    if best is not None and best.run_id:
+        commands.append(
+            f"uv run prp reproduce {best.run_id} --mlflow {spec.tracking_uri}    "
+            "# the best trial, compared with its run"
+        )
+    commands.append(f"uv run prp report {spec.sweep_id}")
+    commands.append(f"{ui_command(spec.tracking_uri)}    # run {record.parent_run_id}")
+    dirty = " (with uncommitted changes: not exactly reproducible)"
+    showcases = [
+        f"trial {trial.number} ({trial.run_id})"
+        for trial in record.trials
+        if trial.number in record.showcases
+    ]
+    facts = (
+        ("commit", commit + (dirty if commit.endswith("-dirty") else "")),
+        ("uv.lock", tags.get("prp.lock_sha256", "unknown")),
+        ("manifest", f"{spec.manifest_uri} (content {record.data.content_hash})"),
+        ("checkpoints", spec.folder_uri),
+        ("config", tags.get("prp.config_digest", "")),
+        (
+            "showcases",
+            f"{SHOWCASE_FILE} in the runs of {joined(showcases)}: nearest neighbours and "
+            "reconstructions"
+            if showcases
+            else "",
+        ),
+    )
+    return ReproductionSection(tuple(commands), facts)
+
+
+def _rank(trial: TrialRecord) -> tuple[int, float, int]:
+    state = ORDER.index(trial.state) if trial.state in ORDER else len(ORDER)
+    score = trial.objective if math.isfinite(trial.objective) else -1.0
+    return state, -score, trial.number
+
+
+def _emphasis(trial: TrialRecord, best: int | None) -> str:
+    if trial.number == best:
+        return "best"
+    return "" if trial.state == TrialState.FINISHED else "soft"
+
+
+def _cells(record: SweepRecord, trial: TrialRecord) -> tuple[str, ...]:
+    score = number_text(trial.objective)
+    if trial.state == TrialState.FINISHED:
+        score = interval_text(video_interval(record, trial.objective))
+    values = (
+        value_text(trial.values[path]) if path in trial.values else "" for path in record.varied
+    )
+    progress = f"{trial.epoch}/{trial.num_epochs}"
+    return str(trial.number), trial.state, progress, score, *values
+
+
+def _decision(trial: TrialRecord) -> str:
+    """The pruning decision's reason; a failure's reason stands in its own table."""
+    if trial.state == TrialState.PRUNED:
+        return trial.reason
+    return "see below" if trial.state == TrialState.FAILED else ""
+
+
+def _data_facts(record: SweepRecord) -> Facts:
+    data = record.data
+    quarantined = ", ".join(f"{count} {reason}" for reason, count in data.quarantined.items())
+    shares = [
+        trial.metrics["time/data_wait_share"]
+        for trial in record.trials
+        if "time/data_wait_share" in trial.metrics
+    ]
+    waiting = ""
+    if shares:
+        mean = sum(shares) / len(shares)
+        waiting = f"{mean:.1%} of a trial's time (mean of {len(shares)} trials)"
+    loader = ", ".join(
+        f"{value:,.0f} {name.removeprefix('data/').replace('_', ' ')}"
+        for name, value in findings.counters(record).items()
+        if value
+    )
+    return (
+        (
+            "videos",
+            f"{data.num_train} train, {data.num_val} validation, {data.num_test} test, "
+            f"{data.num_classes} classes",
+        ),
+        ("quarantined", quarantined or "none"),
+        ("waiting for data", waiting),
+        ("data loader", loader),
+    )
+
+
+def _protocol_facts(record: SweepRecord) -> Facts:
+    data, config, best = record.data, record.config, record.best
+    views = config.evaluation.views
+    low, high = (
+        best.metrics.get(f"{record.objective}_{end}") if best else None for end in ("low", "high")
+    )
+    over_groups = ""
+    if low is not None and high is not None:
+        over_groups = (
+            f"best trial [{low:.3f}, {high:.3f}], bootstrap over {data.num_val_groups} groups of "
+            "videos"
+        )
+    return (
+        (
+            "protocol",
+            f"{record.tags.get('prp.protocol_hash', 'unknown')}: only figures of equal protocols "
+            "are comparable",
+        ),
+        (
+            "objective",
+            f"{record.objective}: cosine neighbours of {data.num_val} validation videos among "
+            f"{data.num_train} training videos",
+        ),
+        (
+            "views",
+            f"{views.num_clips} clips of {views.clip_length} frames per video, centre crop "
+            f"{config.clip.crop}; k {config.evaluation.retrieval.ks}",
+        ),
+        ("intervals", "95 %: Wilson over videos, taken as independent; Student's t over trials"),
+        ("over groups", over_groups),
+        ("chance level", f"{data.chance:.3f}"),
+    )

@@ -1,0 +1,185 @@
+"""The answer of a sweep: who wins, what is a tie, and the notes that qualify it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from orchestrator.config.budget_config import BudgetConfig
+from orchestrator.report import answer
+from orchestrator.report.answer_sections import answer_section
+from orchestrator.report.record import Outcome, SweepRecord
+from orchestrator.trial_state import TrialState
+from tests.small_sweep import (
+    ALL_TIED,
+    APART,
+    CONFIG,
+    CONFIRMED,
+    OVERLAPPING,
+    SAME_RATES,
+    TIED,
+    TIED_SETS,
+    TRIALS,
+    UNTRAINED,
+    WON,
+    record,
+    trial,
+)
+
+# (the record, the outcome, part of the headline, part of the notes)
+ANSWERS = [
+    (record(), Outcome.NONE, "No trial has finished yet: 0 of 8 ended", ""),
+    (
+        record(trial(0, "1-2", 0.3, TrialState.PRUNED), trial(1, "1-4", state=TrialState.RUNNING)),
+        Outcome.NONE,
+        "1 of 8 ended",
+        "",
+    ),
+    (
+        record(trial(0, "1-2", 0.5)),
+        Outcome.ALONE,
+        "Only rates 1-2 have a finished trial: trial 0 reaches recall@1 0.500 [0.431, 0.569]",
+        "one trial",
+    ),
+    (
+        record(trial(0, "1-2", 0.5), trial(1, "1-2", 0.6)),
+        Outcome.ALONE,
+        "trial 1 reaches",
+        "the best of 2 finished trials",
+    ),
+    (
+        record(trial(0, "1-2", 0.3), trial(1, "1-4", 0.5)),
+        Outcome.WINNER,
+        "Rates 1-4 are best: trial 1 reaches",
+        "Not confirmed",
+    ),
+    (
+        record(trial(0, "1-2", 0.45), trial(1, "1-4", 0.5)),
+        Outcome.TIE,
+        "A tie: rates 1-4 lead with recall@1 0.500",
+        "Not confirmed",
+    ),
+    (
+        record(trial(0, "1-2", 0.3), trial(1, "1-4", 0.5), num_val=20),
+        Outcome.TIE,
+        "but on 20 videos they are not distinguishable from 1-2.",
+        "",
+    ),
+    (
+        record(trial(0, "1-2", 0.9, TrialState.PRUNED), trial(1, "1-4", 0.5)),
+        Outcome.ALONE,
+        "Only rates 1-4",
+        "",
+    ),
+    (
+        record(trial(0, "1-2", 0.5), baselines=UNTRAINED),
+        Outcome.ALONE,
+        "",
+        "untrained reaches 0.300 [0.241, 0.367]: pretraining helps",
+    ),
+    (
+        record(trial(0, "1-2", 0.35), baselines=UNTRAINED),
+        Outcome.ALONE,
+        "",
+        "so there is no evidence that pretraining helps. Chance level: 0.167.",
+    ),
+    (
+        record(*TRIALS, confirmation=CONFIRMED),
+        Outcome.WINNER,
+        "Rates 1-2 are best: trial 0 reaches recall@1 0.550 [0.400, 0.700] on 2 new "
+        "seeds, the only candidate.",
+        "On the test part, which was not used for any selection, trial 0 reaches recall@1 0.500 "
+        "[0.400, 0.600], fine-tuned recognition 0.700. "
+        "The same encoder untrained reaches 0.200 there. Chance level: 0.167.",
+    ),
+    (
+        record(*TRIALS, confirmation=WON),
+        Outcome.WINNER,
+        "on 2 new seeds, significantly above every other candidate (next 1-4, trial 1, 0.500 "
+        "[0.400, 0.600]).",
+        "",
+    ),
+    (
+        record(*TRIALS, confirmation=TIED),
+        Outcome.TIE,
+        "A tie: on 2 new seeds rates 1-2 (trial 0) and 1-4 (trial 1) are not distinguishable: "
+        "recall@1 0.550 [0.400, 0.700] and 0.500 [0.400, 0.600].",
+        "",
+    ),
+    (
+        record(*TRIALS, confirmation=TIED_SETS, baselines=UNTRAINED),
+        Outcome.TIE,
+        "A tie: on 2 new seeds trial 0 and trial 2, both with rates 1-2, are not "
+        "distinguishable; no candidate had other rates: recall@1 0.550",
+        "The same encoder untrained reaches 0.300",
+    ),
+    (
+        record(*TRIALS, confirmation=SAME_RATES),
+        Outcome.WINNER,
+        "Rates 1-2 are best: trial 0 reaches recall@1 0.550 [0.400, 0.700] on 2 new "
+        "seeds, significantly above every candidate with other rates "
+        "(next 1-4, trial 1, 0.500 [0.400, 0.600]); trial 2, with the same rates, "
+        "is not distinguishable from it.",
+        "",
+    ),
+    (
+        record(*TRIALS, confirmation=OVERLAPPING),
+        Outcome.WINNER,
+        "",
+        "untrained reaches 0.200 [0.100, 0.450] there: the intervals overlap",
+    ),
+    (
+        record(*TRIALS, confirmation=APART),
+        Outcome.WINNER,
+        "",
+        "untrained reaches 0.200 [0.100, 0.390] there: pretraining helps.",
+    ),
+    (
+        record(*TRIALS, confirmation=ALL_TIED),
+        Outcome.TIE,
+        "rates 1-2 (trial 0), 1-4 (trial 1) and 1-2 (trial 2) are not distinguishable",
+        "",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("found", "outcome", "headline", "note"),
+    ANSWERS,
+    ids=[f"{row[1]}-{number}" for number, row in enumerate(ANSWERS)],
+)
+def test_the_answer(found: SweepRecord, outcome: Outcome, headline: str, note: str) -> None:
+    said = answer.answer(found)
+    assert said.outcome is outcome
+    assert headline in said.headline
+    assert note in " ".join(said.notes)
+    assert ("Not confirmed" in " ".join(said.notes)) == (
+        found.confirmation is None and outcome != Outcome.NONE
+    )
+
+
+def test_a_budget_that_ended_the_sweep_is_said() -> None:
+    limited = dataclasses.replace(CONFIG, budget=BudgetConfig(gpu_hours=40, usd=2.5))
+    ended = record(trial(0, "1-2", 0.5), config=limited, baselines=UNTRAINED)
+    assert answer_section(ended).progress == (
+        "1 of 8 trials (1 finished) · ended by its budget of 40 GPU-hours or 2.5 USD"
+    )
+    running = dataclasses.replace(
+        ended, trials=(*ended.trials, trial(1, "1-2", state=TrialState.RUNNING))
+    )
+    for other in (
+        dataclasses.replace(ended, baselines={}),
+        dataclasses.replace(ended, config=CONFIG),
+        running,
+    ):
+        assert "budget" not in answer_section(other).progress
+
+
+def test_the_trial_that_a_confirmation_took_is_the_one_to_reproduce() -> None:
+    found = record(*TRIALS, confirmation=TIED_SETS)
+    assert found.best is not None and found.best.number == 1
+    assert found.taken is not None and found.taken.number == 2
+    assert record(*TRIALS).taken == found.best
+    said = answer.leaderboard_answer(found)
+    assert said.outcome is Outcome.TIE and "rates 1-4 lead" in said.headline

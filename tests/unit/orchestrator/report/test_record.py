@@ -1,0 +1,70 @@
+"""The record of a sweep: its corpus, its ledger and its confirmation as they were stored."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from orchestrator.report.record import (
+    Candidate,
+    ConfirmationRecord,
+    Outcome,
+    chance_level,
+    data_facts,
+    kept_ledger,
+    read_confirmation,
+)
+from prp_core.data.manifest import Parts, VideoRecord
+from tests.recorded_sweep import NUM_VAL_GROUPS, manifest_of
+from tests.small_sweep import CONFIG
+
+
+def test_chance_is_the_share_of_lucky_draws() -> None:
+    def videos(*labels: str) -> tuple[VideoRecord, ...]:
+        return tuple(
+            VideoRecord(key=f"{n}", num_bytes=1, etag="e", num_frames=9, label=label)
+            for n, label in enumerate(labels)
+        )
+
+    split = Parts(train=videos("a", "a", "b", "c"), val=videos("a", "b"), test=())
+    assert chance_level(split, 1) == pytest.approx((2 / 4 + 1 / 4) / 2)
+    assert chance_level(split, 2) == pytest.approx(
+        ((1 - (2 / 4) * (1 / 3)) + (1 - (3 / 4) * (2 / 3))) / 2
+    )
+    assert chance_level(split, 9) == 1.0
+
+
+def test_the_videos_of_a_sweep() -> None:
+    facts = data_facts(CONFIG, manifest_of())
+    assert (facts.num_train, facts.num_val, facts.num_test, facts.num_classes) == (72, 24, 24, 6)
+    assert facts.num_val_groups == NUM_VAL_GROUPS
+    assert facts.quarantined == {"truncated": 1, "empty": 1} and facts.chance == pytest.approx(
+        1 / 6
+    )
+
+
+def test_a_sweep_without_a_ledger_has_none(tmp_path: Path) -> None:
+    assert kept_ledger(tmp_path / "ledger.jsonl") is None
+    (tmp_path / "ledger.jsonl").write_text("")
+    assert kept_ledger(tmp_path / "ledger.jsonl") == ()
+
+
+def test_a_confirmation_counts_once_it_has_a_verdict() -> None:
+    tree = {
+        "candidates": [
+            {"trial": 3, "seeds": [1, 2], "recall_at_1": [0.5, 0.6], "low": 0.4, "high": 0.7}
+        ],
+        "verdict": "tie",
+        "text": "A tie.",
+    }
+    only = (Candidate(3, (1, 2), (0.5, 0.6), 0.4, 0.7),)
+    assert read_confirmation(json.dumps(tree)) == ConfirmationRecord(
+        only, Outcome.TIE, 3, (3,), "A tie.", {}
+    )
+    assert read_confirmation(json.dumps(tree | {"taken": 3, "tied": []})) == ConfirmationRecord(
+        only, Outcome.TIE, 3, (), "A tie.", {}
+    )
+    assert read_confirmation(None) is None
+    assert read_confirmation(json.dumps({"candidates": []})) is None
