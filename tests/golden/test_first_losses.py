@@ -1,5 +1,6 @@
-"""The first losses of each small encoder are those in the golden file
-(`tests/golden/first_losses.py` rebuilds it).
+"""The first losses of each small encoder are those in the golden file.
+
+`tests/golden/first_losses.py` rebuilds the file.
 """
 
 from __future__ import annotations
@@ -19,4 +20,4 @@ def test_first_losses_are_the_golden_ones(encoder: str) -> None:
     assert len(losses) == NUM_STEPS
     for step, expected in zip(losses, golden[encoder], strict=True):
         assert step == pytest.approx(expected, rel=2e-4)
-    assert losses[-1]["reconstruction_loss"] < losses[0]["reconstruction_loss"]
+    assert losses[-1]["train/reconstruction_loss"] < losses[0]["train/reconstruction_loss"]
