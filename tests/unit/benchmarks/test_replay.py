@@ -7,6 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.search.comparison import (
+    best_scores,
+    compare,
+    cost_to_keep,
+    median_at,
+    searches,
+    value_at,
+    worth_of_the_best,
+)
 from benchmarks.search.grid import (
     Cell,
     cells_to_record,
@@ -16,20 +25,8 @@ from benchmarks.search.grid import (
     synthetic_grid,
     write_cell,
 )
-from benchmarks.search.replay import (
-    Reached,
-    Replay,
-    Rules,
-    best_scores,
-    compare,
-    cost_to_keep,
-    main,
-    median_at,
-    random_search,
-    searches,
-    value_at,
-    worth_of_the_best,
-)
+from benchmarks.search.replay import main
+from benchmarks.search.search_replay import Reached, Replay, Rules, random_search
 from orchestrator.search.study import DECISION, SweepStudy
 
 RATES = "pretext.playback_rate.rates"
