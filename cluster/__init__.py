@@ -1,8 +1,8 @@
-"""The placing: where a sweep runs and whether it can.
+"""Cluster: where a sweep runs, whether its trials fit there, and what that costs.
 
-- `capacity`: how many trials of a given size fit the nodes there are, or may be started; why none
-  does.
-- `prices`: what an hour of its machines costs, by a dated list that a person can replace.
+- `capacity`: how many trials of a given size fit the nodes that there are or that may be started,
+  and why none does.
+- `prices`: what an hour of the machines costs, by a dated list that a person can replace.
 - `aws/`: a cluster file for `ray up`: head on demand, GPU workers on spot, on demand where spot is
   short, none when idle.
 - `kuberay/`: the same for Kubernetes, as a RayCluster and a RayJob; `Dockerfile` is the image of

@@ -1,6 +1,7 @@
-"""How many trials a cluster can run at once, counting the nodes that its autoscaler may still add.
+"""Capacity: how many trials a cluster can run at once, with the nodes that may still be added.
 
-`plan_capacity` is arithmetic on values; `read_cluster` asks a connected Ray for the nodes. A trial
+`plan_capacity` is arithmetic on values; `read_cluster` asks a connected Ray for its nodes, and what
+its autoscaler may add. A trial
 is a group of equal workers; they may lie on different nodes, but each must fit on one. When not
 even one trial fits, the reason holds both numbers.
 """
@@ -24,7 +25,8 @@ _EPSILON = 1e-9  # 0.3 / 0.1 is 2.9999999999999996
 
 @dataclass(frozen=True)
 class TrialBundle:
-    """What one trial asks for: `num_workers` times (`cpus_per_worker`, `gpus_per_worker`).
+    """The resources that one trial requests: those of a worker, `num_workers` times.
+
     Fractions are allowed.
     """
 
@@ -52,8 +54,9 @@ class TrialBundle:
 
 @dataclass(frozen=True)
 class NodeShape:
-    """Nodes of one kind: CPUs and GPUs of each, how many are `alive`, and the `limit` to which the
-    autoscaler may bring them.
+    """Nodes of one kind: the CPUs and GPUs of each, and how many there are and may be.
+
+    `alive` nodes are up; the autoscaler may bring them to `limit`.
     """
 
     cpus: float
@@ -67,8 +70,9 @@ class NodeShape:
             raise ValueError(f"{self!r}: needs 0 <= alive <= limit, and no negative CPUs or GPUs")
 
     def workers_per_node(self, bundle: TrialBundle) -> int:
-        """How many of the bundle's workers fit on one such node. Shares of a GPU lie on one GPU: of
-        two, five workers of 0.4 leave one out.
+        """How many of the bundle's workers fit on one such node.
+
+        A worker's share of a GPU lies on one GPU: two GPUs hold four workers of 0.4, not five.
         """
         fitting = []
         if bundle.cpus_per_worker:
@@ -93,8 +97,8 @@ class NodeShape:
 
 @dataclass(frozen=True)
 class Capacity:
-    """`max_concurrent_trials` once the autoscaler has done its best, `now` on the nodes that are
-    alive, and why, in words.
+    """How many trials fit at once: `max_concurrent_trials` after autoscaling, `now` on the nodes
+    that are alive; `reason` is for a person.
     """
 
     max_concurrent_trials: int
@@ -104,8 +108,10 @@ class Capacity:
 
 @dataclass(frozen=True)
 class ClusterShape:
-    """A cluster's nodes, how many nodes of the growing kinds there may be in all (None: no common
-    bound), and who said so.
+    """The nodes of a cluster, alive and possible.
+
+    `max_autoscaled_nodes` bounds the nodes of all growing kinds together (None: no common bound);
+    `source` says where the limits are from.
     """
 
     nodes: tuple[NodeShape, ...]
@@ -122,9 +128,8 @@ def plan_capacity(
     """How many trials of `bundle` fit on the cluster (or on bare nodes) at once.
 
     `reserved_cpus` single CPUs and `reserved_gpus` (shares of) GPUs are held by something else (a
-    driver, an evaluation); they lie where they cost least, so the answer is an upper bound. A
-    refusal of a `ClusterShape` that knows its `source` says where its limits came from, and how to
-    widen them.
+    driver, an evaluation), where they cost least, so the answer is an upper bound. When no trial
+    fits, the reason says where the limits of the `ClusterShape` are from, and how to widen them.
     """
     shape = cluster if isinstance(cluster, ClusterShape) else ClusterShape(tuple(cluster))
     now = (
@@ -169,8 +174,9 @@ def plan_capacity(
 def _grown(
     bundle: TrialBundle, nodes: Sequence[NodeShape], max_autoscaled_nodes: int | None
 ) -> list[tuple[NodeShape, int]]:
-    """The counts that the autoscaler can reach: the shapes that hold most workers grow first, until
-    the common bound.
+    """The counts that the autoscaler can reach.
+
+    The shapes that hold most workers grow first, until the common bound.
     """
     growing = sorted(
         (node for node in nodes if node.limit > node.alive),
@@ -197,8 +203,9 @@ def _workers(
     reserved_cpus: int,
     reserved_gpus: float = 0.0,
 ) -> int:
-    """Workers that fit: CPUs and GPUs that no worker can use are reserved first, then workers give
-    way.
+    """How many workers fit beside the reserved resources.
+
+    CPUs and GPUs that no worker can use are reserved first, then those of workers.
     """
     workers = sum(count * node.workers_per_node(bundle) for node, count in counts)
     spare_cpus = sum(
@@ -225,10 +232,9 @@ def _workers(
 
 
 def read_cluster(environ: Mapping[str, str] = os.environ) -> ClusterShape:
-    """The cluster to which Ray is connected: its alive nodes, and what its autoscaler may add where
-    that can be known.
+    """The cluster to which Ray is connected: its alive nodes, and those that may be added.
 
-    Ray has no public interface for the second. Looked for in this order: ``PRP_AUTOSCALED_NODES``
+    Ray has no public interface for the latter. Looked for in this order: ``PRP_AUTOSCALED_NODES``
     (JSON: a list of ``{"name", "cpus", "gpus", "max_count"}``), ``PRP_AUTOSCALING_CONFIG`` (path of
     the `ray up` file that the head was started with), the cluster configuration in Ray's GCS (which
     only hosted autoscalers fill in 2.60). Raises `ValueError` for a variable it cannot read.
@@ -249,8 +255,9 @@ def read_cluster(environ: Mapping[str, str] = os.environ) -> ClusterShape:
 def merge_nodes(
     alive: Sequence[Mapping[str, Any]], types: Sequence[NodeShape], bound: int | None, source: str
 ) -> ClusterShape:
-    """Alive nodes, as `ray.nodes()` gives them, counted into the autoscaler's `types`: by the name
-    of the type, else by equal resources.
+    """The cluster of `alive` nodes, as `ray.nodes()` gives them, and the autoscaler's `types`.
+
+    A node is of a type by its name, else by equal resources.
     """
     counts = [0] * len(types)
     others: dict[tuple[float, float], int] = {}
@@ -322,9 +329,7 @@ def _gpus(node_type: Mapping[str, Any]) -> float:
 
 
 def _types_in_gcs() -> list[NodeShape]:
-    """Node types in Ray's GCS; none where Ray has none there or has moved the (private) place of
-    it.
-    """
+    """The node types in Ray's GCS; none if Ray has none there, or has moved this private API."""
     try:
         from ray._private.state import state
 

@@ -1,9 +1,10 @@
-"""What an hour of a GPU or a CPU of this cluster costs, as far as that can be known.
+"""Prices: what an hour of a GPU or a CPU of this cluster costs, as far as that can be known.
 
-The table is a dated file (`prices.toml`, or one of the user's); the machines are told by Ray's node
-labels, by an environment variable or by the `ray up` file. Where several kinds may come up, the
-dearest counts: a budget is better overestimated than overrun. Money here is the price of the
-machines' share that trials hold; the head, idle machines, disks and traffic are not in it.
+The price list is a dated file (`prices.toml`, or one of the user's); the machines are known from
+Ray's node labels, from an environment variable or from the `ray up` file. Where several kinds may
+come up, the most expensive counts: a cost is better overestimated than a budget overrun. A cost
+here is the price of the share of the machines that trials hold; the head, idle machines, disks and
+traffic are not in it.
 """
 
 from __future__ import annotations
@@ -25,9 +26,7 @@ TABLE = Path(__file__).with_name("prices.toml")
 
 @dataclass(frozen=True)
 class Machine:
-    """A kind of machine: its name in the price list, and whether it is bought on the spot
-    market.
-    """
+    """A kind of machine: its name in the price list, and whether it is a spot instance."""
 
     instance_type: str
     is_spot: bool = False
@@ -57,8 +56,9 @@ class PriceTable:
 
 @dataclass(frozen=True)
 class Price:
-    """Dollars for an hour of one GPU (with its share of the machine), or of one CPU of a machine
-    without; `basis` says whose and of when.
+    """Dollars for an hour of one GPU, or of one CPU of a machine without GPUs.
+
+    A GPU comes with its share of the machine. `basis` says whose price it is and of when.
     """
 
     usd_per_gpu_hour: float
@@ -66,17 +66,15 @@ class Price:
     basis: str
 
     def usd(self, *, gpus: float, cpus: float, seconds: float) -> float:
-        """What holding `gpus` GPUs and `cpus` CPUs for so long costs: by the GPU where there is
-        one, else by the CPU.
+        """The cost of holding `gpus` GPUs and `cpus` CPUs: by the GPU if there is one, else by the
+        CPU.
         """
         hourly = gpus * self.usd_per_gpu_hour if gpus else cpus * self.usd_per_cpu_hour
         return hourly * seconds / 3600
 
 
 def read_table(path: Path = TABLE) -> PriceTable:
-    """The price list at `path`. Raises `ValueError` that names the file and what is wrong with
-    it.
-    """
+    """The price list at `path`; raises a `ValueError` that says what is wrong with the file."""
     try:
         tree = tomllib.loads(path.read_text())
         share = float(tree.get("spot_share", 1.0))
@@ -111,9 +109,7 @@ def _listed(line: Mapping[str, Any], spot_share: float) -> ListedInstance:
 
 
 def price_of(table: PriceTable, machines: Sequence[Machine], *, needs_gpu: bool) -> Price | None:
-    """The dearest price among `machines` that can hold a trial; None when the table names none of
-    them.
-    """
+    """The highest price among `machines` that can hold a trial; None if `table` names none."""
     prices = []
     for machine in machines:
         listed = table.instances.get(machine.instance_type)
@@ -132,7 +128,7 @@ def price_of(table: PriceTable, machines: Sequence[Machine], *, needs_gpu: bool)
 
 
 def read_machines(environ: Mapping[str, str] = os.environ) -> list[Machine]:
-    """The kinds of machine that the connected cluster has or may bring up; empty where nobody says.
+    """The kinds of machine that the connected cluster has or may bring up; empty if not known.
 
     Looked for in this order: ``PRP_INSTANCE_TYPE`` (``g5.2xlarge`` or ``g5.2xlarge:spot``, several
     joined by commas), the labels of Ray's nodes (``prp.instance-type``, or the one that Kubernetes
@@ -155,8 +151,9 @@ def parse_machines(text: str) -> list[Machine]:
 
 
 def labelled_machines(labels_of_nodes: Sequence[Mapping[str, str]]) -> list[Machine]:
-    """The machines that nodes' labels name, each once; a market or a node group whose name holds
-    "spot" is one.
+    """The machines that nodes' labels name, each once.
+
+    A machine whose market or node group has "spot" in its name is a spot instance.
     """
     machines = []
     for labels in labels_of_nodes:
@@ -169,8 +166,9 @@ def labelled_machines(labels_of_nodes: Sequence[Mapping[str, str]]) -> list[Mach
 
 
 def machines_of_config(path: Path) -> list[Machine]:
-    """The worker machines of a `ray up` file for AWS; empty for a file of another cloud. Raises
-    `ValueError` for one it cannot read.
+    """The worker machines of a `ray up` file for AWS; empty for a file of another cloud.
+
+    Raises `ValueError` for a file that it cannot read.
     """
     import yaml  # a dependency of Ray's own
 

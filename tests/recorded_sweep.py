@@ -215,10 +215,10 @@ def ledger_rows(
             "gpus": 0.0,
             "cpus": 1.0,
             "busy_seconds": 80.0 * (rung + 1) + draw.random(),
-            "pending_seconds": 10.0,
+            "queued_seconds": 10.0,
             "data_wait_seconds": 6.0,
-            "redone_seconds": 2.0 if place == 3 else 0.0,
-            "late_seconds": 1.0,
+            "recomputed_seconds": 2.0 if place == 3 else 0.0,
+            "after_pruning_seconds": 1.0,
             "usd": 0.01 * (rung + 1),
             "price": "a price list",
         }

@@ -156,9 +156,11 @@ def entry(trial: int, **fields: object) -> LedgerEntry:
 
 LEDGER = (
     entry(0, gpus=2, cpus=8, busy_seconds=3600, data_wait_seconds=360, usd=6.0),
-    entry(1, gpus=1, cpus=4, busy_seconds=3600, redone_seconds=900, pending_seconds=1800, usd=3.0),
-    entry(1, rung_epoch=6, gpus=1, busy_seconds=1800, late_seconds=450, usd=1.5),
-    entry(0, rung_epoch=6, gpus=1, pending_seconds=60),
+    entry(
+        1, gpus=1, cpus=4, busy_seconds=3600, recomputed_seconds=900, queued_seconds=1800, usd=3.0
+    ),
+    entry(1, rung_epoch=6, gpus=1, busy_seconds=1800, after_pruning_seconds=450, usd=1.5),
+    entry(0, rung_epoch=6, gpus=1, queued_seconds=60),
     entry(1, rung_epoch=3, kind="evaluation", gpus=0.5, busy_seconds=1800, usd=1.0),
     entry(1, rung_epoch=3, kind="evaluation", gpus=0.5, busy_seconds=1800, usd=1.0),
     entry(0, rung_epoch=6, kind="confirm", seed=1, gpus=1, busy_seconds=1800, usd=1.5),

@@ -1,5 +1,4 @@
-"""How the autoscaler of the AWS cluster chooses between node types: spot first, on demand when spot
-cannot be had.
+"""A utilisation scorer for Ray's autoscaler on AWS: spot first, on demand where spot is short.
 
 Ray 2.60 alone does not fall back. Its autoscaler asks for the same spot type again and again when
 AWS answers InsufficientInstanceCapacity (seen on a fake cloud, `tests/tools/spot_shortage.py`):
@@ -27,11 +26,11 @@ def score(
     *,
     node_availability_summary: Any,
 ) -> tuple[Any, ...] | None:
-    """Rank of launching one node of `node_type` for the bundles in `resources`; the highest is
-    launched, None fits nothing.
+    """The rank of a node of `node_type` for the bundles in `resources`; the highest is launched.
 
-    First whether the last launch of the type worked, then Ray's own measure of how well the bundles
-    fill the node, then spot over a type whose name ends with ``on_demand``.
+    None: no bundle fits such a node. The rank says first whether the last launch of the type
+    worked, then by Ray's own measure how well the bundles fill the node, then that it is spot, not
+    a type whose name ends with ``on_demand``.
     """
     utilization = _default_utilization_scorer(
         node_resources, resources, node_type, node_availability_summary=node_availability_summary

@@ -1,8 +1,9 @@
-"""The account of a sweep that runs: meters for what is running, the ledger for what was, and what
-the budget says to both.
+"""The cost account of a running sweep: meters, ledger, price and budget behind one interface.
 
-Lives in the sweep's coordinator, which tells it what it hears; the time is read here, once for each
-word. What the ledger says is the truth: a coordinator that is restarted goes on from there.
+Lives in the coordinator, which passes on the messages of runs; the clock is read here, once a
+message. The ledger is the truth: a restarted coordinator goes on from there. Sums, paces and
+estimates are kept up to date entry by entry, so that a question costs the same however long the
+ledger is.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 from cluster.prices import Price
 from orchestrator.config.run_config import RunConfig
@@ -22,23 +25,12 @@ from orchestrator.cost.budget import (
     cost_line,
     gate,
     learning_pace,
-    pace_of,
-    paces,
+    pace,
     prune_for_budget,
     seconds_to_rung,
 )
-from orchestrator.cost.ledger import (
-    TRAIN,
-    Ledger,
-    LedgerEntry,
-    Totals,
-    busy_after,
-    total,
-    total_of_trial,
-)
+from orchestrator.cost.ledger import TRAIN, Ledger, LedgerEntry, Owner, Totals, busy_after
 from orchestrator.cost.meter import CostMeter, Held
-
-Owner = tuple[str, int, int | None]
 
 
 def trial_owner(number: int) -> Owner:
@@ -55,10 +47,16 @@ def held_by(config: RunConfig) -> Held:
     )
 
 
+@dataclass(frozen=True)
+class _Progress:
+    """Of a trial: seconds an epoch up to its newest rung (0: unknown), busy seconds since then."""
+
+    pace: float
+    busy_since_rung: float
+
+
 class SweepAccount:
-    """`config_of` gives the config of a trial by its number; it is asked for runs that this process
-    did not see begin.
-    """
+    """What a sweep has spent, what it is expected to spend, and what its budget allows."""
 
     def __init__(
         self,
@@ -68,6 +66,9 @@ class SweepAccount:
         config_of: Callable[[int], RunConfig],
         clock: Callable[[], float] = time.time,
     ) -> None:
+        """The ledger is at `path`. `config_of` gives the config of a trial by its number, of runs
+        that this process did not see begin.
+        """
         self._ledger = Ledger(path)
         self._base = base
         self._price = price
@@ -76,24 +77,24 @@ class SweepAccount:
         self._meters: dict[Owner, CostMeter] = {}
         self._running: dict[Owner, RunConfig] = {}
         self._reached: dict[int, int] = {}
-        self._sums: tuple[int, Totals] | None = None
+        self._progress: dict[int, _Progress] = {}
+        self._mean_pace: float | None = None
 
-    # ---- what the coordinator hears
+    # ---- messages of runs
 
     def on_requested(self, owner: Owner, config: RunConfig) -> None:
-        """Resources for a run are asked for now."""
+        """Resources for a run are requested now."""
         self._running[owner] = config
         self._write(self._meter(owner).on_requested(self._clock()))
 
     def on_started(self, owner: Owner) -> None:
-        """The workers of a run have said their first word."""
+        """The workers of a run have sent their first message."""
         self._write(self._meter(owner).on_started(self._clock()))
 
     def on_progress(self, owner: Owner, step: int, metrics: Mapping[str, float]) -> None:
         """A run's workers logged `metrics` after `step` steps."""
-        self._write(
-            self._meter(owner).on_progress(self._clock(), step, metrics.get("time/data_wait_share"))
-        )
+        wait_share = metrics.get("time/data_wait_share")
+        self._write(self._meter(owner).on_progress(self._clock(), step, wait_share))
 
     def on_rung(self, owner: Owner, epoch: int) -> None:
         """A run has reached the rung after `epoch` epochs."""
@@ -106,19 +107,19 @@ class SweepAccount:
         before this process was there).
         """
         self._reached[number] = max(epoch, self._reached.get(number, 0))
+        self._refresh(number)
 
     def on_ended(self, owner: Owner, pruned_at: int | None = None) -> None:
-        """A run is over; `pruned_at` is the rung whose verdict ended it: what it trained since was
-        late.
+        """A run is over; `pruned_at` is the epoch of the rung at which it was pruned: what it
+        trained since then is counted as wasted.
         """
         now = self._clock()
         meter = self._meter(owner)
         self._write(meter.on_ended(now))
-        late = (
-            busy_after(self._ledger.entries, owner[1], pruned_at) if pruned_at is not None else 0.0
-        )
-        if late:
-            self._write(meter.on_ended(now, late))
+        if pruned_at is not None:
+            late = busy_after(self._ledger.of(trial_owner(owner[1])), pruned_at)
+            if late:
+                self._write(meter.on_ended(now, late))
         self._running.pop(owner, None)
         self._meters.pop(owner, None)
 
@@ -133,8 +134,8 @@ class SweepAccount:
         rung_epoch: int = 0,
         seed: int | None = None,
     ) -> None:
-        """A task beside the trials (a baseline, a rung's evaluation, ...) held `held` from
-        `started` to `ended`; told twice, it counts once.
+        """Count a task beside the trials (a baseline, a rung's evaluation, ...) that held `held`
+        from `started` to `ended`; told twice, it counts once.
         """
         entry = LedgerEntry(
             kind=kind,
@@ -150,35 +151,34 @@ class SweepAccount:
         )
         self._write([entry])
 
-    # ---- what the coordinator asks
+    # ---- questions of the coordinator
 
     def gate(self) -> Gate:
         """Whether a new trial may start."""
         if not self._base.budget.is_limited:
             return Gate("start")
-        pace = pace_of(-1, self._paces())
-        need = self._cost(self._base, pace * self._base.training.rungs[0])
+        need = self._cost(self._base, self._typical_pace() * self._base.training.rungs[0])
         return gate(self.account(), need, sum(owner[0] == TRAIN for owner in self._running))
 
     def prune_for_budget(self, number: int, epoch: int) -> str:
-        """Why trial `number`, at the rung after `epoch` epochs, has to leave for the budget's sake;
-        empty when it may go on.
+        """Why trial `number`, at the rung after `epoch` epochs, is pruned for the budget; empty
+        when it may go on.
         """
         config = self._running.get(trial_owner(number)) or self._config_of(number)
         next_rung = next((rung for rung in config.training.rungs if rung > epoch), None)
         if next_rung is None or not self._base.budget.is_limited:
             return ""
-        need = self._cost(config, pace_of(number, self._paces()) * (next_rung - epoch))
+        need = self._cost(config, self._pace_of(number) * (next_rung - epoch))
         return prune_for_budget(self.account(without=number), need)
 
     def training_seconds(self, number: int) -> float:
-        """What the whole training of trial `number` takes, by its pace up to its last rung; 0
-        before the first.
+        """Seconds that the whole training of trial `number` takes, by its pace up to its last rung;
+        0 before the first.
         """
         epoch = self._reached.get(number, 0)
         config = self._running.get(trial_owner(number)) or self._config_of(number)
         return (
-            learning_pace(self._ledger.entries, number, epoch) * config.training.num_epochs
+            learning_pace(self._ledger.of(trial_owner(number)), epoch) * config.training.num_epochs
             if epoch
             else 0.0
         )
@@ -192,26 +192,26 @@ class SweepAccount:
             spent = spent.plus(self._cost(config, self._meter(owner).busy_since_slice))
         if at_end:
             return Account(self._base.budget, spent)
-        known = self._paces()
         expected = Cost()
         for (kind, number, _), config in self._running.items():
             if kind == TRAIN and number != without:
-                expected = expected.plus(
-                    self._cost(config, self._seconds_left(number, config, pace_of(number, known)))
-                )
-        return Account(self._base.budget, spent, expected, self._reserve(known))
+                expected = expected.plus(self._cost(config, self._seconds_left(number, config)))
+        return Account(self._base.budget, spent, expected, self._reserve())
 
     def affordable_candidates(self, num_done: int) -> int:
         """How many candidates the rest of the budget can confirm, `num_done` runs being done."""
         confirm = self._base.confirm
-        run_cost = self._full_run(self._paces())
         return affordable_candidates(
-            self.account(at_end=True), run_cost, confirm.num_candidates, confirm.num_seeds, num_done
+            self.account(at_end=True),
+            self._full_run(),
+            confirm.num_candidates,
+            confirm.num_seeds,
+            num_done,
         )
 
     def cost_line(self, *, is_over: bool = False) -> str:
-        """What was spent, of what, for the screen; with what is kept for the end unless the sweep
-        `is_over`.
+        """What was spent, and of which limit, for the screen; with what is reserved for the end
+        unless the sweep `is_over`.
         """
         return cost_line(self.account(), self.totals().is_priced, is_over=is_over)
 
@@ -219,42 +219,55 @@ class SweepAccount:
         """The sums of the ledger: of the whole sweep, or of what the search spent on trial
         `number`.
         """
-        if number is not None:
-            return total_of_trial(self._ledger.entries, number)
-        if (
-            self._sums is None or self._sums[0] != self.num_entries
-        ):  # a screen asks twice a second, the ledger changes twice a minute
-            self._sums = (self.num_entries, total(self._ledger.entries))
-        return self._sums[1]
+        return self._ledger.totals() if number is None else self._ledger.totals_of_trial(number)
 
     @property
     def num_entries(self) -> int:
         """How many lines the ledger has: grows, and survives a restart."""
-        return len(self._ledger.entries)
+        return len(self._ledger)
 
     # ----
 
-    def _seconds_left(self, number: int, config: RunConfig, pace: float) -> float:
+    def _seconds_left(self, number: int, config: RunConfig) -> float:
         last = self._reached.get(number, 0)
         next_rung = next((rung for rung in config.training.rungs if rung > last), last)
-        busy = (
-            busy_after(self._ledger.entries, number, last)
-            + self._meter(trial_owner(number)).busy_since_slice
-        )
-        return seconds_to_rung(pace, last, next_rung, busy)
+        since_slice = self._meter(trial_owner(number)).busy_since_slice
+        busy = self._progress_of(number).busy_since_rung + since_slice
+        return seconds_to_rung(self._pace_of(number), last, next_rung, busy)
 
-    def _reserve(self, known: Mapping[int, float]) -> Cost:
-        """For the end: every confirming run at full length, and one run's worth for baselines,
+    def _reserve(self) -> Cost:
+        """For the end: every confirming run at full length, and one run's cost for baselines,
         fine-tuning and the test part.
         """
         confirm = self._base.confirm
-        return self._full_run(known).times(confirm.num_candidates * confirm.num_seeds + 1)
+        return self._full_run().times(confirm.num_candidates * confirm.num_seeds + 1)
 
-    def _full_run(self, known: Mapping[int, float]) -> Cost:
-        return self._cost(self._base, pace_of(-1, known) * self._base.training.num_epochs)
+    def _full_run(self) -> Cost:
+        return self._cost(self._base, self._typical_pace() * self._base.training.num_epochs)
 
-    def _paces(self) -> dict[int, float]:
-        return paces(self._ledger.entries, self._reached)
+    def _pace_of(self, number: int) -> float:
+        """Seconds an epoch of trial `number`: its own, else those of the others."""
+        return self._progress_of(number).pace or self._typical_pace()
+
+    def _typical_pace(self) -> float:
+        """The mean over trials of their seconds an epoch; 0: nothing is known yet."""
+        if self._mean_pace is None:
+            known = [one.pace for one in self._progress.values() if one.pace]
+            self._mean_pace = fmean(known) if known else 0.0
+        return self._mean_pace
+
+    def _progress_of(self, number: int) -> _Progress:
+        if number not in self._progress:
+            self._refresh(number)
+        return self._progress[number]
+
+    def _refresh(self, number: int) -> None:
+        entries = self._ledger.of(trial_owner(number))
+        epoch = self._reached.get(number, 0)
+        self._progress[number] = _Progress(
+            pace(entries, epoch) if epoch else 0.0, busy_after(entries, epoch)
+        )
+        self._mean_pace = None
 
     def _cost(self, config: RunConfig, seconds: float) -> Cost:
         held = held_by(config)
@@ -268,9 +281,9 @@ class SweepAccount:
             config = self._running.get(owner) or self._config_of(owner[1])
             self._running.setdefault(owner, config)
             rungs = config.training.rungs if owner[0] == TRAIN else (config.training.num_epochs,)
-            self._meters[owner] = CostMeter(
-                owner, held_by(config), rungs, self._ledger.last_of(owner)
-            )
+            entries = self._ledger.of(owner)
+            last = entries[-1] if entries else None
+            self._meters[owner] = CostMeter(owner, held_by(config), rungs, last)
         return self._meters[owner]
 
     def _write(self, entries: list[LedgerEntry]) -> None:
@@ -279,3 +292,5 @@ class SweepAccount:
                 usd = self._price.usd(gpus=entry.gpus, cpus=entry.cpus, seconds=entry.busy_seconds)
                 entry = dataclasses.replace(entry, usd=usd, price=self._price.basis)
             self._ledger.append(entry)
+            if entry.kind == TRAIN:
+                self._refresh(entry.trial)

@@ -1,21 +1,19 @@
-"""The budget of a sweep: how much may be spent, what is left, and what follows from it. Pure
-arithmetic, tested as tables.
+"""The budget of a sweep: limits, estimates, and whether trials may start or go on; pure arithmetic.
 
 A new trial starts while the budget covers what was spent, what the running trials are expected to
-use until their next rung, what is kept for the end (confirmation, baselines, fine-tuning), and the
-new trial's way to its first rung. A running trial goes on at a rung while the budget covers its way
-to the next one. So a sweep ends at its budget and not far beyond it: what can be overrun is the
-error of the estimate.
+use until their next rung, what is reserved for the end (confirmation, baselines, fine-tuning), and
+the new trial's training to its first rung. A running trial goes on at a rung while the budget
+covers its training to the next one. So a sweep ends at its budget and not far beyond it: what can
+be overrun is the error of the estimate.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from statistics import fmean
 
 from orchestrator.config.budget_config import UNITS, BudgetConfig
-from orchestrator.cost.ledger import TRAIN, LedgerEntry, Totals
+from orchestrator.cost.ledger import LedgerEntry, Totals
 
 GO_ON = "--resume with a larger budget goes on"
 LARGEST_RESERVE = 0.5  # of the budget: a search that finds nothing leaves nothing to confirm
@@ -31,7 +29,7 @@ class Cost:
 
     @classmethod
     def of(cls, totals: Totals) -> Cost:
-        """What `totals` cost."""
+        """The cost of `totals`."""
         return cls(totals.gpu_hours, totals.cpu_hours, totals.usd)
 
     def plus(self, other: Cost) -> Cost:
@@ -41,14 +39,15 @@ class Cost:
         )
 
     def times(self, number: float) -> Cost:
-        """So many of it."""
+        """`number` times as much."""
         return Cost(self.gpu_hours * number, self.cpu_hours * number, self.usd * number)
 
 
 @dataclass(frozen=True)
 class Account:
-    """A sweep's money at one moment: the limits, what is `spent`, `expected` until the running
-    trials' next rungs, `reserved` for the end.
+    """A sweep's costs at one moment.
+
+    `spent` so far, `expected` until the next rungs of the running trials, `reserved` for the end.
     """
 
     limits: BudgetConfig
@@ -87,8 +86,9 @@ class Account:
 
 @dataclass(frozen=True)
 class Gate:
-    """Whether a new trial may ``start``, has to ``wait`` for running ones, or none will start any
-    more (``stop``); `reason` is for a person.
+    """Whether a new trial may start; `reason` is for a person.
+
+    `word` is ``start``, ``wait`` (for running trials to end) or ``stop`` (none will start again).
     """
 
     word: str
@@ -96,8 +96,9 @@ class Gate:
 
 
 def gate(account: Account, first_rung: Cost, num_running: int) -> Gate:
-    """Whether a trial whose first rung costs `first_rung` may start. A pruned trial frees what was
-    expected of it: so others wait for it.
+    """Whether a trial whose first rung costs `first_rung` may start.
+
+    While trials run it waits rather than stops, because a pruned one frees what was expected of it.
     """
     lacking = account.lacking(first_rung)
     if not lacking:
@@ -106,72 +107,46 @@ def gate(account: Account, first_rung: Cost, num_running: int) -> Gate:
 
 
 def prune_for_budget(account: Account, next_rung: Cost) -> str:
-    """Why a trial at a rung has to leave, in words; empty when its way to the next rung is
-    covered.
+    """Why a trial at a rung is pruned for the budget, in words; empty when the budget covers its
+    training to the next rung.
     """
     lacking = account.lacking(next_rung)
     return f"budget: {lacking}" if lacking else ""
 
 
-def paces(entries: Iterable[LedgerEntry], reached: Mapping[int, int]) -> dict[int, float]:
-    """Busy seconds an epoch, evaluation included, of each trial of `reached` (number -> its last
-    rung's epoch), up to that rung.
+def pace(entries: Iterable[LedgerEntry], epoch: int) -> float:
+    """Busy seconds an epoch, evaluation included, of a trial whose training's `entries` these are,
+    up to the rung after `epoch` epochs; 0 where nothing is known.
     """
-    busy: dict[int, float] = {}
-    for entry in entries:
-        if (
-            entry.kind == TRAIN
-            and entry.busy_seconds
-            and entry.rung_epoch <= reached.get(entry.trial, 0)
-        ):
-            busy[entry.trial] = busy.get(entry.trial, 0.0) + entry.busy_seconds
-    return {trial: seconds / reached[trial] for trial, seconds in busy.items()}
+    return sum(entry.busy_seconds for entry in entries if entry.rung_epoch <= epoch) / epoch
 
 
-def learning_pace(entries: Iterable[LedgerEntry], number: int, epoch: int) -> float:
-    """Seconds an epoch of trial `number` up to the rung after `epoch` epochs, evaluation included,
-    that its values are the reason for.
+def learning_pace(entries: Iterable[LedgerEntry], epoch: int) -> float:
+    """As `pace`, less what the trial's own values do not explain.
 
-    Left out are waiting for videos (the first trial of a node decodes for all) and steps that were
-    done twice. 0 where nothing is known.
+    Left out are waiting for videos (the first trial of a node decodes for all) and recomputed
+    steps.
     """
-    own = [
-        entry
+    seconds = sum(
+        entry.busy_seconds - entry.data_wait_seconds - entry.recomputed_seconds
         for entry in entries
-        if entry.owner == (TRAIN, number, None) and entry.rung_epoch <= epoch
-    ]
-    return (
-        max(
-            0.0,
-            sum(
-                entry.busy_seconds - entry.data_wait_seconds - entry.redone_seconds for entry in own
-            ),
-        )
-        / epoch
+        if entry.rung_epoch <= epoch
     )
-
-
-def pace_of(number: int, known: Mapping[int, float]) -> float:
-    """Seconds an epoch of trial `number`: its own, else the mean of the others, else 0 (nothing is
-    known yet).
-    """
-    return known.get(number) or (fmean(known.values()) if known else 0.0)
+    return max(0.0, seconds) / epoch
 
 
 def seconds_to_rung(pace: float, last_rung: int, next_rung: int, busy_since: float) -> float:
-    """What a trial that has trained `busy_since` seconds since `last_rung` still needs until
-    `next_rung`.
-    """
+    """Seconds to `next_rung` of a trial that has trained `busy_since` seconds since `last_rung`."""
     return max(0.0, pace * (next_rung - last_rung) - busy_since)
 
 
 def affordable_candidates(
     account: Account, run_cost: Cost, num_candidates: int, num_seeds: int, num_done: int = 0
 ) -> int:
-    """How many candidates can be confirmed with `num_seeds` runs each, one run's worth left for the
-    rest; 0 where fewer than two can.
+    """How many candidates can be confirmed with `num_seeds` runs each; 0 where fewer than two can.
 
-    `num_done` of the runs are done already. `account` reserves nothing any more: the end has come.
+    One more run's cost is left for baselines, fine-tuning and the test part. `num_done` of the runs
+    are done already. `account` reserves nothing any more: the end has come.
     """
     for number in range(num_candidates, 1, -1):
         if not account.lacking(run_cost.times(max(0, number * num_seeds - num_done) + 1)):
@@ -180,10 +155,10 @@ def affordable_candidates(
 
 
 def cost_line(account: Account, is_priced: bool, *, is_over: bool = False) -> str:
-    """What was spent, of what, in one phrase for a screen; GPUs where there are any, money where it
-    is known.
+    """What was spent, and of which limit, in one phrase for a screen.
 
-    A sweep that `is_over` keeps nothing for its end any more.
+    GPU-hours where there are any, dollars where they are known. A sweep that `is_over` reserves
+    nothing for its end any more.
     """
     spent = account.spent
     limits = account.limits

@@ -1,21 +1,30 @@
-"""The meter of one run: from what is heard of it, and when, to slices of time for the ledger.
+"""The cost meter of one run: its messages, and when they came, become slices for the ledger.
 
 Pure but for its own state: every method takes the time and returns what is to be written. A run is
-pending between `on_requested` and its workers' first message, then busy until it ends. When workers
-die nobody says so: the time since the last message goes into the next start as pending, and steps
-up to the highest that was reported count as redone.
+queued between `on_requested` and its workers' first message, then busy until it ends. When workers
+die nobody says so: the time since the last message goes into the next start as queued, and steps up
+to the highest that was reported count as recomputed.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from enum import Enum
 
-from orchestrator.cost.ledger import LedgerEntry
+from orchestrator.cost.ledger import LedgerEntry, Owner
 
-IDLE = "idle"
-PENDING = "pending"
-BUSY = "busy"
 SLICE_SECONDS = 30.0  # what a kill -9 of everything can lose for each run, at most
+
+
+class MeterState(Enum):
+    """What the resources of a run are doing."""
+
+    IDLE = "idle"
+    """Neither requested nor held."""
+    QUEUED = "queued"
+    """Requested, not yet held."""
+    BUSY = "busy"
+    """Held by workers."""
 
 
 @dataclass(frozen=True)
@@ -27,56 +36,56 @@ class Held:
 
 
 class CostMeter:
-    """Turns the words of the run `owner` (kind, trial, seed) into entries. `rungs` are the epochs
-    at which it is judged, ascending.
-    """
+    """Turns the messages of the run `owner` into ledger entries."""
 
     def __init__(
         self,
-        owner: tuple[str, int, int | None],
+        owner: Owner,
         held: Held,
         rungs: tuple[int, ...],
         last: LedgerEntry | None = None,
     ) -> None:
-        """`last` is the run's newest entry in the ledger: a restarted coordinator goes on from its
-        end.
+        """`rungs` are the epochs at which the run is evaluated, ascending; `last` is its newest
+        entry in the ledger, from whose end a restarted coordinator goes on.
         """
         self._owner = owner
         self._held = held
         self._rungs = rungs
         self._attempt = last.attempt if last else 0
         self._target = last.rung_epoch if last else rungs[0]
-        self._state = (
-            BUSY if last else IDLE
-        )  # until told otherwise, what ran when the last slice was written runs on
-        self._since = self._heard = last.ended if last else 0.0
-        self._step = self._highest = -1
+        # Until told otherwise, a run that had an entry runs on.
+        self._state = MeterState.BUSY if last else MeterState.IDLE
+        self._since = last.ended if last else 0.0
+        self._heard = self._since
+        self._step = -1
+        self._highest = -1
         self._window_start = self._heard
-        self._waited = self._redone = 0.0
+        self._waited = 0.0
+        self._recomputed = 0.0
         self._was_heard = False
 
     @property
     def busy_since_slice(self) -> float:
-        """Seconds that were heard of and are in no entry yet."""
-        return self._heard - self._since if self._state == BUSY else 0.0
+        """Busy seconds that were reported and are in no entry yet."""
+        return self._heard - self._since if self._state == MeterState.BUSY else 0.0
 
     def on_requested(self, now: float) -> list[LedgerEntry]:
-        """Resources are asked for; whatever ran before is over (nobody heard of it since, so
+        """Resources are requested; what ran before is over (nothing was heard of it since, so
         nothing more is charged).
         """
-        entries = self._close(self._heard) if self._state == BUSY else []
-        self._state = PENDING
+        entries = self._close(self._heard) if self._state == MeterState.BUSY else []
+        self._state = MeterState.QUEUED
         self._since = now
         self._heard = now
         return entries
 
     def on_started(self, now: float) -> list[LedgerEntry]:
         """The workers run: for the first time, or again after one died."""
-        entries = self._close(self._heard) if self._state == BUSY else []
-        pending_since = now if self._state == IDLE else self._since
+        entries = self._close(self._heard) if self._state == MeterState.BUSY else []
+        queued_since = now if self._state == MeterState.IDLE else self._since
         self._attempt = self._attempt + 1
-        entries.append(self._entry(pending_since, now, pending_seconds=now - pending_since))
-        self._state = BUSY
+        entries.append(self._entry(queued_since, now, queued_seconds=now - queued_since))
+        self._state = MeterState.BUSY
         self._since = now
         self._heard = now
         self._window_start = now
@@ -88,14 +97,15 @@ class CostMeter:
     def on_progress(
         self, now: float, step: int, wait_share: float | None = None
     ) -> list[LedgerEntry]:
-        """Its workers have done `step` steps; `wait_share` is the part of the time since the last
-        such word that was waiting for videos.
+        """The workers have done `step` steps; `wait_share` (0 to 1) of the time since the last such
+        message was waiting for videos.
         """
-        entries = self._take_up(now)
-        if self._state != BUSY:
+        entries = self._begin_unannounced(now)
+        if self._state != MeterState.BUSY:
             return entries
         self._was_heard = True
-        self._redone += redone_share(self._step, step, self._highest) * (now - self._heard)
+        share = recomputed_share(self._step, step, self._highest)
+        self._recomputed += share * (now - self._heard)
         if wait_share is not None:
             self._waited += min(1.0, wait_share) * (now - self._window_start)
             self._window_start = now
@@ -105,17 +115,18 @@ class CostMeter:
 
     def on_rung(self, now: float, epoch: int) -> list[LedgerEntry]:
         """The rung after `epoch` epochs is reached: what comes now is on the way to the next."""
-        entries = self._take_up(now)
-        if self._state != BUSY:
+        entries = self._begin_unannounced(now)
+        if self._state != MeterState.BUSY:
             return entries
-        self._heard = self._window_start = now
+        self._heard = now
+        self._window_start = now
         self._was_heard = True
         entries += self._close(now, rung_epoch=epoch)
         self._target = next((rung for rung in self._rungs if rung > epoch), epoch)
         return entries
 
-    def on_ended(self, now: float, late_seconds: float = 0.0) -> list[LedgerEntry]:
-        """The run is over; `late_seconds` of the entries so far came after the rung at which it was
+    def on_ended(self, now: float, after_pruning_seconds: float = 0.0) -> list[LedgerEntry]:
+        """The run is over; so many seconds of its entries came after the rung at which it was
         pruned.
 
         Where a restarted coordinator has heard nothing of it, it may have been over for long:
@@ -123,37 +134,37 @@ class CostMeter:
         """
         entries = (
             self._close(now if self._was_heard else self._heard)
-            if self._state == BUSY
-            else self._pending(now)
+            if self._state == MeterState.BUSY
+            else self._close_queued(now)
         )
-        self._state = IDLE
+        self._state = MeterState.IDLE
         self._since = now
         self._heard = now
-        if late_seconds > 0:
-            entries.append(self._entry(now, now, late_seconds=late_seconds))
+        if after_pruning_seconds > 0:
+            entries.append(self._entry(now, now, after_pruning_seconds=after_pruning_seconds))
         return entries
 
-    def _take_up(self, now: float) -> list[LedgerEntry]:
-        """Workers that are heard of without having said that they started: the word was lost with a
-        coordinator that died.
+    def _begin_unannounced(self, now: float) -> list[LedgerEntry]:
+        """Start the workers that report without having said that they started: that message was
+        lost with a coordinator that died.
         """
-        return self.on_started(now) if self._state == PENDING else []
+        return self.on_started(now) if self._state == MeterState.QUEUED else []
 
-    def _pending(self, now: float) -> list[LedgerEntry]:
+    def _close_queued(self, now: float) -> list[LedgerEntry]:
         return (
-            [self._entry(self._since, now, pending_seconds=now - self._since)]
-            if self._state == PENDING
+            [self._entry(self._since, now, queued_seconds=now - self._since)]
+            if self._state == MeterState.QUEUED
             else []
         )
 
     def _close(self, now: float, rung_epoch: int | None = None) -> list[LedgerEntry]:
         seconds = now - self._since
         waited = min(self._waited, seconds)
-        redone = min(self._redone, seconds)
+        recomputed = min(self._recomputed, seconds)
         since = self._since
         self._since = now
         self._waited = self._waited - waited
-        self._redone = self._redone - redone
+        self._recomputed = self._recomputed - recomputed
         if seconds <= 0:
             return []
         return [
@@ -163,7 +174,7 @@ class CostMeter:
                 rung_epoch,
                 busy_seconds=seconds,
                 data_wait_seconds=waited,
-                redone_seconds=redone,
+                recomputed_seconds=recomputed,
             )
         ]
 
@@ -189,9 +200,9 @@ class CostMeter:
         return replace(entry, **seconds)  # type: ignore[arg-type]
 
 
-def redone_share(before: int, after: int, highest: int) -> float:
-    """Which part of the way from step `before` (-1: unknown) to step `after` had been gone before,
-    up to step `highest`.
+def recomputed_share(before: int, after: int, highest: int) -> float:
+    """The share of the steps from `before` (-1: unknown) to `after` that had been trained before,
+    up to step `highest` (-1: none).
     """
     if highest < 0 or before >= highest:
         return 0.0

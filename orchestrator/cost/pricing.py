@@ -1,6 +1,4 @@
-"""The price that a sweep reckons with: the user's own, or the price list's for the machines of the
-cluster; or the word that it is unknown.
-"""
+"""The price of an hour that a sweep calculates with: the user's own, the price list's, or none."""
 
 from __future__ import annotations
 
@@ -13,8 +11,7 @@ from prp_core.errors import UserError
 
 
 def find_price(config: RunConfig) -> Price | None:
-    """What an hour on this cluster costs: the config's own price, else the price list's for the
-    machines that are known; None: unknown.
+    """The price on this cluster: the config's own, else the price list's; None if unknown.
 
     Raises `UserError` for a price list that cannot be read, and when there is a budget in dollars
     and no price.

@@ -1,1 +1,6 @@
-"""ray_cluster."""
+"""Ray cluster: the connection to Ray, and what a sweep takes of the cluster's resources.
+
+`connect.py` joins a cluster or starts a local one, `concurrency.py` says how many trials run there
+at once and where their rungs are evaluated, `worker_group.py` runs one training on a group of Ray
+Train workers.
+"""

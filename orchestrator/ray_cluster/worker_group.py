@@ -1,6 +1,4 @@
-"""A group of Ray Train workers for one training: the trainer, what each worker asks of its node,
-and what Ray would start for nothing.
-"""
+"""A group of Ray Train workers that runs one training, and the resources of each worker."""
 
 from __future__ import annotations
 
@@ -21,11 +19,10 @@ def fit_workers(
     name: str,
     max_failures: int,
 ) -> dict[str, Any]:
-    """Run `function(work)` on the workers that `config` asks for; the first one's answer. Raises
-    Ray Train's error when its retries are used up.
+    """The value that rank 0 returns from `function(work)`, run on the workers of `config`.
 
-    Ray's own notes of the run lie below `state_dir` under `name` and a draw, so that no run is
-    taken for an earlier one.
+    Ray's own state of the run lies below `state_dir` under `name` and a random suffix, so that no
+    run is taken for an earlier one. Raises Ray Train's error when the retries are used up.
     """
     from ray.train import FailureConfig, ScalingConfig
     from ray.train import RunConfig as RayRunConfig
@@ -49,7 +46,7 @@ def fit_workers(
 
 
 def worker_bundle(config: RunConfig) -> dict[str, float]:
-    """What one training worker asks of its node."""
+    """The resources that one training worker requests from its node."""
     bundle = {"CPU": config.resources.cpus_per_worker}
     if config.resources.gpus_per_worker:
         bundle["GPU"] = config.resources.gpus_per_worker
@@ -57,8 +54,8 @@ def worker_bundle(config: RunConfig) -> dict[str, float]:
 
 
 def _trainer_class() -> Any:
-    """`TorchTrainer` without the process that hands out Ray Data sets, of which we have none: it
-    costs five CPU-seconds a trial, for imports.
+    """A `TorchTrainer` that starts no process for Ray Data: we have no datasets there, and it costs
+    five CPU-seconds a trial, for imports.
     """
     from ray.train.torch import TorchTrainer
 

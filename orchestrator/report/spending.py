@@ -79,16 +79,18 @@ def _sum(activity: str, entries: Sequence[LedgerEntry], on_gpu: bool) -> Spendin
     is_priced = all(entry.price for entry in entries if entry.busy_seconds)
     used: dict[tuple[str, int, int | None], float] = {}
     for entry in entries:
-        used[entry.owner] = used.get(entry.owner, 0.0) + entry.busy_seconds - entry.late_seconds
+        used[entry.owner] = (
+            used.get(entry.owner, 0.0) + entry.busy_seconds - entry.after_pruning_seconds
+        )
     return Spending(
         activity=activity,
         num_runs=sum(seconds > 1e-3 for seconds in used.values()),
         held=hours("busy"),
         usd=sum(entry.usd for entry in entries) if is_priced else None,
         data_wait=hours("data_wait"),
-        recomputed=hours("redone"),
-        after_pruning=hours("late"),
-        queued=hours("pending"),
+        recomputed=hours("recomputed"),
+        after_pruning=hours("after_pruning"),
+        queued=hours("queued"),
     )
 
 

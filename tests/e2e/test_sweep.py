@@ -277,7 +277,7 @@ def test_the_ledger_adds_up_to_what_mlflow_shows(swept: StudyProcess) -> None:
         number = run.data.tags.get("prp.trial")
         sums = total(entries) if number is None else total_of_trial(entries, int(number))
         assert run.data.metrics["cost/cpu_hours"] == pytest.approx(sums.cpu_hours)
-        assert run.data.metrics["waste/pending_seconds"] == pytest.approx(sums.pending_seconds)
+        assert run.data.metrics["waste/queued_seconds"] == pytest.approx(sums.queued_seconds)
     for number, state in states.items():
         slices = sorted(
             (entry.started, entry.ended)

@@ -135,7 +135,7 @@ def test_what_a_trial_costs_is_in_the_ledger_in_its_run_and_in_the_parents(
         ("train", 4, 20.0),
         ("baseline", 0, 60.0),
     ]
-    assert total(entries).pending_seconds == 5.0
+    assert total(entries).queued_seconds == 5.0
     assert total(entries).usd == pytest.approx(0.1)
     assert coordinator.cost_line() == "cost 0.0278 CPU-hours, 0.1 USD"
     coordinator.close("finished")
@@ -231,7 +231,7 @@ def test_a_server_that_is_killed_with_9_counts_nothing_twice_and_loses_less_than
     clock.now += 10
     coordinator.at_rung(number, 1, 60, {METRIC: 0.5})
     entries = read_ledger(tmp_path / "state" / "ledger.jsonl")
-    assert (number, total(entries).busy_seconds, total(entries).pending_seconds) == (0, 40.0, 5.0)
+    assert (number, total(entries).busy_seconds, total(entries).queued_seconds) == (0, 40.0, 5.0)
     assert [one.attempt for one in entries if one.busy_seconds] == [1, 2]
     coordinator.close("killed")
 

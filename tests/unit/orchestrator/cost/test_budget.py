@@ -12,8 +12,7 @@ from orchestrator.cost.budget import (
     cost_line,
     gate,
     learning_pace,
-    pace_of,
-    paces,
+    pace,
     prune_for_budget,
     seconds_to_rung,
 )
@@ -76,44 +75,35 @@ def test_the_first_limit_that_is_reached_decides_and_no_limit_never_does() -> No
         BudgetConfig(usd=-1)
 
 
-def test_the_pace_of_a_trial_is_its_own_up_to_its_last_rung_else_the_mean_of_the_others() -> None:
+def test_a_pace_counts_what_was_trained_up_to_the_rung() -> None:
     entries = [
-        entry(0, rung_epoch=2, busy_seconds=20),
-        entry(
-            0, started=20, rung_epoch=4, busy_seconds=99
-        ),  # on the way to a rung that it has not reached
-        entry(1, rung_epoch=1, busy_seconds=30),
-        entry(2, rung_epoch=1, busy_seconds=500),  # has reached none
-        entry(1, rung_epoch=1, busy_seconds=500, kind="confirm", seed=1),
+        entry(rung_epoch=2, busy_seconds=20, data_wait_seconds=4, recomputed_seconds=6),
+        entry(started=20, rung_epoch=4, busy_seconds=30, queued_seconds=9),
+        entry(started=50, rung_epoch=8, busy_seconds=99),  # to a rung that it has not reached
     ]
-    known = paces(entries, {0: 2, 1: 1})
-    assert known == {0: 10.0, 1: 30.0}
-    assert [pace_of(number, known) for number in (0, 1, 2)] == [10.0, 30.0, 20.0]
-    assert pace_of(0, {}) == 0.0
+    assert pace(entries, 2) == 10.0
+    assert pace(entries, 4) == 12.5
+    assert pace([], 4) == 0.0
 
 
 def test_the_pace_of_learning_leaves_out_waiting_and_repeating() -> None:
     entries = [
-        entry(0, rung_epoch=2, busy_seconds=20, data_wait_seconds=4, redone_seconds=6),
-        entry(0, started=20, rung_epoch=4, busy_seconds=30, pending_seconds=9),
-        entry(
-            0, started=50, rung_epoch=8, busy_seconds=99
-        ),  # on the way to a rung that it has not reached
-        entry(1, rung_epoch=1, busy_seconds=500),
-        entry(0, rung_epoch=1, busy_seconds=500, kind="confirm", seed=1),
+        entry(rung_epoch=2, busy_seconds=20, data_wait_seconds=4, recomputed_seconds=6),
+        entry(started=20, rung_epoch=4, busy_seconds=30, queued_seconds=9),
+        entry(started=50, rung_epoch=8, busy_seconds=99),
     ]
-    assert learning_pace(entries, 0, 4) == (10 + 30) / 4
-    assert learning_pace(entries, 2, 4) == 0.0
+    assert learning_pace(entries, 4) == (10 + 30) / 4
+    assert learning_pace([], 4) == 0.0
 
 
 @pytest.mark.parametrize(
-    ("pace", "last", "following", "busy", "seconds"),
+    ("seconds_an_epoch", "last", "following", "busy", "seconds"),
     [(10, 0, 1, 0, 10), (10, 1, 4, 12, 18), (10, 1, 4, 99, 0), (0, 0, 9, 5, 0), (10, 4, 4, 3, 0)],
 )
 def test_what_a_trial_still_needs_until_its_next_rung(
-    pace: float, last: int, following: int, busy: float, seconds: float
+    seconds_an_epoch: float, last: int, following: int, busy: float, seconds: float
 ) -> None:
-    assert seconds_to_rung(pace, last, following, busy) == seconds
+    assert seconds_to_rung(seconds_an_epoch, last, following, busy) == seconds
 
 
 @pytest.mark.parametrize(("spent", "number"), [(0, 3), (0.5, 2), (2.4, 2), (2.5, 0), (9.9, 0)])

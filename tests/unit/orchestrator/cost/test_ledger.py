@@ -1,12 +1,11 @@
-"""The ledger: sums as a table, what a torn or damaged file does, and a writer that is killed with
--9 as it writes.
-"""
+"""The ledger: sums, a torn or damaged file, and a writer that is killed with -9 as it writes."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -16,30 +15,35 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cost.ledger import (
+    WASTED,
     Ledger,
     LedgerEntry,
     Totals,
     busy_after,
+    is_of_search,
     read_ledger,
     total,
-    total_of_trial,
 )
 from prp_core.errors import UserError
 from tests.tools.study_process import REPOSITORY
 
-CONTRACT = {
-    *(
-        "trial",
-        "rung_epoch",
-        "attempt",
-        "started",
-        "ended",
-        "gpus",
-        "cpus",
-        "busy_seconds",
-        "pending_seconds",
-    ),
-    *("data_wait_seconds", "redone_seconds", "late_seconds", "usd", "kind"),
+FIELDS = {
+    "trial",
+    "rung_epoch",
+    "attempt",
+    "started",
+    "ended",
+    "gpus",
+    "cpus",
+    "busy_seconds",
+    "queued_seconds",
+    "data_wait_seconds",
+    "recomputed_seconds",
+    "after_pruning_seconds",
+    "usd",
+    "price",
+    "kind",
+    "seed",
 }
 
 WRITER = """
@@ -48,10 +52,10 @@ from pathlib import Path
 from tests.unit.orchestrator.cost.test_ledger import entry
 from orchestrator.cost.ledger import Ledger
 ledger = Ledger(Path(sys.argv[1]))
-start = len(ledger.entries)
+start = len(ledger)
 for number in range(start, start + 100000):
     ledger.append(entry(started=10.0 * number, busy_seconds=10.0))
-    print(len(ledger.entries), flush=True)
+    print(len(ledger), flush=True)
 """
 
 
@@ -81,20 +85,20 @@ def entry(trial: int = 0, started: float = 0.0, **fields: object) -> LedgerEntry
             [entry(busy_seconds=1800, usd=3.0, price="p")],
             Totals(gpu_hours=1.0, cpu_hours=2.0, usd=3.0, busy_seconds=1800),
         ),
-        ([entry(pending_seconds=60)], Totals(pending_seconds=60)),
+        ([entry(queued_seconds=60)], Totals(queued_seconds=60)),
         (
             [
                 entry(busy_seconds=900, data_wait_seconds=90),
-                entry(busy_seconds=900, redone_seconds=45),
-                entry(late_seconds=45),
+                entry(busy_seconds=900, recomputed_seconds=45),
+                entry(after_pruning_seconds=45),
             ],
             Totals(
                 gpu_hours=1.0,
                 cpu_hours=2.0,
                 busy_seconds=1800,
                 data_wait_seconds=90,
-                redone_seconds=45,
-                late_seconds=45,
+                recomputed_seconds=45,
+                after_pruning_seconds=45,
                 is_priced=False,
             ),
         ),
@@ -110,8 +114,8 @@ def test_waste_is_a_share_of_what_was_paid_and_money_is_named_only_where_it_is_k
             entry(
                 busy_seconds=1800,
                 data_wait_seconds=90,
-                redone_seconds=45,
-                late_seconds=45,
+                recomputed_seconds=45,
+                after_pruning_seconds=45,
                 usd=1.5,
                 price="p",
             )
@@ -120,17 +124,41 @@ def test_waste_is_a_share_of_what_was_paid_and_money_is_named_only_where_it_is_k
     assert sums.wasted_share == pytest.approx(0.1)
     assert sums.metrics()["cost/usd"] == 1.5
     assert "cost/usd" not in total([entry(busy_seconds=10)]).metrics()
-    assert total([entry(pending_seconds=5)]).wasted_share == 0.0, "nothing was paid"
+    assert total([entry(queued_seconds=5)]).wasted_share == 0.0, "nothing was paid"
 
 
-def test_what_came_beside_a_trial_is_not_the_searchs() -> None:
-    entries = [
-        entry(0, busy_seconds=10),
-        entry(0, busy_seconds=5, kind="evaluation"),
-        entry(0, busy_seconds=90, kind="confirm", seed=8),
-    ]
-    assert total_of_trial(entries, 0).busy_seconds == 15
-    assert total(entries).busy_seconds == 105
+def test_what_came_beside_a_trial_is_not_the_searchs(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    ledger.append(entry(0, busy_seconds=10))
+    ledger.append(entry(0, busy_seconds=5, kind="evaluation"))
+    ledger.append(entry(0, busy_seconds=90, kind="confirm", seed=8))
+    assert ledger.totals_of_trial(0).busy_seconds == 15
+    assert ledger.totals().busy_seconds == 105
+    assert ledger.totals_of_trial(1) == Totals()
+
+
+def test_running_sums_are_those_of_the_file_to_the_last_digit(tmp_path: Path) -> None:
+    draw = random.Random(0)
+    path = tmp_path / "ledger.jsonl"
+    ledger = Ledger(path)
+    for number in range(200):
+        kind = draw.choice(["train", "evaluation", "confirm"])
+        seconds = {name: draw.random() for name in ("busy_seconds", "queued_seconds", *WASTED)}
+        one = entry(draw.randrange(5), 10.0 * number, kind=kind, usd=draw.random(), **seconds)
+        ledger.append(one)
+        ledger.append(one)
+    entries = read_ledger(path)
+    assert len(ledger) == len(entries) == 200
+    for again in (ledger, Ledger(path)):
+        assert again.totals() == total(entries)
+        for trial in range(5):
+            assert again.totals_of_trial(trial) == total(
+                entries, lambda one, trial=trial: one.trial == trial and is_of_search(one)
+            )
+            assert list(again.of(("train", trial, None))) == [
+                one for one in entries if one.owner == ("train", trial, None)
+            ]
+    assert ledger.totals().gpu_hours == sum(one.gpus * one.busy_seconds for one in entries) / 3600
 
 
 @pytest.mark.parametrize(("epoch", "seconds"), [(0, 60), (1, 50), (2, 30), (4, 0)])
@@ -140,11 +168,7 @@ def test_what_was_trained_past_a_rung(epoch: int, seconds: float) -> None:
         entry(rung_epoch=2, busy_seconds=20),
         entry(rung_epoch=4, busy_seconds=30),
     ]
-    entries += [
-        entry(1, rung_epoch=4, busy_seconds=99),
-        entry(kind="confirm", rung_epoch=4, busy_seconds=99, seed=1),
-    ]
-    assert busy_after(entries, 0, epoch) == seconds
+    assert busy_after(entries, epoch) == seconds
 
 
 def test_what_is_written_is_there_again_and_a_slice_told_twice_counts_once(tmp_path: Path) -> None:
@@ -152,10 +176,10 @@ def test_what_is_written_is_there_again_and_a_slice_told_twice_counts_once(tmp_p
     ledger = Ledger(path)
     for one in (entry(), entry(started=10), entry(), entry(1)):
         ledger.append(one)
-    assert Ledger(path).entries == [entry(), entry(started=10), entry(1)]
-    assert json.loads(path.read_text().splitlines()[0]).keys() >= CONTRACT
-    assert ledger.last_of(("train", 0, None)) == entry(started=10)
-    assert ledger.last_of(("confirm", 0, 8)) is None
+    assert read_ledger(path) == [entry(), entry(started=10), entry(1)]
+    assert json.loads(path.read_text().splitlines()[0]).keys() == FIELDS
+    assert list(ledger.of(("train", 0, None))) == [entry(), entry(started=10)]
+    assert list(ledger.of(("confirm", 0, 8))) == []
 
 
 def test_a_torn_last_line_is_left_out_and_the_next_starts_a_line_of_its_own(tmp_path: Path) -> None:

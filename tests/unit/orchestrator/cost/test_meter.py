@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator.cost.ledger import LedgerEntry, total
-from orchestrator.cost.meter import SLICE_SECONDS, CostMeter, Held, redone_share
+from orchestrator.cost.meter import SLICE_SECONDS, CostMeter, Held, recomputed_share
 
 OWNER = ("train", 3, None)
 
@@ -22,7 +22,7 @@ def metered(*words: tuple[Any, ...], last: LedgerEntry | None = None) -> list[Le
 def slices(entries: list[LedgerEntry]) -> list[tuple[int, int, float, float, float]]:
     """(rung, attempt, pending, busy, redone) of each entry."""
     return [
-        (one.rung_epoch, one.attempt, one.pending_seconds, one.busy_seconds, one.redone_seconds)
+        (one.rung_epoch, one.attempt, one.queued_seconds, one.busy_seconds, one.recomputed_seconds)
         for one in entries
     ]
 
@@ -57,7 +57,9 @@ def test_a_killed_worker_costs_a_start_and_the_steps_that_are_done_twice() -> No
     ]
     entries = metered(*words)
     assert slices(entries) == [(1, 1, 5, 0, 0), (1, 1, 0, 10, 0), (1, 2, 10, 0, 0), (1, 2, 0, 8, 5)]
-    assert total(entries).redone_seconds == 5, "3 s to step 16, and half of the way from 16 to 24"
+    assert total(entries).recomputed_seconds == 5, (
+        "3 s to step 16, and half of the way from 16 to 24"
+    )
 
 
 @pytest.mark.parametrize(
@@ -75,7 +77,7 @@ def test_a_killed_worker_costs_a_start_and_the_steps_that_are_done_twice() -> No
 def test_the_part_of_a_way_that_was_gone_before(
     before: int, after: int, highest: int, share: float
 ) -> None:
-    assert redone_share(before, after, highest) == share
+    assert recomputed_share(before, after, highest) == share
 
 
 def test_data_wait_is_counted_by_the_logged_share_and_is_never_more_than_the_time() -> None:
@@ -148,4 +150,4 @@ def test_late_seconds_are_written_without_counting_the_time_again() -> None:
         ("on_requested", 0), ("on_started", 0), ("on_rung", 10, 1), ("on_ended", 25, 15.0)
     )
     assert total(entries).busy_seconds == 25
-    assert total(entries).late_seconds == 15
+    assert total(entries).after_pruning_seconds == 15

@@ -29,7 +29,7 @@ def test_where_the_hours_went_adds_up() -> None:
         15.5,
     )
     assert (
-        spending.spendings(()) == [] == spending.spendings((entry(0, pending_seconds=9.0, cpus=1),))
+        spending.spendings(()) == [] == spending.spendings((entry(0, queued_seconds=9.0, cpus=1),))
     )
 
 
