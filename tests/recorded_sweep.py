@@ -12,7 +12,7 @@ from typing import Any
 
 from orchestrator.config.run_config import load_config, to_tree
 from orchestrator.config.sweep_spec import SweepSpec, save_spec, sweep_dir
-from orchestrator.coordinator.coordinator import as_params
+from orchestrator.coordinator.recorder import as_params
 from orchestrator.search.pruner import PruningRule
 from orchestrator.search.space import apply_space, fits_corpus
 from orchestrator.search.study import SweepStudy

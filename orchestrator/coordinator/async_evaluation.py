@@ -12,56 +12,73 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
-from typing import Any
 
-from orchestrator.config.run_config import RunConfig
 from orchestrator.coordinator.evaluation_queue import EvaluatedRung, EvaluationQueue
-from orchestrator.search.pruner import PruningDecision, PruningRule
+from orchestrator.coordinator.pruning import Pruning
+from orchestrator.search.pruner import PruningDecision
 from orchestrator.search.study import SweepStudy
 from orchestrator.trial.messages import Rung
 
-Record = Callable[[Rung, Mapping[str, float]], None]
+RecordRung = Callable[[Rung, Mapping[str, float]], None]
+
+# Notes of a trial in the study: + epoch, a rung that was submitted (`Rung` as JSON), and why one
+# could not be evaluated; the metrics of its last rung (JSON).
+SUBMITTED = "submitted/"
+UNEVALUATED = "unevaluated/"
+FINAL_METRICS = "final_metrics"
 
 
 class AsyncEvaluation:
-    """The asynchronous evaluation of one sweep.
-
-    `record` tells the tracker and the screen what a rung scored; `num_epochs` is each running
-    trial's.
-
-    `beyond_budget` says of a trial (number, epoch of its rung) why the way to its next rung is not
-    paid for; empty when it is.
-    """
+    """The rungs of a sweep's trials from their submission to the pruning decision."""
 
     def __init__(
         self,
         study: SweepStudy,
-        config: RunConfig,
-        start: Callable[[Rung], Any],
-        max_at_once: int,
+        pruning: Pruning,
+        queue: EvaluationQueue,
+        record: RecordRung,
         *,
-        record: Record,
-        num_epochs: Mapping[int, int],
-        beyond_budget: Callable[[int, int], str] = lambda number, epoch: "",
+        objective: str,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        """`objective` is the metric that is reported to the study; `record` is called with a rung
+        and its metrics before the decision on it is made.
+        """
         self._study = study
-        self._config = config
-        self._rule = PruningRule(config.sweep.pruner, config.training.reduction_factor)
+        self._pruning = pruning
+        self._queue = queue
         self._record = record
+        self._objective = objective
         self._clock = clock
-        self._beyond_budget = beyond_budget
-        self._queue = EvaluationQueue(start, max_at_once)
-        self._num_epochs = dict(num_epochs)
+        self._num_epochs: dict[int, int] = {}
         self._submitted: dict[int, dict[int, Rung]] = {}
         self._stopped: dict[int, str] = {}
-        self._unevaluated: dict[int, str] = {}
-        for number in sorted(num_epochs):
-            self._recover(number)
+        self._failed: dict[int, str] = {}
 
     def begin(self, number: int, num_epochs: int) -> None:
         """Trial `number` runs for `num_epochs` epochs."""
         self._num_epochs[number] = num_epochs
+
+    def recover(self, number: int, num_epochs: int) -> None:
+        """Read back from the study what an earlier coordinator knew of running trial `number`.
+
+        Decisions are made (or found) again; rungs that were not evaluated are queued again.
+        """
+        self.begin(number, num_epochs)
+        notes = self._study.notes(number)
+        scores = self._study.scores()[number]
+        rungs = [
+            Rung(**json.loads(text)) for name, text in notes.items() if name.startswith(SUBMITTED)
+        ]
+        self._submitted[number] = {rung.epoch: rung for rung in rungs}
+        for epoch in sorted(scores):
+            self._decide(number, epoch)
+        for rung in sorted(rungs, key=lambda rung: rung.epoch):
+            error = notes.get(f"{UNEVALUATED}{rung.epoch}")
+            if error and rung.is_last:
+                self._failed[number] = failure_of_last_rung(error)
+            elif not error and rung.epoch not in scores and number not in self._stopped:
+                self._queue.submit(replace(rung, submitted_at=self._clock()))
 
     def submit_rung(self, number: int, epoch: int, step: int, key: str) -> None:
         """Queue a rung; submitted again, or of a trial that was stopped, nothing changes."""
@@ -69,12 +86,12 @@ class AsyncEvaluation:
         if epoch in known or number in self._stopped or number not in self._num_epochs:
             return
         rung = Rung(number, epoch, step, key, epoch >= self._num_epochs[number], self._clock())
-        self._study.set_note(number, f"submitted/{epoch}", json.dumps(asdict(rung)))
+        self._study.set_note(number, f"{SUBMITTED}{epoch}", json.dumps(asdict(rung)))
         known[epoch] = rung
         self._queue.submit(rung)
 
     def advance(self) -> None:
-        """Apply what was found since the last call and start what may run; never waits."""
+        """Apply the results that came since the last call and start what may run; never waits."""
         for found in self._queue.collect():
             self._apply(found)
         self._queue.start_next()
@@ -85,20 +102,20 @@ class AsyncEvaluation:
 
     def failure(self, number: int) -> str | None:
         """Why the final value of trial `number` cannot be had; None: it can."""
-        return self._unevaluated.get(number)
+        return self._failed.get(number)
 
     def final_metrics(self, number: int) -> dict[str, float] | None:
-        """What was found after the last epoch of trial `number`; None: not yet."""
+        """The metrics after the last epoch of trial `number`; None: not yet evaluated."""
         notes = self._study.notes(number)
         scores = self._study.scores()[number]
-        return (
-            json.loads(notes["final_metrics"])
-            if self._num_epochs[number] in scores and "final_metrics" in notes
-            else None
-        )
+        if self._num_epochs[number] not in scores or FINAL_METRICS not in notes:
+            return None
+        return json.loads(notes[FINAL_METRICS])
 
-    def is_over(self, number: int) -> bool:
-        """Whether trial `number` holds no worker any more: it has reached its last epoch."""
+    def is_trained(self, number: int) -> bool:
+        """Whether trial `number` has reached its last epoch, so that it holds no worker any
+        more.
+        """
         return any(rung.is_last for rung in self._submitted.get(number, {}).values())
 
     def end(self, number: int) -> None:
@@ -112,51 +129,38 @@ class AsyncEvaluation:
         if rung.number not in self._num_epochs or rung.number in self._stopped:
             return
         if found.error:
-            self._study.set_note(rung.number, f"unevaluated/{rung.epoch}", found.error)
-            self._record(rung, {"evaluation/failed_rungs": 1.0})
-            if rung.is_last:
-                self._unevaluated[rung.number] = (
-                    f"its last rung could not be evaluated: {found.error}"
-                )
+            self._apply_failure(rung, found.error)
             return
         if rung.is_last:
-            self._study.set_note(rung.number, "final_metrics", json.dumps(found.metrics))
-        self._study.report(rung.number, rung.epoch, found.metrics[self._config.sweep.objective])
-        self._record(
-            rung, {**found.metrics, "evaluation/lag_seconds": self._clock() - rung.submitted_at}
-        )
+            self._study.set_note(rung.number, FINAL_METRICS, json.dumps(found.metrics))
+        self._study.report(rung.number, rung.epoch, found.metrics[self._objective])
+        lag = self._clock() - rung.submitted_at
+        self._record(rung, {**found.metrics, "evaluation/lag_seconds": lag})
         self._decide(rung.number, rung.epoch)
-        self._look_back(rung.epoch)
+        self._decide_overtaken(rung.epoch)
         if not rung.is_last and rung.number not in self._stopped:
-            self._hold_to_budget(rung.number, rung.epoch)
+            by_budget = self._pruning.decide_by_budget(rung.number, rung.epoch)
+            if by_budget is not None:
+                self._obey(rung.number, by_budget)
+
+    def _apply_failure(self, rung: Rung, error: str) -> None:
+        self._study.set_note(rung.number, f"{UNEVALUATED}{rung.epoch}", error)
+        self._record(rung, {"evaluation/failed_rungs": 1.0})
+        if rung.is_last:
+            self._failed[rung.number] = failure_of_last_rung(error)
 
     def _decide(self, number: int, epoch: int) -> None:
-        self._obey(
-            number,
-            self._study.decide_late(
-                number,
-                epoch,
-                self._rule,
-                last_epoch=self._num_epochs[number],
-                submitted=self._submitted.get(number, {}),
-            ),
-        )
+        submitted = self._submitted.get(number, {})
+        last_epoch = self._num_epochs[number]
+        self._obey(number, self._pruning.decide_late(number, epoch, last_epoch, submitted))
 
-    def _hold_to_budget(self, number: int, epoch: int) -> None:
-        reason = self._beyond_budget(number, epoch)
-        if reason:
-            decision = PruningDecision(False, f"rung {epoch}: {reason}")
-            self._study.set_decision(number, epoch, decision)
-            self._obey(number, decision)
-
-    def _look_back(self, epoch: int) -> None:
-        running = {
-            number: last
-            for number, last in self._num_epochs.items()
-            if number not in self._stopped and not self.is_over(number)
+    def _decide_overtaken(self, epoch: int) -> None:
+        training = {
+            number: last_epoch
+            for number, last_epoch in self._num_epochs.items()
+            if number not in self._stopped and not self.is_trained(number)
         }
-        decisions = self._study.decide_overtaken(epoch, running, self._rule)
-        for number, decision in decisions.items():
+        for number, decision in self._pruning.decide_overtaken(epoch, training).items():
             self._obey(number, decision)
 
     def _obey(self, number: int, decision: PruningDecision) -> None:
@@ -164,23 +168,7 @@ class AsyncEvaluation:
             self._stopped[number] = decision.reason
             self._queue.drop(number)
 
-    def _recover(self, number: int) -> None:
-        """Read back what an earlier coordinator knew of a running trial: its rungs that were
-        evaluated, and those still to be.
-        """
-        notes = self._study.notes(number)
-        scores = self._study.scores()[number]
-        rungs = [
-            Rung(**json.loads(text))
-            for name, text in notes.items()
-            if name.startswith("submitted/")
-        ]
-        self._submitted[number] = {rung.epoch: rung for rung in rungs}
-        for epoch in sorted(scores):
-            self._decide(number, epoch)
-        for rung in sorted(rungs, key=lambda rung: rung.epoch):
-            unevaluated = notes.get(f"unevaluated/{rung.epoch}")
-            if unevaluated and rung.is_last:
-                self._unevaluated[number] = f"its last rung could not be evaluated: {unevaluated}"
-            elif not unevaluated and rung.epoch not in scores and number not in self._stopped:
-                self._queue.submit(replace(rung, submitted_at=self._clock()))
+
+def failure_of_last_rung(error: str) -> str:
+    """Why a trial whose last rung could not be evaluated has failed."""
+    return f"its last rung could not be evaluated: {error}"

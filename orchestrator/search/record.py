@@ -90,7 +90,7 @@ def read_study(database_url: str, sweep_id: str) -> StudyRecord:
     own = (
         trial for trial in study.get_trials(deepcopy=False) if "warm" not in trial.user_attrs
     )  # not those that an earlier sweep ran
-    return StudyRecord(tuple(_plain(trial) for trial in own), notes)
+    return StudyRecord(tuple(study_trial(trial) for trial in own), notes)
 
 
 def importance(
@@ -166,7 +166,8 @@ def _load(database_url: str, sweep_id: str) -> Any:
         ) from None
 
 
-def _plain(trial: FrozenTrial) -> StudyTrial:
+def study_trial(trial: FrozenTrial) -> StudyTrial:
+    """`trial` of Optuna as plain values."""
     notes = trial.user_attrs
     decisions = {
         int(name.removeprefix(DECISION)): json.loads(text)["reason"]

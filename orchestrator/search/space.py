@@ -9,7 +9,7 @@ tuples do not survive in a database. `dimensions.py` says what an ``@`` in a nam
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from orchestrator.config.run_config import RunConfig, with_values
@@ -104,3 +104,20 @@ def fits_memory(config: RunConfig, table: Mapping[str, MemoryFigures]) -> Fit:
         False,
         f"{what} need at least {needed:.1f} GiB, more than resources.worker_memory_gib = {limit:g}",
     )
+
+
+@dataclass(frozen=True)
+class TrialLimits:
+    """What every trial has to fit: the corpus and the workers' memory.
+
+    `frame_counts` are the lengths of the training videos in frames, `memory` the figures of every
+    encoder by name (empty: unknown, everything fits).
+    """
+
+    frame_counts: tuple[int, ...]
+    memory: Mapping[str, MemoryFigures] = field(default_factory=dict)
+
+    def fits(self, config: RunConfig) -> Fit:
+        """Whether a trial with `config` can be trained; otherwise the first reason why not."""
+        fit = fits_corpus(config, self.frame_counts)
+        return fit if not fit.ok else fits_memory(config, self.memory)

@@ -32,8 +32,10 @@ from orchestrator.confirmation import (
     paired_differences,
     runs_to_do,
 )
-from orchestrator.coordinator.confirm_book import ConfirmTask
+from orchestrator.coordinator.confirm_desk import ConfirmTask
+from orchestrator.coordinator.coordinator import CoordinatorHandle
 from orchestrator.cost.budget import GO_ON
+from orchestrator.ray_cluster.composed_actor import PartHandle
 from orchestrator.ray_cluster.worker_group import fit_workers
 from orchestrator.storage.open_store import open_store
 from orchestrator.sweep.plan import Plan
@@ -53,7 +55,7 @@ OBJECTIVE = "retrieval/recall_at_1"
 
 def confirm(
     plan: Plan,
-    coordinator: Any,
+    coordinator: CoordinatorHandle,
     scores: Mapping[int, float],
     rates: Mapping[int, str],
     max_concurrent: int,
@@ -69,7 +71,7 @@ def confirm(
     config = plan.config.confirm
     if not config.num_candidates or not scores:
         return None
-    affordable = ray.get(coordinator.affordable_candidates.remote())
+    affordable = ray.get(coordinator.confirming.affordable_candidates.remote())
     if affordable < config.num_candidates:
         rest = f"the best {affordable} are confirmed" if affordable else "nothing is confirmed"
         say(
@@ -91,10 +93,10 @@ def confirm(
         f"{', '.join(f'{trial} ({rates[trial]})' for trial in trials)} at full length "
         f"with seeds {', '.join(map(str, seeds))}"
     )
-    run_missing(plan.spec, coordinator, trials, seeds, max_concurrent, say)
-    runs, failed = ray.get(coordinator.confirmed_runs.remote())
+    run_missing(plan.spec, coordinator.confirming, trials, seeds, max_concurrent, say)
+    runs, failed = ray.get(coordinator.confirming.results.remote())
     confirmation = verdict_on(
-        plan.parts.val, trials, seeds, runs, ray.get(coordinator.total_costs.remote())
+        plan.parts.val, trials, seeds, runs, ray.get(coordinator.confirming.training_costs.remote())
     )
     for (trial, seed), reason in failed.items():
         if trial in trials:
@@ -105,14 +107,14 @@ def confirm(
     if confirmation is None:
         say("nothing is confirmed: of no two candidates did every run end")
         return None
-    ray.get(coordinator.note.remote("confirmation", json.dumps(confirmation.as_json())))
+    ray.get(coordinator.recorder.note.remote("confirmation", json.dumps(confirmation.as_json())))
     say(confirmation.text)
     return confirmation
 
 
 def run_missing(
     spec: SweepSpec,
-    coordinator: Any,
+    confirming: PartHandle,
     trials: Sequence[int],
     seeds: Sequence[int],
     max_concurrent: int,
@@ -121,7 +123,7 @@ def run_missing(
     """Run what is not done yet, at most `max_concurrent` at once; a failure is noted or tried again
     by a resume, never raised.
     """
-    runs, failed = ray.get(coordinator.confirmed_runs.remote())
+    runs, failed = ray.get(confirming.results.remote())
     done: dict[tuple[int, int], Any] = {(run.trial, run.seed): run for run in runs} | failed
     waiting = runs_to_do(trials, seeds, done)
     drive = ray.remote(_drive).options(num_cpus=0, memory=DRIVER_RESOURCES["memory"], max_retries=2)
@@ -129,21 +131,21 @@ def run_missing(
     while waiting or running:
         while waiting and len(running) < max_concurrent:
             number, seed = waiting.pop(0)
-            task = ray.get(coordinator.start_confirm.remote(number, seed))
-            running[drive.remote(task, spec, coordinator)] = (number, seed)
+            task = ray.get(confirming.start.remote(number, seed))
+            running[drive.remote(task, spec, confirming)] = (number, seed)
         (ready,), _ = ray.wait(list(running), num_returns=1)
         number, seed = running.pop(ready)
         try:
             line = ray.get(ready)
         except ray.exceptions.RayError as error:
             line = failure_reason(error)
-            ray.get(coordinator.end_confirm.remote(number, seed, None, line, is_final=False))
+            ray.get(confirming.end.remote(number, seed, None, line, is_final=False))
         say(f"trial {number} with seed {seed}: {line}")
 
 
-def _drive(task: ConfirmTask, spec: SweepSpec, coordinator: Any) -> str:
+def _drive(task: ConfirmTask, spec: SweepSpec, confirming: PartHandle) -> str:
     """Run one confirming run and tell the coordinator its result; the result in a few words."""
-    work = {"spec": spec, "task": asdict(task), "coordinator": coordinator}
+    work = {"spec": spec, "task": asdict(task), "confirming": confirming}
     try:
         name = f"{spec.sweep_id}-confirm-{task.number:04d}-{task.seed}"
         config = parse_config(task.config)
@@ -158,31 +160,29 @@ def _drive(task: ConfirmTask, spec: SweepSpec, coordinator: Any) -> str:
     # one run's failure ends neither the others nor the sweep; the reason is told
     except Exception as error:  # noqa: BLE001
         ray.get(
-            coordinator.end_confirm.remote(
+            confirming.end.remote(
                 task.number, task.seed, None, failure_reason(error), is_final=False
             )
         )
         return failure_reason(error)
     if "failed" in found:
-        ray.get(coordinator.end_confirm.remote(task.number, task.seed, None, found["failed"]))
+        ray.get(confirming.end.remote(task.number, task.seed, None, found["failed"]))
         return found["failed"]
     run = ConfirmedRun(**found)
-    ray.get(coordinator.end_confirm.remote(task.number, task.seed, run))
+    ray.get(confirming.end.remote(task.number, task.seed, run))
     return f"{OBJECTIVE} {run.recall_at_1:.3f}"
 
 
 class ConfirmReporter:
     """Tells the coordinator what a confirming run logs; nobody stops such a run."""
 
-    def __init__(self, coordinator: Any, task: ConfirmTask) -> None:
-        self._coordinator = coordinator
+    def __init__(self, confirming: PartHandle, task: ConfirmTask) -> None:
+        self._confirming = confirming
         self._task = task
 
     def log(self, metrics: Mapping[str, float], *, step: int) -> None:
         """Send `metrics` and go on."""
-        self._coordinator.log_confirm.remote(
-            self._task.number, self._task.seed, dict(metrics), step
-        )
+        self._confirming.log.remote(self._task.number, self._task.seed, dict(metrics), step)
 
     def at_rung(self, *, epoch: int, step: int, metrics: Mapping[str, float]) -> bool:
         """The one rung is the end."""
@@ -196,17 +196,17 @@ def confirm_worker(work: Mapping[str, Any]) -> dict[str, Any]:
     """
     spec = work["spec"]
     task = ConfirmTask(**work["task"])
-    coordinator = work["coordinator"]
+    confirming = work["confirming"]
     config = parse_config(task.config)
     use_threads(int(config.resources.cpus_per_worker))
     world = World.of_process_group(ray.train.torch.get_device())
     if world.is_first:
-        coordinator.confirm_started.remote(task.number, task.seed)
+        confirming.workers_started.remote(task.number, task.seed)
     folder = confirm_checkpoints(spec, config, task)
     try:
         with open_data(spec, config) as data:
             outcome = pretrain(
-                config, data, world, checkpoints=folder, reporter=ConfirmReporter(coordinator, task)
+                config, data, world, checkpoints=folder, reporter=ConfirmReporter(confirming, task)
             )
             checkpoint = folder.latest_committed(world)
             assert checkpoint is not None, "training ended without a checkpoint"

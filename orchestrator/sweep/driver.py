@@ -22,24 +22,20 @@ from types import FrameType
 from typing import Any
 
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from cluster.prices import Price
 from orchestrator.config.run_config import to_tree
 from orchestrator.config.sweep_spec import SweepSpec
 from orchestrator.confirmation import best_trials
-from orchestrator.coordinator.coordinator import Coordinator
+from orchestrator.coordinator.coordinator import CoordinatorHandle, start_coordinator
+from orchestrator.coordinator.sweep_state import CoordinatorSetup
 from orchestrator.cost.budget import GO_ON, Gate
 from orchestrator.cost.pricing import find_price, money_line
 from orchestrator.ray_cluster.concurrency import (
-    EVALUATED_BY_WORKERS,
     ConcurrencyLimit,
-    EvaluationPlan,
     plan_concurrency,
 )
 from orchestrator.ray_cluster.connect import ray_cluster
-from orchestrator.search.space import Space, apply_space
-from orchestrator.search.warm_start import NOTHING_KNOWN, WarmStart
+from orchestrator.search.space import Space, TrialLimits, apply_space
 from orchestrator.sweep.confirm_run import confirm
 from orchestrator.sweep.final_evaluation import (
     book,
@@ -57,8 +53,9 @@ from orchestrator.sweep.plan import (
     warm_start_of,
 )
 from orchestrator.sweep.showcase_run import keep_showcases
-from orchestrator.trial.driver import DRIVER_DIED, run_trials
+from orchestrator.trial.driver import DRIVER_DIED
 from orchestrator.trial.messages import TrialOutcome, TrialView
+from orchestrator.trial.run_trials import run_trials
 from orchestrator.trial_state import TrialState
 from prp_core.errors import UserError
 
@@ -83,110 +80,70 @@ def drive(arguments: argparse.Namespace, space: Space) -> int:
                 shutil.rmtree(plan.spec.state_dir)
             return 0
         limit = ConcurrencyLimit(plan.config, concurrency)
-        return run_sweep(
-            plan,
-            space,
-            limit,
-            evaluation=concurrency.evaluation,
-            warm=warm,
-            price=price,
-            verbose=arguments.verbose,
+        setup = coordinator_setup(
+            plan, space, evaluation=concurrency.evaluation, warm=warm, price=price
         )
+        return run_sweep(plan, setup, limit, verbose=arguments.verbose)
 
 
 def run_sweep(
-    plan: Plan,
-    space: Space,
-    max_concurrent: int | Callable[[], int],
-    *,
-    evaluation: EvaluationPlan = EVALUATED_BY_WORKERS,
-    warm: WarmStart = NOTHING_KNOWN,
-    price: Price | None = None,
-    verbose: bool = False,
+    plan: Plan, setup: CoordinatorSetup, limit: Callable[[], int], *, verbose: bool = False
 ) -> int:
-    """Run the trials that are left, confirm and measure the best; the exit code. An interrupt
-    closes every MLflow run before it leaves.
+    """Run the trials that are left, at most `limit()` at once, confirm and measure the best; the
+    exit code. An interrupt closes every MLflow run before it leaves.
     """
-    coordinator = start_coordinator(plan, space, evaluation, warm, price)
+    coordinator = start_coordinator(setup)
     try:
-        _run_trials(plan, coordinator, max_concurrent, verbose)
-        ending = finish(
-            plan,
-            coordinator,
-            max_concurrent if isinstance(max_concurrent, int) else max_concurrent(),
-        )
+        _run_trials(plan, coordinator, limit, verbose)
+        ending = finish(plan, coordinator, limit())
     except KeyboardInterrupt:
         _close_interrupted(plan, coordinator)
         return INTERRUPTED
     except BaseException as error:
-        ray.get(coordinator.close.remote("failed", f"{type(error).__name__}: {error}"))
+        ray.get(coordinator.recorder.close.remote("failed", f"{type(error).__name__}: {error}"))
         raise
     for line in ending_lines(plan, ending):
         say(line)
     return 0 if ending.winner is not None else 1
 
 
-def start_coordinator(
-    plan: Plan,
-    space: Space,
-    evaluation: EvaluationPlan = EVALUATED_BY_WORKERS,
-    warm: WarmStart = NOTHING_KNOWN,
-    price: Price | None = None,
-) -> Any:
-    """The sweep's coordinator, in an actor on this node; it ends with this driver."""
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    actor = ray.remote(Coordinator).options(
-        num_cpus=0, scheduling_strategy=here, max_restarts=3, max_task_retries=3
-    )
-    coordinator = actor.remote(
-        plan.spec,
-        space,
-        frame_counts(plan.parts),
-        evaluation,
-        warm,
-        memory_figures(plan.config),
-        price,
-    )
-    try:
-        ray.get(coordinator.sweep_run_id.remote())
-    except ray.exceptions.RayActorError as error:
-        raise UserError(
-            f"The sweep's coordinator did not start: {str(error).strip().splitlines()[-1]}"
-        ) from None
-    return coordinator
+def coordinator_setup(plan: Plan, space: Space, **choices: Any) -> CoordinatorSetup:
+    """What the coordinator of `plan` needs; `choices` are further fields of `CoordinatorSetup`."""
+    limits = TrialLimits(frame_counts(plan.parts), memory_figures(plan.config))
+    return CoordinatorSetup(spec=plan.spec, space=space, limits=limits, **choices)
 
 
 def _run_trials(
-    plan: Plan, coordinator: Any, max_concurrent: int | Callable[[], int], verbose: bool
+    plan: Plan, coordinator: CoordinatorHandle, limit: Callable[[], int], verbose: bool
 ) -> None:
     sweep = plan.config.sweep
-    num_left = ray.get(coordinator.num_left.remote())
+    num_left = ray.get(coordinator.trials.num_left.remote())
     with Progress(
-        lambda: ray.get(coordinator.views.remote(), timeout=10),
+        lambda: ray.get(coordinator.screen.views.remote(), timeout=10),
         title=plan.spec.sweep_id,
         num_trials=sweep.num_trials,
         objective=sweep.objective,
         clock=time.monotonic,
-        get_cost=lambda: ray.get(coordinator.cost_line.remote(), timeout=10),
+        get_cost=lambda: ray.get(coordinator.screen.cost_line.remote(), timeout=10),
     ):
-        if num_left and ray.get(coordinator.gate.remote()).word != "stop":
+        if num_left and ray.get(coordinator.trials.gate.remote()).word != "stop":
             run_trials(
                 plan.spec,
-                coordinator,
+                coordinator.trials,
                 num_trials=num_left,
-                max_concurrent=max_concurrent,
+                limit=limit,
                 verbose=verbose,
             )
     stopped = (
-        ray.get(coordinator.gate.remote())
-        if ray.get(coordinator.num_left.remote())
+        ray.get(coordinator.trials.gate.remote())
+        if ray.get(coordinator.trials.num_left.remote())
         else Gate("start")
     )
     if stopped.word != "start":
         say(f"no more trials: {stopped.reason}; {GO_ON}")
-    for view in ray.get(coordinator.views.remote()):
+    for view in ray.get(coordinator.screen.views.remote()):
         if view.state == TrialState.RUNNING:
-            ray.get(coordinator.tell.remote(view.number, left_over(stopped)))
+            ray.get(coordinator.trials.tell.remote(view.number, left_over(stopped)))
 
 
 def left_over(stopped: Gate) -> TrialOutcome:
@@ -198,11 +155,11 @@ def left_over(stopped: Gate) -> TrialOutcome:
     return DRIVER_DIED
 
 
-def finish(plan: Plan, coordinator: Any, max_concurrent: int = 1) -> Ending:
+def finish(plan: Plan, coordinator: CoordinatorHandle, max_concurrent: int = 1) -> Ending:
     """Confirm the best, measure the baselines and the one that is taken, register its encoder,
     write showcases and report, close the parent run.
     """
-    views: Sequence[TrialView] = ray.get(coordinator.views.remote())
+    views: Sequence[TrialView] = ray.get(coordinator.screen.views.remote())
     scores = {view.number: view.objective for view in views if view.state == TrialState.FINISHED}
     rates = {
         view.number: apply_space(plan.config, view.values).pretext.playback_rate.rates
@@ -219,20 +176,20 @@ def finish(plan: Plan, coordinator: Any, max_concurrent: int = 1) -> Ending:
         winner,
         baselines,
         model_uri,
-        ray.get(coordinator.sweep_run_id.remote()),
+        ray.get(coordinator.recorder.sweep_run_id.remote()),
         confirmation=confirmation.text if confirmation else "",
         is_tie=confirmation is not None and confirmation.verdict == "tie",
         test=test,
-        cost=ray.get(coordinator.cost_line.remote(is_over=True)),
+        cost=ray.get(coordinator.screen.cost_line.remote(is_over=True)),
         showcases=tuple(showcases),
     )
     keep_report(plan.spec, coordinator)
-    ray.get(coordinator.close.remote("finished"))
+    ray.get(coordinator.recorder.close.remote("finished"))
     return ending
 
 
 def measure_end(
-    plan: Plan, coordinator: Any, winner: TrialView | None
+    plan: Plan, coordinator: CoordinatorHandle, winner: TrialView | None
 ) -> tuple[dict[str, float], str]:
     """The baselines' figures and, of `winner`, recognition on the validation part; its encoder's
     URI once it is registered.
@@ -250,25 +207,25 @@ def measure_end(
         )
     baselines, *winners = ray.get(pending)
     book(plan.config, coordinator, "baseline", -1, baselines)
-    ray.get(coordinator.log_sweep.remote(baselines.metrics))
+    ray.get(coordinator.recorder.log_sweep.remote(baselines.metrics))
     if winner is None:
         return baselines.metrics, ""
     book(plan.config, coordinator, "recognition", winner.number, winners[0])
     winner.metrics.update(winners[0].metrics)
-    ray.get(coordinator.log.remote(winner.number, winners[0].metrics, winner.step))
+    ray.get(coordinator.recorder.log_trial.remote(winner.number, winners[0].metrics))
     return baselines.metrics, ray.get(
-        coordinator.register_winner.remote(winner.number, winners[0].files)
+        coordinator.recorder.register_winner.remote(winner.number, winners[0].files)
     )
 
 
-def touch_test(plan: Plan, coordinator: Any, winner: TrialView) -> str:
+def touch_test(plan: Plan, coordinator: CoordinatorHandle, winner: TrialView) -> str:
     """Measure the test part for `winner`, once in the life of the sweep; a sentence with the
     figures. Asked again, what is stored is shown.
 
     Kept as the sweep's note ``test`` (and within ``confirmation``), with the time, which is also
     the tag ``prp.test_touched``.
     """
-    stored = ray.get(coordinator.note.remote("test"))
+    stored = ray.get(coordinator.recorder.note.remote("test"))
     if stored is None:
         if not plan.parts.test:
             return "Test part:   empty, nothing was measured on it"
@@ -279,18 +236,20 @@ def touch_test(plan: Plan, coordinator: Any, winner: TrialView) -> str:
         book(plan.config, coordinator, "test", winner.number, found)
         when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(found.ended))
         stored = json.dumps({"trial": winner.number, "time": when, "metrics": found.metrics})
-        ray.get(coordinator.note.remote("test", stored))
-        ray.get(coordinator.log.remote(winner.number, found.metrics, winner.step))
-        ray.get(coordinator.log_sweep.remote(found.metrics))
+        ray.get(coordinator.recorder.note.remote("test", stored))
+        ray.get(coordinator.recorder.log_trial.remote(winner.number, found.metrics))
+        ray.get(coordinator.recorder.log_sweep.remote(found.metrics))
     test = json.loads(stored)
-    confirmation = json.loads(ray.get(coordinator.note.remote("confirmation")) or "{}")
+    confirmation = json.loads(ray.get(coordinator.recorder.note.remote("confirmation")) or "{}")
     ray.get(
-        coordinator.note.remote(
+        coordinator.recorder.note.remote(
             "confirmation", json.dumps({**confirmation, "test": test["metrics"]})
         )
     )
     ray.get(
-        coordinator.tag_sweep.remote({"prp.test_touched": f"{test['time']}, trial {test['trial']}"})
+        coordinator.recorder.tag_sweep.remote(
+            {"prp.test_touched": f"{test['time']}, trial {test['trial']}"}
+        )
     )
     return line_of_test_part(test, winner.number, plan.config.sweep.objective)
 
@@ -321,7 +280,7 @@ def line_of_test_part(test: dict[str, Any], winner: int, objective: str) -> str:
     )
 
 
-def keep_report(spec: SweepSpec, coordinator: Any) -> None:
+def keep_report(spec: SweepSpec, coordinator: CoordinatorHandle) -> None:
     """The sweep's page into the parent run; a sweep whose page cannot be written is no worse for
     it, and says how to have it later.
     """
@@ -330,8 +289,8 @@ def keep_report(spec: SweepSpec, coordinator: Any) -> None:
     )  # matplotlib and MLflow, which the sweep's start need not wait for
 
     try:
-        ray.get(coordinator.flush.remote())
-        ray.get(coordinator.log_sweep_text.remote("report.html", sweep_page(spec)))
+        ray.get(coordinator.recorder.flush.remote())
+        ray.get(coordinator.recorder.log_sweep_text.remote("report.html", sweep_page(spec)))
     # hours of training end well whatever a picture runs into; the person is told
     except Exception as error:  # noqa: BLE001
         say(
@@ -340,13 +299,13 @@ def keep_report(spec: SweepSpec, coordinator: Any) -> None:
         )
 
 
-def _close_interrupted(plan: Plan, coordinator: Any) -> None:
+def _close_interrupted(plan: Plan, coordinator: CoordinatorHandle) -> None:
     signal.signal(
         signal.SIGINT, signal.SIG_IGN
     )  # a second Ctrl-C must not cut the closing of the runs short
     say("interrupted: closing the runs")
     with contextlib.suppress(ray.exceptions.RayError):
-        ray.get(coordinator.close.remote("killed", "interrupted"), timeout=30)
+        ray.get(coordinator.recorder.close.remote("killed", "interrupted"), timeout=30)
     say(f"resume with: {command()} --resume {plan.spec.sweep_id}")
 
 

@@ -15,6 +15,7 @@ import ray
 
 from orchestrator.config.run_config import RunConfig, parse_config, to_tree
 from orchestrator.config.sweep_spec import SweepSpec
+from orchestrator.coordinator.coordinator import CoordinatorHandle
 from orchestrator.data.open_data import open_data
 from orchestrator.ray_cluster.worker_group import worker_bundle
 from orchestrator.tracking.encoder_file import EncoderCard, pack
@@ -200,11 +201,13 @@ def newest_checkpoint(
     return folder, checkpoint
 
 
-def book(config: RunConfig, coordinator: Any, kind: str, number: int, found: Evaluated) -> None:
+def book(
+    config: RunConfig, coordinator: CoordinatorHandle, kind: str, number: int, found: Evaluated
+) -> None:
     """Write what a task held into the ledger; `number` -1: it belongs to no trial."""
     bundle = worker_bundle(config)
     ray.get(
-        coordinator.book_task.remote(
+        coordinator.recorder.book_task.remote(
             kind, number, found.started, found.ended, bundle.get("GPU", 0.0), bundle["CPU"]
         )
     )

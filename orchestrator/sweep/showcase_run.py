@@ -14,6 +14,7 @@ import ray
 
 from orchestrator.config.run_config import RunConfig, parse_config, to_tree
 from orchestrator.config.sweep_spec import SweepSpec
+from orchestrator.coordinator.coordinator import CoordinatorHandle
 from orchestrator.data.open_data import open_data
 from orchestrator.report.formatting import joined
 from orchestrator.report.showcase import Clip, Showcase, Strip
@@ -45,7 +46,7 @@ JPEG_QUALITY = 85
 
 def keep_showcases(
     plan: Plan,
-    coordinator: Any,
+    coordinator: CoordinatorHandle,
     views: Sequence[TrialView],
     taken: int | None,
     say: Callable[[str], None],
@@ -57,7 +58,7 @@ def keep_showcases(
     again.
     """
     scores = {view.number: view.objective for view in views if view.state == TrialState.FINISHED}
-    there = set(json.loads(ray.get(coordinator.note.remote(NOTE)) or "[]"))
+    there = set(json.loads(ray.get(coordinator.recorder.note.remote(NOTE)) or "[]"))
     missing = [
         number
         for number in trials_to_show(scores, plan.config.showcase.num_trials, taken)
@@ -81,7 +82,7 @@ def keep_showcases(
             found = ray.get(page)
             book(plan.config, coordinator, "showcase", number, found)
             ray.get(
-                coordinator.log_trial_text.remote(
+                coordinator.recorder.log_trial_text.remote(
                     number, SHOWCASE_FILE, found.files[SHOWCASE_FILE].decode()
                 )
             )
@@ -90,7 +91,7 @@ def keep_showcases(
             say(f"trial {number} has no showcase: {failure_reason(error)}")
             continue
         there.add(number)
-        ray.get(coordinator.note.remote(NOTE, json.dumps(sorted(there))))
+        ray.get(coordinator.recorder.note.remote(NOTE, json.dumps(sorted(there))))
     return sorted(there)
 
 

@@ -1,10 +1,9 @@
-"""What runs on a training worker: the config becomes a tree again, the videos are opened, and
-`prp_core` trains.
+"""The training worker of a trial: the function that Ray Train calls on every rank.
 
-Every rank calls `train_worker`; the first one speaks to the coordinator. A failure that would
-happen again (a loss that is not a number, data that cannot be trained on) is returned as an
-outcome, so that Ray Train does not repeat it; anything else is raised, and Ray Train starts the
-workers again from the newest checkpoint.
+Every rank calls `train_worker`; the first one calls the coordinator. A failure that would happen
+again (a loss that is not a number, data that cannot be trained on) is returned as an outcome, so
+that Ray Train does not repeat it; anything else is raised, and Ray Train starts the workers again
+from the newest checkpoint.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ import ray.train.torch
 from orchestrator.config.run_config import RunConfig, parse_config
 from orchestrator.config.sweep_spec import SweepSpec
 from orchestrator.data.open_data import open_data
+from orchestrator.ray_cluster.composed_actor import PartHandle
 from orchestrator.storage.open_store import open_store
 from orchestrator.trial.messages import TrialOutcome
 from orchestrator.trial_state import TrialState
@@ -33,67 +33,70 @@ from prp_core.world import World, use_threads
 
 
 class CoordinatorReporter:
-    """Tells the sweep's coordinator; metrics without waiting, rungs with."""
+    """The `Reporter` of a trial: sends metrics without waiting, and waits for an answer at rungs.
 
-    def __init__(self, coordinator: Any, number: int) -> None:
-        self._coordinator = coordinator
+    `trials` is the coordinator's trial desk.
+    """
+
+    def __init__(self, trials: PartHandle, number: int) -> None:
+        self._trials = trials
         self._number = number
 
     def log(self, metrics: Mapping[str, float], *, step: int) -> None:
         """Send `metrics` and go on."""
-        self._coordinator.log.remote(self._number, dict(metrics), step)
+        self._trials.log.remote(self._number, dict(metrics), step)
 
     def at_rung(self, *, epoch: int, step: int, metrics: Mapping[str, float]) -> bool:
-        """The coordinator's verdict."""
-        return ray.get(self._coordinator.at_rung.remote(self._number, epoch, step, dict(metrics)))
+        """Whether the trial goes on, by the coordinator's pruning decision."""
+        return ray.get(self._trials.at_rung.remote(self._number, epoch, step, dict(metrics)))
 
 
 class RungSubmitter:
-    """Stores a rung's weights and submits it; asks whether to stop without waiting, one question
-    under way at a time.
+    """The `AsyncEvaluator` of a trial: stores a rung's weights and submits it to the coordinator.
 
-    What an earlier process of this trial stored is submitted again: its message to the coordinator
-    may have been lost with it.
+    Whether to stop is asked without waiting, one question under way at a time. What an earlier
+    process of this trial stored is submitted again: its message may have been lost with it.
     """
 
-    def __init__(self, coordinator: Any, number: int, store: ObjectStore, folder: str) -> None:
-        self._coordinator = coordinator
+    def __init__(self, trials: PartHandle, number: int, store: ObjectStore, folder: str) -> None:
+        self._trials = trials
         self._number = number
         self._store = store
         self._folder = folder
         self._answer: Any = None
 
     def submit_rung(self, *, epoch: int, step: int, weights: Mapping[str, Any]) -> None:
-        """Store and tell."""
-        self._tell(write_rung(self._store, self._folder, epoch=epoch, step=step, weights=weights))
+        """Store the weights and submit the rung."""
+        self._submit(write_rung(self._store, self._folder, epoch=epoch, step=step, weights=weights))
 
     def submit_again(self) -> None:
-        """Tell of everything that is stored."""
+        """Submit every rung that is stored."""
         for rung in list_rungs(self._store, self._folder):
-            self._tell(rung)
+            self._submit(rung)
 
     def should_stop(self) -> bool:
         """The answer to the question asked the last time, if it is there; then the next
         question.
         """
-        said = False
+        answer = False
         if self._answer is not None and ray.wait([self._answer], timeout=0)[0]:
-            said = ray.get(self._answer)
+            answer = ray.get(self._answer)
             self._answer = None
         if self._answer is None:
-            self._answer = self._coordinator.should_stop.remote(self._number)
-        return said
+            self._answer = self._trials.should_stop.remote(self._number)
+        return answer
 
-    def _tell(self, rung: StoredRung) -> None:
-        self._coordinator.submit_rung.remote(self._number, rung.epoch, rung.step, rung.key)
+    def _submit(self, rung: StoredRung) -> None:
+        self._trials.submit_rung.remote(self._number, rung.epoch, rung.step, rung.key)
 
 
 def train_worker(task: Mapping[str, Any]) -> dict[str, Any]:
     """Train one trial on this worker; the outcome as a plain dict (`TrialOutcome`), the same on
     every rank.
 
-    `task` holds ``spec`` (`SweepSpec`), ``number``, ``config`` (the trial's tree), ``coordinator``
-    (the actor's handle) and ``evaluator``, who evaluates the rungs (``worker`` or ``task``).
+    `task` holds ``spec`` (`SweepSpec`), ``number``, ``config`` (the trial's tree), ``trials`` (the
+    handle of the coordinator's trial desk) and ``evaluator``, who evaluates the rungs (``worker``
+    or ``task``).
     """
     spec = task["spec"]
     number = task["number"]
@@ -102,13 +105,16 @@ def train_worker(task: Mapping[str, Any]) -> dict[str, Any]:
     world = World.of_process_group(ray.train.torch.get_device())
     checkpoints = checkpoint_folder(spec, config, number)
     if world.is_first:
-        task["coordinator"].workers_started.remote(number)
+        task["trials"].workers_started.remote(number)
     try:
         with open_data(spec, config, world) as data:
-            reporter = CoordinatorReporter(task["coordinator"], number)
-            evaluator = rung_submitter(task, config, world)
             outcome = pretrain(
-                config, data, world, checkpoints=checkpoints, reporter=reporter, evaluator=evaluator
+                config,
+                data,
+                world,
+                checkpoints=checkpoints,
+                reporter=CoordinatorReporter(task["trials"], number),
+                evaluator=rung_submitter(task, config, world),
             )
     except Exception as error:
         reason = permanent_failure(error, config)
@@ -122,40 +128,32 @@ def train_worker(task: Mapping[str, Any]) -> dict[str, Any]:
 def rung_submitter(
     task: Mapping[str, Any], config: RunConfig, world: World
 ) -> RungSubmitter | None:
-    """Who takes this trial's rungs while it trains on; None when its workers evaluate them
-    themselves.
-    """
+    """The evaluator of this trial's rungs beside training; None when its workers evaluate them."""
     if task["evaluator"] == "worker":
         return None
     spec: SweepSpec = task["spec"]
-    submitter = RungSubmitter(
-        task["coordinator"],
-        task["number"],
-        open_store(spec.folder_uri, config.store, check=False),
-        rungs_folder(spec, task["number"]),
-    )
+    store = open_store(spec.folder_uri, config.store, check=False)
+    number = task["number"]
+    submitter = RungSubmitter(task["trials"], number, store, rungs_folder(spec, number))
     first_alone(world, "looking for rungs", lambda: submitter.submit_again())
     return submitter
 
 
 def rungs_folder(spec: SweepSpec, number: int) -> str:
-    """Where trial `number` keeps the weights of rungs that are evaluated elsewhere, in the sweep's
-    folder.
-    """
+    """The folder, below the sweep's, with the weights of trial `number`'s submitted rungs."""
     return f"{spec.trial_folder(number)}/rungs"
 
 
-def forget_rungs(spec: SweepSpec, config: RunConfig, number: int) -> None:
-    """Remove them: trial `number` has ended."""
+def remove_trial_rungs(spec: SweepSpec, config: RunConfig, number: int) -> None:
+    """Remove the weights of the rungs of trial `number`, which has ended."""
     remove_rungs(open_store(spec.folder_uri, config.store, check=False), rungs_folder(spec, number))
 
 
 def permanent_failure(error: Exception, config: RunConfig) -> str | None:
-    """Why `error` would come again however often the workers start, in one line; None for what a
-    restart may mend.
+    """The reason, in one line, if `error` is not retryable, else None.
 
     Diverged, refused input, out of memory: the trial fails. Anything else (a worker that died, a
-    store that was away) is Ray Train's to retry.
+    store that was away) is retried by Ray Train.
     """
     if isinstance(error, DivergedError | UserError):
         return f"{type(error).__name__}: {error}"

@@ -15,16 +15,17 @@ from ray import tune
 from ray.cluster_utils import Cluster
 
 from orchestrator.config.run_config import RunConfig, flatten, with_values
+from orchestrator.coordinator.coordinator import start_coordinator
 from orchestrator.cost.budget import Gate
 from orchestrator.ray_cluster.concurrency import ConcurrencyLimit, ConcurrencyPlan, plan_concurrency
 from orchestrator.ray_cluster.connect import use_environment
 from orchestrator.search.warm_start import plan_warm_start
 from orchestrator.sweep.arguments import parse_arguments
-from orchestrator.sweep.driver import start_coordinator
+from orchestrator.sweep.driver import coordinator_setup
 from orchestrator.sweep.plan import make_plan
 from orchestrator.tracking.past_trials import PastTrial
-from orchestrator.trial.driver import CoordinatorSearcher, run_trials
 from orchestrator.trial.messages import TrialTask
+from orchestrator.trial.run_trials import CoordinatorSearcher, run_trials
 from orchestrator.trial_state import TrialState
 from tests.e2e.test_workers import groups_in_use, wait_until
 from tests.tools.study_process import TINY_PRESET, rung_rows
@@ -78,8 +79,9 @@ def test_trials_without_an_end_are_pruned_late_at_the_rung_that_was_evaluated(
     best = PastTrial(
         "earlier", 0, TrialState.PRUNED, "same", params, {RATES: "1-2"}, {1: 2.0}
     )  # nobody scores two: every trial is below the bar
+    warm = plan_warm_start([best], space, params, "same")
     coordinator = start_coordinator(
-        plan, space, concurrency.evaluation, plan_warm_start([best], space, params, "same")
+        coordinator_setup(plan, space, evaluation=concurrency.evaluation, warm=warm)
     )
     places: list[bool] = []
     done = threading.Event()
@@ -91,15 +93,15 @@ def test_trials_without_an_end_are_pruned_late_at_the_rung_that_was_evaluated(
             ended = done.wait(
                 0.2
             )  # and look once more after it: the last trial and the sweep end together
-            for view in ray.get(coordinator.views.remote()):
-                if view.state != "running" and view.number not in told:
+            for view in ray.get(coordinator.screen.views.remote()):
+                if view.state.is_over and view.number not in told:
                     told.add(view.number)
                     places.append(wait_until(lambda: groups_in_use() == 0, 10) or len(told) < 2)
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        run_trials(plan.spec, coordinator, num_trials=2, max_concurrent=1, verbose=False)
+        run_trials(plan.spec, coordinator.trials, num_trials=2, limit=lambda: 1, verbose=False)
     finally:
         done.set()
         watcher.join()
@@ -107,8 +109,8 @@ def test_trials_without_an_end_are_pruned_late_at_the_rung_that_was_evaluated(
     assert wait_until(lambda: ray.available_resources().get("CPU") == 2.0, 20), (
         ray.available_resources()
     )
-    views = ray.get(coordinator.views.remote())
-    ray.get(coordinator.close.remote("finished"))
+    views = ray.get(coordinator.screen.views.remote())
+    ray.get(coordinator.recorder.close.remote("finished"))
     assert [view.state for view in views] == ["pruned", "pruned"]
     rows = rung_rows(Path(os.environ["PRP_HOME"]), plan.spec.sweep_id)
     mine = {
@@ -129,7 +131,7 @@ def test_trials_without_an_end_are_pruned_late_at_the_rung_that_was_evaluated(
 
 @ray.remote(num_cpus=0)
 class Asking:
-    """A coordinator that hands out numbers, and counts who is there."""
+    """A trial desk that hands out numbers, and counts the trials that run."""
 
     def __init__(self) -> None:
         self.asked, self.present, self.most = 0, 0, 0
@@ -155,29 +157,29 @@ class Asking:
         return self.present, self.most
 
 
-def stay_until_three(config: dict[str, Any], *, coordinator: Any) -> None:
+def stay_until_three(config: dict[str, Any], *, trials: Any) -> None:
     """A trial that ends once three were there at the same time."""
-    ray.get(coordinator.enter.remote())
+    ray.get(trials.enter.remote())
     deadline = time.monotonic() + 240
-    while ray.get(coordinator.seen.remote())[1] < 3 and time.monotonic() < deadline:
+    while ray.get(trials.seen.remote())[1] < 3 and time.monotonic() < deadline:
         time.sleep(0.2)
-    ray.get(coordinator.leave.remote())
+    ray.get(trials.leave.remote())
 
 
 def test_a_sweep_takes_the_places_of_a_node_that_joins_it(
     growing_cluster: Cluster, tmp_path: Path
 ) -> None:
-    coordinator = Asking.remote()  # type: ignore[attr-defined]
+    trials = Asking.remote()  # type: ignore[attr-defined]
     config: RunConfig = with_values(RunConfig(), {"sweep.evaluator": "worker"})
     concurrency: ConcurrencyPlan = plan_concurrency(config)
     assert concurrency.capacity.max_concurrent_trials == 2
     trainable = tune.with_resources(
-        tune.with_parameters(stay_until_three, coordinator=coordinator), {"CPU": 1}
+        tune.with_parameters(stay_until_three, trials=trials), {"CPU": 1}
     )
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
-            search_alg=CoordinatorSearcher(coordinator, ConcurrencyLimit(config, concurrency)),
+            search_alg=CoordinatorSearcher(trials, ConcurrencyLimit(config, concurrency)),
             num_samples=4,
         ),
         run_config=tune.RunConfig(name="growing", storage_path=str(tmp_path), verbose=0),
@@ -185,10 +187,10 @@ def test_a_sweep_takes_the_places_of_a_node_that_joins_it(
     thread = threading.Thread(target=tuner.fit)
     thread.start()
     try:
-        assert wait_until(lambda: ray.get(coordinator.seen.remote())[0] == 2, 200)
-        assert ray.get(coordinator.seen.remote())[1] == 2, "no more than there is room for"
+        assert wait_until(lambda: ray.get(trials.seen.remote())[0] == 2, 200)
+        assert ray.get(trials.seen.remote())[1] == 2, "no more than there is room for"
         growing_cluster.add_node(num_cpus=1, object_store_memory=80 << 20)
-        assert wait_until(lambda: ray.get(coordinator.seen.remote())[1] == 3, 200), (
+        assert wait_until(lambda: ray.get(trials.seen.remote())[1] == 3, 200), (
             "the new node stays empty"
         )
     finally:

@@ -19,15 +19,16 @@ from ray.cluster_utils import Cluster
 from ray.util import placement_group_table
 
 from orchestrator.config.run_config import to_tree
+from orchestrator.coordinator.coordinator import start_coordinator
 from orchestrator.ray_cluster.concurrency import check_capacity
 from orchestrator.ray_cluster.connect import use_environment
 from orchestrator.search.record import read_study
 from orchestrator.search.space import apply_space
 from orchestrator.sweep.arguments import parse_arguments
-from orchestrator.sweep.driver import start_coordinator
+from orchestrator.sweep.driver import coordinator_setup
 from orchestrator.sweep.plan import make_plan
-from orchestrator.trial.driver import run_trials
 from orchestrator.trial.reproduce_run import train_on_cluster
+from orchestrator.trial.run_trials import run_trials
 from tests.tools.study_process import TINY_PRESET, rung_rows, trial_rows
 
 SEED = (
@@ -99,7 +100,9 @@ def wait_until(what: Any, seconds: float) -> bool:
 
 def kill_one_worker(coordinator: Any) -> int:
     """kill -9 of one of the first trial's workers once its first rung is in; the process's id."""
-    assert wait_until(lambda: any(view.rungs for view in ray.get(coordinator.views.remote())), 600)
+    assert wait_until(
+        lambda: any(view.rungs for view in ray.get(coordinator.screen.views.remote())), 600
+    )
     actors = (
         ray._private.state.actors().values()
     )  # Ray's public listing of actors needs a dashboard, which this cluster has not
@@ -123,7 +126,7 @@ def test_a_killed_worker_is_replaced_and_after_every_prune_nothing_holds_a_place
         "training.checkpoint_every_steps=1",
     )
     assert check_capacity(plan.config).max_concurrent_trials == 1
-    coordinator = start_coordinator(plan, space)
+    coordinator = start_coordinator(coordinator_setup(plan, space))
     killed: list[int] = []
     freed: dict[int, bool] = {}
     done = threading.Event()
@@ -135,8 +138,8 @@ def test_a_killed_worker_is_replaced_and_after_every_prune_nothing_holds_a_place
             ended = done.wait(
                 0.2
             )  # and look once more after it: the last trial and the sweep end together
-            for view in ray.get(coordinator.views.remote()):
-                if view.state != "running" and view.number not in freed:
+            for view in ray.get(coordinator.screen.views.remote()):
+                if view.state.is_over and view.number not in freed:
                     freed[view.number] = wait_until(
                         lambda: groups_in_use() <= 1, 15
                     )  # the next trial's may be there already
@@ -144,7 +147,7 @@ def test_a_killed_worker_is_replaced_and_after_every_prune_nothing_holds_a_place
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        run_trials(plan.spec, coordinator, num_trials=2, max_concurrent=1, verbose=False)
+        run_trials(plan.spec, coordinator.trials, num_trials=2, limit=lambda: 1, verbose=False)
     finally:
         done.set()
         watcher.join()
@@ -154,7 +157,7 @@ def test_a_killed_worker_is_replaced_and_after_every_prune_nothing_holds_a_place
     assert wait_until(lambda: ray.available_resources().get("CPU") == 2.0, 10), (
         ray.available_resources()
     )
-    ray.get(coordinator.close.remote("finished"))
+    ray.get(coordinator.recorder.close.remote("finished"))
     rows = trial_rows(Path(os.environ["PRP_HOME"]), plan.spec.sweep_id)
     assert [state for _, state, _ in rows] == ["COMPLETE", "PRUNED"], (
         "the first has nobody to be compared with, and went on from its checkpoint"

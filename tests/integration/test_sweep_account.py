@@ -20,9 +20,11 @@ from orchestrator.config.run_config import load_config, to_tree, with_values
 from orchestrator.config.sweep_spec import SweepSpec
 from orchestrator.confirmation import ConfirmedRun
 from orchestrator.coordinator.coordinator import Coordinator
+from orchestrator.coordinator.sweep_state import CoordinatorSetup
 from orchestrator.cost.ledger import read_ledger, total
 from orchestrator.cost.pricing import find_price, money_line
 from orchestrator.ray_cluster.concurrency import EvaluationPlan
+from orchestrator.search.space import TrialLimits
 from orchestrator.trial.messages import TrialOutcome
 from orchestrator.trial_state import TrialState
 from prp_core.errors import UserError
@@ -60,6 +62,16 @@ def spec_at(folder: Path, **values: Any) -> SweepSpec:
     )
 
 
+def coordinator_of(spec: SweepSpec, clock: Clock | None = None, **choices: Any) -> Coordinator:
+    """The coordinator of `spec` in this process; its account reads `clock`."""
+    limits = TrialLimits((60,) * 20)
+    setup = CoordinatorSetup(spec=spec, space=space, limits=limits, price=PRICE, **choices)
+    coordinator = Coordinator(setup)
+    if clock is not None:
+        coordinator.trials._account._clock = clock
+    return coordinator
+
+
 @pytest.fixture
 def coordinator_at(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -68,9 +80,7 @@ def coordinator_at(
 
     def make(**values: Any) -> tuple[Coordinator, Clock]:
         clock = Clock()
-        coordinator = Coordinator(spec_at(tmp_path, **values), space, (60,) * 20, price=PRICE)
-        coordinator._account._clock = clock
-        return coordinator, clock
+        return coordinator_of(spec_at(tmp_path, **values), clock), clock
 
     return make
 
@@ -81,35 +91,35 @@ def train(
     """Run a trial as its workers would, to its end or to the rung at which it is told to leave;
     (number, state).
     """
-    number = coordinator.ask().number
+    number = coordinator.trials.ask().number
     clock.now += 5
-    coordinator.workers_started(number)
+    coordinator.trials.workers_started(number)
     last = 0
     for epoch in (1, 2, 4):
         clock.now += seconds_per_epoch * (epoch - last)
-        coordinator.log(number, {"time/data_wait_share": 0.25}, epoch * 10)
+        coordinator.trials.log(number, {"time/data_wait_share": 0.25}, epoch * 10)
         last = epoch
-        if not coordinator.at_rung(number, epoch, epoch * 10, {METRIC: value}) or epoch == 4:
+        if not coordinator.trials.at_rung(number, epoch, epoch * 10, {METRIC: value}) or epoch == 4:
             break
-    state = "finished" if last == 4 else "pruned"
-    coordinator.tell(number, TrialOutcome(state, "", {METRIC: value}))
+    state = TrialState.FINISHED if last == 4 else TrialState.PRUNED
+    coordinator.trials.tell(number, TrialOutcome(state, "", {METRIC: value}))
     return number, state
 
 
-def test_who_judges_a_trial_stays_through_resumes(tmp_path: Path) -> None:
-    """Its rungs may be handed in and not judged yet when the driver dies, and the next driver may
+def test_the_evaluator_of_a_trial_stays_through_resumes(tmp_path: Path) -> None:
+    """Its rungs may be submitted and not evaluated when the driver dies, and the next driver may
     find less room.
     """
     tasks, spec = EvaluationPlan("task", 1), spec_at(tmp_path)
-    assert Coordinator(spec, space, (60,) * 20, tasks).ask().evaluator == "task"
-    with_less_room = Coordinator(spec, space, (60,) * 20)
-    asked = [with_less_room.ask() for _ in range(2)]
+    assert coordinator_of(spec, evaluation=tasks).trials.ask().evaluator == "task"
+    with_less_room = coordinator_of(spec)
+    asked = [with_less_room.trials.ask() for _ in range(2)]
     assert [(task.number, task.is_resumed, task.evaluator) for task in asked] == [
         (0, True, "task"),
         (1, False, "worker"),
     ]
-    last = Coordinator(spec, space, (60,) * 20, tasks)
-    assert [last.ask().evaluator for _ in range(3)] == ["task", "worker", "task"]
+    last = coordinator_of(spec, evaluation=tasks)
+    assert [last.trials.ask().evaluator for _ in range(3)] == ["task", "worker", "task"]
 
 
 def runs_by_name(folder: Path) -> dict[str, Any]:
@@ -124,8 +134,8 @@ def test_what_a_trial_costs_is_in_the_ledger_in_its_run_and_in_the_parents(
 ) -> None:
     coordinator, clock = coordinator_at(**{"sweep.pruner": "none"})
     assert train(coordinator, clock, 10.0, 0.5) == (0, "finished")
-    coordinator.book_task("baseline", -1, 2000.0, 2060.0, 0.0, 1.0)
-    coordinator.book_task("baseline", -1, 2000.0, 2060.0, 0.0, 1.0)
+    coordinator.recorder.book_task("baseline", -1, 2000.0, 2060.0, 0.0, 1.0)
+    coordinator.recorder.book_task("baseline", -1, 2000.0, 2060.0, 0.0, 1.0)
     entries = read_ledger(tmp_path / "state" / "ledger.jsonl")
     assert [
         (one.kind, one.rung_epoch, one.busy_seconds) for one in entries if one.busy_seconds
@@ -137,8 +147,8 @@ def test_what_a_trial_costs_is_in_the_ledger_in_its_run_and_in_the_parents(
     ]
     assert total(entries).queued_seconds == 5.0
     assert total(entries).usd == pytest.approx(0.1)
-    assert coordinator.cost_line() == "cost 0.0278 CPU-hours, 0.1 USD"
-    coordinator.close("finished")
+    assert coordinator.screen.cost_line() == "cost 0.0278 CPU-hours, 0.1 USD"
+    coordinator.recorder.close("finished")
     trial, parent = (runs_by_name(tmp_path)[name].data.metrics for name in ("trial-0000", "sweep"))
     assert trial["cost/usd"] == pytest.approx(0.04) and trial[
         "waste/data_wait_seconds"
@@ -153,7 +163,7 @@ def test_the_search_learns_how_long_a_trial_trains_without_what_was_not_its_valu
 ) -> None:
     coordinator, clock = coordinator_at(**{"sweep.pruner": "none"})
     train(coordinator, clock, 10.0, 0.5)
-    assert coordinator._study.notes(0)["training_seconds"] == pytest.approx(30.0), (
+    assert coordinator.trials._study.notes(0)["training_seconds"] == pytest.approx(30.0), (
         "4 epochs of 10 s, a quarter of each waiting for videos"
     )
 
@@ -170,45 +180,45 @@ def test_a_budget_keeps_its_reserve_prunes_at_a_rung_and_goes_on_when_it_is_rais
         (0, "finished"),
         (1, "finished"),
     ]
-    assert coordinator.gate().word == "start", "80 spent, 40 kept, 10 for the first rung"
+    assert coordinator.trials.gate().word == "start", "80 spent, 40 kept, 10 for the first rung"
     assert train(coordinator, clock, 10.0, 0.9) == (2, "pruned"), (
         "90 spent: the way to the second rung is not covered"
     )
-    assert coordinator.gate().word == "stop"
-    pruned = coordinator.views()[2]
+    assert coordinator.trials.gate().word == "stop"
+    pruned = coordinator.screen.views()[2]
     assert "budget: 0.025 of 0.0388889 CPU-hours spent, 0.0111 kept for the end" in pruned.reason
-    coordinator.close("finished")
+    coordinator.recorder.close("finished")
     assert runs_by_name(tmp_path)["trial-0002"].data.tags["prp.state"] == "pruned"
     again, clock = coordinator_at(**{**values, "budget.cpu_hours": 1.0})
-    assert again.gate().word == "start"
-    assert again.cost_line().startswith("cost 0.025 of 1 CPU-hours"), "the account goes on"
+    assert again.trials.gate().word == "start"
+    assert again.screen.cost_line().startswith("cost 0.025 of 1 CPU-hours"), "the account goes on"
     assert train(again, clock, 10.0, 0.5) == (3, "finished")
-    again.close("finished")
+    again.recorder.close("finished")
 
 
 def test_while_trials_run_a_new_one_waits_for_what_they_may_free(coordinator_at: Any) -> None:
     coordinator, clock = coordinator_at(**{"sweep.pruner": "none", "budget.cpu_hours": 100 / 3600})
     train(coordinator, clock, 10.0, 0.5)
-    number = coordinator.ask().number
-    coordinator.workers_started(number)
-    assert coordinator.gate().word == "wait"
-    coordinator.tell(number, TrialOutcome(TrialState.FAILED, "made to"))
-    assert coordinator.gate().word == "start"
+    number = coordinator.trials.ask().number
+    coordinator.trials.workers_started(number)
+    assert coordinator.trials.gate().word == "wait"
+    coordinator.trials.tell(number, TrialOutcome(TrialState.FAILED, "made to"))
+    assert coordinator.trials.gate().word == "start"
 
 
 def _trial_and_death(spec: SweepSpec, ready: Any) -> None:
-    coordinator, clock = Coordinator(spec, space, (60,) * 20, price=PRICE), Clock()
-    coordinator._account._clock = clock
-    number = coordinator.ask().number
-    coordinator.workers_started(number)
+    clock = Clock()
+    coordinator = coordinator_of(spec, clock)
+    number = coordinator.trials.ask().number
+    coordinator.trials.workers_started(number)
     for second in range(1, 46):
         clock.now += 1
-        coordinator.log(number, {"train/loss": 1.0}, second)
+        coordinator.trials.log(number, {"train/loss": 1.0}, second)
     ready.set()
     signal.pause()
 
 
-def test_a_server_that_is_killed_with_9_counts_nothing_twice_and_loses_less_than_a_slice(
+def test_a_coordinator_that_is_killed_with_9_counts_nothing_twice_and_loses_less_than_a_slice(
     tmp_path: Path,
 ) -> None:
     spec = spec_at(tmp_path)
@@ -220,20 +230,20 @@ def test_a_server_that_is_killed_with_9_counts_nothing_twice_and_loses_less_than
     assert ready.wait(200)
     os.kill(process.pid or 0, signal.SIGKILL)
     process.join()
-    coordinator, clock = Coordinator(spec, space, (60,) * 20, price=PRICE), Clock()
-    coordinator._account._clock = clock
+    clock = Clock()
+    coordinator = coordinator_of(spec, clock)
     before = total(read_ledger(tmp_path / "state" / "ledger.jsonl")).busy_seconds
     assert before == 30.0, "of 45 s, to the last slice that was written"
     clock.now = 9000.0  # hours later
-    number = coordinator.ask().number
+    number = coordinator.trials.ask().number
     clock.now += 5
-    coordinator.workers_started(number)
+    coordinator.trials.workers_started(number)
     clock.now += 10
-    coordinator.at_rung(number, 1, 60, {METRIC: 0.5})
+    coordinator.trials.at_rung(number, 1, 60, {METRIC: 0.5})
     entries = read_ledger(tmp_path / "state" / "ledger.jsonl")
     assert (number, total(entries).busy_seconds, total(entries).queued_seconds) == (0, 40.0, 5.0)
     assert [one.attempt for one in entries if one.busy_seconds] == [1, 2]
-    coordinator.close("killed")
+    coordinator.recorder.close("killed")
 
 
 def test_confirming_runs_are_no_trials_and_what_is_noted_stays(
@@ -241,26 +251,28 @@ def test_confirming_runs_are_no_trials_and_what_is_noted_stays(
 ) -> None:
     coordinator, clock = coordinator_at(**{"sweep.pruner": "none"})
     train(coordinator, clock, 10.0, 0.5)
-    task = coordinator.start_confirm(0, 8)
+    task = coordinator.confirming.start(0, 8)
     assert (
         task.config["seed"] == 8
         and task.config["training"]["first_rung_epochs"] == task.config["training"]["num_epochs"]
     )
-    coordinator.confirm_started(0, 8)
+    coordinator.confirming.workers_started(0, 8)
     clock.now += 30
-    coordinator.log_confirm(0, 8, {METRIC: 0.25}, 10)
+    coordinator.confirming.log(0, 8, {METRIC: 0.25}, 10)
     found = ConfirmedRun(trial=0, seed=8, recall_at_1=0.25, hits="0100", run_id=task.run_id)
-    coordinator.end_confirm(0, 8, found)
-    coordinator.end_confirm(0, 8, None, "a second word")
-    coordinator.start_confirm(0, 9)
-    coordinator.close("killed", "interrupted")
+    coordinator.confirming.end(0, 8, found)
+    coordinator.confirming.end(0, 8, None, "a second word")
+    coordinator.confirming.start(0, 9)
+    coordinator.recorder.close("killed", "interrupted")
     again, _ = coordinator_at(**{"sweep.pruner": "none"})
-    assert again.confirmed_runs() == ([found], {})
-    assert len(again.views()) == 1 and again.num_left() == 3, "Optuna knows nothing of them"
-    again.start_confirm(0, 9)
-    again.end_confirm(0, 9, None, "DivergedError: made to")
-    assert again.confirmed_runs() == ([found], {(0, 9): "DivergedError: made to"})
-    again.close("finished")
+    assert again.confirming.results() == ([found], {})
+    assert len(again.screen.views()) == 1 and again.trials.num_left() == 3, (
+        "Optuna knows nothing of them"
+    )
+    again.confirming.start(0, 9)
+    again.confirming.end(0, 9, None, "DivergedError: made to")
+    assert again.confirming.results() == ([found], {(0, 9): "DivergedError: made to"})
+    again.recorder.close("finished")
     runs = runs_by_name(tmp_path)
     confirming = runs["confirm-0000-seed-8"]
     assert confirming.data.tags["mlflow.parentRunId"] == runs["sweep"].info.run_id

@@ -16,6 +16,8 @@ from cluster.capacity import ClusterShape, NodeShape
 from orchestrator.config.run_config import RunConfig, with_values
 from orchestrator.coordinator.async_evaluation import AsyncEvaluation
 from orchestrator.coordinator.evaluation_queue import EvaluationQueue, next_rungs
+from orchestrator.coordinator.pruning import Pruning
+from orchestrator.cost.account import SweepAccount
 from orchestrator.ray_cluster.concurrency import (
     ConcurrencyLimit,
     EvaluationPlan,
@@ -23,6 +25,7 @@ from orchestrator.ray_cluster.concurrency import (
     plan_concurrency_on,
     plan_evaluation,
 )
+from orchestrator.search.pruner import PruningRule
 from orchestrator.search.space import Fit
 from orchestrator.search.study import SweepStudy
 from orchestrator.trial.messages import Rung
@@ -179,16 +182,18 @@ class Sweep:
         self.study = SweepStudy(
             f"sqlite:///{folder / 'trials.db'}", "sweep", _space, seed=1, num_startup_trials=4
         )
-        running = {trial.number: 4 for trial in self.study.trials()}
-        config = with_values(CONFIG, {"sweep.pruner": pruner})
+        running = [trial.number for trial in self.study.trials()]
+        account = SweepAccount(folder / "ledger.jsonl", CONFIG, None, lambda number: CONFIG)
+        rule = PruningRule(pruner, CONFIG.training.reduction_factor)
         self.evaluation = AsyncEvaluation(
             self.study,
-            config,
-            self._start,
-            2,
-            record=lambda *what: self.recorded.append(what),
-            num_epochs=running,
+            Pruning(self.study, account, rule),
+            EvaluationQueue(self._start, 2),
+            lambda *what: self.recorded.append(what),
+            objective=CONFIG.sweep.objective,
         )
+        for number in running:
+            self.evaluation.recover(number, 4)
         for _ in range(num_trials):
             self.evaluation.begin(self.study.ask(anything).number, 4)
 
@@ -222,7 +227,7 @@ def _found(value: Any) -> dict[str, float]:
 
 
 @pytest.mark.usefixtures("local_ray")
-class TestLateVerdicts:
+class TestDecisionsWhileTraining:
     def test_a_trial_far_beyond_is_pruned_at_the_rung_that_was_evaluated(
         self, tmp_path: Path
     ) -> None:
@@ -266,7 +271,7 @@ class TestLateVerdicts:
         sweep = Sweep(tmp_path, {(0, 1): 0.5, (0, 2): 0.6, (0, 4): 0.4}, num_trials=1)
         for epoch in (1, 2, 4):
             sweep.submit_rung(0, epoch)
-        assert sweep.evaluation.is_over(0) and sweep.evaluation.final_metrics(0) is None
+        assert sweep.evaluation.is_trained(0) and sweep.evaluation.final_metrics(0) is None
         sweep.until(lambda: sweep.evaluation.final_metrics(0))
         assert sweep.evaluation.final_metrics(0) == {"retrieval/recall_at_1": 0.4}
         assert sweep.started == [(0, 1), (0, 2), (0, 4)]
@@ -291,7 +296,7 @@ class TestLateVerdicts:
             == "its last rung could not be evaluated: ValueError: none at all"
         )
 
-    def test_a_restarted_server_finds_what_was_lost_and_remembers_who_was_stopped(
+    def test_a_restarted_coordinator_finds_what_was_lost_and_remembers_who_was_stopped(
         self, tmp_path: Path
     ) -> None:
         values = {(0, 1): 0.9, (1, 1): 0.2, (0, 2): 0.7}

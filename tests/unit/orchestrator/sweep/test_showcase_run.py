@@ -108,8 +108,8 @@ def test_nothing_is_drawn_where_the_slow_motion_task_was_off(tmp_path: Path) -> 
     assert found.clips == [] and "The slow-motion task was off" in showcase_html(found)
 
 
-class Coordinator:
-    """Stands in for the actor: each method answers at once."""
+class Recorder:
+    """Stands in for the coordinator's recorder in its actor: each method answers at once."""
 
     def __init__(self) -> None:
         self.notes: dict[str, str] = {}
@@ -157,7 +157,8 @@ def test_a_showcase_that_fails_is_one_line_and_is_tried_again_by_a_resume(
 
     monkeypatch.setattr(showcase_run, "make_showcase", make)
     monkeypatch.setattr("ray.get", get)
-    coordinator, said = Coordinator(), list[str]()
+    recorder, said = Recorder(), list[str]()
+    coordinator: Any = SimpleNamespace(recorder=recorder)
     plan: Any = SimpleNamespace(config=CONFIG, spec=None)
     views = [
         TrialView(number, {}, state=TrialState.FINISHED, objective=number / 10)
@@ -170,15 +171,15 @@ def test_a_showcase_that_fails_is_one_line_and_is_tried_again_by_a_resume(
         "making the showcases of trials 4, 3 and 1",
         "trial 3 has no showcase: UserError: Trial 3 has no checkpoint",
     ]
-    assert coordinator.stored == {4: ("showcase.html", "page"), 1: ("showcase.html", "page")}
-    assert coordinator.booked == [
+    assert recorder.stored == {4: ("showcase.html", "page"), 1: ("showcase.html", "page")}
+    assert recorder.booked == [
         ("showcase", 4, 10.0, 12.0, 0.0, 1.0),
         ("showcase", 1, 10.0, 12.0, 0.0, 1.0),
     ]
 
     failing.clear()
     assert keep_showcases(plan, coordinator, views, 1, said.append) == [1, 3, 4]
-    assert asked == [4, 3, 1, 3] and json.loads(coordinator.notes["showcases"]) == [1, 3, 4], (
+    assert asked == [4, 3, 1, 3] and json.loads(recorder.notes["showcases"]) == [1, 3, 4], (
         "what is there is not made again"
     )
     assert keep_showcases(plan, coordinator, views, 1, said.append) == [1, 3, 4]

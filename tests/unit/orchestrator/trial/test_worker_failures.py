@@ -11,7 +11,7 @@ import torch
 from orchestrator.config.run_config import load_config, with_values
 from orchestrator.cost.budget import Gate
 from orchestrator.sweep.driver import left_over, line_of_test_part
-from orchestrator.trial import driver as trial_run
+from orchestrator.trial import driver
 from orchestrator.trial.messages import TrialTask
 from orchestrator.trial.worker import permanent_failure
 from prp_core.errors import BrokenVideo, DivergedError, StoreUnavailable, UserError
@@ -122,15 +122,15 @@ def test_a_controller_that_dies_is_started_again_but_not_for_ever(
         {"state": "finished"},
     ]
 
-    def train(task: TrialTask, spec: object, coordinator: object) -> dict:
+    def train(task: TrialTask, spec: object, trials: object) -> dict:
         life = lives.pop(0)
         if isinstance(life, Exception):
             raise life
         return life
 
-    monkeypatch.setattr(trial_run, "train", train)
+    monkeypatch.setattr(driver, "train", train)
     task = TrialTask(1, "run", {}, is_resumed=False)
-    assert trial_run.train_patiently(task, None, None) == {"state": "finished"}  # type: ignore[arg-type]
-    lives.extend(ray.exceptions.ActorDiedError() for _ in range(trial_run.MAX_CONTROLLERS))
+    assert driver.train_with_new_controllers(task, None, None) == {"state": "finished"}  # type: ignore[arg-type]
+    lives.extend(ray.exceptions.ActorDiedError() for _ in range(driver.MAX_CONTROLLERS))
     with pytest.raises(ray.exceptions.ActorDiedError):
-        trial_run.train_patiently(task, None, None)  # type: ignore[arg-type]
+        driver.train_with_new_controllers(task, None, None)  # type: ignore[arg-type]

@@ -1,0 +1,119 @@
+"""The confirm desk: what the confirmation of the best trials calls, for each confirming run.
+
+Confirming runs are no trials: Optuna's sampler does not know of them. Their results are notes of
+the study, and a result that is noted is never computed again, whatever dies in between.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from orchestrator.config.run_config import to_tree, with_values
+from orchestrator.confirmation import ConfirmedRun
+from orchestrator.coordinator.sweep_state import SweepState
+from orchestrator.cost.account import Owner
+from orchestrator.trial_state import TrialState
+
+NOTE = "confirm/"  # + TRIAL/SEED: the note of the sweep with a run's result
+Pair = tuple[int, int]  # a trial's number and a seed
+
+
+@dataclass(frozen=True)
+class ConfirmTask:
+    """What the driver of a confirming run needs; crosses processes."""
+
+    number: int
+    seed: int
+    run_id: str
+    config: dict[str, Any]
+
+
+class ConfirmDesk:
+    """Starts, records and ends confirming runs, each named by its trial's number and its seed."""
+
+    def __init__(self, state: SweepState) -> None:
+        self._study = state.study
+        self._table = state.table
+        self._account = state.account
+        self._recorder = state.recorder
+        self._open: dict[Pair, str] = {}
+
+    def affordable_candidates(self) -> int:
+        """How many candidates the rest of the budget can confirm."""
+        runs, _ = self.results()
+        return self._account.affordable_candidates(len(runs))
+
+    def training_costs(self) -> dict[int, float]:
+        """GPU-hours (CPU-hours where there is no GPU) that each finished trial took."""
+        finished = self._table.in_state(TrialState.FINISHED)
+        totals = {view.number: self._account.totals(view.number) for view in finished}
+        return {number: one.gpu_hours or one.cpu_hours for number, one in totals.items()}
+
+    def start(self, number: int, seed: int) -> ConfirmTask:
+        """The run that trains trial `number`'s config with `seed`, at full length and evaluated at
+        its end only; its MLflow run is started or taken up again.
+        """
+        config = self._table.config_of(number)
+        config = with_values(
+            config, {"seed": seed, "training.first_rung_epochs": config.training.num_epochs}
+        )
+        run_id = self._recorder.start_confirm(number, seed, config)
+        self._open[number, seed] = run_id
+        self._account.on_requested(owner_of(number, seed), config)
+        return ConfirmTask(number, seed, run_id, to_tree(config))
+
+    def workers_started(self, number: int, seed: int) -> None:
+        """The workers of a run are running."""
+        if (number, seed) in self._open:
+            self._account.on_started(owner_of(number, seed))
+
+    def log(self, number: int, seed: int, metrics: Mapping[str, float], step: int) -> None:
+        """Record a run's metrics after `step` steps; what comes after its end is ignored."""
+        if (number, seed) in self._open:
+            self._account.on_progress(owner_of(number, seed), step, metrics)
+            self._recorder.log(self._open[number, seed], metrics, step)
+
+    def end(
+        self,
+        number: int,
+        seed: int,
+        run: ConfirmedRun | None,
+        reason: str = "",
+        *,
+        is_final: bool = True,
+    ) -> None:
+        """End a run with its result; told twice, the first result stands. Failed (`run` None), a
+        resume tries it again unless `is_final`.
+        """
+        name = f"{NOTE}{number}/{seed}"
+        if (run is not None or is_final) and self._study.sweep_note(name) is None:
+            self._study.set_sweep_note(
+                name, json.dumps({"failed": reason} if run is None else asdict(run))
+            )
+        run_id = self._open.pop((number, seed), None)
+        if run_id is not None:
+            self._account.on_ended(owner_of(number, seed))
+            state = TrialState.FAILED if run is None else TrialState.FINISHED
+            self._recorder.finish(run_id, state, reason)
+        self._recorder.log_costs()
+
+    def results(self) -> tuple[list[ConfirmedRun], dict[Pair, str]]:
+        """The runs that are done, and why others failed for good."""
+        runs = []
+        failed = {}
+        for name, value in self._study.sweep_notes(NOTE).items():
+            number, seed = (int(part) for part in name.removeprefix(NOTE).split("/"))
+            found = json.loads(value)
+            if "failed" in found:
+                failed[number, seed] = found["failed"]
+            else:
+                runs.append(ConfirmedRun(**found))
+        return sorted(runs, key=lambda run: (run.trial, run.seed)), failed
+
+
+def owner_of(number: int, seed: int) -> Owner:
+    """The owner of a confirming run's entries in the ledger."""
+    return "confirm", number, seed

@@ -1,0 +1,84 @@
+"""The state of a sweep that the coordinator's desks share, and what the driver opens it from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cluster.prices import Price
+from orchestrator.config.run_config import RunConfig, parse_config
+from orchestrator.config.sweep_spec import SweepSpec
+from orchestrator.coordinator.recorder import Recorder
+from orchestrator.coordinator.trial_table import TrialTable
+from orchestrator.cost.account import SweepAccount
+from orchestrator.ray_cluster.concurrency import EVALUATED_BY_WORKERS, EvaluationPlan
+from orchestrator.search.samplers import startup_trials
+from orchestrator.search.space import Space, TrialLimits
+from orchestrator.search.study import SweepStudy
+from orchestrator.search.warm_start import NOTHING_KNOWN, WarmStart
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoordinatorSetup:
+    """What the driver hands to the coordinator; crosses processes.
+
+    `limits` is what a trial has to fit, `evaluation` where new trials' rungs are evaluated, `warm`
+    what earlier sweeps found, `price` what a GPU and a CPU cost (None: unknown).
+    """
+
+    spec: SweepSpec
+    space: Space
+    limits: TrialLimits
+    evaluation: EvaluationPlan = EVALUATED_BY_WORKERS
+    warm: WarmStart = NOTHING_KNOWN
+    price: Price | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepState:
+    """One sweep: `study` holds what was decided, `account` what was spent, `recorder` writes what
+    is shown in MLflow, and `table` has every trial in memory.
+    """
+
+    spec: SweepSpec
+    base: RunConfig
+    study: SweepStudy
+    table: TrialTable
+    account: SweepAccount
+    recorder: Recorder
+
+    @classmethod
+    def open(cls, setup: CoordinatorSetup) -> SweepState:
+        """The state as an earlier coordinator left it; new where there was none.
+
+        Raises `UserError` for a database or an MLflow that cannot serve, `TrackerUnavailable` when
+        MLflow does not answer.
+        """
+        spec = setup.spec
+        base = parse_config(spec.config)
+        study = _open_study(setup, base)
+        table = TrialTable(study, base)
+        ledger = Path(spec.state_dir) / "ledger.jsonl"
+        account = SweepAccount(ledger, base, setup.price, table.config_of)
+        for view in table.views():
+            account.reached(view.number, max(view.rungs, default=0))
+        recorder = Recorder(spec, base, study, table, account)
+        return cls(
+            spec=spec, base=base, study=study, table=table, account=account, recorder=recorder
+        )
+
+
+def _open_study(setup: CoordinatorSetup, base: RunConfig) -> SweepStudy:
+    sweep = base.sweep
+    study = SweepStudy(
+        setup.spec.database_url,
+        setup.spec.sweep_id,
+        setup.space,
+        seed=base.seed,
+        num_startup_trials=startup_trials(
+            sweep.num_startup_trials, sweep.sampler, sweep.num_trials
+        ),
+        sampler=sweep.sampler,
+    )
+    study.warm_up(setup.warm)
+    return study

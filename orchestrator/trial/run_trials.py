@@ -1,0 +1,115 @@
+"""The trials of a sweep through Ray Tune, whose searcher asks the coordinator for each of them."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.search import Searcher
+
+from orchestrator.config.sweep_spec import SweepSpec
+from orchestrator.ray_cluster.composed_actor import PartHandle
+from orchestrator.trial.driver import DRIVER_DIED, DRIVER_RESOURCES, run_trial
+
+# How long the searcher waits before it asks again whether one more trial may start.
+ASK_AGAIN_SECONDS = 0.5
+
+
+class CoordinatorSearcher(Searcher):
+    """A searcher for Ray Tune that suggests what the coordinator's study was asked for.
+
+    `trials` is the coordinator's trial desk. `limit` says how many trials may train at once *now*;
+    it is asked again while the sweep runs, so that a cluster that grows is used. Ray Tune's own
+    state is never restored: the study's database is the state.
+    """
+
+    def __init__(
+        self,
+        trials: PartHandle,
+        limit: Callable[[], int],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(metric=None, mode=None)
+        self._trials = trials
+        self._limit = limit
+        self._clock = clock
+        self._not_before = -1.0
+        self._running: dict[str, int] = {}
+
+    def set_search_properties(
+        self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any
+    ) -> bool:
+        """Nothing to set: the space and the objective belong to the study."""
+        return True
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next trial's task; None while the cluster is full or the budget waits for running
+        trials, `FINISHED` when no trial will start any more.
+        """
+        if self._clock() < self._not_before:
+            return None
+        if len(self._running) - ray.get(self._trials.num_waiting.remote()) >= self._limit():
+            return self._ask_later()
+        word = ray.get(self._trials.gate.remote()).word
+        if word != "start":
+            return self._ask_later() if word == "wait" else Searcher.FINISHED
+        task = ray.get(self._trials.ask.remote())
+        self._running[trial_id] = task.number
+        return {"task": task}
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Free the trial's place. Its driver told the coordinator how it ended, unless the driver
+        died more often than Ray Tune restarts it (`error`).
+        """
+        number = self._running.pop(trial_id)
+        if error:
+            ray.get(self._trials.tell.remote(number, DRIVER_DIED))
+
+    def save(self, checkpoint_path: str) -> None:
+        """The study's database is the state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """The study's database is the state."""
+
+    def _ask_later(self) -> dict[str, Any] | None:
+        self._not_before = self._clock() + ASK_AGAIN_SECONDS
+        return None
+
+
+def run_trials(
+    spec: SweepSpec,
+    trials: PartHandle,
+    *,
+    num_trials: int,
+    limit: Callable[[], int],
+    verbose: bool,
+) -> None:
+    """Run `num_trials` trials, at most `limit()` at once; returns when all have ended.
+
+    `trials` is the coordinator's trial desk, `verbose` shows Ray Tune's own progress.
+    """
+    trainable = tune.with_resources(
+        tune.with_parameters(run_trial, spec=spec, trials=trials), DRIVER_RESOURCES
+    )
+    tuner = tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(
+            search_alg=CoordinatorSearcher(trials, limit),
+            num_samples=num_trials,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            name=f"{spec.sweep_id}-{uuid.uuid4().hex[:6]}",
+            storage_path=str(Path(spec.state_dir) / "ray-tune"),
+            verbose=1 if verbose else 0,
+            failure_config=tune.FailureConfig(max_failures=2),
+        ),
+    )
+    tuner.fit()
