@@ -1,31 +1,20 @@
 """The joining: Ray, MLflow, Optuna and S3 are each named in a few rooms here and nowhere else.
 
-What lives here, in the order that a sweep goes through it:
+From what a user types down to where bytes lie; each package imports only those below it:
 
-- `cli`, `run_config`: what the user typed becomes one frozen config, or one clear line and exit
-  code 2.
-- `demo_videos`, `index_run`: encoded videos made on the spot; any bucket or folder becomes a
-  manifest.
-- `prepare_command`, `prepare_run`, `prepare_task`, `prepare_report`: videos become shards, task by
-  task; `open_data` reads either.
-- `storage`: S3 behind the object store protocol of `prp_core.data`, with retries as a wrapper; the
-  manifest and the shards' index as Parquet.
-- `search`: Optuna's study, the pruners, how many trials fit.
-- `frame_tier`, `cache_command`: the node's cache of decoded frames in a worker's data path; `prp
-  cache` looks after it.
-- `sweep_run`, `sweep_server`, `trial_run`, `worker`: the sweep, the process that judges and tracks
-  it, a trial, one of its ranks.
-- `ledger`, `cost_meter`, `sweep_account`, `budget`, `pricing`: what was held and wasted, what it
-  costs, whether another trial may start.
-- `confirm`, `confirm_book`, `confirm_run`: the best again with new seeds, and whether one of them
-  wins.
-- `evaluation_run`: the downstream figures of a finished trial; `showcase`, `showcase_run`: a page
-  of what the best ones retrieve and draw.
-- `tracking`: MLflow: one parent run a sweep, one run a trial, the best encoder as a model.
-- `progress`, `status_command`, `data_line`: the one screen that a person watches, while the driver
-  runs and after a disconnect.
-- `sweep_record`, `report`: all that is known of a sweep, and the page that answers with it;
-  `reproduction`: a trial trained again.
+- `commands`: the command line ``prp``.
+- `sweep`: the driver of a sweep, from the plan of it to its leaderboard.
+- `coordinator`: the Ray actor that owns the study, makes pruning decisions and logs to MLflow.
+- `trial`: one trial, from its task to its outcome: driver, workers, evaluation of a rung.
+- `report`: the page of a sweep, and the page of one trial.
+- `data`: a bucket or folder becomes a manifest, then shards; workers open either.
+- `ray_cluster`: connecting to Ray, groups of workers, how many trials run at once.
+- `search`: spaces, samplers, pruners and the study. `cost`: the ledger, prices and the budget.
+- `tracking`: runs, metrics and models in MLflow. `storage`: object stores, S3 among them.
+- `config`: the config of a sweep and of its parts, read from TOML and the command line.
+
+Beside them: `trial_state` is the enum of a trial's states, `confirmation` compares the best trials
+on new seeds, `argument_parser` and `exit_codes` turn a user's mistake into one line and a code.
 """
 
 import os
