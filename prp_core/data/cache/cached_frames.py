@@ -1,5 +1,6 @@
-"""A source of frames with a node's cache before it: each video is decoded once, whole, and every
-trial reads strided parts of it.
+"""A frame source that reads through the node's cache of decoded frames.
+
+Each video is decoded once, whole; every trial then reads strided parts of it.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ NUM_FILLINGS = 2
 
 
 class CachedFrames:
-    """The frames of `source` at the size of `clip`, each the same bytes that the learner would make
-    of them, out of `cache` where it can.
+    """The frames of `source` at the size of `clip`, from `cache` where it has them.
 
-    `made_by` names what decides the pixels besides the video's bytes: the store and the reader, or
-    the shards. A video that the cache cannot take comes from `source` as it is ("bypassed").
-    Closing it closes the source.
+    Each is equal to the bit to what the learner would make of the source's frame. `made_by` names
+    what decides the pixels besides the video's bytes: the store and the reader, or the shards. A
+    video that the cache cannot take comes from `source` unresized ("bypassed"). Closing it closes
+    the source.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class CachedFrames:
 
     @property
     def counters(self) -> dict[str, float]:
-        """The source's, and the cache's as ``data/frames_*``."""
+        """The source's counters, and the cache's as ``data/frames_*``."""
         return {
             **self._source.counters,
             **{f"data/frames_{name}": value for name, value in self._cache.counters.items()},
@@ -70,9 +71,7 @@ class CachedFrames:
         key = self.key(record)
         found = self._cache.read(key, positions)
         outcome = ""
-        for _ in range(
-            NUM_FILLINGS
-        ):  # between a filling and the reading the file may be evicted, or be found damaged
+        for _ in range(NUM_FILLINGS):  # a filled file may be evicted, or damaged, before it is read
             if found is not None or outcome == "bypassed":
                 break
             outcome = self._cache.fill(key, record.key, lambda: self._whole_video(record))
@@ -80,9 +79,7 @@ class CachedFrames:
         return found if found is not None else self._source.frames(record, positions)
 
     def prefetch(self, record: VideoRecord) -> None:
-        """Have what a decode of the video needs on this node, unless its frames are there
-        already.
-        """
+        """Fetch what decoding the video needs, unless its frames are cached already."""
         if isinstance(self._source, FetchesAhead) and not self._cache.has(self.key(record)):
             self._source.prefetch(record)
 
@@ -97,9 +94,7 @@ class CachedFrames:
         self._cache.close()
 
     def key(self, record: VideoRecord) -> FramesKey:
-        """Under what the video's frames are kept: any change of bytes, size or maker (torch
-        resizes) is another key.
-        """
+        """The cache key of the video's frames; another size, decoder or torch is another key."""
         facts = (
             self._made_by,
             torch.__version__,
@@ -115,9 +110,7 @@ class CachedFrames:
         return FramesKey(identity, record.num_frames, self._height, self._width)
 
     def _whole_video(self, record: VideoRecord) -> Generator[torch.Tensor, None, None]:
-        """Every frame in order, at the training size, uint8 (n, height, width, 3), a few megabytes
-        at a time.
-        """
+        """Every frame in order at the training size, uint8 (n, height, width, 3), in chunks."""
         frame_bytes = max(1, record.width * record.height) * 3
         at_a_time = (
             max(1, min(CHUNK_BYTES // frame_bytes, record.num_frames)) if record.width else 8

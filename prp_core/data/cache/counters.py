@@ -1,6 +1,4 @@
-"""What the processes of a node did with one tier of its cache: each counts for itself, and the sums
-survive them on disk.
-"""
+"""Counters of one tier of a node's cache, summed over its processes and kept on disk."""
 
 from __future__ import annotations
 
@@ -20,10 +18,10 @@ SAVE_EVERY_SECONDS = 5.0
 
 
 class CacheCounters:
-    """Thread-safe totals of this process by name, added to ``<root>/counters.json`` every few
-    seconds and by `save`.
+    """Thread-safe totals of this process by name, added to ``<root>/counters.json``.
 
-    A process that is killed loses what it counted in its last seconds; the file is always whole.
+    Saved every few seconds and by `save`. A process that is killed loses the counts of its last
+    seconds; the file itself is never torn.
     """
 
     def __init__(self, root: Path, names: Sequence[str]) -> None:
@@ -52,7 +50,7 @@ class CacheCounters:
             self.save()
 
     def save(self) -> None:
-        """Add what is not yet there to the node's sums."""
+        """Add what is not yet saved to the node's sums."""
         with self._lock:
             unsaved = self._unsaved
             self._unsaved = Counter()
@@ -66,7 +64,7 @@ class CacheCounters:
 
 
 def node_counters(root: Path) -> dict[str, float]:
-    """The sums over all processes that ever used the tier at `root`; empty where nobody has."""
+    """The sums over all processes that ever used the tier at `root`; empty where none has."""
     try:
         sums: Mapping[str, float] = json.loads((root / "counters.json").read_text())
     except (FileNotFoundError, ValueError):

@@ -1,11 +1,10 @@
-"""A node's cache of decoded videos at the training size: one file per video, filled once, read by
-every process of the node.
+"""A node's cache of decoded videos at the training size, one memory-mapped file for each video.
 
-A file (`frames_file`) is complete by construction, as in `node_cache`. A reader maps it, holds a
-shared lock on it, checks each frame that it hands out, and hands out a strided view of the map
-where it can. While all that the node has fits into the sticky part of the capacity, a reader keeps
-the files mapped: they would stay anyway, however many hold them, and to map a file again costs more
-than to check and to copy its frames.
+A file (`frames_file`) is filled once, is complete by construction, as in `node_cache`, and is read
+by every process of the node. A reader maps it, holds a shared lock on it, verifies each frame that
+it returns, and returns a strided view of the map where it can. While all files of the node fit into
+the sticky part of the capacity, a reader keeps them mapped: they would stay anyway, and mapping a
+file again costs more than verifying and copying its frames.
 """
 
 from __future__ import annotations
@@ -34,22 +33,21 @@ SHARE_OF_DESCRIPTORS = 0.25
 Decode = Callable[[], Generator[torch.Tensor, None, None]]
 """Yields a video's frames in order, uint8 (n, height, width, 3)."""
 COUNTERS = (
-    *(
-        "hits",
-        "misses",
-        "waits",
-        "bypassed",
-        "evicted",
-        "corrupt",
-        "disk_full",
-        "bytes_read",
-        "bytes_filled",
-        "fill_seconds",
-    ),
-    *("verdicts_remembered", "verdicts_heard"),
+    "hits",
+    "misses",
+    "waits",
+    "bypassed",
+    "evicted",
+    "corrupt",
+    "disk_full",
+    "bytes_read",
+    "bytes_filled",
+    "fill_seconds",
+    "verdicts_remembered",
+    "verdicts_reused",
 )
-# What depends on the machine or on the store may be otherwise soon; what is wrong with the bytes
-# stays wrong under their etag.
+# What is due to the machine or the store may soon be over; what is wrong with the bytes stays wrong
+# under their etag.
 REMEMBERED_SECONDS = dict.fromkeys(
     ("too-slow", "out-of-memory", "crashed", "missing", "changed", "corrupt"), 600.0
 )
@@ -57,7 +55,8 @@ REMEMBERED_SECONDS_OTHERWISE = 86400.0
 
 
 class FrameCache:
-    """`capacity_bytes` of decoded videos under `root`, shared by every process of the node.
+    """`capacity_bytes` of decoded videos under `root`, shared by the node's processes.
+
     Thread-safe.
     """
 
@@ -72,44 +71,38 @@ class FrameCache:
 
     @property
     def counters(self) -> dict[str, float]:
-        """What this process has done so far, by `COUNTERS`."""
+        """What this process has counted so far, by the names of `COUNTERS`."""
         return self._counters.totals
 
     def close(self) -> None:
-        """Let go of the files that were kept mapped, and add this process's counters to the
-        node's.
-        """
+        """Unmap the files that were kept mapped, and save this process's counters."""
         for mapped in list(self._kept.values()):
             self._space.touch(self._space.place(mapped.key.identity))
             self._let_go(mapped)
         self._counters.save()
 
     def has(self, key: FramesKey) -> bool:
-        """Whether the video's file is there at this moment."""
+        """Whether the video's file exists at this moment."""
         return self._space.place(key.identity).exists()
 
     def read(
         self, key: FramesKey, positions: Sequence[int], *, counts_as_hit: bool = True
     ) -> torch.Tensor | None:
-        """The frames at `positions`, uint8 (N, height, width, 3), as `MappedFrames.read` has them;
-        None when they are not there.
+        """The frames at `positions`, uint8 (N, height, width, 3); None when they are not cached.
 
-        Views only where the cache is large against what batches under way may hold: a file that is
-        in use cannot make room. They share memory with each other, so nobody may write to them; who
-        does is found out by the next read, which looks at the file again.
+        They are views only where the cache is large against what the batches under way may hold,
+        because a file in use cannot be evicted. Views share memory with each other, so nobody may
+        write to them; a write is detected by the next read, which then reads the file again.
 
-        A file with a wrong frame is removed and counted, and is not there any more. `counts_as_hit`
-        is off after one's own filling.
+        A file with a damaged frame is removed and counted as corrupt. `counts_as_hit` is False for
+        the read that follows one's own filling.
         """
         wanted = np.asarray(positions)
         kept = self._kept.get(key.identity)
         frames_NF = kept.read(wanted, as_view=True) if kept else None
         if frames_NF is None:
-            self._let_go(
-                kept
-                # whoever wrote into a view of it wrote into our pages, not into the file: that is
-                # looked at anew
-            )
+            # A write into a view changed this process's pages, not the file: read that again.
+            self._let_go(kept)
             frames_NF = self._read_file(key, wanted)
         if frames_NF is None:
             return None
@@ -138,11 +131,8 @@ class FrameCache:
 
     def _keep(self, mapped: MappedFrames) -> None:
         used = used_bytes(self.root)
-        if (
-            not mapped.key.num_bytes
-            <= used
-            <= self._space.sticky_share * self._space.capacity_bytes
-        ):  # less: nobody knows at this moment
+        sticky = self._space.sticky_share * self._space.capacity_bytes
+        if not mapped.key.num_bytes <= used <= sticky:  # less than one file: not known right now
             return
         with self._kept_lock:
             if len(self._kept) < most_kept_mapped():
@@ -154,14 +144,14 @@ class FrameCache:
                 self._kept.pop(mapped.key.identity, None)
 
     def fill(self, key: FramesKey, video: str, decode: Decode) -> str:
-        """Have the video's file there: written by us from what `decode` yields, or by whoever was
-        at it.
+        """Make sure that the video's file exists: write it from `decode`, or wait for who does.
 
-        ``"filled"`` by us; ``"waited"`` for another; ``"bypassed"``: it may not stay, being larger
-        than what can be freed or than the disk.
+        Returns ``"filled"`` when this call wrote it, ``"waited"`` when another process did,
+        ``"bypassed"`` when it may not stay, because it is larger than what can be evicted or than
+        the disk.
 
-        Raises what `decode` raises. A `BrokenVideo` (of `video`, the key for people) is remembered,
-        and told without decoding to whoever asks next.
+        Raises what `decode` raises. A `BrokenVideo` (of `video`, the key for people) is remembered
+        as a verdict, and raised again without decoding for whoever asks next.
         """
         if key.num_bytes > self._space.capacity_bytes:
             self._counters.add(bypassed=1)
@@ -170,11 +160,11 @@ class FrameCache:
             if self.has(key):
                 self._counters.add(waits=1)
                 return "waited"
-            self._tell_verdict(key, video)
+            self._raise_known_verdict(key, video)
             try:
                 return self._write(key, decode)
             except BrokenVideo as broken:
-                self._remember(key, broken)
+                self._remember_verdict(key, broken)
                 raise
 
     def _write(self, key: FramesKey, decode: Decode) -> str:
@@ -195,21 +185,18 @@ class FrameCache:
 
     def _write_and_finish(self, unfinished: Path, pin: int, key: FramesKey, decode: Decode) -> None:
         try:
-            with closing(
-                decode()
-            ) as chunks:  # its decoder is let go here, not by the garbage collection
+            with closing(decode()) as chunks:  # the decoder is released here, not by the collector
                 write_file(pin, key, chunks)
             self._space.finish(unfinished, pin, key.identity)
         except BaseException as error:
             self._space.abandon(unfinished, pin, key.num_bytes)
-            if (
-                isinstance(error, OSError) and error.errno in FULL_ERRORS
-            ):  # where blocks cannot be allocated beforehand
+            # Where blocks cannot be allocated beforehand, a full disk shows only now.
+            if isinstance(error, OSError) and error.errno in FULL_ERRORS:
                 raise DiskFull(str(error)) from None
             raise
         os.close(pin)
 
-    def _remember(self, key: FramesKey, broken: BrokenVideo) -> None:
+    def _remember_verdict(self, key: FramesKey, broken: BrokenVideo) -> None:
         until = time.time() + REMEMBERED_SECONDS.get(broken.reason, REMEMBERED_SECONDS_OTHERWISE)
         verdict = {
             "key": broken.key,
@@ -220,10 +207,8 @@ class FrameCache:
         write_beside(self._verdicts / key.identity, json.dumps(verdict))
         self._counters.add(verdicts_remembered=1)
 
-    def _tell_verdict(self, key: FramesKey, video: str) -> None:
-        """Raise what an earlier decode, by any process of the node, found to be wrong with this
-        video.
-        """
+    def _raise_known_verdict(self, key: FramesKey, video: str) -> None:
+        """Raise the verdict that an earlier decode, by any process of the node, has left."""
         path = self._verdicts / key.identity
         try:
             verdict = json.loads(path.read_text())
@@ -234,12 +219,12 @@ class FrameCache:
         if verdict["until"] < time.time():
             path.unlink(missing_ok=True)
             return
-        self._counters.add(verdicts_heard=1)
+        self._counters.add(verdicts_reused=1)
         raise BrokenVideo(video, verdict["reason"], verdict["detail"])
 
 
 def most_kept_mapped() -> int:
-    """How many files one process keeps mapped: each takes a descriptor and a map."""
+    """How many files one process keeps mapped: each takes a descriptor and a mapping."""
     descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return (
         NUM_KEPT_MAPPED

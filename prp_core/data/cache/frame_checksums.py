@@ -1,9 +1,9 @@
 """A checksum for each frame that costs less than copying it: weighted sums of 64-bit words.
 
 The words of a frame fall into 641 columns (a prime, so that two pages or lines that change places
-land in other columns); each column is summed, and the sums are weighed with odd numbers. One
-changed word always shows, other damage but for one case in 2**64. This guards against disks and
-crashes, not against people.
+land in other columns); each column is summed, and the sums are weighted with odd numbers. A change
+of one word is always detected, other damage in all but one of 2**64 cases. This protects against
+disks and crashes, not against people.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ NUM_AT_A_TIME = 64
 
 
 def frame_checksums(frames_NF: np.ndarray, salt: int, positions: np.ndarray) -> np.ndarray:
-    """uint64 (N,) for frames of F bytes, uint8 (N, F); `salt` names the file and `positions` (N,)
-    the frames, so that neither is mistaken.
+    """uint64 (N,), the checksums of N frames of F bytes, uint8 (N, F).
+
+    `salt` identifies the file and `positions` (N,) the frames, so that neither is mistaken.
     """
     num_words = frames_NF.shape[1] // 8
     words_NW = frames_NF[:, : num_words * 8].view(np.uint64)
@@ -40,9 +41,7 @@ def frame_checksums(frames_NF: np.ndarray, salt: int, positions: np.ndarray) -> 
 
 
 def _odd_weights(number: int) -> np.ndarray:
-    """Well mixed odd numbers (splitmix64 of 1, 2, ...): part of the files' format, so they never
-    change.
-    """
+    """Well mixed odd numbers, splitmix64 of 1, 2, ...; part of the file format, never changed."""
     mixed = np.arange(1, number + 1, dtype=np.uint64) * np.uint64(GOLDEN)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -1,5 +1,6 @@
-"""The file of one video's decoded frames: a header that names it, a checksum for each frame, and
-the frames, uint8 (num_frames, height, width, 3).
+"""The file format of one video's decoded frames: header, a checksum per frame, frames.
+
+Frames are uint8 (num_frames, height, width, 3).
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ PAGE = 4096
 
 @dataclass(frozen=True)
 class FramesKey:
-    """The cached frames of one video: `identity` (40 hex digits) names what was decoded and how,
-    and their number and size.
+    """The cache key of one video's decoded frames, with their number and size.
+
+    `identity` (40 hex digits) is a digest of what was decoded and how.
     """
 
     identity: str
@@ -38,7 +40,7 @@ class FramesKey:
 
     @property
     def salt(self) -> int:
-        """What the checksums of this file start from."""
+        """The start value of this file's checksums."""
         return int(self.identity[:16], 16)
 
     @property
@@ -61,17 +63,16 @@ class FramesKey:
 
 
 class MappedFrames:
-    """An open file of `key` in memory, with the lock of the descriptor that it was made from, until
-    nobody holds it or a view of it.
+    """The file of `key`, mapped into memory as long as this object or a view of it exists.
 
-    Raises `ValueError` when the header is another's. Who writes to a view changes private pages.
+    It keeps the lock of the descriptor that it was made from. Raises `ValueError` when the header
+    is another key's. Writing to a view changes private pages, not the file.
     """
 
     def __init__(self, file_descriptor: int, key: FramesKey) -> None:
         self.key = key
-        self._file = mmap.mmap(
-            file_descriptor, key.num_bytes, access=mmap.ACCESS_COPY
-        )  # with a descriptor of its own for the same lock
+        # mmap duplicates the descriptor, which keeps the same lock.
+        self._file = mmap.mmap(file_descriptor, key.num_bytes, access=mmap.ACCESS_COPY)
         if self._file[:PAGE] != key.header:
             raise ValueError(f"no frames of {key.identity}")
         self._checksums = np.frombuffer(
@@ -82,24 +83,23 @@ class MappedFrames:
         ).reshape(key.num_frames, key.frame_bytes)
 
     def read(self, positions: np.ndarray, *, as_view: bool = False) -> np.ndarray | None:
-        """The frames at `positions` (N,), uint8 (N, F); None when one of them is not what was
-        written.
+        """The frames at `positions` (N,), uint8 (N, F); None when one is not what was written.
 
-        With `as_view` and at an even pace they are a strided view, otherwise a copy.
+        With `as_view` and evenly spaced positions they are a strided view, otherwise a copy.
         """
         if self._file.size() != self.key.num_bytes:
-            return None  # to touch what was cut off would end the process
-        pace = _pace(positions) if as_view else 0
+            return None  # reading pages that were cut off would end the process (SIGBUS)
+        stride = _stride(positions) if as_view else 0
         frames_NF = self._frames_NF
         out_NF = (
-            frames_NF[positions[0] : positions[-1] + 1 : pace]
-            if pace
+            frames_NF[positions[0] : positions[-1] + 1 : stride]
+            if stride
             else np.empty((len(positions), self.key.frame_bytes), dtype=np.uint8)
         )
         for first in range(0, len(positions), NUM_AT_A_TIME):
             part = positions[first : first + NUM_AT_A_TIME]
             out_part_NF = out_NF[first : first + NUM_AT_A_TIME]
-            if not pace:
+            if not stride:
                 np.take(frames_NF, part, axis=0, out=out_part_NF, mode="clip")
             if not np.array_equal(
                 frame_checksums(out_part_NF, self.key.salt, part), self._checksums[part]
@@ -108,10 +108,8 @@ class MappedFrames:
         return out_NF
 
 
-def _pace(positions: np.ndarray) -> int:
-    """By how much each position is above the one before; 0 where that is not the same for all, or
-    not above.
-    """
+def _stride(positions: np.ndarray) -> int:
+    """The constant difference of neighbouring positions; 0 where it varies or is not positive."""
     steps = np.diff(positions)
     if not len(steps):
         return 1
@@ -119,7 +117,7 @@ def _pace(positions: np.ndarray) -> int:
 
 
 def key_of_file(path: Path) -> FramesKey | None:
-    """The key of the file at `path` as its header tells it; None when that is no header of ours."""
+    """The key in the header of the file at `path`; None when that is no header of ours."""
     with path.open("rb") as file:
         page = file.read(PAGE)
     try:

@@ -1,6 +1,4 @@
-"""Looking after a node's cache from outside: what each tier holds, whether its files are what they
-say, and emptying it.
-"""
+"""Inspection of a node's cache from outside: what each tier holds, verification, clearing."""
 
 from __future__ import annotations
 
@@ -25,9 +23,12 @@ NUM_FRAMES_AT_A_TIME = 256
 
 @dataclass(frozen=True)
 class TierStatus:
-    """One tier: bytes against `capacity_bytes` (that of the last process that opened it), files
-    `in_use` at this moment, files `unfinished`, when its oldest file was loaded (seconds since the
-    epoch; 0: it is empty), and what the node's processes counted.
+    """The state of one tier, as ``prp cache status`` prints it.
+
+    `capacity_bytes` is that of the last process that opened it. `num_in_use` files are locked at
+    this moment, `num_unfinished` are being written. `oldest_load` is when the oldest file was
+    loaded, in seconds since the epoch (0: the tier is empty). `counters` are the sums over the
+    node's processes.
     """
 
     name: str
@@ -43,9 +44,7 @@ class TierStatus:
 
 
 def tiers(cache_dir: Path) -> dict[str, Path]:
-    """The folders of the tiers that lie under `cache_dir`, by name. Raises `UserError` when there
-    is none.
-    """
+    """The folders of the tiers under `cache_dir`, by name; raises `UserError` if there is none."""
     found = {
         name: root
         for name, root in {"objects": cache_dir, "frames": cache_dir / "frames"}.items()
@@ -59,7 +58,7 @@ def tiers(cache_dir: Path) -> dict[str, Path]:
 
 
 def tier_status(name: str, root: Path) -> TierStatus:
-    """What the tier at `root` holds; removes what killed writers left, as every opening does."""
+    """The state of the tier at `root`; like every opening, it removes what killed writers left."""
     space = _space(root)
     entries = space.entries()
     return TierStatus(
@@ -77,7 +76,7 @@ def tier_status(name: str, root: Path) -> TierStatus:
 
 
 def verify_tier(name: str, root: Path) -> tuple[int, list[Path]]:
-    """(files read from end to end, those that were wrong and are removed)."""
+    """Read every file from end to end: (number read, those that were wrong and are removed)."""
     wrong = list[Path]()
     entries = _space(root).entries()
     is_right = CHECKS[name]
@@ -91,9 +90,7 @@ def verify_tier(name: str, root: Path) -> tuple[int, list[Path]]:
 
 
 def clear_tier(root: Path) -> tuple[int, int, list[Path]]:
-    """(files removed, their bytes, those that are in use and stay). Verdicts on broken videos go
-    too.
-    """
+    """Remove files and verdicts: (files removed, their bytes, files that are in use and stay)."""
     removed, in_use = _space(root).clear()
     for path in (root / "verdicts").glob("*"):
         path.unlink(missing_ok=True)
@@ -115,9 +112,7 @@ def _is_right_object(path: Path, file_descriptor: int) -> bool:
 
 
 def _are_right_frames(path: Path, file_descriptor: int) -> bool:
-    """Whether the header is that of a file of this name, the size is right, and so is every
-    frame.
-    """
+    """Whether header, size and every frame are those of the file's name."""
     key = key_of_file(path)
     if (
         key is None

@@ -1,9 +1,8 @@
-"""A node's disk cache of objects: one download per object however many processes ask, bounded, and
-verified before anyone sees it.
+"""A node's bounded disk cache of objects: one verified download for all of its processes.
 
 A file under ``objects/`` is complete by construction: written under ``unfinished/``, verified,
-renamed; its name ends with the sha256 of its bytes. Whoever reads one holds a shared lock on it, so
-nothing is removed under a reader. Objects of a `LocalStore` are used where they lie.
+renamed; its name ends with the sha256 of its bytes. A reader holds a shared lock on it, so nothing
+is removed while it is read. Objects of a `LocalStore` are used in place.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ from prp_core.data.object_store import LocalStore, ObjectRef, ObjectStore
 from prp_core.data.ranged_read import read_in_ranges
 from prp_core.errors import CorruptObject
 
-NUM_DOWNLOADS = 3  # that bring the same wrong bytes: then the object is so
-MAX_DOWNLOADS = 10  # that bring other wrong bytes each time: then it is the way here
+NUM_DOWNLOADS = 3  # with the same wrong bytes: then the object itself is wrong
+MAX_DOWNLOADS = 10  # with different wrong bytes each time: then the network is
 COUNTERS = (
     "hits",
     "misses",
@@ -39,10 +38,10 @@ SHARE_AHEAD = 0.25
 
 
 class NodeCache:
-    """`capacity_bytes` of `store`'s objects under `root`, shared by every process of the node that
-    opens the same `root`.
+    """`capacity_bytes` of `store`'s objects under `root`, shared by all processes of the node.
 
-    An object larger than what can be freed is fetched, used and dropped ("bypassed"). Thread-safe.
+    An object larger than what can be evicted is fetched, used and dropped ("bypassed").
+    Thread-safe.
     """
 
     def __init__(
@@ -60,24 +59,21 @@ class NodeCache:
 
     @property
     def counters(self) -> dict[str, float]:
-        """What this process has done so far, by `COUNTERS`."""
+        """What this process has counted so far, by the names of `COUNTERS`."""
         return self._counters.totals
 
     @property
     def capacity_ahead_bytes(self) -> int:
-        """How many bytes may be fetched ahead of their use: a quarter of what is recycled, so that
-        several trials push out nothing unused.
-        """
+        """Bytes that may be prefetched: a quarter of what is evicted, so that trials share it."""
         return int(self._space.capacity_bytes * (1 - self._space.sticky_share) * SHARE_AHEAD)
 
     @contextlib.contextmanager
     def open(self, ref: ObjectRef) -> Iterator[Path]:
-        """The complete, verified file of the object, which stays until the block ends; any process
-        may open the path meanwhile.
+        """The complete, verified file of the object, which stays until the block ends.
 
-        Raises `ObjectMissing`, `ObjectChanged`, `StoreUnavailable`, `DiskFull`, or `CorruptObject`
-        after `NUM_DOWNLOADS` downloads that are wrong in the same way, or `MAX_DOWNLOADS` wrong
-        ones.
+        Any process may open the path meanwhile. Raises `ObjectMissing`, `ObjectChanged`,
+        `StoreUnavailable`, `DiskFull`, or `CorruptObject` after `NUM_DOWNLOADS` downloads that are
+        wrong in the same way, or `MAX_DOWNLOADS` wrong ones.
         """
         if isinstance(self._store, LocalStore):
             path = self._store.expect(ref)
@@ -101,9 +97,7 @@ class NodeCache:
             os.close(pin)
 
     def discard(self, ref: ObjectRef) -> None:
-        """Drop the object's file, because its bytes were found wrong after they had been verified;
-        the next `open` fetches it again.
-        """
+        """Remove the object's file, whose bytes are wrong; the next `open` fetches it again."""
         if isinstance(self._store, LocalStore):
             return
         with self._space.lock(self._identity(ref)[:3]):
@@ -117,7 +111,7 @@ class NodeCache:
         self._space.release(ref.num_bytes)
 
     def prefetch(self, ref: ObjectRef) -> None:
-        """Have the object on disk, if it may stay there. Raises as `open` does."""
+        """Download the object if it may stay on disk. Raises as `open` does."""
         if isinstance(self._store, LocalStore):
             return
         found = self._pin(ref) or self._fetch(ref, must_stay=True)
@@ -125,7 +119,7 @@ class NodeCache:
             os.close(found[1])
 
     def close(self) -> None:
-        """Add this process's counters to the node's."""
+        """Save this process's counters."""
         self._counters.save()
 
     def _identity(self, ref: ObjectRef) -> str:
@@ -134,9 +128,7 @@ class NodeCache:
         ).hexdigest()[:40]
 
     def _pin(self, ref: ObjectRef) -> tuple[Path, int] | None:
-        """(path, a descriptor with a shared lock) of the complete file; None when it is not
-        there.
-        """
+        """(path, descriptor with a shared lock) of the complete file; None when there is none."""
         identity = self._identity(ref)
         folder = self._space.place(identity).parent
         paths = (
@@ -151,8 +143,9 @@ class NodeCache:
         return None
 
     def _fetch(self, ref: ObjectRef, *, must_stay: bool) -> tuple[Path, int] | None:
-        """(path, pin) after a download by us or, if somebody else was at it, by them; None if it
-        `must_stay` and may not.
+        """(path, descriptor) after a download, ours or a concurrent one.
+
+        None if the file `must_stay` and may not.
         """
         identity = self._identity(ref)
         with self._space.lock(identity[:3]):
@@ -177,9 +170,7 @@ class NodeCache:
                 raise
 
     def _download(self, ref: ObjectRef, file_descriptor: int) -> str:
-        """Write and verify the object, from its beginning again while the bytes are wrong; its
-        sha256.
-        """
+        """Write and verify the object, again while the bytes are wrong; returns its sha256."""
         digests: list[str] = []
         while len(digests) < MAX_DOWNLOADS and (
             not digests or digests.count(digests[-1]) < NUM_DOWNLOADS
@@ -213,10 +204,9 @@ class NodeCache:
 
 
 def _is_verified(ref: ObjectRef, digests: list[str], md5: str) -> bool:
-    """Whether the last download is good: by the manifest's sha256, or while there is none by an
-    etag that is an md5.
+    """Whether the last download is right: by the manifest's sha256, else by an etag that is an md5.
 
-    An etag need not be one (several parts, encryption): then two downloads that agree will do.
+    An etag need not be one (several parts, encryption); then two downloads that agree are enough.
     """
     if ref.sha256:
         return digests[-1] == ref.sha256

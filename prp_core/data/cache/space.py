@@ -1,8 +1,8 @@
-"""The bounded disk space of one tier of a node's cache: who may take how much, and what makes room.
+"""The bounded disk space of one tier of a node's cache: reservation, locks and eviction.
 
-The file system is the only state, so a kill -9 anywhere leaves nothing to repair: a number in
-``usage`` under one lock, rebuilt from the folders whenever it says "full". A file that somebody
-reads or writes is locked by them, and only files that nobody has locked are ever removed.
+The file system is the only state, so a kill -9 at any point leaves nothing to repair: the number in
+``usage``, changed under one lock, is counted anew whenever the tier seems full. A file that is
+being read or written is locked, and only files without a lock are evicted.
 """
 
 from __future__ import annotations
@@ -28,9 +28,7 @@ FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @dataclass(frozen=True)
 class Entry:
-    """A complete file of the cache: when it was last used and first loaded (seconds since the
-    epoch).
-    """
+    """A complete file of the cache; times are seconds since the epoch."""
 
     used_at: float
     loaded_at: float
@@ -39,12 +37,12 @@ class Entry:
 
 
 class CacheSpace:
-    """`capacity_bytes` under `root`, shared by every process that opens the same folder, each with
-    a capacity of its own if need be.
+    """`capacity_bytes` under `root`, shared by every process that opens the same folder.
 
-    A scan over more data than fits defeats least-recently-used: nothing would be left when the next
-    epoch needs it. So `sticky_share` of the capacity stays as it was first loaded, and the newest
-    rest is recycled. Opening it removes what killed writers left behind.
+    Each process may have a capacity of its own. Least-recently-used eviction fails for a scan over
+    more data than fits: nothing would be left when the next epoch needs it. So `sticky_share` of
+    the capacity stays as it was first loaded, and the rest is evicted. Opening it removes what
+    killed writers left.
     """
 
     def __init__(
@@ -67,9 +65,7 @@ class CacheSpace:
             self._unfinished_bytes()
 
     def place(self, name: str) -> Path:
-        """Where the complete file called `name` (its first two letters spread the files over
-        folders) belongs.
-        """
+        """The path of the complete file `name`; its first two letters name its folder."""
         return self.objects / name[:2] / name
 
     @contextlib.contextmanager
@@ -83,9 +79,7 @@ class CacheSpace:
             os.close(file_descriptor)
 
     def pin(self, path: Path, num_bytes: int) -> int | None:
-        """A descriptor with a shared lock on the complete file, which stays until it is closed;
-        None when it is not there.
-        """
+        """A descriptor of the complete file with a shared lock; None when there is no file."""
         try:
             file_descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -93,9 +87,8 @@ class CacheSpace:
         fcntl.flock(file_descriptor, fcntl.LOCK_SH)
         status = os.fstat(file_descriptor)
         if status.st_nlink and status.st_size == num_bytes:
-            os.utime(
-                file_descriptor, ns=(time.time_ns(), status.st_mtime_ns)
-            )  # access: last use; change: when it was loaded
+            # Access time: last use. Modification time: when it was loaded.
+            os.utime(file_descriptor, ns=(time.time_ns(), status.st_mtime_ns))
             return file_descriptor
         if status.st_nlink:  # torn by a power loss
             path.unlink(missing_ok=True)
@@ -103,18 +96,17 @@ class CacheSpace:
         return None
 
     def touch(self, path: Path) -> None:
-        """Note that a complete file was used until now, if it is still there."""
+        """Record that a complete file was used until now, if it still exists."""
         with contextlib.suppress(FileNotFoundError):
             os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
 
     def reserve(
         self, name: str, num_bytes: int, *, must_stay: bool = False
     ) -> tuple[Path, int | None, bool]:
-        """(path of a new unfinished file for `name`, its descriptor, locked and its blocks
-        allocated; whether it fits and may stay).
+        """Make a new unfinished file for `name`: (its path, its descriptor, whether it may stay).
 
-        With `must_stay` a file that does not fit is not made, and the descriptor is None. Raises
-        `DiskFull`.
+        The file is locked and its blocks are allocated. With `must_stay` a file that does not fit
+        is not made, and the descriptor is None. Raises `DiskFull`.
         """
         path = self.unfinished / f"{name}.{secrets.token_hex(4)}"
         with self.lock("usage"):
@@ -130,9 +122,7 @@ class CacheSpace:
             return path, file_descriptor, stays
 
     def finish(self, unfinished: Path, file_descriptor: int, name: str) -> Path:
-        """Give the unfinished file its place; the exclusive lock of its writer becomes the shared
-        one of a reader.
-        """
+        """Rename the unfinished file to its place; its writer's lock becomes a reader's."""
         place = self.place(name)
         fcntl.flock(file_descriptor, fcntl.LOCK_SH)
         place.parent.mkdir(exist_ok=True)
@@ -140,23 +130,21 @@ class CacheSpace:
         return place
 
     def abandon(self, unfinished: Path, file_descriptor: int, num_bytes: int) -> None:
-        """Remove an unfinished file and give back the `num_bytes` that were reserved for it (0: it
-        was not to stay).
-        """
+        """Remove an unfinished file and release the `num_bytes` reserved for it (0: none were)."""
         unfinished.unlink(missing_ok=True)
         os.close(file_descriptor)
         if num_bytes:
             self.release(num_bytes)
 
     def release(self, num_bytes: int) -> None:
-        """Give back what a file took that is gone."""
+        """Subtract the bytes of a removed file from the usage."""
         with self.lock("usage"):
             self._set_usage(self._usage() - num_bytes)
 
     def clear(
         self, *, keep: Callable[[Entry], bool] = lambda entry: False
     ) -> tuple[list[Entry], list[Entry]]:
-        """Remove every entry that nobody uses and `keep` does not want: (removed, in use)."""
+        """Remove every entry that is not in use and that `keep` rejects: (removed, in use)."""
         with self.lock("usage"):
             chosen = [entry for entry in self.entries() if not keep(entry)]
             removed = [entry for entry in chosen if _remove_unlocked(entry.path)]
@@ -187,14 +175,12 @@ class CacheSpace:
             self._usage_file.unlink(missing_ok=True)
 
     def _make_room(self, num_bytes: int) -> int:
-        """Remove unlocked files until `num_bytes` fit; what is in use then."""
-        used = (
-            self._unfinished_bytes()
-        )  # counted first: a file renamed meanwhile counts twice, never zero times
+        """Evict unlocked files until `num_bytes` fit; returns the bytes in use then."""
+        used = self._unfinished_bytes()  # first: a file renamed meanwhile counts twice, never not
         entries = self.entries()
         used += sum(entry.num_bytes for entry in entries)
         goal = self.capacity_bytes - max(num_bytes, int(self.capacity_bytes * EXTRA_SHARE_FREED))
-        for entry in recycled(entries, self.capacity_bytes, self.sticky_share, time.time()):
+        for entry in eviction_order(entries, self.capacity_bytes, self.sticky_share, time.time()):
             if used <= goal:
                 break
             if _remove_unlocked(entry.path):
@@ -203,26 +189,25 @@ class CacheSpace:
         return used
 
     def _unfinished_bytes(self) -> int:
-        """Bytes of files still being written; those whose writer died are removed."""
+        """Bytes of files being written; those whose writer died are removed."""
         total = 0
         for path in self.unfinished.iterdir():
             with contextlib.suppress(FileNotFoundError):
                 status = path.stat()
-                if time.time() - status.st_mtime <= ABANDONED_AFTER_SECONDS or not _remove_unlocked(
-                    path
-                ):
+                is_recent = time.time() - status.st_mtime <= ABANDONED_AFTER_SECONDS
+                if is_recent or not _remove_unlocked(path):
                     total += status.st_size
         return total
 
 
-def recycled(
+def eviction_order(
     entries: Sequence[Entry], capacity_bytes: int, sticky_share: float, now: float
 ) -> list[Entry]:
-    """What may go, first to go first: what nobody used for a day, then all but the sticky part, its
-    oldest load first.
+    """The files that may be evicted, first to go first.
 
-    Sticky are the first loads that fit into their share; the last load never is, so that there is
-    always a way to go on.
+    First what nobody used for a day, then all but the sticky part, its oldest load first. Sticky
+    are the first loads that fit into their share; the last load never is, so that something can
+    always be evicted.
     """
     by_load = sorted(entries, key=lambda entry: entry.loaded_at)
     sticky_bytes = capacity_bytes * sticky_share
@@ -241,9 +226,7 @@ def recycled(
 
 
 def used_bytes(root: Path) -> int:
-    """What the tier at `root` takes of its disk, as it keeps the number itself; 0 where there is
-    none yet or nobody has counted.
-    """
+    """The recorded usage of the tier at `root`; 0 where there is no tier or no record yet."""
     try:
         return int((root / "usage").read_text())
     except (FileNotFoundError, ValueError):
@@ -251,13 +234,13 @@ def used_bytes(root: Path) -> int:
 
 
 def is_in_use(path: Path) -> bool:
-    """Whether somebody reads or writes the file at this moment."""
+    """Whether some process reads or writes the file at this moment."""
     with _held_if_free(path) as is_free:
         return is_free is False
 
 
 def write_beside(path: Path, text: str) -> None:
-    """Replace the small file at `path` whole, or on a full disk not at all."""
+    """Replace the small file at `path` atomically, or on a full disk not at all."""
     beside = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     try:
         beside.write_text(text)
@@ -269,7 +252,7 @@ def write_beside(path: Path, text: str) -> None:
 
 
 def _allocate(path: Path, num_bytes: int) -> int:
-    """The descriptor of a new file with its blocks allocated and an exclusive lock."""
+    """The descriptor of a new file with its blocks allocated and an exclusive lock on it."""
     file_descriptor = None
     try:
         file_descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o644)
@@ -290,7 +273,7 @@ def _allocate(path: Path, num_bytes: int) -> int:
 
 
 def _remove_unlocked(path: Path) -> bool:
-    """Unlink `path` unless somebody holds a lock on it; whether it is gone."""
+    """Unlink `path` unless some process holds a lock on it; returns whether it is gone."""
     with _held_if_free(path) as is_free:
         if is_free:
             path.unlink(missing_ok=True)
@@ -299,9 +282,7 @@ def _remove_unlocked(path: Path) -> bool:
 
 @contextlib.contextmanager
 def _held_if_free(path: Path) -> Iterator[bool | None]:
-    """With the file locked for ourselves alone: True; False: somebody else holds it; None: it is
-    not there.
-    """
+    """Try to lock the file exclusively: True, False (locked by others), None (no such file)."""
     try:
         file_descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:

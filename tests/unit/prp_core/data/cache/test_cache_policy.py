@@ -12,7 +12,7 @@ import torch
 
 from prp_core.data.cache.frame_cache import FrameCache
 from prp_core.data.cache.frames_file import FramesKey
-from prp_core.data.cache.space import EXTRA_SHARE_FREED, STALE_AFTER_SECONDS, Entry, recycled
+from prp_core.data.cache.space import EXTRA_SHARE_FREED, STALE_AFTER_SECONDS, Entry, eviction_order
 from prp_core.data.clip_config import SHORT_VIDEO_POLICIES, ClipConfig
 from prp_core.data.clip_dataset import ClipDataset
 from prp_core.data.manifest import VideoRecord
@@ -90,17 +90,19 @@ def entries(*rows: tuple[str, float, float]) -> list[Entry]:
 def test_what_may_go(capacity: int, sticky_share: float, expected: list[str]) -> None:
     now = 1e9
     by_load = entries(("c", 3, now), ("a", 1, now), ("d", 4, now), ("b", 2, now))
-    assert [entry.path.name for entry in recycled(by_load, capacity, sticky_share, now)] == expected
+    assert [
+        entry.path.name for entry in eviction_order(by_load, capacity, sticky_share, now)
+    ] == expected
 
 
 def test_what_nobody_used_for_a_day_goes_first() -> None:
     now = 1e9
     old = now - STALE_AFTER_SECONDS - 1
-    found = recycled(
+    found = eviction_order(
         entries(("a", 1, old), ("b", 2, now), ("c", 3, now), ("d", 4, old - 9)), 40, 0.5, now
     )
     assert [entry.path.name for entry in found] == ["d", "a", "c"]
-    assert recycled([], 40, 0.5, now) == []
+    assert eviction_order([], 40, 0.5, now) == []
 
 
 @pytest.mark.parametrize("policy", SHORT_VIDEO_POLICIES)

@@ -202,7 +202,7 @@ def test_a_broken_video_is_decoded_once_for_all_trials(corpus: Path, tmp_path: P
             loader = loader_of(source, records, batch_size=8)
             samples = [sample for batch in loader.batches(0) for sample in batch.samples]
             assert len(samples) == 8 and loader.quarantined == {broken.key: "truncated"}
-            heard += source.counters["data/frames_verdicts_heard"]
+            heard += source.counters["data/frames_verdicts_reused"]
     assert heard == 2, "one decode, and twice the verdict"
 
 

@@ -448,7 +448,7 @@ def test_a_verdict_is_shared_and_expires(tmp_path: Path, monkeypatch: pytest.Mon
                 reason,
                 "at frame 5",
             )
-    assert journal == ["undecodable", "too-slow"] and cache.counters["verdicts_heard"] == 1
+    assert journal == ["undecodable", "too-slow"] and cache.counters["verdicts_reused"] == 1
     assert bytes_on_disk(tmp_path) == 0
     later = time.time() + 700
     monkeypatch.setattr(time, "time", lambda: later)
