@@ -1,11 +1,12 @@
-"""Libraries that turn a video file into frames; each is imported only when it is chosen, and only
-inside the decode process.
+"""Video readers (decoders): each library is imported only if chosen, in the decode process alone.
 
-`video_reader` says what a reader does. `pyav_reader` does it from the packets that are needed
-(`selective_decode`), which `packet_index` finds with `mpeg4_packets` and `h264_packets`, and else
-from the beginning (`sequential_reader`); `decord_reader` is the other one. `header` reads what a
-container promises, and `decode_server` is the process that owns a reader and can be killed. Nothing
-here imports torch: that process must start quickly.
+`video_reader` is the protocol. `pyav_reader` decodes only the packets that are needed
+(`selective_decode`), which `packet_index` finds in the form of a `packet_layout` with
+`mpeg4_packets` and `h264_packets` (over `bits`), and otherwise reads from the beginning
+(`sequential_reader`), both with `frame_arrays`. `decord_reader` is the alternative. `header` reads
+what a container declares, `decode_server` is the process that owns a reader and can be killed.
+`compact_video` encodes and decodes the GOPs of compact shards. Nothing here imports torch: the
+decode process must start quickly.
 """
 
 from __future__ import annotations

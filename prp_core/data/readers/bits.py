@@ -1,10 +1,10 @@
-"""Bits of a codec's header, from the highest of the first byte on."""
+"""A bit reader for codec headers, most significant bit first."""
 
 from __future__ import annotations
 
 
 class Bits:
-    """Reads numbers off `data`. Raises `ValueError` past its end."""
+    """Reads numbers from `data`. Raises `ValueError` past its end."""
 
     def __init__(self, data: bytes) -> None:
         self._value = int.from_bytes(data, "big")
@@ -22,9 +22,7 @@ class Bits:
             raise ValueError("the header ends early")
 
     def golomb(self) -> int:
-        """An unsigned Exp-Golomb number: as many zeros as it has digits after its leading 1, itself
-        plus one.
-        """
+        """An unsigned Exp-Golomb number: n zeros, a one, and n more bits."""
         zeros = 0
         while not self.take(1):
             zeros += 1

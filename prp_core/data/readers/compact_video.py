@@ -1,9 +1,8 @@
-"""Short GOPs of H.264 frames, as compact shards hold them: encoded when videos are prepared,
-decoded from memory in training.
+"""The H.264 GOPs of compact shards: encoded when videos are prepared, decoded in training.
 
 Each GOP stands alone (it begins with its parameter sets and a keyframe, and holds no B-frames), so
-a frame costs at most its GOP. These are bytes that we made and whose checksum was compared, so they
-are decoded in the process that trains.
+a frame costs at most its GOP. We wrote these bytes and their checksum was compared, so they are
+decoded in the training process.
 """
 
 from __future__ import annotations
@@ -26,10 +25,10 @@ X264 = (
 
 
 def encode_gops(frames_NHWC: np.ndarray, gop_length: int, crf: int) -> list[bytes]:
-    """uint8 (N, H, W, 3) RGB as Annex B GOPs of `gop_length` frames each, the last one with what is
-    left; the same bytes for the same frames.
+    """uint8 (N, H, W, 3) RGB as Annex B GOPs of `gop_length` frames, the last with the rest.
 
-    Odd sides are made even by repeating the last row or column.
+    The same frames give the same bytes. Odd sides are made even by repeating the last row or
+    column.
     """
     height, width = frames_NHWC.shape[1:3]
     even_NHWC = np.pad(frames_NHWC, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
@@ -60,7 +59,7 @@ def _encode_gop(frames_NHWC: np.ndarray, crf: int) -> bytes:
 
 
 class CompactDecoder:
-    """Decodes GOPs; one for each thread."""
+    """A decoder of GOPs; one for each thread."""
 
     def __init__(self) -> None:
         self._decoder: Any = av.CodecContext.create("h264", "r")
@@ -69,10 +68,10 @@ class CompactDecoder:
         self._reformatter: Any = VideoReformatter()
 
     def decode(self, gop: bytes | memoryview, wanted: Sequence[int], out_NHWC: np.ndarray) -> None:
-        """Put the frames at `wanted` (ascending, from the GOP's first, 0) into `out_NHWC`, whose
-        size cuts what padding added.
+        """Decode the frames at `wanted` (ascending, 0 is the GOP's first) into `out_NHWC`.
 
-        Raises `ValueError` when the GOP does not hold them.
+        The size of `out_NHWC` cuts off what padding added. Raises `ValueError` when the GOP does
+        not hold them.
         """
         try:
             frames = self._frames(bytes(gop), wanted[-1] + 1)
@@ -90,7 +89,7 @@ class CompactDecoder:
             frame_HWC[:] = rgb_HWC[:height, :width]
 
     def _frames(self, gop: bytes, num_needed: int) -> list[Any]:
-        """At least the first `num_needed` frames, where the GOP has them."""
+        """At least the first `num_needed` frames, if the GOP has them."""
         decoder = self._decoder
         frames = list[Any]()
         try:

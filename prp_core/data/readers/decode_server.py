@@ -1,5 +1,4 @@
-"""The process that decodes: takes requests on a socket, answers with frames, and may be killed at
-any moment.
+"""The decode process: answers requests on a socket with frames, and may be killed at any time.
 
 Started by `decode_process.DecodeProcess`; run as ``python -m prp_core.data.readers.decode_server
 READER MEMORY_BYTES SOCKET LIFELINE``. Messages both ways: 4 bytes length (little-endian), JSON of
@@ -96,7 +95,7 @@ def _count_frames(reader: VideoReader) -> tuple[int, tuple[int, int], BrokenVide
 
 
 class Server:
-    """Keeps the last file's reader open: spans of one video often come one after the other."""
+    """Answers requests; keeps the last file's reader open, because spans of one video cluster."""
 
     def __init__(self, reader_name: str) -> None:
         self._reader_name = reader_name
@@ -145,9 +144,7 @@ class Server:
         return {"shape": frames_NHWC.shape}, frames_NHWC
 
     def _read_next(self, path: str, first: int, count: int) -> np.ndarray:
-        """`count` frames from number `first` on; those that follow the request before are decoded
-        where it stopped.
-        """
+        """`count` frames from number `first` on, decoded where the request before stopped."""
         reader = self._open(path)
         if self._rest is None or self._rest[0] != first:
             self._rest = (first, itertools.islice(reader.frames(), first, None))
@@ -204,11 +201,10 @@ def _receive(channel: socket.socket, num_bytes: int) -> bytes | None:
 
 
 def die_with_parent(lifeline: int) -> None:
-    """Be killed by SIGIO when the parent's end of the pipe `lifeline` closes, even amid a decode
-    that holds the interpreter.
+    """Be killed by SIGIO when the parent's end of the pipe `lifeline` closes.
 
-    Not PR_SET_PDEATHSIG: that fires when the *thread* that started this process ends, and loader
-    threads end every epoch.
+    Also during a decode that holds the interpreter. Not PR_SET_PDEATHSIG: that fires when the
+    *thread* that started this process ends, and loader threads end every epoch.
     """
     fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(
@@ -217,7 +213,7 @@ def die_with_parent(lifeline: int) -> None:
 
 
 def main() -> None:
-    """Take the arguments, the limits, and serve."""
+    """Read the arguments, set the limits, and serve."""
     reader_name, memory_bytes, channel, lifeline = sys.argv[1], *map(int, sys.argv[2:])
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -1,6 +1,4 @@
-"""Frames by decord 0.6: fast, unmaintained, and only right when it is kept from seeking and from
-repeating frames.
-"""
+"""A reader over decord 0.6: fast, unmaintained, and correct only without its seeking."""
 
 from __future__ import annotations
 
@@ -13,16 +11,15 @@ import numpy as np
 from prp_core.data.readers.video_reader import ForwardReader
 from prp_core.errors import BrokenVideo
 
-# decord puts the last good frame in the place of lost ones, any number of them; above this share of
-# the video it raises.
+# decord replaces lost frames by the last good one; above this share of the video it raises.
 REPEATED_SHARE_ALLOWED = 1e-6
 
 
 class DecordReader(ForwardReader):
-    """See `VideoReader`. Every frame on the way is decoded and handed over.
+    """See `VideoReader`. Every frame on the way is decoded and copied out.
 
     decord's own `skip_frames` is no use: it picks what to drop by timestamps while its decoder runs
-    ahead in another thread, and now and then drops a wanted frame or hands out its neighbour.
+    ahead in another thread, and now and then drops a wanted frame or returns its neighbour.
     `PyavReader` is the fast one.
     """
 
@@ -66,7 +63,7 @@ class DecordReader(ForwardReader):
 
 
 def _first_line(error: BaseException) -> str:
-    """decord's own words without time stamps, source files, paths and its stack of C++ frames."""
+    """decord's message without time stamps, source files, paths and its C++ stack."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return re.sub(
         r"^\[[\d:]+\] \S+: |^(\[/[^\]]*\] )|Check failed: ",

@@ -1,4 +1,4 @@
-"""A decoder's frame as an array: RGB, or the planes that it was decoded to."""
+"""Conversion of a decoder's frame to an array: RGB, or the planes that it was decoded to."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from typing import Any
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-# FFmpeg's numbers of AVColorSpace (0 is RGB) that swscale takes for one of our two matrices; 2 is
-# "not said", and taken for BT.601.
+# FFmpeg's AVColorSpace numbers that swscale maps to one of our two matrices (0 is RGB; 2 is
+# "unspecified", which it takes for BT.601).
 MATRIX_OF_COLOURSPACE = {1: "bt709", 2: "bt601", 5: "bt601", 6: "bt601"}
 FULL_RANGE = 2
 
 
 class RgbConverter:
-    """Converts in the calling thread and keeps its tables: making them, with a pool of threads,
-    costs more than a small frame.
+    """Converts in the calling thread and keeps swscale's tables between frames.
+
+    Making the tables, with a pool of threads, costs more than converting a small frame.
     """
 
     def __init__(self) -> None:
@@ -33,11 +34,9 @@ def planes_kind(frame: Any) -> tuple[str, bool] | None:
     if frame.format.name not in ("yuv420p", "yuvj420p") or frame.width % 2 or frame.height % 2:
         return None
     matrix = MATRIX_OF_COLOURSPACE.get(int(frame.colorspace))
-    return (
-        None
-        if matrix is None
-        else (matrix, frame.format.name == "yuvj420p" or int(frame.color_range) == FULL_RANGE)
-    )
+    if matrix is None:
+        return None
+    return matrix, frame.format.name == "yuvj420p" or int(frame.color_range) == FULL_RANGE
 
 
 def copy_planes(frame: Any, target_HW: np.ndarray) -> None:

@@ -1,7 +1,7 @@
-"""The order and the kinds of H.264 pictures, read from the headers of their packets.
+"""Parsing of H.264 packet headers: the order and the kinds of pictures.
 
-A picture whose slices all have nal_ref_idc 0 is referred to by none; an IDR picture begins anew.
-ITU-T H.264, 7.3 and 7.4.
+A picture whose slices all have nal_ref_idc 0 is not referred to by any other; an IDR picture starts
+anew. ITU-T H.264, 7.3 and 7.4.
 """
 
 from __future__ import annotations
@@ -49,18 +49,14 @@ class _Picture:
 
 @dataclass(frozen=True)
 class SequenceHeader:
-    """What a sequence parameter set says of whole frames and of their order; `num_reordered` None:
-    it does not say.
-    """
+    """What a sequence parameter set says of frames and their order; None: it does not say."""
 
     frames_only: bool
     num_reordered: int | None
 
 
 def h264_layout(extradata: bytes, packets: list[Any]) -> PacketLayout | None:
-    """The layout of a progressive stream with one picture in each packet; None where the headers
-    leave a doubt.
-    """
+    """The layout of a progressive stream with one picture per packet; None in case of doubt."""
     length_bytes, parameter_sets = _of_extradata(extradata)
     pictures = []
     for packet in packets:
@@ -94,8 +90,9 @@ def h264_layout(extradata: bytes, packets: list[Any]) -> PacketLayout | None:
 
 
 def _order(times: list[int | None], header: SequenceHeader) -> tuple[int, ...] | None:
-    """Places by time of presentation, if FFmpeg is sure to follow it: it is unsure of reordering
-    that no header announces.
+    """Packets by presentation time; None where FFmpeg might not follow it.
+
+    It is not sure to follow a reordering that no header announces.
     """
     if not header.frames_only or None in times or len(set(times)) != len(times):
         return None
@@ -110,7 +107,7 @@ def _order(times: list[int | None], header: SequenceHeader) -> tuple[int, ...] |
 
 
 def _of_extradata(extradata: bytes) -> tuple[int, set[bytes]]:
-    """(bytes of a unit's length, 0 where start codes part them; the parameter sets)."""
+    """(length of a unit's size field, 0 with start codes; the parameter sets)."""
     if extradata[:1] != b"\x01":
         return 0, {unit for unit in _units(extradata, 0) if unit[0] & 31 in (SEQUENCE, PICTURE_SET)}
     found = set()
@@ -126,7 +123,7 @@ def _of_extradata(extradata: bytes) -> tuple[int, set[bytes]]:
 
 
 def _units(data: bytes, length_bytes: int) -> Iterator[bytes]:
-    """The units of a packet, without what parts them."""
+    """The NAL units of a packet, without length fields or start codes."""
     if not length_bytes:
         yield from (
             unit for unit in (piece.rstrip(b"\0") for piece in data.split(b"\0\0\1")[1:]) if unit
@@ -142,8 +139,9 @@ def _units(data: bytes, length_bytes: int) -> Iterator[bytes]:
 
 
 def _picture(units: list[bytes], parameter_sets: set[bytes]) -> _Picture | None:
-    """What a packet's units say; None unless they are the slices of one picture under parameter
-    sets known from the start.
+    """What a packet's units say of its picture; None unless they are slices of exactly one.
+
+    Also None where a unit is of an unexpected kind, or a parameter set is not known from the start.
     """
     slices = [unit for unit in units if unit[0] & 31 in (SLICE, IDR_SLICE)]
     first_slices = [unit for unit in slices if len(unit) > 1 and unit[1] & 0x80]
@@ -159,8 +157,9 @@ def _picture(units: list[bytes], parameter_sets: set[bytes]) -> _Picture | None:
 
 
 def read_sequence_header(unit: bytes) -> SequenceHeader:
-    """The parts of a sequence parameter set that order depends on (7.3.2.1.1, E.1.1). Raises
-    `ValueError` where it is cut short.
+    """The fields of a sequence parameter set that decide the order (7.3.2.1.1, E.1.1).
+
+    Raises `ValueError` where it is cut short.
     """
     bits = Bits(unit[1:].replace(b"\0\0\3", b"\0\0"))
     profile = bits.take(8)
@@ -198,7 +197,7 @@ def _skip_chroma(bits: Bits) -> None:
 
 
 def _num_reordered(bits: Bits) -> int | None:
-    """max_num_reorder_frames of the usability information."""
+    """max_num_reorder_frames of the video usability information."""
     if bits.take(1) and bits.take(8) == FULL_SAMPLE_ASPECT:
         bits.skip(32)
     if bits.take(1):
@@ -224,7 +223,7 @@ def _num_reordered(bits: Bits) -> int | None:
 
 
 def _skip_timing(bits: Bits) -> bool:
-    """Pass over hypothetical decoder parameters, if there are any."""
+    """Skip the hypothetical reference decoder's parameters; whether there were any."""
     if not bits.take(1):
         return False
     count = bits.golomb() + 1

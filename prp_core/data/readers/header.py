@@ -1,4 +1,4 @@
-"""What a container promises about its video, read without decoding a frame of it."""
+"""What a container declares about its video, read without decoding a frame."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from prp_core.errors import BrokenVideo
 
 
 def open_container(path: str) -> Any:
-    """The open container; it may read this file and nothing else (no network, no other file).
+    """The open container; FFmpeg may read this file and nothing else, no network.
+
     Raises `BrokenVideo`.
     """
     av.logging.set_level(av.logging.PANIC)
@@ -24,9 +25,7 @@ def open_container(path: str) -> Any:
 
 
 def video_stream(container: Any, path: str) -> Any:
-    """The stream that FFmpeg holds for the best, as decord chooses. Raises `BrokenVideo`
-    "no-video-stream".
-    """
+    """The best video stream by FFmpeg's rule, as decord chooses. Raises `BrokenVideo`."""
     stream = container.streams.best("video")
     if stream is None:
         raise BrokenVideo(
@@ -36,7 +35,7 @@ def video_stream(container: Any, path: str) -> Any:
 
 
 def read_header(path: str) -> VideoInfo:
-    """The best video stream's figures as the container has them; size before rotation."""
+    """The best video stream's figures as the container declares them; size before rotation."""
     with open_container(path) as container:
         stream = video_stream(container, path)
         context = stream.codec_context

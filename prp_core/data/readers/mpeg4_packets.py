@@ -1,7 +1,6 @@
-"""The order and the kinds of MPEG-4 Part 2 pictures (XviD, DivX), read from the headers of their
-packets.
+"""Parsing of MPEG-4 Part 2 packet headers (XviD, DivX): the order and the kinds of pictures.
 
-B-pictures refer to others and nothing refers to them. DivX packed them into the packet of the
+B-pictures refer to others, and nothing refers to them. DivX packed them into the packet of the
 picture before; FFmpeg's filter takes them out again. ISO/IEC 14496-2, 6.2: a picture (VOP) begins
 with 00 00 01 B6 and two bits of its kind.
 """
@@ -30,8 +29,9 @@ PACKED_BY_DIVX = re.compile(rb"DivX\d+[Bb]\d+p")
 
 @dataclass(frozen=True)
 class _Layer:
-    """`reorders` is announced in the header: where it is not, FFmpeg finds out in passing, and
-    repeats a frame.
+    """What a video object layer's header says.
+
+    Where it does not announce reordering, FFmpeg detects it in passing and repeats a frame.
     """
 
     reorders: bool
@@ -45,7 +45,8 @@ class _Picture(NamedTuple):
 
 
 def mpeg4_layout(stream: Any, packets: list[Any]) -> tuple[list[Any], PacketLayout] | None:
-    """(the packets with one picture in each, their layout); None where the headers leave a doubt.
+    """(packets with one picture each, their layout); None where the headers leave a doubt.
+
     Raises `ValueError` where they end early.
     """
     extradata = stream.codec_context.extradata or b""
@@ -75,8 +76,9 @@ def mpeg4_layout(stream: Any, packets: list[Any]) -> tuple[list[Any], PacketLayo
 def _layout(
     kinds: list[int], headers: list[list[bytes]], known: list[bytes], layer: _Layer
 ) -> PacketLayout | None:
-    """The layout of pictures of these kinds, with the headers before each; `known` are those that
-    the decoder starts with.
+    """The layout of pictures of `kinds`, with the headers before each.
+
+    `known` are the headers that the decoder starts with.
     """
     if kinds[0] != KIND_I or any(
         set(later) - set(headers[0]) - set(known) for later in headers[1:]
@@ -95,9 +97,7 @@ def _layout(
 
 
 def _is_packed_as_divx_did(data: list[bytes], pictures_of: list[list[_Picture]]) -> bool:
-    """Whether each packet of two pictures is followed, sooner or later, by the empty one that it
-    owes.
-    """
+    """Whether each packet of two pictures is followed at some point by its empty one."""
     owed = False
     for chunk, pictures in zip(data, pictures_of, strict=True):
         empty = len(pictures) == 1 and not pictures[0].is_coded
@@ -112,9 +112,7 @@ def _is_packed_as_divx_did(data: list[bytes], pictures_of: list[list[_Picture]])
 
 
 def _pictures(chunk: bytes, layer: _Layer, most: int = 3) -> list[_Picture]:
-    """The first `most` pictures of a packet (6.2.5): kind, whole seconds as ones, time, and whether
-    anything was coded.
-    """
+    """The first `most` pictures of a packet (6.2.5): position, kind, whether anything is coded."""
     found: list[_Picture] = []
     at = chunk.find(PICTURE)
     while at >= 0:
@@ -128,8 +126,9 @@ def _pictures(chunk: bytes, layer: _Layer, most: int = 3) -> list[_Picture]:
 
 
 def _headers(data: bytes) -> list[bytes]:
-    """The units before a picture, each from its start code on; groups of pictures, which hold a
-    time only, are left out.
+    """The units before a picture, each with its start code.
+
+    Groups of pictures are left out: they hold a time only.
     """
     if not data:
         return []
@@ -161,9 +160,7 @@ def _layer(headers: list[bytes]) -> _Layer | None:
 
 
 def _order(kinds: list[int]) -> tuple[int, ...]:
-    """Places in the order of frames: a B-picture is shown at once, any other when the next other
-    comes.
-    """
+    """Packets in the order of frames: a B-picture is shown at once, any other at the next other."""
     shown: list[int] = []
     held: list[int] = []
     for place, kind in enumerate(kinds):

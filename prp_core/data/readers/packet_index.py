@@ -1,8 +1,7 @@
-"""Which packet of a file holds which frame, where decoding may begin, and which packets may be left
-out: found without decoding one.
+"""The packet index of a file: which packet holds which frame, and where decoding may begin.
 
-An index exists only where all of this follows from the bytes themselves; `index_packets` answers
-None for every other file, and the reader then decodes from the beginning.
+It is made without decoding, and only where all of this follows from the bytes themselves:
+`index_packets` returns None for every other file, and the reader then decodes from the beginning.
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ MAX_FILE_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class PacketIndex:
-    """The packets in decoding order, and what their bytes say about them."""
+    """The packets in decoding order, and their layout."""
 
     packets: tuple[Any, ...]
     layout: PacketLayout
 
     @property
     def num_frames(self) -> int:
-        """Frames that a decode of the whole file yields."""
+        """Frames that decoding the whole file yields."""
         return len(self.layout.shown)
 
     def runs(self, indices: Sequence[int]) -> list[list[int]]:
@@ -38,8 +37,9 @@ class PacketIndex:
 
 
 def index_packets(container: Any, stream: Any, path: str) -> PacketIndex | None:
-    """The index of the open `stream`, whose packets are consumed; None where decoding from the
-    beginning is the only safe way.
+    """The index of the open `stream`, whose packets are consumed.
+
+    None where decoding from the beginning is the only safe way.
     """
     if (
         stream.codec_context.pix_fmt not in ("yuv420p", "yuvj420p")

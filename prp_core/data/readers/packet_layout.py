@@ -1,10 +1,11 @@
-"""The places of a video's packets: in decoding order against the order of frames, and the runs of
-them that chosen frames need.
+"""The layout of a video's packets: decoding order, display order, and what each frame needs.
 
-place (decoding order)   0  1  2  3  4  5  6        I P B P B I P frame it shows           0  2  1
-4  3  5  6        shown = (0, 2, 1, 4, 3, 5, 6) frame 6 needs            .  .  .  .  .  5  6
-place 5 is a start, and no older than what is wanted frame 4 needs            0  1  .  3  .  .  .
-the disposable 2 and 4 are left out
+A place is a packet's position in decoding order::
+
+    place                    0  1  2  3  4  5  6        I P B P B I P
+    frame it shows           0  2  1  4  3  5  6        shown = (0, 2, 1, 4, 3, 5, 6)
+    frame 6 needs            .  .  .  .  .  5  6        place 5 is a start
+    frame 4 needs            0  1  .  3  .  .  .        the disposable 2 and 4 are left out
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class PacketLayout:
-    """`shown[n]` is the place of frame n; decoding may begin at any of `starts` (ascending, 0
-    first) for frames from there on.
+    """The order of packets and where decoding may begin.
 
-    Nothing refers to the places in `disposable`.
+    `shown[n]` is the place of frame n. Decoding may begin at any of `starts` (ascending, 0 first)
+    for frames from there on. Nothing refers to the places in `disposable`.
     """
 
     shown: tuple[int, ...]
@@ -43,8 +44,9 @@ class PacketLayout:
         )
 
     def runs(self, indices: Sequence[int]) -> list[list[int]]:
-        """Places to decode for the frames `indices` (ascending): each run begins at a start, with a
-        decoder that knows nothing.
+        """The places to decode for the frames `indices` (ascending), as runs.
+
+        Each run begins at a start, with a decoder that has been flushed.
         """
         runs: list[list[int]] = []
         begin = end = -1

@@ -1,6 +1,4 @@
-"""Frames by PyAV, which bundles a current FFmpeg: only the packets that the wanted frames need are
-decoded, where that is provably the same.
-"""
+"""A reader over PyAV that decodes only the packets needed, where that is provably the same."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ Answer = TypeVar("Answer")
 
 
 class PyavReader:
-    """See `VideoReader`. A file whose packets leave a doubt, or whose decoding surprises once, is
-    read from its beginning from then on.
-    """
+    """See `VideoReader`. A file that leaves a doubt, or surprises once, is read from its start."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -30,7 +26,7 @@ class PyavReader:
 
     @property
     def is_selective(self) -> bool:
-        """Whether the last frames that were read came from chosen packets."""
+        """Whether the last frames were decoded from chosen packets."""
         return self._selective is not None
 
     @property
@@ -59,9 +55,7 @@ class PyavReader:
     def _try(
         self, stack: Callable[[Iterator[Any]], Answer], indices: Sequence[int], num_frames: int
     ) -> Answer | None:
-        """What `stack` makes of the chosen frames; None, for this file for good, where they cannot
-        be had without the others.
-        """
+        """What `stack` makes of the chosen frames; None, from then on, if they need all others."""
         if self._sequential is not None:
             return None
         self._selective = self._selective or SelectiveDecode(self.path)

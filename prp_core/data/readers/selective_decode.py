@@ -1,5 +1,6 @@
-"""Decoding of chosen frames from the packets that they need, and of nothing else; any surprise on
-the way is the caller's to hear of.
+"""Selective decoding: chosen frames from the packets that they need, and nothing else.
+
+Any deviation from what the packets announced is raised to the caller.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from prp_core.data.readers.packet_index import PacketIndex, index_packets
 
 
 class Surprise(Exception):
-    """The decoder gave other frames than the packets' headers announce; only a decode from the
-    beginning knows them.
+    """The decoder returned other frames than the packets' headers announce.
+
+    Only a decode from the beginning is then sure to be right.
     """
 
 
@@ -34,8 +36,9 @@ class SelectiveDecode:
             self.index = None
 
     def frames(self, indices: Sequence[int], num_frames: int = 0) -> Iterator[Any]:
-        """The decoder's frames at `indices` (ascending). Raises `Surprise`; `num_frames` is the
-        file's verified count, if known.
+        """The decoder's frames at `indices` (ascending). Raises `Surprise`.
+
+        `num_frames` is the file's verified count, 0 if not known.
         """
         index = self.index
         if (
@@ -62,7 +65,7 @@ class SelectiveDecode:
             raise Surprise
 
     def _run(self, index: PacketIndex, run: list[int]) -> Iterator[tuple[int, Any]]:
-        """(the place that comes next, the frame that came) for each frame of one run."""
+        """(expected place, decoded frame) for each frame of one run."""
         expected = iter(index.layout.in_order(run))
         try:
             for packet in (*(index.packets[place] for place in run), None):
@@ -76,5 +79,5 @@ class SelectiveDecode:
             raise Surprise
 
     def close(self) -> None:
-        """Let the file go."""
+        """Close the file."""
         self._container.close()

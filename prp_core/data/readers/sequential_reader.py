@@ -1,6 +1,4 @@
-"""Frames by PyAV from the file's beginning on: right for every file, and the truth that the faster
-way is held to.
-"""
+"""A reader over PyAV that decodes from the beginning: the reference for the selective one."""
 
 from __future__ import annotations
 
@@ -17,7 +15,7 @@ from prp_core.errors import BrokenVideo
 
 
 class SequentialReader(ForwardReader):
-    """See `VideoReader`. One thread; frames that are skipped are not converted."""
+    """See `VideoReader`. Single-threaded; skipped frames are not converted to RGB."""
 
     def _open(self) -> None:
         self._container = open_container(self.path)
@@ -33,10 +31,8 @@ class SequentialReader(ForwardReader):
         frame = self._decode()
         if frame is None:
             return None
-        self._size = self._size or (
-            frame.width,
-            frame.height,
-        )  # a later change of size is scaled back, as decord does
+        # A later change of size is scaled back to the first, as decord does.
+        self._size = self._size or (frame.width, frame.height)
         frame_HWC = self._converter.array(frame, *self._size)
         return np.rot90(frame_HWC, k=int(frame.rotation) // 90 % 4) if frame.rotation else frame_HWC
 

@@ -1,8 +1,8 @@
-"""What a reader does, and the forward-only reading that every reader shares.
+"""The protocol of a video reader, and a base class for forward-only readers.
 
-Frame n is the n-th frame that decoding from the file's beginning yields: readers never seek by
+Frame n is the n-th frame that decoding from the file's beginning yields. Readers never seek by
 time, because that lands on wrong frames with B-frames in AVI and MPEG-4, with open GOPs and with
-HEVC (decord 0.6 is off by up to 48 frames). Frames that nobody asked for are not converted to RGB,
+HEVC (decord 0.6 is off by up to 48 frames). Frames that are not wanted are not converted to RGB,
 and not even decoded where the file's own headers prove that they need not be.
 """
 
@@ -20,9 +20,7 @@ from prp_core.errors import BrokenVideo
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """A video's figures. `num_frames` is what the container promises (0: it does not say) until
-    `inspect` has counted.
-    """
+    """A video's figures; `num_frames` is the container's claim (0: none) until it is counted."""
 
     num_frames: int
     fps: float
@@ -33,11 +31,11 @@ class VideoInfo:
 
 @dataclass(frozen=True)
 class YuvPlanes:
-    """Frames as most codecs store them, 8-bit 4:2:0, not yet RGB.
+    """Frames as most codecs store them: 8-bit 4:2:0, not yet RGB.
 
     `planes_NHW` is uint8 (N, H * 3 / 2, W): H rows of luma, then the H/2 x W/2 values of U and
-    those of V, each row by row. `matrix` is ``bt601`` or ``bt709``; `full_range` says that black is
-    0 and not 16.
+    those of V, each row by row. `matrix` is ``bt601`` or ``bt709``; with `full_range` black is 0
+    and not 16.
     """
 
     planes_NHW: np.ndarray
@@ -46,8 +44,9 @@ class YuvPlanes:
 
 
 class VideoReader(Protocol):
-    """One open video. Every method may raise `BrokenVideo` with reason "undecodable" or
-    "repeated-frames".
+    """One open video.
+
+    Every method may raise `BrokenVideo` with reason "undecodable" or "repeated-frames".
     """
 
     @property
@@ -59,14 +58,12 @@ class VideoReader(Protocol):
         """The frames at `indices` (ascending, distinct): uint8 (N, H, W, 3), RGB, upright.
 
         `num_frames` is the count that `inspect` verified (0: not known); a reader that counts
-        otherwise must not trust its own.
+        differently must not trust its own.
         """
         ...
 
     def read_planes(self, indices: Sequence[int], num_frames: int = 0) -> YuvPlanes | None:
-        """The same frames before they become RGB; None for a file, or by a reader, that has no such
-        planes.
-        """
+        """The same frames as planes; None where the file or the reader has no such planes."""
         ...
 
     def frames(self) -> Iterator[np.ndarray]:
@@ -74,12 +71,12 @@ class VideoReader(Protocol):
         ...
 
     def close(self) -> None:
-        """Let the file go."""
+        """Close the file."""
         ...
 
 
 class ForwardReader(ABC):
-    """A reader that opens, steps and skips; reading backwards opens the file again."""
+    """A reader that opens, steps and skips; to read backwards it opens the file again."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -88,7 +85,7 @@ class ForwardReader(ABC):
 
     @abstractmethod
     def _open(self) -> None:
-        """Stand before the first frame."""
+        """Open the file before its first frame."""
 
     @abstractmethod
     def _next(self) -> np.ndarray | None:
@@ -109,7 +106,7 @@ class ForwardReader(ABC):
             yield frame_HWC
 
     def read_planes(self, indices: Sequence[int], num_frames: int = 0) -> YuvPlanes | None:
-        """See `VideoReader.read_planes`: none."""
+        """See `VideoReader.read_planes`; this reader has none."""
         return None
 
     def read(self, indices: Sequence[int], num_frames: int = 0) -> np.ndarray:

@@ -1,8 +1,7 @@
-"""What a set of prepared shards is: its settings, its shards, and where in them each video's frames
-lie.
+"""The index of prepared shards: settings, files, and where each video's frames lie in them.
 
 A shard is a plain tar archive. A video's frames are its pieces, one archive entry each, in order: a
-JPEG for each frame, or a short GOP of H.264 frames. The entries of one video have headers of one
+JPEG for each frame, or a short GOP of H.264 frames. The entries of one video have headers of equal
 length and follow each other, so the sizes say where each piece begins.
 """
 
@@ -31,21 +30,24 @@ SHARD_KINDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class ShardSettings:
-    """How frames are kept: `height` x `width` pixels, as `kind` (a key of `SHARD_KINDS`).
-
-    `quality` is JPEG's, 1 to 100. `crf` is x264's constant rate factor, 0 (lossless) to 51, and
-    `gop_length` the frames of a GOP. `shard_bytes` is about how large a shard becomes. `reader` is
-    the decoder of the originals: two may differ by a grey level.
-    """
+    """How prepared frames are encoded."""
 
     kind: str = "jpeg"
+    """How frames are encoded: a key of `SHARD_KINDS`."""
     height: int = 128
+    """Height of the stored frames in pixels, 16 to 4096."""
     width: int = 171
+    """Width of the stored frames in pixels, 16 to 4096."""
     quality: int = 90
+    """JPEG's quality, 1 to 100; for kind ``jpeg``."""
     crf: int = 18
+    """x264's constant rate factor, 0 (lossless) to 51; for kind ``video``."""
     gop_length: int = 8
+    """Frames of a GOP, 1 to 250; for kind ``video``."""
     shard_bytes: int = 64 << 20
+    """Approximate size of a shard in bytes, 64 KiB to 4 GiB."""
     reader: str = "pyav"
+    """The decoder of the originals, a key of `READERS`; two may differ by a grey level."""
 
     def __post_init__(self) -> None:
         check_choice("kind of shard", self.kind, SHARD_KINDS)
@@ -87,7 +89,7 @@ class ShardSettings:
 
     @property
     def suffix(self) -> str:
-        """Of an entry's name."""
+        """Suffix of the archive entries' names."""
         return ".jpg" if self.kind == "jpeg" else ".h264"
 
     def digest(self) -> str:
@@ -97,7 +99,7 @@ class ShardSettings:
 
 @dataclass(frozen=True)
 class ShardFile:
-    """One shard, as an object of the prepared place."""
+    """One shard: an object of the prepared place."""
 
     name: str
     num_bytes: int
@@ -106,12 +108,11 @@ class ShardFile:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ShardVideo:
-    """Where the pieces of the video `key` lie in shard number `shard`, and which original they were
-    made from.
+    """Where the pieces of one video lie in its shard, and which original they were made from.
 
-    `offset` is the first byte of the first piece; `sizes` and `crc32s` are uint32, one for each
-    piece; between two pieces lie `header_bytes` and the padding to 512. `sha256` is that of all
-    pieces, one after the other.
+    `shard` is a position among the index's files. `offset` is the first byte of the first piece;
+    `sizes` and `crc32s` are uint32, one for each piece; between two pieces lie `header_bytes` and
+    the padding to 512. `sha256` is that of all pieces concatenated.
     """
 
     key: str
@@ -133,15 +134,13 @@ class ShardVideo:
 
     @property
     def num_bytes(self) -> int:
-        """Of all pieces, without headers."""
+        """Bytes of all pieces, without headers."""
         return int(self.sizes.sum(dtype="int64"))
 
 
 @dataclass(frozen=True, eq=False)
 class ShardIndex:
-    """Every shard and every video of a prepared place. A video's `shard` is a position in
-    `files`.
-    """
+    """Every shard and every video of a prepared place."""
 
     settings: ShardSettings
     files: tuple[ShardFile, ...]
@@ -149,7 +148,7 @@ class ShardIndex:
 
     @cached_property
     def content_hash(self) -> str:
-        """16 hex digits over all that the index says, the name of its file."""
+        """16 hex digits over the whole content, which name its file."""
         digest = hashlib.sha256(repr(sorted(asdict(self.settings).items())).encode())
         for file in self.files:
             digest.update(f"\n{file.name} {file.num_bytes} {file.sha256}".encode())
@@ -162,41 +161,38 @@ class ShardIndex:
                 video.header_bytes,
                 video.num_frames,
                 video.sha256,
+                video.source_num_bytes,
+                video.source_etag,
+                video.source_sha256,
             )
-            digest.update(
-                repr(
-                    (*facts, video.source_num_bytes, video.source_etag, video.source_sha256)
-                ).encode()
-            )
-            digest.update(
-                video.sizes.astype("<u4").tobytes() + video.crc32s.astype("<u4").tobytes()
-            )
+            digest.update(repr(facts).encode())
+            digest.update(video.sizes.astype("<u4").tobytes())
+            digest.update(video.crc32s.astype("<u4").tobytes())
         return digest.hexdigest()[:16]
 
     @property
     def num_bytes(self) -> int:
-        """Of all shards."""
+        """Bytes of all shards."""
         return sum(file.num_bytes for file in self.files)
 
     def expect(self, key: str, sha256: str) -> ShardVideo:
-        """The video that a manifest's record names. Raises `UserError` when it is not in these
-        shards, or is there from other bytes.
+        """The video that a manifest's record names.
+
+        Raises `UserError` when these shards do not hold it, or hold it from other bytes.
         """
         video = self.videos.get(key)
         if video is None:
             raise UserError(f"the shards hold no video {key!r}; is the manifest another place's?")
         if video.sha256 != sha256:
             raise UserError(
-                f"the shards hold other bytes of {key!r} than the manifest names; use "
-                "the manifest of the prepared place itself"
+                f"the shards hold other bytes of {key!r} than the manifest names; "
+                "use the manifest of the prepared place itself"
             )
         return video
 
 
 def check_size(settings: ShardSettings, height: int, width: int, where: str) -> None:
-    """Raise `UserError` when clips of `height` x `width` are larger than the frames that the shards
-    at `where` hold.
-    """
+    """Raise `UserError` when clips are larger than the frames that the shards at `where` hold."""
     if height > settings.height or width > settings.width:
         raise UserError(
             f"clip.resize_height x clip.resize_width = {height} x {width}, but {where} "
@@ -211,8 +207,9 @@ def padded(num_bytes: np.ndarray) -> np.ndarray:
 
 
 def tar_header(name: str, num_bytes: int) -> bytes:
-    """The header of a plain file, the same bytes at any time and for anybody; with a pax header
-    before it where `name` needs one.
+    """The tar header of a plain file, always the same bytes.
+
+    With a pax header before it where `name` needs one.
     """
     info = tarfile.TarInfo(name)
     info.size = num_bytes
@@ -223,24 +220,24 @@ def tar_header(name: str, num_bytes: int) -> bytes:
 
 @dataclass(frozen=True)
 class ByteRange:
-    """`num_bytes` from `start` on."""
+    """`num_bytes` bytes from `start` on."""
 
     start: int
     num_bytes: int
 
     @property
     def end(self) -> int:
-        """The first byte after it."""
+        """The first byte after the range."""
         return self.start + self.num_bytes
 
 
 def merged_ranges(
     ranges: Iterable[ByteRange], max_gap_bytes: int, max_bytes: int
 ) -> list[ByteRange]:
-    """`ranges` (ascending, apart) joined where at most `max_gap_bytes` lie between two, into ranges
-    of at most `max_bytes` where possible.
+    """`ranges` (ascending, disjoint), merged across gaps of at most `max_gap_bytes`.
 
-    What is asked of a store: a request costs more than some bytes that nobody wants.
+    A merged range has at most `max_bytes` where possible. A request to a store costs more than a
+    few bytes that are not needed.
     """
     merged: list[ByteRange] = []
     for item in ranges:
@@ -257,12 +254,12 @@ def merged_ranges(
 
 
 def kept_whole(files: Sequence[ShardFile], capacity_bytes: int) -> frozenset[int]:
-    """The positions of the shards that a node keeps whole in its cache: from the first on, while
-    they fill at most half of it.
+    """The positions of the shards that a node keeps whole in its cache.
 
-    The other half may hold what was used lately and stays for a day. A shard that is not kept is
-    read by ranges: fetching 64 MB for one clip, and evicting what the next clip needs, would be far
-    worse. Every process of the node comes to the same answer.
+    They are the first ones, as far as they fill at most half of the cache; the other half may hold
+    recently used objects, which stay for a day. A shard that is not kept is read by ranges:
+    fetching 64 MB for one clip, and evicting what the next clip needs, would be far worse. Every
+    process of the node comes to the same answer.
     """
     kept = set()
     used = 0

@@ -1,5 +1,4 @@
-"""JPEGs to frames and back: on the CPU by libjpeg-turbo through simplejpeg, on a GPU by nvJPEG
-through torchvision.
+"""JPEG encoding and decoding: libjpeg-turbo (simplejpeg) on a CPU, nvJPEG (torchvision) on a GPU.
 
 Both libraries are imported when they are first used, because `prp_core` imports where neither is
 installed.
@@ -16,7 +15,7 @@ import torch
 
 from prp_core.errors import UserError
 
-SUBSAMPLING = "420"  # as cameras and the originals have it
+SUBSAMPLING = "420"  # as in cameras and in the originals
 
 
 @cache
@@ -25,8 +24,8 @@ def _simplejpeg() -> Any:
         import simplejpeg
     except ModuleNotFoundError:
         raise UserError(
-            "JPEG shards need the package simplejpeg; install it (pip install "
-            "simplejpeg) or train from the original videos"
+            "JPEG shards need the package simplejpeg; install it (pip install simplejpeg) "
+            "or train from the original videos"
         ) from None
     return simplejpeg
 
@@ -43,10 +42,10 @@ def encode_jpegs(frames_NHWC: np.ndarray, quality: int) -> list[bytes]:
 def decode_jpegs(
     jpegs: Sequence[bytes | memoryview], height: int, width: int, device: torch.device
 ) -> torch.Tensor:
-    """The pictures as uint8 (N, `height`, `width`, 3), RGB, on `device`. Raises `ValueError` for
-    what is no such JPEG.
+    """The pictures as uint8 (N, `height`, `width`, 3), RGB, on `device`.
 
     A GPU decodes them in one batch; its pixels may differ from the CPU's by a few grey levels.
+    Raises `ValueError` for what is no such JPEG.
     """
     if device.type == "cuda":
         return _decode_on_gpu(jpegs, height, width, device)

@@ -1,4 +1,4 @@
-"""Which videos go into which shard: a pure function of the manifest and the settings."""
+"""The assignment of videos to shards: a pure function of the manifest and the settings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from prp_core.data.manifest import Manifest, VideoRecord
 from prp_core.data.shards.index import ShardSettings
 
-# Measured at 128 x 171 (docs/experiments.md); only the size of shards hangs on it.
+# Measured at 128 x 171 (docs/experiments.md); only the size of shards depends on it.
 JPEG_BYTES_PER_PIXEL = ((95, 0.46), (90, 0.32), (80, 0.23), (50, 0.13), (0, 0.08))
 VIDEO_BYTES_PER_PIXEL_AT_CRF_18 = 0.06
 HEADER_AND_PADDING_BYTES = 768
@@ -25,12 +25,12 @@ class PlannedShard:
 
     @property
     def stem(self) -> str:
-        """The name of its objects, without folder and suffix; another plan gives other names."""
+        """The name of its objects, without folder and suffix; another plan has other names."""
         return f"shard-{self.number:05d}-{self.plan_hash}"
 
 
 def estimated_bytes(record: VideoRecord, settings: ShardSettings) -> int:
-    """About how many bytes the video takes in a shard."""
+    """Approximate bytes of the video in a shard."""
     num_pieces = -(-record.num_frames // settings.frames_per_piece)
     if settings.kind == "jpeg":
         per_pixel = next(
@@ -45,8 +45,9 @@ def estimated_bytes(record: VideoRecord, settings: ShardSettings) -> int:
 
 
 def plan_shards(manifest: Manifest, settings: ShardSettings) -> tuple[PlannedShard, ...]:
-    """The usable videos in the order of their keys, a new shard whenever the one before is full. A
-    video is never divided.
+    """The usable videos in the order of their keys, a new shard whenever one is full.
+
+    A video is never divided.
     """
     groups: list[list[VideoRecord]] = []
     num_bytes = 0
@@ -62,7 +63,7 @@ def plan_shards(manifest: Manifest, settings: ShardSettings) -> tuple[PlannedSha
 
 
 def plan_hash(records: Sequence[VideoRecord], settings: ShardSettings) -> str:
-    """8 hex digits over all that decides the bytes of the shards."""
+    """8 hex digits over everything that decides the bytes of the shards."""
     lines = (
         f"{record.key}\0{record.sha256}\0{record.num_bytes}\0{record.num_frames}"
         for record in records

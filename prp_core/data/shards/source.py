@@ -1,6 +1,4 @@
-"""Frames of prepared videos: the pieces that hold them, read from the node's copy of their shard or
-by ranges, checked and decoded.
-"""
+"""A frame source over prepared shards: pieces are read, verified by checksum and decoded."""
 
 from __future__ import annotations
 
@@ -40,14 +38,13 @@ COUNTERS = ("data/shard_frames", "data/shard_bytes", "data/shard_ranges", "data/
 
 
 class ShardSource:
-    """The videos of `index`, whose shards lie in `store`; implements `FrameSource`. Close it, or
-    use it as a context manager.
+    """The videos of `index`, whose shards lie in `store`, as a `FrameSource`.
 
     Shards come whole through `cache` as far as half of `capacity_bytes` (the cache's) holds them,
-    the others by ranges of the frames that are wanted; without a cache, all by ranges. Shards in a
-    folder are read where they lie. Each piece's CRC32 is compared before it is decoded; a wrong one
-    is read again, and counted. JPEGs are decoded on `device`. Raises `UserError` when a shard is
-    not in the store.
+    the others by ranges of the wanted frames; without a cache, all by ranges. Shards in a folder
+    are read in place. Each piece's CRC32 is compared before it is decoded; a wrong piece is counted
+    and read again. JPEGs are decoded on `device`. Close it, or use it as a context manager. Raises
+    `UserError` when a shard is not in the store.
     """
 
     def __init__(
@@ -87,8 +84,9 @@ class ShardSource:
 
     @property
     def counters(self) -> dict[str, float]:
-        """Frames handed out, bytes of theirs read, requests by range, pieces found corrupt; and the
-        cache's, as ``data/cache_*``.
+        """Frames returned, their bytes, range requests, corrupt pieces.
+
+        The cache's counters are added as ``data/cache_*``.
         """
         cache = self._cache.counters if self._cache is not None else {}
         with self._lock:
@@ -96,11 +94,10 @@ class ShardSource:
         return {**own, **{f"data/cache_{name}": value for name, value in cache.items()}}
 
     def frames(self, record: VideoRecord, positions: Sequence[int]) -> torch.Tensor:
-        """The frames at `positions` (any order, repeats allowed): uint8 (N, H, W, 3), RGB, at the
-        prepared size, on the device.
+        """See `FrameSource.frames`; at the prepared size, on the device.
 
-        Only the pieces that hold them are read and decoded. Raises `BrokenVideo` ("corrupt" after
-        `NUM_READS` readings) and `StoreUnavailable`.
+        Only the pieces that hold the frames are read and decoded. Raises `BrokenVideo` ("corrupt"
+        after `NUM_READS` readings) and `StoreUnavailable`.
         """
         assert positions and min(positions) >= 0 and max(positions) < record.num_frames, (
             record.key,
@@ -151,17 +148,16 @@ class ShardSource:
         return torch.from_numpy(frames_NHWC).to(self._device)
 
     def _compact_decoder(self) -> CompactDecoder:
-        """This thread's own."""
-        from prp_core.data.readers.compact_video import (
-            CompactDecoder,
-        )  # PyAV is loaded only where shards are compact
+        """This thread's GOP decoder."""
+        # PyAV is loaded only where shards are compact.
+        from prp_core.data.readers.compact_video import CompactDecoder
 
         if not hasattr(self._of_thread, "decoder"):
             self._of_thread.decoder = CompactDecoder()
         return self._of_thread.decoder
 
     def _pieces(self, video: ShardVideo, numbers: Sequence[int]) -> dict[int, bytes]:
-        """The bytes of pieces `numbers` (ascending), each with the right checksum."""
+        """The bytes of the pieces `numbers` (ascending), each with the right checksum."""
         offsets = video.offsets()
         found: dict[int, bytes] = {}
         missing = list(numbers)
@@ -222,17 +218,13 @@ class ShardSource:
             self._counts.update(amounts)
 
     def close(self) -> None:
-        """Add this process's counters to the node's; nothing else stays open between two
-        requests.
-        """
+        """Save the cache's counters; nothing else stays open between two requests."""
         if self._cache is not None:
             self._cache.close()
 
 
 def _shard_refs(index: ShardIndex, store: ObjectStore) -> list[ObjectRef]:
-    """The shards as they lie in the store now. By listing, because a copy of a prepared place has
-    etags of its own.
-    """
+    """The shards as the store lists them now: a copied place has etags of its own."""
     folders = {file.name.rpartition("/")[0] for file in index.files}
     there = {
         info.key: info
@@ -242,14 +234,12 @@ def _shard_refs(index: ShardIndex, store: ObjectStore) -> list[ObjectRef]:
     for file in index.files:
         info = there.get(file.name)
         if info is None or info.num_bytes != file.num_bytes:
-            found = (
-                "is not there"
-                if info is None
-                else f"holds {info.num_bytes} bytes, not {file.num_bytes}"
-            )
+            found = "is not there"
+            if info is not None:
+                found = f"holds {info.num_bytes} bytes, not {file.num_bytes}"
             raise UserError(
-                f"{store.uri}/{file.name} {found}; copy the prepared place again, "
-                "whole, or prepare the videos again"
+                f"{store.uri}/{file.name} {found}; copy the prepared place again, whole, "
+                "or prepare the videos again"
             )
     return [
         ObjectRef(file.name, file.num_bytes, there[file.name].etag, file.sha256)

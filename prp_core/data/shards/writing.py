@@ -1,5 +1,6 @@
-"""From videos to the bytes of one shard: decoded in order, resized, encoded, packed into a tar
-archive that is the same every time.
+"""Writing of one shard: videos are decoded, resized, encoded and packed into a tar archive.
+
+The archive is the same bytes whenever it is made.
 """
 
 from __future__ import annotations
@@ -48,10 +49,9 @@ def write_shard(
     number: int,
     on_video: Callable[[], None] | None = None,
 ) -> WrittenShard:
-    """Write shard `number` with `records` into `file` (open for reading and writing, empty). A
-    broken video leaves nothing in it.
+    """Write shard `number` with `records` into `file` (open for reading and writing, empty).
 
-    Raises `StoreUnavailable`.
+    A broken video leaves nothing in it. `on_video` is called after each. Raises `StoreUnavailable`.
     """
     videos: list[ShardVideo] = []
     broken: list[BrokenVideo] = []
@@ -115,9 +115,7 @@ def _write_video(
 
 
 def _pieces(source: FrameSource, record: VideoRecord, settings: ShardSettings) -> Iterator[bytes]:
-    """The video's pieces in order; a few seconds of it are decoded at a time. Raises
-    `BrokenVideo`.
-    """
+    """The video's pieces in order, decoded a few seconds at a time. Raises `BrokenVideo`."""
     step = frames_at_a_time(record, settings)
     for first in range(0, record.num_frames, step):
         frames_NHWC = source.frames(record, range(first, min(first + step, record.num_frames)))
@@ -126,9 +124,7 @@ def _pieces(source: FrameSource, record: VideoRecord, settings: ShardSettings) -
 
 
 def encode_pieces(frames_NHWC: np.ndarray, settings: ShardSettings) -> list[bytes]:
-    """uint8 (N, H, W, 3) RGB as pieces of `settings.frames_per_piece` frames; the last one holds
-    what is left.
-    """
+    """uint8 (N, H, W, 3) RGB as pieces of `settings.frames_per_piece` frames each."""
     if settings.kind == "jpeg":
         return encode_jpegs(frames_NHWC, settings.quality)
     from prp_core.data.readers.compact_video import encode_gops
@@ -137,7 +133,7 @@ def encode_pieces(frames_NHWC: np.ndarray, settings: ShardSettings) -> list[byte
 
 
 def frames_at_a_time(record: VideoRecord, settings: ShardSettings) -> int:
-    """How many frames are decoded by one request: whole pieces, of bounded size in memory."""
+    """Frames decoded by one request: whole pieces, of bounded size in memory."""
     frame_bytes = max(1, 3 * record.width * record.height)
     step = max(MIN_FRAMES_AT_A_TIME, DECODED_BYTES_AT_A_TIME // frame_bytes)
     return max(1, step // settings.frames_per_piece) * settings.frames_per_piece
