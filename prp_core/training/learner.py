@@ -14,8 +14,15 @@ from prp_core.errors import DivergedError
 from prp_core.pretext.network import PrpNetwork, build_network
 from prp_core.pretext.targets import PretextBatch
 from prp_core.pretext.task import PretextTask
+from prp_core.training.optimisers import OPTIMISERS
 from prp_core.training.pretrain_config import PretrainConfig
-from prp_core.training.schedule import LearningRateSchedule
+from prp_core.training.schedule import (
+    MIN_LEARNING_RATE,
+    SCHEDULES,
+    Schedule,
+    ScheduleTerms,
+    WarmUp,
+)
 from prp_core.training.training_config import TrainingConfig
 from prp_core.world import World, load_buffers, share_buffers
 
@@ -37,29 +44,36 @@ def check_precision(precision: str, device: torch.device) -> None:
 
 
 def build_optimiser(network: PrpNetwork, training: TrainingConfig) -> torch.optim.Optimizer:
-    """SGD with momentum (no Nesterov) or AdamW; linear classifiers are a parameter group of their
-    own, at a multiple of the others' learning rate.
+    """The configured optimiser; linear classifiers are a parameter group of their own, at a
+    multiple of the others' learning rate.
+
+    ``base_rate`` of a group is its learning rate at a schedule's factor of 1.
     """
     classifier = network.classifier_parameters()
     ids = {id(parameter) for parameter in classifier}
     others = [parameter for parameter in network.parameters() if id(parameter) not in ids]
-    groups = [{"params": others, "base_rate": training.learning_rate}]
-    groups.append(
-        {
-            "params": classifier,
-            "base_rate": training.learning_rate * training.classifier_learning_rate_multiplier,
-        }
-    )
-    if training.optimiser == "adamw":
-        return torch.optim.AdamW(
-            groups, lr=training.learning_rate, weight_decay=training.weight_decay
-        )
-    return torch.optim.SGD(
+    multiplied = training.learning_rate * training.classifier_learning_rate_multiplier
+    groups = [
+        {"params": others, "base_rate": training.learning_rate},
+        {"params": classifier, "base_rate": multiplied},
+    ]
+    return OPTIMISERS[training.optimiser](
         groups,
-        lr=training.learning_rate,
+        learning_rate=training.learning_rate,
         momentum=training.momentum,
         weight_decay=training.weight_decay,
     )
+
+
+def build_schedule(training: TrainingConfig, steps_per_epoch: int) -> Schedule:
+    """The configured schedule, after its warm-up."""
+    warmup_steps = training.warmup_epochs * steps_per_epoch
+    terms = ScheduleTerms(
+        num_steps=max(1, training.num_epochs * steps_per_epoch - warmup_steps),
+        patience_epochs=training.plateau_patience_epochs,
+        lowest_factor=min(1.0, MIN_LEARNING_RATE / training.learning_rate),
+    )
+    return WarmUp(SCHEDULES[training.schedule](terms), warmup_steps)
 
 
 def total_loss(
@@ -86,7 +100,7 @@ class Learner:
         self._training = config.training
         self._tasks = config.pretext.active
         self.network: PrpNetwork = build_network(config).to(world.device)
-        self.schedule = LearningRateSchedule(config.training, steps_per_epoch)
+        self.schedule = build_schedule(config.training, steps_per_epoch)
         self.global_step = 0
         self._optimiser = build_optimiser(self.network, config.training)
         self._wrapped = world.wrap(self.network)

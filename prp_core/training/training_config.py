@@ -5,41 +5,72 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from prp_core.checks import check, check_choice
+from prp_core.training.optimisers import OPTIMISERS
+from prp_core.training.schedule import SCHEDULES
 
-OPTIMISERS = ("sgd", "adamw")
-SCHEDULES = ("plateau", "cosine", "constant")
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS = {
+    "float32": "full precision; the published way",
+    "bfloat16": "mixed precision by autocast, on GPUs alone; losses and weights stay float32",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """The published values by default (method: SGD, 300 epochs, batch 8, classifier at ten times
-    the rate).
+    """Length, optimiser, precision, rungs and checkpoints; the defaults are the published values.
 
-    `batch_size` counts clips over all workers. `first_rung_epochs` and `reduction_factor` place the
-    rungs: evaluation happens after first, first x factor, first x factor^2 ... epochs and after the
-    last. `momentum` is SGD's. `max_gradient_norm` 0 clips nothing. `checkpoint_every_steps` 0 saves
-    after each epoch; N saves after every N steps and at rungs. Means are logged every
-    `log_every_steps`.
+    (Method §5: SGD, 300 epochs, batch 8, the classifier at ten times the learning rate.)
     """
 
     num_epochs: int = 300
+    """Epochs in all; an epoch is one pass over the training videos."""
+
     batch_size: int = 8
+    """Clips of one optimiser step, over all workers."""
+
     optimiser: str = "sgd"
+    """A key of `OPTIMISERS`: sgd (with momentum) or adamw."""
+
     learning_rate: float = 0.01
+    """The learning rate that the schedule's factor multiplies."""
+
     classifier_learning_rate_multiplier: float = 10.0
+    """Learning rate of the linear classifiers of pretext tasks, as a multiple of the others'."""
+
     momentum: float = 0.9
+    """Momentum of SGD; AdamW has none."""
+
     weight_decay: float = 5e-4
+    """Weight decay on all parameters, biases and batch norm included."""
+
     schedule: str = "plateau"
+    """A key of `SCHEDULES`: plateau, cosine or constant."""
+
     plateau_patience_epochs: int = 50
+    """Epochs without a lower training loss after which plateau divides the learning rate by 10."""
+
     warmup_epochs: int = 0
+    """Epochs over which the learning rate climbs linearly from 0."""
+
     max_gradient_norm: float = 0.0
+    """The norm that gradients are clipped to; 0 clips nothing."""
+
     precision: str = "float32"
+    """float32, or bfloat16 (mixed precision, needs a GPU)."""
+
     first_rung_epochs: int = 10
+    """Epochs until the first rung: the first evaluation, and the first pruning decision."""
+
     reduction_factor: int = 3
+    """Epochs from one rung to the next are multiplied by it; the last epoch is a rung too."""
+
     checkpoint_every_steps: int = 0
+    """Steps between two checkpoints, beside those at rungs; 0 saves after each epoch."""
+
     num_checkpoints_kept: int = 2
+    """The newest checkpoints that stay in the store."""
+
     log_every_steps: int = 10
+    """Steps over which the logged means are taken."""
 
     def __post_init__(self) -> None:
         for name in (

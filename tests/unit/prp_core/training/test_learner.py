@@ -22,7 +22,9 @@ from prp_core.pretext.targets import PretextBatch
 from prp_core.training.checkpoint import from_bytes, to_bytes
 from prp_core.training.encoder_export import encoder_weights, rebuild_encoder
 from prp_core.training.learner import Learner
+from prp_core.training.optimisers import OPTIMISERS
 from prp_core.training.pretrain_config import PretrainConfig
+from prp_core.training.schedule import SCHEDULES
 from prp_core.training.training_config import TrainingConfig
 from prp_core.world import World
 from tests.worker_group import run_workers
@@ -259,7 +261,8 @@ def resumed(learner: Learner, config: PretrainConfig) -> Learner:
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"optimiser": "adamw"}, {"schedule": "plateau"}, {"schedule": "cosine"}]
+    "changes",
+    [{"optimiser": name} for name in OPTIMISERS] + [{"schedule": name} for name in SCHEDULES],
 )
 def test_a_resumed_learner_is_the_same_bit_for_bit(changes: dict[str, object]) -> None:
     config = config_with(**changes)

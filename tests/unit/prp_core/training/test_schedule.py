@@ -1,6 +1,4 @@
-"""The learning rate of each step, against torch's own schedulers and by hand; and means over steps
-that survive a resume.
-"""
+"""Learning-rate schedules against torch's own and by hand, and means that survive a resume."""
 
 from __future__ import annotations
 
@@ -10,14 +8,15 @@ import random
 import pytest
 import torch
 
+from prp_core.training.learner import build_schedule
 from prp_core.training.metrics import RunningMean, renamed
-from prp_core.training.schedule import LearningRateSchedule
+from prp_core.training.schedule import SCHEDULES, Schedule
 from prp_core.training.training_config import TrainingConfig
 
 
-def schedule(**changes: object) -> LearningRateSchedule:
+def schedule(**changes: object) -> Schedule:
     values: dict[str, object] = {"num_epochs": 10, "learning_rate": 0.01, **changes}
-    return LearningRateSchedule(TrainingConfig(**values), steps_per_epoch=4)  # type: ignore[arg-type]
+    return build_schedule(TrainingConfig(**values), steps_per_epoch=4)  # type: ignore[arg-type]
 
 
 def test_plateau_is_that_of_torch() -> None:
@@ -75,7 +74,7 @@ def test_cosine_falls_from_one_to_nothing() -> None:
     assert ours.factor(0) == 1, "an epoch's loss means nothing to it"
 
 
-@pytest.mark.parametrize("kind", ["constant", "plateau", "cosine"])
+@pytest.mark.parametrize("kind", SCHEDULES)
 def test_every_schedule_can_warm_up(kind: str) -> None:
     ours = schedule(schedule=kind, warmup_epochs=2)
     assert [ours.factor(step) for step in range(8)] == pytest.approx([n / 8 for n in range(1, 9)])
