@@ -1,7 +1,7 @@
-"""Which containers a decoder may see, told by their first bytes; never by the file's name.
+"""An allow-list of containers that a decoder may open, recognised by their first bytes.
 
-FFmpeg also opens playlists, and a playlist named ``.mp4`` makes it read other files and the
-network. So this is a list of what is allowed: anything else is "not-a-video".
+Never by the file's name: FFmpeg also opens playlists, and a playlist named ``.mp4`` makes it read
+other files and the network. Anything else is "not-a-video".
 """
 
 from __future__ import annotations
@@ -27,9 +27,7 @@ TS_PACKET_BYTES = 188
 
 
 def sniff(head: bytes) -> str:
-    """The container that `head` (the file's first `HEAD_BYTES`, or all it has) begins; "" for what
-    no decoder may see.
-    """
+    """The container that begins with `head`, the file's first `HEAD_BYTES`; "" if not allowed."""
     if head[4:8] in MP4_FIRST_BOXES:
         return "mp4"
     if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
@@ -45,9 +43,7 @@ def sniff(head: bytes) -> str:
 
 
 def check_container(path: str | Path) -> str:
-    """The container of the file at `path`. Raises `BrokenVideo` with reason "empty" or
-    "not-a-video".
-    """
+    """The container of the file at `path`; raises `BrokenVideo` "empty" or "not-a-video"."""
     with Path(path).open("rb") as file:
         head = file.read(HEAD_BYTES)
     if not head:
@@ -64,9 +60,7 @@ def check_container(path: str | Path) -> str:
 
 
 def is_cut_short(path: str | Path) -> bool:
-    """Whether an mp4's last box, or an AVI's RIFF chunk, ends after the file does: the tail was
-    lost.
-    """
+    """Whether the file ends before its last mp4 box, or its AVI's RIFF chunk, does."""
     num_bytes = Path(path).stat().st_size
     with Path(path).open("rb") as file:
         head = file.read(HEAD_BYTES)

@@ -1,4 +1,4 @@
-"""Our end of a decode process: asks it for frames, and kills it when it passes its limits.
+"""The client of a decode process: requests frames, and kills it when it passes its limits.
 
 A decoder may abort, spin or eat all memory on a hostile file, so none ever runs in the process that
 trains. Frames come back over a socket pair: nothing is left behind when either end is killed.
@@ -30,8 +30,8 @@ from prp_core.errors import BrokenVideo
 
 NUM_TRIES_AFTER_CRASH = 2
 LOOK_EVERY_SECONDS = 0.25
-# The limit counts the decoder's own CPU seconds, so that a busy machine condemns no video; a
-# stalled one is given up later.
+# The limit is on the decoder's own CPU seconds, so that a busy machine makes no video broken; a
+# stalled decoder is given up after this many times as many wall seconds.
 STALL_FACTOR = 4
 OUT_OF_MEMORY_SIGNS = (
     b"bad_alloc",
@@ -47,8 +47,9 @@ class _Died(Exception):
 
 
 class DecodeProcess:
-    """One decoder; used by one thread at a time. It starts at the first request and again after
-    every death; `num_starts` counts.
+    """One decode process, used by one thread at a time.
+
+    It starts at the first request, and again after every death; `num_starts` counts.
     """
 
     def __init__(self, loader: LoaderConfig) -> None:
@@ -71,28 +72,28 @@ class DecodeProcess:
 
     @property
     def pid(self) -> int | None:
-        """The decode process' id while it runs."""
+        """The process id while it runs, else None."""
         return self._process.pid if self._process is not None else None
 
     @property
     def cpu_seconds(self) -> float:
-        """CPU time of every process that this decoder has had, its start included."""
+        """CPU time of every process that this decoder has had, their starts included."""
         return self._ended_cpu_seconds + (cpu_seconds(self.pid) if self.pid is not None else 0.0)
 
     def inspect(self, path: str | Path, *, timeout_seconds: float | None = None) -> VideoInfo:
-        """The file's figures, its frames counted by decoding every one. Raises `BrokenVideo` (key:
-        the path).
+        """The file's figures, its frames counted by decoding all of them.
+
+        Raises `BrokenVideo` (key: the path).
         """
         request = {"op": "inspect", "path": os.fspath(path), "max_pixels": self._loader.max_pixels}
         reply, _ = self._request(request, timeout_seconds or self._loader.decode_timeout_seconds)
         return VideoInfo(**reply["info"])
 
     def read(self, path: str | Path, indices: Sequence[int], *, num_frames: int = 0) -> np.ndarray:
-        """Frames `indices` (any order, repeats allowed): uint8 (N, H, W, 3), RGB. Raises
-        `BrokenVideo` (key: the path).
+        """Frames `indices` (any order, repeats allowed): uint8 (N, H, W, 3), RGB.
 
         `num_frames` is the count that `inspect` verified, 0 where it is not known: the decoder
-        checks its own against it.
+        checks its own against it. Raises `BrokenVideo` (key: the path).
         """
         _, frames_NHWC = self._read(path, indices, num_frames, planes=False)
         return frames_NHWC
@@ -119,15 +120,15 @@ class DecodeProcess:
         }
         reply, frames = self._request(request, self._loader.decode_timeout_seconds)
         assert frames is not None
-        return reply, frames if wanted == list(indices) else frames[
-            np.searchsorted(wanted, list(indices))
-        ]
+        if wanted != list(indices):
+            frames = frames[np.searchsorted(wanted, list(indices))]
+        return reply, frames
 
     def read_next(self, path: str | Path, first: int, count: int) -> np.ndarray:
-        """`count` frames from number `first` on: uint8 (count, H, W, 3), RGB. Raises `BrokenVideo`
-        (key: the path).
+        """`count` frames from number `first` on: uint8 (count, H, W, 3), RGB.
 
-        Asked for one part after the other, each frame is decoded once.
+        Requested one part after the other, each frame is decoded once. Raises `BrokenVideo` (key:
+        the path).
         """
         request = {"op": "next", "path": os.fspath(path), "first": first, "count": count}
         _, frames_NHWC = self._request(request, self._loader.decode_timeout_seconds)
@@ -157,13 +158,10 @@ class DecodeProcess:
             except _Died:
                 reason, detail = self._cause_of_death()
                 self.close()
-                if (
-                    reason != "crashed" or attempt == NUM_TRIES_AFTER_CRASH
-                ):  # once may be somebody's kill -9; twice is the file
+                # One crash may be somebody's kill -9; two are the file's.
+                if reason != "crashed" or attempt == NUM_TRIES_AFTER_CRASH:
                     raise BrokenVideo(request["path"], reason, detail) from None
-            except (
-                BaseException
-            ):  # a limit passed, or Ctrl-C amid a reply: the conversation cannot go on
+            except BaseException:  # a limit, or Ctrl-C within a reply: the stream is out of step
                 self.close()
                 raise
         if "reason" in reply:
@@ -208,8 +206,7 @@ class DecodeProcess:
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
         lifeline_read, self._lifeline = os.pipe()
-        # lives as long as the process
-        self._stderr = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
+        self._stderr = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed with the process
         package_root = str(Path(__file__).resolve().parents[2])
         environment = {
             **os.environ,
@@ -258,9 +255,7 @@ class DecodeProcess:
 
 
 class _Limit:
-    """The CPU seconds that one request may cost, and the wall seconds after which it counts as
-    stalled.
-    """
+    """The CPU seconds that one request may cost, and the wall seconds until it is stalled."""
 
     def __init__(self, path: str, pid: int, timeout_seconds: float) -> None:
         self._path = path

@@ -1,5 +1,4 @@
-"""The integer arithmetic of dilated sampling: which native frames a clip, its target and its
-attention are made of.
+"""The integer arithmetic of dilated sampling: the frames of a clip, its target, its attention.
 
 Positions count native frames from the start of the span. With clip length T = 4, rate s = 2,
 upsampling r = 2::
@@ -9,8 +8,8 @@ upsampling r = 2::
     target              0   1   2   3   4   5   6   7        T * r frames, s / r native frames apart
     attention chunk     0   0   0   0   1   1   1   1        s chunks of T frames, 4 key frames each
 
-Where s / r is not whole, a target frame between two native frames is filled by linear interpolation
-and not supervised.
+Where s / r is not whole, a target frame between two native frames is interpolated linearly and not
+supervised.
 """
 
 from __future__ import annotations
@@ -22,11 +21,10 @@ NUM_KEY_FRAMES = 4
 
 @dataclass(frozen=True)
 class TargetFrame:
-    """Native positions around one target frame; the one `after` weighs ``numerator / upsampling``,
-    `before` the rest.
+    """The native positions around one target frame.
 
-    `supervised` says that the target frame is a native frame (numerator 0), not an interpolated
-    one.
+    The frame at `after` has the weight ``numerator / upsampling``, the one at `before` the rest.
+    `supervised`: the target frame is itself a native frame (numerator 0), not an interpolated one.
     """
 
     before: int
@@ -56,8 +54,7 @@ def input_positions(clip_length: int, rate: int) -> tuple[int, ...]:
 
 
 def target_positions(clip_length: int, rate: int, upsampling: int) -> tuple[TargetFrame, ...]:
-    """The `clip_length * upsampling` target frames; target frame j lies at native position ``j *
-    rate / upsampling``.
+    """The `clip_length * upsampling` target frames; frame j lies at ``j * rate / upsampling``.
 
     ``clip_length * gcd(upsampling, rate)`` of them are supervised. Beyond the last native frame
     that frame is repeated.
@@ -72,8 +69,7 @@ def target_positions(clip_length: int, rate: int, upsampling: int) -> tuple[Targ
 
 
 def key_frame_offsets(clip_length: int) -> tuple[int, ...]:
-    """The four frames of a chunk of `clip_length` frames between which motion is measured: 0, 5,
-    10, 15 of 16.
+    """The four frames of a chunk between which motion is measured: 0, 5, 10, 15 of 16.
 
     ``round(k * (clip_length - 1) / 3)`` in whole numbers; a third is never halfway, so nothing is
     rounded to even.
@@ -89,7 +85,7 @@ def key_frame_positions(clip_length: int, rate: int) -> tuple[tuple[int, int, in
 
 
 def chunk_of_output(clip_length: int, rate: int, upsampling: int) -> tuple[int, ...]:
-    """The chunk whose motion weighs each of the `clip_length * upsampling` target frames."""
+    """The chunk whose motion weights each of the `clip_length * upsampling` target frames."""
     num_outputs = clip_length * upsampling
     return tuple(j * rate // num_outputs for j in range(num_outputs))
 
@@ -97,9 +93,7 @@ def chunk_of_output(clip_length: int, rate: int, upsampling: int) -> tuple[int, 
 def needed_positions(
     clip_length: int, rate: int, upsampling: int, with_attention: bool
 ) -> tuple[int, ...]:
-    """Every native position that input, target and (if wanted) attention touch, ascending: the
-    frames a sample must carry.
-    """
+    """The positions that input, target and (if wanted) attention need, ascending."""
     needed = set(input_positions(clip_length, rate))
     for frame in target_positions(clip_length, rate, upsampling):
         needed |= {frame.before, frame.after}
@@ -127,11 +121,10 @@ def start_of_draw(draw: int, *, published: bool = False) -> int:
 
 
 def evenly_spaced_starts(num_frames: int, clip_length: int, num_clips: int) -> tuple[int, ...]:
-    """Starts of the `num_clips` clips of consecutive frames that stand for a whole video, first and
-    last touching its ends.
+    """The starts of `num_clips` clips of consecutive frames, evenly spaced over a whole video.
 
-    A single clip is taken from the middle. A video shorter than a clip gives start 0 every time;
-    the reader pads it.
+    The first and the last reach its ends; a single clip is taken from the middle. A video shorter
+    than a clip gives start 0 every time; the reader pads it.
     """
     spare = max(num_frames - clip_length, 0)
     if num_clips == 1:
@@ -140,9 +133,7 @@ def evenly_spaced_starts(num_frames: int, clip_length: int, num_clips: int) -> t
 
 
 def spread_frames(num_frames: int, count: int) -> tuple[int, ...]:
-    """At most `count` distinct frames evenly over ``0 .. num_frames - 1``, first and last among
-    them: what stands for a video on a page.
-    """
+    """At most `count` distinct frames, evenly over ``0 .. num_frames - 1``, both ends included."""
     if count == 1:
         return (num_frames // 2,)
     last = num_frames - 1

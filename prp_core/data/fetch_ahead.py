@@ -1,6 +1,4 @@
-"""Bringing the videos of coming samples near, in the order of the epoch, while the ones before them
-are decoded.
-"""
+"""Prefetching of the videos of coming samples, in the order of the epoch."""
 
 from __future__ import annotations
 
@@ -27,11 +25,11 @@ def fetch_until(
     capacity_bytes: int,
     size_of: Callable[[int], int],
 ) -> int:
-    """The sample before which fetching stops while sample `reached` is decoded: at most `num_ahead`
-    videos and `capacity_bytes` ahead of it.
+    """The sample before which prefetching stops while sample `reached` is decoded.
 
-    Never less than `fetched`, up to which was fetched before; `size_of(n)` is the bytes of the n-th
-    sample's video.
+    It is at most `num_ahead` videos and `capacity_bytes` ahead of it, and never less than
+    `fetched`, up to which was prefetched before; `size_of(n)` is the bytes of the n-th sample's
+    video.
     """
     left = capacity_bytes
     place = reached + 1
@@ -43,11 +41,10 @@ def fetch_until(
 
 
 class FetchAhead:
-    """Fetches for one epoch's samples; `record_of(n)` is the video of the n-th. Use it as a context
-    manager.
+    """The prefetcher of one epoch, a context manager; `record_of(n)` is the n-th sample's video.
 
-    What goes wrong here is counted and no more: the decoder asks for the same video soon, meets the
-    same fault, and says so.
+    A failure here is counted and no more: the decoder soon requests the same video, meets the same
+    fault and reports it.
     """
 
     def __init__(
@@ -83,7 +80,7 @@ class FetchAhead:
         self._threads.shutdown(wait=True, cancel_futures=True)
 
     def reach(self, sample: int) -> None:
-        """Sample number `sample` is about to be decoded: fetch for those that follow it."""
+        """Prefetch for the samples that follow `sample`, which is about to be decoded."""
         if self._source is None:
             return
         with self._lock:

@@ -1,6 +1,4 @@
-"""The face of whatever hands out the frames of a manifest's videos: decoders over original files,
-shards, a cache before either.
-"""
+"""The protocol of a frame source: decoders over original files, shards, or a cache over either."""
 
 from __future__ import annotations
 
@@ -15,69 +13,64 @@ from prp_core.data.manifest import VideoRecord
 
 
 class FrameSource(Protocol):
-    """Thread-safe. Frame n is the n-th frame of a full decode, whoever hands it out."""
+    """Returns frames of a manifest's videos; thread-safe.
+
+    Frame n is the n-th frame of a full decode, in every source.
+    """
 
     loader: LoaderConfig
 
     @property
     def counters(self) -> dict[str, float]:
-        """Totals of this process since the source was opened; the names are metrics'
-        (``data/...``).
-        """
+        """Totals of this process since the source was opened, by metric name (``data/...``)."""
         ...
 
     def frames(self, record: VideoRecord, positions: Sequence[int]) -> torch.Tensor:
-        """The frames at `positions` (0 to ``record.num_frames - 1``, any order, repeats allowed):
-        uint8 (N, H, W, 3), RGB.
+        """The frames at `positions` (any order, repeats allowed): uint8 (N, H, W, 3), RGB.
 
-        They may lie in memory that later reads hand out too: not to be written to. Height and width
-        are the video's own, or the training size where the source holds frames at that size. Raises
-        `BrokenVideo` for what is wrong with this video alone, `StoreUnavailable` for what the store
-        cannot do today.
+        Positions lie in 0 to ``record.num_frames - 1``. The frames may lie in memory that later
+        reads return too: do not write to them. Height and width are the video's own, or the
+        training size where the source stores frames at that size. Raises `BrokenVideo` for a fault
+        of this video alone, `StoreUnavailable` for one of the store.
         """
         ...
 
     def close(self) -> None:
-        """Let processes and files go."""
+        """Release processes and files."""
         ...
 
 
 @runtime_checkable
 class ReadsThrough(Protocol):
-    """A source that is cheaper to read from a video's first frame to its last than here and
-    there.
-    """
+    """A source that reads a video from its first frame to its last at less cost."""
 
     def read_through(
         self, record: VideoRecord, num_frames_at_a_time: int
     ) -> Iterator[torch.Tensor]:
-        """All frames of the video in order, uint8 (n, H, W, 3), at most so many at a time. Raises
-        as `FrameSource.frames` does.
+        """All frames in order, uint8 (n, H, W, 3), at most `num_frames_at_a_time` each time.
+
+        Raises as `FrameSource.frames` does.
         """
         ...
 
 
 @runtime_checkable
 class FetchesAhead(Protocol):
-    """A source that can bring a video near before its frames are asked for."""
+    """A source that can prefetch a video before its frames are requested."""
 
     @property
     def capacity_ahead_bytes(self) -> int:
-        """How many bytes of videos may be fetched ahead without pushing out what is still to be
-        used; 0: none.
-        """
+        """Bytes of videos that may be prefetched without evicting what is needed; 0: none."""
         ...
 
     def prefetch(self, record: VideoRecord) -> None:
-        """Have the video on this node, if there is room. Raises as `FrameSource.frames` does."""
+        """Bring the video to this node if there is room. Raises as `FrameSource.frames` does."""
         ...
 
 
 @runtime_checkable
 class PlanarSource(Protocol):
-    """A source that can hand out frames before they become RGB, which ``loader.colour = "device"``
-    wants.
-    """
+    """A source that can return frames before they are converted to RGB (``loader.colour``)."""
 
     def planes(self, record: VideoRecord, positions: Sequence[int]) -> Frames:
         """As `FrameSource.frames`, but as 8-bit 4:2:0 where the video is stored so."""

@@ -1,6 +1,4 @@
-"""From a store full of files to the records of a manifest: each file fetched, hashed, sniffed and
-decoded to its last frame.
-"""
+"""Indexing: each object of a store is fetched, hashed, sniffed and decoded into a record."""
 
 from __future__ import annotations
 
@@ -39,13 +37,13 @@ def index_videos(
     num_workers: int | None = None,
     inspect_timeout_seconds: float = 600.0,
 ) -> Iterator[VideoRecord]:
-    """A record for every object of `source`'s store, in the order of keys; broken ones carry their
-    reason.
+    """A record for every object of `source`'s store, in the order of keys.
 
-    A record of `known` is taken over while the object's etag and size are those it names (labels,
-    groups and splits are set anew), so an index that was killed goes on where it was. `on_progress`
-    is called with (done, all) before each record is yielded. Raises `UserError` when there is
-    nothing under the store's uri or no entry of `table` fits, and `StoreUnavailable`.
+    Broken videos carry their reason. A record of `known` is reused while the object's etag and size
+    are those it names (labels, groups and splits are set anew), so an index run that was killed
+    resumes. `on_progress` is called with (done, all) before each record is yielded. Raises
+    `UserError` when the store's uri holds nothing or no entry of `table` matches, and
+    `StoreUnavailable`.
     """
     listed = list(source.store.list())
     known = known or {}
@@ -104,8 +102,9 @@ def _check_listing(uri: str, listed: list[ObjectInfo], table: Mapping[str, Label
 
 
 def inspect_object(source: VideoSource, info: ObjectInfo, timeout_seconds: float) -> VideoRecord:
-    """What reading the object to its last frame tells: figures, or the reason why it cannot be
-    used. No label, group or split.
+    """The record of one object: figures, or the reason why it cannot be used.
+
+    Without label, group and split.
     """
     record = VideoRecord(key=info.key, num_bytes=info.num_bytes, etag=info.etag)
     if info.num_bytes == 0:

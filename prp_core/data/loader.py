@@ -1,6 +1,4 @@
-"""The batches of an epoch, decoded ahead by threads, in an order that nothing but (seed, epoch)
-decides.
-"""
+"""The training data loader: batches of spans, decoded ahead by threads, in a reproducible order."""
 
 from __future__ import annotations
 
@@ -30,10 +28,10 @@ MAX_REPLACEMENTS = 50
 
 
 class SpanLoader:
-    """Batches of spans for one worker of `world`; `batch_size` counts samples over all workers, the
-    last incomplete batch is left out.
+    """Batches of spans for one worker of `world`, in the order that (seed, epoch) decides.
 
-    A video that breaks is quarantined for this loader's life: logged once with its reason, counted,
+    `batch_size` counts samples over all workers; the last incomplete batch is dropped. A video that
+    turns out broken is quarantined for this loader's life: logged once with its reason, counted,
     and replaced by a draw that depends on the sample alone. Raises `UserError` when the records
     cannot fill one batch or cannot be drawn at all rates.
     """
@@ -58,8 +56,8 @@ class SpanLoader:
         )
         if len(records) < batch_size:
             raise UserError(
-                f"training.batch_size = {batch_size}: only {len(records)} usable "
-                "training videos; lower it or add videos"
+                f"training.batch_size = {batch_size}: only {len(records)} usable training videos; "
+                "lower it or add videos"
             )
         self.dataset = ClipDataset(tuple(records), clip, sampling, seed)
         self.steps_per_epoch = len(records) // batch_size
@@ -75,7 +73,7 @@ class SpanLoader:
 
     @property
     def counters(self) -> dict[str, float]:
-        """Totals of this worker since the loader was made; the names are metrics'."""
+        """Totals of this worker since the loader was made, by metric name."""
         with self._lock:
             names = (
                 "data/samples",
@@ -92,8 +90,9 @@ class SpanLoader:
             self._counts[name] += amount
 
     def batches(self, epoch: int, first_step: int = 0) -> Iterator[SpanBatch]:
-        """This worker's share of each batch of `epoch`, from `first_step` on. Leaving the loop
-        early ends the threads.
+        """This worker's share of each batch of `epoch`, from `first_step` on.
+
+        Leaving the loop early ends the threads.
         """
         indices = [self._indices(step) for step in range(first_step, self.steps_per_epoch)]
         place_of = {
@@ -120,8 +119,9 @@ class SpanLoader:
                 self._count("data/prefetch_failures", fetching.num_failures)
 
     def _fetching_ahead(self, epoch: int, indices: list[int]) -> FetchAhead:
-        """For this worker's samples of the epoch, in order. (A draw is cheap; a replaced video is
-        fetched by its decoder.)
+        """The prefetcher of this worker's samples of the epoch, in order.
+
+        Drawing a sample again costs little; the video of a replaced one is fetched by its decoder.
         """
         dataset = self.dataset
         num_ahead = self._loader.num_prefetched_videos
@@ -173,8 +173,9 @@ class SpanLoader:
         )
 
     def _shrink(self, frames: Frames) -> Frames:
-        """The frames as they are, or at the clip's size where they are too large to be carried; the
-        same pixels either way.
+        """The frames, resized to the clip's size if they are too large to be carried.
+
+        The learner sees the same pixels either way.
         """
         limit = self._loader.max_carried_pixels
         if not limit or frames.shape[1] * frames.shape[2] <= limit:
@@ -196,14 +197,15 @@ class SpanLoader:
 def _frames_of(
     source: FrameSource, loader: LoaderConfig
 ) -> Callable[[VideoRecord, Sequence[int]], Frames]:
-    """What reads a sample's frames, by `loader.colour`. Raises `UserError` where the source holds
-    RGB already.
+    """The function that reads a sample's frames, by `loader.colour`.
+
+    Raises `UserError` where the source stores RGB.
     """
     if loader.colour == "decoder":
         return source.frames
     if not isinstance(source, PlanarSource):
         raise UserError(
-            f"loader.colour = {loader.colour!r}: these frames are stored as RGB; set it "
-            "to 'decoder'"
+            f"loader.colour = {loader.colour!r}: these frames are stored as RGB; "
+            "set it to 'decoder'"
         )
     return source.planes

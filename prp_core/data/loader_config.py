@@ -1,4 +1,4 @@
-"""How videos are decoded and handed to training."""
+"""The settings of decoding and of the data loader."""
 
 from __future__ import annotations
 
@@ -19,27 +19,31 @@ COLOURS = {
 
 @dataclass(frozen=True, kw_only=True)
 class LoaderConfig:
-    """`num_decoders` threads, each with a decoder process of its own that is killed when it passes
-    a limit.
-
-    `colour` is a key of `COLOURS`. `decode_timeout_seconds` counts the decoder's CPU time for one
-    request. Frames of more than `max_carried_pixels` are resized to the clip's size where they are
-    decoded, because a sample of 1280 x 720 would be 165 MB; 0 carries every frame as it is.
-    `decode_jpegs_on` (a key of `JPEG_PLACES`) says where the JPEGs of prepared shards are decoded.
-    Objects of a far store are fetched `num_prefetched_videos` videos ahead of the decoders, as far
-    as the node's cache has room; 0: none.
-    """
+    """How videos are decoded and prefetched for training."""
 
     reader: str = "pyav"
+    """The decoding library: a key of `READERS`."""
     colour: str = "decoder"
+    """Where frames become RGB: a key of `COLOURS`."""
     num_decoders: int = 4
+    """Loader threads, each with a decode process of its own."""
     num_prefetched_batches: int = 4
+    """Batches that are decoded ahead of the step."""
     num_prefetched_videos: int = 32
+    """Videos of a remote store that are fetched ahead, as far as the cache has room; 0: none."""
     decode_timeout_seconds: float = 30.0
+    """CPU seconds that a decode process may spend on one request before it is killed."""
     decode_memory_bytes: int = 3 << 30
+    """Address space in bytes that a decode process may use; at least 512 MiB."""
     max_pixels: int = 4096 * 2304
+    """Pixels of a frame (width x height) above which a video is quarantined as too large."""
     max_carried_pixels: int = 512 * 384
+    """Pixels above which frames are resized where they are decoded; 0: never.
+
+    They are resized to the clip's size: a sample of 1280 x 720 would otherwise be 165 MB.
+    """
     decode_jpegs_on: str = "cpu"
+    """Where the JPEGs of prepared shards are decoded: a key of `JPEG_PLACES`."""
 
     def __post_init__(self) -> None:
         check_choice("loader.colour", self.colour, COLOURS)
@@ -48,8 +52,8 @@ class LoaderConfig:
             planar,
             "loader.colour",
             self.colour,
-            "needs planes, and loader.reader = 'decord' has RGB only; choose "
-            "loader.reader = 'pyav'",
+            "needs planes, and loader.reader = 'decord' has RGB only; "
+            "choose loader.reader = 'pyav'",
         )
         check(
             self.num_decoders >= 1, "loader.num_decoders", self.num_decoders, "must be at least 1"

@@ -1,4 +1,4 @@
-"""What we know of every video of a corpus, and how its videos fall into parts.
+"""The manifest: verified facts of every video of a corpus, and its division into parts.
 
 A manifest is immutable and named by its content hash; broken videos stay in it, with the reason why
 they are not used.
@@ -22,12 +22,12 @@ SPLITS = ("", "train", "val", "test")
 
 @dataclass(frozen=True, kw_only=True)
 class VideoRecord:
-    """One video. `num_frames` counts frames that were decoded, not promised; `group` holds what
-    must not be split over parts.
+    """What was verified about one video.
 
-    `split` is ``"train"``, ``"val"``, ``"test"`` or ``""`` (nobody said). `reason` is empty for a
-    usable video, else a key of `QUARANTINE_REASONS`; `detail` is then for a person. `label` is None
-    where nobody knows the class.
+    `num_frames` counts frames that were decoded, not those that a header declares. `group` names
+    what must stay within one part. `split` is ``"train"``, ``"val"``, ``"test"`` or ``""`` (not
+    stated). `reason` is empty for a usable video, else a key of `QUARANTINE_REASONS`; `detail` is
+    then for a person. `label` is None where the class is not known.
     """
 
     key: str
@@ -51,7 +51,7 @@ class VideoRecord:
 
     @property
     def ref(self) -> ObjectRef:
-        """The object to fetch."""
+        """The object that holds the video."""
         return ObjectRef(self.key, self.num_bytes, self.etag, self.sha256)
 
 
@@ -78,18 +78,14 @@ class Manifest:
 
     @cached_property
     def content_hash(self) -> str:
-        """16 hex digits over all that the manifest says (place and etags, but not the wording of
-        details), the name of its file.
-        """
+        """16 hex digits over the whole content but the wording of details; the file's name."""
         return _hash_lines(
             [self.uri], [asdict(replace(record, detail="")) for record in self.records]
         )
 
     @cached_property
     def videos_hash(self) -> str:
-        """16 hex digits over the videos alone: equal for a bucket and for a folder that hold the
-        same bytes, labels and splits.
-        """
+        """16 hex digits over the videos alone; equal for a bucket and a folder that agree."""
         names = ("key", "sha256", "num_frames", "label", "group", "split", "reason")
         return _hash_lines(
             [], [{name: getattr(record, name) for name in names} for record in self.records]
@@ -100,7 +96,7 @@ class Manifest:
         return tuple(record for record in self.records if not record.reason)
 
     def quarantined(self) -> tuple[VideoRecord, ...]:
-        """The broken ones, each with its reason."""
+        """The broken videos, each with its reason."""
         return tuple(record for record in self.records if record.reason)
 
     @property
@@ -118,8 +114,9 @@ def _hash_lines(head: list[str], rows: list[dict[str, object]]) -> str:
 
 @dataclass(frozen=True)
 class Parts:
-    """Usable videos of a manifest by what they are for: `train` learns, `val` steers the search,
-    `test` is read once at the end.
+    """The usable videos of a manifest, divided into train, validation and test.
+
+    `train` is learnt from, `val` guides the search, `test` is read once at the end.
     """
 
     train: tuple[VideoRecord, ...]
@@ -128,21 +125,22 @@ class Parts:
 
     @property
     def shared_groups(self) -> tuple[str, ...]:
-        """Groups that the corpus' own splits put on both sides (carving never does); leakage to be
-        reported.
+        """Groups that the corpus' own splits put into several parts: leakage to be reported.
+
+        Carving never does.
         """
         parts = [{record.group for record in part} for part in (self.train, self.val, self.test)]
         return tuple(sorted((parts[0] & parts[1]) | (parts[0] & parts[2]) | (parts[1] & parts[2])))
 
 
 def parts(manifest: Manifest, *, val_fraction: float, seed: int) -> Parts:
-    """The manifest's parts; a pure function of its usable records, `val_fraction` (0 to 1, both
-    excluded) and `seed`.
+    """The manifest's parts: a pure function of its usable records, `val_fraction` and `seed`.
 
     Splits that the corpus states are kept. What it leaves open is carved out of train group by
-    group, `val_fraction` of what each class has there: first `test` where no video says "test",
-    then `val` where none says "val". Once any video says "train", those that say nothing are unused
-    (HMDB51's 0). Raises `UserError` when there are too few videos or groups, with the counts.
+    group, `val_fraction` (0 to 1, both excluded) of what each class has there: first `test` where
+    no video says "test", then `val` where none says "val". Once any video says "train", those that
+    say nothing are unused (HMDB51's 0). Raises `UserError` when there are too few videos or groups,
+    with the counts.
     """
     check(
         0 < val_fraction < 1,
@@ -168,20 +166,20 @@ def _check_enough(manifest: Manifest, train: list[VideoRecord], num_carved: int)
     num_groups = len({record.group for record in train})
     if num_groups < 1 + num_carved:
         raise UserError(
-            f"{manifest.uri}: {len(train)} usable training videos in {num_groups} "
-            f"groups ({len(manifest.quarantined())} quarantined), "
-            f"but {1 + num_carved} groups are needed to keep the parts apart; add "
-            "videos of other groups or state splits"
+            f"{manifest.uri}: {len(train)} usable training videos in {num_groups} groups "
+            f"({len(manifest.quarantined())} quarantined), "
+            f"but {1 + num_carved} groups are needed to keep the parts apart; "
+            "add videos of other groups or state splits"
         )
 
 
 def _carve(
     records: list[VideoRecord], fraction: float, seed: int, name: str, num_kept_groups: int
 ) -> tuple[list[VideoRecord], list[VideoRecord]]:
-    """(`records` without the carved part, the carved part): whole groups, in drawn order, while a
-    class lacks its share.
+    """(`records` without the carved part, the carved part): whole groups, in drawn order.
 
-    A class keeps at least one group where it has two; at least `num_kept_groups` groups stay.
+    Groups are taken while a class lacks its share. A class keeps at least one group where it has
+    two; at least `num_kept_groups` groups stay.
     """
     groups: dict[str, Counter[str]] = {}
     for record in records:
@@ -193,10 +191,8 @@ def _carve(
     groups_left = Counter(label for labels in groups.values() for label in labels)
     taken: list[str] = []
     order = sorted(groups, key=lambda group: (draw_bits(seed, name, group), group))
-    for empties_a_class in (
-        False,
-        True,
-    ):  # the second round only when the first could take nothing at all
+    # The second round takes place only when the first could take nothing at all.
+    for empties_a_class in (False, True):
         for group in order if not taken else ():
             useful = any(needed[label] > 0 for label in groups[group])
             empties = any(groups_left[label] <= num_kept_groups for label in groups[group])

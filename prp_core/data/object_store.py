@@ -1,8 +1,8 @@
-"""The face that every store of objects wears, and the store that is a folder.
+"""The protocol of an object store, and the store that is a local folder.
 
 Keys are relative to the store's `uri`, use ``/`` and never start with it. Other stores (S3, the
 retrying wrapper) live in `orchestrator/storage/`. What an object holds never changes under one
-etag; who reads with an etag gets those bytes or an error.
+etag; a read with an etag gets those bytes or an error.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ UNFINISHED_PREFIX = ".unfinished-"
 
 @dataclass(frozen=True)
 class ObjectInfo:
-    """What a store's listing says of one object. `etag` carries no quotes."""
+    """One object in a store's listing. `etag` carries no quotes."""
 
     key: str
     num_bytes: int
@@ -38,7 +38,7 @@ class ObjectInfo:
 
 @dataclass(frozen=True)
 class ObjectRef:
-    """One object as a manifest names it; `sha256` (hex) is empty while nobody has read it yet."""
+    """One object as a manifest names it; `sha256` (hex) is empty until it has been read."""
 
     key: str
     num_bytes: int
@@ -48,13 +48,14 @@ class ObjectRef:
 
 @runtime_checkable
 class ObjectStore(Protocol):
-    """Objects under one `uri`. Every method may raise `StoreError`; a permanent mistake of the
-    user's raises `UserError`.
+    """Objects under one `uri`.
+
+    Every method may raise `StoreError`; a permanent mistake of the user's raises `UserError`.
     """
 
     @property
     def uri(self) -> str:
-        """Where the store lies; a store can be opened again from it."""
+        """The store's location, from which it can be opened again."""
         ...
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
@@ -72,8 +73,9 @@ class ObjectStore(Protocol):
         ...
 
     def write(self, key: str, data: bytes | Path, *, if_absent: bool = False) -> ObjectInfo:
-        """Store `data` (bytes, or the content of a file) whole or not at all. Raises `ObjectExists`
-        when `if_absent` and it is there.
+        """Store `data` (bytes, or the content of a file) whole or not at all.
+
+        Raises `ObjectExists` when `if_absent` and the object exists.
         """
         ...
 
@@ -88,12 +90,11 @@ def read_all(store: ObjectStore, key: str, *, etag: str | None = None) -> bytes:
 
 
 class LocalStore:
-    """A folder as an object store. Writes are atomic; an etag is the file's time of change and
-    size, in hex.
+    """A folder as an object store, with atomic writes.
 
-    The folder may be missing: then it holds no objects, and the first write makes it. Links that
-    lead out of the folder, or to another folder, are listed (so that nobody wonders where they
-    went) and raise `ObjectMissing` when read.
+    An etag is the file's modification time and size, in hex. The folder may be missing: then it
+    holds no objects, and the first write makes it. Links that lead out of the folder, or to another
+    folder, are listed (so that nobody wonders where they went) and raise `ObjectMissing` when read.
     """
 
     def __init__(self, root: Path | str) -> None:
@@ -108,13 +109,11 @@ class LocalStore:
 
     @property
     def uri(self) -> str:
-        """``file:///...``"""
+        """The folder as ``file:///...``."""
         return self.root.as_uri()
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """The files under the folder, sorted by key; those that are still being written are left
-        out.
-        """
+        """The files under the folder, sorted by key, without those that are still being written."""
         top = prefix.rpartition("/")[0]
         folder = self._path(top) if top else self.root
         return self._walk(folder, f"{top}/" if top else "", prefix)
@@ -146,9 +145,7 @@ class LocalStore:
     def read(
         self, key: str, *, start: int = 0, num_bytes: int | None = None, etag: str | None = None
     ) -> Iterator[bytes]:
-        """See `ObjectStore.read`; the etag is compared before the first piece and again after the
-        last.
-        """
+        """See `ObjectStore.read`; the etag is compared before the first piece and at the end."""
         file_descriptor = os.open(self.local_path(key), os.O_RDONLY | os.O_CLOEXEC)
         try:
             self._expect(key, os.fstat(file_descriptor), etag)
@@ -175,11 +172,10 @@ class LocalStore:
             )
 
     def write(self, key: str, data: bytes | Path, *, if_absent: bool = False) -> ObjectInfo:
-        """See `ObjectStore.write`; written beside its place, then renamed. What was there stays
-        when it fails.
+        """See `ObjectStore.write`; written to a temporary name, then renamed.
 
-        Raises `StoreUnavailable` when the disk is full, `UserError` when the folder may not be
-        written to.
+        What was there stays when it fails. Raises `StoreUnavailable` when the disk is full,
+        `UserError` when the folder may not be written to.
         """
         try:
             return self._write(key, data, if_absent)
@@ -218,7 +214,7 @@ class LocalStore:
         self._path(key).unlink(missing_ok=True)
 
     def local_path(self, key: str) -> Path:
-        """The file itself, for who can read it in place. Raises `ObjectMissing`."""
+        """The file itself, to be read in place. Raises `ObjectMissing`."""
         path = self._path(key)
         real = path.resolve()
         if not real.is_relative_to(self.root.resolve()):
@@ -234,8 +230,9 @@ class LocalStore:
         return path
 
     def expect(self, ref: ObjectRef) -> Path:
-        """The file of `ref`, still the one that was listed. Raises `ObjectMissing` or
-        `ObjectChanged`.
+        """The file of `ref`, unchanged since it was listed.
+
+        Raises `ObjectMissing` or `ObjectChanged`.
         """
         path = self.local_path(ref.key)
         self._expect(ref.key, path.stat(), ref.etag)
@@ -252,8 +249,9 @@ class LocalStore:
 
 
 def list_folder(folder: Path) -> list[tuple[str, bool]]:
-    """``(name, is a folder)`` of what lies in `folder`, in the order of the keys below it. Links
-    are not followed.
+    """``(name, is a folder)`` of the entries of `folder`, in the order of the keys below it.
+
+    Links are not followed.
     """
     with os.scandir(folder) as entries:
         found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]

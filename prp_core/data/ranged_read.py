@@ -1,9 +1,8 @@
-"""Reading an object, or a part of it, by ranges: in order, at once over several connections, and
-never a wrong byte.
+"""Ranged reads of an object: in order, over several connections at once, verified.
 
-A store notices a body that ends early; a byte that flipped on the way it cannot notice in a range.
-So whoever reads ranges brings what proves them: a digest for each piece (`read_verified`), or one
-for the whole object, which `NodeCache` compares at the end.
+A store detects a body that ends early; it cannot detect a flipped byte in a range. So a ranged read
+needs a proof: a digest for each piece (`read_verified`), or one of the whole object, which
+`NodeCache` compares at the end.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ from prp_core.errors import CorruptObject
 
 RANGE_BYTES = 16 << 20
 NUM_READERS = 4
-NUM_READS = 3  # that bring the same wrong bytes: then the object is so
-MAX_READS = 10  # that bring other wrong bytes each time: then it is the way here
+NUM_READS = 3  # with the same wrong bytes: then the object itself is wrong
+MAX_READS = 10  # with different wrong bytes each time: then the network is
 
 
 def read_verified(
@@ -31,8 +30,7 @@ def read_verified(
     sha256: str,
     etag: str | None = None,
 ) -> bytes:
-    """`num_bytes` of the object from `start`, whose sha256 (hex) is known; read again while they
-    are wrong.
+    """`num_bytes` of the object from `start`, verified by `sha256` (hex), read again if wrong.
 
     Raises `CorruptObject` after `NUM_READS` reads that are wrong in the same way or `MAX_READS`
     wrong ones, and what `ObjectStore.read` raises.
@@ -44,10 +42,9 @@ def read_verified(
         if len(data) == num_bytes and found[-1] == sha256:
             return data
     raise CorruptObject(
-        f"{store.uri}/{key}, bytes {start} to {start + num_bytes - 1}: {len(data)} "
-        f"bytes of sha256 {found[-1]} arrived "
-        f"in the last of {len(found)} reads, not {num_bytes} of {sha256}; whoever made "
-        "the digest saw another object"
+        f"{store.uri}/{key}, bytes {start} to {start + num_bytes - 1}: {len(data)} bytes of "
+        f"sha256 {found[-1]} arrived in the last of {len(found)} reads, not {num_bytes} of "
+        f"{sha256}; whoever made the digest saw another object"
     )
 
 
@@ -60,8 +57,7 @@ def read_in_ranges(
     range_bytes: int = RANGE_BYTES,
     num_readers: int = NUM_READERS,
 ) -> Iterator[bytes]:
-    """The object's `num_bytes` bytes in order, in pieces; over one range it is read by up to
-    `num_readers` requests at a time.
+    """The object's bytes in order, in pieces, by up to `num_readers` requests at a time.
 
     At most `num_readers` ranges are held in memory. Raises `CorruptObject` when a range is shorter
     than it must be, and what `ObjectStore.read` raises; leaving early waits for the requests under

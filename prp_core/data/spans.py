@@ -1,6 +1,4 @@
-"""What the loader hands to training: the native frames of spans, not yet resized, cropped or
-arranged into clips.
-"""
+"""The loader's output: the native frames of spans, not yet resized, cropped or arranged."""
 
 from __future__ import annotations
 

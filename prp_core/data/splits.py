@@ -1,7 +1,6 @@
-"""Labels, groups and splits that do not come from the folders: UCF101's and HMDB51's own split
-files, as they are distributed.
+"""Labels, groups and splits from tables: UCF101's and HMDB51's split files, as distributed.
 
-A table maps a video's key, or the end of it (``class/file``), to what is known of it.
+A table maps a video's key, or the end of it (``class/file``), to what is stated of it.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ HMDB51_TAIL = r"_[a-z]_(?:cm|nm)_np\d_(?:fr|ba|le|ri)_(?:goo|med|bad)_\d+"
 
 @dataclass(frozen=True)
 class Labelling:
-    """What a table says of one video; None where it says nothing, and then the key decides."""
+    """What a table states of one video; None where it states nothing, and the key decides."""
 
     label: str | None = None
     group: str | None = None
@@ -38,7 +37,7 @@ def labelling_of(
     """The label, group and split of the video `key`.
 
     The label is None for a file outside any folder, and where neither the table nor (unless
-    `folders_are_labels`) a folder says it.
+    `folders_are_labels`) a folder states it.
     """
     said = next((table[name] for name in _names(key) if name in table), Labelling())
     folder = key.rpartition("/")[0].rpartition("/")[2] if folders_are_labels else ""
@@ -48,11 +47,10 @@ def labelling_of(
 
 
 def folders_are_hashes(keys: Iterable[str]) -> bool:
-    """Whether the videos' folders are hash prefixes (``0a``, ``f3``, ...), which spread a bucket's
-    load and are no classes.
+    """Whether the folders are hash prefixes (``0a``, ``f3``, ...) that spread a bucket's load.
 
-    All of them are then hex digits, equally long (2 to 4), with letters and digits among them:
-    numbered classes have no letters.
+    Then they are no classes. All names are hex digits of one length (2 to 4), with letters and
+    digits among them: numbered classes have no letters.
     """
     names = {key.rpartition("/")[0].rpartition("/")[2] for key in keys}
     text = "".join(names)
@@ -66,9 +64,7 @@ def folders_are_hashes(keys: Iterable[str]) -> bool:
 
 
 def relative_to_store(table: Mapping[str, Labelling], uri: str) -> dict[str, Labelling]:
-    """`table` with keys as the store at `uri` has them, where they were written with the store's
-    whole URI or with its prefix.
-    """
+    """`table` with keys relative to the store at `uri`, without its URI or its prefix."""
     place = re.sub(r"^[a-z0-9]+://", "", uri).rstrip("/")
     prefix = place.partition("/")[2]
     heads = [f"{head}/" for head in (uri.rstrip("/"), prefix) if head]
@@ -86,9 +82,7 @@ def _names(key: str) -> Iterator[str]:
 
 
 def group_of(key: str, label: str | None) -> str:
-    """What must stay in one part with `key`: UCF101's group of one class, HMDB51's source film;
-    else the video alone.
-    """
+    """The group that must stay in one part: UCF101's of a class, HMDB51's film, else the video."""
     stem = key.rpartition("/")[2].rpartition(".")[0]
     if match := UCF101_NAME.fullmatch(stem):
         return f"{label}/g{match['group']}"
@@ -98,9 +92,7 @@ def group_of(key: str, label: str | None) -> str:
 
 
 def unmatched(table: Mapping[str, Labelling], keys: Iterable[str]) -> tuple[str, ...]:
-    """The table's entries that none of `keys` is described by: videos that the splits promise and
-    the corpus lacks.
-    """
+    """The table's entries that match none of `keys`: videos that the corpus lacks."""
     used = {next((name for name in _names(key) if name in table), "") for key in keys}
     return tuple(sorted(name for name in table if name not in used))
 
@@ -134,8 +126,8 @@ def _read_ucf101(folder: Path, files: list[re.Match[str]]) -> dict[str, Labellin
     parts = {match["part"] for match in files}
     if parts != {"train", "test"}:
         raise UserError(
-            f"{folder}: {files[0][0]} stands alone; both trainlist and testlist of a "
-            "split are needed"
+            f"{folder}: {files[0][0]} stands alone; "
+            "both trainlist and testlist of a split are needed"
         )
     table: dict[str, Labelling] = {}
     for match in files:

@@ -1,6 +1,4 @@
-"""Frames of the manifest's videos: from the store, through the node's cache, out of a pool of
-decode processes.
-"""
+"""A frame source over original files: store, node cache and a pool of decode processes."""
 
 from __future__ import annotations
 
@@ -29,12 +27,11 @@ REASON_OF_STORE_ERROR = {
 
 
 class VideoSource:
-    """`loader.num_decoders` decode processes over one store; threads wait their turn. Close it, or
-    use it as a context manager.
+    """`loader.num_decoders` decode processes over one store; threads wait for a free one.
 
-    `cache` may be None for a `LocalStore`, whose files are read where they lie. What the store
-    cannot do today (`StoreUnavailable`) is raised as it is; all that is wrong with one video is a
-    `BrokenVideo` with the record's key.
+    `cache` may be None for a `LocalStore`, whose files are read in place. A failure of the store
+    (`StoreUnavailable`) is raised as it is; every fault of one video is a `BrokenVideo` with the
+    record's key. Close it, or use it as a context manager.
     """
 
     def __init__(self, store: ObjectStore, cache: NodeCache | None, loader: LoaderConfig) -> None:
@@ -63,9 +60,11 @@ class VideoSource:
 
     @property
     def counters(self) -> dict[str, float]:
-        """``data/decoder_starts`` (more than the decoders there are: some were killed),
-        ``data/decode_seconds`` of CPU that they took, the cache's as ``data/cache_*``, and a remote
-        store's requests, bytes, retries by cause and seconds of waiting as ``data/store_*``.
+        """Totals of this process, by metric name.
+
+        ``data/decoder_starts`` (more than there are decoders: some were killed),
+        ``data/decode_seconds`` of CPU, the cache's as ``data/cache_*``, and a remote store's
+        requests, bytes, retries by cause and seconds of waiting as ``data/store_*``.
         """
         cache = self._cache.counters if self._cache is not None else {}
         store: dict[str, float] = getattr(self.store, "counters", {})
@@ -79,11 +78,7 @@ class VideoSource:
         return {"data/decoder_starts": starts, "data/decode_seconds": seconds, **named}
 
     def frames(self, record: VideoRecord, positions: Sequence[int]) -> torch.Tensor:
-        """The frames at `positions` (0 to ``record.num_frames - 1``, any order, repeats allowed):
-        uint8 (N, H, W, 3), RGB.
-
-        Raises `BrokenVideo`.
-        """
+        """See `FrameSource.frames`; at the video's own size. Raises `BrokenVideo`."""
         assert positions and min(positions) >= 0 and max(positions) < record.num_frames, (
             record.key,
             record.num_frames,
@@ -108,9 +103,7 @@ class VideoSource:
     def read_through(
         self, record: VideoRecord, num_frames_at_a_time: int
     ) -> Iterator[torch.Tensor]:
-        """All frames in order, uint8 (n, H, W, 3), out of one decoder that is kept until the last.
-        Raises `BrokenVideo`.
-        """
+        """See `ReadsThrough.read_through`; one decoder is kept until the last frame."""
         with self.local_file(record.ref) as path, self._decoder() as decoder, _named(record.key):
             for first in range(0, record.num_frames, num_frames_at_a_time):
                 yield torch.from_numpy(
@@ -129,21 +122,23 @@ class VideoSource:
         )
 
     def prefetch(self, record: VideoRecord) -> None:
-        """Have the video's object in the node's cache, if it may stay there."""
+        """Download the video's object to the node's cache, if it may stay there."""
         if self._cache is not None:
             self._cache.prefetch(record.ref)
 
     def inspect(self, ref: ObjectRef, path: Path, *, timeout_seconds: float) -> VideoInfo:
-        """The figures of the file at `path`, every frame decoded. Raises `BrokenVideo` with `ref`'s
-        key.
+        """The figures of the file at `path`, every frame decoded.
+
+        Raises `BrokenVideo` with `ref`'s key.
         """
         with self._decoder() as decoder, _named(ref.key):
             return decoder.inspect(path, timeout_seconds=timeout_seconds)
 
     @contextlib.contextmanager
     def local_file(self, ref: ObjectRef) -> Iterator[Path]:
-        """The object as a verified file of this machine, for the length of the block. Raises
-        `BrokenVideo` or `StoreUnavailable`.
+        """The object as a verified local file, for the length of the block.
+
+        Raises `BrokenVideo` or `StoreUnavailable`.
         """
         with contextlib.ExitStack() as stack:
             try:
@@ -171,9 +166,7 @@ class VideoSource:
             self._idle.put(decoder)
 
     def close(self) -> None:
-        """End the decode processes (waits for requests under way); a later request starts them
-        again.
-        """
+        """End the decode processes after their requests; a later request starts them again."""
         busy = [self._idle.get() for _ in self._decoders]
         for decoder in busy:
             decoder.close()
@@ -184,7 +177,7 @@ class VideoSource:
 
 @contextlib.contextmanager
 def _named(key: str) -> Iterator[None]:
-    """A broken video is named by its key, not by its place on this machine."""
+    """Raise a `BrokenVideo` with the video's key in place of its local path."""
     try:
         yield
     except BrokenVideo as error:
