@@ -18,7 +18,7 @@ from orchestrator.cost.account import SweepAccount
 from orchestrator.cost.meter import Held
 from orchestrator.search.study import Proposal, SweepStudy
 from orchestrator.tracking.mlflow_tracker import MlflowTracker
-from orchestrator.tracking.past_trials import SAMPLED_TAG
+from orchestrator.tracking.tags import SAMPLED_TAG
 from orchestrator.trial_state import TrialState
 
 # What a resume may change: MLflow's parameters cannot be changed.

@@ -1,13 +1,14 @@
-"""Tracking: what a sweep did, kept in MLflow. The only room that knows MLflow.
+"""Experiment tracking: the runs of a sweep in MLflow. The only package that knows MLflow.
 
-`addresses.py` tells which tracking URIs can serve; `mlflow_tracker.py` is the tracker that a sweep
-holds; behind it `runs.py` finds and creates runs, `spool.py` keeps on disk what was logged until it
-has arrived, `sender.py` carries it there, and `mlflow_client.py` is the door to MLflow itself.
-`provenance.py` gives the tags that say where a result comes from. `encoder_file.py` is an encoder
-as files, `models.py` puts it into MLflow and loads it again; `reading.py` reads what a sweep left
-there, `history.py` earlier sweeps.
+In the order that data flows: `tracking_uri` validates the address of MLflow, `mlflow_client`
+connects to it, `experiment` opens the experiment, and `tags` names the tags. `mlflow_tracker` is
+the tracker of a sweep: it starts runs through `runs` (lookup by tag) and logs through
+`background_log`, which accepts records into `spool` (a queue on disk) for `sender` (a thread) to
+deliver. `provenance` gives the tags of a result's origin, `encoder_file` the files of an encoder,
+and `models` makes a registered model of them. `reading` reads the runs of a sweep, `past_trials`
+those of earlier sweeps.
 
-Importing this package is cheap: MLflow (seconds) and torch are imported when they are first used.
+Importing this package is cheap: MLflow (seconds) and torch are imported when first used.
 """
 
 from orchestrator.tracking.encoder_file import DamagedEncoder, EncoderCard, pack

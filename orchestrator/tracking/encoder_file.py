@@ -1,5 +1,6 @@
-"""An encoder as files: safetensors weights and a JSON card that names their digest. Nothing in them
-runs when they are read.
+"""The files of an encoder: safetensors weights, and a JSON card with their digest.
+
+Reading them executes nothing.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ FORMAT = "prp-encoder-1"
 
 
 class DamagedEncoder(PrpError):
-    """The files of an encoder are incomplete, of another format, or not those that were stored."""
+    """An encoder's files are incomplete, of another format, or not those that were stored."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderCard:
-    """What an encoder is and where it comes from. `encoder` is a key of
-    `prp_core.encoders.ENCODERS`; the rest is for a person.
+    """Metadata of an encoder: its architecture and its origin.
+
+    `encoder` is a key of `prp_core.encoders.ENCODERS`; the rest is for a person.
     """
 
     encoder: str
@@ -36,9 +38,7 @@ class EncoderCard:
 
 
 def pack(weights: Mapping[str, Any], card: EncoderCard) -> dict[str, bytes]:
-    """The two files of an encoder by name. `weights` maps names to tensors (an
-    `encoder.state_dict()`), on any device.
-    """
+    """The two files of an encoder, by name; `weights` is its `state_dict()`, on any device."""
     from safetensors.torch import save
 
     data = save(
@@ -53,11 +53,10 @@ def pack(weights: Mapping[str, Any], card: EncoderCard) -> dict[str, bytes]:
 
 
 def unpack(files: Mapping[str, bytes], card_sha256: str = "") -> tuple[EncoderCard, dict[str, Any]]:
-    """The card and the tensors by name, on the CPU. Raises `DamagedEncoder` unless every digest is
-    right.
+    """The card and the tensors by name, on the CPU.
 
-    `card_sha256`, where given, is the digest that a tracker noted when the encoder was stored; the
-    card holds that of the weights.
+    `card_sha256`, where given, is the card's digest that the tracker stored; the card holds that of
+    the weights. Raises `DamagedEncoder` unless both are equal to the files'.
     """
     for name in (CARD_NAME, WEIGHTS_NAME):
         if name not in files:

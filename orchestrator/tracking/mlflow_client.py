@@ -1,6 +1,4 @@
-"""The one door to MLflow: imported late, asked with short requests, its errors sorted into "try
-again" and "never".
-"""
+"""The MLflow client: imported late, with short requests and errors told temporary or permanent."""
 
 from __future__ import annotations
 
@@ -17,8 +15,8 @@ REQUEST_SECONDS = 20
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 10.0
 
-# MLflow says these when asking again cannot help. Everything else (no connection, 5xx, a locked
-# database, 401 of a token that is being renewed, a proxy's own 404 page) may pass.
+# The error codes of MLflow that no retry can cure. Everything else (no connection, 5xx, a locked
+# database, 401 of a token that is being renewed, a proxy's own 404 page) is temporary.
 PERMANENT = {
     "INVALID_PARAMETER_VALUE",
     "RESOURCE_DOES_NOT_EXIST",
@@ -30,14 +28,11 @@ REFUSALS = {"PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"}
 
 
 class TrackerUnavailable(PrpError):
-    """MLflow did not answer until the deadline passed; the text names its URI and the last
-    error.
-    """
+    """MLflow did not answer before the deadline; the text names its URI and the last error."""
 
 
 def limit_requests() -> None:
-    """Keep one MLflow request short, silent and without retries of its own; for a process that
-    belongs to a tracker.
+    """Make this process's MLflow requests short, silent and without retries of their own.
 
     MLflow reads these from the environment at every request. Its own retries repeat a `create_run`
     whose reply was lost, which makes a second run; ours look for the first one before they create
@@ -49,9 +44,7 @@ def limit_requests() -> None:
 
 
 def connect(tracking_uri: str) -> Any:
-    """An `mlflow.MlflowClient` of `tracking_uri` for runs and for registered models; importing
-    MLflow takes seconds.
-    """
+    """An `mlflow.MlflowClient` for runs and registered models; importing MLflow takes seconds."""
     # Its thread changes the environment while MLflow's own requests read it, which fails some of
     # them.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -61,7 +54,7 @@ def connect(tracking_uri: str) -> Any:
 
 
 def is_temporary(error: Exception) -> bool:
-    """Whether asking again may help."""
+    """Whether a retry may help."""
     code = getattr(error, "error_code", None)
     if code is not None:
         return code not in PERMANENT
@@ -69,7 +62,7 @@ def is_temporary(error: Exception) -> bool:
 
 
 def is_refusal(error: Exception) -> bool:
-    """Whether MLflow answered that these credentials may not."""
+    """Whether MLflow refused the credentials."""
     return getattr(error, "error_code", None) in REFUSALS
 
 
@@ -79,13 +72,13 @@ def first_line(error: Exception) -> str:
     return text.splitlines()[0][:300]
 
 
-def retry(call: Callable[[], Result], tracking_uri: str, patience_seconds: float) -> Result:
-    """The result of `call`, asked again with growing pauses while its errors are temporary.
+def retry(call: Callable[[], Result], tracking_uri: str, timeout_seconds: float) -> Result:
+    """The result of `call`, retried with exponential back-off while its errors are temporary.
 
     `call` must be safe to repeat when its reply is lost. Raises `TrackerUnavailable` after
-    `patience_seconds`, other errors at once.
+    `timeout_seconds`, other errors at once.
     """
-    deadline = time.monotonic() + patience_seconds
+    deadline = time.monotonic() + timeout_seconds
     pause = FIRST_PAUSE_SECONDS
     while True:
         try:
@@ -96,7 +89,7 @@ def retry(call: Callable[[], Result], tracking_uri: str, patience_seconds: float
             if time.monotonic() + pause > deadline:
                 raise TrackerUnavailable(
                     f"MLflow at {tracking_uri} did not answer for "
-                    f"{patience_seconds:.0f} s: {first_line(error)}"
+                    f"{timeout_seconds:.0f} s: {first_line(error)}"
                 ) from error
         time.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE_SECONDS)

@@ -1,5 +1,4 @@
-"""Encoders in MLflow: logged models ranked by their metrics, registered versions with an alias, and
-loading one in three lines.
+"""Encoders as MLflow models: logged with their metrics, registered under an alias, loaded again.
 
 from orchestrator.tracking import load_encoder
 encoder = load_encoder("models:/prp-demo@best", "sqlite:////home/me/.prp/mlflow.db")
@@ -41,8 +40,9 @@ MODEL_URI = re.compile(
 
 
 def load_encoder(model_uri: str, tracking_uri: str | None = None) -> Any:
-    """The encoder at `model_uri`, on the CPU, in eval mode: ``(B, 3, T, H, W)`` to ``(B,
-    feature_channels, T/8, H/16, W/16)``.
+    """The encoder at `model_uri`, on the CPU, in evaluation mode.
+
+    It maps ``(B, 3, T, H, W)`` to ``(B, feature_channels, T/8, H/16, W/16)``.
 
     `model_uri` is ``models:/NAME@ALIAS``, ``models:/NAME/VERSION`` or ``models:/MODEL_ID``;
     `tracking_uri` defaults to the variable MLFLOW_TRACKING_URI. Raises `UserError` when there is no
@@ -74,10 +74,10 @@ def log_encoder_files(
     step: int,
     tags: Mapping[str, str],
 ) -> str:
-    """Store the files of `encoder_file.pack` as a logged model of the run, linked to its `metrics`
-    at `step`; the model's id.
+    """The id of the logged model of the run that stores the files of `encoder_file.pack`.
 
-    May be repeated: the same weights in the same run are the same model.
+    It is linked to the run's `metrics` at `step`. Idempotent: the same weights in the same run are
+    the same model.
     """
     from mlflow.entities import LoggedModelOutput, Metric
 
@@ -104,9 +104,7 @@ def log_encoder_files(
 
 
 def register_model(client: Any, model_id: str, name: str, alias: str) -> str:
-    """Make the logged model the version of `name` that `alias` points at; the version. May be
-    repeated.
-    """
+    """Register a logged model as `name` and point `alias` at it; the version. Idempotent."""
     try:
         client.create_registered_model(name)
     except Exception as error:

@@ -1,6 +1,4 @@
-"""Reading back what earlier sweeps left in MLflow: their trials, with what was sampled, how they
-were measured and what they scored at rungs.
-"""
+"""The trials of earlier sweeps in MLflow, as a warm start needs them."""
 
 from __future__ import annotations
 
@@ -11,20 +9,27 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.tracking.mlflow_client import connect, limit_requests, retry
-from orchestrator.tracking.runs import ROLE_TAG, STATE_TAG, SWEEP_TAG, TRIAL_TAG
+from orchestrator.tracking.tags import (
+    PROTOCOL_TAG,
+    ROLE_TAG,
+    SAMPLED_TAG,
+    STATE_TAG,
+    SWEEP_TAG,
+    TRIAL_TAG,
+)
 from orchestrator.trial_state import TrialState
 from prp_core.errors import UserError
 
-SAMPLED_TAG = "prp.sampled"
-PROTOCOL_TAG = "prp.protocol_hash"
 MAX_RUNS = 500
-PATIENCE_SECONDS = 60.0
+TIMEOUT_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class PastTrial:
-    """A trial's run: `state` is ``finished`` or ``pruned``; `params` all its config values by path,
-    as text; `sampled` what its space drew, by name; `rungs` its objective's values by epoch.
+    """A finished or pruned trial of an earlier sweep.
+
+    `params` are all its config values by path, as text; `sampled` the values that its space
+    sampled, by name; `rungs` its objective by epoch.
     """
 
     sweep_id: str
@@ -37,18 +42,17 @@ class PastTrial:
 
     @property
     def name(self) -> str:
-        """Sweep and number."""
+        """``sweep/number``."""
         return f"{self.sweep_id}/{self.number}"
 
 
 def read_past_trials(
     tracking_uri: str, experiment: str, objective: str, *, sweep_id: str = "", but_not: str = ""
 ) -> list[PastTrial]:
-    """The finished and pruned trials of `experiment`, newest first (at most 500), of one sweep or
-    of all except `but_not`.
+    """The finished and pruned trials of `experiment`, newest first, at most `MAX_RUNS`.
 
-    Raises `UserError` when `sweep_id` is given and has no such trial, `TrackerUnavailable` when
-    MLflow does not answer.
+    They are of the sweep `sweep_id`, or of all sweeps except `but_not`. Raises `UserError` when
+    `sweep_id` is given and has no such trial, `TrackerUnavailable` when MLflow does not answer.
     """
     limit_requests()
     client = connect(tracking_uri)
@@ -72,7 +76,7 @@ def read_past_trials(
         raise UserError(f"--warm-start {sweep_id!r}: a sweep's name has no quotes")
     runs = [
         run
-        for run in retry(ask, tracking_uri, PATIENCE_SECONDS)
+        for run in retry(ask, tracking_uri, TIMEOUT_SECONDS)
         if run.data.tags.get(SWEEP_TAG) != but_not
     ]
     records = [
@@ -93,7 +97,7 @@ def _record(client: Any, tracking_uri: str, run: Any, objective: str) -> PastTri
 
     def series(name: str) -> dict[int, float]:
         points = retry(
-            lambda: client.get_metric_history(run.info.run_id, name), tracking_uri, PATIENCE_SECONDS
+            lambda: client.get_metric_history(run.info.run_id, name), tracking_uri, TIMEOUT_SECONDS
         )
         return {point.step: point.value for point in points if math.isfinite(point.value)}
 

@@ -1,4 +1,4 @@
-"""Where a result comes from: commit, lock file, data, protocol and versions, as tags of a run."""
+"""Provenance of a result as run tags: commit, lock file, data, protocol and library versions."""
 
 from __future__ import annotations
 
@@ -22,9 +22,7 @@ def provenance_tags(
     project_root: Path = PROJECT_ROOT,
     environment: Mapping[str, str] = os.environ,
 ) -> dict[str, str]:
-    """The tags; what cannot be told is "unknown". A commit with uncommitted changes ends in
-    ``-dirty``.
-    """
+    """The tags, "unknown" where there is no value; an unclean commit ends in ``-dirty``."""
     commit = git_commit(project_root, environment)
     return {
         "prp.git_commit": commit,
@@ -38,8 +36,9 @@ def provenance_tags(
 
 
 def git_commit(project_root: Path, environment: Mapping[str, str] = os.environ) -> str:
-    """The commit of the project's own repository, else what PRP_GIT_COMMIT says (a job's working
-    directory has no .git).
+    """The commit of the project's repository, else the value of PRP_GIT_COMMIT.
+
+    A Ray job's working directory has no ``.git``.
     """
     if (project_root / ".git").exists():
         commit = _git(project_root, "rev-parse", "HEAD")

@@ -1,4 +1,4 @@
-"""Reading what MLflow holds of a sweep, without changing anything there."""
+"""Read-only access to the runs of a sweep in MLflow."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from orchestrator.tracking.mlflow_client import (
     limit_requests,
     retry,
 )
-from orchestrator.tracking.runs import CONFIRM_TAG, STATE_TAG, SWEEP_TAG, TRIAL_TAG, RunBook
+from orchestrator.tracking.runs import RunLookup
+from orchestrator.tracking.tags import CONFIRM_TAG, STATE_TAG, SWEEP_TAG, TRIAL_TAG
 from orchestrator.tracking.tracking_uri import SQLITE, check_usable
 from prp_core.errors import UserError
 
-PATIENCE_SECONDS = 15.0
+TIMEOUT_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
 class RunFacts:
-    """One run as MLflow has it: `state` is ours (running, finished, pruned, failed, killed),
-    `metrics` the newest value of each.
+    """A run as MLflow has it, with the last value of each metric.
 
-    `started` and `ended` are seconds since 1970; `ended` is 0 for a run that is open.
+    `state` is ours (running, finished, pruned, failed, killed). `started` and `ended` are seconds
+    since 1970; `ended` is 0 for a run that has not ended.
     """
 
     run_id: str
@@ -48,21 +49,19 @@ class SweepRead:
 
 
 def read_sweep_runs(tracking_uri: str, experiment_name: str, sweep_id: str) -> SweepRead:
-    """What MLflow has of `sweep_id`; empty where it has nothing yet. Raises `TrackerUnavailable`
-    when it does not answer.
-    """
+    """The runs of `sweep_id`; empty where there are none yet. Raises `TrackerUnavailable`."""
     client = _open(tracking_uri)
     if client is None:
         return SweepRead(None, {})
     experiment = retry(
-        lambda: client.get_experiment_by_name(experiment_name), tracking_uri, PATIENCE_SECONDS
+        lambda: client.get_experiment_by_name(experiment_name), tracking_uri, TIMEOUT_SECONDS
     )
     if experiment is None:
         return SweepRead(None, {})
-    book = RunBook(client, tracking_uri, experiment.experiment_id, PATIENCE_SECONDS)
+    lookup = RunLookup(client, tracking_uri, experiment.experiment_id, TIMEOUT_SECONDS)
     found = [
         run
-        for run in reversed(book.find({SWEEP_TAG: sweep_id}))
+        for run in reversed(lookup.find({SWEEP_TAG: sweep_id}))
         if CONFIRM_TAG not in run.data.tags
     ]
     runs = [(run.data.tags.get(TRIAL_TAG), _facts(run, experiment_name)) for run in found]
@@ -74,9 +73,7 @@ def read_sweep_runs(tracking_uri: str, experiment_name: str, sweep_id: str) -> S
 
 
 def read_run(tracking_uri: str, run_id: str) -> RunFacts:
-    """The run `run_id`. Raises `UserError` when MLflow has none of that id, `TrackerUnavailable`
-    when it does not answer.
-    """
+    """The run `run_id`. Raises `UserError` when there is none, `TrackerUnavailable`."""
     client = _open(tracking_uri)
     if client is None:
         raise UserError(
@@ -84,9 +81,9 @@ def read_run(tracking_uri: str, run_id: str) -> RunFacts:
             "the run with --mlflow URI"
         )
     try:
-        run = retry(lambda: client.get_run(run_id), tracking_uri, PATIENCE_SECONDS)
+        run = retry(lambda: client.get_run(run_id), tracking_uri, TIMEOUT_SECONDS)
         experiment = retry(
-            lambda: client.get_experiment(run.info.experiment_id), tracking_uri, PATIENCE_SECONDS
+            lambda: client.get_experiment(run.info.experiment_id), tracking_uri, TIMEOUT_SECONDS
         )
     except Exception as error:
         if is_temporary(error):
@@ -99,17 +96,15 @@ def read_run(tracking_uri: str, run_id: str) -> RunFacts:
 
 
 def read_history(tracking_uri: str, run_id: str, metric: str) -> dict[int, float]:
-    """Every value of one metric of a run, by step."""
+    """The history of one metric of a run: its value by step."""
     client = _open(tracking_uri)
     assert client is not None, tracking_uri
-    points = retry(
-        lambda: client.get_metric_history(run_id, metric), tracking_uri, PATIENCE_SECONDS
-    )
+    points = retry(lambda: client.get_metric_history(run_id, metric), tracking_uri, TIMEOUT_SECONDS)
     return {int(point.step): float(point.value) for point in points}
 
 
 def _open(tracking_uri: str) -> Any:
-    """A client; None where the sqlite file is not there, which connecting would make."""
+    """A client; None where the sqlite file is missing, which connecting would create."""
     check_usable(tracking_uri)
     if (
         tracking_uri.startswith(SQLITE)

@@ -1,49 +1,41 @@
-"""Finding and creating runs by tag, so that asking twice, or again after a lost reply or a crash,
-gives the same run.
-"""
+"""Lookup of MLflow runs by tag: a repeated or retried request finds the same run."""
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 from orchestrator.tracking.mlflow_client import retry
+from orchestrator.tracking.tags import (
+    CANONICAL_TAG,
+    CONFIRM_TAG,
+    LONGEST_PARAM,
+    SEED_TAG,
+    SWEEP_TAG,
+    TRIAL_TAG,
+    shortened,
+    shortened_tags,
+)
 from prp_core.errors import UserError
 
-SWEEP_TAG = "prp.sweep_id"
-TRIAL_TAG = "prp.trial"
-ROLE_TAG = "prp.role"
-CONFIRM_TAG = (
-    "prp.confirm_of"  # on a run that confirms a trial with another seed: the trial's number
-)
-SEED_TAG = "prp.seed"
-STATE_TAG = "prp.state"
-REASON_TAG = "prp.reason"
-NONFINITE_TAG = "prp.nonfinite."
-CONFIRMED_TAG = "prp.confirmed"  # this run was chosen; a second one of a lost reply never gets it
-PARENT_TAG = "mlflow.parentRunId"  # MLflow's own: shows the run nested under its parent
-
 PARAMS_PER_REQUEST = 100  # MLflow's limit
-LONGEST_PARAM = 6000  # MLflow's limit, characters
-LONGEST_TAG = 8000  # MLflow's limit, characters
 
 
-class RunBook:
-    """The runs of one experiment."""
+class RunLookup:
+    """Finds and creates the runs of one experiment."""
 
     def __init__(
-        self, client: Any, tracking_uri: str, experiment_id: str, patience_seconds: float
+        self, client: Any, tracking_uri: str, experiment_id: str, timeout_seconds: float
     ) -> None:
         self._client = client
         self._uri = tracking_uri
         self._experiment_id = experiment_id
-        self._patience_seconds = patience_seconds
+        self._timeout_seconds = timeout_seconds
 
     def find(self, identity: Mapping[str, str]) -> list[Any]:
-        """Every run that carries the tags of `identity`, the chosen ones first, then the oldest."""
+        """All runs with the tags of `identity`, the canonical ones first, then the oldest."""
         condition = " and ".join(
             f"tags.`{name}` = '{_quotable(value)}'" for name, value in identity.items()
         )
@@ -63,7 +55,7 @@ class RunBook:
         return sorted(
             self._retry(search),
             key=lambda run: (
-                CONFIRMED_TAG not in run.data.tags,
+                CANONICAL_TAG not in run.data.tags,
                 run.info.start_time,
                 run.info.run_id,
             ),
@@ -76,16 +68,16 @@ class RunBook:
         params: Mapping[str, str],
         tags: Mapping[str, str],
     ) -> tuple[Any, bool]:
-        """The run that carries `identity` with all of `params`, and whether it is new.
+        """The run with the tags of `identity` and all of `params`, and whether it is new.
 
-        A run that exists gets the params it lacks and the new `tags`. Raises `UserError` when a
-        param has another value there.
+        A run that exists gets the parameters that it lacks and the new `tags`. Raises `UserError`
+        when a parameter has another value there, `TrackerUnavailable`.
         """
 
         def attempt() -> tuple[Any, bool]:
             found = self.find(identity)
             if found:
-                return found[0], CONFIRMED_TAG not in found[0].data.tags
+                return found[0], CANONICAL_TAG not in found[0].data.tags
             all_tags = {**tags, **identity}
             return self._client.create_run(
                 self._experiment_id,
@@ -102,17 +94,20 @@ class RunBook:
         """The run of that id."""
         return self._retry(lambda: self._client.get_run(run_id))
 
-    def delete_strays(self, runs: list[Any]) -> list[Any]:
-        """`runs` without those a lost reply made beside the chosen one; MLflow keeps what is
-        deleted in its bin.
+    def delete_duplicates(self, runs: list[Any]) -> list[Any]:
+        """`runs` without the duplicates that a retry after a lost reply created.
+
+        MLflow keeps deleted runs in its bin.
         """
-        chosen = {_identity(run) for run in runs if CONFIRMED_TAG in run.data.tags}
-        strays = [
-            run for run in runs if CONFIRMED_TAG not in run.data.tags and _identity(run) in chosen
+        canonical = {_identity(run) for run in runs if CANONICAL_TAG in run.data.tags}
+        duplicates = [
+            run
+            for run in runs
+            if CANONICAL_TAG not in run.data.tags and _identity(run) in canonical
         ]
-        for run in strays:
+        for run in duplicates:
             self._retry(partial(self._client.delete_run, run.info.run_id))
-        return [run for run in runs if run not in strays]
+        return [run for run in runs if run not in duplicates]
 
     def _complete(
         self, run: Any, name: str, params: Mapping[str, str], tags: Mapping[str, str]
@@ -142,29 +137,14 @@ class RunBook:
                 partial(self._client.log_text, run.info.run_id, params[key], f"params/{key}.txt")
             )
         new_tags = [
-            RunTag(*item) for item in shortened_tags({**tags, CONFIRMED_TAG: "yes"}).items()
+            RunTag(*item) for item in shortened_tags({**tags, CANONICAL_TAG: "yes"}).items()
         ]
         self._retry(
             lambda: self._client.log_batch(run.info.run_id, tags=new_tags, synchronous=True)
         )
 
     def _retry(self, call: Any) -> Any:
-        return retry(call, self._uri, self._patience_seconds)
-
-
-def shortened(text: str, limit: int) -> str:
-    """`text`, or where it is longer than `limit` its beginning and a digest of the whole: equal
-    texts stay equal, others differ.
-    """
-    if len(text) <= limit:
-        return text
-    ending = f"... ({len(text)} characters, sha256 {hashlib.sha256(text.encode()).hexdigest()})"
-    return text[: limit - len(ending)] + ending
-
-
-def shortened_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    """`tags` with each value within MLflow's limit."""
-    return {name: shortened(str(value), LONGEST_TAG) for name, value in tags.items()}
+        return retry(call, self._uri, self._timeout_seconds)
 
 
 def _identity(run: Any) -> tuple[str, ...]:

@@ -1,9 +1,8 @@
-"""The background thread that carries records from the spool to MLflow: in batches, with growing
-pauses while the server is away.
+"""The background thread that sends records from the spool to MLflow, in batches, with retries.
 
-A record may arrive twice (a lost reply, a death between sending and committing). That is harmless
-by construction: a metric's timestamp is its run's start time plus its step in milliseconds, so
-MLflow sees an equal point and drops it; tags and status overwrite.
+Delivery is at least once: a lost reply, or a crash between sending and committing, repeats a
+record. That is harmless: a metric's timestamp is its run's start time plus its step in
+milliseconds, so MLflow sees an equal point and drops it; tags and status overwrite.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ Point = tuple[str, float, int]  # metric, value, step
 
 
 class Sender:
-    """Sends what is in `spool` until it is closed."""
+    """Sends the records of `spool` until it is closed."""
 
     def __init__(self, client: Any, spool: Spool) -> None:
         self._client = client
@@ -47,9 +46,7 @@ class Sender:
         self._thread.start()
 
     def flush(self, timeout_seconds: float) -> bool:
-        """Wait until all that was appended before this call has arrived; False when
-        `timeout_seconds` pass first.
-        """
+        """Wait until all records appended so far have arrived; False when the time is up."""
         target = self._spool.num_appended
         with self._changed:
             self._num_waiting += 1
@@ -62,7 +59,7 @@ class Sender:
                 self._num_waiting -= 1
 
     def close(self, timeout_seconds: float) -> bool:
-        """Flush, then end the thread; True when everything has arrived."""
+        """Flush, then end the thread; whether everything has arrived."""
         arrived = self.flush(timeout_seconds)
         with self._changed:
             self._closing = True
@@ -72,7 +69,7 @@ class Sender:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the thread will not touch the spool again."""
+        """Whether the thread has ended and will not use the spool again."""
         return not self._thread.is_alive()
 
     def _run(self) -> None:
@@ -96,8 +93,9 @@ class Sender:
                 )
 
     def _rest(self, failure_pause: float) -> bool:
-        """Let records gather, or the server recover; False when it is time to end. Somebody who
-        waits cuts the rest short.
+        """Wait for more records, or for the server to recover; False when it is time to end.
+
+        A call of `flush` that waits cuts this short.
         """
         with self._changed:
             if failure_pause:
@@ -121,9 +119,7 @@ class Sender:
                     return
 
     def _deliver(self, records: Sequence[Mapping[str, Any]]) -> None:
-        """Send records of all kinds; status comes last, so that a run that looks finished is
-        complete.
-        """
+        """Send records of all kinds, status last: a run that looks finished is complete."""
         points: dict[str, list[Point]] = {}
         tags: dict[str, dict[str, str]] = {}
         ends: dict[str, tuple[str, int]] = {}
@@ -152,9 +148,8 @@ class Sender:
         except Exception as error:
             if is_temporary(error):
                 raise
-            for name in dict.fromkeys(
-                point[0] for point in points
-            ):  # so that one bad name costs its own points only
+            # Name by name, so that a bad one costs its own points only.
+            for name in dict.fromkeys(point[0] for point in points):
                 mine = [point for point in points if point[0] == name]
                 self._attempt(
                     partial(self._log_points, run_id, mine),
@@ -198,9 +193,7 @@ class Sender:
             self._client.set_terminated(run_id, status, end_time=time_ms)
 
     def _attempt(self, call: Callable[[], None], record: Mapping[str, Any]) -> None:
-        """Do `call`; a record that MLflow will never take is set aside, counted and said aloud, so
-        that it blocks no other.
-        """
+        """Do `call`; a record that MLflow refuses for good is logged, counted and set aside."""
         try:
             call()
         except Exception as error:
@@ -208,7 +201,7 @@ class Sender:
                 raise
             self.counters["tracking/rejected_records"] += 1
             _LOGGER.exception(
-                "MLflow refuses a record for ever; it is kept in rejected.jsonl beside %s",
+                "MLflow refuses a record for good; it is kept in rejected.jsonl beside %s",
                 self._spool.path,
             )
             self._spool.reject(record, first_line(error))

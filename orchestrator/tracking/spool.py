@@ -1,9 +1,8 @@
-"""A queue on disk: what was appended is sent some day, though the process dies by kill -9 or the
-server is away for hours.
+"""A durable queue on disk: records survive kill -9 and hours without the server.
 
-One file of JSON lines for each writer, held by a lock that its death releases; the next writer in
-the same folder takes over the files of the dead. Records may be read again after a death, so
-whoever sends them must be able to send one twice.
+Each writer has a file of JSON lines, locked until its process ends; the next writer in the same
+folder takes over the files of ended ones. Records may be read again after a crash, so sending one
+twice must be harmless.
 """
 
 from __future__ import annotations
@@ -26,8 +25,9 @@ SUFFIX = ".spool.jsonl"
 
 
 class Spool:
-    """Records in the order in which they were appended, for one `destination`. Safe for any number
-    of threads; one of them reads.
+    """The records for one `destination`, first in, first out.
+
+    Safe with any number of threads, one of which reads.
     """
 
     def __init__(
@@ -36,8 +36,9 @@ class Spool:
         destination: str,
         on_recovered: Callable[[Mapping[str, Any]], None] = lambda record: None,
     ) -> None:
-        """Take over what dead writers left for `destination` in `folder`; `on_recovered` sees each
-        such record.
+        """Take over the records for `destination` that ended writers left in `folder`.
+
+        `on_recovered` is called with each of them.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
@@ -56,9 +57,7 @@ class Spool:
                 self._take_over(path, header, on_recovered)
 
     def append(self, record: Mapping[str, Any]) -> None:
-        """Add one record. When this returns, the record survives this process. Raises `OSError`
-        when the disk is full.
-        """
+        """Add a record, which survives this process from then on. Raises `OSError` (disk full)."""
         line = json.dumps(record, allow_nan=False).encode() + b"\n"
         with self._lock:
             if os.write(self._file, line) != len(line):
@@ -68,9 +67,7 @@ class Spool:
             self._num_appended += 1
 
     def read(self) -> list[dict[str, Any]]:
-        """The oldest records that are not committed, none if there are none; the same ones again
-        until `commit`.
-        """
+        """The oldest records that are not committed; the same ones again until `commit`."""
         num_bytes = READ_BYTES
         while True:
             data = os.pread(self._file, min(num_bytes, self._size - self._position), self._position)
@@ -84,7 +81,7 @@ class Spool:
         return [json.loads(line) for line in lines]
 
     def commit(self) -> None:
-        """The records of the last `read` have arrived; the file is emptied whenever all have."""
+        """Mark the records of the last `read` as arrived; empty the file when all have."""
         with self._lock:
             self._position = self._next
             self._num_committed += self._num_read
@@ -94,23 +91,23 @@ class Spool:
                 self._size = self._position = self._next = self._start
 
     def reject(self, record: Mapping[str, Any], reason: str) -> None:
-        """Keep a record that can never be sent in `rejected.jsonl`, for a person to look at."""
+        """Keep a record that can never be sent in ``rejected.jsonl``, for a person to read."""
         line = json.dumps({"reason": reason, "record": record}) + "\n"
         with (self._folder / "rejected.jsonl").open("a") as file:
             file.write(line)
 
     @property
     def num_appended(self) -> int:
-        """Records ever appended here, those taken over from the dead included."""
+        """The number of records ever appended, those taken over included."""
         return self._num_appended
 
     @property
     def num_committed(self) -> int:
-        """Records that have arrived."""
+        """The number of records that have arrived."""
         return self._num_committed
 
     def close(self) -> None:
-        """Let go of the file; what is not committed stays for the next writer."""
+        """Release the file; records that are not committed stay for the next writer."""
         with self._lock:
             if self._position == self._size:
                 self.path.unlink(missing_ok=True)
@@ -123,7 +120,7 @@ class Spool:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                return  # its writer lives
+                return  # its writer is running
             first = file.readline()
             if first.endswith(b"\n") and first.decode() != header:
                 _LOGGER.warning(
@@ -141,9 +138,7 @@ class Spool:
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
-    """The record, or None for the torn last line of a writer that died while it wrote (its `append`
-    never returned).
-    """
+    """The record, or None for the torn last line of a writer that crashed within `append`."""
     if not line.endswith(b"\n"):
         return None
     try:

@@ -1,6 +1,4 @@
-"""Tracking URIs: which can serve, which is the default, whether one answers, and the line that
-opens the page.
-"""
+"""Tracking URIs: the default one, which are valid, whether one answers, and its web page."""
 
 from __future__ import annotations
 
@@ -20,21 +18,19 @@ ANSWER_SECONDS = 8
 
 
 def default_tracking_uri(state_dir: Path) -> str:
-    """The MLflow database of a machine without an MLflow server: one file in `state_dir`, artifacts
-    in a folder beside it.
-    """
+    """The URI of a sqlite database in `state_dir`, for a machine without an MLflow server."""
     return f"{SQLITE}{Path(state_dir).resolve() / 'mlflow.db'}"
 
 
 def artifact_root_of(tracking_uri: str) -> str | None:
-    """Where a new experiment keeps its files: beside a sqlite file; None where a server decides."""
+    """The artifact location of a new experiment: beside a sqlite file; None: the server decides."""
     if not tracking_uri.startswith(SQLITE):
         return None
     return (_sqlite_file(tracking_uri).parent / "mlartifacts").as_uri()
 
 
 def ui_command(tracking_uri: str, port: int = 5000) -> str:
-    """What to type, or to open, to see the page of `tracking_uri`."""
+    """The command, or the address, that opens the MLflow page of `tracking_uri`."""
     if tracking_uri.startswith(("http://", "https://")):
         return tracking_uri
     return (
@@ -44,8 +40,9 @@ def ui_command(tracking_uri: str, port: int = 5000) -> str:
 
 
 def run_page(tracking_uri: str, experiment_id: str, run_id: str, port: int = 5000) -> str:
-    """The address of one run in the page that `ui_command` opens; MLflow's own first page shows
-    chat traces, not training runs.
+    """The address of a run in the page that `ui_command` opens.
+
+    MLflow's start page shows chat traces, not training runs.
     """
     server = (
         tracking_uri.rstrip("/")
@@ -56,9 +53,7 @@ def run_page(tracking_uri: str, experiment_id: str, run_id: str, port: int = 500
 
 
 def check_usable(tracking_uri: str) -> None:
-    """Raise `UserError` for a URI that no tracker can use; asks nobody, and does not import
-    MLflow.
-    """
+    """Raise `UserError` for an invalid URI, without a request and without importing MLflow."""
     scheme = tracking_uri.split(":", 1)[0] if ":" in tracking_uri else ""
     if scheme in ("", "file"):
         default = default_tracking_uri(Path())
@@ -80,9 +75,8 @@ def check_reachable(tracking_uri: str) -> None:
     """
     check_usable(tracking_uri)
     if tracking_uri.startswith(("http://", "https://")):
-        from mlflow.utils.credentials import (
-            get_default_host_creds,
-        )  # imported before the clock starts: it takes seconds
+        # Imported before the clock starts: it takes seconds.
+        from mlflow.utils.credentials import get_default_host_creds
 
         error = _ask(lambda: _list_one_experiment(get_default_host_creds(tracking_uri)))
         if error:
@@ -93,7 +87,7 @@ def check_reachable(tracking_uri: str) -> None:
 
 
 def _list_one_experiment(credentials: Any) -> str:
-    """Nothing, or what is wrong with the server's answer."""
+    """What is wrong with the server's answer; empty where nothing is."""
     from mlflow.utils.rest_utils import http_request
 
     response = http_request(
@@ -116,8 +110,9 @@ def _list_one_experiment(credentials: Any) -> str:
 
 
 def _ask(question: Any) -> str:
-    """The answer of `question`, or why there was none; waits a little longer than one request may
-    take (a name may resolve slowly).
+    """The result of `question`, or why there is none.
+
+    It waits a little longer than one request may take: a name may resolve slowly.
     """
     answers: list[str] = []
 

@@ -14,7 +14,7 @@ import pytest
 from mlflow import MlflowClient
 
 from orchestrator.tracking import MlflowTracker, check_reachable, default_tracking_uri
-from orchestrator.tracking.runs import LONGEST_PARAM
+from orchestrator.tracking.tags import LONGEST_PARAM
 from prp_core.errors import UserError
 from tests.fixtures_mlflow import MlflowServer
 from tests.tools.fault_proxy import FaultProxy

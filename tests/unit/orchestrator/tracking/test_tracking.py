@@ -31,8 +31,8 @@ from orchestrator.tracking import (
 from orchestrator.tracking.encoder_file import CARD_NAME, WEIGHTS_NAME, digest, unpack
 from orchestrator.tracking.mlflow_client import is_temporary, retry
 from orchestrator.tracking.provenance import git_commit, provenance_tags
-from orchestrator.tracking.runs import shortened
 from orchestrator.tracking.spool import Spool
+from orchestrator.tracking.tags import shortened
 from prp_core.errors import UserError
 
 PLACE = "http://tracker:5000"

@@ -14,7 +14,7 @@ import pytest
 from orchestrator.config.run_config import PRESETS_DIR, load_config, to_tree, with_values
 from orchestrator.coordinator.recorder import as_params
 from orchestrator.tracking.reading import RunFacts
-from orchestrator.tracking.runs import LONGEST_PARAM, shortened
+from orchestrator.tracking.tags import LONGEST_PARAM, shortened
 from orchestrator.trial.reproduce_run import Recorder
 from orchestrator.trial.reproduction import (
     Point,

@@ -1,0 +1,39 @@
+"""The names of our MLflow tags, and MLflow's limits on values."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+SWEEP_TAG = "prp.sweep_id"
+TRIAL_TAG = "prp.trial"
+ROLE_TAG = "prp.role"  # "sweep", "trial" or "confirm"
+CONFIRM_TAG = "prp.confirm_of"  # on a run that repeats a trial with a new seed: its number
+SEED_TAG = "prp.seed"
+STATE_TAG = "prp.state"
+REASON_TAG = "prp.reason"
+SAMPLED_TAG = "prp.sampled"
+PROTOCOL_TAG = "prp.protocol_hash"
+NONFINITE_TAG = "prp.nonfinite."  # followed by the metric's name
+# On the run that was chosen when it was created; a duplicate after a lost reply never gets it.
+CANONICAL_TAG = "prp.confirmed"
+PARENT_TAG = "mlflow.parentRunId"  # MLflow's own: its page shows the run below its parent
+
+LONGEST_PARAM = 6000  # MLflow's limit, characters
+LONGEST_TAG = 8000  # MLflow's limit, characters
+
+
+def shortened(text: str, limit: int) -> str:
+    """`text`, or its beginning and a digest where it is longer than `limit` characters.
+
+    Equal texts stay equal, different ones stay different.
+    """
+    if len(text) <= limit:
+        return text
+    ending = f"... ({len(text)} characters, sha256 {hashlib.sha256(text.encode()).hexdigest()})"
+    return text[: limit - len(ending)] + ending
+
+
+def shortened_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """`tags` with each value within MLflow's limit."""
+    return {name: shortened(str(value), LONGEST_TAG) for name, value in tags.items()}
