@@ -1,13 +1,12 @@
-"""A small set of encoded videos made on the spot, whose classes are motions and whose looks say
-nothing.
+"""The demo corpus: small encoded videos, made on the spot, whose classes are kinds of motion.
 
 A scene (a group) is a blotched sheet that fills the picture. All are drawn alike, so no single
 picture tells the class; how the camera moves over the sheet, and how fast, does. Each class is
 about 1.6 times as fast as the one before, and rates double: to name the rate of a clip one has to
 see how fast things seem to move, and in what manner. Sheets are much alike, nearly grey and of one
 contrast, so that motion is what differs most between videos (what happens otherwise:
-docs/experiments.md). Place, direction, phase and tempo are drawn for each video. Same settings,
-same frames.
+docs/experiments.md). Place, direction, phase and tempo are drawn for each video. The same settings
+give the same frames.
 """
 
 from __future__ import annotations
@@ -36,26 +35,30 @@ drifting."""
 
 @dataclass(frozen=True, kw_only=True)
 class DemoSettings:
-    """What decides the files. `num_scenes` of each class, `clips_per_scene` videos of each scene,
-    `min_frames` to `max_frames` frames.
-
-    Pictures are `height` x `width` pixels, both even. `with_broken` adds `BROKEN`, for whoever
-    wants to see quarantine at work.
-    """
+    """The settings of the demo corpus, which decide its files."""
 
     num_scenes: int = 20
+    """Scenes (groups) of each class."""
     clips_per_scene: int = 2
+    """Videos of each scene."""
     height: int = 64
+    """Height of the pictures in pixels, even."""
     width: int = 80
+    """Width of the pictures in pixels, even."""
     min_frames: int = 72
+    """Least number of frames of a video."""
     max_frames: int = 136
+    """Largest number of frames of a video."""
     seed: int = 0
+    """The seed of every draw."""
     with_broken: bool = False
+    """Whether the files `BROKEN` are added, to show quarantine at work."""
 
     @property
     def digest(self) -> str:
-        """Twelve hex digits that name these settings and the text of this file: who changes the
-        drawing gets another folder.
+        """12 hex digits over these settings and the text of this file, the folder's name.
+
+        So whoever changes the drawing gets another folder.
         """
         text = json.dumps(asdict(self), sort_keys=True).encode() + Path(__file__).read_bytes()
         return hashlib.sha256(text).hexdigest()[:12]
@@ -63,8 +66,10 @@ class DemoSettings:
 
 @dataclass(frozen=True)
 class Path2D:
-    """Where the camera is over the sheet, frame by frame: pixels from where it began, radians, and
-    the logarithm of how far it sees.
+    """The camera's path over the sheet, frame by frame.
+
+    `x_T` and `y_T` are pixels from where it began, `angle_T` radians, `log_size_T` the logarithm of
+    how large a part of the sheet it sees.
     """
 
     x_T: np.ndarray
@@ -83,11 +88,10 @@ BROKEN = ("Drift/v_Drift_g99_c01.mp4", "Turn/v_Turn_g99_c01.mp4")
 def make(
     root: Path, settings: DemoSettings | None = None, *, num_threads: int | None = None
 ) -> Path:
-    """The folder ``root/<digest>`` of ``<Class>/v_<Class>_g<NN>_c<NN>.mp4``, made unless it is
-    there.
+    """The folder ``root/<digest>`` of ``<Class>/v_<Class>_g<NN>_c<NN>.mp4``; made if needed.
 
-    It is written under another name beside and then renamed: a folder that exists is complete,
-    whoever was killed or raced on the way.
+    It is written under a temporary name and then renamed: a folder that exists is complete, even
+    after kills and races.
     """
     settings = settings or DemoSettings()
     folder = root / settings.digest
@@ -99,9 +103,7 @@ def make(
         try:
             draft.rename(folder)
         except OSError:
-            if (
-                not folder.is_dir()
-            ):  # a folder that somebody else finished first holds the same files
+            if not folder.is_dir():  # else another process was first, with the same files
                 raise
     finally:
         shutil.rmtree(draft, ignore_errors=True)
@@ -126,9 +128,7 @@ def _write_all(folder: Path, settings: DemoSettings, num_threads: int) -> None:
 
 
 def key_of(motion: str, scene: int, clip: int) -> str:
-    """The place of a video below the folder; the name is UCF101's, so its group is read off as
-    UCF101's is.
-    """
+    """The key of a video; its name is of UCF101's form, so its group is parsed as UCF101's."""
     return f"{motion}/v_{motion}_g{scene:02d}_c{clip:02d}.mp4"
 
 
@@ -137,9 +137,7 @@ def _write_video(folder: Path, settings: DemoSettings, motion: str, scene: int, 
 
 
 def draw_video(settings: DemoSettings, motion: str, scene: int, clip: int) -> np.ndarray:
-    """The frames of one video before they are encoded, uint8 ``(T, height, width, 3)``: a pure
-    function of the arguments.
-    """
+    """The frames of one video, uint8 ``(T, height, width, 3)``: a pure function."""
     key = [settings.seed, list(MOTIONS).index(motion), scene]
     looks = draw_scene(np.random.default_rng(key))
     draw = np.random.default_rng([*key, clip])
@@ -148,13 +146,10 @@ def draw_video(settings: DemoSettings, motion: str, scene: int, clip: int) -> np
 
 
 def encode(path: Path, frames_THWC: np.ndarray) -> None:
-    """Write `frames_THWC` (uint8 RGB) as H.264 in MP4, the index in front, a key frame every half
-    second.
-    """
+    """Encode `frames_THWC` (uint8 RGB) as H.264 in MP4, with a keyframe every half second."""
     import av  # loaded only when videos are made
 
-    # Looking ahead makes x264's choices depend on timing: without it, the same frames give the same
-    # bytes.
+    # A look-ahead makes x264's choices depend on timing; without it equal frames give equal bytes.
     options = {
         "qp": "23",
         "preset": "veryfast",
@@ -182,17 +177,15 @@ def _drift(travelled_T: np.ndarray, draw: np.random.Generator) -> Path2D:
 def _turn(travelled_T: np.ndarray, draw: np.random.Generator) -> Path2D:
     """A wheel on the spot, either way round."""
     still_T = np.zeros_like(travelled_T)
-    return Path2D(
-        still_T, still_T, travelled_T / PIXELS_FROM_CENTRE * draw.choice([-1.0, 1.0]), still_T
-    )
+    angle_T = travelled_T / PIXELS_FROM_CENTRE * draw.choice([-1.0, 1.0])
+    return Path2D(still_T, still_T, angle_T, still_T)
 
 
 def _breathe(travelled_T: np.ndarray, draw: np.random.Generator) -> Path2D:
     """Swelling and shrinking, by half each way."""
     still_T = np.zeros_like(travelled_T)
-    return Path2D(
-        still_T, still_T, still_T, _zigzag(travelled_T / PIXELS_FROM_CENTRE, 0.45, draw.random())
-    )
+    log_size_T = _zigzag(travelled_T / PIXELS_FROM_CENTRE, 0.45, draw.random())
+    return Path2D(still_T, still_T, still_T, log_size_T)
 
 
 def _pace(travelled_T: np.ndarray, draw: np.random.Generator) -> Path2D:
@@ -209,9 +202,7 @@ def _orbit(travelled_T: np.ndarray, draw: np.random.Generator) -> Path2D:
 
 
 def _shake(travelled_T: np.ndarray, draw: np.random.Generator) -> Path2D:
-    """To and fro so short and quick that it trembles: about 5 frames a round, and no rate that is
-    searched is near a multiple.
-    """
+    """To and fro, short and quick: about 5 frames a round, which no searched rate divides."""
     return _along_a_line(_zigzag(travelled_T, 4.6, draw.random()), draw.uniform(0, math.pi))
 
 
@@ -238,19 +229,16 @@ MOTIONS: dict[str, tuple[Motion, float]] = {
 
 
 def draw_scene(draw: np.random.Generator) -> np.ndarray:
-    """The sheet that the videos of one group share: uint8 ``(TEXTURE_SIZE, TEXTURE_SIZE, 3)`` that
-    wraps, nearly grey.
-    """
-    blotches = np.clip(0.35 * _smooth_noise(draw, cycles=draw.uniform(3.5, 5)), -0.5, 0.5)[
-        ..., None
-    ]
-    sheet = draw.uniform(0.47, 0.53, 3) + blotches * draw.uniform(0.9, 1.0)
+    """The sheet of one group: uint8 ``(TEXTURE_SIZE, TEXTURE_SIZE, 3)``, nearly grey; it wraps."""
+    blotches = np.clip(0.35 * _smooth_noise(draw, cycles=draw.uniform(3.5, 5)), -0.5, 0.5)
+    sheet = draw.uniform(0.47, 0.53, 3) + blotches[..., None] * draw.uniform(0.9, 1.0)
     return (np.clip(sheet, 0, 1) * 255).astype(np.uint8)
 
 
 def _smooth_noise(draw: np.random.Generator, *, cycles: float) -> np.ndarray:
-    """Blotches that wrap, about `cycles` of them across; mean 0, standard deviation 1, so that no
-    sheet is brighter or starker than another.
+    """Wrapping blotches, about `cycles` of them across, of mean 0 and standard deviation 1.
+
+    So no sheet is brighter or has more contrast than another.
     """
     down = np.fft.fftfreq(TEXTURE_SIZE)[:, None] * TEXTURE_SIZE
     across = np.fft.rfftfreq(TEXTURE_SIZE)[None, :] * TEXTURE_SIZE
@@ -273,8 +261,9 @@ def render(
     height: int,
     width: int,
 ) -> np.ndarray:
-    """One video as uint8 ``(num_frames, height, width, 3)``: the camera moves over `sheet` as
-    `motion` says, at one tempo within 8 %.
+    """One video, uint8 ``(num_frames, height, width, 3)``: the camera moves over `sheet`.
+
+    It follows `motion`, at one tempo, drawn within 8 % of the class's.
     """
     move, pixels_per_frame = MOTIONS[motion]
     path = move(np.arange(num_frames) * pixels_per_frame * draw.uniform(0.92, 1.08), draw)

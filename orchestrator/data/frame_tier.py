@@ -1,6 +1,4 @@
-"""The tier of decoded frames in a worker's data path: how large it may be, where it lies, and what
-its frames are made by.
-"""
+"""The tier of decoded frames in a worker's data path: its size, its folder and its cache key."""
 
 from __future__ import annotations
 
@@ -27,8 +25,9 @@ def cache_dir(config: RunConfig) -> Path:
 
 
 def frames_capacity(configured_bytes: int, free_bytes: int, used: int) -> int:
-    """The tier's bytes: as configured, or automatically a quarter of what the disk would have free
-    without it (on a full disk 1).
+    """The tier's bytes: as configured, or automatically a quarter of the free disk.
+
+    Counted as if the tier were empty; on a full disk 1.
     """
     return (
         configured_bytes
@@ -38,12 +37,11 @@ def frames_capacity(configured_bytes: int, free_bytes: int, used: int) -> int:
 
 
 def through_frame_cache(source: FrameSource, config: RunConfig, *, made_from: str) -> FrameSource:
-    """`source` with the node's cache of decoded frames before it, or itself where
-    ``cache.frames_capacity_bytes`` is 0.
+    """`source` read through the node's cache of decoded frames, or itself where that is off.
 
-    With ``loader.colour = "device"`` frames leave the decoder as planes that only a device turns
-    into RGB: nothing is kept then either. `made_from` names the videos' store, or the shards.
-    Closing the result closes `source`.
+    It is off where ``cache.frames_capacity_bytes`` is 0, and with ``loader.colour = "device"``,
+    where frames leave the decoder as planes that only a device converts to RGB. `made_from` names
+    the videos' store, or the shards. Closing the result closes `source`.
     """
     if config.cache.frames_capacity_bytes == 0:
         return source
@@ -61,7 +59,7 @@ def through_frame_cache(source: FrameSource, config: RunConfig, *, made_from: st
 
 
 def _decoder_versions() -> str:
-    """Another version of a decoder may make other pixels of the same bytes."""
+    """The decoders' versions: another one may decode the same bytes to other pixels."""
     return " ".join(f"{name}-{_version_of(name)}" for name in ("decord", "av"))
 
 

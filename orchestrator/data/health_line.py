@@ -1,6 +1,4 @@
-"""How the videos of a sweep's trials come, in one line for a person, and the advice where they come
-too slowly.
-"""
+"""One-line summary of data-loading health, with a hint when loading is the bottleneck."""
 
 from __future__ import annotations
 
@@ -16,31 +14,30 @@ PARTS = (
 )
 
 
-def data_line(trials: Iterable[Mapping[str, float]]) -> str:
-    """``videos: ...`` with the means over the metrics of `trials` that know them (of what is
-    quarantined the most); empty where none does.
+def health_line(trials: Iterable[Mapping[str, float]]) -> str:
+    """``videos: ...``, the means over the metrics of `trials` that have them; "" where none does.
+
+    Of the quarantined videos it is the largest number, not the mean.
     """
     rows = list(trials)
     words = []
     for name, form in PARTS:
         values = [row[name] for row in rows if name in row]
-        if values and (name != "data/quarantined" or max(values) > 0):
-            words.append(
-                form.format(
-                    max(values) if name == "data/quarantined" else sum(values) / len(values)
-                )
-            )
+        if not values:
+            continue
+        if name != "data/quarantined":
+            words.append(form.format(sum(values) / len(values)))
+        elif max(values) > 0:
+            words.append(form.format(max(values)))
     return "videos: " + " · ".join(words) if words else ""
 
 
 def advice_of(metrics: Mapping[str, float]) -> str:
-    """The words for ``data/advice`` among `metrics`; empty where there is nothing to advise."""
+    """The text of the metric ``data/advice``; "" where there is nothing to advise."""
     return list(ADVICE.values())[int(metrics.get("data/advice", 0))]
 
 
 def advice_line(trials: Iterable[Mapping[str, float]]) -> str:
-    """``training waits for videos: ...`` with the first advice among the metrics of `trials`, or
-    nothing.
-    """
+    """``training waits for videos: ...`` with the first advice among `trials`; "" without one."""
     advice = next(filter(None, map(advice_of, trials)), "")
     return f"training waits for videos: {advice}" if advice else ""

@@ -1,6 +1,4 @@
-"""From a folder or a bucket of videos to its manifest: resumable, and the same file however often
-it is made.
-"""
+"""Indexing of a folder or bucket into a manifest: resumable, and reproducible to the byte."""
 
 from __future__ import annotations
 
@@ -47,9 +45,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class IndexProgress:
-    """How far an index run is. `num_reused` of the `num_done` were known from an earlier run and
-    not read again.
-    """
+    """The progress of an index run; `num_reused` videos were known and not read again."""
 
     num_done: int
     num_videos: int
@@ -72,15 +68,14 @@ def index(
     cache_capacity_bytes: int = DEFAULT_CAPACITY_BYTES,
     state_dir: Path | None = None,
 ) -> tuple[Manifest, str]:
-    """The manifest of the videos under `uri`, and the URI of its file in `out_uri` (default:
-    ``manifests`` in `state_dir`).
+    """The manifest of the videos under `uri`, and the URI of its file in `out_uri`.
 
-    `splits_dir` holds UCF101's or HMDB51's split files, of which `split` is taken; `labels_csv` is
-    a table with the columns key and any of label, group, split. A run that was killed goes on where
-    it was: its journal lies in `state_dir` (default: ``~/.prp``). Videos from a bucket pass through
-    the node's cache, where training finds them. A prepared place has its manifest already: that one
-    is taken, with the labels, groups and splits of the table where one is given. Raises
-    `UserError`, `StoreUnavailable`.
+    `out_uri` is ``manifests`` in `state_dir` by default. `splits_dir` holds UCF101's or HMDB51's
+    split files, of which `split` is taken; `labels_csv` is a table with the columns key and any of
+    label, group, split. A run that was killed resumes from its journal in `state_dir` (default:
+    ``~/.prp``). Videos from a bucket pass through the node's cache, where training finds them. A
+    prepared place has a manifest already, which is taken, with the labels, groups and splits of the
+    table where one is given. Raises `UserError`, `StoreUnavailable`.
     """
     check(num_workers is None or num_workers >= 1, "num_workers", num_workers, "must be at least 1")
     state_dir = state_dir or home_dir()
@@ -150,7 +145,7 @@ def _warn_of_absent(table: Mapping[str, Labelling], records: Sequence[VideoRecor
 
 
 def _relabelled(manifest: Manifest, table: Mapping[str, Labelling]) -> Manifest:
-    """The same videos with what `table` says of them; as they are where it is empty."""
+    """The manifest with what `table` states; unchanged where it is empty."""
     if not table:
         return manifest
     table = relative_to_store(table, manifest.uri)
@@ -165,9 +160,7 @@ def _relabelled(manifest: Manifest, table: Mapping[str, Labelling]) -> Manifest:
 
 
 def _without_local_paths(record: VideoRecord, videos: ObjectStore, cache_root: Path) -> VideoRecord:
-    """The record as any machine would write it: decoders complain of files by the path at which
-    they happened to lie.
-    """
+    """The record as any machine would write it, with keys for local paths in its detail."""
     detail = re.sub(rf"{re.escape(str(cache_root))}/[\w./-]+", record.key, record.detail)
     if isinstance(videos, LocalStore):
         detail = detail.replace(str(videos.root / record.key), record.key)
@@ -180,16 +173,16 @@ def _open_videos(uri: str | Path, config: StoreConfig | None) -> ObjectStore:
         raise UserError(
             f"There is no folder {videos.root}; name a folder of videos or s3://bucket/prefix"
         )
-    if said := check_region(uri, config):
-        log.warning("%s", said)
+    if warning := check_region(uri, config):
+        log.warning("%s", warning)
     return videos
 
 
 def _refuse_output_among_videos(videos: ObjectStore, out: ObjectStore) -> None:
     if f"{out.uri}/".startswith(f"{videos.uri.rstrip('/')}/"):
         raise UserError(
-            f"The manifest would go to {out.uri}, among the videos of {videos.uri}, and "
-            "be indexed itself; choose a place outside"
+            f"The manifest would go to {out.uri}, among the videos of {videos.uri}, "
+            "and be indexed itself; choose a place outside"
         )
 
 
@@ -198,8 +191,8 @@ def _label_table(
 ) -> dict[str, Labelling]:
     if splits_dir and labels_csv:
         raise UserError(
-            f"Give split files ({splits_dir}) or a table of labels ({labels_csv}), not "
-            "both; the table has a column for splits"
+            f"Give split files ({splits_dir}) or a table of labels ({labels_csv}), not both; "
+            "the table has a column for splits"
         )
     if splits_dir:
         return read_split_files(splits_dir, split)
@@ -207,10 +200,9 @@ def _label_table(
 
 
 def read_label_table(path: Path) -> dict[str, Labelling]:
-    """The table of a CSV file with the column ``key`` and any of ``label``, ``group``, ``split``;
-    an empty cell says nothing.
+    """The table of a CSV file: the column ``key`` and any of ``label``, ``group``, ``split``.
 
-    Raises `UserError` that names the line.
+    An empty cell states nothing. Raises `UserError` that names the line.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -222,8 +214,8 @@ def read_label_table(path: Path) -> dict[str, Labelling]:
                 or len(set(columns)) < len(columns)
             ):
                 raise UserError(
-                    f"{path}: its first line is {','.join(columns)!r}; it must name the "
-                    "column key and some of label, group, split"
+                    f"{path}: its first line is {','.join(columns)!r}; "
+                    "it must name the column key and some of label, group, split"
                 )
             table: dict[str, Labelling] = {}
             for row in reader:

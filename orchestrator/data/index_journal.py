@@ -1,6 +1,4 @@
-"""What an index run has found so far, one JSON line per video, so that a run that was killed goes
-on where it was.
-"""
+"""The journal of an index run, one JSON line per video, from which a killed run resumes."""
 
 from __future__ import annotations
 
@@ -15,17 +13,15 @@ from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.manifest import VideoRecord
 from prp_core.errors import UserError
 
-# Reasons that may lie with the machine or the hour rather than with the video: the next run looks
-# again.
+# Reasons that may lie with the machine or the store: the next run tries these videos again.
 TRIED_AGAIN = {"too-slow", "out-of-memory", "crashed", "missing", "changed", "corrupt"}
 
 
 class IndexJournal:
-    """The records found at `uri` under these decoder limits, in a file of `folder`; one run at a
-    time holds it (a context manager).
+    """The records found at `uri` under these decoder limits, in a file of `folder`.
 
-    Whoever changes a limit begins a new journal, because another limit may find other videos
-    broken.
+    A context manager that one run at a time holds. Other limits have another journal, because they
+    may find other videos broken.
     """
 
     def __init__(self, folder: Path, uri: str, loader: LoaderConfig) -> None:
@@ -47,8 +43,8 @@ class IndexJournal:
         except BlockingIOError:
             self._file.close()
             raise UserError(
-                f"{self._uri} is being indexed by another process (it holds "
-                f"{self.path}); wait for it or end it"
+                f"{self._uri} is being indexed by another process (it holds {self.path}); "
+                "wait for it or end it"
             ) from None
         self._known = self._read()
         return self
@@ -63,13 +59,13 @@ class IndexJournal:
 
     @property
     def known(self) -> dict[str, VideoRecord]:
-        """The newest record of each key, without those that should be looked at again."""
+        """The newest record of each key, without those that should be tried again."""
         return {
             key: record for key, record in self._known.items() if record.reason not in TRIED_AGAIN
         }
 
     def add(self, record: VideoRecord) -> None:
-        """Note `record`; it survives the death of this process at once."""
+        """Append `record`; it survives the death of this process at once."""
         self._known[record.key] = record
         self._file.write(
             json.dumps(dataclasses.asdict(record), separators=(",", ":")).encode() + b"\n"

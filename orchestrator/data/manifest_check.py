@@ -1,6 +1,4 @@
-"""Whether a store still holds the objects that a manifest names, asked before anything is spent on
-them.
-"""
+"""Comparison of a manifest with its store: are the objects still those that were indexed?"""
 
 from __future__ import annotations
 
@@ -14,7 +12,7 @@ from prp_core.errors import UserError
 
 @dataclass(frozen=True)
 class Differences:
-    """Keys of usable videos whose object is another one now, or is gone."""
+    """The keys of usable videos whose object has changed or is missing."""
 
     changed: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
@@ -32,9 +30,7 @@ class Differences:
 
 
 def differences(manifest: Manifest, listed: Iterable[ObjectInfo]) -> Differences:
-    """How the objects that are `listed` differ from the usable videos of `manifest`, by etag and
-    size.
-    """
+    """How the `listed` objects differ from the manifest's usable videos, by etag and size."""
     there = {info.key: (info.num_bytes, info.etag) for info in listed}
     named = [(record.key, (record.num_bytes, record.etag)) for record in manifest.usable()]
     changed = tuple(key for key, identity in named if key in there and there[key] != identity)
@@ -42,8 +38,9 @@ def differences(manifest: Manifest, listed: Iterable[ObjectInfo]) -> Differences
 
 
 def check_unchanged(manifest: Manifest, manifest_uri: str, store: ObjectStore) -> None:
-    """Raise `UserError` when an object is no longer the one that was indexed. Lists the store once;
-    reads nothing.
+    """Raise `UserError` when an object is no longer the one that was indexed.
+
+    Lists the store once; reads nothing.
     """
     found = differences(manifest, store.list())
     if found:

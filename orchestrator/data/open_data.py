@@ -1,6 +1,4 @@
-"""How a sweep's videos are opened on a node: from the originals through decoders, or from prepared
-shards.
-"""
+"""Opening of a sweep's videos on a node: originals through decoders, or prepared shards."""
 
 from __future__ import annotations
 
@@ -28,12 +26,12 @@ from prp_core.world import World
 def open_data(
     spec: SweepSpec, config: RunConfig, world: World | None = None
 ) -> Iterator[PretrainData]:
-    """The sweep's videos, split into parts, read through this node's cache; closed with its
-    decoders at the end.
+    """The sweep's videos, split into parts, read through this node's cache.
 
     The parts are the sweep's, whatever the seed of `config`: a run that confirms a trial with
-    another seed trains and asks the same videos. A prepared place is read as shards, their JPEGs
-    decoded where `loader.decode_jpegs_on` says: on the CPU or on `world`'s device.
+    another seed trains and evaluates on the same videos. The JPEGs of a prepared place are decoded
+    where `loader.decode_jpegs_on` says: on the CPU or on `world`'s device. Closed with its decoders
+    at the end.
     """
     manifest = read_manifest(spec.manifest_uri, config.store)
     store = open_store(spec.data_uri, config.store, check=False)
@@ -46,11 +44,10 @@ def open_data(
 def open_source(
     store: ObjectStore, manifest: Manifest, config: RunConfig, world: World
 ) -> FrameSource:
-    """What hands out the frames of `manifest`'s videos, which lie in `store`. Raises `UserError`
-    when they do not fit together.
+    """The frame source of `manifest`'s videos, which lie in `store`.
 
     Decoded frames are kept on the node, except where a GPU decodes them: there they never leave the
-    device.
+    device. Raises `UserError` when manifest and store do not match.
     """
     cache = NodeCache(cache_dir(config), config.cache.capacity_bytes, store)
     marker = read_marker(store)
@@ -70,16 +67,12 @@ def open_source(
         capacity_bytes=config.cache.capacity_bytes,
         device=device,
     )
-    return (
-        shards
-        if device is not None
-        else through_frame_cache(shards, config, made_from=f"{store.uri} {marker.plan_hash}")
-    )
+    if device is not None:
+        return shards
+    return through_frame_cache(shards, config, made_from=f"{store.uri} {marker.plan_hash}")
 
 
 def expect_all(index: ShardIndex, manifest: Manifest) -> None:
-    """Raise `UserError` unless the shards hold every usable video of `manifest`, from the bytes
-    that it names.
-    """
+    """Raise `UserError` unless the shards hold every usable video of `manifest`, unchanged."""
     for record in manifest.usable():
         index.expect(record.key, record.sha256)

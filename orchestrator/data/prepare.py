@@ -1,8 +1,7 @@
-"""From a place with videos to a place with shards: planned here, made by tasks on the cluster,
-resumed where a killed run was.
+"""Preparing of shards: planned here, made by tasks on the cluster, resumed after a kill.
 
-A shard is finished when its record is there; the place is prepared when its marker is there, which
-is written last.
+A shard is finished when its record exists; the place is prepared when its marker exists, which is
+written last.
 """
 
 from __future__ import annotations
@@ -46,13 +45,13 @@ from prp_core.data.shards.index import ShardFile, ShardIndex, ShardSettings, Sha
 from prp_core.data.shards.planning import PlannedShard, plan_shards
 from prp_core.errors import ObjectExists, PrpError, StoreUnavailable, UserError
 
-MIN_TASKS_AHEAD = 16  # more than a small cluster holds, so that an autoscaler sees what is wanted
+MIN_TASKS_AHEAD = 16  # more than a small cluster runs, so that an autoscaler sees the demand
 NUM_READERS = 16
 
 
 @dataclass(frozen=True)
 class PrepareProgress:
-    """How far a run is. `num_reused` of the `num_done` shards were finished by an earlier run."""
+    """The progress of a prepare run; `num_reused` shards were finished by an earlier one."""
 
     num_done: int
     num_shards: int
@@ -63,7 +62,7 @@ class PrepareProgress:
 
 Note = Callable[[PlannedShard, ShardRecord], None]
 MakeShards = Callable[[PrepareJob, Sequence[PlannedShard], Note], None]
-"""Makes every one of the shards, and tells of each."""
+"""Makes every one of the shards, and reports each."""
 
 
 def prepare(
@@ -76,9 +75,9 @@ def prepare(
 ) -> tuple[Manifest, PrepareReport]:
     """The prepared manifest and the report of `manifest`'s videos, prepared as `job` says.
 
-    `make_shards` (`on_cluster`, `in_this_process`) is asked for those that are not finished, and
+    `make_shards` (`on_cluster`, `in_this_process`) is called with those that are not finished, and
     not at all where none is left. Raises `UserError` when `job.uri` holds anything else, `PrpError`
-    when a task fails for good.
+    when a task fails permanently.
     """
     started = time.monotonic()
     place = open_store(job.uri, job.store)
@@ -98,9 +97,8 @@ def prepare(
         make_shards(job, waiting, report_progress.add)
     marker = read_marker(place)
     if marker is not None:
-        return read_prepared_manifest(place, marker, job.store), report_from(
-            json.loads(read_all(place, REPORT))
-        )
+        report = report_from(json.loads(read_all(place, REPORT)))
+        return read_prepared_manifest(place, marker, job.store), report
     return _finish(
         manifest,
         job,
@@ -113,8 +111,9 @@ def prepare(
 
 
 def begin(place: ObjectStore, plan: Sequence[PlannedShard], manifest: Manifest) -> set[str]:
-    """Say in the place what is being made there; the keys of the records that are there. Raises
-    `UserError` when it holds anything else.
+    """Mark the place as being prepared; returns the keys of the records that exist.
+
+    Raises `UserError` when it holds anything else.
     """
     words = {"plan_hash": plan[0].plan_hash, "source_uri": manifest.uri}
     check_free(place, plan[0].plan_hash)
@@ -126,7 +125,7 @@ def begin(place: ObjectStore, plan: Sequence[PlannedShard], manifest: Manifest) 
 
 
 def in_this_process(job: PrepareJob, waiting: Sequence[PlannedShard], note: Note) -> None:
-    """One shard after the other, without a cluster."""
+    """Make one shard after the other, without a cluster."""
     for planned in waiting:
         note(planned, make_shard(job, planned))
 
@@ -134,7 +133,10 @@ def in_this_process(job: PrepareJob, waiting: Sequence[PlannedShard], note: Note
 def on_cluster(
     address: str = "", *, num_workers: int | None = None, verbose: bool = False
 ) -> MakeShards:
-    """As tasks of the Ray cluster at `address`, else of a local one with `num_workers` CPUs."""
+    """Make shards as tasks of the Ray cluster at `address`, or of a local one.
+
+    A local one has `num_workers` CPUs.
+    """
 
     def make_shards(job: PrepareJob, waiting: Sequence[PlannedShard], note: Note) -> None:
         with ray_cluster(address, num_cpus=num_workers, verbose=verbose):
@@ -144,8 +146,9 @@ def on_cluster(
 
 
 def run_tasks(job: PrepareJob, waiting: Sequence[PlannedShard], note: Note) -> None:
-    """Have every shard of `waiting` made on the Ray cluster that is connected; `note` is told of
-    each. Raises the first error for good.
+    """Make every shard of `waiting` on the connected Ray cluster; `note` is called for each.
+
+    Raises the first permanent error.
     """
     task = ray.remote(make_shard).options(
         num_cpus=1, max_retries=3, retry_exceptions=[StoreUnavailable]
@@ -172,30 +175,33 @@ def _result(future: Any, planned: PlannedShard) -> ShardRecord:
     except ray.exceptions.RayError as error:
         keys = f"{planned.records[0].key} to {planned.records[-1].key}"
         raise PrpError(
-            f"{planned.stem} ({keys}) could not be made: "
-            f"{str(error).strip().splitlines()[0]}; run prepare again to go on"
+            f"{planned.stem} ({keys}) could not be made: {str(error).strip().splitlines()[0]}; "
+            "run prepare again to go on"
         ) from error
 
 
 class _Progress:
-    """Counts what is finished and hands it on."""
+    """Counts what is finished and reports it."""
 
     def __init__(
-        self, plan: Sequence[PlannedShard], num_reused: int, say: Callable[[PrepareProgress], None]
+        self,
+        plan: Sequence[PlannedShard],
+        num_reused: int,
+        on_progress: Callable[[PrepareProgress], None],
     ) -> None:
         self._plan = plan
         self._num_reused = num_reused
-        self._say = say
+        self._on_progress = on_progress
         self._num_done = num_reused
         self._num_videos = 0
         self._num_quarantined = 0
-        say(self._now())
+        on_progress(self._now())
 
     def add(self, planned: PlannedShard, record: ShardRecord) -> None:
         self._num_done += 1
         self._num_videos += record.num_videos
         self._num_quarantined += len(record.broken)
-        self._say(self._now())
+        self._on_progress(self._now())
 
     def _now(self) -> PrepareProgress:
         return PrepareProgress(
@@ -224,8 +230,8 @@ def _finish(
     records = [record for _, record in found]
     if not index.files:
         raise UserError(
-            f"None of the {len(manifest.usable())} videos of {manifest.uri} could be "
-            f"prepared, the first: {records[0].broken[0]}"
+            f"None of the {len(manifest.usable())} videos of {manifest.uri} could be prepared, "
+            f"the first: {records[0].broken[0]}"
         )
     prepared = prepared_manifest(
         manifest,
@@ -261,9 +267,7 @@ def _finish(
 
 
 def joined(parts: Sequence[ShardIndex], settings: ShardSettings) -> ShardIndex:
-    """One index of the shards of `parts`, in their order; those that came out empty leave no
-    gap.
-    """
+    """One index of the shards of `parts`, in their order; empty shards leave no gap."""
     files: list[ShardFile] = []
     videos: dict[str, ShardVideo] = {}
     for part in parts:
@@ -275,11 +279,11 @@ def joined(parts: Sequence[ShardIndex], settings: ShardSettings) -> ShardIndex:
 def prepared_manifest(
     manifest: Manifest, index: ShardIndex, broken: dict[str, tuple[str, str]], uri: str
 ) -> Manifest:
-    """The manifest of the prepared videos: labels, groups, splits and frame counts of the
-    originals, sizes and sha256 of what was made.
+    """The manifest of the prepared videos.
 
-    So the hash of its videos differs from the originals' and from that of another quality. What was
-    quarantined stays, with its reason.
+    It has labels, groups, splits and frame counts of the originals, sizes and sha256 of what was
+    made: so the hash of its videos differs from the originals' and from that of another quality.
+    Quarantined videos stay in it, with their reason.
     """
 
     def prepared(record: VideoRecord) -> VideoRecord:

@@ -1,4 +1,4 @@
-"""What a prepare run made and what it took: as numbers for a file, and as lines for a person."""
+"""The report of a prepare run, what it made and what it took: numbers and lines for a person."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ NUM_FIXED_PUTS = 5  # beside two for each shard: index, manifest, report and the
 
 @dataclass(frozen=True, kw_only=True)
 class Prices:
-    """In dollars; None where the user gave none, and then nothing is said of money."""
+    """Prices in dollars; None where the user gave none, and then no cost is reported."""
 
     cpu_hour: float | None = None
+    """Dollars for an hour of one CPU."""
     thousand_gets: float | None = None
+    """Dollars for 1000 GET requests."""
     thousand_puts: float | None = None
+    """Dollars for 1000 PUT requests."""
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
@@ -29,8 +32,8 @@ class Prices:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Again:
-    """What the same run from the beginning would take, by what this one took."""
+class RerunCost:
+    """What the same run from the beginning would take, estimated from what this one took."""
 
     cpu_hours: float
     gets: int
@@ -42,10 +45,10 @@ class Again:
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareReport:
-    """`cpu_seconds` are those of all tasks, also of runs before this one; `wall_seconds` those of
-    the last run alone.
+    """What a prepare run made and took.
 
-    `num_reused_shards` of the shards were finished before it.
+    `cpu_seconds` are those of all tasks, also of runs before this one; `wall_seconds` those of the
+    last run alone. `num_reused_shards` of the shards were finished before it.
     """
 
     uri: str
@@ -56,14 +59,14 @@ class PrepareReport:
     wall_seconds: float
     cpu_seconds: float
     frames_per_cpu_second: float
-    again: Again
+    again: RerunCost
     quarantined: tuple[dict[str, str], ...] = field(default=())
 
 
 def report_from(tree: Mapping[str, Any]) -> PrepareReport:
-    """The report that JSON kept."""
+    """The report from its JSON tree."""
     marker = marker_from(tree["marker"])
-    again = Again(**tree["again"])
+    again = RerunCost(**tree["again"])
     return PrepareReport(
         **{**tree, "marker": marker, "again": again, "quarantined": tuple(tree["quarantined"])}
     )
@@ -79,13 +82,14 @@ def make_report(
     wall_seconds: float,
     prices: Prices,
 ) -> PrepareReport:
-    """The report of a run whose tasks left `records`; `manifest` is the prepared one, which names
-    the quarantined videos.
+    """The report of a run whose tasks left `records`.
+
+    `manifest` is the prepared one, which names the quarantined videos.
     """
     cpu_seconds = sum(record.cpu_seconds for record in records)
     bytes_in = sum(record.bytes_in for record in records)
     is_bucket = marker.source_uri.startswith("s3:")
-    again = Again(
+    again = RerunCost(
         cpu_hours=cpu_seconds / 3600,
         gets=marker.num_videos if is_bucket else 0,
         puts=2 * marker.num_shards + NUM_FIXED_PUTS if uri.startswith("s3:") else 0,
@@ -93,7 +97,7 @@ def make_report(
         bytes_written=marker.num_bytes,
         dollars=None,
     )
-    again = Again(**{**asdict(again), "dollars": dollars(again, prices)})
+    again = RerunCost(**{**asdict(again), "dollars": dollars(again, prices)})
     return PrepareReport(
         uri=uri,
         marker=marker,
@@ -111,7 +115,7 @@ def make_report(
     )
 
 
-def dollars(again: Again, prices: Prices) -> float | None:
+def dollars(again: RerunCost, prices: Prices) -> float | None:
     """The sum over what has a price; None when nothing has."""
     amounts = (
         (prices.cpu_hour, again.cpu_hours),
@@ -123,14 +127,13 @@ def dollars(again: Again, prices: Prices) -> float | None:
 
 
 def report_lines(report: PrepareReport) -> list[str]:
-    """For a person."""
+    """The report as lines for a person."""
     marker = report.marker
     again = report.again
     reasons = Counter(entry["reason"] for entry in report.quarantined)
     lines = [
-        f"{marker.num_videos} videos, {marker.num_frames} frames in {marker.num_shards} "
-        f"shards ({marker.settings.codec}, "
-        f"{marker.settings.height} x {marker.settings.width}); "
+        f"{marker.num_videos} videos, {marker.num_frames} frames in {marker.num_shards} shards "
+        f"({marker.settings.codec}, {marker.settings.height} x {marker.settings.width}); "
         f"{report.num_reused_shards} of them were finished before",
         f"{report.bytes_in / 1e9:.3f} GB in, {report.bytes_out / 1e9:.3f} GB out, "
         f"{report.bytes_out / max(1, marker.num_frames):.0f} bytes a frame with headers",
@@ -142,7 +145,7 @@ def report_lines(report: PrepareReport) -> list[str]:
     if reasons:
         words = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
         lines.append(
-            f"{sum(reasons.values())} quarantined: {words}; see them with: prp data "
-            f"show {report.uri}"
+            f"{sum(reasons.values())} quarantined: {words}; "
+            f"see them with: prp data show {report.uri}"
         )
     return lines

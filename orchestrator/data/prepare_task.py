@@ -1,6 +1,4 @@
-"""One prepare task: a planned shard is made on some node, put into the prepared place, and recorded
-there; data first, record last.
-"""
+"""A prepare task: one planned shard is made on some node, stored, and recorded, in this order."""
 
 from __future__ import annotations
 
@@ -32,7 +30,7 @@ RECORDS = "records"
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareJob:
-    """What every task of a prepare run shares; places are URIs that every node can open."""
+    """What all tasks of a prepare run share; places are URIs that every node can open."""
 
     source_uri: str
     uri: str
@@ -45,8 +43,9 @@ class PrepareJob:
 
 @dataclass(frozen=True, kw_only=True)
 class ShardRecord:
-    """What making one shard found and cost. `broken` holds (key, reason, detail) of the videos that
-    it left out.
+    """What making one shard produced and cost.
+
+    `broken` holds (key, reason, detail) of the videos that it left out.
     """
 
     number: int
@@ -60,8 +59,9 @@ class ShardRecord:
 
 
 def make_shard(job: PrepareJob, planned: PlannedShard) -> ShardRecord:
-    """Make, store and record the shard. A second call, or two at once, leave the same objects.
-    Raises `StoreUnavailable`.
+    """Make, store and record the shard. Raises `StoreUnavailable`.
+
+    A second call, or two at once, leave the same objects.
     """
     use_threads(1)
     started = time.monotonic()
@@ -93,7 +93,7 @@ def make_shard(job: PrepareJob, planned: PlannedShard) -> ShardRecord:
 
 
 def record_name(planned: PlannedShard) -> str:
-    """The key of the record that says that the shard is finished."""
+    """The key of the record whose existence says that the shard is finished."""
     return f"{RECORDS}/{planned.stem}.parquet"
 
 
@@ -105,7 +105,7 @@ def read_record(place: ObjectStore, planned: PlannedShard) -> tuple[ShardIndex, 
 
 
 def record_from(extra: Mapping[str, Any]) -> ShardRecord:
-    """The record as JSON kept it."""
+    """The record from its JSON tree."""
     return ShardRecord(
         **{
             **extra,
@@ -115,9 +115,7 @@ def record_from(extra: Mapping[str, Any]) -> ShardRecord:
 
 
 def _put(place: ObjectStore, name: str, path: Path, written: WrittenShard) -> None:
-    """Store the shard unless its very bytes are there: a run that was killed before its record
-    leaves them behind.
-    """
+    """Store the shard unless its very bytes are there, left by a run killed before its record."""
     try:
         place.write(name, path, if_absent=True)
     except ObjectExists:
@@ -137,6 +135,6 @@ def _reason(error: BrokenVideo, cache_root: Path, job: PrepareJob) -> tuple[str,
 
 
 def _cpu_seconds() -> float:
-    """Of this process, and of its decoders that have ended."""
+    """CPU seconds of this process, and of its decoders that have ended."""
     usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)

@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.data.health_line import advice_line, data_line
+from orchestrator.data.health_line import advice_line, health_line
 from orchestrator.trial.messages import TrialView
 from orchestrator.trial_state import TrialState
 
@@ -90,7 +90,7 @@ class Progress:
     def screen(self, views: Sequence[TrialView], cost: str = "") -> Group:
         """The whole screen for `views`; `cost` is a phrase on what was spent."""
         running = [view.metrics for view in views if view.state == TrialState.RUNNING]
-        lines = [Text(data_line(running)), Text(advice_line(running), style="yellow")]
+        lines = [Text(health_line(running)), Text(advice_line(running), style="yellow")]
         return Group(
             Text(self._title, style="bold"),
             Text(self._headline(views, cost)),

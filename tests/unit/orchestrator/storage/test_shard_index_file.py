@@ -11,8 +11,8 @@ import pytest
 
 from orchestrator.data.prepare import joined
 from orchestrator.data.prepare_report import (
-    Again,
     Prices,
+    RerunCost,
     dollars,
     make_report,
     report_from,
@@ -258,7 +258,7 @@ def test_the_report_says_what_it_took_and_takes_again() -> None:
 def test_money_is_only_spoken_of_when_prices_are_given(
     prices: Prices, expected: float | None
 ) -> None:
-    again = Again(cpu_hours=1.5, gets=1000, puts=0, bytes_read=0, bytes_written=0, dollars=None)
+    again = RerunCost(cpu_hours=1.5, gets=1000, puts=0, bytes_read=0, bytes_written=0, dollars=None)
     assert dollars(again, prices) == expected
     with pytest.raises(UserError, match="must not be negative"):
         Prices(cpu_hour=-1)

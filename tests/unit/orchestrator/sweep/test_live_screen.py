@@ -5,7 +5,7 @@ import math
 
 from rich.console import Console
 
-from orchestrator.data.health_line import advice_line, data_line
+from orchestrator.data.health_line import advice_line, health_line
 from orchestrator.sweep.live_screen import Progress, event_line, minutes
 from orchestrator.trial.messages import TrialView
 from orchestrator.trial_state import TrialState
@@ -111,10 +111,10 @@ def test_one_line_says_how_the_videos_come_and_one_what_would_help() -> None:
         {"data/frames_hit_rate": 1.0},
         {},
     ]
-    assert data_line(trials) == (
+    assert health_line(trials) == (
         "videos: 95% of clips from frames decoded before · waiting 50% of the time · 2 quarantined"
     )
-    assert data_line([{}]) == "" and advice_line(trials) == ""
+    assert health_line([{}]) == "" and advice_line(trials) == ""
     number = float(list(ADVICE).index("more decoders"))
     assert advice_line([*trials, {"data/advice": number}]).startswith(
         "training waits for videos: decoding is what it waits for; raise loader.num"
