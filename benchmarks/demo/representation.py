@@ -35,6 +35,7 @@ from prp_core.data.loader import SpanLoader
 from prp_core.data.manifest import Manifest, Parts, VideoRecord, parts
 from prp_core.data.object_store import LocalStore
 from prp_core.data.video_source import VideoSource
+from prp_core.evaluation.baselines import PIXEL_BASELINES
 from prp_core.evaluation.feature_health import feature_health
 from prp_core.evaluation.features import (
     Describe,
@@ -44,7 +45,6 @@ from prp_core.evaluation.features import (
     in_evaluation_mode,
 )
 from prp_core.evaluation.intervals import Interval, bootstrap_interval, seed_interval
-from prp_core.evaluation.pixel_baselines import PIXEL_BASELINES
 from prp_core.evaluation.retrieval import hits_at_k
 from prp_core.pretext.network import PrpNetwork, build_network
 from prp_core.pretext.targets import build_pretext_batch

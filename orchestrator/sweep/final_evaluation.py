@@ -96,7 +96,7 @@ def _baselines(spec: SweepSpec) -> Evaluated:
             queries=data.parts.val,
             source=data.source,
             world=world,
-            with_probe=True,
+            is_final=True,
         )
     return Evaluated({f"baseline/{name}": value for name, value in metrics.items()})
 
@@ -152,10 +152,10 @@ def _test(spec: SweepSpec, number: int, tree: dict[str, Any]) -> Evaluated:
             queries=test,
             source=data.source,
             world=world,
-            with_probe=True,
+            is_final=True,
         )
         baselines = evaluate_baselines(
-            config, gallery=known, queries=test, source=data.source, world=world, with_probe=True
+            config, gallery=known, queries=test, source=data.source, world=world, is_final=True
         )
         metrics.update({f"baseline/{name}": value for name, value in baselines.items()})
         if config.evaluation.recognition is not None:

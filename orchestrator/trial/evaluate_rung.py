@@ -52,6 +52,6 @@ def evaluate_rung(spec: SweepSpec, rung: Rung, tree: dict[str, Any]) -> dict[str
             queries=data.parts.val,
             source=data.source,
             world=world,
-            with_probe=rung.is_last,
+            is_final=rung.is_last,
         )
     return {**metrics, "time/evaluation_seconds": time.perf_counter() - started}

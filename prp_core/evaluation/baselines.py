@@ -1,6 +1,4 @@
-"""What an encoder that never learnt, and pixels alone, achieve on the same videos, views and
-questions.
-"""
+"""Baselines: what an untrained encoder, and pixels alone, achieve on the same videos and views."""
 
 from __future__ import annotations
 
@@ -8,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import torch
+from torch.nn.functional import adaptive_avg_pool2d
 
 from prp_core.agreement import first_alone
 from prp_core.data.clip_config import ClipConfig
@@ -21,11 +20,39 @@ from prp_core.evaluation.features import (
     extract_tables,
     in_evaluation_mode,
 )
-from prp_core.evaluation.pixel_baselines import PIXEL_BASELINES
 from prp_core.pretext.network import NetworkConfig, build_network
 from prp_core.world import World
 
 RANDOM_INIT = "random_init"
+MAX_SIDE = 28
+
+
+def mean_frame(clips_BCTHW: torch.Tensor) -> torch.Tensor:
+    """(B, 3, h, w) with sides of at most 28: the mean over time."""
+    return _smaller(clips_BCTHW.mean(dim=2))
+
+
+def mean_absolute_difference(clips_BCTHW: torch.Tensor) -> torch.Tensor:
+    """(B, 3, h, w) with sides of at most 28: the mean over time of the absolute difference of
+    neighbouring frames.
+    """
+    return _smaller(clips_BCTHW.diff(dim=2).abs().mean(dim=2))
+
+
+def _smaller(picture_BCHW: torch.Tensor) -> torch.Tensor:
+    """Averaged down, so that the features of a whole corpus fit in memory."""
+    height, width = picture_BCHW.shape[-2:]
+    return adaptive_avg_pool2d(picture_BCHW, (min(height, MAX_SIDE), min(width, MAX_SIDE)))
+
+
+PIXEL_BASELINES: dict[str, Describe] = {
+    "mean_frame": mean_frame,
+    "mean_absolute_difference": mean_absolute_difference,
+}
+"""Features that need no network. An encoder that retrieves no better than these has learnt colours
+and places, not motion.
+"""
+
 BASELINES = (RANDOM_INIT, *PIXEL_BASELINES)
 
 
@@ -45,7 +72,7 @@ def evaluate_baselines(
     queries: Sequence[VideoRecord],
     source: FrameSource,
     world: World,
-    with_probe: bool = False,
+    is_final: bool = False,
 ) -> dict[str, float]:
     """``<baseline>/retrieval/recall_at_1`` and so on, for each of `BASELINES`; the videos are
     decoded once for all of them.
@@ -70,7 +97,7 @@ def evaluate_baselines(
             f"{name}/{metric}": value
             for name in BASELINES
             for metric, value in evaluate_tables(
-                galleries[name], tables[name], config.evaluation, world, with_probe=with_probe
+                galleries[name], tables[name], config.evaluation, world, is_final=is_final
             ).items()
         }
 

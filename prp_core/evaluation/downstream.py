@@ -14,9 +14,7 @@ from prp_core.errors import UserError
 from prp_core.evaluation.evaluation_config import Evaluations
 from prp_core.evaluation.feature_health import feature_health
 from prp_core.evaluation.features import FeatureTable, extract_features
-from prp_core.evaluation.intervals import bootstrap_interval
-from prp_core.evaluation.linear_probe import probe_accuracy
-from prp_core.evaluation.retrieval import hits_at_k, recall_at_k
+from prp_core.evaluation.retrieval import hits_at_k
 from prp_core.world import World
 
 
@@ -29,10 +27,9 @@ def evaluate_encoder(
     queries: Sequence[VideoRecord],
     source: FrameSource,
     world: World,
-    with_probe: bool,
+    is_final: bool,
 ) -> dict[str, float]:
-    """Retrieval of `queries` from `gallery`, feature health, and the linear probe if wanted and
-    configured.
+    """The metrics of `evaluate_tables`, from the features of both parts.
 
     The workers share the videos; every worker gets the same numbers. Raises `UserError` for a video
     without a label.
@@ -43,9 +40,7 @@ def evaluate_encoder(
     return first_alone(
         world,
         "evaluating features",
-        lambda: evaluate_tables(
-            gallery_table, query_table, evaluations, world, with_probe=with_probe
-        ),
+        lambda: evaluate_tables(gallery_table, query_table, evaluations, world, is_final=is_final),
     )
 
 
@@ -78,27 +73,16 @@ def evaluate_tables(
     evaluations: Evaluations,
     world: World,
     *,
-    with_probe: bool,
+    is_final: bool,
 ) -> dict[str, float]:
-    """The same from features: ``retrieval/...``, ``feature/...``, ``linear_probe/...`` and the
-    counts behind them.
+    """The metrics of every evaluation of features, and ``feature/...`` (feature health).
 
-    ``retrieval/recall_at_1_low`` and ``_high`` bound the recall with 95 % confidence over groups of
-    queries.
+    Before the last epoch (`is_final` False) those alone that run at every rung.
     """
-    metrics = recall_at_k(gallery, queries, evaluations.retrieval.k_list)
-    hits = hits_at_k(gallery, queries, (1,))[1].double().tolist()
-    interval = bootstrap_interval(hits, queries.groups)
-    metrics.update(
-        {"retrieval/recall_at_1_low": interval.low, "retrieval/recall_at_1_high": interval.high}
-    )
-    metrics.update(
-        {"retrieval/num_gallery": float(len(gallery)), "retrieval/num_queries": float(len(queries))}
-    )
-    metrics["retrieval/num_broken"] = float(len(gallery.broken) + len(queries.broken))
-    metrics.update(feature_health(gallery))
-    if with_probe and evaluations.linear_probe is not None:
-        metrics.update(probe_accuracy(gallery, queries, evaluations.linear_probe, world.device))
+    metrics = feature_health(gallery)
+    for evaluation in evaluations.of_features.values():
+        if is_final or evaluation.at_every_rung:
+            metrics.update(evaluation.metrics(gallery, queries, world.device))
     return metrics
 
 

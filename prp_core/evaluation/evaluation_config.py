@@ -1,88 +1,39 @@
-"""What a representation is worth downstream: one optional field for each evaluation."""
+"""The evaluations of a run: one field for each, empty where it is off."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from prp_core.checks import check
+from prp_core.evaluation.evaluation import FeatureEvaluation
+from prp_core.evaluation.linear_probe import LinearProbe
+from prp_core.evaluation.retrieval import Retrieval
+from prp_core.evaluation.views import ViewsConfig
 
-
-@dataclass(frozen=True, kw_only=True)
-class ViewsConfig:
-    """How an evaluation looks at a video, the same for every trial whatever length it was trained
-    with.
-
-    `num_clips` clips of `clip_length` consecutive frames, centres evenly spaced (method: 10 clips
-    of 16 frames).
-    """
-
-    num_clips: int = 10
-    clip_length: int = 16
-    batch_size: int = 32
-
-    def __post_init__(self) -> None:
-        check(
-            self.num_clips >= 1, "evaluation.views.num_clips", self.num_clips, "must be at least 1"
-        )
-        check(
-            self.clip_length > 0 and self.clip_length % 8 == 0,
-            "evaluation.views.clip_length",
-            self.clip_length,
-            "must be a positive multiple of 8",
-        )
-        check(
-            self.batch_size >= 1,
-            "evaluation.views.batch_size",
-            self.batch_size,
-            "must be at least 1",
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class RetrievalConfig:
-    """Nearest neighbours by cosine; `ks` as text, for example ``"1-5-10-20-50"``."""
-
-    ks: str = "1-5-10-20-50"
-
-    def __post_init__(self) -> None:
-        ok = all(
-            part.isdigit() and int(part) >= 1 for part in self.ks.split("-")
-        ) and "1" in self.ks.split("-")
-        check(
-            ok,
-            "evaluation.retrieval.ks",
-            self.ks,
-            "write whole numbers joined by '-', with 1 among them, for example '1-5-10-20-50'",
-        )
-
-    @property
-    def k_list(self) -> tuple[int, ...]:
-        """The ks as numbers, ascending."""
-        return tuple(sorted(int(part) for part in self.ks.split("-")))
-
-
-@dataclass(frozen=True, kw_only=True)
-class LinearProbeConfig:
-    """A linear classifier on frozen features, fitted on the gallery part and read on the query
-    part.
-    """
-
-    weight_decay: float = 1e-3
-    num_iterations: int = 100
+LOWER_RATE = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecognitionConfig:
-    """Fine-tuning of the whole encoder for class recognition (method: SGD, 160 epochs, x0.1 at
-    `drop_epoch`).
-    """
+    """Fine-tuning of the whole encoder for class recognition by SGD (method §5)."""
 
     num_epochs: int = 160
+    """Epochs in all."""
+
     drop_epoch: int = 100
+    """The first epoch, counted from 1, that trains at a tenth of the learning rate."""
+
     batch_size: int = 8
+    """Clips of one optimiser step, over all workers."""
+
     learning_rate: float = 1e-3
+    """Learning rate of all layers before `drop_epoch`."""
+
     momentum: float = 0.9
+    """Momentum of SGD."""
+
     weight_decay: float = 5e-4
+    """Weight decay on all parameters."""
 
     def __post_init__(self) -> None:
         check(
@@ -104,14 +55,33 @@ class RecognitionConfig:
             "must be positive",
         )
 
+    def learning_rate_of(self, epoch: int) -> float:
+        """The learning rate of `epoch`, counted from 1."""
+        return self.learning_rate * (LOWER_RATE if epoch >= self.drop_epoch else 1.0)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluations:
-    """Retrieval always (the sweep's objective comes from it); the probe after each finished trial;
-    recognition for the winner.
+    """What is measured of an encoder: features at each rung and at the end, recognition of the
+    winner.
     """
 
     views: ViewsConfig = field(default_factory=ViewsConfig)
-    retrieval: RetrievalConfig = field(default_factory=RetrievalConfig)
-    linear_probe: LinearProbeConfig | None = field(default_factory=LinearProbeConfig)
+    """The clips of a video that are evaluated."""
+
+    retrieval: Retrieval = field(default_factory=Retrieval)
+    """Nearest neighbours; the sweep's objective comes from them, so it is always on."""
+
+    linear_probe: LinearProbe | None = field(default_factory=LinearProbe)
+    """A linear classifier on frozen features, after a trial's last epoch."""
+
     recognition: RecognitionConfig | None = field(default_factory=RecognitionConfig)
+    """Fine-tuning with labels, for the encoder that a sweep chooses."""
+
+    @property
+    def of_features(self) -> dict[str, FeatureEvaluation]:
+        """The evaluations of frozen features that are on, by name, in the order of the fields."""
+        entries = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        return {
+            name: entry for name, entry in entries.items() if isinstance(entry, FeatureEvaluation)
+        }

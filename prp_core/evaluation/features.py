@@ -16,8 +16,12 @@ from prp_core.data.frame_source import FrameSource
 from prp_core.data.manifest import VideoRecord
 from prp_core.errors import BrokenVideo, UserError
 from prp_core.evaluation.decode_ahead import decode_ahead
-from prp_core.evaluation.evaluation_config import ViewsConfig
-from prp_core.evaluation.views import arrange_clips, distinct_positions, view_positions
+from prp_core.evaluation.views import (
+    ViewsConfig,
+    arrange_clips,
+    distinct_positions,
+    view_positions,
+)
 from prp_core.randomness import shares
 from prp_core.world import World
 

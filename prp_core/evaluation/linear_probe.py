@@ -1,22 +1,45 @@
-"""The linear probe: how well a linear classifier on frozen features names the class of videos it
-has not seen.
-"""
+"""The linear probe: the accuracy of a linear classifier on frozen features of unseen videos."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, ClassVar
 
-import torch
-from torch.nn.functional import cross_entropy
+from prp_core.evaluation.evaluation import FeatureEvaluation
 
-from prp_core.evaluation.evaluation_config import LinearProbeConfig
-from prp_core.evaluation.features import FeatureTable
+if TYPE_CHECKING:  # a config is read where torch is not loaded
+    import torch
+
+    from prp_core.evaluation.features import FeatureTable
 
 SMALLEST_DEVIATION = 1e-6
 
 
+@dataclass(frozen=True, kw_only=True)
+class LinearProbe(FeatureEvaluation):
+    """A linear classifier, fitted on the gallery part and measured on the query part."""
+
+    weight_decay: float = 1e-3
+    """Weight decay of the classifier's weights (not its biases), at least 0."""
+
+    num_iterations: int = 100
+    """Iterations of L-BFGS at most."""
+
+    at_every_rung: ClassVar[bool] = False
+
+    def metrics(
+        self, gallery: FeatureTable, queries: FeatureTable, device: torch.device
+    ) -> dict[str, float]:
+        """See `probe_accuracy`."""
+        return probe_accuracy(gallery, queries, self, device)
+
+    def facts(self) -> dict[str, object]:
+        """Its fields."""
+        return asdict(self)
+
+
 @dataclass(frozen=True)
-class LinearProbe:
+class FittedProbe:
     """A fitted classifier: logits are ``standardised features @ weight_KD.T + bias_K`` for the
     classes in `labels`.
     """
@@ -38,14 +61,17 @@ class LinearProbe:
 
 
 def fit_linear_probe(
-    table: FeatureTable, config: LinearProbeConfig, device: torch.device | str = "cpu"
-) -> LinearProbe:
+    table: FeatureTable, config: LinearProbe, device: torch.device | str = "cpu"
+) -> FittedProbe:
     """The minimum of mean cross-entropy + weight_decay / 2 x |weights|^2 on standardised features,
     by L-BFGS from zero.
 
     Nothing is drawn at random, and the problem is convex: the same features give the same probe. A
     feature that never varies counts for nothing.
     """
+    import torch
+    from torch.nn.functional import cross_entropy
+
     labels = tuple(sorted(set(table.labels)))
     number_of = {label: number for number, label in enumerate(labels)}
     targets_N = torch.tensor([number_of[label] for label in table.labels], device=device)
@@ -71,13 +97,13 @@ def fit_linear_probe(
 
     with torch.enable_grad():
         optimiser.step(objective)  # type: ignore[arg-type]
-    return LinearProbe(labels, mean_D, deviation_D, weight_KD.detach(), bias_K.detach())
+    return FittedProbe(labels, mean_D, deviation_D, weight_KD.detach(), bias_K.detach())
 
 
 def probe_accuracy(
     gallery: FeatureTable,
     queries: FeatureTable,
-    config: LinearProbeConfig,
+    config: LinearProbe,
     device: torch.device | str = "cpu",
 ) -> dict[str, float]:
     """``linear_probe/accuracy`` on `queries` of a probe fitted on `gallery`; a class that the

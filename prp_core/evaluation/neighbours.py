@@ -11,9 +11,9 @@ from prp_core.data.clip_config import ClipConfig
 from prp_core.data.frame_source import FrameSource
 from prp_core.data.manifest import VideoRecord
 from prp_core.evaluation.downstream import check_labels
-from prp_core.evaluation.evaluation_config import ViewsConfig
 from prp_core.evaluation.features import FeatureTable, extract_features
 from prp_core.evaluation.retrieval import nearest_with_similarity, recall_at_k
+from prp_core.evaluation.views import ViewsConfig
 from prp_core.world import World
 
 NUM_NEIGHBOURS = 5

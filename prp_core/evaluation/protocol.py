@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 
 from prp_core.data.clip_config import ClipConfig
 from prp_core.data.manifest import Manifest, VideoRecord
@@ -20,12 +19,12 @@ def protocol_facts(
     gallery: Sequence[VideoRecord],
     queries: Sequence[VideoRecord],
 ) -> dict[str, object]:
-    """All that a retrieval or probe number depends on besides the encoder.
+    """All that the numbers of features depend on besides the encoder.
 
     A trial's clip length, rates and losses are not among it: every trial of a sweep is measured
     alike.
     """
-    probe = evaluations.linear_probe
+    measured = {name: one.facts() for name, one in evaluations.of_features.items()}
     return {
         "views": {
             "num_clips": evaluations.views.num_clips,
@@ -38,8 +37,7 @@ def protocol_facts(
             "place": "centre",
         },
         "pooling": POOLING,
-        "retrieval": {"ks": list(evaluations.retrieval.k_list), "distance": "cosine"},
-        "linear_probe": asdict(probe) if probe is not None else None,
+        **measured,
         "videos": manifest.videos_hash,
         "gallery": keys_digest(gallery),
         "queries": keys_digest(queries),

@@ -21,14 +21,13 @@ from prp_core.data.transforms import crop_frames, draws_flip, random_offsets, re
 from prp_core.errors import BrokenVideo, DivergedError, UserError
 from prp_core.evaluation.decode_ahead import decode_ahead
 from prp_core.evaluation.downstream import check_labels
-from prp_core.evaluation.evaluation_config import RecognitionConfig, ViewsConfig
+from prp_core.evaluation.evaluation_config import RecognitionConfig
 from prp_core.evaluation.features import extract_tables, in_evaluation_mode
-from prp_core.evaluation.views import clip_positions
+from prp_core.evaluation.views import ViewsConfig, clip_positions
 from prp_core.randomness import draw_below, permutation, seed_everything, shares
 from prp_core.reporting import Reporter
 from prp_core.world import World, share_buffers
 
-LOWER_RATE = 0.1
 MAX_REPLACEMENTS = 10
 
 
@@ -124,11 +123,9 @@ class FineTuning:
         self.replaced: list[BrokenVideo] = []
 
     def train_epoch(self, epoch: int) -> dict[str, float]:
-        """One pass over the training videos; mean loss and accuracy over all workers' clips."""
+        """Epoch `epoch`, counted from 0; mean loss and accuracy over all workers' clips."""
         for group in self._optimiser.param_groups:
-            group["lr"] = self._config.learning_rate * (
-                LOWER_RATE if epoch >= self._config.drop_epoch else 1.0
-            )
+            group["lr"] = self._config.learning_rate_of(epoch + 1)
         sums = {"loss": 0.0, "correct": 0.0, "clips": 0.0}
         batches = self._batches(epoch)
         for size in batch_sizes(len(self._train), self._config.batch_size, self._world.size):

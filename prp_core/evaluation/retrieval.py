@@ -1,17 +1,70 @@
-"""Retrieval: does a video's nearest neighbour in feature space show the same class (method
-§6.2).
-"""
+"""Retrieval: is a video's nearest neighbour in feature space of its own class (method §6.2)?"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
-import torch
-from torch.nn.functional import normalize
+from prp_core.checks import check
+from prp_core.evaluation.evaluation import FeatureEvaluation
 
-from prp_core.evaluation.features import FeatureTable
+if TYPE_CHECKING:  # a config is read where torch is not loaded
+    import torch
+
+    from prp_core.evaluation.features import FeatureTable
 
 QUERIES_AT_ONCE = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retrieval(FeatureEvaluation):
+    """Nearest neighbours by cosine; recall at 1 is the objective of a sweep."""
+
+    ks: str = "1-5-10-20-50"
+    """The k of each recall at k, joined by '-'; 1 is among them."""
+
+    at_every_rung: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        parts = self.ks.split("-")
+        ok = all(part.isdigit() and int(part) >= 1 for part in parts) and "1" in parts
+        check(
+            ok,
+            "evaluation.retrieval.ks",
+            self.ks,
+            "write whole numbers joined by '-', with 1 among them, for example '1-5-10-20-50'",
+        )
+
+    @property
+    def k_list(self) -> tuple[int, ...]:
+        """The ks as numbers, ascending."""
+        return tuple(sorted(int(part) for part in self.ks.split("-")))
+
+    def metrics(
+        self, gallery: FeatureTable, queries: FeatureTable, device: torch.device
+    ) -> dict[str, float]:
+        """``retrieval/recall_at_<k>``, the interval of recall at 1, and the counts behind them.
+
+        ``retrieval/recall_at_1_low`` and ``_high`` bound it with 95 % confidence over groups of
+        queries.
+        """
+        from prp_core.evaluation.intervals import bootstrap_interval
+
+        hits = hits_at_k(gallery, queries, self.k_list)
+        interval = bootstrap_interval(hits[1].double().tolist(), queries.groups)
+        return {
+            **recalls(hits),
+            "retrieval/recall_at_1_low": interval.low,
+            "retrieval/recall_at_1_high": interval.high,
+            "retrieval/num_gallery": float(len(gallery)),
+            "retrieval/num_queries": float(len(queries)),
+            "retrieval/num_broken": float(len(gallery.broken) + len(queries.broken)),
+        }
+
+    def facts(self) -> dict[str, object]:
+        """The ks, and the distance."""
+        return {"ks": list(self.k_list), "distance": "cosine"}
 
 
 def nearest(gallery: FeatureTable, queries: FeatureTable, num_nearest: int) -> torch.Tensor:
@@ -28,6 +81,9 @@ def nearest_with_similarity(
     gallery: FeatureTable, queries: FeatureTable, num_nearest: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """`nearest`, and the cosine (-1 to 1) of each: two tensors of one shape."""
+    import torch
+    from torch.nn.functional import normalize
+
     gallery_GD = normalize(gallery.features_ND)
     similarities = []
     rows = []
@@ -45,6 +101,8 @@ def hits_at_k(
 
     A k beyond the gallery's size looks at the whole gallery.
     """
+    import torch
+
     class_of = {
         label: number for number, label in enumerate(sorted({*gallery.labels, *queries.labels}))
     }
@@ -54,13 +112,13 @@ def hits_at_k(
     return {k: same_QK[:, :k].any(dim=1) for k in ks}
 
 
+def recalls(hits: Mapping[int, torch.Tensor]) -> dict[str, float]:
+    """``retrieval/recall_at_<k>``: the share of queries that hit, of all that have features."""
+    return {f"retrieval/recall_at_{k}": hits_Q.double().mean().item() for k, hits_Q in hits.items()}
+
+
 def recall_at_k(
     gallery: FeatureTable, queries: FeatureTable, ks: Sequence[int]
 ) -> dict[str, float]:
-    """``retrieval/recall_at_<k>``: the share of queries that hit, of all queries that have a
-    feature.
-    """
-    return {
-        f"retrieval/recall_at_{k}": hits.double().mean().item()
-        for k, hits in hits_at_k(gallery, queries, ks).items()
-    }
+    """See `recalls`."""
+    return recalls(hits_at_k(gallery, queries, ks))

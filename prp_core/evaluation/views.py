@@ -1,15 +1,50 @@
-"""The views of a video: the clips that stand for it in every evaluation, whatever length an encoder
-was trained with (method §6.1).
+"""The views of a video: the clips that stand for it in every evaluation (method §6.1).
+
+They are the same for every encoder, whatever clip length it was trained with.
 """
 
 from __future__ import annotations
 
-import torch
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from prp_core.checks import check
 from prp_core.data.clip_config import ClipConfig
 from prp_core.data.dilated_sampling import evenly_spaced_starts
-from prp_core.data.transforms import resize_and_centre_crop
-from prp_core.evaluation.evaluation_config import ViewsConfig
+
+if TYPE_CHECKING:  # a config is read where torch is not loaded
+    import torch
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewsConfig:
+    """How many clips of a video are evaluated, and how long they are (method: 10 of 16 frames)."""
+
+    num_clips: int = 10
+    """Clips of each video, their centres evenly spaced over it."""
+
+    clip_length: int = 16
+    """Consecutive frames of a clip, a multiple of 8."""
+
+    batch_size: int = 32
+    """Clips that go through the encoder at a time; no number depends on it."""
+
+    def __post_init__(self) -> None:
+        check(
+            self.num_clips >= 1, "evaluation.views.num_clips", self.num_clips, "must be at least 1"
+        )
+        check(
+            self.clip_length > 0 and self.clip_length % 8 == 0,
+            "evaluation.views.clip_length",
+            self.clip_length,
+            "must be a positive multiple of 8",
+        )
+        check(
+            self.batch_size >= 1,
+            "evaluation.views.batch_size",
+            self.batch_size,
+            "must be at least 1",
+        )
 
 
 def view_positions(num_frames: int, views: ViewsConfig) -> tuple[tuple[int, ...], ...]:
@@ -43,6 +78,10 @@ def arrange_clips(
 
     `frames_NHWC` are the frames of `distinct_positions(clips)` in that order, uint8.
     """
+    import torch
+
+    from prp_core.data.transforms import resize_and_centre_crop
+
     row_of = {position: row for row, position in enumerate(distinct_positions(clips))}
     assert len(row_of) == len(frames_NHWC), (len(row_of), frames_NHWC.shape)
     frames_NCHW = resize_and_centre_crop(frames_NHWC.to(device), clip)

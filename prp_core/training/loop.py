@@ -150,7 +150,7 @@ class PretrainRun:
             queries=self._data.parts.val,
             source=self._data.source,
             world=self._world,
-            with_probe=self.finished,
+            is_final=self.finished,
         )
         self._log({**metrics, "time/evaluation_seconds": self._clock() - started})
         return metrics

@@ -13,7 +13,9 @@ import pytest
 from prp_core.data.clip_config import SHORT_VIDEO_POLICIES, ClipConfig
 from prp_core.data.loader_config import LoaderConfig
 from prp_core.errors import UserError
-from prp_core.evaluation.evaluation_config import RecognitionConfig, RetrievalConfig, ViewsConfig
+from prp_core.evaluation.evaluation_config import RecognitionConfig
+from prp_core.evaluation.retrieval import Retrieval
+from prp_core.evaluation.views import ViewsConfig
 from prp_core.pretext.motion_attention import AttentionConfig
 from prp_core.pretext.playback_rate import PlaybackRate, parse_rates
 from prp_core.pretext.pretext_config import PretextTasks
@@ -133,7 +135,7 @@ BAD_VALUES: list[tuple[Callable[[], object], str]] = [
         "evaluation.views.clip_length = 10: must be a positive multiple of 8",
     ),
     (
-        lambda: RetrievalConfig(ks="5-10"),
+        lambda: Retrieval(ks="5-10"),
         "evaluation.retrieval.ks = '5-10': write whole numbers joined by '-', with 1 "
         "among them, for example '1-5-10-20-50'",
     ),
@@ -197,6 +199,13 @@ def test_defaults_are_the_published_values() -> None:
     assert config.seed == 632
 
 
+def test_fine_tuning_drops_its_rate_after_99_epochs() -> None:
+    """Method §5: epochs 1 to 99 at 1e-3, 100 to 160 at 1e-4."""
+    recognition = RecognitionConfig()
+    rates = [recognition.learning_rate_of(epoch) for epoch in range(1, 161)]
+    assert rates == pytest.approx([1e-3] * 99 + [1e-4] * 61)
+
+
 def frozen_classes(kind: type) -> list[type]:
     """`kind` and every dataclass below it in the tree of its defaults."""
     below = [getattr(kind(), field.name) for field in dataclasses.fields(kind)]
@@ -219,7 +228,7 @@ def test_the_whole_tree_is_frozen_and_built_by_name() -> None:
         TrainingConfig,
         PretextTasks,
         AttentionConfig,
-        RetrievalConfig,
+        Retrieval,
     } <= set(classes)
     for kind in classes:
         name = dataclasses.fields(kind)[0].name

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from prp_core.evaluation.evaluation_config import LinearProbeConfig
 from prp_core.evaluation.features import FeatureTable
-from prp_core.evaluation.linear_probe import fit_linear_probe, probe_accuracy
+from prp_core.evaluation.linear_probe import LinearProbe, fit_linear_probe, probe_accuracy
 
-CONFIG = LinearProbeConfig(weight_decay=0.01, num_iterations=200)
+CONFIG = LinearProbe(weight_decay=0.01, num_iterations=200)
 
 
 def table(features_ND: torch.Tensor, labels: list[str]) -> FeatureTable:

@@ -23,10 +23,12 @@ from prp_core.data.transforms import resize_and_centre_crop, thumbnails
 from prp_core.data.video_source import VideoSource
 from prp_core.encoders.encoder_config import EncoderConfig
 from prp_core.evaluation.downstream import evaluate_encoder, query_hits
-from prp_core.evaluation.evaluation_config import Evaluations, RetrievalConfig, ViewsConfig
+from prp_core.evaluation.evaluation_config import Evaluations
 from prp_core.evaluation.features import FeatureTable
 from prp_core.evaluation.neighbours import answers_to, find_neighbours
+from prp_core.evaluation.retrieval import Retrieval
 from prp_core.evaluation.video_strip import video_strip
+from prp_core.evaluation.views import ViewsConfig
 from prp_core.pretext.motion_attention import AttentionConfig
 from prp_core.pretext.network import build_network
 from prp_core.pretext.playback_rate import PlaybackRate
@@ -48,7 +50,7 @@ CONFIG = PretrainConfig(
         length=8, resize_height=36, resize_width=40, crop=32, random_crop=True, flip_probability=1.0
     ),
     evaluation=Evaluations(
-        views=ViewsConfig(num_clips=1, clip_length=8), retrieval=RetrievalConfig(ks="1")
+        views=ViewsConfig(num_clips=1, clip_length=8), retrieval=Retrieval(ks="1")
     ),
     loader=LOADER,
     seed=4,
@@ -79,7 +81,7 @@ def test_neighbours_are_those_that_the_objective_counts(parts: Any, source: Vide
         NETWORK.encoder, CONFIG.clip, CONFIG.evaluation.views, asked=asked, **where
     )
     metrics = evaluate_encoder(
-        NETWORK.encoder, CONFIG.clip, CONFIG.evaluation, with_probe=False, **where
+        NETWORK.encoder, CONFIG.clip, CONFIG.evaluation, is_final=False, **where
     )
     assert found.recall_at_1 == metrics["retrieval/recall_at_1"] and (
         found.num_queries,

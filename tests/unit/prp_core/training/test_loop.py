@@ -23,7 +23,9 @@ from prp_core.data.video_source import VideoSource
 from prp_core.encoders.encoder_config import EncoderConfig
 from prp_core.errors import DivergedError, UserError
 from prp_core.evaluation.downstream import evaluate_encoder
-from prp_core.evaluation.evaluation_config import Evaluations, RetrievalConfig, ViewsConfig
+from prp_core.evaluation.evaluation_config import Evaluations
+from prp_core.evaluation.retrieval import Retrieval
+from prp_core.evaluation.views import ViewsConfig
 from prp_core.pretext.playback_rate import PlaybackRate
 from prp_core.pretext.pretext_config import PretextTasks
 from prp_core.reporting import MemoryReporter
@@ -65,7 +67,7 @@ def config_with(**training: object) -> PretrainConfig:
         ),
         training=TrainingConfig(**{**TRAINING, "plateau_patience_epochs": 1, **training}),  # type: ignore[arg-type]
         evaluation=Evaluations(
-            views=ViewsConfig(num_clips=2, clip_length=8), retrieval=RetrievalConfig(ks="1-2")
+            views=ViewsConfig(num_clips=2, clip_length=8), retrieval=Retrieval(ks="1-2")
         ),
         loader=LOADER,
         seed=3,
@@ -268,7 +270,7 @@ def test_the_checkpoint_holds_the_encoder_that_was_measured(
         **parts,
         source=data.source,
         world=ALONE,
-        with_probe=True,
+        is_final=True,
     )
     assert metrics == whole.outcome.metrics
 
@@ -572,7 +574,7 @@ def test_an_async_evaluator_gets_the_weights_that_a_worker_would_have_measured(
             **parts,
             source=data.source,
             world=ALONE,
-            with_probe=epoch == 3,
+            is_final=epoch == 3,
         )
         assert metrics == expected, f"rung {epoch}: the same figures, wherever they are measured"
 

@@ -29,7 +29,9 @@ from prp_core.data.transforms import resize_antialiased
 from prp_core.data.video_source import VideoSource
 from prp_core.encoders.encoder_config import EncoderConfig
 from prp_core.errors import BrokenVideo
-from prp_core.evaluation.evaluation_config import Evaluations, RetrievalConfig, ViewsConfig
+from prp_core.evaluation.evaluation_config import Evaluations
+from prp_core.evaluation.retrieval import Retrieval
+from prp_core.evaluation.views import ViewsConfig
 from prp_core.pretext.playback_rate import PlaybackRate
 from prp_core.pretext.pretext_config import PretextTasks
 from prp_core.reporting import MemoryReporter
@@ -102,7 +104,7 @@ def pretrained(
             num_epochs=2, batch_size=4, first_rung_epochs=1, reduction_factor=2, log_every_steps=1
         ),
         evaluation=Evaluations(
-            views=ViewsConfig(num_clips=2, clip_length=8), retrieval=RetrievalConfig(ks="1-2")
+            views=ViewsConfig(num_clips=2, clip_length=8), retrieval=Retrieval(ks="1-2")
         ),
         loader=LOADER,
         seed=3,
