@@ -1,5 +1,6 @@
-"""All that is known of a sweep, read from its spec, Optuna's database and MLflow: nothing is
-changed there, and no driver is needed.
+"""The record of a sweep, read from its spec, Optuna's database, MLflow and the ledger.
+
+Reading changes nothing there and needs no driver.
 """
 
 from __future__ import annotations
@@ -67,8 +68,9 @@ class ConfirmationRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class TrialRecord:
-    """A trial that fitted the corpus. `objective` is its final value, or that of its last rung
-    after `epoch` epochs; nan: none.
+    """A trial that was feasible on the corpus, joined from Optuna and MLflow.
+
+    `objective` is its final value, or that of its last rung after `epoch` epochs; nan: none.
     """
 
     number: int
@@ -89,15 +91,13 @@ class TrialRecord:
 
     @property
     def seconds(self) -> float:
-        """From its start to its end; 0 while it runs."""
+        """Its duration; 0 while it runs."""
         return max(0.0, self.ended - self.started) if self.ended else 0.0
 
 
 @dataclass(frozen=True)
 class DataFacts:
-    """The videos of a sweep: how many in each part, which were quarantined why, and what guessing
-    would reach.
-    """
+    """The corpus of a sweep: videos by part, quarantined ones by reason, and the chance level."""
 
     content_hash: str
     num_train: int
@@ -111,8 +111,10 @@ class DataFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class SweepRecord:
-    """A sweep. `unfit` are (values, reason) of what could not be trained on these videos; `ledger`
-    None: nothing was written. `showcases` are the trials whose runs hold one.
+    """A sweep with its trials, baselines, costs and confirmation.
+
+    `unfit` are (values, reason) of configurations that were infeasible on these videos; `ledger` is
+    None where none was written; `showcases` are the trials whose runs hold one.
     """
 
     spec: SweepSpec
@@ -130,7 +132,7 @@ class SweepRecord:
 
     @property
     def objective(self) -> str:
-        """The name of the metric that trials are compared by."""
+        """The name of the metric that the sweep maximises."""
         return self.config.sweep.objective
 
     @property
@@ -150,20 +152,21 @@ class SweepRecord:
 
     @property
     def taken(self) -> TrialRecord | None:
-        """The trial that the sweep's encoder is from: the one that a confirmation took, else the
-        best finished one.
+        """The trial that the sweep's encoder comes from.
+
+        It is the one that a confirmation took, else the best finished one.
         """
         number = self.confirmation.taken if self.confirmation is not None else None
         return next((trial for trial in self.trials if trial.number == number), self.best)
 
     @property
     def varied(self) -> list[str]:
-        """The dotted paths that any trial sampled, in the order of their first appearance."""
+        """The config paths that any trial sampled, in the order of their first appearance."""
         return list(dict.fromkeys(name for trial in self.trials for name in trial.values))
 
 
 def load_record(spec: SweepSpec) -> SweepRecord:
-    """Everything about the sweep of `spec`.
+    """The record of the sweep of `spec`.
 
     Raises `UserError` when the manifest or the database cannot be read, `TrackerUnavailable` when
     MLflow does not answer.
@@ -198,9 +201,7 @@ def load_record(spec: SweepSpec) -> SweepRecord:
 def trial_records(
     config: RunConfig, study: StudyRecord, runs: SweepRead | None = None
 ) -> tuple[TrialRecord, ...]:
-    """The trials of `study` that fitted the corpus, with what MLflow knows of their runs (None:
-    MLflow was not asked).
-    """
+    """The feasible trials of `study`, joined with their MLflow `runs` where these are given."""
     metrics = {number: run.metrics for number, run in runs.trials.items()} if runs else {}
     return tuple(
         _trial(config, trial, metrics.get(trial.number, {}))
@@ -234,7 +235,7 @@ def _trial(base: RunConfig, trial: StudyTrial, run_metrics: Mapping[str, float])
 
 
 def data_facts(config: RunConfig, manifest: Manifest) -> DataFacts:
-    """The corpus of `manifest` as this config divides it."""
+    """The corpus of `manifest`, split as `config` says."""
     split = parts(manifest, val_fraction=config.source.val_fraction, seed=config.seed)
     return DataFacts(
         content_hash=manifest.content_hash,
@@ -249,8 +250,9 @@ def data_facts(config: RunConfig, manifest: Manifest) -> DataFacts:
 
 
 def chance_level(split: Parts, k: int) -> float:
-    """The recall at `k` of neighbours drawn at random: for each query, 1 - (no video of its class
-    among k drawn from the gallery).
+    """The expected recall at `k` of random neighbours.
+
+    For each query it is 1 - P(no video of its class among k drawn from the gallery).
     """
     return sum(_hit_by_luck(query, split.train, k) for query in split.val) / max(1, len(split.val))
 
@@ -272,9 +274,7 @@ def kept_ledger(path: Path) -> tuple[LedgerEntry, ...] | None:
 
 
 def read_confirmation(note: str | None) -> ConfirmationRecord | None:
-    """The study's note ``confirmation``; None where the best trials were not trained again (or not
-    to the end: no verdict yet).
-    """
+    """The result in the study's note ``confirmation``; None where there is none (yet)."""
     tree = json.loads(note) if note else {}
     if "verdict" not in tree:
         return None

@@ -1,9 +1,7 @@
-"""What a showcase shows: for which trials there is one, and which videos stand in it. Pure;
-`showcase_run.py` makes it.
+"""The choice of trials and videos for showcases, as pure functions.
 
-The videos are chosen before anybody looks: by their keys and labels alone, so that every trial of
-every sweep over the same parts answers to the same queries, and no trial is shown by what it
-happens to do well.
+Videos are chosen by their keys and labels alone, independent of any result: every trial of every
+sweep over the same parts has the same queries, and no trial is shown by what it happens to do well.
 """
 
 from __future__ import annotations
@@ -18,8 +16,9 @@ SHOWCASE_FILE = "showcase.html"
 
 
 def trials_to_show(scores: Mapping[int, float], number: int, taken: int | None) -> list[int]:
-    """The `number` best finished trials of `scores` (number -> objective), best first; the one that
-    the sweep takes is always among them.
+    """The `number` best trials of `scores` (number -> objective), best first.
+
+    The trial `taken`, which the sweep's encoder comes from, is always among them.
     """
     best = best_trials(scores, number)
     if not best or taken is None or taken in best:
@@ -28,8 +27,7 @@ def trials_to_show(scores: Mapping[int, float], number: int, taken: int | None) 
 
 
 def spread_over_classes(records: Sequence[VideoRecord]) -> list[int]:
-    """The indices of all `records` in the order in which they are shown: one of each class, then
-    another of each class, and so on.
+    """The indices of all `records`, one of each class, then another of each class, and so on.
 
     Classes, and videos within a class, stand in the order of a hash of their names: it does not
     depend on which other videos there are.

@@ -46,8 +46,9 @@ def manifest_name(manifest: Manifest) -> str:
 
 
 def write_manifest(manifest: Manifest, store: ObjectStore) -> str:
-    """Put the manifest into `store` unless it is there; its URI. A file of that name that holds
-    something else is replaced.
+    """Store the manifest in `store` unless it is there already; its URI.
+
+    A damaged file of that name is replaced.
     """
     name = manifest_name(manifest)
     uri = f"{store.uri}/{name}"
@@ -62,9 +63,9 @@ def write_manifest(manifest: Manifest, store: ObjectStore) -> str:
 
 
 def read_manifest(uri: str | Path, config: StoreConfig | None = None) -> Manifest:
-    """The manifest at `uri` (``s3://...``, ``file:///...`` or a path).
+    """The manifest at `uri`: ``s3://...``, ``file:///...`` or a path.
 
-    Raises `UserError` when there is none, or when its content is not what its name says.
+    Raises `UserError` when there is none, or when its content does not match the hash in its name.
     """
     place, name = split_object_uri(uri)
     try:
@@ -77,7 +78,7 @@ def read_manifest(uri: str | Path, config: StoreConfig | None = None) -> Manifes
 
 
 def is_manifest_uri(uri: str | Path) -> bool:
-    """Whether `uri` names a manifest rather than a place with videos; told by its name."""
+    """Whether `uri` names a manifest file rather than a folder or bucket, by its suffix."""
     return str(uri).endswith(SUFFIX)
 
 

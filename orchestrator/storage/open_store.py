@@ -1,4 +1,4 @@
-"""The store that a URI names."""
+"""Opening the object store of a URI; `STORES` lists the kinds by URI scheme."""
 
 from __future__ import annotations
 
@@ -21,11 +21,10 @@ CHECK_SECONDS = 10.0
 def open_store(
     uri: str | Path, config: StoreConfig | None = None, *, check: bool = True
 ) -> ObjectStore:
-    """The store at `uri`: ``s3://bucket/prefix``, ``file:///folder``, or a folder's path. Stores
-    can be pickled.
+    """The store at `uri`: ``s3://bucket/prefix``, ``file:///folder`` or a folder's path.
 
-    With `check`, a store beyond a network is asked once, so that a wrong name, endpoint or
-    credential is a `UserError` here and now.
+    With `check`, a remote store gets one request, so that a wrong name, endpoint or credential
+    raises `UserError` here. Stores are picklable.
     """
     scheme = _scheme(str(uri))
     text = str(uri)
@@ -33,8 +32,9 @@ def open_store(
 
 
 def split_object_uri(uri: str | Path) -> tuple[str, str]:
-    """``(URI of the store, key)`` of one object: ``s3://bucket/a/b.parquet`` is ``("s3://bucket/a",
-    "b.parquet")``.
+    """(URI of the store, key) of an object's URI.
+
+    ``s3://bucket/a/b.parquet`` is ``("s3://bucket/a", "b.parquet")``.
     """
     text = str(uri)
     place, slash, key = text.rpartition("/")
@@ -63,14 +63,10 @@ def _open_folder(uri: str, config: StoreConfig, check: bool) -> ObjectStore:
 
 def _open_s3(uri: str, config: StoreConfig, check: bool) -> ObjectStore:
     if check:
-        impatient = replace(config, silence_seconds=min(config.silence_seconds, CHECK_SECONDS))
+        short = replace(config, silence_seconds=min(config.silence_seconds, CHECK_SECONDS))
+        deadline_seconds = min(config.deadline_seconds, CHECK_SECONDS)
         try:
-            next(
-                RetryingStore(
-                    S3Store(uri, impatient), min(config.deadline_seconds, CHECK_SECONDS)
-                ).list(),
-                None,
-            )
+            next(RetryingStore(S3Store(uri, short), deadline_seconds).list(), None)
         except StoreUnavailable as error:
             raise UserError(
                 f"The store cannot be used: {error}. Check store.endpoint_url or "

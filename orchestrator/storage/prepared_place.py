@@ -1,5 +1,6 @@
-"""A prepared place: a folder or bucket that holds shards, their index and their manifest, and is
-told by the marker written last.
+"""The layout of a prepared corpus: shards, their index and manifest, and a completion marker.
+
+The marker is written last, so a folder or bucket that has it is complete.
 
 shards/shard-00000-<plan>.tar        the frames
 records/shard-00000-<plan>.parquet   what each task made and saw
@@ -33,7 +34,7 @@ FORMAT = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Marker:
-    """What a prepared place is and what it was made from; the same for the same input."""
+    """Description of a prepared corpus and of its source; equal for equal input."""
 
     settings: ShardSettings
     plan_hash: str
@@ -48,7 +49,7 @@ class Marker:
 
     @property
     def words(self) -> str:
-        """One line for a person."""
+        """One-line summary."""
         settings = self.settings
         return (
             f"{settings.codec}, {settings.height} x {settings.width}, {self.num_videos} "
@@ -57,20 +58,21 @@ class Marker:
 
 
 def marker_from(tree: Mapping[str, Any]) -> Marker:
-    """The marker as JSON kept it."""
+    """The marker from its JSON object."""
     return Marker(**{**tree, "settings": ShardSettings(**tree["settings"])})
 
 
 def write_marker(marker: Marker, store: ObjectStore) -> None:
-    """Make the place a prepared one."""
+    """Mark the place as complete."""
     store.write(
         MARKER, json.dumps({"format": FORMAT, **asdict(marker)}, indent=1, sort_keys=True).encode()
     )
 
 
 def read_marker(store: ObjectStore) -> Marker | None:
-    """The marker of the place, None where there is none. Raises `UserError` when it is of another
-    version.
+    """The marker of the place; None where there is none.
+
+    Raises `UserError` when it is of another version.
     """
     if not _holds(store, MARKER):
         return None
@@ -89,22 +91,18 @@ def read_marker(store: ObjectStore) -> Marker | None:
 def read_prepared_manifest(
     store: ObjectStore, marker: Marker, config: StoreConfig | None
 ) -> Manifest:
-    """The place's own manifest, said of where it lies now (a prepared place may be copied
-    anywhere).
-    """
+    """The manifest of the place, with its present URI: a prepared corpus may be copied."""
     manifest = read_manifest(f"{store.uri}/{marker.manifest}", config)
     return Manifest(store.uri, manifest.records)
 
 
 def read_index(store: ObjectStore, marker: Marker) -> ShardIndex:
-    """The place's index."""
+    """The shard index of the place."""
     return read_shard_index(store, marker.index)
 
 
 def check_free(store: ObjectStore, plan_hash: str) -> None:
-    """Raise `UserError` unless the place is empty or holds what `plan_hash` makes, finished or
-    begun.
-    """
+    """Raise `UserError` unless the place is empty or holds (parts of) the plan `plan_hash`."""
     if not _holds(store, BEGUN):
         first = next(iter(store.list()), None)
         if first is not None:
@@ -132,9 +130,7 @@ def check_not_unfinished(store: ObjectStore) -> None:
 
 
 def check_places(source_uri: str, uri: str) -> None:
-    """Raise `UserError` when one place lies within the other: what is prepared would be taken for
-    videos.
-    """
+    """Raise `UserError` when one place lies within the other: shards would be read as videos."""
     source = f"{source_uri.rstrip('/')}/"
     prepared = f"{uri.rstrip('/')}/"
     if source.startswith(prepared) or prepared.startswith(source):
@@ -145,7 +141,8 @@ def check_places(source_uri: str, uri: str) -> None:
 
 
 def _holds(store: ObjectStore, key: str) -> bool:
-    """By a listing: asking for an object that is not there is answered "access denied" to who may
-    not list.
+    """Whether the object exists, by a listing.
+
+    Without the permission to list, S3 answers a GET of a missing object with "access denied".
     """
     return any(info.key == key for info in store.list(key))

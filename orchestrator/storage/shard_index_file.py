@@ -1,8 +1,7 @@
-"""The index of shards as a Parquet file: one row for each video, immutable, named by its content
-hash.
+"""The shard index as a Parquet file: one row per video, immutable, named by its content hash.
 
-The record that a prepare task leaves of its one shard is such a file too, with what the task cost
-and could not read beside the rows.
+The record that a prepare task leaves of its one shard is such a file too; its cost and the videos
+that it could not read are stored beside the rows.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ def index_name(index: ShardIndex) -> str:
 
 
 def write_shard_index(index: ShardIndex, store: ObjectStore) -> str:
-    """Put the index into `store` unless it is there; its name."""
+    """Store the index in `store` unless it is there already; its name."""
     name = index_name(index)
     try:
         store.write(name, index_to_parquet(index), if_absent=True)
@@ -60,8 +59,9 @@ def write_shard_index(index: ShardIndex, store: ObjectStore) -> str:
 
 
 def read_shard_index(store: ObjectStore, name: str) -> ShardIndex:
-    """The index called `name`. Raises `UserError` when there is none, or when its content is not
-    what its name says.
+    """The index called `name`.
+
+    Raises `UserError` when there is none, or when its content does not match the hash in its name.
     """
     uri = f"{store.uri}/{name}"
     try:
@@ -79,7 +79,7 @@ def read_shard_index(store: ObjectStore, name: str) -> ShardIndex:
 
 
 def index_to_parquet(index: ShardIndex, extra: Mapping[str, Any] | None = None) -> bytes:
-    """The file's bytes; `extra` (what JSON can say) is kept beside the rows."""
+    """The index as bytes of a Parquet file; `extra` (JSON values) is stored beside the rows."""
     videos = [index.videos[key] for key in sorted(index.videos)]
     columns = {
         field.name: [getattr(video, field.name) for video in videos]
@@ -103,8 +103,9 @@ def index_to_parquet(index: ShardIndex, extra: Mapping[str, Any] | None = None) 
 
 
 def index_from_parquet(data: bytes, uri: str) -> tuple[ShardIndex, dict[str, Any]]:
-    """(the index, what was kept beside it). Raises `UserError` for what is no such file; `uri`
-    names it there.
+    """(the index, the extra values) of a Parquet file's bytes.
+
+    Raises `UserError`, which names `uri`, for any other file.
     """
     try:
         table = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(data), pre_buffer=False).read(
@@ -146,7 +147,7 @@ def _to_lists(arrays: list[np.ndarray]) -> Any:
 
 
 def _from_lists(column: Any) -> list[np.ndarray]:
-    """The rows as views of one array."""
+    """The rows of a list column, as views of one array."""
     whole = (
         pyarrow.concat_arrays(column.chunks)
         if column.num_chunks

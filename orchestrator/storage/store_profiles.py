@@ -1,4 +1,4 @@
-"""Named stores: ``stores.toml`` holds a table for each, so that nobody types an endpoint twice.
+"""Store profiles: named settings of a store in ``stores.toml``, one table each.
 
     [ceph]
     endpoint_url = "https://s3.example.org"
@@ -22,8 +22,9 @@ SECRETS = ("access_key", "secret", "token", "password")
 
 
 def read_store_profile(name: str, folders: Sequence[Path]) -> dict[str, Any]:
-    """The table `name` of the first ``stores.toml`` in `folders`, not yet validated. Raises
-    `UserError` that lists what there is.
+    """The table `name` of the first ``stores.toml`` in `folders`, not yet validated.
+
+    Raises `UserError`, which lists the profiles, when there is none of that name.
     """
     paths = [folder / FILE_NAME for folder in folders]
     path = next((path for path in paths if path.is_file()), None)

@@ -1,6 +1,4 @@
-"""The choices behind a showcase: which trials, which videos; and that nothing else of a sweep
-depends on its table.
-"""
+"""The choice of trials and videos for showcases, on which nothing else of a sweep depends."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The showcase's page from plain values: what it says, that it escapes and loads nothing, and what
-it says where there is nothing to show.
-"""
+"""The showcase's page from plain values: its texts, escaping, and missing content."""
 
 from __future__ import annotations
 

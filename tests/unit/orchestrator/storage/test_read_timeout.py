@@ -41,9 +41,7 @@ def test_what_a_user_allows_is_never_exceeded() -> None:
 
 
 def test_a_store_that_becomes_slower_is_given_time_again() -> None:
-    """A read that timed out is not recorded, but the attempt that succeeds had twice the time, and
-    that one is.
-    """
+    """A read that timed out is not recorded; the retry that succeeds, with twice the time, is."""
     timeout = AdaptiveReadTimeout(2.0, 20.0)
     for _ in range(NUM_REMEMBERED):
         timeout.record(0.02)

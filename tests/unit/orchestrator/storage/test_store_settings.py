@@ -1,6 +1,4 @@
-"""Settings of a store that need no server: regions as a table, profiles in files, what a manifest
-says against what is there.
-"""
+"""Store settings that need no server: regions, profiles, and a manifest against its store."""
 
 from __future__ import annotations
 
@@ -13,7 +11,7 @@ from orchestrator.commands.common_arguments import store_config
 from orchestrator.config.store_config import StoreConfig
 from orchestrator.data.manifest_check import check_unchanged, differences
 from orchestrator.storage.store_profiles import read_store_profile
-from orchestrator.storage.store_region import check_region, judge_region
+from orchestrator.storage.store_region import check_region, compare_regions
 from prp_core.data.manifest import Manifest, VideoRecord
 from prp_core.data.object_store import LocalStore, ObjectInfo
 from prp_core.errors import UserError
@@ -38,16 +36,16 @@ URI = "s3://bucket/videos"
         (None, "us-east-1", False, True, "the store does not say in which region the bucket lies"),
     ],
 )
-def test_the_verdict_on_a_region(
+def test_the_comparison_of_regions(
     bucket_region: str | None, ours: str | None, allowed: bool, ok: bool, text: str
 ) -> None:
-    verdict = judge_region(URI, bucket_region, ours, allow_other_region=allowed)
-    assert verdict.ok is ok
-    assert text in verdict.text and bool(verdict.text) is bool(text)
+    found = compare_regions(URI, bucket_region, ours, allow_other_region=allowed)
+    assert found.ok is ok
+    assert text in found.text and bool(found.text) is bool(text)
 
 
 def test_a_refused_region_names_the_remedies() -> None:
-    text = judge_region(URI, "eu-west-1", "us-east-1", allow_other_region=False).text
+    text = compare_regions(URI, "eu-west-1", "us-east-1", allow_other_region=False).text
     assert text.endswith(
         "run in eu-west-1, copy the bucket, or set store.allow_other_region = true"
     )

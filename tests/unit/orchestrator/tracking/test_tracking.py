@@ -1,6 +1,4 @@
-"""The tracker's parts that need no MLflow: the queue on disk, addresses, retries, provenance,
-encoder files, the leaderboard page.
-"""
+"""The parts of tracking that need no MLflow: spool, URIs, retries, provenance, encoder files."""
 
 from __future__ import annotations
 
