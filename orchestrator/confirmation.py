@@ -1,10 +1,9 @@
-"""Confirming the best of a search: which trials, with which seeds, and what the runs say. Pure;
-`confirm_run.py` runs it.
+"""Confirming the best trials of a sweep: which ones, with which seeds, and what the runs show.
 
-The search's own figures flatter: the best of many was lucky in its seed and in its validation
-videos. So the best few are trained again at full length with seeds that the search never used, the
-same ones for each of them, and compared in pairs: with the same seed two candidates see the videos
-in the same order, and every query is asked of both.
+Pure; `sweep/confirm_run.py` runs it. The search's own figures flatter: the best of many was lucky
+in its seed and in its validation videos. So the best few are trained again at full length with
+seeds that the search never used, the same ones for each of them, and compared in pairs: with the
+same seed two candidates see the videos in the same order, and both answer every query.
 
 The rule: a candidate beats another when the mean paired difference of recall@1 lies above 0 by both
 of its 95 % intervals: over seeds (Student's t; would it be so with other seeds?) and over groups of
@@ -15,18 +14,22 @@ taken.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from statistics import fmean
+from dataclasses import dataclass
+from enum import StrEnum
+from statistics import fmean, stdev
 from typing import Any
+
+from prp_core.evaluation.intervals import Interval, bootstrap_interval
 
 BROKEN = "-"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConfirmedRun:
-    """What one confirming run found: `hits` has a character for each query in the order of their
-    keys: 1, 0, or - for a broken video.
+    """The result of one confirming run: `hits` has a character for each query in the order of
+    their keys: 1, 0, or - for a broken video.
     """
 
     trial: int
@@ -34,15 +37,6 @@ class ConfirmedRun:
     recall_at_1: float
     hits: str
     run_id: str = ""
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """A mean with its interval."""
-
-    mean: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -63,33 +57,49 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The best candidate against another one: the paired difference over seeds and over groups of
-    queries.
+    """The best candidate against trial `other`: the mean paired difference of recall@1, with its
+    interval over seeds and over groups of queries.
     """
 
     other: int
-    over_seeds: Bounds
-    over_groups: Bounds
+    over_seeds: Interval
+    over_groups: Interval
+
+    @property
+    def margin(self) -> float:
+        """How far both intervals lie above 0; negative: they do not."""
+        return min(self.over_seeds.low, self.over_groups.low)
 
     @property
     def is_apart(self) -> bool:
         """Whether the best beats the other one."""
-        return min(self.over_seeds.low, self.over_groups.low) > 0
+        return self.margin > 0
 
 
-@dataclass(frozen=True)
+class ConfirmationOutcome(StrEnum):
+    """What a confirmation shows."""
+
+    WINNER = "winner"
+    """The best candidate beats every other one."""
+
+    TIE = "tie"
+    """The best candidate cannot be told apart from another one."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Confirmation:
-    """The verdict: ``winner`` or ``tie``, the trial that is `taken`, and why, in one sentence."""
+    """The result of a confirmation: `candidates` best first, the trial that is `taken`, the trials
+    that are `tied` (none where there is a winner), and why, in one sentence.
+    """
 
     candidates: tuple[Candidate, ...]
-    verdict: str
+    outcome: ConfirmationOutcome
     taken: int
     text: str
-    comparisons: tuple[Comparison, ...] = ()
-    tied: tuple[int, ...] = field(default=())
+    tied: tuple[int, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """As it is kept with the study; candidates stand best first."""
+        """As it is kept with the study."""
         candidates = [
             {
                 "trial": one.trial,
@@ -102,11 +112,14 @@ class Confirmation:
         ]
         return {
             "candidates": candidates,
-            "verdict": self.verdict,
+            "outcome": self.outcome,
             "taken": self.taken,
             "tied": list(self.tied),
             "text": self.text,
         }
+
+
+# ---- what is run
 
 
 def best_trials(scores: Mapping[int, float], number: int) -> list[int]:
@@ -144,6 +157,39 @@ def runs_to_do(
     return [(trial, seed) for seed in seeds for trial in trials if (trial, seed) not in done]
 
 
+# ---- what the runs show
+
+
+def compare_candidates(
+    trials: Sequence[int],
+    seeds: Sequence[int],
+    runs: Sequence[ConfirmedRun],
+    *,
+    group_of: Mapping[str, str],
+    costs: Mapping[int, float],
+) -> Confirmation | None:
+    """The confirmation of those of `trials` of which the run with each of `seeds` is done; None
+    where fewer than two are.
+
+    `group_of` is each query's group by its key, `costs` what a trial's training took.
+    """
+    by_trial = {
+        trial: [run for run in runs if run.trial == trial and run.seed in seeds] for trial in trials
+    }
+    whole = {trial: found for trial, found in by_trial.items() if len(found) == len(seeds)}
+    if len(whole) < 2:
+        return None
+    candidates = [_candidate(trial, found) for trial, found in whole.items()]
+    best = max(candidates, key=lambda one: (one.mean, -one.trial))
+    groups = [group_of[key] for key in sorted(group_of)]
+    comparisons = [
+        _comparison(trial, whole[best.trial], found, groups)
+        for trial, found in whole.items()
+        if trial != best.trial
+    ]
+    return decide(candidates, comparisons, costs)
+
+
 def paired_differences(
     best: Sequence[ConfirmedRun], other: Sequence[ConfirmedRun], groups: Sequence[str]
 ) -> tuple[list[float], list[float], list[str]]:
@@ -167,45 +213,79 @@ def paired_differences(
 def decide(
     candidates: Sequence[Candidate], comparisons: Sequence[Comparison], costs: Mapping[int, float]
 ) -> Confirmation:
-    """The verdict on `candidates`; `comparisons` are of the best one (by mean) with each other one,
-    `costs` what a trial's training took.
+    """The confirmation of `candidates`; `comparisons` are of the best one (by mean) with each other
+    one, `costs` what a trial's training took.
     """
     ranked = tuple(sorted(candidates, key=lambda one: (-one.mean, one.trial)))
     best = ranked[0]
-    num_seeds = len(ranked[0].seeds)
-    tied = [best.trial, *(one.other for one in comparisons if not one.is_apart)]
-    if len(ranked) == 1:
-        return Confirmation(
-            ranked,
-            "winner",
-            best.trial,
-            f"trial {best.trial} was the only candidate: {_figures(best)}",
-            (),
-        )
+    tied = (best.trial, *(one.other for one in comparisons if not one.is_apart))
     if len(tied) == 1:
-        nearest = min(comparisons, key=lambda one: min(one.over_seeds.low, one.over_groups.low))
-        text = (
-            f"trial {best.trial} wins: {_figures(best)}, better than every other candidate "
-            f"on {num_seeds} new seeds; {_difference(nearest)}"
+        return Confirmation(
+            candidates=ranked,
+            outcome=ConfirmationOutcome.WINNER,
+            taken=best.trial,
+            text=_text_of_winner(best, comparisons),
         )
-        return Confirmation(ranked, "winner", best.trial, text, tuple(comparisons))
-    taken = min(tied, key=lambda trial: (costs.get(trial, float("inf")), trial))
-    nearest = min(
-        (one for one in comparisons if not one.is_apart),
-        key=lambda one: min(one.over_seeds.low, one.over_groups.low),
-    )
-    names = ", ".join(str(trial) for trial in tied)
-    text = (
-        f"a tie: trials {names} cannot be told apart on {num_seeds} new seeds (best "
-        f"{_figures(best)}; {_difference(nearest)}); "
-    )
+    taken = min(tied, key=lambda trial: (costs.get(trial, math.inf), trial))
     return Confirmation(
-        ranked,
-        "tie",
-        taken,
-        text + f"taken is trial {taken}, the cheapest of them to train",
-        tuple(comparisons),
-        tuple(tied),
+        candidates=ranked,
+        outcome=ConfirmationOutcome.TIE,
+        taken=taken,
+        text=_text_of_tie(best, tied, taken, comparisons),
+        tied=tied,
+    )
+
+
+def seed_interval(values: Sequence[float], *, confidence: float = 0.95) -> Interval:
+    """Student's t interval of the mean over independent runs (seeds); at least 2 values."""
+    from scipy.special import stdtrit  # a third of a second that most commands need not pay
+
+    assert len(values) >= 2, values
+    mean = fmean(values)
+    quantile = float(stdtrit(len(values) - 1, (1 + confidence) / 2))
+    half = quantile * stdev(values) / math.sqrt(len(values))
+    return Interval(mean, mean - half, mean + half)
+
+
+def _candidate(trial: int, runs: Sequence[ConfirmedRun]) -> Candidate:
+    interval = seed_interval([run.recall_at_1 for run in runs])
+    return Candidate(
+        trial,
+        tuple(run.seed for run in runs),
+        tuple(run.recall_at_1 for run in runs),
+        interval.low,
+        interval.high,
+    )
+
+
+def _comparison(
+    trial: int, best: Sequence[ConfirmedRun], other: Sequence[ConfirmedRun], groups: Sequence[str]
+) -> Comparison:
+    by_seed, by_query, groups_of_queries = paired_differences(best, other, groups)
+    return Comparison(
+        trial, seed_interval(by_seed), bootstrap_interval(by_query, groups_of_queries)
+    )
+
+
+def _text_of_winner(best: Candidate, comparisons: Sequence[Comparison]) -> str:
+    if not comparisons:
+        return f"trial {best.trial} was the only candidate: {_figures(best)}"
+    nearest = min(comparisons, key=lambda one: one.margin)
+    return (
+        f"trial {best.trial} wins: {_figures(best)}, better than every other candidate "
+        f"on {len(best.seeds)} new seeds; {_difference(nearest)}"
+    )
+
+
+def _text_of_tie(
+    best: Candidate, tied: Sequence[int], taken: int, comparisons: Sequence[Comparison]
+) -> str:
+    nearest = min((one for one in comparisons if not one.is_apart), key=lambda one: one.margin)
+    names = ", ".join(str(trial) for trial in tied)
+    return (
+        f"a tie: trials {names} cannot be told apart on {len(best.seeds)} new seeds (best "
+        f"{_figures(best)}; {_difference(nearest)}); taken is trial {taken}, the cheapest of them "
+        "to train"
     )
 
 
@@ -217,7 +297,7 @@ def _difference(comparison: Comparison) -> str:
     seeds = comparison.over_seeds
     groups = comparison.over_groups
     return (
-        f"ahead of trial {comparison.other} by {seeds.mean:+.3f}, "
+        f"ahead of trial {comparison.other} by {seeds.value:+.3f}, "
         f"[{seeds.low:+.3f}, {seeds.high:+.3f}] over seeds, [{groups.low:+.3f}, "
         f"{groups.high:+.3f}] over scenes"
     )

@@ -276,7 +276,7 @@ def kept_ledger(path: Path) -> tuple[LedgerEntry, ...] | None:
 def read_confirmation(note: str | None) -> ConfirmationRecord | None:
     """The result in the study's note ``confirmation``; None where there is none (yet)."""
     tree = json.loads(note) if note else {}
-    if "verdict" not in tree:
+    if "outcome" not in tree:
         return None
     candidates = tuple(
         Candidate(
@@ -286,11 +286,11 @@ def read_confirmation(note: str | None) -> ConfirmationRecord | None:
     )
     trials = [one.trial for one in candidates]
     tied = tree.get(
-        "tied", trials if tree["verdict"] == "tie" else []
+        "tied", trials if tree["outcome"] == "tie" else []
     )  # notes of before it was kept: all that were compared
     return ConfirmationRecord(
         candidates,
-        Outcome(tree["verdict"]),
+        Outcome(tree["outcome"]),
         tree.get("taken", trials[0]),
         tuple(tied),
         tree.get("text", ""),

@@ -21,15 +21,11 @@ from orchestrator.config.run_config import RunConfig, parse_config
 from orchestrator.config.sweep_spec import SweepSpec
 from orchestrator.confirmation import (
     BROKEN,
-    Bounds,
-    Candidate,
-    Comparison,
     Confirmation,
     ConfirmedRun,
     candidates_of,
+    compare_candidates,
     confirm_seeds,
-    decide,
-    paired_differences,
     runs_to_do,
 )
 from orchestrator.coordinator.confirm_desk import ConfirmTask
@@ -43,7 +39,6 @@ from orchestrator.trial.driver import DRIVER_RESOURCES, failure_reason
 from orchestrator.trial.worker import open_data, permanent_failure
 from prp_core.data.manifest import VideoRecord
 from prp_core.evaluation.downstream import query_hits
-from prp_core.evaluation.intervals import Interval, bootstrap_interval, seed_interval
 from prp_core.training.checkpoint import CheckpointFolder
 from prp_core.training.encoder_export import checkpoint_encoder_weights, rebuild_encoder
 from prp_core.training.loop import pretrain
@@ -64,9 +59,8 @@ def confirm(
     """Train the best of `scores` (finished trial -> objective; `rates`: its rate set) again and
     compare them.
 
-    None where there is nothing to confirm, said so.
-
-    The verdict is kept as the sweep's note ``confirmation``.
+    None where there is nothing to confirm, said so. The result is kept as the sweep's note
+    ``confirmation``.
     """
     config = plan.config.confirm
     if not config.num_candidates or not scores:
@@ -95,8 +89,12 @@ def confirm(
     )
     run_missing(plan.spec, coordinator.confirming, trials, seeds, max_concurrent, say)
     runs, failed = ray.get(coordinator.confirming.results.remote())
-    confirmation = verdict_on(
-        plan.parts.val, trials, seeds, runs, ray.get(coordinator.confirming.training_costs.remote())
+    confirmation = compare_candidates(
+        trials,
+        seeds,
+        runs,
+        group_of={record.key: record.group for record in plan.parts.val},
+        costs=ray.get(coordinator.confirming.training_costs.remote()),
     )
     for (trial, seed), reason in failed.items():
         if trial in trials:
@@ -248,57 +246,3 @@ def confirm_checkpoints(spec: SweepSpec, config: RunConfig, task: ConfirmTask) -
 def query_keys(queries: Sequence[VideoRecord]) -> list[str]:
     """The keys of the queries in the order in which `ConfirmedRun.hits` has them."""
     return sorted(record.key for record in queries)
-
-
-def verdict_on(
-    queries: Sequence[VideoRecord],
-    trials: Sequence[int],
-    seeds: Sequence[int],
-    runs: Sequence[ConfirmedRun],
-    costs: Mapping[int, float],
-) -> Confirmation | None:
-    """The verdict on those of `trials` of which every run is done; None where fewer than two are.
-    `queries` are the validation part.
-    """
-    by_trial = {
-        trial: [run for run in runs if run.trial == trial and run.seed in seeds] for trial in trials
-    }
-    whole = {trial: found for trial, found in by_trial.items() if len(found) == len(seeds)}
-    if len(whole) < 2:
-        return None
-    candidates = [_candidate(trial, found) for trial, found in whole.items()]
-    best = max(candidates, key=lambda one: (one.mean, -one.trial))
-    group_of = {record.key: record.group for record in queries}
-    groups = [group_of[key] for key in query_keys(queries)]
-    comparisons = [
-        _comparison(trial, whole[best.trial], found, groups)
-        for trial, found in whole.items()
-        if trial != best.trial
-    ]
-    return decide(candidates, comparisons, costs)
-
-
-def _candidate(trial: int, runs: Sequence[ConfirmedRun]) -> Candidate:
-    interval = seed_interval([run.recall_at_1 for run in runs])
-    return Candidate(
-        trial,
-        tuple(run.seed for run in runs),
-        tuple(run.recall_at_1 for run in runs),
-        interval.low,
-        interval.high,
-    )
-
-
-def _comparison(
-    trial: int, best: Sequence[ConfirmedRun], other: Sequence[ConfirmedRun], groups: Sequence[str]
-) -> Comparison:
-    by_seed, by_query, groups_of_queries = paired_differences(best, other, groups)
-    return Comparison(
-        trial,
-        _bounds(seed_interval(by_seed)),
-        _bounds(bootstrap_interval(by_query, groups_of_queries)),
-    )
-
-
-def _bounds(interval: Interval) -> Bounds:
-    return Bounds(interval.value, interval.low, interval.high)

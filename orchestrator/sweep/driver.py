@@ -25,7 +25,7 @@ import ray
 
 from orchestrator.config.run_config import to_tree
 from orchestrator.config.sweep_spec import SweepSpec
-from orchestrator.confirmation import best_trials
+from orchestrator.confirmation import ConfirmationOutcome, best_trials
 from orchestrator.coordinator.coordinator import CoordinatorHandle, start_coordinator
 from orchestrator.coordinator.sweep_state import CoordinatorSetup
 from orchestrator.cost.budget import GO_ON, Gate
@@ -178,7 +178,7 @@ def finish(plan: Plan, coordinator: CoordinatorHandle, max_concurrent: int = 1) 
         model_uri,
         ray.get(coordinator.recorder.sweep_run_id.remote()),
         confirmation=confirmation.text if confirmation else "",
-        is_tie=confirmation is not None and confirmation.verdict == "tie",
+        is_tie=confirmation is not None and confirmation.outcome == ConfirmationOutcome.TIE,
         test=test,
         cost=ray.get(coordinator.screen.cost_line.remote(is_over=True)),
         showcases=tuple(showcases),

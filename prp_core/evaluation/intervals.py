@@ -1,15 +1,11 @@
-"""How far to trust a number: confidence intervals over queries and over seeds."""
+"""Confidence intervals of a share of queries and of a mean over queries."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist, fmean, stdev
-
-import torch
-
-from prp_core.randomness import generator_for
+from statistics import NormalDist, fmean
 
 NUM_RESAMPLES = 1000
 
@@ -55,6 +51,10 @@ def bootstrap_interval(
 
     For a paired comparison pass the differences, query by query. Deterministic for a `seed`.
     """
+    import torch  # only here: reports and the coordinator need intervals, and never torch
+
+    from prp_core.randomness import generator_for
+
     names = list(groups) if groups is not None else [str(number) for number in range(len(values))]
     assert len(names) == len(values) >= 1, (len(names), len(values))
     number_of = {name: number for number, name in enumerate(sorted(set(names)))}
@@ -70,53 +70,3 @@ def bootstrap_interval(
         means, torch.tensor([(1 - confidence) / 2, (1 + confidence) / 2], dtype=torch.float64)
     ).tolist()
     return Interval(fmean(values), low, high)
-
-
-def seed_interval(values: Sequence[float], *, confidence: float = 0.95) -> Interval:
-    """Student's t interval of the mean over independent runs (seeds); at least 2 values."""
-    assert len(values) >= 2, values
-    mean = fmean(values)
-    half = (
-        student_quantile((1 + confidence) / 2, len(values) - 1)
-        * stdev(values)
-        / math.sqrt(len(values))
-    )
-    return Interval(mean, mean - half, mean + half)
-
-
-def student_quantile(probability: float, degrees_of_freedom: int) -> float:
-    """The t below which Student's distribution has `probability` (0.5 up to, not including, 1), by
-    bisection.
-    """
-    assert 0.5 <= probability < 1 and degrees_of_freedom >= 1, (probability, degrees_of_freedom)
-    low = 0.0
-    high = 1.0
-    while _student_upper_half(high, degrees_of_freedom) < probability:
-        high *= 2
-    while high - low > 1e-9 * high:
-        middle = (low + high) / 2
-        low, high = (
-            (middle, high)
-            if _student_upper_half(middle, degrees_of_freedom) < probability
-            else (low, middle)
-        )
-    return (low + high) / 2
-
-
-def _student_upper_half(t: float, degrees_of_freedom: int) -> float:
-    """Student's distribution function at `t` >= 0, by Simpson's rule over the angle whose tangent
-    is t / sqrt(degrees of freedom).
-
-    There the density is a power of a cosine, smooth and bounded, however far out `t` lies.
-    """
-    scale = math.exp(
-        math.lgamma((degrees_of_freedom + 1) / 2) - math.lgamma(degrees_of_freedom / 2)
-    ) / math.sqrt(math.pi)
-    end = math.atan(t / math.sqrt(degrees_of_freedom))
-    num_pieces = 200
-    weights = [1 if i in (0, num_pieces) else 4 if i % 2 else 2 for i in range(num_pieces + 1)]
-    total = sum(
-        weight * math.cos(end * i / num_pieces) ** (degrees_of_freedom - 1)
-        for i, weight in enumerate(weights)
-    )
-    return 0.5 + scale * total * end / num_pieces / 3

@@ -40,6 +40,7 @@ ROOMS_OF_LIBRARY: dict[str, tuple[str, ...]] = {
         "orchestrator/storage/manifest_file.py",
         "orchestrator/storage/shard_index_file.py",
     ),
+    "scipy": ("orchestrator/confirmation.py",),
     "safetensors": ("orchestrator/tracking/",),
     "jinja2": ("orchestrator/report/rendering.py",),
     "matplotlib": ("orchestrator/report/figures.py",),

@@ -314,7 +314,7 @@ def test_the_best_of_an_ended_sweep_can_be_confirmed(swept: StudyProcess) -> Non
         one["seeds"] == [SEED + 1, SEED + 2] and len(one["recall_at_1"]) == 2
         for one in note["candidates"]
     )
-    assert note["verdict"] in ("winner", "tie") and note["text"] in last.output
+    assert note["outcome"] in ("winner", "tie") and note["text"] in last.output
     assert (
         0 <= note["test"]["test/retrieval/recall_at_1"] <= 1
         and "test/baseline/random_init/retrieval/recall_at_1" in note["test"]

@@ -212,7 +212,7 @@ def test_a_confirmed_sweep_is_answered_by_its_confirmation_and_prints_on_at_most
             {"trial": trial, "seeds": [1, 2, 3], "recall_at_1": scores, "low": low, "high": high}
             for trial, scores, low, high in rows
         ],
-        "verdict": "winner",
+        "outcome": "winner",
         "taken": best.number,
         "text": f"trial {best.number} wins: better than every other candidate on 3 new seeds",
         "test": {

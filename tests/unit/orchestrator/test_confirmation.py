@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import json
+import statistics
 
 import pytest
 
 from orchestrator.config.confirm_config import ConfirmConfig
 from orchestrator.confirmation import (
-    Bounds,
     Candidate,
     Comparison,
     ConfirmedRun,
     best_trials,
     candidates_of,
+    compare_candidates,
     confirm_seeds,
     decide,
     paired_differences,
     runs_to_do,
+    seed_interval,
 )
-from orchestrator.sweep.confirm_run import verdict_on
-from prp_core.data.manifest import VideoRecord
 from prp_core.errors import UserError
+from prp_core.evaluation.intervals import Interval
 
-APART, TOUCHING = Bounds(0.1, 0.05, 0.15), Bounds(0.1, -0.01, 0.2)
+APART, TOUCHING = Interval(0.1, 0.05, 0.15), Interval(0.1, -0.01, 0.2)
 
 
 def candidate(trial: int, mean: float) -> Candidate:
@@ -79,7 +80,7 @@ def test_what_is_done_is_not_done_again(done: dict, left: list) -> None:
 
 
 @pytest.mark.parametrize(
-    ("over_seeds", "over_groups", "verdict", "taken"),
+    ("over_seeds", "over_groups", "outcome", "taken"),
     [
         (APART, APART, "winner", 4),
         (APART, TOUCHING, "tie", 2),  # only with these scenes
@@ -88,14 +89,14 @@ def test_what_is_done_is_not_done_again(done: dict, left: list) -> None:
     ],
 )
 def test_a_winner_is_named_only_when_seeds_and_scenes_both_say_so(
-    over_seeds: Bounds, over_groups: Bounds, verdict: str, taken: int
+    over_seeds: Interval, over_groups: Interval, outcome: str, taken: int
 ) -> None:
     found = decide(
         [candidate(2, 0.5), candidate(4, 0.6)],
         [Comparison(2, over_seeds, over_groups)],
         {2: 1.0, 4: 3.0},
     )
-    assert (found.verdict, found.taken) == (verdict, taken)
+    assert (found.outcome, found.taken) == (outcome, taken)
     assert [one.trial for one in found.candidates] == [4, 2], "best first"
 
 
@@ -110,7 +111,7 @@ def test_of_those_that_cannot_be_told_apart_the_cheapest_is_taken(costs: dict, t
         Comparison(6, APART, APART),
     ]  # trial 6 is cheap, and beaten
     found = decide([candidate(2, 0.55), candidate(4, 0.6), candidate(6, 0.2)], comparisons, costs)
-    assert found.verdict == "tie"
+    assert found.outcome == "tie"
     assert found.tied == (4, 2)
     assert found.taken == taken
     assert (
@@ -129,7 +130,7 @@ def test_the_note_has_what_a_report_reads() -> None:
         "low": 0.5,
         "high": 0.7,
     }
-    assert note["verdict"] == "winner" and note["taken"] == 4 and "trial 4 wins" in note["text"]
+    assert note["outcome"] == "winner" and note["taken"] == 4 and "trial 4 wins" in note["text"]
 
 
 def run(trial: int, seed: int, hits: str) -> ConfirmedRun:
@@ -148,23 +149,12 @@ def test_pairs_are_of_the_same_seed_and_the_same_query() -> None:
     assert groups == ["a", "a", "b"]
 
 
-def queries(number: int) -> list[VideoRecord]:
-    """So many videos, two of each scene."""
-    places = range(number)
-    return [
-        VideoRecord(
-            key=f"q{place:03d}",
-            num_bytes=1,
-            etag="",
-            num_frames=40,
-            label="x",
-            group=f"g{place // 2}",
-        )
-        for place in places
-    ]
+def groups_of(number: int) -> dict[str, str]:
+    """The groups of so many queries, two of each scene."""
+    return {f"q{place:03d}": f"g{place // 2}" for place in range(number)}
 
 
-def test_the_verdict_from_runs_to_words() -> None:
+def test_the_outcome_from_runs_to_words() -> None:
     good, bad = "1" * 36 + "0" * 4, "0" * 30 + "1" * 10
     runs = [
         run(4, 8, good),
@@ -174,22 +164,45 @@ def test_the_verdict_from_runs_to_words() -> None:
         run(2, 9, bad),
         run(2, 10, bad[1:] + "0"),
     ]
-    found = verdict_on(queries(40), [4, 2], [8, 9, 10], runs, {})
+    found = compare_candidates([4, 2], [8, 9, 10], runs, group_of=groups_of(40), costs={})
     assert found is not None
-    assert (found.verdict, found.taken) == ("winner", 4)
-    same = verdict_on(
-        queries(40),
+    assert (found.outcome, found.taken) == ("winner", 4)
+    same = compare_candidates(
         [4, 2],
         [8, 9, 10],
         [run(trial, seed, good) for trial in (4, 2) for seed in (8, 9, 10)],
-        {2: 1.0, 4: 2.0},
+        group_of=groups_of(40),
+        costs={2: 1.0, 4: 2.0},
     )
     assert same is not None
-    assert (same.verdict, same.taken) == ("tie", 2)
+    assert (same.outcome, same.taken) == ("tie", 2)
 
 
 def test_a_candidate_of_which_a_run_is_missing_does_not_count() -> None:
     runs = [run(trial, seed, "1100") for trial in (4, 2, 6) for seed in (8, 9)]
-    found = verdict_on(queries(4), [4, 2, 6], [8, 9], runs[1:], {})
+    rest = {"group_of": groups_of(4), "costs": {}}
+    found = compare_candidates([4, 2, 6], [8, 9], runs[1:], **rest)
     assert found is not None and sorted(one.trial for one in found.candidates) == [2, 6]
-    assert verdict_on(queries(4), [4, 2], [8, 9], runs[1:], {}) is None
+    assert compare_candidates([4, 2], [8, 9], runs[1:], **rest) is None
+
+
+@pytest.mark.parametrize(
+    ("number", "quantile"),
+    [(2, 12.7062), (3, 4.3027), (4, 3.1824), (5, 2.7764), (10, 2.2622), (31, 2.0423)],
+)
+def test_the_interval_over_seeds_is_students(number: int, quantile: float) -> None:
+    values = [0.5 + 0.1 * place for place in range(number)]
+    interval = seed_interval(values)
+    half = quantile * statistics.stdev(values) / number**0.5
+    mean = statistics.fmean(values)
+    assert (interval.value, interval.low, interval.high) == pytest.approx(
+        (mean, mean - half, mean + half), rel=1e-4
+    )
+
+
+def test_a_wider_interval_at_a_higher_confidence() -> None:
+    values = [0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
+    interval = seed_interval(values, confidence=0.9)
+    half = 2.0150 * statistics.stdev(values) / 6**0.5  # the table's 0.95 quantile of 5 degrees
+    assert interval.high - interval.value == pytest.approx(half, rel=1e-4)
+    assert seed_interval(values, confidence=0.99).high > interval.high

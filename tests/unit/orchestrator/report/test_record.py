@@ -56,7 +56,7 @@ def test_a_confirmation_counts_once_it_has_a_verdict() -> None:
         "candidates": [
             {"trial": 3, "seeds": [1, 2], "recall_at_1": [0.5, 0.6], "low": 0.4, "high": 0.7}
         ],
-        "verdict": "tie",
+        "outcome": "tie",
         "text": "A tie.",
     }
     only = (Candidate(3, (1, 2), (0.5, 0.6), 0.4, 0.7),)

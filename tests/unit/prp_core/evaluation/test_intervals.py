@@ -9,24 +9,8 @@ import pytest
 from prp_core.evaluation.intervals import (
     Interval,
     bootstrap_interval,
-    seed_interval,
-    student_quantile,
     wilson_interval,
 )
-
-
-@pytest.mark.parametrize(
-    ("degrees", "expected"),
-    [(1, 12.7062), (2, 4.3027), (3, 3.1824), (4, 2.7764), (9, 2.2622), (30, 2.0423), (120, 1.9799)],
-)
-def test_student_quantiles_are_those_of_the_tables(degrees: int, expected: float) -> None:
-    assert student_quantile(0.975, degrees) == pytest.approx(expected, abs=1e-4)
-
-
-def test_student_quantiles_at_other_levels() -> None:
-    assert student_quantile(0.95, 5) == pytest.approx(2.0150, abs=1e-4)
-    assert student_quantile(0.995, 10) == pytest.approx(3.1693, abs=1e-4)
-    assert student_quantile(0.5, 3) == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -52,14 +36,6 @@ def test_wilson_holds_the_truth_about_as_often_as_it_says() -> None:
         interval = wilson_interval(sum(draw.random() < 0.3 for _ in range(40)), 40)
         held += interval.low <= 0.3 <= interval.high
     assert 920 <= held <= 985
-
-
-def test_seed_interval_by_hand() -> None:
-    interval = seed_interval([0.5, 0.6, 0.7])
-    half = 4.30265 * 0.1 / 3**0.5
-    assert (interval.value, interval.low, interval.high) == pytest.approx(
-        (0.6, 0.6 - half, 0.6 + half), abs=1e-5
-    )
 
 
 def test_bootstrap_is_near_the_normal_interval_for_many_values() -> None:
