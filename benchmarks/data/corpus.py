@@ -1,6 +1,4 @@
-"""Videos to measure on: textures that pan, things that move, noise of a sensor; encoded as data
-sets of videos are.
-"""
+"""The videos to measure on: panning textures, moving discs, sensor noise, usual encodings."""
 
 from __future__ import annotations
 
@@ -62,9 +60,7 @@ def make_corpus(
 
 
 def _scene(seed: int, size: tuple[int, int], num_frames: int) -> Iterator[np.ndarray]:
-    """uint8 (H, W, 3): a background that pans, six discs that move on their own, noise of two grey
-    levels.
-    """
+    """uint8 (H, W, 3): a panning background, six moving discs, noise of two grey levels."""
     random = np.random.default_rng(seed)
     width, height = size
     wide = sum(
@@ -129,9 +125,7 @@ def _encode(path: Path, frames: Iterator[np.ndarray], kind: Kind) -> Path:
 
 
 def _pack(plain: Path, path: Path) -> None:
-    """Copy an AVI as DivX 5 would have written it: B-pictures ride with the picture before, and an
-    empty one fills the gap.
-    """
+    """Copy an AVI as DivX 5 writes it: each B-picture in the packet before, then an empty one."""
     with av.open(str(plain)) as source, av.open(str(path), "w") as target:
         stream: Any = source.streams.video[0]
         chunks = [bytes(packet) for packet in source.demux(stream) if packet.size]

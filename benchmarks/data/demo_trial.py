@@ -1,5 +1,4 @@
-"""What the loading of a demo trial costs without the cache of decoded frames, with an empty one,
-and with one that another trial filled.
+"""CPU time of loading in a demo trial: without the frame cache, with an empty and a filled one.
 
     uv run python -m benchmarks.data.demo_trial [--scenes 5] [--epochs 12]
 

@@ -10,7 +10,9 @@ from benchmarks.data.measure import Figure
 
 @dataclass(frozen=True)
 class Goal:
-    """`figure` of `what` shall be at least `goal`, or at most where `at_most`. `unit` is "x" for a
+    """A figure and the goal that it should reach.
+
+    `figure` of `what` shall be at least `goal`, or at most where `at_most`. `unit` is "x" for a
     ratio, "%" for a share.
     """
 
@@ -45,9 +47,7 @@ def ratio_goals(
     times: float,
     share: float | None,
 ) -> list[Goal]:
-    """`ours` against the paper's way and, where `share` is given, against the limit of the same
-    table.
-    """
+    """The goals of `ours` against the paper's way and, with `share`, against the table's limit."""
     medians = {figure.name: figure.median for figure in figures}
     goals = [
         Goal(f"{name}: {ours}, against the paper's way", medians[ours] / medians[paper], times)

@@ -1,5 +1,6 @@
-"""Ways of loading, side by side: clips per CPU-second of this process, its threads and its
-children, as medians of interleaved rounds.
+"""Side-by-side measurement of ways of loading: clips per CPU-second, medians of rounds.
+
+CPU time is that of this process, its threads and its children; rounds are interleaved.
 """
 
 from __future__ import annotations
@@ -19,9 +20,7 @@ from prp_core.data.decode_process import cpu_seconds
 
 @dataclass(frozen=True)
 class Request:
-    """One sample: the frames `positions` after `start`, of which the span of `rate` x clip length
-    frames is made.
-    """
+    """One sample: the frames at `positions` after `start`, of a span of `rate` x clip length."""
 
     path: Path
     start: int
@@ -42,8 +41,7 @@ Truth = Callable[
 
 @dataclass(frozen=True)
 class Way:
-    """A way to load: `load` does what is timed, `pictures` turns its answer into uint8 (N, H, W, 3)
-    to be compared, untimed.
+    """A way of loading: `load` is timed, `pictures` turns its result into uint8 (N, H, W, 3).
 
     `pids` names processes that work for it; `close` ends them. `num_at_once` requests are loaded at
     a time, each by a thread.
@@ -59,8 +57,9 @@ class Way:
 
 @dataclass(frozen=True)
 class Figure:
-    """Of one way: clips per CPU-second in each round, and how far its pictures are from the truth
-    (None: it has none).
+    """The result of one way: clips per CPU-second in each round, and its pictures' error.
+
+    The error is the difference from the true pictures (None: it has none).
     """
 
     name: str
@@ -77,8 +76,9 @@ class Figure:
 def compare(
     ways: Sequence[Way], requests: Sequence[Request], truth: Truth, *, num_rounds: int
 ) -> list[Figure]:
-    """Every way over every request, `num_rounds` times in turn after one round that is not counted;
-    then the pictures.
+    """Run every way over every request, `num_rounds` times in turn, after an uncounted round.
+
+    Then their pictures are compared.
     """
     rates: dict[str, list[float]] = {way.name: [] for way in ways}
     for number in range(num_rounds + 1):
@@ -116,9 +116,7 @@ def _cpu(way: Way) -> float:
 def _differences(
     way: Way, requests: Sequence[Request], truth: Truth
 ) -> tuple[int | None, float | None]:
-    """(largest, mean) difference of the way's pictures from the truth of the same size, in grey
-    levels.
-    """
+    """(largest, mean) difference of the way's pictures from the true ones, in grey levels."""
     if way.pictures is None:
         return None, None
     largest = 0

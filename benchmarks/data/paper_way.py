@@ -1,6 +1,4 @@
-"""Loading as the paper does: OpenCV from frame 0, every frame of the span resized by PIL, the
-motion mask made on the CPU.
-"""
+"""Loading as the paper does: OpenCV from frame 0, PIL's resize, the motion mask on the CPU."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Clips per CPU-second of the readers of original videos, for one kind of file; run by `python -m
-benchmarks.data`.
+"""Clips per CPU-second of the readers of original videos, for one kind of file.
+
+Run by ``python -m benchmarks.data``.
 """
 
 from __future__ import annotations

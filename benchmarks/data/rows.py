@@ -91,8 +91,9 @@ def _planes(request: Request) -> Any:
 
 
 class DecoderAlone:
-    """The needed packets through FFmpeg's decoder, nothing else: files are open, packets in memory,
-    frames dropped as they come.
+    """The limit: the needed packets through FFmpeg's decoder, and nothing else.
+
+    Files are open, packets in memory, frames dropped as they come.
     """
 
     def __init__(self) -> None:

@@ -1,10 +1,9 @@
-"""CPU-seconds of reading objects from S3: boto3 bare, our store over it, and obstore (Rust), per
-small object and per 64 MiB object.
+"""CPU time of reading objects from S3: bare boto3, our store over it, and obstore (Rust).
 
     uv run --with obstore python -m benchmarks.data.s3_clients
 
-Against a real S3 server of its own on loopback (`tests/tools/rgw.sh`), whose CPU time is not
-counted. Interleaved rounds, medians.
+CPU-seconds per small object and per 64 MiB object, against a real S3 server of its own on loopback
+(`tests/tools/rgw.sh`), whose CPU time is not counted. Interleaved rounds, medians.
 """
 
 from __future__ import annotations

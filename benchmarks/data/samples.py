@@ -1,4 +1,4 @@
-"""What every way of loading is asked for: the same samples of the same videos."""
+"""The samples that every way of loading is measured on."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ NUM_FRAMES = 180
 
 
 def sample_requests(paths: list[Path], count: int) -> list[Request]:
-    """Samples as pretraining draws them: rates in turn, any start that fits, the frames of clip,
-    target and attention.
-    """
+    """Samples as pretraining draws them: rates in turn, any start that fits, all frames needed."""
     draw = random.Random(0)
     requests = []
     for number in range(count):

@@ -1,8 +1,7 @@
-"""Clips per CPU-second from prepared shards, against bare JPEG decoding of the same frames and
-against the paper's way of loading.
+"""Clips per CPU-second from prepared shards, against bare JPEG decoding and the paper's way.
 
-Run by `python -m benchmarks.data`. The shards lie in a folder, in the page cache. CPU time of this
-process; one thread.
+Run by ``python -m benchmarks.data``. The shards lie in a folder, in the page cache. CPU time of
+this process; one thread.
 """
 
 from __future__ import annotations
@@ -41,9 +40,7 @@ SETTINGS = {
 def measure(
     kind: Kind, folder: Path, *, videos: Path | None, num_rounds: int, num_clips: int
 ) -> tuple[str, list[Figure]]:
-    """(what the shards of each kind weigh and how true they are, a figure for each way); everything
-    is written below `folder`.
-    """
+    """(size and error of each kind of shard, a figure for each way); writes below `folder`."""
     (folder / "videos").mkdir()
     paths = make_corpus(
         folder / "videos", kind, num_videos=NUM_VIDEOS, num_frames=NUM_FRAMES, source=videos

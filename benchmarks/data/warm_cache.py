@@ -1,7 +1,6 @@
-"""What the node's cache of decoded frames gives: warm clips against memcpy, and four trials that
-share a node against each alone.
+"""What the cache of decoded frames gains: warm clips against memcpy, shared against separate.
 
-Run by `python -m benchmarks.data`. CPU-seconds, children counted; medians of interleaved rounds.
+Run by ``python -m benchmarks.data``. CPU-seconds, children counted; medians of interleaved rounds.
 The videos are made on the spot: 320 x 240, MPEG-4 with B-frames in AVI; clips have 16 frames at 128
 x 171. A trial is one process with one decoder that loads one epoch. memcpy is `Tensor.clone` of the
 very bytes of a clip.
@@ -113,8 +112,9 @@ def open_trial(folder: Path, cache_dir: Path) -> CachedFrames:
 def warm_against_memcpy(
     folder: Path, records: list[VideoRecord], num_rounds: int
 ) -> dict[str, float]:
-    """CPU-seconds a clip: out of a warm cache, every frame checked; copied in memory; loaded the
-    paper's way. And ``bytes`` of a clip.
+    """CPU-seconds a clip from a warm cache, copied in memory, and the paper's way.
+
+    And ``bytes`` of a clip. Every frame from the cache is verified.
     """
     with open_trial(folder, folder / "warm") as source:
         dataset = ClipDataset(records, CLIP, sampling_of(RATE_SETS[0], CLIP.length), 1)
@@ -185,9 +185,7 @@ def cpu_seconds(work: Any) -> float:
 
 
 def shared_against_alone(folder: Path, records: list[VideoRecord], num_rounds: int) -> Shared:
-    """Four trials at once in one cache; the four with a cache each, at once (the same load on the
-    machine) and one after another.
-    """
+    """Four trials that share a cache, against four with a cache each, together and in turn."""
     rounds: dict[str, list[Round]] = {SHARED: [], BESIDE: [], ALONE: []}
     for number in range(num_rounds):
         for name, of_round in rounds.items():
@@ -227,8 +225,9 @@ def run_trials(
 def trial(
     folder: Path, cache_dir: Path, records: list[VideoRecord], number: int, results: Any
 ) -> None:
-    """One epoch of trial `number`; puts its counters and its CPU-seconds: the decoder's included,
-    imports and the decoder's start not.
+    """One epoch of trial `number`; puts its counters and CPU-seconds, the decoder's included.
+
+    Imports and the decoder's start are not counted.
     """
     torch.set_num_threads(1)
     store = FarStore(folder / "videos")

@@ -1,6 +1,4 @@
-"""What every object store keeps to, whatever lies behind it. A new store is tested by one more line
-in `STORES`.
-"""
+"""The contract of every object store; a new store is tested by one more line in `STORES`."""
 
 from __future__ import annotations
 

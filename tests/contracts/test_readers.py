@@ -1,6 +1,4 @@
-"""What every reader keeps to: frame n is the n-th of a full decode, bit for bit, however frames are
-asked for. Held by each of `READERS`.
-"""
+"""The contract of every reader in `READERS`: frame n is the n-th of a full decode, to the bit."""
 
 from __future__ import annotations
 

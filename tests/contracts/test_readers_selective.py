@@ -1,6 +1,4 @@
-"""Decoding from chosen packets: bit for bit a full decode on every kind of stream, and left alone
-where it could be otherwise.
-"""
+"""Selective decoding: equal to a full decode on every kind of stream, or not attempted."""
 
 from __future__ import annotations
 
@@ -131,9 +129,7 @@ def test_a_count_that_was_verified_otherwise_wins(tmp_path: Path) -> None:
 
 
 def test_a_packet_that_decodes_otherwise_than_it_says_ends_in_a_full_decode(tmp_path: Path) -> None:
-    """Headers whole, picture data not: what the decoder makes of it is what a full decode makes of
-    it.
-    """
+    """Headers intact, picture data damaged: the result is that of a full decode."""
     path = make_video(
         tmp_path / "video.avi", NUM_FRAMES, encoding=SELECTIVE["MPEG-4 in AVI, GOP 12, B"]
     )

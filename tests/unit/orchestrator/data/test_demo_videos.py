@@ -1,6 +1,4 @@
-"""The demo's videos: encoded for real, the same from the same settings, made once, and laid out as
-UCF101 is.
-"""
+"""The demo's videos: really encoded, reproducible, made once, laid out as UCF101 is."""
 
 from __future__ import annotations
 
@@ -118,9 +116,7 @@ def decoded_until_it_breaks(path: Path) -> list[np.ndarray]:
 
 @cache
 def drawn(motion: str) -> tuple[np.ndarray, ...]:
-    """One video of each of six scenes, float32 grey levels, long enough for the slowest to and
-    fro.
-    """
+    """One video of each of six scenes, float32 grey levels, long enough for the slowest motion."""
     settings = DemoSettings(min_frames=48, max_frames=48)
     return tuple(
         demo_videos.draw_video(settings, motion, scene, 1).astype(np.float32)

@@ -1,6 +1,4 @@
-"""The tier of decoded frames as a config wants it: its size, its place, and what its frames are
-known by.
-"""
+"""The tier of decoded frames by its config: its size, its folder and its cache key."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The index journal: survives a kill at any byte, forgets what may have been the machine's fault,
-has one writer.
-"""
+"""The index journal: survives a kill at any byte, retries the machine's faults, has one writer."""
 
 from __future__ import annotations
 

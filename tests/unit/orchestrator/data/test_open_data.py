@@ -13,8 +13,9 @@ from prp_core.data.manifest import Manifest, VideoRecord
 
 
 def test_a_run_with_another_seed_has_the_parts_of_its_sweep(tmp_path: Path) -> None:
-    """Nothing here states a split: the parts are drawn, by the sweep's seed. A confirming run whose
-    own seed drew them would train on test videos.
+    """Without a stated split the parts are drawn by the sweep's seed.
+
+    A confirming run whose own seed drew them would train on test videos.
     """
     records = [
         VideoRecord(

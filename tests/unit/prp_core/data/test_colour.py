@@ -1,6 +1,4 @@
-"""Planes become RGB on the device as FFmpeg makes them RGB, within a few grey levels, and training
-takes either.
-"""
+"""Planes to RGB on the device: FFmpeg's result within a few grey levels; training takes either."""
 
 from __future__ import annotations
 
@@ -34,9 +32,7 @@ LEVELS = 3
 
 
 def _smooth_frame(matrix: int, full_range: bool) -> av.VideoFrame:
-    """Every luma against slow changes of chroma, so that what differs is the arithmetic and not the
-    picture.
-    """
+    """Every luma over slow changes of chroma: what differs is the arithmetic, not the picture."""
     planes_HW = np.empty((192, 128), np.uint8)
     low, high = (0, 255) if full_range else (16, 235)
     planes_HW[:128] = np.linspace(low, high, 128)[None]

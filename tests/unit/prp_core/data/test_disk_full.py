@@ -1,6 +1,4 @@
-"""A folder on a disk that runs full while a checkpoint or a manifest is written: a clear error, and
-what was there stays whole.
-"""
+"""A disk that runs full while a checkpoint or manifest is written: a clear error, nothing torn."""
 
 from __future__ import annotations
 
@@ -66,9 +64,7 @@ def test_a_limit_of_the_size_of_files(tmp_path: Path) -> None:
 
 
 def test_a_full_disk(tmp_path: Path) -> None:
-    """On a file system of one megabyte of its own; where this user may not mount one, the limit
-    above has to do.
-    """
+    """On a file system of one megabyte; where it cannot be mounted, the limit above has to do."""
     mount = f'mount -t tmpfs -o size=1m tmpfs "{tmp_path}" && exec "$@"'
     if subprocess.run(
         ["unshare", "-Urm", "sh", "-c", mount, "sh", "true"], capture_output=True

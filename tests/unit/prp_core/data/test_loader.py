@@ -1,6 +1,4 @@
-"""The loader on real encoded videos: the same samples for any number of threads and workers, and an
-honest account of what broke.
-"""
+"""The loader on real videos: the same samples for any number of threads, workers, prefetches."""
 
 from __future__ import annotations
 

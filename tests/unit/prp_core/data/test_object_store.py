@@ -1,6 +1,4 @@
-"""The folder as an object store, beyond what every store keeps to: nothing outside the folder is
-reached.
-"""
+"""The folder as an object store, beyond the contract: nothing outside the folder is reached."""
 
 from __future__ import annotations
 

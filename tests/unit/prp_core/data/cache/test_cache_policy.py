@@ -1,6 +1,4 @@
-"""What the cache keeps over epochs: the real one against the policy on paper, and against
-least-recently-used.
-"""
+"""What the cache keeps over epochs: the real one against the policy, and against LRU."""
 
 from __future__ import annotations
 
@@ -107,8 +105,9 @@ def test_what_nobody_used_for_a_day_goes_first() -> None:
 
 @pytest.mark.parametrize("policy", SHORT_VIDEO_POLICIES)
 def test_trials_of_other_rates_and_lengths_walk_in_one_order(policy: str) -> None:
-    """What sharing rests on. A video that is too short for a trial's span is the one exception, and
-    only under "resample".
+    """Sharing depends on it: trials of other rates and lengths read videos in one order.
+
+    A video that is too short for a trial's span is the one exception, and only under "resample".
     """
     records = [
         VideoRecord(key=f"{number:03}", num_bytes=1, etag="", num_frames=300)

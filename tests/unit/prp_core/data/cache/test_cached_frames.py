@@ -1,6 +1,4 @@
-"""Frames through the node's cache: the same bits for training and evaluation, decoded once, broken
-once, fetched before they are asked for.
-"""
+"""Frames through the node's cache: equal to the bit, decoded once, verdicts kept, prefetched."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The cache of decoded frames: decoded once whoever asks, every wrong byte found, its bound kept,
-nothing torn by a kill or a full disk.
-"""
+"""The cache of decoded frames: one decode, every damage found, bounded, never torn."""
 
 from __future__ import annotations
 

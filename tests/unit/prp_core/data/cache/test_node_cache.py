@@ -1,6 +1,4 @@
-"""The node's cache: one read per object whatever happens, within its bound, and never a wrong
-byte.
-"""
+"""The node's cache of objects: one download per object, bounded, and never a wrong byte."""
 
 from __future__ import annotations
 
@@ -68,8 +66,9 @@ def _walk(
     seed: int,
     results: multiprocessing.Queue[tuple[int, int]],
 ) -> None:
-    """What one process of a node does: read every object in an order of its own; put (wrong
-    contents, most bytes seen on disk).
+    """One process of a node: reads every object in an order of its own.
+
+    Puts (wrong contents, most bytes seen on disk).
     """
     cache = NodeCache(root, capacity, JournalStore(folder / "far", folder / "journal"))
     wrong = most = 0

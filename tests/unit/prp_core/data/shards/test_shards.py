@@ -1,6 +1,4 @@
-"""Shards: plain tar archives, the same every time, whose frames come back right, alone, and never
-damaged.
-"""
+"""Shards: reproducible plain tar archives whose frames are read back singly and verified."""
 
 from __future__ import annotations
 
@@ -244,9 +242,7 @@ def test_another_places_manifest_is_refused(videos: Path, tmp_path: Path) -> Non
 
 
 def test_a_broken_video_leaves_nothing_in_the_shard(videos: Path, tmp_path: Path) -> None:
-    """Its index promised more frames than there are, so it breaks after some pieces were
-    written.
-    """
+    """Its record states more frames than there are, so it breaks after some pieces."""
     whole, path = written_shard(videos, KINDS["jpeg"], tmp_path / "whole")
     records = records_of(videos, 37)
     longer = dataclasses.replace(
