@@ -29,7 +29,7 @@ from prp_core.world import World
 
 def main() -> None:
     """Make the videos, load them three ways, print a row for each."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scenes", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=12)
     arguments = parser.parse_args()

@@ -31,8 +31,8 @@ def ways() -> list[Way]:
             PAPER,
             lambda r: paper_way.load(r.path, r.start, r.clip_length, r.rate),
             lambda answer, r: answer[0][list(r.positions)],
-        ),  # type: ignore[index]
-        Way("decord as a peer calls it (get_batch)", _decord_batch, lambda answer, r: answer),  # type: ignore[arg-type,return-value]
+        ),
+        Way("decord as a peer calls it (get_batch)", _decord_batch, lambda answer, r: answer),
         _reader_way("decord reader: RGB", "decord"),
         _reader_way("our reader: RGB", "pyav"),
         Way("our reader: planes", _planes, _rgb_of),
@@ -77,7 +77,7 @@ def _reader_way(name: str, reader: str) -> Way:
         finally:
             video.close()
 
-    return Way(name, load, lambda answer, _: answer)  # type: ignore[arg-type,return-value]
+    return Way(name, load, lambda answer, _: answer)
 
 
 def _planes(request: Request) -> Any:

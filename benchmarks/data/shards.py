@@ -181,4 +181,4 @@ def _torchvision(source: ShardSource) -> Way:
             [decode_jpeg(piece, mode=ImageReadMode.RGB) for piece in pieces]
         ).permute(0, 2, 3, 1)
 
-    return Way("torchvision on the same JPEGs, in memory", load, lambda answer, r: answer.numpy())  # type: ignore[attr-defined]
+    return Way("torchvision on the same JPEGs, in memory", load, lambda answer, r: answer.numpy())

@@ -59,9 +59,7 @@ class Shared:
     rounds: dict[str, list[Round]]
 
     def times(self, other: str) -> float:
-        """How many times the clips per CPU-second of `other` the four reach that share a cache: the
-        median of the rounds.
-        """
+        """How many times `other`'s clips per CPU-second the four reach that share; the median."""
         return statistics.median(
             together[0] / single[0]
             for together, single in zip(self.rounds[SHARED], self.rounds[other], strict=True)

@@ -73,7 +73,7 @@ def make_shard(job: PrepareJob, planned: PlannedShard) -> ShardRecord:
     # A file without a name: nothing is left of it however this process ends.
     with tempfile.TemporaryFile(dir=cache.root) as file:
         with VideoSource(videos, cache, job.loader) as source:
-            written = write_shard(source, planned.records, job.settings, file, number=0)  # type: ignore[arg-type]
+            written = write_shard(source, planned.records, job.settings, file, number=0)
         if written.videos:
             _put(place, name, Path(f"/proc/self/fd/{file.fileno()}"), written)
     files = (ShardFile(name, written.num_bytes, written.sha256),) if written.videos else ()

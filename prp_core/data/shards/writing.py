@@ -9,7 +9,7 @@ import hashlib
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 
@@ -44,7 +44,7 @@ def write_shard(
     source: FrameSource,
     records: Sequence[VideoRecord],
     settings: ShardSettings,
-    file: BinaryIO,
+    file: IO[bytes],
     *,
     number: int,
     on_video: Callable[[], None] | None = None,
@@ -74,7 +74,7 @@ def write_shard(
 
 
 def _write_video(
-    source: FrameSource, record: VideoRecord, settings: ShardSettings, file: BinaryIO, number: int
+    source: FrameSource, record: VideoRecord, settings: ShardSettings, file: IO[bytes], number: int
 ) -> ShardVideo:
     sizes = list[int]()
     crc32s = list[int]()

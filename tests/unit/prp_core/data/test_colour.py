@@ -37,9 +37,11 @@ def _smooth_frame(matrix: int, full_range: bool) -> av.VideoFrame:
     low, high = (0, 255) if full_range else (16, 235)
     planes_HW[:128] = np.linspace(low, high, 128)[None]
     chroma = planes_HW[128:].reshape(2, 64, 64)
-    chroma[0], chroma[1] = np.linspace(60, 200, 64)[:, None], np.linspace(70, 190, 64)[::-1, None]
+    chroma[0] = np.linspace(60, 200, 64)[:, None]
+    chroma[1] = np.linspace(70, 190, 64)[::-1, None]
     frame = av.VideoFrame.from_ndarray(planes_HW, format="yuv420p")
-    frame.colorspace, frame.color_range = matrix, 2 if full_range else 1
+    frame.colorspace = matrix
+    frame.color_range = 2 if full_range else 1
     return frame
 
 

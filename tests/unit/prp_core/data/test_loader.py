@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from prp_core.data.augmentation import AugmentationConfig
+from prp_core.data.augmentation.rate_jitter import RateJitter
 from prp_core.data.clip_config import ClipConfig
 from prp_core.data.indexing import index_videos
 from prp_core.data.loader import SpanLoader
@@ -48,7 +50,12 @@ def records(source: VideoSource) -> list[VideoRecord]:
 
 
 def _loader(
-    source: VideoSource, records: list[VideoRecord], *, world: World | None = None, **kwargs: object
+    source: VideoSource,
+    records: list[VideoRecord],
+    *,
+    world: World | None = None,
+    clip: ClipConfig = CLIP,
+    **kwargs: object,
 ) -> SpanLoader:
     settings: dict[str, object] = {
         "batch_size": 4,
@@ -56,14 +63,13 @@ def _loader(
         "world": world or World.alone(),
     }
     return SpanLoader(
-        source, records, CLIP, sampling_of((1, 2, 4), CLIP.length), **(settings | kwargs)
-    )  # type: ignore[arg-type]
+        source, records, clip, sampling_of((1, 2, 4), clip.length), **(settings | kwargs)
+    )
 
 
 def _same(first: SpanSample, second: SpanSample) -> bool:
-    return replace(first, frames_NHWC=None) == replace(second, frames_NHWC=None) and torch.equal(  # type: ignore[arg-type]
-        first.frames_NHWC, second.frames_NHWC
-    )
+    alike = replace(first, frames_NHWC=None) == replace(second, frames_NHWC=None)
+    return alike and torch.equal(first.frames_NHWC, second.frames_NHWC)
 
 
 def test_samples_hold_the_frames_they_say(source: VideoSource, records: list[VideoRecord]) -> None:
@@ -119,6 +125,28 @@ def test_an_epoch_can_be_entered_anywhere(source: VideoSource, records: list[Vid
         _same(first, second)
         for first, second in zip(whole[1].samples, rest[0].samples, strict=True)
     )
+
+
+def test_jittered_spans_hold_the_frames_at_their_own_rate(
+    source: VideoSource, records: list[VideoRecord]
+) -> None:
+    """The same on two workers, and when the epoch is entered later, as a resume does."""
+    jitter = AugmentationConfig(rate_jitter=RateJitter(strength=0.2))
+    clip = replace(CLIP, augmentation=jitter)
+    loader = _loader(source, records, clip=clip)
+    whole = {sample.index: sample for batch in loader.batches(1) for sample in batch.samples}
+    percents = set()
+    for sample in whole.values():
+        draw = loader.dataset.draw(sample.epoch, sample.index)
+        percents.add(draw.percent)
+        assert shown_numbers(sample.frames_NHWC.numpy()) == [
+            sample.start + (position * draw.percent + 50) // 100 for position in sample.positions
+        ]
+    assert len(percents) > 4
+    for rank in range(2):
+        world = World(rank, 2, torch.device("cpu"))
+        rest = _loader(source, records, clip=clip, world=world).batches(1, first_step=1)
+        assert all(_same(whole[one.index], one) for batch in rest for one in batch.samples)
 
 
 def test_leaving_early_ends_threads_and_close_ends_processes(

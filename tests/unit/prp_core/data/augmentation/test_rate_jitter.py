@@ -27,7 +27,7 @@ RATES = (1, 2, 4)
 
 def _clip(strength: float, policy: str = "resample", **values: object) -> ClipConfig:
     augmentation = AugmentationConfig(rate_jitter=RateJitter(strength=strength))
-    return ClipConfig(length=8, short_videos=policy, augmentation=augmentation, **values)  # type: ignore[arg-type]
+    return ClipConfig(length=8, short_videos=policy, augmentation=augmentation, **values)
 
 
 def _dataset(clip: ClipConfig, lengths: list[int] = LENGTHS) -> ClipDataset:

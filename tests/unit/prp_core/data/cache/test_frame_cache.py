@@ -147,7 +147,7 @@ def test_files_stay_mapped_while_all_fit_into_the_sticky_part(tmp_path: Path) ->
     another.close()
     assert not is_mapped(place(cache, 4)), "another process counts the same files"
     used_at = place(cache, 1).stat().st_atime_ns
-    assert torch.equal(cache.read(key_of(1), [2, 9, 2]), frames_of(1)[[2, 9, 2]])  # type: ignore[arg-type]
+    assert torch.equal(cache.read(key_of(1), [2, 9, 2]), frames_of(1)[[2, 9, 2]])
     cache.close()
     assert not any(is_mapped(place(cache, number)) for number in range(5))
     assert place(cache, 1).stat().st_atime_ns > used_at, (
@@ -176,7 +176,7 @@ def test_nothing_stays_mapped_where_nobody_knows_how_much_the_node_has(tmp_path:
     cache = FrameCache(tmp_path, 1000 * FILE_BYTES)
     cache.fill(key_of(1), "video-1", decoding(1))
     (tmp_path / "usage").unlink()
-    assert torch.equal(cache.read(key_of(1), [0, 1, 3]), frames_of(1)[[0, 1, 3]])  # type: ignore[arg-type]
+    assert torch.equal(cache.read(key_of(1), [0, 1, 3]), frames_of(1)[[0, 1, 3]])
     assert not is_mapped(place(cache, 1))
 
 
@@ -186,7 +186,7 @@ def test_who_writes_into_a_view_harms_no_file_and_no_later_read(tmp_path: Path) 
     assert found is not None
     found += 1
     for _ in range(2):
-        assert torch.equal(cache.read(key_of(1), [1, 2]), frames_of(1)[[1, 2]])  # type: ignore[arg-type]
+        assert torch.equal(cache.read(key_of(1), [1, 2]), frames_of(1)[[1, 2]])
     assert cache.counters["corrupt"] == 0 and place(cache, 1).exists()
 
 
@@ -263,7 +263,7 @@ def test_all_corruption_is_found_when_it_is_read(tmp_path: Path, stays_mapped: b
         lambda data: data.__delitem__(slice(size - 100, size)),
     ]
     for number, damage in enumerate(damages, start=1):
-        assert torch.equal(get(cache, 3, everything), frames_of(3))  # type: ignore[arg-type]
+        assert torch.equal(get(cache, 3, everything), frames_of(3))
         if not stays_mapped:
             cache.close()
         data = bytearray(place(cache, 3).read_bytes())
@@ -342,7 +342,7 @@ def test_kill_9_of_the_filler_lets_the_next_one_fill(tmp_path: Path) -> None:
     assert cache.read(key_of(1), [0]) is None, "nobody sees a half-written file"
     os.kill(victim.pid, signal.SIGKILL)
     victim.join()
-    assert torch.equal(get(cache, 1, [0, 29]), frames_of(1)[[0, 29]])  # type: ignore[arg-type]
+    assert torch.equal(get(cache, 1, [0, 29]), frames_of(1)[[0, 29]])
     (left,) = (tmp_path / "unfinished").iterdir()
     os.utime(left, (0, 0))  # as if it lay there for a while
     FrameCache(tmp_path, 1 << 30)
@@ -406,7 +406,7 @@ def test_two_sweeps_of_other_sizes_and_budgets_share_a_folder(tmp_path: Path) ->
     left = [number for number in range(6) if place(large, number).exists()]
     assert left and all(
         torch.equal(small.read(key_of(number), [4]), frames_of(number)[[4]]) for number in left
-    )  # type: ignore[arg-type]
+    )
 
 
 def test_a_full_disk_is_a_bypass_and_nothing_torn(tmp_path: Path) -> None:
@@ -423,7 +423,7 @@ def test_a_full_disk_is_a_bypass_and_nothing_torn(tmp_path: Path) -> None:
     process.start()
     process.join(60)
     assert process.exitcode == 0
-    assert torch.equal(get(FrameCache(tmp_path, 10 * FILE_BYTES), 1, [0]), frames_of(1)[[0]])  # type: ignore[arg-type]
+    assert torch.equal(get(FrameCache(tmp_path, 10 * FILE_BYTES), 1, [0]), frames_of(1)[[0]])
 
 
 def _breaking(reason: str, journal: list[str]) -> Callable[[], Generator[torch.Tensor, None, None]]:

@@ -280,7 +280,7 @@ def test_jpegs_survive_and_what_is_none_is_refused() -> None:
 
 
 def record(key: str, num_frames: int, **more: object) -> VideoRecord:
-    return VideoRecord(key=key, num_bytes=10, etag="e", sha256=key, num_frames=num_frames, **more)  # type: ignore[arg-type]
+    return VideoRecord(key=key, num_bytes=10, etag="e", sha256=key, num_frames=num_frames, **more)
 
 
 def test_shards_are_planned_by_size_in_the_order_of_keys() -> None:
