@@ -1,0 +1,77 @@
+"""Tracking URIs: which are refused with what to use instead, and the page of a run."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from orchestrator.tracking import (
+    check_reachable,
+    default_tracking_uri,
+    run_page,
+    tracking_uri,
+    ui_command,
+)
+from prp_core.errors import UserError
+
+
+@pytest.mark.parametrize("uri", ["./mlruns", "mlruns", "file:///tmp/mlruns", ""])
+def test_folders_are_refused_with_what_to_use_instead(uri: str) -> None:
+    with pytest.raises(
+        UserError,
+        match=r"is a folder; this MLflow keeps runs in a database: use "
+        r"sqlite:////.*/mlflow\.db or http://HOST:PORT",
+    ):
+        check_reachable(uri)
+
+
+@pytest.mark.parametrize("uri", ["sqlite://", "sqlite:///", "sqlite:///:memory:", "http://"])
+def test_addresses_that_name_nothing_are_refused(uri: str) -> None:
+    with pytest.raises(UserError, match=r"names no (file|host)"):
+        check_reachable(uri)
+
+
+def test_a_sqlite_file_that_cannot_be_one_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("not a database at all")
+    with pytest.raises(UserError, match=r"is no sqlite database; choose another place"):
+        check_reachable(f"sqlite:///{tmp_path / 'text'}")
+    with pytest.raises(UserError, match=r"text is no folder that can be written"):
+        check_reachable(f"sqlite:///{tmp_path / 'text' / 'mlflow.db'}")
+    with pytest.raises(UserError, match=r"cannot be written"):
+        check_reachable(f"sqlite:///{tmp_path}")
+    check_reachable(default_tracking_uri(tmp_path / "new" / "state"))
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_server_that_is_away_or_silent_is_said_in_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tracking_uri, "ANSWER_SECONDS", 1)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(
+            UserError, match=rf"Cannot use MLflow at {uri}: .*refused.*check --mlflow"
+        ) as refused:
+            check_reachable(uri)
+        silent.listen()
+        with pytest.raises(
+            UserError, match=rf"Cannot use MLflow at {uri}: .*(timed out|no answer)"
+        ) as timed_out:
+            check_reachable(uri)
+    assert "\n" not in str(refused.value) + str(timed_out.value)
+
+
+def test_the_line_that_opens_the_page() -> None:
+    assert ui_command("http://host:5000") == "http://host:5000"
+    assert (
+        ui_command("sqlite:////a b/mlflow.db", 5001)
+        == "uv run mlflow ui --backend-store-uri 'sqlite:////a b/mlflow.db' --workers 1 --port 5001"
+    )
+    assert run_page("http://host:5000/", "1", "abc") == "http://host:5000/#/experiments/1/runs/abc"
+    assert (
+        run_page("sqlite:////a/mlflow.db", "1", "abc", 5001)
+        == "http://127.0.0.1:5001/#/experiments/1/runs/abc"
+    )
