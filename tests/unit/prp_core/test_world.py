@@ -2,44 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as processes
 
 from prp_core.world import World
+from tests.worker_group import run_workers
 
 
-def in_group(rank: int, size: int, folder: str) -> None:
-    """One worker: join the group, do both pieces of work, leave the answers in a file of its
-    own.
-    """
-    torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo",
-        init_method=f"file://{folder}/meeting",
-        rank=rank,
-        world_size=size,
-        timeout=timedelta(seconds=60),
-    )
-    try:
-        world = World.of_process_group("cpu")
-        torch.save(
-            {"exchange": exchange(world), "gradients": gradients(world)}, f"{folder}/answer.{rank}"
-        )
-    finally:
-        dist.destroy_process_group()
+def work(world: World) -> dict[str, Any]:
+    """Both pieces of work of one worker."""
+    return {"exchange": exchange(world), "gradients": gradients(world)}
 
 
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What each of two workers, both real processes, answers; by rank."""
-    folder = tmp_path_factory.mktemp("world")
-    processes.spawn(in_group, args=(2, str(folder)), nprocs=2)
-    return [torch.load(folder / f"answer.{rank}", weights_only=True) for rank in range(2)]
+    return run_workers(work, tmp_path_factory.mktemp("world"))
 
 
 def exchange(world: World) -> dict[str, object]:
