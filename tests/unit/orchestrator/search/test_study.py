@@ -87,7 +87,10 @@ def test_telling_twice_keeps_the_first_word(tmp_path: Path) -> None:
     assert study.trials()[number].user_attrs["reason"].startswith("DivergedError")
 
 
-def test_what_does_not_fit_the_corpus_is_pruned_before_anything_runs(tmp_path: Path) -> None:
+def test_what_does_not_fit_the_corpus_is_pruned_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.search.study.MAX_UNFIT_IN_A_ROW", 30)
     study = study_at(tmp_path)
     only_short = study.ask(lambda values: Fit(values["clip.length"] == 8, "too few videos"))
     assert only_short.values["clip.length"] == 8

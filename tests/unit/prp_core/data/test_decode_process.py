@@ -180,7 +180,7 @@ def _kill_whatever_starts(process: DecodeProcess, stop: threading.Event) -> None
 
 
 def test_the_time_limit_kills_and_the_next_request_works(tmp_path: Path, video: Path) -> None:
-    long = make_video(tmp_path / "long.mp4", 700, size=(640, 480))
+    long = make_video(tmp_path / "long.mp4", 200, size=(640, 480))
     with DecodeProcess(LoaderConfig()) as process:
         process.read(video, [0])
         with pytest.raises(
