@@ -1,11 +1,31 @@
-"""The fixtures that any test may ask for: real servers, each in a file of its own."""
+"""The fixtures that any test may ask for, real servers among them, and the order of the tests."""
 
 import os
 import sys
+from typing import Any
 
-pytest_plugins = ["tests.fixtures_s3", "tests.fixtures_mlflow", "tests.fixtures_videos"]
+import pytest
+
+from tests.running_order import GroupScheduling, in_running_order
+
+pytest_plugins = [
+    "tests.fixtures_s3",
+    "tests.fixtures_mlflow",
+    "tests.fixtures_ray",
+    "tests.fixtures_videos",
+]
 
 # The suite starts hundreds of Python processes. Without bytecode on the disk, each of them compiles
 # torch, Ray and MLflow anew, which takes longer than most of what they are started for.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that take longest first."""
+    items[:] = in_running_order(items)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GroupScheduling | None:
+    """Files by group, where they would go file by file."""
+    return GroupScheduling(config, log) if config.getoption("dist") == "loadfile" else None

@@ -1,8 +1,7 @@
-"""The product's own sentence: `ray job submit --working-dir . -- python sweeps/rate_search.py
---preset demo`, with everything for real.
+"""A sweep submitted as a Ray job, with videos and checkpoints in S3 and an MLflow server.
 
-A cluster that wants a token, the videos and the checkpoints in a real S3 server, MLflow on a server
-of its own.
+The cluster wants a token, and the command is the one of the README:
+``ray job submit --working-dir . -- python sweeps/rate_search.py --preset demo``.
 """
 
 from __future__ import annotations
@@ -27,7 +26,11 @@ SMALLER = [
 
 
 def test_a_submitted_sweep_from_s3_to_mlflow(
-    s3_server: S3Server, mlflow_server: MlflowServer, tiny_videos: Path, tmp_path: Path
+    s3_server: S3Server,
+    mlflow_server: MlflowServer,
+    token_cluster: TokenCluster,
+    tiny_videos: Path,
+    tmp_path: Path,
 ) -> None:
     bucket = s3_server.make_bucket()
     s3_server.upload_folder(tiny_videos, bucket, "videos/")
@@ -56,14 +59,11 @@ def test_a_submitted_sweep_from_s3_to_mlflow(
         "source.val_fraction=0.3",
     ]:
         words += ["--set", setting]
-    with TokenCluster(
-        num_cpus=2, extra_env={**s3_server.environment, "PRP_HOME": str(tmp_path / "home")}
-    ) as cluster:
-        job_id = cluster.submit(words, working_dir=REPOSITORY)
-        status = cluster.wait(job_id, timeout_seconds=800)
-        log = cluster.logs(job_id)
-        assert status == "SUCCEEDED", log[-4000:]
-        assert s3_server.secret_key not in json.dumps(cluster.request("/api/jobs/")) + log
+    job_id = token_cluster.submit(words, working_dir=REPOSITORY)
+    status = token_cluster.wait(job_id, timeout_seconds=800)
+    log = token_cluster.logs(job_id)
+    assert status == "SUCCEEDED", log[-4000:]
+    assert s3_server.secret_key not in json.dumps(token_cluster.request("/api/jobs/")) + log
     assert "Winner: trial" in log
     client = MlflowClient(mlflow_server.uri)
     runs = client.search_runs([client.get_experiment_by_name("submitted").experiment_id])

@@ -1,0 +1,53 @@
+"""The order in which the test processes take the files, with the files that share a process.
+
+The suite runs in two processes (`addopts` in ``pyproject.toml``). What takes longest comes first,
+so that both end at the same time. Files that share a server or a cluster go to the same process,
+which starts it once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+# Groups of files in the order in which they are taken; a group is one process's. What is not named
+# here comes after them, in the order of the names, each file by itself.
+FIRST: tuple[tuple[str, ...], ...] = (
+    ("e2e/test_interruptions.py",),
+    ("e2e/test_sweep.py",),
+    (
+        "e2e/test_job_submit.py",
+        "integration/test_token_cluster.py",
+        "integration/test_tracking.py",
+        "integration/test_encoder_models.py",
+    ),
+    ("e2e/test_autoscaled_sweep.py",),
+    ("e2e/test_workers.py",),
+    ("integration/test_autoscaling.py",),
+    ("integration/test_prepare.py",),
+    ("integration/test_slow_ray_start.py",),
+    ("unit/prp_core/pretext/test_published_networks.py",),
+    ("integration/test_shared_frames_s3.py",),
+    ("contracts/test_readers_selective.py",),
+)
+TESTS = Path(__file__).parent
+
+
+class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]
+    """xdist's scheduling by file, with the groups of `FIRST` kept together."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        name = nodeid.split("::", 1)[0].removeprefix("tests/")
+        return next((group[0] for group in FIRST if name in group), name)
+
+
+def in_running_order(items: Sequence[pytest.Item]) -> list[pytest.Item]:
+    """`items` with those of `FIRST` before all others; within a file they stay as they were."""
+    places = {name: place for place, name in enumerate(name for group in FIRST for name in group)}
+    return sorted(
+        items,
+        key=lambda item: places.get(item.path.relative_to(TESTS).as_posix(), len(places)),
+    )
