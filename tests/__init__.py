@@ -1,6 +1,4 @@
-"""The tests, from single rooms to what a user types; `CONTRIBUTING.md` says which folder holds
-what.
-"""
+"""The tests, from single modules to what a user types (see CONTRIBUTING.md)."""
 
 import os
 

@@ -1,6 +1,4 @@
-"""The policy of the node's cache on paper: which requests find their video, for videos of one
-size.
-"""
+"""A simulation of the node cache's eviction policy, for videos of one size."""
 
 from __future__ import annotations
 

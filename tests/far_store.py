@@ -14,7 +14,8 @@ class FarStore:
     """
 
     def __init__(self, root: Path) -> None:
-        self._store, self.fetched = LocalStore(root), list[str]()
+        self._store = LocalStore(root)
+        self.fetched = list[str]()
 
     @property
     def uri(self) -> str:
@@ -43,7 +44,8 @@ class JournalStore(FarStore):
 
     def __init__(self, root: Path, journal: Path, spoil: int = 0) -> None:
         super().__init__(root)
-        self._journal, self._spoil = journal, spoil
+        self._journal = journal
+        self._spoil = spoil
 
     def read(
         self, key: str, *, start: int = 0, num_bytes: int | None = None, etag: str | None = None

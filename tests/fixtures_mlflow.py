@@ -1,6 +1,4 @@
-"""A real MLflow server for tests, one per test session: a process of its own with a sqlite database
-and a folder of artifacts.
-"""
+"""A real MLflow server, one per test process, with a SQLite database and an artifact folder."""
 
 from __future__ import annotations
 

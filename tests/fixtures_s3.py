@@ -1,6 +1,4 @@
-"""A real S3 server for tests (Ceph's gateway), one per test session, and a fresh bucket per
-test.
-"""
+"""A real S3 server (Ceph's gateway), one per test process, and a new bucket per test."""
 
 from __future__ import annotations
 

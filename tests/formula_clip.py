@@ -1,6 +1,4 @@
-"""The formula clip, the key-free weights and the sampling by hand that the method's published
-numbers were taken with.
-"""
+"""The formula clip and the key-free weights behind the method's published numbers."""
 
 from __future__ import annotations
 

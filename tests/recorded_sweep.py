@@ -1,6 +1,4 @@
-"""A sweep that was never trained: real calls of Optuna, MLflow and the manifest file, with drawn
-figures in place of an encoder's.
-"""
+"""The records of a sweep that was never trained: real Optuna and MLflow, drawn figures."""
 
 from __future__ import annotations
 

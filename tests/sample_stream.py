@@ -1,6 +1,4 @@
-"""The stream of training samples from a bucket, as one digest: what has to be the same whatever the
-network does.
-"""
+"""A digest of the training samples of a bucket, to compare runs under network faults."""
 
 from __future__ import annotations
 
@@ -88,7 +86,9 @@ def encode_video(seed: int, num_frames: int, height: int, width: int) -> bytes:
     with tempfile.NamedTemporaryFile(suffix=".mp4") as file:
         with av.open(file.name, "w") as container:
             stream = container.add_stream("libx264", rate=25)
-            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            stream.width = width
+            stream.height = height
+            stream.pix_fmt = "yuv420p"
             stream.options = {"preset": "ultrafast", "g": "24", "threads": "1"}
             for number in range(num_frames):
                 picture = np.ascontiguousarray(np.roll(texture, (number, 2 * number), axis=(0, 1)))

@@ -1,6 +1,4 @@
-"""A small corpus of real encoded videos whose classes are motions, with its records, for tests of
-training and evaluation.
-"""
+"""A small corpus of encoded videos whose classes are motions, with its records."""
 
 from __future__ import annotations
 
@@ -29,7 +27,9 @@ def encode_motion(
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25)
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream.width = WIDTH
+        stream.height = HEIGHT
+        stream.pix_fmt = "yuv420p"
         stream.options = {"preset": "ultrafast", "g": "8", "threads": "1"}
         for number in range(num_frames):
             picture = np.roll(texture, (motion[0] * number, motion[1] * number), axis=(0, 1))

@@ -1,6 +1,4 @@
-"""Small real videos for tests, whose every frame shows its own number; whole ones and broken
-ones.
-"""
+"""Small encoded videos whose every frame shows its number, whole ones and broken ones."""
 
 from __future__ import annotations
 
@@ -120,7 +118,8 @@ def make_video(
         stream: Any = container.add_stream(encoding.codec, rate=fps)
         stream.width, stream.height = size
         stream.pix_fmt = encoding.pixel_format
-        stream.gop_size, stream.max_b_frames = encoding.keyframe_every, encoding.num_b_frames
+        stream.gop_size = encoding.keyframe_every
+        stream.max_b_frames = encoding.num_b_frames
         stream.codec_context.thread_count = 1
         stream.options = encoding.options
         for number in range(num_frames):
@@ -191,16 +190,16 @@ def make_packed_b_frames(
     )
     with av.open(str(path), "w") as target:
         written: Any = target.add_stream("mpeg4", rate=rate)
-        written.width, written.height, written.pix_fmt = 96, 64, "yuv420p"
+        written.width = 96
+        written.height = 64
+        written.pix_fmt = "yuv420p"
         written.codec_context.open()
         for number, chunk in enumerate(_packed(chunks)):
             packet = av.Packet(chunk)
-            packet.stream, packet.pts, packet.dts, packet.time_base = (
-                written,
-                number,
-                number,
-                1 / rate,
-            )
+            packet.stream = written
+            packet.pts = number
+            packet.dts = number
+            packet.time_base = 1 / rate
             packet.is_keyframe = b"\x00\x00\x01\xb0" in chunk
             target.mux(packet)
     return path

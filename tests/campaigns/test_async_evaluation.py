@@ -134,7 +134,9 @@ class Asking:
     """A trial desk that hands out numbers, and counts the trials that run."""
 
     def __init__(self) -> None:
-        self.asked, self.present, self.most = 0, 0, 0
+        self.asked = 0
+        self.present = 0
+        self.most = 0
 
     def num_waiting(self) -> int:
         return 0

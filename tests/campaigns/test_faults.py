@@ -1,5 +1,4 @@
-"""Training's samples under every fault of the network: the same bytes, and how fast they still
-come.
+"""Training samples under every network fault: equal bytes, and what throughput is left.
 
     uv run pytest -s -m campaign tests/campaigns/test_faults.py
 

@@ -1,6 +1,4 @@
-"""The driver of a sweep killed with -9 while its best trials are trained again: what was confirmed
-is not confirmed twice.
-"""
+"""A sweep's driver killed with SIGKILL during confirmation does no confirming run twice."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The driver of a sweep killed with -9 at random times and resumed until it ends: no trial lost,
-none run twice to its end.
+"""A sweep's driver killed with SIGKILL at random times and resumed until the sweep ends.
 
 Run it with ``uv run pytest -s -m campaign tests/campaigns/test_kill_driver.py``. ``PRP_NUM_KILLS=3
 PRP_NUM_TRIALS=2 PRP_TEST_SLOW=`` makes a short one of it, ``PRP_KILL_SEED=5`` another.

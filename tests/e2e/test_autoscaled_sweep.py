@@ -1,6 +1,4 @@
-"""A sweep on a cluster that has no worker node: its trials make Ray's autoscaler bring them up, and
-they go when it has ended.
-"""
+"""A sweep on a cluster without worker nodes: the autoscaler adds and removes them."""
 
 from __future__ import annotations
 

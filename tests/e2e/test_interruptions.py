@@ -1,6 +1,4 @@
-"""A sweep that is interrupted, killed and driven twice: nothing is lost, nothing runs twice,
-nothing is left behind.
-"""
+"""A sweep that is interrupted, killed and driven twice loses nothing and repeats nothing."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The whole loop as a user runs it, and what is left of it in Optuna's database, in MLflow and on
-the machine.
-"""
+"""A whole sweep as a user runs it: its records in Optuna and MLflow, and its output."""
 
 from __future__ import annotations
 

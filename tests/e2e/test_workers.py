@@ -1,6 +1,4 @@
-"""Trials of two workers on a local cluster of three nodes: pruned together, their places freed, a
-killed worker's steps taken up again.
-"""
+"""Trials of two workers on a local cluster of three nodes: pruning, and the loss of a worker."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""A study as a user writes one, at the smallest size: `python tests/e2e/tiny_study.py --preset
-tests/e2e/tiny.toml --data FOLDER`.
+"""A study as a user writes one, at the smallest size.
+
+    python tests/e2e/tiny_study.py --preset tests/e2e/tiny.toml --data FOLDER
 
 The environment can make it misbehave on purpose: ``PRP_TEST_DIVERGE=2`` gives trial 2 a learning
 rate that no loss survives, and ``PRP_TEST_SLOW=1`` makes every trial long enough to be interrupted.

@@ -1,6 +1,4 @@
-"""Ray's autoscaler, with a fake cloud: the nodes that a trial's bundle asks for come, idle ones go,
-spot falls back to on demand.
-"""
+"""Ray's autoscaler with a fake cloud: nodes for a trial, and on-demand nodes without spot."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The files under cluster/: valid for Ray, EC2 and KubeRay, and as closed as docs/clusters.md says
-they are.
-"""
+"""The files under cluster/: valid for Ray, EC2 and KubeRay, and as closed as the docs say."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The videos that a sweep is told of by their manifest: found by it, and refused when they are no
-longer what it says.
-"""
+"""A sweep given a manifest finds its videos, and refuses videos that have changed since."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Indexing real encoded videos from a bucket: what the manifest says, what a second run reads, what
-a kill -9 costs.
-"""
+"""Indexing real videos from a bucket: the manifest, a second run, and a run that is killed."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The node's cache over a real, faulty S3: whatever the network does to the bytes, only the right
-ones become visible.
-"""
+"""The node cache over a real, faulty S3: only the right bytes become visible."""
 
 from __future__ import annotations
 

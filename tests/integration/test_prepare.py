@@ -1,6 +1,4 @@
-"""Preparing real videos into shards: from and to a real S3, through kill -9, and what is read from
-there over a faulty network.
-"""
+"""Preparing real videos into shards: on S3, through SIGKILL, and read over a faulty network."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Buckets as companies have them: another region, somebody else's bill, hashed prefixes,
-credentials that end, objects that change.
-"""
+"""Buckets in practice: other regions, requester pays, expiring credentials, changed objects."""
 
 from __future__ import annotations
 

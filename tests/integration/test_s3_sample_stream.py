@@ -1,5 +1,4 @@
-"""Training's samples from a bucket are the same, byte for byte, whatever the network or the server
-does to the requests.
+"""Training samples from a bucket are equal bytes whatever the network or the server does.
 
 The long version, with throughput, is `tests/campaigns/test_faults.py`.
 """

@@ -1,6 +1,4 @@
-"""S3 as it is on a bad day: a real server behind a proxy that throttles, resets, cuts, shortens and
-stalls; and the user's mistakes.
-"""
+"""The S3 store behind a proxy that throttles, resets, cuts and stalls, and users' mistakes."""
 
 from __future__ import annotations
 

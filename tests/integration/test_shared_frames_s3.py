@@ -1,6 +1,4 @@
-"""Four trials with different rate sets on one node over a real S3: each object is downloaded once,
-and each video decoded once.
-"""
+"""Four trials on one node over a real S3: each video is downloaded and decoded once."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""A local Ray that is not up when Ray's own 30 seconds are over: it is started again, and nothing
-of the first try stays.
-"""
+"""A local Ray that times out during startup is started again, and leaves no process behind."""
 
 from __future__ import annotations
 
@@ -27,7 +25,9 @@ class BusyMachine:
         self.marker = secrets.token_hex(8)
         self.processes: list[set[int]] = []
         """Of each start that failed, those that run when it is given up."""
-        self._num_left, self._passed, self._get_node = num_starts, 0.0, services.get_node
+        self._num_left = num_starts
+        self._passed = 0.0
+        self._get_node = services.get_node
         patch.setenv(MARKER_VARIABLE, self.marker)
         patch.setattr(services, "get_node", self.get_node)
         patch.setattr(

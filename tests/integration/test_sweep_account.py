@@ -1,6 +1,4 @@
-"""The account within the coordinator: a real study, a real MLflow database, a coordinator that is
-killed, and a budget that runs out.
-"""
+"""Cost accounting in the coordinator: a real study and MLflow, a SIGKILL, an exhausted budget."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""A loopback HTTP proxy that puts faults in front of an S3 server and keeps a journal of every
-request.
+"""An HTTP proxy on loopback that injects faults before an S3 server and logs every request.
 
 In a test:   with FaultProxy("http://127.0.0.1:9000", seed=1) as proxy:
                  proxy.add("status", code=503, times=3)
@@ -173,7 +172,9 @@ class FaultProxy:
     ) -> None:
         parts = urlsplit(upstream)
         self._upstream = (parts.hostname, parts.port or 80)
-        self._port, self._lock, self._random = port, threading.Lock(), random.Random(seed)
+        self._port = port
+        self._lock = threading.Lock()
+        self._random = random.Random(seed)
         self._rules: list[Rule] = []
         self.journal: list[Journal] = []
         self.url = ""
@@ -217,7 +218,8 @@ class FaultProxy:
     async def _listen(self, ready: threading.Event) -> None:
         server = await asyncio.start_server(self._serve, "127.0.0.1", self._port, limit=1 << 20)
         self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        self._stop, self._loop = asyncio.Event(), asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
         ready.set()
         await self._stop.wait()
         server.close()
@@ -281,7 +283,9 @@ class Exchange:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
     ) -> None:
-        self._address, self._client_reader, self._client = upstream, reader, writer
+        self._address = upstream
+        self._client_reader = reader
+        self._client = writer
         self._server_reader: asyncio.StreamReader | None = None
         self._server: asyncio.StreamWriter | None = None
 

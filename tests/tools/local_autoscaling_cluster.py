@@ -1,5 +1,4 @@
-"""A cluster on this machine whose nodes Ray's own autoscaler adds and removes, through Ray's fake
-multi-node provider.
+"""A local cluster scaled by Ray's own autoscaler, through Ray's fake multi-node provider.
 
 The nodes are real raylets with the resources that their type declares; only the "cloud" is fake.
 `cpus` and `gpus` of a type are words to the scheduler: nothing checks that the machine has them.
@@ -50,11 +49,9 @@ class LocalAutoscalingCluster:
         self._head_resources = {"CPU": 0, **(head_resources or {})}
         head_type = {"resources": self._head_resources, "node_config": {}, "max_workers": 0}
         self._node_types = {**node_types, HEAD_TYPE: head_type}
-        self._provider, self._idle_minutes, self._max_workers = (
-            provider,
-            idle_seconds / 60,
-            max_workers,
-        )
+        self._provider = provider
+        self._idle_minutes = idle_seconds / 60
+        self._max_workers = max_workers
         self._extra_env = dict(extra_env or {})
         self.address = ""
         self.autoscaling_config_path = self._folder.dir / "autoscaling.json"

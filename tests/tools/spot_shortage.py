@@ -1,6 +1,4 @@
-"""A fake cloud that has no spot capacity: it refuses one node type as AWS would, and gives the
-others.
-"""
+"""A fake cloud provider without spot capacity: it refuses one node type, as AWS would."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Running a study as a user does: a process of its own with its own home, that can be interrupted
-or killed, and leaves a trail.
-"""
+"""A study in a process of its own, which can be interrupted or killed, and its records."""
 
 from __future__ import annotations
 
@@ -35,7 +33,8 @@ class StudyProcess:
         environment: Mapping[str, str] | None = None,
         script: Path = TINY_STUDY,
     ) -> None:
-        self.home, self.marker = home, secrets.token_hex(8)
+        self.home = home
+        self.marker = secrets.token_hex(8)
         home.mkdir(parents=True, exist_ok=True)
         self.log_path = home / f"study-{self.marker[:6]}.log"
         clean = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}

@@ -1,5 +1,4 @@
-"""A one-node Ray cluster on this machine that only answers to its own token: `ray start --head`, as
-a user would start it.
+"""A one-node Ray cluster with token authentication, started by `ray start --head`.
 
 It has its own ports, temporary directory, token and home, so it disturbs no other Ray here, and
 ends only its own processes. `.env` is the environment of a client that holds the token; `submit`,
@@ -118,13 +117,15 @@ class TokenCluster:
         extra_env: Mapping[str, str] | None = None,
         start_timeout_seconds: float = 180.0,
     ) -> None:
-        self.num_cpus, self._object_store_memory_bytes = num_cpus, object_store_memory_bytes
+        self.num_cpus = num_cpus
+        self._object_store_memory_bytes = object_store_memory_bytes
         self._start_timeout_seconds = start_timeout_seconds
         self._folder = RayFolder("ptc", extra_env)
         self._process: subprocess.Popen[bytes] | None = None
         self._log = self._folder.dir / "start.log"
         gcs, dashboard, self._client_port, self._agent_port = free_ports(4)
-        self.address, self.dashboard_url = f"127.0.0.1:{gcs}", f"http://127.0.0.1:{dashboard}"
+        self.address = f"127.0.0.1:{gcs}"
+        self.dashboard_url = f"http://127.0.0.1:{dashboard}"
 
     @property
     def env(self) -> dict[str, str]:
