@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from prp_core.data.spans import SpanSample
 
@@ -40,6 +40,7 @@ class SpanRows:
         return zip(self.samples, self.row_of, strict=True)
 
 
+@runtime_checkable
 class PretextTask(Protocol):
     """A pretext task that can be switched on by its loss weight.
 
