@@ -24,9 +24,7 @@ def best_scores(run: Sequence[Reached]) -> Curve:
 
 
 def worth_of_the_best(run: Sequence[Reached], worth: Sequence[float]) -> Curve:
-    """What the values of the best trial so far are worth, by `worth` of each cell. It falls where a
-    lucky trial takes the lead.
-    """
+    """The `worth` of the best trial's cell so far; it falls where a lucky trial takes the lead."""
     return [
         (one.cost, worth[max(run[:number], key=lambda other: other.score).place])
         for number, one in enumerate(run, start=1)
@@ -77,8 +75,9 @@ class Row:
 def searches(
     grid_of: Callable[[int], Sequence[Cell]], rules: Rules, seeds: Sequence[int], most_trials: int
 ) -> tuple[list[list[Reached]], list[list[Reached]], float]:
-    """Random search and the search on the grid of each seed, up to the cost of `most_trials` full
-    trainings; what one of these costs on average.
+    """Random search and the search on the grid of each seed, and the mean cost of a full training.
+
+    Both stop at the cost of `most_trials` full trainings.
     """
     grids = [grid_of(seed) for seed in seeds]
     cost = statistics.mean(cell.at((max(cell.scores),)).cost for cell in grids[0])

@@ -1,5 +1,4 @@
-"""What is there to be found on a recorded grid? How the final scores spread, what the values
-explain of them, and what earlier rungs say.
+"""What is there to be found on a recorded grid: spread, explained variance, rank correlations?
 
     uv run python -m benchmarks.search.describe_grid benchmarks/search/recorded/epochs_12.jsonl
     --queries 48

@@ -1,6 +1,4 @@
-"""Recorded trainings of every cell of a grid: what each scored at each rung and what it had cost
-until then.
-"""
+"""Recorded grids: the score and the cost of every combination of values at every rung."""
 
 from __future__ import annotations
 

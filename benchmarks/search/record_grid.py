@@ -1,5 +1,4 @@
-"""Trains every cell of a grid of the demo's space and writes what each scored at each rung and had
-cost, for `replay.py`.
+"""Records a grid for `replay.py`: trains every cell and writes its scores and its costs.
 
     uv run python -m benchmarks.search.record_grid --out grid.jsonl
         # 36 cells, one after the other; start it again to go on

@@ -22,10 +22,10 @@ from prp_core.training.training_config import TrainingConfig
 
 @dataclass(frozen=True)
 class Rules:
-    """How the search is run: the defaults of the demo's preset. `look_back` also stops running
-    trials that others have overtaken.
+    """How the search is run; the defaults are the demo preset's.
 
-    `first_rung_epochs` 0: at every recorded epoch.
+    `look_back` also prunes running trials that others have overtaken. `first_rung_epochs` 0: a rung
+    at every recorded epoch.
     """
 
     first_rung_epochs: int = 6
@@ -61,8 +61,8 @@ class Rules:
 
 @dataclass(frozen=True)
 class Reached:
-    """After `cost` CPU-seconds in all, a trial of the grid's cell at `place` had finished with
-    `score`.
+    """A trial of the grid's cell at `place` that finished with `score`, `cost` CPU-seconds into the
+    search.
     """
 
     cost: float
@@ -183,9 +183,7 @@ class Replay:
 
 
 def random_search(grid: Sequence[Cell], seed: int) -> list[Reached]:
-    """Every cell to its end, in random order, none twice, evaluated once: the strongest form of
-    random search on a grid.
-    """
+    """Random search in its strongest form: no cell of the grid twice, each evaluated at its end."""
     cells = [cell.at((max(cell.scores),)) for cell in grid]
     spent = 0.0
     reached = []

@@ -1,5 +1,4 @@
-"""A surrogate of a recorded grid: what the values are worth, by a forest, and luck that each search
-draws anew.
+"""A surrogate benchmark of a recorded grid: a random forest's scores plus resampled residuals.
 
 On the recorded table itself the same few cells are lucky for every search, and luck belongs to a
 place. In a real space no two trials have the same values, and each has its own luck. So a random

@@ -1,4 +1,4 @@
-"""Search: the only room of Optuna.
+"""Search: what a sweep tries next and which trials it prunes; the only package that uses Optuna.
 
 `dimensions.py` offers what studies vary, `space.py` runs a search space and turns sampled values
 into a config, `stand_in.py` runs a space without a database, `samplers/` draw the values of the

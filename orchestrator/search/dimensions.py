@@ -1,7 +1,6 @@
-"""Dimensions that several studies share: rate sets from a list or from a generator, and the
-reconstruction rates that suit a rate set.
+"""Dimensions that several studies share: sets of playback rates, and matching upsampling factors.
 
-Names. A sampled name is a path of the config tree. What stands after an ``@`` names a branch
+The name of a dimension is a path of the config tree. A suffix after ``@`` names a branch
 (``clip.length@short``): a database refuses a name whose choices change, so the same path has a name
 of its own wherever its choices differ. A name that begins with ``@`` is a choice of the space
 itself and reaches no config. Rate sets are text, because tuples do not survive in a database.
@@ -31,11 +30,11 @@ def suggest_rate_set(trial: Any, candidates: Sequence[str]) -> str:
 def suggest_generated_rate_set(
     trial: Any, *, sizes: Sequence[int] = (2, 3, 4), largest: int = 8, powers: bool | None = None
 ) -> str:
-    """A rate set of one of `sizes`, no rate above `largest`; of powers of two (`powers` True), of
-    any whole numbers (False), or the trial chooses.
+    """A rate set of one of `sizes`, with no rate above `largest`.
 
-    The size is drawn first, then the set among all of that size. Raises `UserError` when there is
-    no such set.
+    `powers` True: of powers of two; False: of any whole numbers; None: the trial chooses. The size
+    is drawn first, then the set among all of that size. Raises `UserError` when there is no such
+    set.
     """
     only_powers = (
         trial.suggest_categorical("@rates.powers", [True, False]) if powers is None else powers
@@ -71,8 +70,9 @@ def rate_sets(size: int, largest: int, *, powers: bool) -> list[str]:
 
 
 def suggest_upsampling(trial: Any, rates: str, candidates: Sequence[int] = (1, 2, 4)) -> int:
-    """A reconstruction rate that is legal with the rate set `rates` (method 1.5): see
-    `legal_upsamplings`. Raises `UserError` when none is.
+    """An upsampling factor that is legal with the rate set `rates` (method 1.5).
+
+    See `legal_upsamplings`. Raises `UserError` when none of `candidates` is.
     """
     legal = legal_upsamplings(rates, candidates)
     check(
@@ -88,8 +88,8 @@ def suggest_upsampling(trial: Any, rates: str, candidates: Sequence[int] = (1, 2
 
 
 def legal_upsamplings(rates: str, candidates: Sequence[int]) -> list[int]:
-    """The `candidates` that have something to reconstruct: 1 (an auto-encoder), or r with gcd(r,
-    rate) > 1 for some rate of the set.
+    """The `candidates` that supervise a frame in between: 1 (an auto-encoder), or r with
+    gcd(r, rate) > 1 for some rate of the set.
 
     At a rate s, T x gcd(r, s) of the r x T target frames are native ones, and only those are
     supervised. Where the gcd is 1 for every rate, the decoder would be paid r times over for
@@ -100,8 +100,9 @@ def legal_upsamplings(rates: str, candidates: Sequence[int]) -> list[int]:
 
 
 def config_values(sampled: Mapping[str, Any]) -> dict[str, Any]:
-    """What a trial's sampled values say of the config: branches' names become paths, the space's
-    own choices are left out.
+    """A trial's sampled values by path of the config.
+
+    Branches' names become paths, and the space's own choices are left out.
     """
     return {
         name.partition("@")[0]: value for name, value in sampled.items() if not name.startswith("@")

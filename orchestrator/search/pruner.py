@@ -33,8 +33,10 @@ class Pruner(Protocol):
         ...
 
     def bar(self, values: Sequence[float], reduction_factor: int) -> tuple[float, str] | None:
-        """The least of `values` (all scores of a rung, at least one; higher is better) that goes
-        on, and in words how it was found; None where all go on.
+        """The least value with which a trial goes on, and in words how it was found; None if all
+        do.
+
+        `values` are all scores of a rung, at least one; higher is better.
         """
         ...
 
@@ -79,8 +81,10 @@ PRUNERS: dict[str, Pruner] = {
 
 @dataclass(frozen=True)
 class PruningRule:
-    """How a sweep prunes: a name in `PRUNERS`, the `reduction_factor` between its rungs, and how
-    many other trials a rung needs before it prunes.
+    """How a sweep prunes: the name of a pruner in `PRUNERS`, and its settings.
+
+    `reduction_factor` lies between the epochs of two rungs; a rung prunes once `num_startup` other
+    trials were there.
     """
 
     pruner: str = "asha"
@@ -104,8 +108,7 @@ def decide(
     others_at_rung: Sequence[float],
     is_last_rung: bool,
 ) -> PruningDecision:
-    """The decision on a trial that scored `value` (higher is better) at the rung after `epoch`
-    epochs.
+    """The decision on a trial with `value` (higher is better) at the rung after `epoch` epochs.
 
     `others_at_rung` are the values that other trials scored at this rung. At the last rung a trial
     is finished, not pruned. Fewer others than the rule's `num_startup`: the trial goes on.

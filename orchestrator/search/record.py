@@ -1,4 +1,4 @@
-"""Reading a sweep's study: every trial as plain values, and which dimension mattered."""
+"""A sweep's study read back: every trial as plain values, and the importance of each dimension."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ NUM_SHUFFLES = 100
 
 @dataclass(frozen=True)
 class StudyTrial:
-    """A trial as the study's database has it; `unfit` is why it could not be trained on these
-    videos ("" where it could).
+    """A trial as the study's database has it.
 
-    `rungs` is epoch -> objective, `decisions` epoch -> the reason of the pruning decision. Times
-    are seconds since 1970, 0 where there is none.
+    `unfit` is why it could not be trained on these videos ("" where it could). `rungs` is epoch ->
+    objective, `decisions` epoch -> the reason of the pruning decision. Times are seconds since
+    1970, 0 where there is none.
     """
 
     number: int
@@ -65,11 +65,10 @@ class StudyRecord:
 
 @dataclass(frozen=True)
 class Importance:
-    """How much each dimension decided whether a trial was good at the rung after `epoch` epochs;
-    the sum is 1.
+    """The importance of each dimension for being good at the rung after `epoch` epochs.
 
-    `noise` is the most that `NUM_SHUFFLES` shuffles of the same scores gave a dimension. `missing`
-    says why there is nothing (then `shares` is empty).
+    The sum of `shares` is 1. `noise` is the most that `NUM_SHUFFLES` shuffles of the same scores
+    gave a dimension. `missing` says why there is nothing (then `shares` is empty).
     """
 
     epoch: int = 0
@@ -80,8 +79,9 @@ class Importance:
 
 
 def read_study(database_url: str, sweep_id: str) -> StudyRecord:
-    """The study of `sweep_id`; empty where no trial was ever asked for. Raises `UserError` when the
-    database cannot be opened.
+    """The study of `sweep_id`; empty where no trial was ever asked for.
+
+    Raises `UserError` when the database cannot be opened.
     """
     study = _load(database_url, sweep_id)
     if study is None:
@@ -96,10 +96,10 @@ def read_study(database_url: str, sweep_id: str) -> StudyRecord:
 def importance(
     database_url: str, sweep_id: str, *, min_trials: int = MIN_TRIALS_FOR_IMPORTANCE
 ) -> Importance:
-    """PED-ANOVA over what every trial scored at the first rung, the one place where all of them
-    compare: later, only the good ones are left.
+    """PED-ANOVA over the scores of all trials at the first rung.
 
-    The good ones are the best quarter. Dimensions that exist in some trials only are measured among
+    That is the one place where all of them compare: later, only the good ones are left. The good
+    ones are the best quarter. Dimensions that exist in some trials only are measured among
     those (conditional PED-ANOVA).
     """
     study = _load(database_url, sweep_id)

@@ -1,9 +1,9 @@
-"""Running a study's search space on a trial, and turning down what cannot be trained on this corpus
-before anything is spent.
+"""Search spaces: how sampled values become a config, and whether it can be trained at all.
 
 A space is a function of Optuna's `trial` that suggests values under names that are dotted paths of
-the config tree; it may branch on what it drew. A rate set is suggested as text (``"1-2-4-8"``):
-tuples do not survive in a database. `dimensions.py` says what an ``@`` in a name means.
+the config tree; it may branch on the values that it drew, and on nothing else. A rate set is
+suggested as text (``"1-2-4-8"``): tuples do not survive in a database. `dimensions.py` says what an
+``@`` in a name means.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ class Fit:
 
 
 def apply_space(base: RunConfig, sampled: Mapping[str, Any]) -> RunConfig:
-    """`base` with a trial's sampled values in place. Raises `UserError` when a name is no path of
-    the tree or a value is refused.
+    """The config `base` with a trial's sampled values in place.
+
+    Raises `UserError` when a name is no path of the tree or a value is refused.
     """
     try:
         return with_values(base, config_values(sampled))
@@ -40,8 +41,8 @@ def apply_space(base: RunConfig, sampled: Mapping[str, Any]) -> RunConfig:
 
 
 def fits_corpus(config: RunConfig, frame_counts: tuple[int, ...]) -> Fit:
-    """Whether enough videos are long enough for each rate of `config`; `frame_counts` are those of
-    the training part.
+    """Whether enough training videos, of `frame_counts` frames, are long enough for each rate of
+    `config`.
     """
     clip = config.clip
     rates = config.pretext.playback_rate.rate_list
@@ -63,20 +64,20 @@ def fits_corpus(config: RunConfig, frame_counts: tuple[int, ...]) -> Fit:
 
 
 class MemoryFigures(Protocol):
-    """What `prp_core.training.memory.NetworkMemory` answers; named here so that nobody loads torch
-    to ask.
+    """The protocol of `prp_core.training.memory.NetworkMemory`, here so that nobody has to load
+    torch for it.
     """
 
     def worker_bytes(self, *, num_clips: int, length: int, crop: int, upsampling: int) -> float:
-        """Bytes that a step needs at least."""
+        """A lower bound of the bytes that a training step needs on one worker."""
         ...
 
 
 def fits_memory(config: RunConfig, table: Mapping[str, MemoryFigures]) -> Fit:
-    """Whether a step of `config` fits ``resources.worker_memory_gib``; `table` holds the figures of
-    every encoder. Unknown memory fits.
+    """Whether a training step of `config` fits ``resources.worker_memory_gib``.
 
-    The estimate is a lower bound (in float32), so what is refused would not have run.
+    `table` holds the figures of every encoder; where memory is not known, everything fits. The
+    estimate is a lower bound (in float32), so what is refused would not have run.
     """
     limit = config.resources.worker_memory_gib
     figures = table.get(config.encoder.name)

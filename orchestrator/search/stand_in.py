@@ -1,4 +1,4 @@
-"""Stand-ins for Optuna's trial: a space runs on one without touching any database."""
+"""A stand-in for Optuna's trial, on which a search space runs without any database."""
 
 from __future__ import annotations
 
@@ -13,13 +13,11 @@ from optuna.distributions import (
 )
 
 Choose = Callable[[str, BaseDistribution], Any]
-"""The value of the dimension of this name, out of its distribution."""
+"""Name of a dimension, its distribution -> its value."""
 
 
 class StandIn:
-    """Answers each suggestion with what `choose` says, and keeps it; `number` for spaces that ask
-    for it.
-    """
+    """A trial whose `choose` answers each suggestion; `params` and `distributions` keep them."""
 
     def __init__(self, choose: Choose, number: int = 0) -> None:
         self._choose = choose

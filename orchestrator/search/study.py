@@ -1,11 +1,10 @@
-"""One Optuna study per sweep: ask, report, tell. Its database is the truth about a sweep; Ray
-Tune's state is disposable.
+"""The study of a sweep: ask, report, decide and tell over one Optuna study.
 
-States: a trial is RUNNING from `ask` until `tell`. A driver that died leaves RUNNING trials behind;
-the next `ask` hands them out again under the same number, so that no trial is lost or run twice. A
-pruned trial is told PRUNED with the value of its last rung, a trial that went NaN or crashed is
-told FAIL with its reason, and a combination that cannot be trained on this corpus is told PRUNED at
-once.
+Its database is the truth about a sweep; Ray Tune's state is disposable. A trial is RUNNING from
+`ask` until it is told. A driver that died leaves RUNNING trials behind; the next `ask` hands them
+out again under the same number, so that no trial is lost or run twice. A pruned trial is told
+PRUNED with the value of its last rung, a trial that went NaN or crashed is told FAIL with its
+reason, and a combination that cannot be trained on this corpus is told PRUNED at once.
 """
 
 from __future__ import annotations
@@ -43,8 +42,9 @@ MAX_REPEATS_IN_A_ROW = 20
 
 @dataclass(frozen=True)
 class Proposal:
-    """A trial to run: its number, the config's values by path, whether it ran before (then it
-    resumes), and what its space drew, by name.
+    """A trial to run: its number and the config's `values` by path.
+
+    `is_resumed`: it ran before and goes on. `sampled` are the space's draws by name.
     """
 
     number: int
@@ -54,9 +54,7 @@ class Proposal:
 
 
 class SweepStudy:
-    """Ask and tell over one study; used by one process at a time (see
-    `orchestrator/coordinator/coordinator.py`).
-    """
+    """Ask and tell over one study, by one process at a time (the coordinator)."""
 
     def __init__(
         self,
@@ -109,8 +107,7 @@ class SweepStudy:
         add_to_study(self._study, warm)
 
     def ask(self, fits: Fits) -> Proposal:
-        """The next trial to run: one left behind by a dead driver, else a new one that `fits`
-        accepts.
+        """The next trial to run: one that a dead driver left behind, else a new one that `fits`.
 
         Raises `UserError` when nothing that the space suggests fits this corpus.
         """
@@ -136,8 +133,8 @@ class SweepStudy:
         )
 
     def report(self, number: int, epoch: int, value: float) -> None:
-        """Store what trial `number` scored at the rung after `epoch` epochs; a repeated report
-        changes nothing.
+        """Store the score of trial `number` at the rung after `epoch` epochs; only the first report
+        counts.
         """
         frozen = self.trials()[number]
         if frozen.state == TrialState.RUNNING and epoch not in frozen.intermediate_values:
@@ -188,8 +185,9 @@ class SweepStudy:
     def decide_overtaken(
         self, epoch: int, last_epochs: Mapping[int, int], rule: PruningRule
     ) -> dict[int, PruningDecision]:
-        """Which of the running trials (each with its number of epochs) are pruned at rung `epoch`
-        after all; stored like other decisions.
+        """Which running trials are pruned at rung `epoch` after all: see `pruner.decide_overtaken`.
+
+        `last_epochs` is running trial -> its number of epochs. Decisions are stored.
         """
         decisions = decide_overtaken(
             rule, epoch=epoch, last_epochs=last_epochs, scores=self.scores()
@@ -242,8 +240,8 @@ class SweepStudy:
         self._tell(number, TrialState.FAIL, reason=reason)
 
     def set_training_seconds(self, number: int, seconds: float) -> None:
-        """What the whole training of trial `number` takes, by its pace so far: dear values have to
-        promise more.
+        """Note how long the whole training of trial `number` takes, by its pace so far: the sampler
+        expects more of values that train longer.
         """
         self.set_note(number, TRAINING_SECONDS, seconds)
 
@@ -290,9 +288,7 @@ class SweepStudy:
         self._space(trial)
 
     def _adopt(self, number: int, fits: Fits) -> Proposal:
-        """A trial that a dead driver left RUNNING; what its space had not sampled yet is sampled
-        now.
-        """
+        """Take over a trial that a dead driver left RUNNING, and draw what it lacks."""
         stored = self.trials()[number].user_attrs.get("values")
         if stored is not None:
             return Proposal(
@@ -325,8 +321,9 @@ class SweepStudy:
 def first_fit(
     space: Space, fits: Callable[[Mapping[str, Any]], Fit], seed: int
 ) -> tuple[dict[str, Any], Fit]:
-    """Draw from `space` at random until something fits; the values drawn last, and whether they
-    fit. Touches no database.
+    """Draw from `space` at random until something fits; touches no database.
+
+    The values that were drawn last, and whether they fit.
     """
     draw = random.Random(seed)
     values = {}

@@ -1,5 +1,4 @@
-"""What earlier sweeps found, for the study of this one: trials measured alike count as completed
-ones, others are hints to try first.
+"""Warm start: trials of earlier sweeps, as completed trials of this study or as hints for it.
 
 A past trial counts when it was measured by the same protocol, trained with the same values wherever
 this space does not vary, and its sampled values lie inside this space. One that lies inside but was
@@ -35,8 +34,8 @@ MAX_HINTS = 3
 
 @dataclass(frozen=True)
 class WarmStart:
-    """Of the past trials: those that count, with this space's values and distributions, and the
-    values to try first.
+    """The past trials that count, with this space's values and distributions, and the `hints`: past
+    trials whose values are tried first.
     """
 
     counted: tuple[tuple[PastTrial, dict[str, Any], dict[str, BaseDistribution]], ...] = ()
@@ -73,8 +72,9 @@ NOTHING_KNOWN = WarmStart()
 def plan_warm_start(
     past: Sequence[PastTrial], space: Space, params: Mapping[str, str], protocol_hash: str
 ) -> WarmStart:
-    """What `past` is worth to a sweep with `space` over the base config `params` (by path, as
-    text), measured by `protocol_hash`.
+    """Sort the `past` trials for a sweep with `space` over the base config `params`.
+
+    `params` are values by path, as text; the sweep is measured by `protocol_hash`.
     """
     counted = []
     hints = []
@@ -108,8 +108,9 @@ def trained_alike(theirs: Mapping[str, str], ours: Mapping[str, str], varied: se
 
 
 def add_to_study(study: optuna.Study, warm: WarmStart) -> None:
-    """Put what counts into `study` as ended trials, marked ``warm``, and the hints at the front of
-    its queue. Done again, nothing is doubled.
+    """Put what counts into `study` as ended trials, marked ``warm``, and enqueue the hints.
+
+    Done again, nothing is doubled.
     """
     there = {
         trial.user_attrs.get(mark)
@@ -140,8 +141,8 @@ class OutsideSpace(Exception):
 
 
 def replayed(past: PastTrial) -> StandIn:
-    """Stands in for Optuna's trial: answers each suggestion with what the past trial had there, or
-    raises `OutsideSpace`.
+    """A trial that answers each suggestion with the value of the `past` one, or raises
+    `OutsideSpace`.
     """
 
     def choose(name: str, distribution: BaseDistribution) -> Any:
@@ -156,9 +157,7 @@ def replayed(past: PastTrial) -> StandIn:
 
 
 def _from_config(past: PastTrial, name: str, distribution: BaseDistribution) -> Any:
-    """The value that the past trial's config had under the path, where its space did not vary
-    it.
-    """
+    """The value in the past trial's config, where its space did not vary it."""
     text = past.params.get(name.partition("@")[0])
     if text is None:
         raise OutsideSpace(name)

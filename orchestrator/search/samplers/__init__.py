@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NamedSampler:
-    """A sampler that a config can name: `build(seed=, num_startup=)` makes it, and a sweep of
-    `trials_per_startup` trials starts with one trial of the design (see `startup_trials`).
+    """A sampler that a config can name: `build(seed=, num_startup=)` makes it.
+
+    One in `trials_per_startup` trials of a sweep belongs to its design (see `startup_trials`).
     """
 
     build: Callable[..., Sampler]
@@ -82,11 +83,10 @@ def name_of(sampler: Any) -> str:
 
 
 def startup_trials(asked: int, sampler: str, num_trials: int) -> int:
-    """How many trials the design has: as many as `asked` for, else (0) what suits the named
-    `sampler` in a sweep of `num_trials`.
+    """How many trials the design has: `asked`, or what suits the named `sampler` if that is 0.
 
-    One in `trials_per_startup`; at least 4, at most 16. More of a design than that costs a short
-    sweep what the model would have saved (docs/experiments.md).
+    That is one in `trials_per_startup` of `num_trials`; at least 4, at most 16. A longer design
+    costs a short sweep what the model would have saved (docs/experiments.md).
     """
     per_startup = look_up("sweep.sampler", sampler, SAMPLERS).trials_per_startup
     return asked or min(16, max(4, num_trials // per_startup))

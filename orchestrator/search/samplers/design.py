@@ -1,4 +1,4 @@
-"""The design of the first trials, which covers the space evenly, and draws at random.
+"""Samplers without a model: a space-filling design for the first trials, and random search.
 
 A category that was drawn least comes next; a number falls into the stretch of its range that was
 drawn least, at random within it. The design counts what the database holds, so concurrent trials
@@ -29,15 +29,17 @@ SCORED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 def is_design_due(num_asked: int, num_scored: int, num_startup: int) -> bool:
-    """Whether the next trial belongs to the design: `num_asked` trials were asked for before it,
-    `num_scored` of them have a value.
+    """Whether the next trial belongs to the design.
+
+    `num_asked` trials were asked for before it, `num_scored` of them have a value.
     """
     return num_asked < num_startup or num_scored < min(MIN_FINISHED, num_startup)
 
 
 class DesignSampler(Sampler):
-    """The design, for the first `num_startup` trials. Draws depend on `seed`, the trial's number,
-    and what the study holds.
+    """The space-filling design of the first `num_startup` trials.
+
+    Draws depend on `seed`, the trial's number, and what the study holds.
     """
 
     def __init__(self, *, seed: int, num_startup: int) -> None:
@@ -51,8 +53,9 @@ class DesignSampler(Sampler):
         return is_design_due(len(counted), num_scored, self._num_startup)
 
     def propose(self, history: History, fits: Fits) -> Mapping[str, Any]:
-        """In each dimension what was drawn least. What did not fit was drawn, too: otherwise the
-        design would ask for it until it fits.
+        """In each dimension the value that was drawn least.
+
+        Values that did not fit count as drawn: otherwise the design would ask for them for ever.
         """
         started = [one for one in history.trials if one.state != TrialState.WAITING]
 
@@ -65,8 +68,9 @@ class DesignSampler(Sampler):
 
 
 class RandomSampler(Sampler):
-    """Every value at random. A resumed sweep goes on where it was, because a draw depends on `seed`
-    and the trial's number.
+    """Every value at random.
+
+    A draw depends on `seed` and the trial's number, so a resumed sweep goes on where it was.
     """
 
     def __init__(self, *, seed: int) -> None:

@@ -36,8 +36,9 @@ NUM_DEVIATIONS = 1.0  # of the upper bound above the expected score
 
 
 class GaussianProcessSampler(Sampler):
-    """The design for `num_startup` trials, then the candidate with the best upper bound. Draws
-    depend on `seed`, the trial's number, and what the study holds.
+    """The design for `num_startup` trials, then the candidate with the best upper bound.
+
+    Draws depend on `seed`, the trial's number, and what the study holds.
     """
 
     def __init__(self, *, seed: int, num_startup: int) -> None:
@@ -67,8 +68,9 @@ class GaussianProcessSampler(Sampler):
 
 
 def ranked(candidates: Sequence[StandIn], trials: Sequence[FrozenTrial]) -> list[StandIn]:
-    """`candidates`, the most promising first, by a model of `trials`; as they come where no trial
-    has a score.
+    """`candidates` by expected gain per second, the best first, by a model of `trials`.
+
+    As they come where no trial has a score.
     """
     if not candidates or not any(one.intermediate_values for one in trials):
         return list(candidates)
@@ -118,15 +120,15 @@ def _observations(trials: Sequence[FrozenTrial]) -> list[Observation]:
 
 
 def gain_for_time(gains: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """The gain per unit of time (P,); a loss, where there is no gain, counts for as long as it
-    takes.
-    """
+    """The gain per unit of time (P,); a negative one times its time: a long loss is worse."""
     return np.where(gains > 0, gains / times, gains * times)
 
 
 def point_of(params: Mapping[str, Any], distributions: Mapping[str, BaseDistribution]) -> Point:
-    """What the surrogate sees of a trial. Rate sets are sets of rates, whatever branch they come
-    from; the space's own choices are left out.
+    """A trial as the surrogate sees it.
+
+    Rate sets are sets of rates, whatever branch they come from; the space's own choices are left
+    out.
     """
     point: dict[str, float | frozenset[str]] = {}
     for name, value in params.items():

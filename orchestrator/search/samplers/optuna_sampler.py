@@ -87,9 +87,7 @@ class ProposedValues(BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        """The proposed value. Raises `UserError` for a dimension that the space did not have when
-        the sampler ran it.
-        """
+        """The proposed value; raises `UserError` for a dimension for which there is none."""
         if param_name not in self.values:
             proposed = ", ".join(sorted(self.values)) or "nothing"
             raise UserError(
@@ -107,8 +105,10 @@ class ProposedValues(BaseSampler):
 
 
 def tree_parzen_sampler(*, seed: int, num_startup: int) -> OptunaSampler:
-    """The design, then Optuna's tree-structured Parzen estimator, over all dimensions at once,
-    group by group of those that occur together; a running trial counts as bad (constant liar).
+    """The design, then Optuna's tree-structured Parzen estimator.
+
+    It models all dimensions at once (multivariate), group by group of those that occur together; a
+    running trial counts as bad (constant liar).
     """
     sampler = TPESampler(
         seed=seed,
@@ -139,16 +139,14 @@ class _CompletedStudy(Study):
         return [one for one in trials if states is None or one.state in states]
 
     def stop(self) -> None:
-        """Nothing: samplers of grids call it when all was tried; the sweep's number of trials
-        ends it.
-        """
+        """Do nothing: samplers of grids call it at their end, and `num_trials` ends a sweep."""
 
 
 def completed(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """`trials`, with every ended one that teaches something as a complete one: a pruned one with
-    its last value, one that failed or did not fit with the worst value of all.
+    """`trials` with every ended one as a complete one.
 
-    Repeats, and all of them while nothing has a value, stay as they are.
+    A pruned trial has its last value, one that failed or did not fit the worst value of all.
+    Repeats, and all trials while none has a value, stay as they are.
     """
     worst = min((one.value for one in trials if one.value is not None), default=None)
     return [_completed(one, worst) for one in trials]

@@ -35,8 +35,9 @@ class History:
 
     @property
     def counted(self) -> list[FrozenTrial]:
-        """The trials that were or will be run, here or in an earlier sweep: not those that never
-        fitted, nor those that wait in the queue.
+        """The trials that were or will be run, here or in an earlier sweep.
+
+        Not those that never fitted, nor those that wait in the queue.
         """
         return [
             one

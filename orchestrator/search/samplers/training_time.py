@@ -1,9 +1,8 @@
-"""How long a combination of values trains, learnt from the trials so far: clips of 16 frames take
-longer than clips of 8, whoever is better.
+"""A model of training time: how long values train, learnt from the trials so far.
 
-A Gaussian process over the logarithm of what whole trainings take, so that effects of single values
-multiply. Its few parameters are fixed: times differ little from trial to trial but by their values,
-and one machine that was busy must not rule out a value.
+A Gaussian process over the logarithm of the seconds that whole trainings take, so that effects of
+single values multiply. Its few parameters are fixed: times differ little from trial to trial but by
+their values, and one busy machine must not rule out a value.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ NOISE = 0.1  # of the logarithms of times that anything else makes
 def relative_times(
     points: Sequence[Point], seconds: Mapping[int, float], candidates: Sequence[Point]
 ) -> np.ndarray:
-    """How long each of `candidates` (P,) trains, 1 for the geometric mean of those that are known;
-    all 1 where none is.
+    """The training time of each of `candidates` (P,), relative to the geometric mean of known ones.
 
-    `seconds` are what the whole training of some of the `points` takes, by their place.
+    `seconds` is position in `points` -> seconds of the whole training, where known; without any,
+    all answers are 1.
     """
     if not seconds:
         return np.ones(len(candidates))

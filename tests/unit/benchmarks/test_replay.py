@@ -1,4 +1,4 @@
-"""The replay runs the real study and the real judge on a grid, and its costs add up."""
+"""The replay runs the real study and the real pruner on a grid, and its costs add up."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Prices: which machine counts, what a trial's share of it costs, and what is said when nobody
-knows.
-"""
+"""Prices: which machine counts, what a trial's share of it costs, and errors where none is."""
 
 from __future__ import annotations
 

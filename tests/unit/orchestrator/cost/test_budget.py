@@ -1,4 +1,4 @@
-"""What the budget says: every decision as a table."""
+"""The budget: every decision and every estimate as a table."""
 
 from __future__ import annotations
 

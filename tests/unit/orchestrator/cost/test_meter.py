@@ -1,4 +1,4 @@
-"""The meter: a run's words as a table, and the slices that they give."""
+"""The meter: the messages of a run as tables, and the ledger entries that they give."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Shared dimensions: which rate sets and reconstruction rates a space may draw, and how their names
-reach the config and the database.
-"""
+"""Shared dimensions: legal rate sets and upsampling factors, their names in config and database."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The study over a real sqlite database: what is asked, told, pruned, failed, and what a new driver
-finds.
-"""
+"""The study over a real sqlite database: ask, report, prune, fail, and what a new driver finds."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,6 +1,4 @@
-"""What earlier sweeps are worth: which of their trials count, which are only hints, and that none
-is counted as this sweep's.
-"""
+"""Warm start: which past trials count, which are hints, and that none is this sweep's."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The design of the first trials covers the space, and the model takes over when it has something
-to learn from.
-"""
+"""The design of the first trials covers the space, and a model takes over when it has scores."""
 
 from __future__ import annotations
 

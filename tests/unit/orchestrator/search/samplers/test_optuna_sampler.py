@@ -1,6 +1,4 @@
-"""Optuna's own samplers on a real study of ours: pruned trials, branches, resumes, what does not
-fit.
-"""
+"""Optuna's samplers on a real study of ours: pruned trials, branches, resumes, unfit values."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The model behind the search: what it makes of other rungs, of neighbours and of combinations that
-nobody tried.
-"""
+"""The surrogate: predictions across rungs, between neighbours, for combinations nobody tried."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the search learns of how long values train, and what it makes of it."""
+"""The model of training time, and how the sampler weighs gains by it."""
 
 from __future__ import annotations
 
