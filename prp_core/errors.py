@@ -31,7 +31,7 @@ class ObjectMissing(StoreError):
 
 
 class ObjectChanged(StoreError):
-    """The object is no longer the one the manifest names (another etag, size or sha256)."""
+    """The object is no longer the one that was named (another etag, size or sha256, or gone)."""
 
 
 class ObjectExists(StoreError):

@@ -21,8 +21,8 @@ class FarStore:
     def uri(self) -> str:
         return "far://" + self._store.uri
 
-    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        return self._store.list(prefix)
+    def list(self, prefix: str = "", *, after: str = "") -> Iterator[ObjectInfo]:
+        return self._store.list(prefix, after=after)
 
     def read(
         self, key: str, *, start: int = 0, num_bytes: int | None = None, etag: str | None = None
@@ -30,8 +30,15 @@ class FarStore:
         self.fetched.append(key)
         return self._store.read(key, start=start, num_bytes=num_bytes, etag=etag)
 
-    def write(self, key: str, data: bytes | Path, *, if_absent: bool = False) -> ObjectInfo:
-        return self._store.write(key, data, if_absent=if_absent)
+    def write(
+        self,
+        key: str,
+        data: bytes | Path,
+        *,
+        if_absent: bool = False,
+        if_match: str | None = None,
+    ) -> ObjectInfo:
+        return self._store.write(key, data, if_absent=if_absent, if_match=if_match)
 
     def delete(self, key: str) -> None:
         self._store.delete(key)

@@ -50,6 +50,13 @@ class RemoteStore(Protocol):
         num_failures: int = 0,
     ) -> Iterator[bytes]: ...
 
-    def write(self, key: str, data: bytes | Path, *, if_absent: bool = False) -> ObjectInfo: ...
+    def write(
+        self,
+        key: str,
+        data: bytes | Path,
+        *,
+        if_absent: bool = False,
+        if_match: str | None = None,
+    ) -> ObjectInfo: ...
 
     def delete(self, key: str) -> None: ...

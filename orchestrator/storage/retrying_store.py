@@ -16,7 +16,13 @@ from typing import Any
 
 from orchestrator.storage.remote_store import RemoteStore, TransientStoreError
 from prp_core.data.object_store import CHUNK_BYTES, ObjectInfo
-from prp_core.errors import ObjectExists, StoreUnavailable, UserError
+from prp_core.errors import (
+    ObjectChanged,
+    ObjectExists,
+    ObjectMissing,
+    StoreUnavailable,
+    UserError,
+)
 
 FIRST_WAIT_SECONDS = 0.05  # after a lost connection, whose next attempt is most likely fine
 FIRST_WAIT_THROTTLED_SECONDS = 0.2  # a store that throttles asks for rest
@@ -109,10 +115,9 @@ class RetryingStore:
             # a Counter holds seconds as well
             self._counts.update(amounts)  # type: ignore[arg-type]
 
-    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+    def list(self, prefix: str = "", *, after: str = "") -> Iterator[ObjectInfo]:
         """See `ObjectStore.list`; goes on after the last key that arrived."""
         attempts = _Attempts(self)
-        after = ""
         while True:
             self._count(requests=1)
             try:
@@ -154,9 +159,17 @@ class RetryingStore:
                 etag = etag or (error.etag if num_received else None)
                 attempts.wait_or_give_up(error)
 
-    def write(self, key: str, data: bytes | Path, *, if_absent: bool = False) -> ObjectInfo:
+    def write(
+        self,
+        key: str,
+        data: bytes | Path,
+        *,
+        if_absent: bool = False,
+        if_match: str | None = None,
+    ) -> ObjectInfo:
         """See `ObjectStore.write`. When the answer to a conditional write was lost, an equal object
-        at the place counts as ours.
+        at the place counts as ours; who must not take another's for its own writes something that
+        nobody else writes.
         """
         attempts = _Attempts(self)
         num_bytes = len(data) if isinstance(data, bytes) else data.stat().st_size
@@ -164,8 +177,8 @@ class RetryingStore:
         while True:
             self._count(requests=1)
             try:
-                return self._store.write(key, data, if_absent=if_absent)
-            except ObjectExists:
+                return self._store.write(key, data, if_absent=if_absent, if_match=if_match)
+            except (ObjectExists, ObjectChanged):
                 found = self._equal_object(key, data, num_bytes) if attempts.num_failures else None
                 if found is None:
                     raise
@@ -188,8 +201,11 @@ class RetryingStore:
         if info is None or info.num_bytes != num_bytes:
             return None
         there = hashlib.sha256()
-        for piece in self.read(key, etag=info.etag):
-            there.update(piece)
+        try:
+            for piece in self.read(key, etag=info.etag):
+                there.update(piece)
+        except (ObjectChanged, ObjectMissing):
+            return None  # somebody has replaced it since
         return info if there.digest() == _sha256(data) else None
 
 

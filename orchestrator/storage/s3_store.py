@@ -208,11 +208,36 @@ class S3Store:
         num_left = int(match[2]) - start
         return num_left if num_bytes is None else min(num_left, num_bytes)
 
-    def write(self, key: str, data: bytes | Path, *, if_absent: bool = False) -> ObjectInfo:
+    def write(
+        self,
+        key: str,
+        data: bytes | Path,
+        *,
+        if_absent: bool = False,
+        if_match: str | None = None,
+    ) -> ObjectInfo:
         """See `RemoteStore.write`. The MD5 travels along, so that the store itself refuses bytes
         that changed on the way. At most 5 GiB.
+
+        Some servers (Ceph 16) compare the etag of `If-Match` as it was sent, without quotes; the
+        standard writes it with quotes, and most take both. Where the first form is refused although
+        the etag is still the object's, the other is tried, and remembered.
         """
-        condition: dict[str, Any] = {"IfNoneMatch": "*"} if if_absent else {}
+        if if_match is None:
+            return self._put(key, data, {"IfNoneMatch": "*"} if if_absent else {})
+        quotes = _clients().quotes
+        first = quotes.get(self._config, "")
+        try:
+            return self._put(key, data, {"IfMatch": f"{first}{if_match}{first}"})
+        except ObjectChanged:
+            if self._config in quotes or self._etag_of(key) != if_match:
+                raise
+        other = "" if first else '"'
+        info = self._put(key, data, {"IfMatch": f"{other}{if_match}{other}"})
+        quotes[self._config] = other
+        return info
+
+    def _put(self, key: str, data: bytes | Path, condition: dict[str, str]) -> ObjectInfo:
         with contextlib.ExitStack() as stack:
             body: io.BufferedReader | io.BytesIO = (
                 stack.enter_context(data.open("rb")) if isinstance(data, Path) else io.BytesIO(data)
@@ -220,11 +245,23 @@ class S3Store:
             digest = base64.b64encode(hashlib.file_digest(body, _md5).digest()).decode()
             num_bytes = body.seek(0, os.SEEK_END)
             body.seek(0)
-            stack.enter_context(self._translated(key, writing=True))
-            answer = self._client().put_object(
-                Key=self._prefix + key, Body=body, ContentMD5=digest, **self._common, **condition
+            stack.enter_context(self._translated(key, condition=condition))
+            answer: Any = self._client().put_object(
+                Key=self._prefix + key,
+                Body=body,
+                ContentMD5=digest,
+                **self._common,
+                **condition,  # type: ignore[arg-type]
             )
         return ObjectInfo(key, num_bytes, answer["ETag"].strip('"'))
+
+    def _etag_of(self, key: str) -> str | None:
+        try:
+            with self._translated(key):
+                answer = self._client().head_object(Key=self._prefix + key, **self._common)
+        except ObjectMissing:
+            return None
+        return answer["ETag"].strip('"')
 
     def delete(self, key: str) -> None:
         """See `RemoteStore.delete`."""
@@ -251,14 +288,16 @@ class S3Store:
 
     @contextlib.contextmanager
     def _translated(
-        self, key: str, *, etag: str | None = None, writing: bool = False
+        self, key: str, *, etag: str | None = None, condition: dict[str, str] | None = None
     ) -> Iterator[None]:
-        """Turns what boto3 raises into our errors, which name the object."""
+        """Turns what boto3 raises into our errors, which name the object; `condition` is that of a
+        write.
+        """
         what = f"{self.uri}/{key}" if key else self.uri
         try:
             yield
         except boto_errors.ClientError as error:
-            raise self._explain(error, what, writing) from error
+            raise self._explain(error, what, condition) from error
         except NO_CREDENTIALS as error:
             how = (
                 "log in (aws configure, aws sso login), set AWS_ACCESS_KEY_ID and "
@@ -302,7 +341,9 @@ class S3Store:
                 f"{what}: {error}; check the store's settings and the AWS environment"
             ) from error
 
-    def _explain(self, error: boto_errors.ClientError, what: str, writing: bool) -> Exception:
+    def _explain(
+        self, error: boto_errors.ClientError, what: str, condition: dict[str, str] | None
+    ) -> Exception:
         code = error.response["Error"].get("Code", "")
         status = error.response["ResponseMetadata"].get("HTTPStatusCode", 0)
         if code in EXPIRED:
@@ -314,17 +355,21 @@ class S3Store:
             return TransientStoreError(
                 f"{what}: the store throttles ({status} {code})", cause="throttled"
             )
+        if status == 501:
+            return StoreError(f"{what}: the store answered {status} {code}")
         if code in PASSING or status == 408 or status >= 500:
             return TransientStoreError(f"{what}: {status} {code}")
         if code in REMEDIES:
             return UserError(f"{what}: {REMEDIES[code]} ({code})")
+        if status in (404, 412) and condition is not None and "IfMatch" in condition:
+            return ObjectChanged(f"{what} is no longer {condition['IfMatch']}")
         if status == 404:
             return ObjectMissing(f"{what}: no such object")
         if status == 412:
             return (
-                ObjectExists(f"{what} is there already")
-                if writing
-                else ObjectChanged(f"{what} has changed since it was listed; index it again")
+                ObjectChanged(f"{what} has changed since it was listed; index it again")
+                if condition is None
+                else ObjectExists(f"{what} is there already")
             )
         if status == 403:
             return UserError(f"{what}: {REMEDIES['AccessDenied']} ({code})")
@@ -333,7 +378,7 @@ class S3Store:
 
 class _Clients:
     """The boto3 clients of one process, one per config, silence and AWS environment, and what each
-    config's store has taught about silence.
+    config's store has taught about silence and about the quotes of an etag.
 
     boto3's clients, unlike its sessions, are safe with threads.
     """
@@ -342,6 +387,7 @@ class _Clients:
         self._lock = threading.Lock()
         self._clients: dict[tuple[object, ...], S3Client] = {}
         self._timeouts: dict[StoreConfig, AdaptiveReadTimeout] = {}
+        self.quotes: dict[StoreConfig, str] = {}  # what an etag of `If-Match` stands between
 
     def get(self, config: StoreConfig, silence_seconds: float) -> S3Client:
         environment = (

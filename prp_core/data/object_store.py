@@ -7,14 +7,17 @@ etag; a read with an etag gets those bytes or an error.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from prp_core.data.folder_lock import locked_folder, make_folder, sync_folder
 from prp_core.errors import ObjectChanged, ObjectExists, ObjectMissing, StoreUnavailable, UserError
 
 CHUNK_BYTES = 1 << 20
@@ -25,6 +28,7 @@ FULL = {
 }
 FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 UNFINISHED_PREFIX = ".unfinished-"
+LOCK_NAME = f"{UNFINISHED_PREFIX}lock"
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,10 @@ class ObjectStore(Protocol):
         """The store's location, from which it can be opened again."""
         ...
 
-    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """The objects whose keys start with `prefix`, sorted by key."""
+    def list(self, prefix: str = "", *, after: str = "") -> Iterator[ObjectInfo]:
+        """The objects whose keys start with `prefix` and come after the key `after`, sorted by
+        key.
+        """
         ...
 
     def read(
@@ -72,10 +78,19 @@ class ObjectStore(Protocol):
         """
         ...
 
-    def write(self, key: str, data: bytes | Path, *, if_absent: bool = False) -> ObjectInfo:
+    def write(
+        self,
+        key: str,
+        data: bytes | Path,
+        *,
+        if_absent: bool = False,
+        if_match: str | None = None,
+    ) -> ObjectInfo:
         """Store `data` (bytes, or the content of a file) whole or not at all.
 
-        Raises `ObjectExists` when `if_absent` and the object exists.
+        A conditional write is atomic between processes and hosts: of several at a time one wins.
+        With `if_absent` raises `ObjectExists` when the object is there; with `if_match` raises
+        `ObjectChanged` when it is gone or its etag is another.
         """
         ...
 
@@ -97,8 +112,10 @@ class LocalStore:
     folder, are listed (so that nobody wonders where they went) and raise `ObjectMissing` when read.
     """
 
-    def __init__(self, root: Path | str) -> None:
+    def __init__(self, root: Path | str, *, is_private: bool = False) -> None:
+        """With `is_private`, this user alone can read what is written (0600, folders 0700)."""
         self.root = Path(root).absolute()
+        self._is_private = is_private
         if self.root.exists() and not self.root.is_dir():
             raise UserError(
                 f"{self.root} is a file, not a folder of objects; name the folder that holds it"
@@ -112,13 +129,13 @@ class LocalStore:
         """The folder as ``file:///...``."""
         return self.root.as_uri()
 
-    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+    def list(self, prefix: str = "", *, after: str = "") -> Iterator[ObjectInfo]:
         """The files under the folder, sorted by key, without those that are still being written."""
         top = prefix.rpartition("/")[0]
         folder = self._path(top) if top else self.root
-        return self._walk(folder, f"{top}/" if top else "", prefix)
+        return self._walk(folder, f"{top}/" if top else "", prefix, after)
 
-    def _walk(self, folder: Path, above: str, prefix: str) -> Iterator[ObjectInfo]:
+    def _walk(self, folder: Path, above: str, prefix: str, after: str) -> Iterator[ObjectInfo]:
         try:
             entries = list_folder(folder)
         except (FileNotFoundError, NotADirectoryError):
@@ -126,9 +143,11 @@ class LocalStore:
         for name, is_folder in entries:
             key = above + name
             if is_folder:
-                if key.startswith(prefix) or prefix.startswith(f"{key}/"):
-                    yield from self._walk(folder / name, f"{key}/", prefix)
-            elif key.startswith(prefix) and not name.startswith(UNFINISHED_PREFIX):
+                below = f"{key}/"
+                is_listed = key.startswith(prefix) or prefix.startswith(below)
+                if is_listed and (below > after or after.startswith(below)):
+                    yield from self._walk(folder / name, below, prefix, after)
+            elif key.startswith(prefix) and key > after and not name.startswith(UNFINISHED_PREFIX):
                 info = self._info(key, folder / name)
                 if info is not None:
                     yield info
@@ -171,14 +190,24 @@ class LocalStore:
                 f"{self.uri}/{key} is {_etag(status)}, no longer {etag}; index the folder again"
             )
 
-    def write(self, key: str, data: bytes | Path, *, if_absent: bool = False) -> ObjectInfo:
-        """See `ObjectStore.write`; written to a temporary name, then renamed.
+    def write(
+        self,
+        key: str,
+        data: bytes | Path,
+        *,
+        if_absent: bool = False,
+        if_match: str | None = None,
+    ) -> ObjectInfo:
+        """See `ObjectStore.write`; written to a temporary name, then linked or renamed.
+
+        What was there stays when it fails; what was written outlives a power failure.
 
         What was there stays when it fails. Raises `StoreUnavailable` when the disk is full,
         `UserError` when the folder may not be written to.
         """
+        assert not (if_absent and if_match), "an object is absent or has an etag"
         try:
-            return self._write(key, data, if_absent)
+            return self._write(key, data, if_absent, if_match)
         except OSError as error:
             if error.errno in FULL:
                 raise StoreUnavailable(
@@ -192,26 +221,54 @@ class LocalStore:
                 ) from error
             raise
 
-    def _write(self, key: str, data: bytes | Path, if_absent: bool) -> ObjectInfo:
+    def _write(
+        self, key: str, data: bytes | Path, if_absent: bool, if_match: str | None
+    ) -> ObjectInfo:
         path = self._path(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent, 0o700 if self._is_private else 0o777)
         unfinished = path.parent / f"{UNFINISHED_PREFIX}{secrets.token_hex(8)}"
         try:
-            _write_file(unfinished, data)
-            info = ObjectInfo(key, unfinished.stat().st_size, _etag(unfinished.stat()))
+            _write_file(unfinished, data, 0o600 if self._is_private else 0o666)
             if if_absent:
-                os.link(unfinished, path)
+                info = self._link(key, unfinished, path)
             else:
-                unfinished.replace(path)
+                info = self._replace(key, unfinished, path, if_match)
         except FileExistsError:
             raise ObjectExists(f"{self.uri}/{key} is there already") from None
         finally:
             unfinished.unlink(missing_ok=True)
+        sync_folder(path.parent)
         return info
+
+    def _link(self, key: str, unfinished: Path, path: Path) -> ObjectInfo:
+        _set_new_time(unfinished, None)
+        status = unfinished.stat()
+        os.link(unfinished, path)  # has one winner without a lock
+        return ObjectInfo(key, status.st_size, _etag(status))
+
+    def _replace(self, key: str, unfinished: Path, path: Path, if_match: str | None) -> ObjectInfo:
+        with locked_folder(path.parent, LOCK_NAME):
+            try:
+                there = path.stat()
+            except FileNotFoundError:
+                there = None
+            if if_match is not None and (there is None or _etag(there) != if_match):
+                found = "gone" if there is None else _etag(there)
+                raise ObjectChanged(f"{self.uri}/{key} is {found}, no longer {if_match}")
+            _set_new_time(unfinished, there)
+            status = unfinished.stat()
+            unfinished.replace(path)
+        return ObjectInfo(key, status.st_size, _etag(status))
 
     def delete(self, key: str) -> None:
         """See `ObjectStore.delete`."""
-        self._path(key).unlink(missing_ok=True)
+        path = self._path(key)
+        # Between the look and the rename of a write with `if_match`, nothing may go.
+        with (
+            contextlib.suppress(FileNotFoundError, NotADirectoryError),
+            locked_folder(path.parent, LOCK_NAME),
+        ):
+            path.unlink()
 
     def local_path(self, key: str) -> Path:
         """The file itself, to be read in place. Raises `ObjectMissing`."""
@@ -262,9 +319,25 @@ def _etag(status: os.stat_result) -> str:
     return f"{status.st_mtime_ns:x}-{status.st_size:x}"
 
 
-def _write_file(path: Path, data: bytes | Path) -> None:
+def _set_new_time(path: Path, there: os.stat_result | None) -> None:
+    """Give the file a time of change that is its own to the nanosecond, and later than that of the
+    file `there`, which it replaces.
+
+    The kernel's own times advance in ticks of milliseconds, in which two writes of one size would
+    have the same etag. A file system that keeps coarser times is given a time further on.
+    """
+    now = time.time_ns() if there is None else max(time.time_ns(), there.st_mtime_ns + 1)
+    for step in (0, 1_000, 1_000_000, 1_000_000_000, 3_000_000_000):
+        os.utime(path, ns=(now + step, now + step))
+        if there is None or path.stat().st_mtime_ns > there.st_mtime_ns:
+            return
+    raise StoreUnavailable(f"{path.parent.as_uri()} keeps no times of change for its files")
+
+
+def _write_file(path: Path, data: bytes | Path, mode: int) -> None:
     pieces = iter([data]) if isinstance(data, bytes) else _file_pieces(data)
-    with path.open("xb") as file:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    with os.fdopen(os.open(path, flags, mode), "wb") as file:
         for piece in pieces:
             file.write(piece)
         file.flush()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import multiprocessing
 import pickle
 import random
 import threading
 from collections.abc import Callable
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
@@ -171,6 +175,82 @@ def test_one_of_many_writers_wins(store: ObjectStore) -> None:
     assert len(outcomes) == 8
     assert len(winners) == 1
     assert read_all(store, "place") == f"writer {winners[0]}".encode()
+
+
+def test_listing_after_a_key(store: ObjectStore) -> None:
+    keys = ["a", "a/b", "a/c/d", "a0", "b/1", "b/2", "c"]
+    for key in keys:
+        if key != "a":  # in a folder, a key is not a folder too
+            store.write(key, b"x")
+    for after in ("", "a", "a/b", "a/c", "a/c/d", "a/c/e", "a/zzz", "b/", "b/1", "c", "d"):
+        expected = [key for key in keys[1:] if key > after]
+        assert [info.key for info in store.list(after=after)] == expected, after
+        assert [info.key for info in store.list("b/", after=after)] == [
+            key for key in expected if key.startswith("b/")
+        ], after
+
+
+def test_an_object_is_replaced_while_it_is_the_one_that_was_read(store: ObjectStore) -> None:
+    first = store.write("object", b"same size 1", if_absent=True)
+    second = store.write("object", b"same size 2", if_match=first.etag)
+    assert list(store.list()) == [second]
+    for stale in (first.etag, "0", "*", f'"{second.etag}"'):
+        with pytest.raises(ObjectChanged, match="object is"):
+            store.write("object", b"same size 3", if_match=stale)
+    assert read_all(store, "object", etag=second.etag) == b"same size 2"
+    store.delete("object")
+    with pytest.raises(ObjectChanged, match="object is"):
+        store.write("object", b"same size 4", if_match=second.etag)
+    assert list(store.list()) == []
+
+
+def test_every_write_of_other_content_has_another_etag(store: ObjectStore) -> None:
+    etags = [store.write("object", b"%06d" % number).etag for number in range(30)]
+    store.delete("object")
+    etags += [store.write("object", b"%06d" % (30 + number)).etag for number in range(5)]
+    assert len(set(etags)) == 35
+
+
+NUM_RACERS = 8
+NUM_ROUNDS = 5
+
+
+def race(store: ObjectStore, number: int, start: Barrier, wins: Queue[tuple[str, int]]) -> None:
+    """Run in a process of its own: each round's objects are there for one of the racers."""
+    for round_number in range(NUM_ROUNDS):
+        place, mine = f"place-{round_number}", f"racer {number:02d}".encode()
+        seen = next(info for info in store.list("shared") if info.key == "shared")
+        start.wait(120)
+        with contextlib.suppress(ObjectExists):
+            store.write(place, mine, if_absent=True)
+            wins.put((place, number))
+        start.wait(120)
+        with contextlib.suppress(ObjectChanged):
+            store.write("shared", mine + str(round_number).encode(), if_match=seen.etag)
+            wins.put((f"shared-{round_number}", number))
+        start.wait(120)
+
+
+def test_one_of_many_processes_wins(store: ObjectStore) -> None:
+    store.write("shared", b"nobody's")
+    processes = multiprocessing.get_context("fork")
+    start, wins = processes.Barrier(NUM_RACERS), processes.Queue()
+    racers = [
+        processes.Process(target=race, args=(store, number, start, wins))
+        for number in range(NUM_RACERS)
+    ]
+    for racer in racers:
+        racer.start()
+    for racer in racers:
+        racer.join(240)
+    assert [racer.exitcode for racer in racers] == [0] * NUM_RACERS
+    winners = dict(wins.get(timeout=60) for _ in range(2 * NUM_ROUNDS))
+    assert len(winners) == 2 * NUM_ROUNDS and wins.empty(), winners
+    for round_number in range(NUM_ROUNDS):
+        place = f"place-{round_number}"
+        assert read_all(store, place) == f"racer {winners[place]:02d}".encode()
+    last = NUM_ROUNDS - 1
+    assert read_all(store, "shared") == f"racer {winners[f'shared-{last}']:02d}{last}".encode()
 
 
 def test_a_store_crosses_to_another_process(store: ObjectStore) -> None:

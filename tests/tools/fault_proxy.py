@@ -41,6 +41,7 @@ ADDED_TO_FAULTS = {
     "latency": "wait `seconds` plus up to `jitter_seconds` before forwarding",
     "rate": "slow the body down to `bytes_per_second`",
     "field": "add the header field `name`: `value` to the answer",
+    "rewrite": "in the request's head, put `value` for what matches the regex `name`",
 }
 ERROR_NAMES = {
     400: "ExpiredToken",
@@ -55,8 +56,8 @@ FOREVER = 1 << 60
 
 @dataclass
 class Rule:
-    """One fault for the requests it matches: skips the first `skip`, then applies `times` times
-    with `probability`.
+    """One fault for the requests whose method, path and head it matches: skips the first `skip`,
+    then applies `times` times with `probability`.
 
     `at` defaults to the middle of the body (`reset` without it comes before the answer, `flip`
     strikes anywhere).
@@ -65,6 +66,7 @@ class Rule:
     do: str
     method: str = ""
     path: str = ""
+    head: str = ""
     times: int = FOREVER
     skip: int = 0
     probability: float = 1.0
@@ -84,7 +86,9 @@ class Rule:
     def matches(self, request: Head) -> bool:
         """Whether the rule speaks of this request, used up or not."""
         return (
-            self.method in ("", request.method) and re.search(self.path, request.path) is not None
+            self.method in ("", request.method)
+            and re.search(self.path, request.path) is not None
+            and re.search(self.head, request.raw.decode("latin1")) is not None
         )
 
 
@@ -147,8 +151,8 @@ class Head:
 @dataclass(frozen=True)
 class Treatment:
     """The fault for one request, the seconds to wait first, the body's bytes per second (0:
-    unlimited), the answer's added fields, and where in the body (0 to 1) a fault strikes that may
-    strike anywhere.
+    unlimited), the answer's added fields, where in the body (0 to 1) a fault strikes that may
+    strike anywhere, and the head of the request as the server is to see it.
     """
 
     fault: Rule | None
@@ -156,6 +160,7 @@ class Treatment:
     rate: float
     added: bytes
     place: float
+    head: bytes
 
 
 class ConnectionEnds(Exception):
@@ -229,6 +234,7 @@ class FaultProxy:
     def _pick(self, request: Head) -> Treatment:
         """What is to be done to this request and its answer."""
         fault, latency_seconds, rate, added = None, 0.0, 0.0, b""
+        head = request.raw
         with self._lock:
             for rule in self._rules:
                 if not rule.matches(request) or (rule.do in FAULTS and fault is not None):
@@ -245,9 +251,11 @@ class FaultProxy:
                     rate = rule.bytes_per_second
                 elif rule.do == "field":
                     added += f"{rule.name}: {rule.value}\r\n".encode()
+                elif rule.do == "rewrite":
+                    head = re.sub(rule.name.encode(), rule.value.encode(), head)
                 else:
                     fault = rule
-            return Treatment(fault, latency_seconds, rate, added, self._random.random())
+            return Treatment(fault, latency_seconds, rate, added, self._random.random(), head)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         exchange = Exchange(self._upstream, reader, writer)
@@ -309,7 +317,7 @@ class Exchange:
             entry.status = fault.code
             raise ConnectionEnds
         reader, writer = await self._connected()
-        await self._forward_request(request, reader, writer)
+        await self._forward_request(request, treatment.head, reader, writer)
         answer = await Head.read(reader)
         while answer.status == 100:
             answer = await Head.read(reader)
@@ -342,9 +350,13 @@ class Exchange:
         await self._client.drain()
 
     async def _forward_request(
-        self, request: Head, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        request: Head,
+        head: bytes,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
     ) -> None:
-        writer.write(request.raw)
+        writer.write(head)
         await writer.drain()
         if request.fields.get("expect") == "100-continue":
             answer = await Head.read(reader)

@@ -80,7 +80,14 @@ class ScriptedStore:
                 raise TransientStoreError("broke", etag=served_etag)
             yield content[position : min(position + 10, end)]
 
-    def write(self, key: str, data: bytes | Path, *, if_absent: bool = False) -> ObjectInfo:
+    def write(
+        self,
+        key: str,
+        data: bytes | Path,
+        *,
+        if_absent: bool = False,
+        if_match: str | None = None,
+    ) -> ObjectInfo:
         assert isinstance(data, bytes)
         step = self.script.pop(0) if self.script else None
         self.calls.append("write")
@@ -88,6 +95,8 @@ class ScriptedStore:
             raise step
         if if_absent and key in self.written:
             raise ObjectExists(key)
+        if if_match is not None and if_match != f"v{len(self.written.get(key, b''))}":
+            raise ObjectChanged(key)
         self.written[key] = data
         if isinstance(step, Exception):
             raise step

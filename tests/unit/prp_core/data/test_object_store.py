@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import pickle
 from pathlib import Path
 
 import pytest
 
-from prp_core.data.object_store import UNFINISHED_PREFIX, LocalStore, read_all
-from prp_core.errors import ObjectChanged, ObjectMissing, UserError
+from prp_core.data.folder_lock import locked_folder
+from prp_core.data.object_store import LOCK_NAME, UNFINISHED_PREFIX, LocalStore, read_all
+from prp_core.errors import ObjectChanged, ObjectMissing, StoreUnavailable, UserError
 
 
 @pytest.mark.parametrize(
@@ -85,3 +88,80 @@ def test_order_is_that_of_whole_keys(tmp_path: Path) -> None:
         store.write(key, key.encode())
     assert [info.key for info in store.list()] == sorted(keys)
     assert os.fspath(store.local_path("A")) == str(tmp_path / "A")
+
+
+def test_an_etag_is_new_within_a_tick_and_beside_a_clock_that_was_set_back(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    etags = {store.write("object", b"%04d" % number).etag for number in range(300)}
+    assert len(etags) == 300
+    ahead = 2_000_000_000 * 10**9
+    os.utime(tmp_path / "object", ns=(ahead, ahead))
+    (info,) = store.list()
+    later = store.write("object", b"last", if_match=info.etag)
+    assert later.etag != info.etag
+    assert (tmp_path / "object").stat().st_mtime_ns > ahead
+
+
+def test_a_private_store_is_for_its_user_alone(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path / "sweeps" / "one", is_private=True)
+    store.write("journal/000/entry", b"x", if_absent=True)
+    store.write("spec", b"x")
+    modes = {
+        path.relative_to(tmp_path).as_posix(): oct(path.stat().st_mode & 0o777)
+        for path in tmp_path.rglob("*")
+    }
+    folders = ("sweeps", "sweeps/one", "sweeps/one/journal", "sweeps/one/journal/000")
+    assert modes == dict.fromkeys(folders, "0o700") | {
+        "sweeps/one/spec": "0o600",
+        "sweeps/one/journal/000/entry": "0o600",
+    }
+
+
+def test_a_folder_that_stays_locked_is_said(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    with locked_folder(tmp_path, ".lock"):
+        store.write("object", b"needs no lock", if_absent=True)
+        with (
+            pytest.raises(StoreUnavailable, match="was locked by another process for 0 s; one"),
+            locked_folder(tmp_path, ".lock", lock_seconds=0.0),
+        ):
+            pass
+
+
+def test_a_child_forked_in_the_midst_of_a_change_keeps_no_lock(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    with locked_folder(tmp_path, ".lock"):
+        child = os.fork()
+        if child == 0:
+            (tmp_path / "pipe").read_bytes()  # lives, with its copy of the lock's descriptor
+            os._exit(0)
+    store.write("object", b"content")
+    (tmp_path / "pipe").write_bytes(b"")
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_where_folders_cannot_be_locked_a_file_in_them_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on NFS, which wants a descriptor that is open for writing."""
+
+    def flock(file_descriptor: int, operation: int) -> None:
+        if os.path.isdir(f"/proc/self/fd/{file_descriptor}"):  # noqa: PTH112 - a descriptor
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        real_flock(file_descriptor, operation)
+
+    real_flock = fcntl.flock
+    monkeypatch.setattr(fcntl, "flock", flock)
+    store = LocalStore(tmp_path)
+    first = store.write("object", b"first")
+    second = store.write("object", b"second", if_match=first.etag)
+    with pytest.raises(ObjectChanged):
+        store.write("object", b"third", if_match=first.etag)
+    assert list(store.list()) == [second], "the lock's file is no object"
+    with (
+        locked_folder(tmp_path, LOCK_NAME),
+        pytest.raises(StoreUnavailable),
+        locked_folder(tmp_path, LOCK_NAME, lock_seconds=0.0),
+    ):
+        pass
