@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.config.store_config import StoreConfig
-from orchestrator.storage.s3_store import S3Store, is_custom_endpoint, region_of_this_machine
+from orchestrator.storage.s3_clients import is_custom_endpoint, region_of_this_machine
+from orchestrator.storage.s3_store import S3Store
 from prp_core.errors import StoreUnavailable, UserError
 
 PRICE = "about $20 per TB between regions, up to $90 out to the internet"

@@ -200,10 +200,8 @@ class LocalStore:
     ) -> ObjectInfo:
         """See `ObjectStore.write`; written to a temporary name, then linked or renamed.
 
-        What was there stays when it fails; what was written outlives a power failure.
-
-        What was there stays when it fails. Raises `StoreUnavailable` when the disk is full,
-        `UserError` when the folder may not be written to.
+        What was there stays when it fails; what was written outlives a power failure. Raises
+        `StoreUnavailable` when the disk is full, `UserError` when the folder may not be written to.
         """
         assert not (if_absent and if_match), "an object is absent or has an etag"
         try:

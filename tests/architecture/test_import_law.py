@@ -21,6 +21,12 @@ RUNNING_ROOMS = (
     "orchestrator/sweep/",
 )
 
+S3_ROOMS = (
+    "orchestrator/storage/s3_clients.py",
+    "orchestrator/storage/s3_errors.py",
+    "orchestrator/storage/s3_store.py",
+)
+
 # A library, and the only files or folders that may import it.
 ROOMS_OF_LIBRARY: dict[str, tuple[str, ...]] = {
     "torch": ("prp_core/",),
@@ -30,8 +36,8 @@ ROOMS_OF_LIBRARY: dict[str, tuple[str, ...]] = {
     "torchcodec": (),
     "torchvision": ("prp_core/data/shards/jpeg_codec.py",),
     "simplejpeg": ("prp_core/data/shards/jpeg_codec.py",),
-    "boto3": ("orchestrator/storage/s3_store.py",),
-    "botocore": ("orchestrator/storage/s3_store.py",),
+    "boto3": ("orchestrator/storage/s3_clients.py",),
+    "botocore": S3_ROOMS,
     "mlflow": ("orchestrator/tracking/",),
     "optuna": ("orchestrator/search/",),
     "ray": (*RUNNING_ROOMS, "cluster/"),
@@ -145,7 +151,7 @@ PLANTED = [
     (
         "orchestrator/storage/open_store.py",
         "import botocore.exceptions",
-        "only orchestrator/storage/s3_store.py may",
+        "only orchestrator/storage/s3_clients.py, orchestrator/storage/s3_errors.py, ",
     ),
     (
         "orchestrator/sweep/live_screen.py",

@@ -194,7 +194,7 @@ def test_an_object_is_replaced_while_it_is_the_one_that_was_read(store: ObjectSt
     first = store.write("object", b"same size 1", if_absent=True)
     second = store.write("object", b"same size 2", if_match=first.etag)
     assert list(store.list()) == [second]
-    for stale in (first.etag, "0", "*", f'"{second.etag}"'):
+    for stale in (first.etag, "0", f'"{second.etag}"'):
         with pytest.raises(ObjectChanged, match="object is"):
             store.write("object", b"same size 3", if_match=stale)
     assert read_all(store, "object", etag=second.etag) == b"same size 2"

@@ -1,0 +1,120 @@
+"""The boto3 clients of a process, and what they have learnt of each store."""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import botocore.loaders
+import botocore.session
+from botocore import exceptions as boto_errors
+from botocore.config import Config
+from botocore.utils import InstanceMetadataRegionFetcher
+
+from orchestrator.config.store_config import StoreConfig
+from orchestrator.storage.read_timeout import AdaptiveReadTimeout
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+
+class S3Clients:
+    """The boto3 clients of one process, one per config, silence and AWS environment, and what each
+    config's store has taught about silence and about the quotes of an etag.
+
+    boto3's clients, unlike its sessions, are safe with threads.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._clients: dict[tuple[object, ...], S3Client] = {}
+        self._timeouts: dict[StoreConfig, AdaptiveReadTimeout] = {}
+        self.quotes: dict[StoreConfig, str] = {}  # what an etag of `If-Match` stands between
+
+    def get(self, config: StoreConfig, silence_seconds: float) -> S3Client:
+        """The client that bears `silence_seconds` without a byte."""
+        environment = (
+            (name, value) for name, value in os.environ.items() if name.startswith("AWS_")
+        )
+        key = (config, silence_seconds, *sorted(environment))
+        with self._lock:
+            if key not in self._clients:
+                self._clients[key] = _make_client(config, silence_seconds)
+            return self._clients[key]
+
+    def read_timeout(self, config: StoreConfig) -> AdaptiveReadTimeout:
+        """What was learnt of the silences of this config's store."""
+        with self._lock:
+            return self._timeouts.setdefault(
+                config, AdaptiveReadTimeout(config.first_silence_seconds, config.silence_seconds)
+            )
+
+    def forget(self, config: StoreConfig) -> None:
+        """Make this config's clients anew when next asked for: their credentials have expired."""
+        with self._lock:
+            self._clients = {
+                key: client for key, client in self._clients.items() if key[0] != config
+            }
+
+
+_CLIENTS_OF_PROCESS: dict[int, S3Clients] = {}
+
+
+def clients_of_process() -> S3Clients:
+    """Those of the process that asks: a fork must share neither sockets nor a lock that some other
+    thread of its parent held.
+    """
+    return _CLIENTS_OF_PROCESS.setdefault(os.getpid(), S3Clients())
+
+
+def is_custom_endpoint(config: StoreConfig) -> bool:
+    """Whether requests go to another server than the one that Amazon's own rules name."""
+    return bool(
+        config.endpoint_url
+        or os.environ.get("AWS_ENDPOINT_URL_S3")
+        or os.environ.get("AWS_ENDPOINT_URL")
+    )
+
+
+def region_of_this_machine() -> str | None:
+    """Where this process runs: what the instance's metadata say where they answer within a second,
+    else ``AWS_REGION``; None: unknown.
+    """
+    fetcher = InstanceMetadataRegionFetcher(timeout=1, num_attempts=1)
+    try:
+        found = fetcher.retrieve_region()
+    except boto_errors.BotoCoreError:
+        found = None
+    return found or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or None
+
+
+def _make_client(config: StoreConfig, silence_seconds: float) -> S3Client:
+    base = botocore.session.Session(profile=config.profile)
+    # To parse AWS's models is nine tenths of what a client costs.
+    base.register_component("data_loader", _loader())
+    session = boto3.session.Session(botocore_session=base, region_name=config.region)
+    addressing: Any = (
+        "path" if config.addressing == "auto" and is_custom_endpoint(config) else config.addressing
+    )
+    settings = Config(
+        # One attempt: `RetryingStore` counts and spaces them all, and must know when a lost answer
+        # left a write in doubt.
+        retries={"mode": "standard", "total_max_attempts": 1},
+        connect_timeout=min(10.0, silence_seconds),
+        read_timeout=silence_seconds,
+        max_pool_connections=64,
+        tcp_keepalive=True,
+        # Many S3 servers answer 411 to the chunked trailers that carry boto3's own checksums; the
+        # MD5 header does the same everywhere.
+        request_checksum_calculation="when_required",
+        s3={"addressing_style": addressing},
+    )
+    return session.client("s3", endpoint_url=config.endpoint_url, config=settings)
+
+
+@functools.cache
+def _loader() -> Any:
+    return botocore.loaders.create_loader()
