@@ -99,7 +99,9 @@ def run(arguments: argparse.Namespace) -> int:
             storage=storage,
             address=arguments.address,
         )
-    return say_verdict(tracking_uri, recorded, config, again, differences, strict=arguments.strict)
+    return print_comparison(
+        tracking_uri, recorded, config, again, differences, strict=arguments.strict
+    )
 
 
 def check_manifest(recorded: RunFacts, config: RunConfig, uri: str) -> str:
@@ -119,7 +121,7 @@ def check_manifest(recorded: RunFacts, config: RunConfig, uri: str) -> str:
     return uri
 
 
-def say_verdict(
+def print_comparison(
     tracking_uri: str,
     recorded: RunFacts,
     config: RunConfig,
@@ -128,26 +130,26 @@ def say_verdict(
     *,
     strict: bool,
 ) -> int:
-    """Print the table and the verdict; the exit code."""
+    """Print the table, and whether the figures agree; the exit code."""
     from orchestrator.tracking.reading import read_history
-    from orchestrator.trial.reproduction import NOT_COMPARED, agrees, compare, excuses
+    from orchestrator.trial.reproduction import NOT_COMPARED, agrees, compare, reasons_to_differ
 
     names = [name for name in recorded.metrics if not name.startswith(NOT_COMPARED)]
     histories = {name: read_history(tracking_uri, recorded.run_id, name) for name in names}
     last_step = max(histories["epoch"])
-    reasons = excuses(recorded, config, differences)
+    reasons = reasons_to_differ(recorded, config, differences)
     points = compare(histories, again.values, last_step)
     print_table(points, reasons, strict=strict)
     if again.failure:
         print(f"training again ended with: {again.failure}")
     if agrees(points, reasons=reasons, strict=strict):
-        exact = all(point.verdict == "exact" for point in points)
+        exact = all(point.agreement == "exact" for point in points)
         print(
             f"agrees: {len(points)} metrics, "
             + ("every value equal" if exact else f"not all equal, because: {'; '.join(reasons)}")
         )
         return 0
-    wrong = [point.metric for point in points if point.verdict != "exact"]
+    wrong = [point.metric for point in points if point.agreement != "exact"]
     print(
         f"does not agree: {len(wrong)} of {len(points)} metrics"
         + (f" ({'; '.join(reasons)})" if reasons else "")

@@ -24,7 +24,7 @@ from orchestrator.cost.meter import Held
 from orchestrator.data.health_line import advice_of
 from orchestrator.search.pruner import PruningRule
 from orchestrator.search.space import Fit, apply_space
-from orchestrator.trial.evaluate_rung import start_on_cluster
+from orchestrator.trial.evaluate_rung import start_evaluation
 from orchestrator.trial.messages import Rung, TrialOutcome, TrialTask
 from orchestrator.trial_state import TrialState
 
@@ -205,7 +205,7 @@ class TrialDesk:
             self._study.set_training_seconds(number, seconds)
 
     def _start_evaluation(self, rung: Rung) -> Any:
-        return start_on_cluster(self._spec, rung, to_tree(self._table.config_of(rung.number)))
+        return start_evaluation(self._spec, rung, to_tree(self._table.config_of(rung.number)))
 
     def _record_evaluation(self, rung: Rung, metrics: Mapping[str, float]) -> None:
         self.log(rung.number, {**metrics, "epoch": rung.epoch}, rung.step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import ray
@@ -11,8 +12,10 @@ from orchestrator.config.sweep_spec import SweepSpec
 from orchestrator.trial.messages import Rung
 
 
-def start_on_cluster(spec: SweepSpec, rung: Rung, config: dict[str, Any]) -> Any:
-    """Start the task that evaluates `rung` of the trial with `config`; a future of its metrics."""
+def start_evaluation(spec: SweepSpec, rung: Rung, config: dict[str, Any]) -> Any:
+    """Start the task that evaluates `rung` of the trial with `config` (a tree); a Ray future of its
+    metrics.
+    """
     resources = parse_config(config).resources
     options = {
         "num_cpus": resources.evaluator_cpus,
@@ -23,13 +26,12 @@ def start_on_cluster(spec: SweepSpec, rung: Rung, config: dict[str, Any]) -> Any
 
 
 def evaluate_rung(spec: SweepSpec, rung: Rung, tree: dict[str, Any]) -> dict[str, float]:
-    """Retrieval of the validation part by the encoder of `rung`; at the last rung the linear probe
-    as well. What a worker would find.
+    """The metrics of the encoder of `rung` on the validation part, as a worker would find them; at
+    the last rung with what is evaluated at the end only.
     """
-    import time  # and what loads torch: the coordinator, which starts this task, does without
-
+    # Imported here: the coordinator, which starts this task, does without torch.
+    from orchestrator.data.open_data import open_data
     from orchestrator.storage.open_store import open_store
-    from orchestrator.trial.worker import open_data
     from prp_core.evaluation.downstream import evaluate_encoder
     from prp_core.training.encoder_export import rebuild_encoder
     from prp_core.training.rung_weights import read_rung

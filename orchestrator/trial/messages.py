@@ -1,4 +1,4 @@
-"""The values that cross processes for a trial: its task, its outcome, its view, its rungs."""
+"""The values that cross processes for a trial: its task, its rungs, its outcome and its view."""
 
 from __future__ import annotations
 
@@ -10,9 +10,26 @@ from orchestrator.trial_state import TrialState
 
 
 @dataclass(frozen=True)
+class TrialTask:
+    """What the driver of trial `number` needs to run it.
+
+    `config` is the trial's config as a plain tree. `is_resumed`: it ran before and continues from
+    its newest checkpoint. `evaluator` says who evaluates its rungs, ``worker`` or ``task``.
+    """
+
+    number: int
+    run_id: str
+    config: dict[str, Any]
+    is_resumed: bool
+    evaluator: str = "worker"
+
+
+@dataclass(frozen=True)
 class Rung:
-    """Trial `number` after `epoch` epochs and `step` steps; its encoder's weights lie under `key`
-    of the sweep's folder.
+    """A rung that a task evaluates: trial `number` after `epoch` epochs and `step` optimiser steps.
+
+    Its encoder's weights lie under `key` of the sweep's folder. `submitted_at` is in seconds since
+    1970.
     """
 
     number: int
@@ -24,21 +41,8 @@ class Rung:
 
 
 @dataclass(frozen=True)
-class TrialTask:
-    """What a trial's driver needs to run it; crosses processes. `evaluator` says who evaluates
-    its rungs, ``worker`` or ``task``.
-    """
-
-    number: int
-    run_id: str
-    config: dict[str, Any]
-    is_resumed: bool
-    evaluator: str = "worker"
-
-
-@dataclass(frozen=True)
 class TrialOutcome:
-    """How a trial ended: `state` is one that is over; `reason` is for a person."""
+    """How a trial ended: `state` is one that is over, `reason` is for a person."""
 
     state: TrialState
     reason: str = ""
@@ -47,8 +51,10 @@ class TrialOutcome:
 
 @dataclass
 class TrialView:
-    """What the screen and the leaderboard show of a trial; ``waiting``: its driver has gone, and a
-    resume takes it up again.
+    """What the screen and the leaderboard show of a trial.
+
+    `objective` is its final value, or that of its newest rung (nan: none yet); `rungs` is epoch ->
+    objective, `metrics` the newest value of each. Times are seconds since 1970, 0: not yet.
     """
 
     number: int

@@ -1,5 +1,6 @@
-"""Training a trial again, by the code that trains every trial, on as many workers; nothing is told
-to the study or to MLflow.
+"""Training a recorded trial again, by the code that trains every trial and on as many workers.
+
+Nothing is told to a study or to MLflow: the figures are returned.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from prp_core.world import World, use_threads
 
 
 @dataclass
-class Recorder:
-    """A reporter that keeps every figure by metric and step, and says stop at the rung after
+class HistoryReporter:
+    """A `Reporter` that keeps every value by metric and step, and stops at the rung after
     `last_epoch` epochs.
     """
 
@@ -31,7 +32,7 @@ class Recorder:
     last_step: int = 0
 
     def log(self, metrics: Mapping[str, float], *, step: int) -> None:
-        """Keep `metrics`; what is said again at the same step changes nothing."""
+        """Keep `metrics`; a value that is logged again at the same step changes nothing."""
         for name, value in metrics.items():
             self.values.setdefault(name, {}).setdefault(step, float(value))
 
@@ -44,7 +45,7 @@ class Recorder:
 
 @dataclass(frozen=True)
 class Repeated:
-    """What training again gave: metric -> step -> value, up to `last_step`; `failure` is why it
+    """The result of training again: metric -> step -> value, up to `last_step`; `failure` is why it
     ended before ("" where it did not).
     """
 
@@ -94,8 +95,8 @@ def train_again(
 
 
 def train_on_cluster(spec: SweepSpec, last_epoch: int) -> Repeated:
-    """Train the config of `spec` on the Ray cluster that this process is connected to; what broke
-    is its `failure`.
+    """Train the config of `spec` on the Ray cluster that this process is connected to; an error is
+    the result's `failure`.
     """
     work = {"spec": spec, "last_epoch": last_epoch}
     try:
@@ -110,7 +111,7 @@ def train_on_cluster(spec: SweepSpec, last_epoch: int) -> Repeated:
             max_failures=0,
         )
         return Repeated(**answer)
-    # whatever broke is the answer to "does it come out the same?"
+    # whatever broke is the answer to whether the trial comes out the same
     except Exception as error:  # noqa: BLE001
         return Repeated({}, 0, failure_reason(error))
 
@@ -129,7 +130,7 @@ def repeat_worker(task: Mapping[str, Any]) -> dict[str, Any]:
 def _train(spec: SweepSpec, last_epoch: int, world: World) -> dict[str, Any]:
     config = parse_config(spec.config)
     use_threads(int(config.resources.cpus_per_worker))
-    recorder = Recorder(last_epoch)
+    reporter = HistoryReporter(last_epoch)
     failure = ""
     try:
         with open_data(spec, config) as data:
@@ -138,8 +139,8 @@ def _train(spec: SweepSpec, last_epoch: int, world: World) -> dict[str, Any]:
                 data,
                 world,
                 checkpoints=checkpoint_folder(spec, config, 0),
-                reporter=recorder,
+                reporter=reporter,
             )
     except (DivergedError, UserError) as error:
         failure = f"{type(error).__name__}: {error}"
-    return {"values": recorder.values, "last_step": recorder.last_step, "failure": failure}
+    return {"values": reporter.values, "last_step": reporter.last_step, "failure": failure}

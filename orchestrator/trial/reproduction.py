@@ -1,5 +1,7 @@
-"""Whether a trial that was trained again agrees with its run: config from parameters, the same code
-or not, metric against metric.
+"""The comparison of a trial that was trained again with its MLflow run, metric by metric.
+
+Pure: the config read from the run's parameters, how the code differs from the run's, and how far
+the figures may differ because of that.
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ import re
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +20,34 @@ from orchestrator.tracking.reading import RunFacts
 from orchestrator.trial_state import ENDED
 from prp_core.errors import UserError
 
-# Not a matter of what was learnt: times, the cache's luck, money, and what is measured once the
-# sweep has ended.
+# Not what was learnt: times, cache counters, money, and what is measured after the sweep's end.
 NOT_COMPARED = ("time/", "data/", "cost/", "waste/", "tracking/", "recognition/", "test/")
 SHORTENED = re.compile(r"\.\.\. \(\d+ characters, sha256 [0-9a-f]{64}\)$")
-# How far apart two values may be and still be called the same where their arithmetic need not be:
-# of the larger one, or absolutely.
+# How far apart two values may be, of the larger one or absolutely, where there is a reason for
+# their arithmetic to differ.
 TOLERANCE = 0.02
+
+
+class Agreement(StrEnum):
+    """How two values of a metric compare."""
+
+    EXACT = "exact"
+    """Equal to the last digit."""
+
+    CLOSE = "close"
+    """Within `TOLERANCE`."""
+
+    DIFFERS = "differs"
+    """Further apart than that."""
+
+    MISSING = "missing"
+    """Recorded, and not measured now."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """A metric compared: `num_points` steps that both have; `recorded` and `now` are those of the
-    step where they differ most.
+    """A metric compared at the `num_points` steps that both have; `recorded` and `now` are its
+    values at the `step` where they differ most.
     """
 
     metric: str
@@ -37,7 +55,7 @@ class Point:
     step: int
     recorded: float | None
     now: float | None
-    verdict: str  # exact, close, differs, missing
+    agreement: Agreement
 
 
 def config_of_params(params: Mapping[str, str]) -> RunConfig:
@@ -85,8 +103,8 @@ def _typed(path: str, text: str) -> Any:
 
 
 def check_can_repeat(run: RunFacts) -> int:
-    """The epoch up to which `run` was judged. Raises `UserError` for what is no trial, has not
-    ended, or was never judged.
+    """The epoch of the last rung of `run`. Raises `UserError` for what is no trial, has not ended,
+    or has no rung.
     """
     if run.tags.get("prp.role") != "trial":
         raise UserError(
@@ -129,8 +147,10 @@ def code_differences(run: RunFacts, project_root: Path = PROJECT_ROOT) -> list[s
     return found
 
 
-def excuses(run: RunFacts, config: RunConfig, differences: Sequence[str]) -> list[str]:
-    """Why the figures need not be equal bit for bit; empty where they must be."""
+def reasons_to_differ(run: RunFacts, config: RunConfig, differences: Sequence[str]) -> list[str]:
+    """Why the figures need not be equal bit for bit; empty where they must be. `differences` are
+    those of the code.
+    """
     found = [
         "other code" if differences else "",
         "kernels of a GPU add in no fixed order" if config.resources.gpus_per_worker else "",
@@ -145,8 +165,8 @@ def compare(
     now: Mapping[str, Mapping[int, float]],
     last_step: int,
 ) -> list[Point]:
-    """Each recorded metric that says what was learnt (metric -> step -> value), up to `last_step`,
-    beside the same of now.
+    """Compare each recorded metric that says what was learnt with the same of now, up to
+    `last_step`; both are metric -> step -> value.
     """
     points = []
     for metric, history in sorted(recorded.items()):
@@ -157,47 +177,45 @@ def compare(
         common = sorted(then.keys() & again.keys())
         if not common or len(common) < len(then):
             step = min(then.keys() - again.keys())
-            points.append(Point(metric, len(common), step, then[step], None, "missing"))
+            points.append(Point(metric, len(common), step, then[step], None, Agreement.MISSING))
             continue
         step = max(common, key=lambda step: (abs(then[step] - again[step]), step))
-        points.append(
-            Point(
-                metric, len(common), step, then[step], again[step], verdict(then[step], again[step])
-            )
-        )
+        agreement = agreement_of(then[step], again[step])
+        points.append(Point(metric, len(common), step, then[step], again[step], agreement))
     return points
 
 
-def verdict(recorded: float, now: float) -> str:
-    """``exact``, ``close`` (within `TOLERANCE`) or ``differs``."""
+def agreement_of(recorded: float, now: float) -> Agreement:
+    """How two values compare."""
     if recorded == now:
-        return "exact"
-    return (
-        "close"
-        if abs(recorded - now) <= TOLERANCE * max(1.0, abs(recorded), abs(now))
-        else "differs"
-    )
+        return Agreement.EXACT
+    limit = TOLERANCE * max(1.0, abs(recorded), abs(now))
+    return Agreement.CLOSE if abs(recorded - now) <= limit else Agreement.DIFFERS
 
 
 def agrees(points: Sequence[Point], *, reasons: Sequence[str], strict: bool) -> bool:
-    """Whether the trial came out the same: exactly, or closely where there is a reason for that and
-    `strict` does not ask for more.
+    """Whether the trial came out the same: exactly, or closely where there are `reasons` for that
+    and the comparison is not `strict`.
     """
-    allowed = ("exact",) if strict or not reasons else ("exact", "close")
-    return bool(points) and all(point.verdict in allowed for point in points)
+    allowed = {Agreement.EXACT} if strict or not reasons else {Agreement.EXACT, Agreement.CLOSE}
+    return bool(points) and all(point.agreement in allowed for point in points)
 
 
 def table_rows(points: Sequence[Point], *, reasons: Sequence[str], strict: bool) -> list[list[str]]:
-    """metric, points, recorded, now, agree: of several points the worst."""
-    close = "differs" if strict or not reasons else f"within {TOLERANCE:g}"
-    words = {"exact": "exact", "close": close, "differs": "differs", "missing": "not measured"}
+    """The rows of the comparison: metric, points, recorded, now, agreement (of the worst point)."""
+    words = {
+        Agreement.EXACT: "exact",
+        Agreement.CLOSE: "differs" if strict or not reasons else f"within {TOLERANCE:g}",
+        Agreement.DIFFERS: "differs",
+        Agreement.MISSING: "not measured",
+    }
     return [
         [
             point.metric,
             str(point.num_points),
             _number(point.recorded),
             _number(point.now),
-            words[point.verdict],
+            words[point.agreement],
         ]
         for point in points
     ]

@@ -1,5 +1,5 @@
-"""Asynchronous evaluation: what starts when, who evaluates, and what the study holds after results
-that are late, doubled, lost or failed.
+"""Asynchronous evaluation: what starts when, and what the study holds after results that are late,
+doubled, lost or failed.
 """
 
 from __future__ import annotations
@@ -18,18 +18,11 @@ from orchestrator.coordinator.async_evaluation import AsyncEvaluation
 from orchestrator.coordinator.evaluation_queue import EvaluationQueue, next_rungs
 from orchestrator.coordinator.pruning import Pruning
 from orchestrator.cost.account import SweepAccount
-from orchestrator.ray_cluster.concurrency import (
-    ConcurrencyLimit,
-    EvaluationPlan,
-    num_evaluators,
-    plan_concurrency_on,
-    plan_evaluation,
-)
+from orchestrator.ray_cluster.concurrency import ConcurrencyLimit, plan_concurrency_on
 from orchestrator.search.pruner import PruningRule
 from orchestrator.search.space import Fit
 from orchestrator.search.study import SweepStudy
 from orchestrator.trial.messages import Rung
-from prp_core.errors import UserError
 
 CONFIG = with_values(
     RunConfig(),
@@ -62,78 +55,6 @@ def test_what_is_started(
     what: str, waiting: list[Rung], running: list[Rung], limit: int, started: list[tuple[int, int]]
 ) -> None:
     assert [(one.number, one.epoch) for one in next_rungs(waiting, running, limit)] == started, what
-
-
-@pytest.mark.parametrize(
-    ("evaluator", "alone", "beside", "same_device", "where", "words"),
-    [
-        (
-            "auto",
-            2,
-            1,
-            True,
-            "worker",
-            "no room for a task",
-        ),  # the laptop: a place for a task would cost a trial
-        ("auto", 8, 8, True, "task", "room beside the trials"),
-        ("auto", 8, 8, False, "worker", "resources.evaluator_gpus is 0"),
-        ("task", 2, 1, False, "task", "while training goes on"),
-        ("worker", 8, 8, True, "worker", "by the workers"),
-    ],
-)
-def test_where_rungs_are_evaluated(
-    evaluator: str, alone: int, beside: int, same_device: bool, where: str, words: str
-) -> None:
-    plan = plan_evaluation(
-        evaluator, trials_alone=alone, trials_beside=beside, same_device=same_device
-    )
-    assert plan.where == where and words in plan.reason
-    assert plan.max_at_once == (num_evaluators(beside) if where == "task" else 0)
-
-
-@pytest.mark.parametrize(
-    ("settings", "nodes", "trials", "where"),
-    [
-        ({"sweep.evaluator": "worker"}, [NodeShape(64, 0, 1, 1)], 40, "worker"),
-        ({}, [NodeShape(2, 0, 1, 1)], 2, "worker"),
-        (
-            {},
-            [NodeShape(64, 0, 1, 1)],
-            40,
-            "task",
-        ),  # no more trials than are asked for: there is room
-        ({"sweep.evaluator": "task"}, [NodeShape(2, 0, 1, 1)], 1, "task"),
-        ({"sweep.evaluator": "task"}, [NodeShape(1, 0, 1, 1)], 1, "task"),  # they take turns
-        ({"resources.gpus_per_worker": 1.0}, [NodeShape(48, 8, 1, 1)], 8, "worker"),
-        (
-            {
-                "resources.gpus_per_worker": 1.0,
-                "resources.evaluator_gpus": 0.5,
-                "sweep.evaluator": "task",
-            },
-            [NodeShape(48, 8, 1, 1)],
-            7,
-            "task",
-        ),
-    ],
-)
-def test_room_for_evaluations_is_taken_off_the_trials(
-    settings: dict[str, Any], nodes: list[NodeShape], trials: int, where: str
-) -> None:
-    room = plan_concurrency_on(
-        ClusterShape(tuple(nodes)), with_values(RunConfig(), {"sweep.num_trials": 40, **settings})
-    )
-    assert (min(40, room.capacity.max_concurrent_trials), room.evaluation.where) == (trials, where)
-
-
-def test_an_evaluation_that_fits_nowhere_is_refused_before_anything_runs() -> None:
-    config = with_values(RunConfig(), {"sweep.evaluator": "task", "resources.evaluator_gpus": 1.0})
-    with pytest.raises(
-        UserError,
-        match=r"sweep.evaluator = 'task', but the cluster holds no evaluation: one needs 1 worker "
-        r"x 1 CPU, 1 GPU",
-    ):
-        plan_concurrency_on(ClusterShape((NodeShape(8, 0, 1, 1),)), config)
 
 
 @pytest.fixture(scope="module")
@@ -324,4 +245,4 @@ class TestDecisionsWhileTraining:
 def test_a_queue_without_work_does_nothing() -> None:
     queue = EvaluationQueue(lambda one: pytest.fail("nothing is there to start"), 1)
     queue.start_next()
-    assert queue.collect() == [] and EvaluationPlan("worker").max_at_once == 0
+    assert queue.collect() == []

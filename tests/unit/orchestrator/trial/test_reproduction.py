@@ -15,17 +15,17 @@ from orchestrator.config.run_config import PRESETS_DIR, load_config, to_tree, wi
 from orchestrator.coordinator.recorder import as_params
 from orchestrator.tracking.reading import RunFacts
 from orchestrator.tracking.tags import LONGEST_PARAM, shortened
-from orchestrator.trial.reproduce_run import Recorder
+from orchestrator.trial.reproduce_run import HistoryReporter
 from orchestrator.trial.reproduction import (
     Point,
+    agreement_of,
     agrees,
     check_can_repeat,
     code_differences,
     compare,
     config_of_params,
-    excuses,
+    reasons_to_differ,
     table_rows,
-    verdict,
 )
 from prp_core.errors import UserError
 
@@ -79,13 +79,13 @@ def test_parameters_that_cannot_be_read_back(change: dict[str, str], said: str) 
 
 def test_only_a_trial_that_has_ended_can_be_repeated() -> None:
     assert check_can_repeat(run_facts("pruned")) == 3
-    unjudged = RunFacts(
+    without_rung = RunFacts(
         "r1", "x", "failed", {}, {}, {"prp.role": "trial", "prp.reason": "out of memory"}, 1.0, 2.0
     )
     for facts, said in (
         (run_facts(**{"prp.role": "sweep"}), "r1 is not the run of a trial"),
         (run_facts("running"), "Run r1 is running: only a trial that has ended"),
-        (unjudged, r"failed before its first rung \(out of memory\)"),
+        (without_rung, r"failed before its first rung \(out of memory\)"),
     ):
         with pytest.raises(UserError, match=said):
             check_can_repeat(facts)
@@ -122,8 +122,8 @@ def test_other_code_is_named_with_both_values(tmp_path: Path) -> None:
     assert "with uncommitted changes" in both
 
 
-# (recorded, now, verdict)
-VERDICTS = [
+# (recorded, now, agreement)
+AGREEMENTS = [
     (0.5, 0.5, "exact"),
     (0.5, 0.5000001, "close"),
     (0.5, 0.519, "close"),
@@ -133,9 +133,9 @@ VERDICTS = [
 ]
 
 
-@pytest.mark.parametrize(("recorded", "now", "expected"), VERDICTS)
+@pytest.mark.parametrize(("recorded", "now", "expected"), AGREEMENTS)
 def test_two_values(recorded: float, now: float, expected: str) -> None:
-    assert verdict(recorded, now) == expected
+    assert agreement_of(recorded, now) == expected
 
 
 def test_every_point_up_to_the_last_rung_is_compared() -> None:
@@ -188,20 +188,20 @@ def test_when_a_trial_came_out_the_same(
 
 def test_why_figures_need_not_be_equal() -> None:
     config = load_config("demo")
-    assert excuses(run_facts(), config, []) == []
+    assert reasons_to_differ(run_facts(), config, []) == []
     many = with_values(config, {"resources.num_workers": 2, "resources.gpus_per_worker": 1.0})
-    assert len(excuses(run_facts(), many, ["commit"])) == 3
+    assert len(reasons_to_differ(run_facts(), many, ["commit"])) == 3
 
 
 def test_the_recorder_stops_at_the_rung_and_keeps_the_first_word() -> None:
-    recorder = Recorder(last_epoch=2)
-    recorder.log({"train/loss": 1.0}, step=1)
-    recorder.log({"train/loss": 2.0}, step=1)
-    assert recorder.at_rung(epoch=1, step=4, metrics={"retrieval/recall_at_1": 0.5}) is True
-    assert recorder.at_rung(epoch=2, step=8, metrics={"retrieval/recall_at_1": 0.75}) is False
-    assert recorder.values == {
+    reporter = HistoryReporter(last_epoch=2)
+    reporter.log({"train/loss": 1.0}, step=1)
+    reporter.log({"train/loss": 2.0}, step=1)
+    assert reporter.at_rung(epoch=1, step=4, metrics={"retrieval/recall_at_1": 0.5}) is True
+    assert reporter.at_rung(epoch=2, step=8, metrics={"retrieval/recall_at_1": 0.75}) is False
+    assert reporter.values == {
         "train/loss": {1: 1.0},
         "retrieval/recall_at_1": {4: 0.5, 8: 0.75},
         "epoch": {4: 1.0, 8: 2.0},
     }
-    assert recorder.last_step == 8
+    assert reporter.last_step == 8
