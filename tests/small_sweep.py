@@ -7,12 +7,12 @@ import math
 
 from orchestrator.config.run_config import load_config, to_tree
 from orchestrator.config.sweep_spec import SweepSpec
+from orchestrator.confirmation import ConfirmationOutcome
 from orchestrator.cost.ledger import LedgerEntry
 from orchestrator.report.record import (
     Candidate,
     ConfirmationRecord,
     DataFacts,
-    Outcome,
     SweepRecord,
     TrialRecord,
 )
@@ -110,20 +110,20 @@ TRIALS = trial(0, "1-2", 0.5), trial(1, "1-4", 0.6), trial(2, "1-2", 0.4)
 
 
 CONFIRMED = ConfirmationRecord(
-    (ONE,), Outcome.WINNER, 0, (), "trial 0 was the only candidate", TEST_PART
+    (ONE,), ConfirmationOutcome.WINNER, 0, (), "trial 0 was the only candidate", TEST_PART
 )
 
 
-WON = ConfirmationRecord((ONE, TWO, THREE), Outcome.WINNER, 0, (), "trial 0 wins", {})
+WON = ConfirmationRecord((ONE, TWO, THREE), ConfirmationOutcome.WINNER, 0, (), "trial 0 wins", {})
 
 
-TIED = ConfirmationRecord((ONE, TWO, THREE), Outcome.TIE, 1, (0, 1), "a tie", {})
+TIED = ConfirmationRecord((ONE, TWO, THREE), ConfirmationOutcome.TIE, 1, (0, 1), "a tie", {})
 
 
-TIED_SETS = ConfirmationRecord((ONE, THREE), Outcome.TIE, 2, (0, 2), "a tie", {})
+TIED_SETS = ConfirmationRecord((ONE, THREE), ConfirmationOutcome.TIE, 2, (0, 2), "a tie", {})
 
 
-SAME_RATES = ConfirmationRecord((ONE, TWO, THREE), Outcome.TIE, 2, (0, 2), "a tie", {})
+SAME_RATES = ConfirmationRecord((ONE, TWO, THREE), ConfirmationOutcome.TIE, 2, (0, 2), "a tie", {})
 
 
 OF_UNTRAINED = "test/baseline/random_init/retrieval/recall_at_1"
@@ -137,7 +137,7 @@ OVERLAPPING, APART = (
 )
 
 
-ALL_TIED = ConfirmationRecord((ONE, TWO, THREE), Outcome.TIE, 1, (0, 1, 2), "a tie", {})
+ALL_TIED = ConfirmationRecord((ONE, TWO, THREE), ConfirmationOutcome.TIE, 1, (0, 1, 2), "a tie", {})
 
 
 def entry(trial: int, **fields: object) -> LedgerEntry:

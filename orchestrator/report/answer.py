@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orchestrator.report.confirmed import confirmed_answer, confirmed_notes, pretraining_helps
-from orchestrator.report.findings import RateSetRow, rate_sets, video_interval
+from orchestrator.report.findings import Outcome, RateSetRow, rate_sets, video_interval
 from orchestrator.report.formatting import interval_text, metric_title, rates_list
-from orchestrator.report.record import BASELINE_PREFIX, Outcome, SweepRecord
+from orchestrator.report.record import BASELINE_PREFIX, SweepRecord
 from prp_core.evaluation.intervals import Interval
 
 

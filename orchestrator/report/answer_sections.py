@@ -10,13 +10,12 @@ from orchestrator.report import findings
 from orchestrator.report.answer import answer, ended_by_budget, leaderboard_answer
 from orchestrator.report.confirmed import candidate_text, test_table
 from orchestrator.report.content import Figure, Row, Table
-from orchestrator.report.findings import RateSetRow, video_interval
+from orchestrator.report.findings import Outcome, RateSetRow, video_interval
 from orchestrator.report.formatting import interval_text, metric_title, number_text
 from orchestrator.report.record import (
     BASELINE_PREFIX,
     BASELINE_TITLES,
     ConfirmationRecord,
-    Outcome,
     SweepRecord,
 )
 from orchestrator.trial_state import ENDED, TrialState

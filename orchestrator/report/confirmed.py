@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 from orchestrator.confirmation import Candidate
 from orchestrator.report.content import Row, Table
+from orchestrator.report.findings import Outcome
 from orchestrator.report.formatting import joined, metric_title, number_text
 from orchestrator.report.record import (
     BASELINE_PREFIX,
     BASELINE_TITLES,
     ConfirmationRecord,
-    Outcome,
     SweepRecord,
 )
 

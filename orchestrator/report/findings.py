@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from statistics import fmean
 
 from orchestrator.confirmation import seed_interval
@@ -15,6 +16,22 @@ from prp_core.evaluation.intervals import Interval, wilson_interval
 
 CONFUSION = "rate_confusion/"
 MIN_TRIALS_FOR_MEAN = 3  # two that happen to be equal would make an interval of no width
+
+
+class Outcome(StrEnum):
+    """What the comparison of the rate sets shows."""
+
+    WINNER = "winner"
+    """One rate set is better than every other one."""
+
+    TIE = "tie"
+    """The best rate set is not distinguishable from another one."""
+
+    ALONE = "alone"
+    """Only one rate set has a finished trial."""
+
+    NONE = "none"
+    """No trial has finished."""
 
 
 @dataclass(frozen=True, kw_only=True)

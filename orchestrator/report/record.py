@@ -10,13 +10,12 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from orchestrator.config.run_config import RunConfig, parse_config
 from orchestrator.config.sweep_spec import SweepSpec
-from orchestrator.confirmation import Candidate
+from orchestrator.confirmation import Candidate, ConfirmationOutcome
 from orchestrator.cost.ledger import LedgerEntry, read_ledger
 from orchestrator.search.record import StudyRecord, StudyTrial, read_study
 from orchestrator.search.space import apply_space
@@ -33,22 +32,6 @@ BASELINE_TITLES = {
 }
 
 
-class Outcome(StrEnum):
-    """What the comparison of the rate sets shows."""
-
-    WINNER = "winner"
-    """One rate set is better than every other one."""
-
-    TIE = "tie"
-    """The best rate set is not distinguishable from another one."""
-
-    ALONE = "alone"
-    """Only one rate set has a finished trial."""
-
-    NONE = "none"
-    """No trial has finished."""
-
-
 @dataclass(frozen=True)
 class ConfirmationRecord:
     """The result of training the best trials again with new seeds; `candidates` are best first.
@@ -59,7 +42,7 @@ class ConfirmationRecord:
     """
 
     candidates: tuple[Candidate, ...]
-    outcome: Outcome
+    outcome: ConfirmationOutcome
     taken: int
     tied: tuple[int, ...]
     text: str
@@ -290,7 +273,7 @@ def read_confirmation(note: str | None) -> ConfirmationRecord | None:
     )  # notes of before it was kept: all that were compared
     return ConfirmationRecord(
         candidates,
-        Outcome(tree["outcome"]),
+        ConfirmationOutcome(tree["outcome"]),
         tree.get("taken", trials[0]),
         tuple(tied),
         tree.get("text", ""),

@@ -9,7 +9,8 @@ import pytest
 from orchestrator.config.budget_config import BudgetConfig
 from orchestrator.report import answer
 from orchestrator.report.answer_sections import answer_section
-from orchestrator.report.record import Outcome, SweepRecord
+from orchestrator.report.findings import Outcome
+from orchestrator.report.record import SweepRecord
 from orchestrator.trial_state import TrialState
 from tests.small_sweep import (
     ALL_TIED,

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.confirmation import ConfirmationOutcome
 from orchestrator.report.record import (
     Candidate,
     ConfirmationRecord,
-    Outcome,
     chance_level,
     data_facts,
     kept_ledger,
@@ -61,10 +61,10 @@ def test_a_confirmation_counts_once_it_has_a_verdict() -> None:
     }
     only = (Candidate(3, (1, 2), (0.5, 0.6), 0.4, 0.7),)
     assert read_confirmation(json.dumps(tree)) == ConfirmationRecord(
-        only, Outcome.TIE, 3, (3,), "A tie.", {}
+        only, ConfirmationOutcome.TIE, 3, (3,), "A tie.", {}
     )
     assert read_confirmation(json.dumps(tree | {"taken": 3, "tied": []})) == ConfirmationRecord(
-        only, Outcome.TIE, 3, (), "A tie.", {}
+        only, ConfirmationOutcome.TIE, 3, (), "A tie.", {}
     )
     assert read_confirmation(None) is None
     assert read_confirmation(json.dumps({"candidates": []})) is None

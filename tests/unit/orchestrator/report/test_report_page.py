@@ -6,12 +6,13 @@ import dataclasses
 import re
 from html.parser import HTMLParser
 
+from orchestrator.confirmation import ConfirmationOutcome
 from orchestrator.cost.ledger import LedgerEntry
 from orchestrator.report import confirmed
 from orchestrator.report.content import Row
 from orchestrator.report.detail_sections import reproduction_section
 from orchestrator.report.page import report_html
-from orchestrator.report.record import Candidate, DataFacts, Outcome, SweepRecord
+from orchestrator.report.record import Candidate, DataFacts, SweepRecord
 from orchestrator.report.rendering import TEMPLATES
 from orchestrator.search.record import Importance
 from orchestrator.trial_state import TrialState
@@ -159,7 +160,7 @@ def test_a_confirmation_is_shown_with_its_seeds_and_the_test_part() -> None:
     assert "The 100 test videos were not used for any selection" in html
     assert " 2 of them could not be read.</p>" in html
     assert Candidate(0, (1, 2), (0.5, 0.6), 0.4, 0.7) in CONFIRMED.candidates
-    assert CONFIRMED.outcome is Outcome.WINNER and CONFIRMED.test is TEST_PART
+    assert CONFIRMED.outcome is ConfirmationOutcome.WINNER and CONFIRMED.test is TEST_PART
     table = confirmed.test_table(CONFIRMED)
     assert table.head == (
         "",
