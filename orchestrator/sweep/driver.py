@@ -35,7 +35,7 @@ from orchestrator.ray_cluster.concurrency import (
     plan_concurrency,
 )
 from orchestrator.ray_cluster.connect import ray_cluster
-from orchestrator.search.space import Space, TrialLimits, apply_space
+from orchestrator.search.space import Space, apply_space
 from orchestrator.sweep.confirm_run import confirm
 from orchestrator.sweep.final_evaluation import (
     book,
@@ -45,13 +45,7 @@ from orchestrator.sweep.final_evaluation import (
 )
 from orchestrator.sweep.leaderboard import Ending, ending_lines
 from orchestrator.sweep.live_screen import Progress
-from orchestrator.sweep.plan import (
-    Plan,
-    frame_counts,
-    make_plan,
-    memory_figures,
-    warm_start_of,
-)
+from orchestrator.sweep.plan import Plan, make_plan, warm_start_of
 from orchestrator.sweep.showcase_run import keep_showcases
 from orchestrator.trial.driver import DRIVER_DIED
 from orchestrator.trial.messages import TrialOutcome, TrialView
@@ -74,14 +68,14 @@ def drive(arguments: argparse.Namespace, space: Space) -> int:
         say(f"{concurrency.capacity.reason}; {concurrency.evaluation.reason}")
         price = find_price(plan.config)
         say(money_line(plan.config, price))
-        warm = warm_start_of(plan, space, arguments.warm_start, say)
+        warm = warm_start_of(plan, arguments.warm_start, say)
         if arguments.dry_run:
             if not plan.is_resumed:  # nothing of it will ever be resumed
                 shutil.rmtree(plan.spec.state_dir)
             return 0
         limit = ConcurrencyLimit(plan.config, concurrency)
         setup = coordinator_setup(
-            plan, space, evaluation=concurrency.evaluation, warm=warm, price=price
+            plan, evaluation=concurrency.evaluation, warm=warm, price=price
         )
         return run_sweep(plan, setup, limit, verbose=arguments.verbose)
 
@@ -107,10 +101,9 @@ def run_sweep(
     return 0 if ending.winner is not None else 1
 
 
-def coordinator_setup(plan: Plan, space: Space, **choices: Any) -> CoordinatorSetup:
+def coordinator_setup(plan: Plan, **choices: Any) -> CoordinatorSetup:
     """What the coordinator of `plan` needs; `choices` are further fields of `CoordinatorSetup`."""
-    limits = TrialLimits(frame_counts(plan.parts), memory_figures(plan.config))
-    return CoordinatorSetup(spec=plan.spec, space=space, limits=limits, **choices)
+    return CoordinatorSetup(spec=plan.spec, space=plan.space, limits=plan.limits, **choices)
 
 
 def _run_trials(

@@ -25,6 +25,10 @@ def main(space: Space, argv: Sequence[str] | None = None) -> int:
 
 def _run(space: Space, argv: Sequence[str] | None) -> int:
     arguments = parse_arguments(argv, description_of(space))
+    from orchestrator.sweep.settings import check_settings
+
+    check_settings(arguments)
+
     from orchestrator.sweep.driver import drive  # Ray, Optuna, PyTorch: seconds
 
     return drive(arguments, space)

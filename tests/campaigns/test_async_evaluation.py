@@ -81,7 +81,7 @@ def test_trials_without_an_end_are_pruned_late_at_the_rung_that_was_evaluated(
     )  # nobody scores two: every trial is below the bar
     warm = plan_warm_start([best], space, params, "same")
     coordinator = start_coordinator(
-        coordinator_setup(plan, space, evaluation=concurrency.evaluation, warm=warm)
+        coordinator_setup(plan, evaluation=concurrency.evaluation, warm=warm)
     )
     places: list[bool] = []
     done = threading.Event()

@@ -124,7 +124,7 @@ def test_a_killed_worker_is_replaced_and_after_every_prune_nothing_holds_a_place
         "training.checkpoint_every_steps=1",
     )
     assert check_capacity(plan.config).max_concurrent_trials == 1
-    coordinator = start_coordinator(coordinator_setup(plan, space))
+    coordinator = start_coordinator(coordinator_setup(plan))
     killed: list[int] = []
     freed: dict[int, bool] = {}
     done = threading.Event()

@@ -22,7 +22,7 @@ from orchestrator.data.prepare_report import Prices
 from orchestrator.data.prepare_task import PrepareJob, make_shard, read_record, record_name
 from orchestrator.storage.open_store import open_store
 from orchestrator.storage.prepared_place import MARKER, Marker, read_index, read_marker
-from orchestrator.sweep.plan import check_prepared
+from orchestrator.sweep.corpus import check_prepared
 from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.manifest import Manifest
 from prp_core.data.object_store import LocalStore, ObjectStore

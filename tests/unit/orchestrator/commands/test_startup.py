@@ -115,3 +115,21 @@ def test_a_study_parses_its_arguments_before_it_imports(
     assert packages & HEAVY == set()
     if exit_code:
         assert text.startswith(f"{study}: error: ") and text.count("\n") == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--set", "clip.lenght=8"], "Unknown config key 'clip.lenght'; known: "),
+        (["--set", "clip.length=10"], "clip.length = 10: must be a positive multiple of 8"),
+        (["--preset", "demmo"], "Unknown preset 'demmo'; known: "),
+        (["--resume", "none"], "There is no sweep 'none'"),
+    ],
+    ids=str,
+)
+def test_a_study_refuses_a_wrong_config_before_it_imports(
+    words: list[str], said: str, tmp_path: Path
+) -> None:
+    code, text, packages = imported_by(["sweeps/rate_search.py", *words], tmp_path)
+    assert code == 2 and text.startswith(f"rate_search.py: error: {said}")
+    assert packages & HEAVY <= {"numpy", "pydantic"}

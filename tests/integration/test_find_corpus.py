@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.config.run_config import load_config
 from orchestrator.data.index import index
-from orchestrator.sweep.plan import find_data
+from orchestrator.sweep.corpus import Corpus, find_corpus
 from prp_core.errors import UserError
 from tests.tiny_corpus import MOTIONS, encode_motion
 
@@ -28,8 +28,8 @@ def test_a_manifest_alone_names_the_videos(tmp_path: Path) -> None:
     )
     config = load_config("demo", [f"source.manifest={uri}"])
     said: list[str] = []
-    found = find_data(config, tmp_path / "home", "unused", said.append)
-    assert found == (videos.as_uri(), uri, manifest)
+    found = find_corpus(config, tmp_path / "home", "unused", said.append)
+    assert found == Corpus(videos.as_uri(), uri, manifest)
     assert said == []
     encode_motion(videos / "down" / "1.mp4", MOTIONS["down"], seed=7, num_frames=20)
     with pytest.raises(
@@ -37,7 +37,7 @@ def test_a_manifest_alone_names_the_videos(tmp_path: Path) -> None:
         match="of 2 videos 1 changed .'down/1.mp4' among them. since they were indexed; "
         "index again",
     ):
-        find_data(config, tmp_path / "home", "unused", said.append)
+        find_corpus(config, tmp_path / "home", "unused", said.append)
     (videos / "down" / "1.mp4").unlink()
     with pytest.raises(UserError, match="1 gone"):
-        find_data(config, tmp_path / "home", "unused", said.append)
+        find_corpus(config, tmp_path / "home", "unused", said.append)

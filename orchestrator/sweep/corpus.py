@@ -1,0 +1,99 @@
+"""The videos of a sweep: found by their manifest, indexed, or made for the demo."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.config.run_config import RunConfig
+from orchestrator.data import demo_videos
+from orchestrator.data.index import index
+from orchestrator.data.manifest_check import check_unchanged
+from orchestrator.data.open_data import expect_all
+from orchestrator.storage.manifest_file import read_manifest
+from orchestrator.storage.open_store import open_store
+from orchestrator.storage.prepared_place import read_index, read_marker
+from orchestrator.storage.store_region import check_region
+from orchestrator.sweep.settings import absolute
+from prp_core.data.manifest import Manifest
+from prp_core.data.shards.index import check_size
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Where the videos are, where their manifest is, and the manifest."""
+
+    data_uri: str
+    manifest_uri: str
+    manifest: Manifest
+
+
+def find_corpus(config: RunConfig, home: Path, out_uri: str, say: Say) -> Corpus:
+    """The videos of ``source.manifest`` if they are unchanged, else those of ``source.uri``,
+    indexed now into the folder `out_uri`, else the demo's, made under `home`.
+
+    Raises `UserError` where they cannot be read, changed, or are prepared ones that do not suit.
+    """
+    uri = config.source.uri
+    manifest_uri = config.source.manifest
+    if manifest_uri:
+        manifest = read_manifest(manifest_uri, config.store)
+        data_uri = absolute(uri or manifest.uri)
+        check_region_of(data_uri, config, say)
+        store = open_store(data_uri, config.store)
+        if read_marker(store) is None:
+            check_unchanged(manifest, manifest_uri, store)
+    else:
+        data_uri = absolute(uri or _demo_videos(home, say))
+        manifest_uri = _indexed(data_uri, config, out_uri, say)
+        manifest = read_manifest(manifest_uri, config.store)
+    check_prepared(data_uri, manifest, config)
+    return Corpus(data_uri, absolute(manifest_uri), manifest)
+
+
+def check_prepared(data_uri: str, manifest: Manifest, config: RunConfig) -> None:
+    """Raise `UserError` when the videos are prepared ones, and other ones or smaller ones than the
+    sweep wants.
+    """
+    store = open_store(data_uri, config.store, check=False)
+    marker = read_marker(store)
+    if marker is not None:
+        check_size(marker.settings, config.clip.resize_height, config.clip.resize_width, data_uri)
+        expect_all(read_index(store, marker), manifest)
+
+
+def check_region_of(data_uri: str, config: RunConfig, say: Say) -> None:
+    """Raise `UserError` for a bucket of another region (see `check_region`), once for a sweep."""
+    if said := check_region(data_uri, config.store):
+        say(said)
+
+
+def _demo_videos(home: Path, say: Say) -> str:
+    """The folder of the demo's videos, made unless it is there."""
+    say(f"no --data given: the demo's own videos, in {home / 'demo-videos'}")
+    return str(demo_videos.make(home / "demo-videos"))
+
+
+def _indexed(data_uri: str, config: RunConfig, out_uri: str, say: Say) -> str:
+    """The URI of the manifest of the videos under `data_uri`; known videos are not read again."""
+    source = config.source
+    say(f"indexing {data_uri}")
+    manifest, manifest_uri = index(
+        data_uri,
+        out_uri,
+        splits_dir=source.splits_dir or None,
+        split=source.split,
+        labels_csv=source.labels_csv or None,
+        loader=config.loader,
+        store=config.store,
+        cache_dir=config.cache.dir or None,
+        cache_capacity_bytes=config.cache.capacity_bytes,
+    )
+    say(
+        f"{len(manifest.usable())} videos, {len(manifest.quarantined())} quarantined, "
+        f"in {manifest_uri}"
+    )
+    return manifest_uri
