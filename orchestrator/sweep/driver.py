@@ -74,9 +74,7 @@ def drive(arguments: argparse.Namespace, space: Space) -> int:
                 shutil.rmtree(plan.spec.state_dir)
             return 0
         limit = ConcurrencyLimit(plan.config, concurrency)
-        setup = coordinator_setup(
-            plan, evaluation=concurrency.evaluation, warm=warm, price=price
-        )
+        setup = coordinator_setup(plan, evaluation=concurrency.evaluation, warm=warm, price=price)
         return run_sweep(plan, setup, limit, verbose=arguments.verbose)
 
 
