@@ -6,7 +6,7 @@ import numpy as np
 
 from orchestrator.config.run_config import load_config
 from orchestrator.report.showcase import Clip, Showcase, Strip
-from prp_core.evaluation.neighbours import Answer, Neighbour, Retrieved
+from prp_core.evaluation.neighbours import Neighbour, QueryNeighbours, RetrievalExamples
 from prp_core.pretext.reconstruction_sample import ReconstructionSample, ShownFrame
 
 EVIL = '<script>alert("x")</script> & co'
@@ -28,8 +28,8 @@ SAMPLE = ReconstructionSample(
     target_NHWC=NOTHING,
     output_NHWC=NOTHING,
     attention_NHW=NOTHING[..., 0],
-    named_rate=2,
-    named_share=0.625,
+    predicted_rate=2,
+    predicted_probability=0.625,
     error=0.125,
     error_of_mean=0.25,
     error_of_repeating=0.0,
@@ -38,8 +38,11 @@ RIGHT, WRONG = (
     Neighbour("walk/right.mp4", "walk", 0.98765, True),
     Neighbour("run/wrong.mp4", "run", 0.5, False),
 )
-RETRIEVED = Retrieved(
-    (Answer("walk/query.mp4", "walk", (RIGHT, WRONG)), Answer("run/<b>.mp4", EVIL, (WRONG, RIGHT))),
+RETRIEVED = RetrievalExamples(
+    (
+        QueryNeighbours("walk/query.mp4", "walk", (RIGHT, WRONG)),
+        QueryNeighbours("run/<b>.mp4", EVIL, (WRONG, RIGHT)),
+    ),
     0.25,
     8,
     20,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.config.run_config import RunConfig
-from prp_core.evaluation.neighbours import Retrieved
+from prp_core.evaluation.neighbours import RetrievalExamples
 from prp_core.pretext.reconstruction_sample import ReconstructionSample
 
 
@@ -42,7 +42,7 @@ class Showcase:
     trial: int
     values: Mapping[str, Any]
     config: RunConfig
-    retrieved: Retrieved
+    retrieved: RetrievalExamples
     strips: Mapping[str, Strip]
     clips: Sequence[Clip]
     left_out: tuple[tuple[str, str], ...] = ()

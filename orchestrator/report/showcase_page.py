@@ -11,7 +11,7 @@ from orchestrator.report.formatting import interval_text, joined, short_name, va
 from orchestrator.report.rendering import render
 from orchestrator.report.showcase import Clip, Showcase, Strip
 from prp_core.evaluation.intervals import wilson_interval
-from prp_core.evaluation.neighbours import Answer, Neighbour
+from prp_core.evaluation.neighbours import Neighbour, QueryNeighbours
 from prp_core.pretext.reconstruction_sample import ReconstructionSample, ShownFrame
 
 
@@ -94,12 +94,12 @@ def showcase_html(found: Showcase) -> str:
 
 def showcase_page(found: Showcase) -> ShowcasePage:
     """The values of the page of `found`."""
-    answers = found.retrieved.answers
+    answers = found.retrieved.shown
     return ShowcasePage(
         title=f"Trial {found.trial} of sweep {found.sweep_id}: retrieval and reconstruction",
         sweep_id=found.sweep_id,
         trial=found.trial,
-        num_correct=sum(answer.is_right for answer in answers),
+        num_correct=sum(answer.is_correct for answer in answers),
         num_queries=len(answers),
         facts=_facts(found),
         neighbours=_neighbours(found),
@@ -128,20 +128,20 @@ def _neighbours(found: Showcase) -> Neighbours:
         recall=interval_text(wilson_interval(num_hits, retrieved.num_queries)),
         num_queries=retrieved.num_queries,
         num_gallery=retrieved.num_gallery,
-        num_unreadable=len(retrieved.unread_queries) + len(retrieved.unread_gallery),
-        rows=tuple(_row(found, answer) for answer in retrieved.answers),
+        num_unreadable=len(retrieved.unreadable_queries) + len(retrieved.unreadable_gallery),
+        rows=tuple(_row(found, answer) for answer in retrieved.shown),
     )
 
 
-def _row(found: Showcase, answer: Answer) -> tuple[Card, ...]:
-    query = Neighbour(answer.key, answer.label, similarity=1.0, is_right=True)
+def _row(found: Showcase, answer: QueryNeighbours) -> tuple[Card, ...]:
+    query = Neighbour(answer.key, answer.label, similarity=1.0, is_correct=True)
     return tuple(
         Card(
             key=one.key,
             label=one.label,
             rank=rank,
             similarity=one.similarity,
-            is_correct=one.is_right,
+            is_correct=one.is_correct,
             pictures=_strip_pictures(found.strips.get(one.key)),
         )
         for rank, one in enumerate((query, *answer.neighbours))

@@ -31,7 +31,7 @@ from prp_core.data.frame_source import FrameSource
 from prp_core.data.manifest import VideoRecord
 from prp_core.data.shards.jpeg_codec import encode_jpegs
 from prp_core.errors import BrokenVideo
-from prp_core.evaluation.neighbours import Retrieved, find_neighbours
+from prp_core.evaluation.neighbours import RetrievalExamples, find_neighbours
 from prp_core.evaluation.video_strip import video_strip
 from prp_core.pretext.network import PrpNetwork
 from prp_core.pretext.reconstruction_sample import choose_draws, read_span, reconstruct
@@ -135,14 +135,14 @@ def show(
     """
     train = data.parts.train
     val = data.parts.val
-    asked = [val[index].key for index in spread_over_classes(val)[: config.showcase.num_queries]]
+    shown = [val[index].key for index in spread_over_classes(val)[: config.showcase.num_queries]]
     retrieved = find_neighbours(
         network.encoder,
         config.clip,
         config.evaluation.views,
         gallery=train,
         queries=val,
-        asked=asked,
+        shown=shown,
         source=data.source,
         world=world,
     )
@@ -150,7 +150,7 @@ def show(
         {record.key: record for record in (*train, *val)}, keys_of(retrieved), data.source, config
     )
     clips, unread_clips = reconstruct_clips(network, config, train, data.source)
-    missing = [(key, reason) for key, reason in retrieved.unread_queries if key in asked]
+    missing = [(key, reason) for key, reason in retrieved.unreadable_queries if key in shown]
     return Showcase(
         sweep_id=sweep_id,
         trial=trial,
@@ -163,12 +163,12 @@ def show(
     )
 
 
-def keys_of(retrieved: Retrieved) -> Iterable[str]:
-    """Every video of the answers, once."""
+def keys_of(retrieved: RetrievalExamples) -> Iterable[str]:
+    """Every video that is shown, once."""
     return dict.fromkeys(
         key
-        for answer in retrieved.answers
-        for key in (answer.key, *(one.key for one in answer.neighbours))
+        for query in retrieved.shown
+        for key in (query.key, *(one.key for one in query.neighbours))
     )
 
 

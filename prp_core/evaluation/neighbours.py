@@ -1,4 +1,4 @@
-"""Whom retrieval finds for a few queries, by name: the objective looked at video by video."""
+"""The nearest neighbours of a few queries, by name: retrieval looked at video by video."""
 
 from __future__ import annotations
 
@@ -21,18 +21,19 @@ NUM_NEIGHBOURS = 5
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A gallery video with its cosine similarity (-1 to 1) to the query; `is_right`: it has the
-    query's class.
+    """A gallery video with its cosine similarity (-1 to 1) to a query.
+
+    `is_correct`: it has the query's class.
     """
 
     key: str
     label: str
     similarity: float
-    is_right: bool
+    is_correct: bool
 
 
 @dataclass(frozen=True)
-class Answer:
+class QueryNeighbours:
     """A query with its neighbours, nearest first."""
 
     key: str
@@ -40,26 +41,25 @@ class Answer:
     neighbours: tuple[Neighbour, ...]
 
     @property
-    def is_right(self) -> bool:
-        """Whether the nearest one has the query's class: what recall@1 counts."""
-        return self.neighbours[0].is_right
+    def is_correct(self) -> bool:
+        """Whether the nearest one has the query's class: what recall at 1 counts."""
+        return self.neighbours[0].is_correct
 
 
 @dataclass(frozen=True)
-class Retrieved:
-    """The `answers` to the queries that were asked for, and `recall_at_1` of all `num_queries`
-    queries among `num_gallery` videos.
+class RetrievalExamples:
+    """The neighbours of the `shown` queries, and `recall_at_1` of all `num_queries` queries.
 
-    `unread_queries` and `unread_gallery` are (key, reason) of the videos that could not be read:
-    nothing is asked of them, none is found.
+    `unreadable_queries` and `unreadable_gallery` are (key, reason) of the videos that could not be
+    read; they are neither queries nor neighbours.
     """
 
-    answers: tuple[Answer, ...]
+    shown: tuple[QueryNeighbours, ...]
     recall_at_1: float
     num_queries: int
     num_gallery: int
-    unread_queries: tuple[tuple[str, str], ...]
-    unread_gallery: tuple[tuple[str, str], ...]
+    unreadable_queries: tuple[tuple[str, str], ...]
+    unreadable_gallery: tuple[tuple[str, str], ...]
 
 
 def find_neighbours(
@@ -69,56 +69,52 @@ def find_neighbours(
     *,
     gallery: Sequence[VideoRecord],
     queries: Sequence[VideoRecord],
-    asked: Sequence[str],
+    shown: Sequence[str],
     source: FrameSource,
     world: World,
-) -> Retrieved:
-    """The features of both parts as every evaluation extracts them, and the neighbours of the
-    queries whose keys are in `asked`.
+) -> RetrievalExamples:
+    """The neighbours of the queries whose keys are in `shown`, from features of both parts.
 
-    The same on every worker. Raises `UserError` as `evaluate_encoder` does: a video without a
-    label, no video that can be read.
+    The features are those of every evaluation; the result is the same on every worker. Raises
+    `UserError` as `evaluate_encoder` does: a video without a label, no video that can be read.
     """
     check_labels(gallery, queries)
     gallery_table = extract_features(encoder, gallery, source, clip, views, world)
     query_table = extract_features(encoder, queries, source, clip, views, world)
-    recall = recall_at_k(gallery_table, query_table, (1,))["retrieval/recall_at_1"]
-    answers = answers_to(gallery_table, query_table, asked)
-    return Retrieved(
-        answers,
-        recall,
-        len(query_table),
-        len(gallery_table),
-        query_table.broken,
-        gallery_table.broken,
+    return RetrievalExamples(
+        shown=neighbours_of(gallery_table, query_table, shown),
+        recall_at_1=recall_at_k(gallery_table, query_table, (1,))["retrieval/recall_at_1"],
+        num_queries=len(query_table),
+        num_gallery=len(gallery_table),
+        unreadable_queries=query_table.broken,
+        unreadable_gallery=gallery_table.broken,
     )
 
 
-def answers_to(
-    gallery: FeatureTable, queries: FeatureTable, asked: Collection[str]
-) -> tuple[Answer, ...]:
-    """The answer to each query of `asked` that has features, in the order of `asked`."""
+def neighbours_of(
+    gallery: FeatureTable, queries: FeatureTable, shown: Collection[str]
+) -> tuple[QueryNeighbours, ...]:
+    """The neighbours of each query of `shown` that has features, in the order of `shown`."""
     row_of = {key: row for row, key in enumerate(queries.keys)}
     rows, similarities = (
         tensor.tolist() for tensor in nearest_with_similarity(gallery, queries, NUM_NEIGHBOURS)
     )
     return tuple(
-        _answer(gallery, queries, row_of[key], rows[row_of[key]], similarities[row_of[key]])
-        for key in asked
-        if key in row_of
+        _query_neighbours(gallery, queries, query, rows[query], similarities[query])
+        for query in (row_of[key] for key in shown if key in row_of)
     )
 
 
-def _answer(
+def _query_neighbours(
     gallery: FeatureTable,
     queries: FeatureTable,
     query: int,
     rows: Sequence[int],
     similarities: Sequence[float],
-) -> Answer:
+) -> QueryNeighbours:
     label = queries.labels[query]
     found = (
         Neighbour(gallery.keys[row], gallery.labels[row], similarity, gallery.labels[row] == label)
         for row, similarity in zip(rows, similarities, strict=True)
     )
-    return Answer(queries.keys[query], label, tuple(found))
+    return QueryNeighbours(queries.keys[query], label, tuple(found))

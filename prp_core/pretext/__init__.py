@@ -1,10 +1,13 @@
-"""Pretext tasks: what an encoder learns from videos without labels, by playback rate perception
-(PRP).
+"""Pretext tasks: what an encoder is pretrained on, without labels (playback rate perception, PRP).
 
-In the order that data flows: `targets.py` arranges a batch of spans into clips, rate labels,
-reconstruction targets and weights; `motion_attention.py` makes those weights, large where things
-move; `network.py` answers both questions about a clip; `playback_rate.py` and `slow_motion.py` say
-how wrong the answers are; `reconstruction_sample.py` shows them frame by frame; `pretext_config.py`
-holds the knobs. `official_checkpoint.py` reads weights that the method's authors and their
-followers published.
+In the order that data flows:
+
+- `pretext_config`: the tasks of a run, one field each;
+- `task`: the protocol of a task, from rows of a batch to metrics;
+- `playback_rate`, `slow_motion`, `playing_direction`: the tasks, each with its config, targets,
+  head, loss and metrics; `motion_attention`: the weights of slow motion's loss;
+- `targets`: clips and targets of a batch, on the device;
+- `network`: encoder, branches and heads; `heads`: the heads that tasks choose from;
+- `reconstruction_sample`: one clip's reconstruction, frame by frame, for a page;
+- `official_checkpoint`: loads weights that the method's authors and their followers published.
 """

@@ -38,10 +38,10 @@ class Doubling(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Undoes the encoder's strides (8 in time, 16 in space) and multiplies the number of frames by
-    `upsampling` (method §3).
+    """Decodes features to frames, `upsampling` times as many as the clip has (method §3).
 
-    Raises `UserError` for `channels` that are no multiple of 8, or an `upsampling` below 1.
+    Undoes the encoder's strides (8 in time, 16 in space). Raises `UserError` for `channels` that
+    are no multiple of 8, or an `upsampling` below 1.
     """
 
     def __init__(self, channels: int, upsampling: int) -> None:
@@ -63,7 +63,5 @@ class Decoder(nn.Module):
         self.out = conv_norm_relu(last, 3)
 
     def forward(self, features_BCTHW: torch.Tensor) -> torch.Tensor:
-        """``(B, C, T/8, H/16, W/16)`` to frames ``(B, 3, upsampling * T, H, W)``, at least 0 and
-        unbounded above.
-        """
+        """``(B, C, T/8, H/16, W/16)`` to frames ``(B, 3, upsampling * T, H, W)``, at least 0."""
         return self.out(self.up4(self.up3(self.up2(self.up1(features_BCTHW)))))

@@ -1,11 +1,10 @@
-"""Motion attention: weights that make the reconstruction error count more where the span moves
-(method §4.2, §4.3).
+"""Motion attention: weights of the reconstruction error, larger where the span moves (method §4.2).
 
 A span of `rate` x T native frames is cut into `rate` chunks. Motion is the squared difference
 between the four key frames of a chunk, averaged over windows of a quarter of the picture on a 13 x
-13 grid. ``dpau`` scales that map to `low` .. `high` for each colour channel; ``gauss`` puts one
-bump on the window that moves most. A chunk's weights hold for all its target frames. Weights carry
-no gradient.
+13 grid. ``dpau`` scales that map to `low` .. `high` for each colour channel; ``gauss`` (method
+§4.3) puts one bump on the window that moves most. A chunk's weights hold for all its target frames.
+Weights carry no gradient.
 """
 
 from __future__ import annotations
@@ -65,8 +64,7 @@ def motion_attention(
     exact: bool = False,
     clip_length: int | None = None,
 ) -> torch.Tensor:
-    """Weights ``(B, C, num_output_frames, H, W)`` for the reconstruction of whole spans with values
-    in [0, 1].
+    """Weights ``(B, C, num_output_frames, H, W)`` for the reconstruction of whole spans in [0, 1].
 
     `clip_length` (default: half of `num_output_frames`) says how long a chunk is; the span is a
     whole number of chunks. `exact` is the published code, which gives a channel or clip without
@@ -110,11 +108,10 @@ def attention_from_key_frames(
     high: float = 2.0,
     exact: bool = False,
 ) -> torch.Tensor:
-    """Weights ``(B, C, T, H, W)`` when target frame t of item b lies in chunk ``chunk_BT[b, t]`` of
-    the N chunks.
+    """Weights ``(B, C, T, H, W)`` from the key frames of all chunks of a batch.
 
-    `keys_NKCHW` holds the key frames of every chunk of the batch, of whatever items and rates;
-    `mode` is ``dpau`` or ``gauss``.
+    Target frame t of item b lies in chunk ``chunk_BT[b, t]`` of the N chunks. `keys_NKCHW` holds
+    the key frames of every chunk, of whatever items and rates; `mode` is ``dpau`` or ``gauss``.
     """
     weigh = ATTENTION_MODES[mode]
     assert weigh is not None, mode
@@ -132,7 +129,7 @@ def uniform_attention(shape: Sequence[int], device: torch.device) -> torch.Tenso
 
 
 def window_energy(keys_NKCHW: torch.Tensor) -> torch.Tensor:
-    """Mean squared change between neighbouring key frames in each window: ``(N, C, 13, 13)``."""
+    """Mean squared change between consecutive key frames in each window: ``(N, C, 13, 13)``."""
     from torch.nn.functional import avg_pool2d
 
     height, width = keys_NKCHW.shape[-2:]
@@ -143,16 +140,14 @@ def window_energy(keys_NKCHW: torch.Tensor) -> torch.Tensor:
 
 
 def _is_flat(energy: torch.Tensor, dims: tuple[int, ...]) -> torch.Tensor:
-    """Whether every window along `dims` moves alike, so that none deserves more weight."""
+    """Whether all windows along `dims` have the same energy, up to float32's precision."""
     largest = energy.amax(dims, keepdim=True)
     smallest = energy.amin(dims, keepdim=True)
     return largest - smallest <= FLAT_SHARE * largest
 
 
 def window_weights(keys_NKCHW: torch.Tensor, low: float, high: float, exact: bool) -> torch.Tensor:
-    """DPAU: each channel's window map, scaled to `low` .. `high` and enlarged to the picture: ``(N,
-    C, H, W)``.
-    """
+    """DPAU: each channel's window map, scaled to `low` .. `high` and enlarged: ``(N, C, H, W)``."""
     from torch.nn.functional import interpolate
 
     energy = window_energy(keys_NKCHW)
@@ -166,9 +161,7 @@ def window_weights(keys_NKCHW: torch.Tensor, low: float, high: float, exact: boo
 
 
 def bump_weights(keys_NKCHW: torch.Tensor, low: float, high: float, exact: bool) -> torch.Tensor:
-    """Gauss: a bump of `high` at the centre of the window that moves most, falling to `low`: ``(N,
-    1, H, W)``.
-    """
+    """Gauss: a bump of `high` on the window that moves most, falling to `low`: ``(N, 1, H, W)``."""
     height, width = keys_NKCHW.shape[-2:]
     energy = window_energy(keys_NKCHW).sum(dim=1)
     columns = energy.shape[2]

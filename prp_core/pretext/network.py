@@ -54,15 +54,16 @@ class PrpNetwork(nn.Module):
         return {name: head(self.stems[name](features)) for name, head in self.heads.items()}
 
     def classifier_parameters(self) -> list[nn.Parameter]:
-        """Weights and biases of the linear classifiers, which have a learning rate of their own
-        (method §5: ten times the others').
+        """Weights and biases of the linear classifiers, which have a learning rate of their own.
+
+        (Method §5: ten times the others'.)
         """
         classifiers = (head for head in self.heads.values() if isinstance(head, ClipClassifier))
         return [parameter for head in classifiers for parameter in head.parameters()]
 
 
 class NetworkConfig(Protocol):
-    """What decides a network and its initial weights; `PretrainConfig` is one."""
+    """The config of a network and its initial weights; `PretrainConfig` is one."""
 
     @property
     def encoder(self) -> EncoderConfig: ...

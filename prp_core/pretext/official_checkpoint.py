@@ -1,9 +1,7 @@
-"""Reading weights that the method's authors published (and VCOP's, and SMP's), by their own names
-for every layer.
+"""Official checkpoints: weights of the method's authors, VCOP and SMP, loaded by their layer names.
 
-Their files are bare state dicts, saved from a data-parallel wrapper. Nothing is loaded by halves:
-an encoder weight that the file lacks is an error, and so is a file of which no encoder weight is
-ours.
+Their files are bare state dicts, saved from a data-parallel wrapper. Nothing is loaded in part: an
+encoder weight that the file lacks is an error, and so is a file without any encoder weight.
 """
 
 from __future__ import annotations
@@ -68,8 +66,9 @@ IGNORED = re.compile(r"base_network_cyc\.|fc8_cyc\.|conv[1-4]_cls\.|fc8_c[1-4]\.
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What became of each weight: `matched` and `missing` are our names; `unexpected` and `ignored`
-    are the file's.
+    """The weights of a checkpoint by what was done with them.
+
+    `matched` and `missing` are names of the network; `unexpected` and `ignored` are the file's.
     """
 
     matched: tuple[str, ...]
@@ -81,12 +80,12 @@ class LoadReport:
 def load_official_checkpoint(
     network: PrpNetwork | C3D | ResidualEncoder, checkpoint: Path | Mapping[str, torch.Tensor]
 ) -> LoadReport:
-    """Copy the weights of `checkpoint` into `network`; heads that the file lacks keep their values
-    and are reported missing.
+    """Copy the weights of `checkpoint` into `network`.
 
-    The file's heads are ignored where `network` is a bare encoder, or has no such task. Raises
-    `UserError` if the file cannot be read, if no or not every encoder weight is in it, or if a
-    weight has another shape; `network` is then as it was.
+    Heads that the file lacks keep their values and are reported missing. The file's heads are
+    ignored where `network` is a bare encoder, or has no such task. Raises `UserError` if the file
+    cannot be read, if no or not every encoder weight is in it, or if a weight has another shape;
+    `network` is then as it was.
     """
     weights = _read(checkpoint) if isinstance(checkpoint, Path) else checkpoint
     whole = network if isinstance(network, PrpNetwork) else _Alone(network)
@@ -113,7 +112,7 @@ def load_official_checkpoint(
 
 
 def our_name(stripped: str, encoder_rules: Rules) -> str | None:
-    """Our name for an official one without ``module.``; None if no rule knows it.
+    """Our name for an official one without ``module.``; None where no rule applies.
 
     Encoder names come with ``base_network.`` (pretrained) or without (fine-tuned, VCOP).
     """
@@ -133,7 +132,7 @@ def our_name(stripped: str, encoder_rules: Rules) -> str | None:
 
 
 class _Alone(nn.Module):
-    """Gives an encoder the names that it has inside a network."""
+    """Wraps an encoder, so that its weights have the names that they have in a network."""
 
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
@@ -174,9 +173,7 @@ def _refuse_misfits(
     missing: tuple[str, ...],
     names: list[str],
 ) -> None:
-    """Raise `UserError` unless every encoder weight was found and every found weight has our
-    shape.
-    """
+    """Raise `UserError` unless every encoder weight was found, and each in our shape."""
     if not any(name.startswith("encoder.") for name in found):
         raise UserError(
             "No encoder weight of the checkpoint is ours; its names begin with "

@@ -98,10 +98,8 @@ class PlaybackRate(PretextTask):
 
     @property
     def metric_names(self) -> tuple[str, ...]:
-        """Accuracy, accuracy over chance, and the confusion matrix row by row (shares of the
-        batch's clips).
-        """
-        pairs = (f"{true}_as_{named}" for true in self.rate_list for named in self.rate_list)
+        """Accuracy, accuracy over chance, and the confusion matrix as shares of all clips."""
+        pairs = (f"{true}_as_{other}" for true in self.rate_list for other in self.rate_list)
         return (
             "train/rate_accuracy",
             "train/rate_accuracy_over_chance",
@@ -118,8 +116,9 @@ class PlaybackRate(PretextTask):
         return torch.cat([torch.stack([accuracy, over_chance]), confusion_RR.flatten()])
 
     def epoch_metrics(self, means: Mapping[str, float]) -> dict[str, float]:
-        """``rate_confusion/<true>_as_<named>`` as shares of the clips of each true rate; a rate
-        that was never drawn is left out.
+        """The confusion matrix, each row as shares of the clips of that true rate.
+
+        ``rate_confusion/<true>_as_<predicted>``; a rate that was never drawn is left out.
         """
         shares = {name: value for name, value in means.items() if name.startswith(CONFUSION)}
         totals: dict[str, float] = {}
@@ -134,10 +133,7 @@ class PlaybackRate(PretextTask):
 
 
 def rate_loss(rate_logits_BR: torch.Tensor, rate_labels_B: torch.Tensor) -> torch.Tensor:
-    """Softmax cross-entropy in nats, mean over the batch, all rates alike.
-
-    log(R) for a network that only guesses.
-    """
+    """Softmax cross-entropy in nats, mean over the batch; log(R) for pure guessing."""
     import torch
     from torch.nn.functional import cross_entropy
 
@@ -160,12 +156,13 @@ def rate_accuracy_over_chance(
 
 
 def rate_counts(rate_logits_BR: torch.Tensor, rate_labels_B: torch.Tensor) -> torch.Tensor:
-    """The confusion matrix: how many clips of each true rate (row) were classified as each rate
-    (column), (R, R) float64.
+    """The confusion matrix: clips of each true rate (row) by predicted rate (column).
+
+    (R, R) float64.
     """
     import torch
 
     rates_R = torch.arange(rate_logits_BR.shape[1], device=rate_labels_B.device)
     true_BR = rate_labels_B[:, None] == rates_R
-    named_BR = rate_logits_BR.argmax(dim=1)[:, None] == rates_R
-    return true_BR.double().T @ named_BR.double()
+    predicted_BR = rate_logits_BR.argmax(dim=1)[:, None] == rates_R
+    return true_BR.double().T @ predicted_BR.double()

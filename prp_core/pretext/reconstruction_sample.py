@@ -1,6 +1,4 @@
-"""What the network makes of a clip, frame by frame: the input, the target that it learns from, its
-reconstruction, and the attention.
-"""
+"""Reconstruction samples: clip, target, reconstruction and attention, frame by frame."""
 
 from __future__ import annotations
 
@@ -29,8 +27,10 @@ THUMBNAIL_PIXELS = 64
 
 @dataclass(frozen=True)
 class ShownFrame:
-    """One target frame of `num_targets`, counted from 0: `position` in the video, not whole where
-    it is interpolated; `clip_frame` is the newest frame of the clip at that moment.
+    """One target frame of a sample, and the clip's most recent frame at that moment.
+
+    `target` counts from 0; `position` is the frame of the video, not whole where the target is
+    interpolated; `clip_frame` is the frame of the clip.
     """
 
     target: int
@@ -41,16 +41,16 @@ class ShownFrame:
 
 @dataclass(frozen=True)
 class ReconstructionSample:
-    """A training video's clip from `start` at `rate`, and what the network says of it: pictures
-    uint8, at most `THUMBNAIL_PIXELS` square.
+    """The reconstruction of a training video's clip, as small pictures beside its errors.
 
-    For each of `frames` there is a picture in `clip_NHWC`, `target_NHWC`, `output_NHWC` (RGB) and
-    `attention_NHW` (grey, 0 for the lowest weight that the config allows, 255 for the highest; None
-    where there is no attention). `named_rate` is the rate classifier's answer, `named_share` (0 to
-    1) its probability; None and 0 where the playback-rate task is off. `error` is the clip's term
-    of the reconstruction loss (weighted, supervised frames alone), beside what takes no learning:
-    `error_of_mean` with the clip's mean colour everywhere, `error_of_repeating` with each of the
-    clip's frames `upsampling` times.
+    The clip begins at native frame `start` and plays at `rate`. For each of `frames` there is a
+    picture in `clip_NHWC`, `target_NHWC`, `output_NHWC` (RGB) and `attention_NHW` (grey, 0 for the
+    lowest weight that the config allows, 255 for the highest; None where there is no attention),
+    uint8, at most `THUMBNAIL_PIXELS` square. `predicted_rate` and `predicted_probability` are the
+    rate classifier's; None and 0 where the playback-rate task is off. `error` is the clip's
+    reconstruction loss (weighted, supervised frames alone), beside two baselines: `error_of_mean`
+    with the clip's mean colour everywhere, `error_of_repeating` with each of the clip's frames
+    `upsampling` times.
     """
 
     key: str
@@ -65,8 +65,8 @@ class ReconstructionSample:
     target_NHWC: np.ndarray
     output_NHWC: np.ndarray
     attention_NHW: np.ndarray | None
-    named_rate: int | None
-    named_share: float
+    predicted_rate: int | None
+    predicted_probability: float
     error: float
     error_of_mean: float
     error_of_repeating: float
@@ -79,8 +79,7 @@ def choose_draws(
     rates: Sequence[int],
     number: int,
 ) -> list[SampleDraw]:
-    """`number` samples, each of another video, their rates cycling through `rates`, from the middle
-    of the video.
+    """`number` samples from the middle of different videos, their rates cycling through `rates`.
 
     Each takes the first of `order` (indices of `records`) that is long enough for its rate; where
     ``clip.short_videos`` is ``loop`` and none is, simply the first. A rate that finds no video is
@@ -128,10 +127,10 @@ def reconstruct(
     clip: ClipConfig,
     tasks: PretextTasks,
 ) -> ReconstructionSample:
-    """What `network`, in evaluation mode, makes of `span` of the video `record`: centre crop, not
-    mirrored, in float32.
+    """The reconstruction of `span` of the video `record` by `network`, in evaluation mode.
 
-    The slow-motion task is on in `tasks`, and the span is played forwards.
+    Centre crop, not mirrored, in float32. The slow-motion task is on in `tasks`, and the span is
+    played forwards.
     """
     assert not network.training and not span.is_reversed
     device = next(network.parameters()).device
@@ -152,7 +151,7 @@ def reconstruct(
         ShownFrame(j, span.start + j * span.rate / upsampling, j // upsampling, supervised[j])
         for j in places
     )
-    named_rate, named_share = _named_rate(output, tasks)
+    predicted_rate, predicted_probability = _predicted_rate(output, tasks)
     mean_BCTHW = clip_BCTHW.mean(dim=(2, 3, 4), keepdim=True).expand_as(targets.target_BCTHW)
     repeated_BCTHW = clip_BCTHW.repeat_interleave(upsampling, dim=2)
     return ReconstructionSample(
@@ -168,18 +167,18 @@ def reconstruct(
         target_NHWC=_pictures(targets.target_BCTHW, places),
         output_NHWC=_pictures(output["slow_motion"], places),
         attention_NHW=_attention_pictures(targets, tasks.slow_motion.attention, places),
-        named_rate=named_rate,
-        named_share=named_share,
+        predicted_rate=predicted_rate,
+        predicted_probability=predicted_probability,
         error=float(tasks.slow_motion.loss(output["slow_motion"], targets)),
         error_of_mean=float(tasks.slow_motion.loss(mean_BCTHW, targets)),
         error_of_repeating=float(tasks.slow_motion.loss(repeated_BCTHW, targets)),
     )
 
 
-def _named_rate(
+def _predicted_rate(
     output: Mapping[str, torch.Tensor], tasks: PretextTasks
 ) -> tuple[int | None, float]:
-    """The rate classifier's answer and its probability."""
+    """The rate classifier's prediction and its probability."""
     if "playback_rate" not in output:
         return None, 0.0
     shares = output["playback_rate"].softmax(dim=1)[0]
@@ -194,9 +193,7 @@ def _pictures(frames_BCTHW: torch.Tensor, places: Sequence[int]) -> np.ndarray:
 def _attention_pictures(
     targets: SlowMotionTargets, attention: AttentionConfig, places: Sequence[int]
 ) -> np.ndarray | None:
-    """The weights' mean over the channels, from the lowest to the highest that the config
-    allows.
-    """
+    """The weights' mean over the channels, from the lowest to the highest weight allowed."""
     if attention.mode == "none" or attention.high == attention.low:
         return None
     weights_BCTHW = targets.attention_BCTHW.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1, -1)

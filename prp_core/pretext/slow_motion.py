@@ -165,8 +165,7 @@ def reconstruction_loss(
     weights_BCTHW: torch.Tensor,
     supervised_BT: torch.Tensor,
 ) -> torch.Tensor:
-    """Weighted squared error of the supervised frames: each item's mean over them first, then the
-    mean over the batch.
+    """Weighted squared error: each item's mean over its supervised frames, then the batch's mean.
 
     So an item with half of its frames supervised weighs as much as any other (method §4.1). Weights
     carry no gradient, and are not normalised; the target's precision is the sum's. Every item has

@@ -26,8 +26,10 @@ from prp_core.pretext.task import SpanRows, Tables
 
 @dataclass(frozen=True)
 class PretextBatch:
-    """`clip_BCTHW` is (B, 3, T, H, W), float32 in [0, 1]; `targets` holds those of each task that
-    is on, by its name.
+    """The clips of a step, and the targets of each task that is on.
+
+    `clip_BCTHW` is (B, 3, T, H, W), float32 in [0, 1]; `targets` maps a task's name to its own
+    type.
     """
 
     clip_BCTHW: torch.Tensor

@@ -63,8 +63,9 @@ class PretextTask(Protocol):
         return 0.0
 
     def positions(self, clip_length: int, rate: int) -> Iterable[int]:
-        """Positions in the span (0 to ``clip_length * rate - 1``) of the frames that `tables` looks
-        up, beside those of the clip itself.
+        """Positions in the span of the frames that `tables` looks up, beside those of the clip.
+
+        0 to ``clip_length * rate - 1``; 0 is the first frame that is played.
         """
         return ()
 
@@ -101,7 +102,8 @@ class PretextTask(Protocol):
         ...
 
     def epoch_metrics(self, means: Mapping[str, float]) -> dict[str, float]:
-        """What is logged at an epoch's end beside the means of ``train/...``; `means` holds the
-        epoch's mean of every number.
+        """Metrics that are logged at an epoch's end, beside the means of ``train/...``.
+
+        `means` holds the epoch's mean of every number.
         """
         return {}

@@ -14,7 +14,7 @@ from orchestrator.config.run_config import load_config
 from orchestrator.report.showcase import Clip
 from orchestrator.report.showcase_page import showcase_html
 from orchestrator.sweep.leaderboard import showcases_line
-from prp_core.evaluation.neighbours import Answer, Neighbour
+from prp_core.evaluation.neighbours import Neighbour, QueryNeighbours
 from tests.small_showcase import EVIL, FOUND, JPEG, RETRIEVED, SAMPLE
 
 
@@ -111,13 +111,14 @@ def test_nothing_of_a_name_is_markup_and_nothing_is_loaded() -> None:
 
 
 def test_every_text_that_a_file_or_a_config_chooses_is_escaped() -> None:
-    query = Answer(f"{EVIL} query", EVIL, (Neighbour(f"{EVIL} key", f"{EVIL} class", 0.5, False),))
+    neighbour = Neighbour(f"{EVIL} key", f"{EVIL} class", 0.5, is_correct=False)
+    query = QueryNeighbours(f"{EVIL} query", EVIL, (neighbour,))
     sample = dataclasses.replace(SAMPLE, key=f"{EVIL} clip", label=f"{EVIL} label")
     found = dataclasses.replace(
         FOUND,
         sweep_id=f"{EVIL} sweep",
         values={f"{EVIL} path": f"{EVIL} value"},
-        retrieved=dataclasses.replace(RETRIEVED, answers=(query,)),
+        retrieved=dataclasses.replace(RETRIEVED, shown=(query,)),
         clips=[Clip(sample, {f"{EVIL} row": (JPEG,) * 6})],
         left_out=((f"{EVIL} left", f"{EVIL} reason"),),
     )
@@ -126,6 +127,13 @@ def test_every_text_that_a_file_or_a_config_chooses_is_escaped() -> None:
     words = ("query", "key", "class", "clip", "label", "sweep", "path", "value", "row")
     for word in (*words, "left", "reason"):
         assert f"{html.escape(EVIL, quote=False).replace(chr(34), '&#34;')} {word}" in page, word
+
+
+def test_without_the_playback_rate_task_no_rate_is_predicted() -> None:
+    sample = dataclasses.replace(SAMPLE, predicted_rate=None, predicted_probability=0.0)
+    clips = [Clip(sample, {"clip": (JPEG,) * 6})]
+    assert "Predicted rate 2x with probability" in showcase_html(FOUND)
+    assert "Predicted rate" not in showcase_html(dataclasses.replace(FOUND, clips=clips))
 
 
 def test_a_video_whose_frames_are_gone_keeps_its_place() -> None:
@@ -158,7 +166,7 @@ def test_where_there_is_nothing_to_draw_it_says_why(
 
 def test_a_page_of_no_answers_is_still_a_page() -> None:
     assert "0 of 0 queries" in showcase_html(
-        dataclasses.replace(FOUND, retrieved=dataclasses.replace(RETRIEVED, answers=()))
+        dataclasses.replace(FOUND, retrieved=dataclasses.replace(RETRIEVED, shown=()))
     )
 
 

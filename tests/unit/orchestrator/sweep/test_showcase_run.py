@@ -71,7 +71,7 @@ def test_a_broken_video_is_left_out_and_said_and_moves_nobody_else(tmp_path: Pat
             )
             for keys in ((), (query, clip))
         )
-    asked = [answer.key for answer in whole.retrieved.answers]
+    asked = [answer.key for answer in whole.retrieved.shown]
     assert (
         asked == [parts.val[index].key for index in spread_over_classes(parts.val)[:3]]
         and whole.left_out == ()
@@ -79,9 +79,7 @@ def test_a_broken_video_is_left_out_and_said_and_moves_nobody_else(tmp_path: Pat
     assert [one.sample.rate for one in whole.clips] == [1, 2, 1, 2] and set(whole.strips) >= set(
         asked
     )
-    assert [answer.key for answer in torn.retrieved.answers] == [
-        key for key in asked if key != query
-    ]
+    assert [answer.key for answer in torn.retrieved.shown] == [key for key in asked if key != query]
     assert [one.sample.key for one in torn.clips] == [
         one.sample.key for one in whole.clips if one.sample.key != clip
     ]

@@ -25,7 +25,7 @@ from prp_core.encoders.encoder_config import EncoderConfig
 from prp_core.evaluation.downstream import evaluate_encoder, query_hits
 from prp_core.evaluation.evaluation_config import Evaluations
 from prp_core.evaluation.features import FeatureTable
-from prp_core.evaluation.neighbours import answers_to, find_neighbours
+from prp_core.evaluation.neighbours import find_neighbours, neighbours_of
 from prp_core.evaluation.retrieval import Retrieval
 from prp_core.evaluation.video_strip import video_strip
 from prp_core.evaluation.views import ViewsConfig
@@ -76,9 +76,9 @@ def source(parts: Any, corpus: Path) -> Iterator[VideoSource]:
 
 def test_neighbours_are_those_that_the_objective_counts(parts: Any, source: VideoSource) -> None:
     where = {"gallery": parts.train, "queries": parts.val, "source": source, "world": ALONE}
-    asked = [record.key for record in parts.val[::-1]]
+    shown = [record.key for record in parts.val[::-1]]
     found = find_neighbours(
-        NETWORK.encoder, CONFIG.clip, CONFIG.evaluation.views, asked=asked, **where
+        NETWORK.encoder, CONFIG.clip, CONFIG.evaluation.views, shown=shown, **where
     )
     metrics = evaluate_encoder(
         NETWORK.encoder, CONFIG.clip, CONFIG.evaluation, is_final=False, **where
@@ -87,12 +87,12 @@ def test_neighbours_are_those_that_the_objective_counts(parts: Any, source: Vide
         found.num_queries,
         found.num_gallery,
     ) == (4, 6)
-    assert [answer.key for answer in found.answers] == asked
-    assert {answer.key: answer.is_right for answer in found.answers} == query_hits(
+    assert [answer.key for answer in found.shown] == shown
+    assert {answer.key: answer.is_correct for answer in found.shown} == query_hits(
         NETWORK.encoder, CONFIG.clip, CONFIG.evaluation, **where
     )
     labels = {record.key: record.label for record in parts.train}
-    for answer in found.answers:
+    for answer in found.shown:
         similarities = [one.similarity for one in answer.neighbours]
         assert (
             len(similarities) == 5
@@ -100,7 +100,7 @@ def test_neighbours_are_those_that_the_objective_counts(parts: Any, source: Vide
             and max(similarities) <= 1 + 1e-5
         )
         assert all(
-            one.label == labels[one.key] and one.is_right == (one.label == answer.label)
+            one.label == labels[one.key] and one.is_correct == (one.label == answer.label)
             for one in answer.neighbours
         )
 
@@ -116,9 +116,9 @@ def test_a_similarity_is_the_cosine_and_a_query_without_features_is_left_out() -
         ("p", "q"),
         broken=(("r", "truncated"),),
     )
-    answers = answers_to(gallery, queries, ["q", "r", "p"])
+    answers = neighbours_of(gallery, queries, ["q", "r", "p"])
     assert [
-        (answer.key, [(one.key, one.is_right) for one in answer.neighbours]) for answer in answers
+        (answer.key, [(one.key, one.is_correct) for one in answer.neighbours]) for answer in answers
     ] == [
         ("q", [("y", True), ("x", False)]),
         ("p", [("x", True), ("y", False)]),
