@@ -10,7 +10,8 @@ From what a user types down to where bytes lie; each package imports only those 
 - `data`: a bucket or folder becomes a manifest, then shards; workers open either.
 - `ray_cluster`: connecting to Ray, groups of workers, how many trials run at once.
 - `search`: spaces, samplers, pruners and the study. `cost`: the ledger, prices and the budget.
-- `tracking`: runs, metrics and models in MLflow. `storage`: object stores, S3 among them.
+- `tracking`: runs, metrics and models in MLflow. `journal`: the sweep's durable state, its lease.
+- `storage`: object stores, S3 among them.
 - `config`: the config of a sweep and of its parts, read from TOML and the command line.
 
 Beside them: `trial_state` is the enum of a trial's states, `confirmation` compares the best trials

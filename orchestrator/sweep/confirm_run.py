@@ -1,9 +1,8 @@
-"""Confirming on the cluster: the runs that are left, as nested Ray Train runs, then the verdict on
-all of them.
+"""The confirming runs on the cluster: nested Ray Train runs, then the comparison of all of them.
 
 Each run is driven by a small task that only waits (as a trial's driver does); its workers train,
-and look at the validation part once, at the end. What a run found is noted by the coordinator
-before the next step, so that an interrupted confirmation goes on where it was.
+and evaluate once, at the end. The coordinator notes each result before the next step, so that an
+interrupted confirmation continues where it was.
 """
 
 from __future__ import annotations
@@ -172,7 +171,7 @@ def _drive(task: ConfirmTask, spec: SweepSpec, confirming: PartHandle) -> str:
 
 
 class ConfirmReporter:
-    """Tells the coordinator what a confirming run logs; nobody stops such a run."""
+    """The `Reporter` of a confirming run: sends what it logs; such a run is never stopped."""
 
     def __init__(self, confirming: PartHandle, task: ConfirmTask) -> None:
         self._confirming = confirming
@@ -236,7 +235,7 @@ def confirm_worker(work: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def confirm_checkpoints(spec: SweepSpec, config: RunConfig, task: ConfirmTask) -> CheckpointFolder:
-    """Where a confirming run keeps its checkpoints: the newest alone, nobody goes back further."""
+    """Where a confirming run keeps its newest checkpoint, which is all that a resume needs."""
     store = open_store(spec.folder_uri, config.store, check=False)
     return CheckpointFolder(
         store, f"{spec.confirm_folder(task.number, task.seed)}/checkpoints", num_kept=1

@@ -1,6 +1,4 @@
-"""Asynchronous evaluation: what starts when, and what the study holds after results that are late,
-doubled, lost or failed.
-"""
+"""Asynchronous evaluation: what starts when, and what late, doubled and lost results leave."""
 
 from __future__ import annotations
 
@@ -99,7 +97,9 @@ class Sweep:
         pruner: str = "asha",
         num_trials: int = 0,
     ) -> None:
-        self.values, self.recorded, self.started = values, [], []  # type: ignore[var-annotated]
+        self.values = values
+        self.recorded: list[Any] = []
+        self.started: list[tuple[int, int]] = []
         self.study = SweepStudy(
             f"sqlite:///{folder / 'trials.db'}", "sweep", _space, seed=1, num_startup_trials=4
         )

@@ -1,6 +1,4 @@
-"""Whether a trial that was trained again agrees: parameters back to a config, code against code,
-figure against figure.
-"""
+"""A trial trained again: its parameters as a config, code against code, value against value."""
 
 from __future__ import annotations
 

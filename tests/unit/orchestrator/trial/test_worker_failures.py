@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 import ray
@@ -129,8 +130,8 @@ def test_a_controller_that_dies_is_started_again_but_not_for_ever(
         return life
 
     monkeypatch.setattr(driver, "train", train)
-    task = TrialTask(1, "run", {}, is_resumed=False)
-    assert driver.train_with_new_controllers(task, None, None) == {"state": "finished"}  # type: ignore[arg-type]
+    arguments: Any = (TrialTask(1, "run", {}, is_resumed=False), None, None)
+    assert driver.train_with_new_controllers(*arguments) == {"state": "finished"}
     lives.extend(ray.exceptions.ActorDiedError() for _ in range(driver.MAX_CONTROLLERS))
     with pytest.raises(ray.exceptions.ActorDiedError):
-        driver.train_with_new_controllers(task, None, None)  # type: ignore[arg-type]
+        driver.train_with_new_controllers(*arguments)
