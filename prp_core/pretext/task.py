@@ -99,7 +99,7 @@ class PretextTask(Protocol):
 
     def metrics(self, output: torch.Tensor, targets: Any) -> torch.Tensor:
         """Means over the batch's clips, one for each of `metric_names`: float64 (M,)."""
-        ...
+        return output.new_zeros(0).double()
 
     def epoch_metrics(self, means: Mapping[str, float]) -> dict[str, float]:
         """Metrics that are logged at an epoch's end, beside the means of ``train/...``.
