@@ -1,7 +1,9 @@
 """The fixtures that any test may ask for, real servers among them, and the order of the tests."""
 
 import os
+import shutil
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +21,12 @@ pytest_plugins = [
 # torch, Ray and MLflow anew, which takes longer than most of what they are started for.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# The databases of Optuna and MLflow wait for the disk at each commit. The folders of the tests (up
+# to 1 GB) lie in memory where there is plenty; --basetemp and the variable name another place.
+MEMORY = Path("/dev/shm")
+if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 8 << 30:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,7 +1,7 @@
 """The order in which the test processes take the files, with the files that share a process.
 
-The suite runs in two processes (`addopts` in ``pyproject.toml``). What takes longest comes first,
-so that both end at the same time. Files that share a server or a cluster go to the same process,
+The suite runs in three processes (`addopts` in ``pyproject.toml``). What takes longest comes first,
+so that all end at the same time. Files that share a server or a cluster go to the same process,
 which starts it once.
 """
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +9,7 @@ import pytest
 from orchestrator.sweep import main
 from tests.e2e.tiny_study import space
 from tests.fixtures_s3 import S3Server
-from tests.tools.study_process import REPOSITORY, TINY_PRESET
+from tests.tools.study_process import TINY_PRESET
 
 CASES = [
     (
@@ -93,26 +90,15 @@ def test_a_bucket_that_does_not_exist_and_missing_credentials(
 
 
 def test_a_cluster_too_small_for_one_trial_names_both_numbers(
-    tiny_videos: Path, tmp_path: Path
+    tiny_videos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    words = [
-        "--preset",
-        str(TINY_PRESET),
-        "--data",
-        str(tiny_videos),
-        "--set",
-        "resources.cpus_per_worker=512",
-    ]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    done = subprocess.run(
-        [sys.executable, str(REPOSITORY / "tests/e2e/tiny_study.py"), *words],
-        env={**environment, "PRP_HOME": str(tmp_path), "PYTHONPATH": str(REPOSITORY)},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 2, done.stderr
-    assert (
-        "The cluster is too small for one trial: one trial needs 1 worker x 512 CPU" in done.stderr
-    )
-    assert "nodes 1 x" in done.stderr
+    monkeypatch.setenv("PRP_HOME", str(tmp_path))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    words = ["--preset", str(TINY_PRESET), "--data", str(tiny_videos)]
+    code, errors = run_here(capfd, [*words, "--set", "resources.cpus_per_worker=512"])
+    assert code == 2, errors
+    assert "The cluster is too small for one trial: one trial needs 1 worker x 512 CPU" in errors
+    assert "nodes 1 x" in errors

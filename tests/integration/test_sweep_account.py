@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -41,6 +42,12 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+@pytest.fixture(autouse=True)
+def mlflow_database(empty_mlflow_database: Path, tmp_path: Path) -> None:
+    """MLflow's tables lie in the database already."""
+    shutil.copy(empty_mlflow_database, tmp_path / "mlflow.db")
 
 
 def spec_at(folder: Path, **values: Any) -> SweepSpec:
