@@ -1,4 +1,4 @@
-"""All workers go on together, or all fail at the same place with the same cause.
+"""Agreement of workers: all continue, or all fail at the same place with the same cause.
 
 A worker that raises alone leaves the others waiting in a collective call until its timeout, half an
 hour later. So what can fail on one worker only (a read, a write, a reporter) runs inside
@@ -17,7 +17,7 @@ Value = TypeVar("Value")
 
 
 class OtherWorkerFailed(PrpError):
-    """This worker is well, another one is not; raised here so that all leave at the same step."""
+    """Another worker failed; raised here so that all leave at the same step."""
 
     def __init__(self, rank: int, doing: str, cause: str) -> None:
         super().__init__(f"worker {rank} failed while {doing}: {cause}")
@@ -30,7 +30,7 @@ class OtherWorkerFailed(PrpError):
 
 
 def together(world: World, doing: str, action: Callable[[], Value]) -> Value:
-    """What `action` returns on this worker, once every worker has carried it out.
+    """The result of `action` on this worker, once every worker has carried it out.
 
     Where it raised, that worker raises its own error and every other one `OtherWorkerFailed`.
     `doing` completes "failed while ...". Costs one small all-reduce when all is well and nothing at
@@ -54,8 +54,9 @@ def together(world: World, doing: str, action: Callable[[], Value]) -> Value:
 
 
 def first_alone(world: World, doing: str, action: Callable[[], Value]) -> Value:
-    """What `action` returns on the first worker, on every worker; the others do not run it. `Value`
-    is small and picklable.
+    """The result of `action`, which runs on the first worker alone, on every worker.
+
+    `Value` is small and picklable.
     """
     value = together(world, doing, lambda: action() if world.is_first else None)
     return world.from_first(value)

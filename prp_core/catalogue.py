@@ -1,4 +1,4 @@
-"""Looking a name up in one of the dict literals that list what can be chosen."""
+"""Lookup of a name in one of the dict literals that list what can be chosen."""
 
 from __future__ import annotations
 
@@ -23,9 +23,7 @@ def look_up(kind: str, name: str, catalogue: Mapping[str, Entry]) -> Entry:
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
-    """The error for a name that is not among `known`, with the nearest one if there is a near
-    one.
-    """
+    """The error for a name that is not among `known`, with the nearest one as a suggestion."""
     choices = sorted(known)
     near = difflib.get_close_matches(str(name), choices, n=1, cutoff=0.6)
     hint = f" Did you mean {near[0]!r}?" if near else ""

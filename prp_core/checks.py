@@ -1,6 +1,4 @@
-"""The two checks that every config dataclass uses; each dataclass stands beside the code that owns
-it.
-"""
+"""The two checks of config values, which every config dataclass uses."""
 
 from __future__ import annotations
 

@@ -1,20 +1,21 @@
-"""Every error that this package raises on purpose, and who is to blame for it.
+"""The errors that this package raises on purpose.
 
 `UserError` and its children are the user's: the command line prints them as one line and exits with
-code 2. The others say what the world did (an object that changed, a video that is broken, a loss
-that is not a number); whoever catches one decides by its type, never by its text.
+code 2. The others come from outside (an object that changed, a video that is broken, a loss that is
+not a number); whoever catches one decides by its type, not by its text.
 """
 
 from __future__ import annotations
 
 
 class PrpError(Exception):
-    """Parent of every error raised on purpose."""
+    """Base class of every error raised on purpose."""
 
 
 class UserError(PrpError, ValueError):
-    """The input is wrong; the text names it, shows its value and says what to do. Exit code 2 at
-    the command line.
+    """The input is wrong; exit code 2 at the command line.
+
+    The text names the value, shows it and says what to do.
     """
 
 
@@ -23,7 +24,7 @@ class DiskFull(UserError):
 
 
 class StoreError(PrpError):
-    """Parent of what an object store can do to us; each names the object's URI."""
+    """Base class of errors of an object store; each names the object's URI."""
 
 
 class ObjectMissing(StoreError):
@@ -47,8 +48,9 @@ class StoreUnavailable(StoreError):
 
 
 class BrokenVideo(PrpError):
-    """One video cannot be read. `reason` is one of `QUARANTINE_REASONS`; `detail` is for a
-    person.
+    """One video cannot be read.
+
+    `reason` is one of `QUARANTINE_REASONS`; `detail` is for a person.
     """
 
     def __init__(self, key: str, reason: str, detail: str = "") -> None:
@@ -79,7 +81,7 @@ QUARANTINE_REASONS = {
 
 
 class DivergedError(PrpError):
-    """A loss is not a finite number; every rank raises it at the same step."""
+    """A loss is not a finite number; raised on every rank at the same step."""
 
     def __init__(self, step: int, loss_name: str, value: float) -> None:
         super().__init__(

@@ -1,4 +1,4 @@
-"""Random draws that are pure functions of what they are for.
+"""Random draws that are pure functions of their keys.
 
 A draw depends on its key alone, for example ``(seed, epoch, video index, "start")``: the same with
 one worker or eight, with any number of loader threads, and after a resume. Nothing here has state,
@@ -16,16 +16,15 @@ if TYPE_CHECKING:  # imported where it is needed: a sweep's server draws and nev
 
 
 def draw_bits(*key: int | str) -> int:
-    """64 uniform bits for `key`; BLAKE2b of the key's parts, so that near keys give unrelated
-    draws.
-    """
+    """64 uniform bits for `key`: BLAKE2b of its parts, so that near keys give unrelated draws."""
     text = "/".join(f"{type(part).__name__[0]}{part}" for part in key)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
 def draw_below(bound: int, *key: int | str) -> int:
-    """A uniform integer of ``0 .. bound-1`` for `key` (bias below ``bound / 2**64``). `bound` is at
-    least 1.
+    """A uniform integer of ``0 .. bound-1`` for `key`; `bound` is at least 1.
+
+    The bias is below ``bound / 2**64``.
     """
     assert bound >= 1, bound
     return draw_bits(*key) * bound >> 64
@@ -49,16 +48,15 @@ def generator_for(*key: int | str, device: str = "cpu") -> torch.Generator:
 
 
 def seed_everything(*key: int | str) -> None:
-    """Seed torch's global generators by `key`. Called once by whoever starts a run, never at
-    import.
-    """
+    """Seed torch's global generators by `key`; called once by whoever starts a run."""
     import torch
 
     torch.manual_seed(draw_bits(*key) >> 1)
 
 
 def shares(items: Sequence[int], rank: int, size: int) -> list[int]:
-    """The part of `items` that `rank` of `size` workers takes: every size-th one, so the union is
-    `items` in order.
+    """The share of `items` of worker `rank` of `size`: every size-th one.
+
+    The union of all shares is `items` in order.
     """
     return list(items[rank::size])

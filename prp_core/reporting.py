@@ -1,4 +1,4 @@
-"""Whom a training loop tells its numbers, and who may stop it at a rung."""
+"""The protocols of a run's reporter and of an evaluator elsewhere."""
 
 from __future__ import annotations
 
@@ -10,17 +10,15 @@ import torch
 
 
 class Reporter(Protocol):
-    """Spoken to by the first worker only.
+    """Receives a run's metrics and decides at rungs; called by the first worker only.
 
-    A run that dies and resumes may say the same thing twice: `log` and `at_rung` are to be
+    A run that dies and resumes may report the same thing twice: `log` and `at_rung` are to be
     idempotent for one run by their step and epoch. An error raised here reaches every worker and
     ends the run on all of them.
     """
 
     def log(self, metrics: Mapping[str, float], *, step: int) -> None:
-        """Take note of `metrics` after `step` optimiser steps. Never blocks: training does not wait
-        for a tracker.
-        """
+        """Record `metrics` after `step` optimiser steps; does not wait for a tracker."""
         ...
 
     def at_rung(self, *, epoch: int, step: int, metrics: Mapping[str, float]) -> bool:
@@ -54,8 +52,9 @@ class AsyncEvaluator(Protocol):
 
 @dataclass
 class MemoryReporter:
-    """Keeps everything in lists; `judge(epoch, metrics)` decides at rungs (by default every run
-    goes on).
+    """A reporter that keeps everything in lists.
+
+    `judge(epoch, metrics)` decides at rungs; by default every run continues.
     """
 
     judge: Callable[[int, Mapping[str, float]], bool] = lambda epoch, metrics: True

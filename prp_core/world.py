@@ -1,5 +1,4 @@
-"""Which of how many workers this process is, on which device, and the few words that workers
-exchange.
+"""The workers of a run: this one's rank and device, and their collective calls.
 
 `World.alone()` serves a single process (no process group needed); `World.of_process_group()`
 describes the one that a launcher (Ray Train, torchrun) has set up. Nothing else in `prp_core` names
@@ -19,7 +18,7 @@ from torch import nn
 
 @dataclass(frozen=True)
 class World:
-    """A worker's place: `rank` of `size`, computing on `device`."""
+    """A worker's place among all: `rank` of `size`, computing on `device`."""
 
     rank: int
     size: int
@@ -42,7 +41,7 @@ class World:
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the worker that writes checkpoints and speaks for all."""
+        """Whether this is the worker that writes checkpoints and reports."""
         return self.rank == 0
 
     def wrap(self, network: nn.Module) -> nn.Module:
@@ -87,7 +86,7 @@ class World:
         return boxes
 
     def barrier(self) -> None:
-        """Wait until every worker is here."""
+        """Wait for every worker."""
         if self.size > 1:
             dist.barrier()
 
@@ -96,8 +95,9 @@ class World:
 
 
 def use_threads(number: int) -> None:
-    """Let torch compute on `number` threads (at least 1) in this process; called by whoever starts
-    a worker, never at import.
+    """Let torch compute on `number` threads (at least 1) in this process.
+
+    Called by whoever starts a worker, not at import.
     """
     torch.set_num_threads(max(1, number))
 

@@ -158,9 +158,7 @@ def parse() -> argparse.Namespace:
 def demo_parts(
     config: RunConfig, demo_seed: int, num_scenes: int
 ) -> tuple[Path, Parts, tuple[VideoRecord, ...]]:
-    """The folder of the videos, the parts that the demo makes of its own scenes, and what lies
-    beyond them.
-    """
+    """(folder of the videos, parts of the demo's own scenes, the videos of further scenes)."""
     own = DemoSettings.num_scenes
     folder = demo_videos.make(
         home_dir() / "demo-videos", DemoSettings(seed=demo_seed, num_scenes=max(own, num_scenes))
@@ -230,8 +228,9 @@ def tables_of(
     source: VideoSource,
     records: Sequence[VideoRecord],
 ) -> Mapping[str, FeatureTable]:
-    """The features of `records` by the pixel baselines and every network, ``pretrained 0`` being
-    the first seed's; decoded once for all.
+    """The features of `records` by the pixel baselines and every network.
+
+    ``pretrained 0`` is the first seed's; videos are decoded once for all.
     """
     describers: dict[str, Describe] = {name: flat(describe) for name, describe in PIXELS.items()}
     for row, pair in enumerate(networks):
@@ -253,8 +252,9 @@ def hits_of(
 
 
 def report(hits: Hits, scenes: Sequence[str]) -> int:
-    """Print recall@1 and the difference with their intervals; 0 when both pairs of intervals are
-    apart, else 1.
+    """Print recall@1 and the difference with their intervals.
+
+    0 when both pairs of intervals are apart, else 1.
     """
     over_seeds = {}
     over_scenes = {}

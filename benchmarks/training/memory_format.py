@@ -1,10 +1,9 @@
-"""A training step with channels-last weights against the default layout, on one CPU thread, as a
-ratio of CPU-seconds.
+"""A training step with channels-last weights against the default layout, on one CPU thread.
 
     uv run python -m benchmarks.training.memory_format
 
-Interleaved rounds, medians; forward and backward of the whole network (encoder, both heads,
-decoder) on clips of 8 frames of 32 x 32.
+A ratio of CPU-seconds: interleaved rounds, medians; forward and backward of the whole network
+(encoder, both heads) on clips of 8 frames of 32 x 32.
 """
 
 from __future__ import annotations

@@ -1,8 +1,13 @@
-"""Encoders: the networks that pretraining teaches and every evaluation uses.
+"""Encoders: the networks that are pretrained and that every evaluation uses.
 
-`encoder.py` says what all have in common, `c3d.py`, `r3d.py` and `r2plus1d.py` build them (the last
-two on the skeleton in `residual.py`), and `ENCODERS` lists them. To add one, write its file, and
-its builder and its line here; contract tests find it by its being listed.
+In the order that they are built:
+
+- `encoder_config`: which encoder is trained;
+- `encoder`: the geometry that all encoders have in common; `blocks`: layers that they share;
+- `c3d`, `r3d`, `r2plus1d`: the encoders, the last two on the skeleton in `residual`.
+
+`ENCODERS` lists them. To add one, write its file, and its builder and its line here; contract tests
+iterate over the list.
 """
 
 from __future__ import annotations
@@ -66,8 +71,9 @@ ENCODERS: dict[str, Callable[[], Encoder]] = {
 
 
 def build_encoder(name: str) -> Encoder:
-    """A fresh encoder with torch's default initial weights; raises `UserError` with the choices for
-    an unknown `name`.
+    """A new encoder with torch's default initial weights.
+
+    Raises `UserError` with the choices for an unknown `name`.
     """
     return look_up("encoder", name, ENCODERS)()
 

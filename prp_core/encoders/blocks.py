@@ -1,4 +1,4 @@
-"""Layers that several encoders and the heads share."""
+"""Layers that encoders and heads share."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""C3D with batch normalisation: plain 3x3x3 convolutions and max-pools, in the published size and a
-small one.
-"""
+"""C3D with batch normalisation: plain 3x3x3 convolutions and max-pools (method §2.1)."""
 
 from __future__ import annotations
 

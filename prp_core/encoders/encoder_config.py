@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
-    """`name` is a key of `prp_core.encoders.ENCODERS`; checked where the encoder is built and where
-    a config is read.
-    """
+    """The encoder of a run; its name is checked where the encoder is built and a config is read."""
 
     name: str = "r3d"

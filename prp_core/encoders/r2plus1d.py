@@ -1,6 +1,4 @@
-"""R(2+1)D: the residual encoder whose every convolution is one over space, then one over time;
-published size and a small one.
-"""
+"""R(2+1)D: residual, each convolution factorised into space, then time (method §2.3)."""
 
 from __future__ import annotations
 
@@ -11,8 +9,9 @@ from prp_core.encoders.residual import ResidualEncoder, Triple
 
 
 def intermediate_channels(in_channels: int, out_channels: int, kernel: Triple) -> int:
-    """Channels between the two parts, so that both together have about the parameters of the full
-    convolution.
+    """Channels between the two parts, by the published formula.
+
+    Both together have about the parameters of the full convolution.
     """
     time, height, width = kernel
     return (
@@ -26,8 +25,9 @@ def intermediate_channels(in_channels: int, out_channels: int, kernel: Triple) -
 
 
 class FactorisedConvolution(nn.Module):
-    """A convolution over space, batch norm and ReLU, then a convolution over time; each strides its
-    own axes.
+    """A convolution over space, batch norm and ReLU, then a convolution over time.
+
+    Each strides its own axes.
     """
 
     def __init__(

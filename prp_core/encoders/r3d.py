@@ -1,4 +1,4 @@
-"""R3D: the residual encoder with full 3D convolutions, in the published size and a small one."""
+"""R3D: residual, with full 3D convolutions (method §2.2)."""
 
 from __future__ import annotations
 

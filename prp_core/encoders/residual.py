@@ -1,5 +1,6 @@
-"""The skeleton that R3D and R(2+1)D share: a stem, then four residual blocks, of which the last
-three halve time and space.
+"""The residual skeleton of R3D and R(2+1)D: a stem, then four blocks.
+
+The last three blocks halve time and space.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ class Convolution(Protocol):
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3x3 convolutions beside a shortcut; `stride` 2 halves time and space and gives the
-    shortcut a 1x1x1 convolution.
+    """Two 3x3x3 convolutions beside a shortcut.
+
+    `stride` 2 halves time and space and gives the shortcut a 1x1x1 convolution.
     """
 
     def __init__(

@@ -33,9 +33,7 @@ def mean_frame(clips_BCTHW: torch.Tensor) -> torch.Tensor:
 
 
 def mean_absolute_difference(clips_BCTHW: torch.Tensor) -> torch.Tensor:
-    """(B, 3, h, w) with sides of at most 28: the mean over time of the absolute difference of
-    neighbouring frames.
-    """
+    """(B, 3, h, w) with sides of at most 28: the mean over time of |x_t+1 - x_t|."""
     return _smaller(clips_BCTHW.diff(dim=2).abs().mean(dim=2))
 
 
@@ -57,7 +55,7 @@ BASELINES = (RANDOM_INIT, *PIXEL_BASELINES)
 
 
 class EvaluatedConfig(NetworkConfig, Protocol):
-    """A network's config with what decides how it is evaluated; `PretrainConfig` is one."""
+    """A network's config with that of its evaluation; `PretrainConfig` is one."""
 
     @property
     def clip(self) -> ClipConfig: ...
@@ -74,11 +72,10 @@ def evaluate_baselines(
     world: World,
     is_final: bool = False,
 ) -> dict[str, float]:
-    """``<baseline>/retrieval/recall_at_1`` and so on, for each of `BASELINES`; the videos are
-    decoded once for all of them.
+    """The metrics of each of `BASELINES`, as ``<baseline>/retrieval/recall_at_1`` and so on.
 
-    `random_init` is the encoder with the very weights that training with this config starts from
-    (running statistics untouched).
+    The videos are decoded once for all of them. `random_init` is the encoder with the very weights
+    that training with this config starts from (running statistics untouched).
     """
     check_labels(gallery, queries)
     encoder = build_network(config).encoder.to(world.device)

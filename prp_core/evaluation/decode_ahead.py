@@ -1,4 +1,4 @@
-"""Reading videos a little ahead of who uses them, in order, with the broken ones among them."""
+"""Videos read a few ahead of their consumer, in order, broken ones included."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The evaluations of one encoder, as named numbers."""
+"""Downstream metrics of one encoder, from the features of gallery and queries."""
 
 from __future__ import annotations
 
@@ -54,11 +54,10 @@ def query_hits(
     source: FrameSource,
     world: World,
 ) -> dict[str, bool]:
-    """For each query, by key, whether its nearest gallery video has its class; a query that cannot
-    be read is left out.
+    """Whether each query's nearest gallery video has its class, by the query's key.
 
-    What paired comparisons of encoders are made of. The same on every worker; raises as
-    `evaluate_encoder` does.
+    A query that cannot be read is left out. Paired comparisons of encoders are made of these. The
+    same on every worker; raises as `evaluate_encoder` does.
     """
     check_labels(gallery, queries)
     gallery_table = extract_features(encoder, gallery, source, clip, evaluations.views, world)
@@ -87,9 +86,7 @@ def evaluate_tables(
 
 
 def check_labels(gallery: Sequence[VideoRecord], queries: Sequence[VideoRecord]) -> None:
-    """Raise `UserError` when a part is empty, a video has no class, or no query's class is in the
-    gallery.
-    """
+    """Raise `UserError` for an empty part, a video without a class, or no class in common."""
     for name, part in (("gallery", gallery), ("query", queries)):
         unlabelled = [record.key for record in part if record.label is None]
         if not part or unlabelled:

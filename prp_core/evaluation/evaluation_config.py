@@ -62,9 +62,7 @@ class RecognitionConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluations:
-    """What is measured of an encoder: features at each rung and at the end, recognition of the
-    winner.
-    """
+    """The evaluations: features at each rung and at the end, recognition for the chosen encoder."""
 
     views: ViewsConfig = field(default_factory=ViewsConfig)
     """The clips of a video that are evaluated."""

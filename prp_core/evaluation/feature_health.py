@@ -1,6 +1,4 @@
-"""Have the features collapsed: an encoder that says the same of every video can still have a low
-pretext loss.
-"""
+"""Feature health: whether features have collapsed, which a low pretext loss does not rule out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One feature vector for each video: the mean over its views (method §6.2)."""
+"""Features: one vector for each video, the mean over its views (method §6.2)."""
 
 from __future__ import annotations
 
@@ -32,11 +32,10 @@ Describe = Callable[[torch.Tensor], torch.Tensor]
 
 
 def retrieval_feature(features_BCTHW: torch.Tensor) -> torch.Tensor:
-    """An encoder's feature map as vectors (B, D): max-pool (1,2,2) with stride (1,2,2), flattened
-    in the order C, T, H, W.
+    """An encoder's feature map as vectors (B, D): max-pooled over 2 x 2 pixels, then flattened.
 
-    512x2x7x7 becomes 9216 (the seventh row and column are dropped, as published); a map of one row
-    or column is not pooled that way.
+    In the order C, T, H, W. 512x2x7x7 becomes 9216 (the seventh row and column are dropped, as
+    published); a map of one row or column is not pooled that way.
     """
     height, width = features_BCTHW.shape[-2:]
     kernel = (1, min(2, height), min(2, width))
@@ -51,10 +50,9 @@ def extract_features(
     views: ViewsConfig,
     world: World,
 ) -> FeatureTable:
-    """The retrieval features of `records`, in their order, the same table on every worker; see
-    `extract_tables`.
+    """The retrieval features of `records`, in their order: the same table on every worker.
 
-    The encoder works in evaluation mode; every module gets its mode back.
+    See `extract_tables`. The encoder works in evaluation mode; every module gets its mode back.
     """
     with in_evaluation_mode(encoder):
         return extract_tables(
@@ -88,8 +86,7 @@ def extract_tables(
     views: ViewsConfig,
     world: World,
 ) -> dict[str, FeatureTable]:
-    """A table for each describer, from one pass over the videos: each is decoded once for all clips
-    and all describers.
+    """A table of features for each describer, each video decoded once for all of them.
 
     The workers share the videos and exchange the rows. A video that cannot be read has no row and
     stands in `broken`. Raises `UserError` when none can be read.
@@ -162,9 +159,7 @@ def _describe_share(
 
 
 def mean_over_clips(describe: Describe, clips_BCTHW: torch.Tensor, batch_size: int) -> torch.Tensor:
-    """The mean of what `describe` says of each clip, in float32; at most `batch_size` clips at a
-    time.
-    """
+    """The mean of `describe` over clips, in float32; at most `batch_size` clips at a time."""
     return torch.cat([describe(batch).float() for batch in clips_BCTHW.split(batch_size)]).mean(
         dim=0
     )
@@ -184,10 +179,10 @@ def _table(
 
 @dataclass(frozen=True)
 class FeatureTable:
-    """Row n of `features_ND` (float32, on the CPU) describes the video `keys[n]` of class
-    `labels[n]` and group `groups[n]`.
+    """Features of videos: row n of `features_ND` (float32, on the CPU) is that of `keys[n]`.
 
-    `broken` names the videos that have no row, each with its reason.
+    The video has the class `labels[n]` and the group `groups[n]`. `broken` names the videos that
+    have no row, each with its reason.
     """
 
     features_ND: torch.Tensor

@@ -1,4 +1,4 @@
-"""Confidence intervals of a share of queries and of a mean over queries."""
+"""Confidence intervals of a metric, over queries and over seeds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NUM_RESAMPLES = 1000
 
 @dataclass(frozen=True)
 class Interval:
-    """A value and the bounds that hold the true one with the stated confidence."""
+    """A value, and the bounds that hold the true one with the stated confidence."""
 
     value: float
     low: float
@@ -24,8 +24,9 @@ class Interval:
 
 
 def wilson_interval(num_hits: int, num_queries: int, *, confidence: float = 0.95) -> Interval:
-    """Wilson's score interval of a share; valid at 0 and 1 and for few queries, if the queries are
-    independent.
+    """Wilson's score interval of a share of independent queries.
+
+    Valid at 0 and 1 and for few queries.
     """
     assert 0 <= num_hits <= num_queries and num_queries >= 1, (num_hits, num_queries)
     z = NormalDist().inv_cdf((1 + confidence) / 2)
@@ -46,10 +47,10 @@ def bootstrap_interval(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """Percentile bootstrap of a mean. With `groups`, whole groups are drawn: videos of one scene
-    succeed and fail together.
+    """Percentile bootstrap of a mean; with `groups`, whole groups are resampled.
 
-    For a paired comparison pass the differences, query by query. Deterministic for a `seed`.
+    The videos of one scene succeed and fail together. For a paired comparison pass the differences,
+    query by query. Deterministic for a `seed`.
     """
     import torch  # only here: reports and the coordinator need intervals, and never torch
 

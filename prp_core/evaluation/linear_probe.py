@@ -40,8 +40,9 @@ class LinearProbe(FeatureEvaluation):
 
 @dataclass(frozen=True)
 class FittedProbe:
-    """A fitted classifier: logits are ``standardised features @ weight_KD.T + bias_K`` for the
-    classes in `labels`.
+    """A fitted linear classifier of the classes in `labels`.
+
+    Logits are ``standardised features @ weight_KD.T + bias_K``.
     """
 
     labels: tuple[str, ...]
@@ -63,11 +64,10 @@ class FittedProbe:
 def fit_linear_probe(
     table: FeatureTable, config: LinearProbe, device: torch.device | str = "cpu"
 ) -> FittedProbe:
-    """The minimum of mean cross-entropy + weight_decay / 2 x |weights|^2 on standardised features,
-    by L-BFGS from zero.
+    """Fit by L-BFGS from zero: mean cross-entropy + weight_decay / 2 x |weights|^2.
 
-    Nothing is drawn at random, and the problem is convex: the same features give the same probe. A
-    feature that never varies counts for nothing.
+    On standardised features. Nothing is drawn at random, and the problem is convex: the same
+    features give the same probe. A feature that never varies counts for nothing.
     """
     import torch
     from torch.nn.functional import cross_entropy
@@ -106,8 +106,9 @@ def probe_accuracy(
     config: LinearProbe,
     device: torch.device | str = "cpu",
 ) -> dict[str, float]:
-    """``linear_probe/accuracy`` on `queries` of a probe fitted on `gallery`; a class that the
-    gallery lacks is always missed.
+    """``linear_probe/accuracy`` on `queries` of a probe fitted on `gallery`.
+
+    A query of a class that the gallery lacks counts as a miss.
     """
     predicted = fit_linear_probe(gallery, config, device).predict(queries.features_ND)
     num_hits = sum(guess == label for guess, label in zip(predicted, queries.labels, strict=True))

@@ -1,4 +1,4 @@
-"""The digest of how something was measured: two numbers compare only when theirs are equal."""
+"""The protocol hash: a digest of how features were measured; only equal ones compare."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def protocol_hash(
 
 
 def keys_digest(records: Sequence[VideoRecord]) -> str:
-    """12 hex digits over the keys of a part, whatever their order."""
+    """12 hex digits over the keys of a part, in any order."""
     return hashlib.sha256("\n".join(sorted(record.key for record in records)).encode()).hexdigest()[
         :12
     ]

@@ -1,5 +1,6 @@
-"""Recognition: the whole encoder fine-tuned to name classes, the usual measure of a pretrained
-video network (method §5, §6.1).
+"""Recognition: the whole encoder fine-tuned to classify videos (method §5, §6.1).
+
+The usual measure of a pretrained video network.
 """
 
 from __future__ import annotations
@@ -57,8 +58,7 @@ def fine_tune(
     seed: int,
     reporter: Reporter,
 ) -> dict[str, float]:
-    """Fine-tune a copy of `encoder` on `train`; ``recognition/accuracy`` (top-1) and its counts on
-    `evaluation`.
+    """Fine-tune a copy of `encoder` on `train`; ``recognition/accuracy`` (top-1) on `evaluation`.
 
     Every layer learns, the linear one from new weights. Training sees one random clip of
     `views.clip_length` consecutive frames of each video and epoch, with a random crop; all videos
@@ -159,9 +159,7 @@ class FineTuning:
         return total
 
     def _batches(self, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """This worker's share of each batch of the epoch: clips in [0, 1] and class numbers, on the
-        device.
-        """
+        """This worker's share of each batch of the epoch: clips in [0, 1] and class numbers."""
         order = permutation(len(self._train), self._seed, "recognition", epoch)
         own: list[list[int]] = []
         for size in batch_sizes(len(order), self._config.batch_size, self._world.size):
@@ -179,9 +177,7 @@ class FineTuning:
             yield torch.stack(clips), torch.tensor(labels, device=self._world.device)
 
     def _read(self, index: int, epoch: int) -> tuple[int, torch.Tensor]:
-        """(the video's index, its clip's frames). A broken video is replaced by another one, by
-        draw, and counted.
-        """
+        """(the video's index, its clip's frames); another video, by draw, for a broken one."""
         for attempt in range(MAX_REPLACEMENTS):
             record = self._train[index]
             starts = max(1, num_starts(record.num_frames, self._views.clip_length))
@@ -221,8 +217,9 @@ class FineTuning:
         ).transpose(0, 1)
 
     def evaluate(self, records: Sequence[VideoRecord]) -> dict[str, float]:
-        """Top-1 of the mean logits over the views; a class that training lacks is always missed, a
-        broken video is counted apart.
+        """Top-1 of the mean logits over the views.
+
+        A class that training lacks counts as a miss; a broken video is counted apart.
         """
         share_buffers(self.network, self._world)
         with in_evaluation_mode(self.network):
@@ -250,10 +247,10 @@ def _good(outcome: tuple[int, torch.Tensor] | BrokenVideo) -> tuple[int, torch.T
 
 
 def batch_sizes(num_videos: int, batch_size: int, num_workers: int) -> list[int]:
-    """Sizes of the batches that hold `num_videos` in order. A rest that would leave a worker fewer
-    than two joins the batch before.
+    """Sizes of the batches that hold `num_videos` in order.
 
-    (A worker without a clip would hang the others; batch norm needs more than one value.)
+    A rest that would leave a worker fewer than two joins the batch before: a worker without a clip
+    would hang the others, and batch norm needs more than one value.
     """
     sizes = [batch_size] * (num_videos // batch_size)
     rest = num_videos % batch_size

@@ -68,11 +68,10 @@ class Retrieval(FeatureEvaluation):
 
 
 def nearest(gallery: FeatureTable, queries: FeatureTable, num_nearest: int) -> torch.Tensor:
-    """For each query the rows of its nearest gallery videos by cosine, nearest first: (queries,
-    min(num_nearest, gallery)) int64.
+    """The rows of each query's nearest gallery videos by cosine, nearest first.
 
-    Features are neither centred nor standardised. Equally near videos keep the gallery's order, so
-    the answer is reproducible.
+    (queries, min(num_nearest, gallery)) int64. Features are neither centred nor standardised.
+    Equally near videos keep the gallery's order, so the answer is reproducible.
     """
     return nearest_with_similarity(gallery, queries, num_nearest)[0]
 
@@ -97,7 +96,7 @@ def nearest_with_similarity(
 def hits_at_k(
     gallery: FeatureTable, queries: FeatureTable, ks: Sequence[int]
 ) -> dict[int, torch.Tensor]:
-    """For each k whether any of a query's k nearest gallery videos has its class: (queries,) bool.
+    """For each k, whether one of a query's k nearest videos has its class: (queries,) bool.
 
     A k beyond the gallery's size looks at the whole gallery.
     """

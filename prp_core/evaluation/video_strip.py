@@ -1,4 +1,4 @@
-"""A video as a strip of a few small frames, cropped as every evaluation sees it."""
+"""A video strip: a few small frames of a video, cropped as every evaluation sees it."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ THUMBNAIL_PIXELS = 64
 
 @dataclass(frozen=True)
 class VideoStrip:
-    """`frames_NHWC` (uint8, RGB, at most `THUMBNAIL_PIXELS` square) lie at `positions` of a video
-    of `num_frames` frames.
+    """Frames of a video for a page.
+
+    `frames_NHWC` (uint8, RGB, at most `THUMBNAIL_PIXELS` square) lie at `positions` of a video of
+    `num_frames` frames.
     """
 
     frames_NHWC: np.ndarray
@@ -30,9 +32,7 @@ class VideoStrip:
 
 @torch.no_grad()
 def video_strip(record: VideoRecord, source: FrameSource, clip: ClipConfig) -> VideoStrip:
-    """`NUM_FRAMES` frames evenly over the video of `record`, first and last among them. Raises
-    `BrokenVideo`.
-    """
+    """`NUM_FRAMES` frames evenly over a video, first and last among them; raises `BrokenVideo`."""
     positions = spread_frames(record.num_frames, NUM_FRAMES)
     frames_NCHW = resize_and_centre_crop(source.frames(record, positions), clip)
     return VideoStrip(thumbnails(frames_NCHW, THUMBNAIL_PIXELS), positions, record.num_frames)

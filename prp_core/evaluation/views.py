@@ -48,22 +48,21 @@ class ViewsConfig:
 
 
 def view_positions(num_frames: int, views: ViewsConfig) -> tuple[tuple[int, ...], ...]:
-    """For each of `views.num_clips` clips its consecutive frame numbers; a video shorter than a
-    clip repeats its last frame.
+    """The consecutive frame numbers of each of `views.num_clips` clips of a video.
+
+    A video shorter than a clip repeats its last frame.
     """
     starts = evenly_spaced_starts(num_frames, views.clip_length, views.num_clips)
     return tuple(clip_positions(start, views.clip_length, num_frames) for start in starts)
 
 
 def clip_positions(start: int, clip_length: int, num_frames: int) -> tuple[int, ...]:
-    """`clip_length` consecutive frame numbers from `start`; beyond the end the last frame is
-    repeated.
-    """
+    """`clip_length` consecutive frame numbers from `start`, the last frame repeated at the end."""
     return tuple(min(start + offset, num_frames - 1) for offset in range(clip_length))
 
 
 def distinct_positions(clips: tuple[tuple[int, ...], ...]) -> tuple[int, ...]:
-    """Every frame that some clip needs, ascending: a video is decoded once for all its clips."""
+    """Every frame that some clip needs, ascending: a video is decoded once for all."""
     return tuple(sorted({position for positions in clips for position in positions}))
 
 
@@ -73,10 +72,10 @@ def arrange_clips(
     clip: ClipConfig,
     device: torch.device,
 ) -> torch.Tensor:
-    """The clips as float32 (num_clips, 3, T, crop, crop) in [0, 1] on `device`, resized and
-    centre-cropped.
+    """The clips as float32 (num_clips, 3, T, crop, crop) in [0, 1] on `device`.
 
-    `frames_NHWC` are the frames of `distinct_positions(clips)` in that order, uint8.
+    Resized and centre-cropped. `frames_NHWC` are the frames of `distinct_positions(clips)` in that
+    order, uint8.
     """
     import torch
 

@@ -1,18 +1,16 @@
-"""Pretraining: batches become losses, losses become weights, weights become checkpoints, and a
-judge is asked at each rung.
+"""Pretraining: the training loop, its steps, its checkpoints and its metrics.
 
 In the order that data flows:
 
-- `training_config`: how long and with which optimiser (the dataclass that a TOML file fills);
+- `pretrain_config`: all that decides what a run learns; `training_config`: length and optimiser;
+- `optimisers`, `schedule`: the optimisers and learning-rate schedules to choose from;
 - `learner`: network, optimiser, schedule and precision; one `step` turns a batch into updated
   weights and named numbers;
-- `schedule`: the learning rate as a function of the step;
 - `metrics`: the names of those numbers, and their means over steps;
-- `agreement`: all workers go on together or fail together;
 - `checkpoint`: files that are committed whole or not at all;
-- `progress_state`: where a run stands, and what a resume needs to continue bit for bit;
-- `reporting`: whom the loop tells, and who may stop it;
-- `loop`: `pretrain(...)`, the outline;
-- `encoder_export`: the encoder's weights out of a network or a checkpoint, and a network out of
-  weights.
+- `progress_state`: how far a run has got, and what a resume needs to continue bit for bit;
+- `data_health`: whether training waits for its videos, and what would help;
+- `loop`: `pretrain(...)`, from the first step to the last;
+- `encoder_export`, `rung_weights`: the encoder's weights, for evaluation and for use elsewhere;
+- `memory`: an estimate of the memory that a step takes.
 """

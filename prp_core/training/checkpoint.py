@@ -43,14 +43,15 @@ class Part:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A committed checkpoint after `step` optimiser steps. `facts` are plain JSON values;
-    `passed_over` says why newer ones do not count.
+    """A committed checkpoint after `step` optimiser steps.
+
+    `facts` are plain JSON values; `skipped` says why newer checkpoints were not used.
     """
 
     step: int
     facts: Mapping[str, Any]
     parts: tuple[Part, ...]
-    passed_over: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
 
     def part(self, name: str) -> Part | None:
         """The part called `name`, if the checkpoint has it."""
@@ -58,8 +59,9 @@ class Checkpoint:
 
 
 class CheckpointFolder:
-    """The checkpoints of one run under `prefix` of `store`; the newest `num_kept` stay. One run has
-    one writer at a time.
+    """The checkpoints of one run under `prefix` of `store`, of which the newest `num_kept` stay.
+
+    One run has one writer at a time.
     """
 
     def __init__(
@@ -72,17 +74,16 @@ class CheckpointFolder:
 
     @property
     def uri(self) -> str:
-        """Where the checkpoints lie."""
+        """The folder's address."""
         return f"{self._store.uri}/{self._prefix}"
 
     def save(
         self, step: int, files: Mapping[str, bytes], *, facts: Mapping[str, Any], world: World
     ) -> Checkpoint:
-        """Commit a checkpoint of every worker's `files` (names distinct over all workers), then
-        remove the ones that are too old.
+        """Commit a checkpoint of every worker's `files`, then remove checkpoints that are too old.
 
-        Called by every worker at the same step. When a write fails on one, all raise and nothing is
-        committed.
+        The files' names are distinct over all workers. Called by every worker at the same step.
+        When a write fails on one, all raise and nothing is committed.
         """
         own = together(
             world,
@@ -102,8 +103,7 @@ class CheckpointFolder:
         return checkpoint
 
     def latest_committed(self, world: World | None = None) -> Checkpoint | None:
-        """The newest checkpoint of which every part is whole, on every worker; None when there is
-        none at all.
+        """The newest checkpoint of which every part is whole, on every worker; None without any.
 
         Raises `StoreUnavailable` when the store cannot say, and `CorruptObject` when checkpoints
         are there but none is whole: to start from the beginning in silence would throw the run
@@ -114,7 +114,7 @@ class CheckpointFolder:
         )
 
     def read(self, checkpoint: Checkpoint, name: str) -> bytes:
-        """A part's bytes, compared with its sha256. Raises `CorruptObject`."""
+        """A part's bytes, compared with its sha256; raises `CorruptObject`."""
         part = checkpoint.part(name)
         assert part is not None, (name, checkpoint)
         data = read_all(self._store, part.key)
@@ -154,11 +154,10 @@ class CheckpointFolder:
         self._prune(checkpoint)
 
     def _prune(self, newest: Checkpoint) -> None:
-        """Remove what is older than the kept checkpoints: the commit first, so that a checkpoint is
-        never there in part.
+        """Remove what is older than the kept checkpoints, each commit before its parts.
 
-        Checkpoints of later steps stay: a resume passed them over, and will write them again when
-        it gets there.
+        So no checkpoint is ever there in part. Checkpoints of later steps stay: a resume skipped
+        them, and will write them again when it gets there.
         """
         objects = [info for info in self._objects() if self._step_of(info.key) <= newest.step]
         commits = [info.key for info in objects if info.key.endswith(f"/{COMMIT_NAME}")]
@@ -176,26 +175,26 @@ class CheckpointFolder:
                 self._store.delete(info.key)
 
     def _latest_committed(self) -> Checkpoint | None:
-        passed_over: list[str] = []
+        skipped: list[str] = []
         commits = [info.key for info in self._objects() if info.key.endswith(f"/{COMMIT_NAME}")]
         for key in reversed(commits):
             try:
-                checkpoint = _decode_commit(read_all(self._store, key), passed_over)
+                checkpoint = _decode_commit(read_all(self._store, key), skipped)
                 for part in checkpoint.parts:
                     self._verify(part)
             except (ObjectMissing, ObjectChanged, CorruptObject) as error:
-                passed_over.append(f"{key}: {error}")
+                skipped.append(f"{key}: {error}")
             else:
                 return checkpoint
-        if passed_over:
+        if skipped:
             raise CorruptObject(
-                f"{self.uri} holds {len(passed_over)} checkpoints and none is whole "
-                f"({passed_over[0]}); remove it to start from the beginning"
+                f"{self.uri} holds {len(skipped)} checkpoints and none is whole "
+                f"({skipped[0]}); remove it to start from the beginning"
             )
         return None
 
     def _objects(self) -> list[ObjectInfo]:
-        """What lies in step folders, sorted by key, that is by step."""
+        """The objects in step folders, sorted by key, that is by step."""
         return list(self._store.list(f"{self._prefix}/step-"))
 
     def _folder(self, step: int) -> str:
@@ -214,9 +213,10 @@ def _encode_commit(checkpoint: Checkpoint) -> bytes:
     return json.dumps({"sha256": _digest_of(body), "checkpoint": body}, indent=1).encode()
 
 
-def _decode_commit(data: bytes, passed_over: list[str]) -> Checkpoint:
-    """The checkpoint that a commit names. Raises `CorruptObject` for a commit that is torn or
-    altered.
+def _decode_commit(data: bytes, skipped: list[str]) -> Checkpoint:
+    """The checkpoint that a commit describes.
+
+    Raises `CorruptObject` for a commit that is torn or altered.
     """
     try:
         document = json.loads(data)
@@ -227,7 +227,7 @@ def _decode_commit(data: bytes, passed_over: list[str]) -> Checkpoint:
             body["step"],
             body["facts"],
             tuple(Part(**part) for part in body["parts"]),
-            tuple(passed_over),
+            tuple(skipped),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptObject(f"the commit is torn ({error})") from error
@@ -245,6 +245,6 @@ def to_bytes(state: Mapping[str, Any]) -> bytes:
 
 
 def from_bytes(data: bytes) -> dict[str, Any]:
-    """What `to_bytes` wrote, on the CPU; refuses anything that could run code."""
+    """The inverse of `to_bytes`, on the CPU; refuses anything that could run code."""
     state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     return state

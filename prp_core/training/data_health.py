@@ -1,6 +1,4 @@
-"""Whether training waits for its videos, and what would help: decided from the loader's
-counters.
-"""
+"""Whether training waits for its videos, and what would help, from the loader's counters."""
 
 from __future__ import annotations
 
@@ -32,8 +30,9 @@ ADVICE = {
 
 
 def with_hit_rates(counters: Mapping[str, float]) -> dict[str, float]:
-    """`counters` with ``data/frames_hit_rate`` and ``data/cache_hit_rate`` (0 to 1) where their
-    tier was asked at all.
+    """`counters` with the hit rates (0 to 1) of the cache's tiers that were used.
+
+    ``data/frames_hit_rate`` and ``data/cache_hit_rate``.
     """
     rates = {}
     for tier, ways in (("frames", ("hits", "misses", "bypassed")), ("cache", ("hits", "misses"))):
@@ -44,11 +43,11 @@ def with_hit_rates(counters: Mapping[str, float]) -> dict[str, float]:
 
 
 def data_advice(wait_share: float, counters: Mapping[str, float]) -> str:
-    """The key of `ADVICE` for an epoch that waited for `wait_share` (0 to 1) of its time and
-    counted `counters` meanwhile.
+    """The key of `ADVICE` for an epoch.
 
-    An epoch that filled the cache of frames is no sign of anything: the next ones read what it
-    decoded.
+    The epoch waited for videos for `wait_share` (0 to 1) of its time and counted `counters`
+    meanwhile. An epoch that filled the cache of frames is no sign of anything: the next ones read
+    what it decoded.
     """
     if wait_share <= MAX_WAIT_SHARE:
         return "none"

@@ -1,4 +1,4 @@
-"""The encoder's weights out of a network or a checkpoint, and an encoder out of weights."""
+"""Export: the encoder's weights from a network or checkpoint, and networks from weights."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ ENCODER_PREFIX = "encoder."
 
 
 def encoder_weights(network: PrpNetwork | nn.Module) -> dict[str, torch.Tensor]:
-    """The encoder's parameters and buffers by name: contiguous copies on the CPU. `network` is a
-    `PrpNetwork` or an encoder itself.
+    """The encoder's parameters and buffers by name: contiguous copies on the CPU.
+
+    `network` is a `PrpNetwork` or an encoder itself.
     """
     encoder = network.encoder if isinstance(network, PrpNetwork) else network
     return {name: _copy(tensor) for name, tensor in encoder.state_dict().items()}
@@ -28,7 +29,7 @@ def encoder_weights(network: PrpNetwork | nn.Module) -> dict[str, torch.Tensor]:
 def checkpoint_encoder_weights(
     folder: CheckpointFolder, checkpoint: Checkpoint
 ) -> dict[str, torch.Tensor]:
-    """The same out of a pretraining checkpoint."""
+    """The encoder's parameters and buffers by name, from a pretraining checkpoint."""
     network = from_bytes(folder.read(checkpoint, "common.pt"))["learner"]["network"]
     return {
         name.removeprefix(ENCODER_PREFIX): _copy(tensor)
@@ -69,10 +70,10 @@ def _copy(tensor: torch.Tensor) -> torch.Tensor:
 def rebuild_network(
     config: PretrainConfig, folder: CheckpointFolder, checkpoint: Checkpoint
 ) -> PrpNetwork:
-    """The network that training with `config` had at `checkpoint`, in evaluation mode on the CPU;
-    the first worker's running statistics.
+    """The network at `checkpoint` of a run with `config`, in evaluation mode on the CPU.
 
-    Raises `CorruptObject` for a damaged checkpoint, `RuntimeError` for one of another config.
+    Its running statistics are the first worker's. Raises `CorruptObject` for a damaged checkpoint,
+    `RuntimeError` for one of another config.
     """
     network = build_network(config)
     network.load_state_dict(from_bytes(folder.read(checkpoint, "common.pt"))["learner"]["network"])

@@ -1,4 +1,4 @@
-"""The learner: network, optimiser, schedule and precision behind one verb, `step`."""
+"""The learner: network, optimiser, schedule and precision, advanced by `step`."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ def check_precision(precision: str, device: torch.device) -> None:
 
 
 def build_optimiser(network: PrpNetwork, training: TrainingConfig) -> torch.optim.Optimizer:
-    """The configured optimiser; linear classifiers are a parameter group of their own, at a
-    multiple of the others' learning rate.
+    """The configured optimiser, with a parameter group of its own for the linear classifiers.
 
-    ``base_rate`` of a group is its learning rate at a schedule's factor of 1.
+    ``base_rate`` of a group is its learning rate at a schedule's factor of 1; the classifiers' is a
+    multiple of the others'.
     """
     classifier = network.classifier_parameters()
     ids = {id(parameter) for parameter in classifier}
@@ -84,13 +84,12 @@ def total_loss(
 
 
 class Learner:
-    """Learns from one batch after another; every worker of `world` steps at the same time, each on
-    its share of the batch.
+    """Updates a network from one batch after another, on every worker of `world` at the same time.
 
     The gradient is that of the mean loss over the whole batch, however unevenly the batch is
     shared, except that batch norm takes its statistics from each worker's share alone (as the
-    published code does on several GPUs). What counts for evaluation, export and a checkpoint are
-    the first worker's running statistics.
+    published code does on several GPUs). Evaluation, export and checkpoints use the first worker's
+    running statistics.
     """
 
     def __init__(self, config: PretrainConfig, world: World, steps_per_epoch: int) -> None:
@@ -107,7 +106,7 @@ class Learner:
 
     @property
     def learning_rate(self) -> float:
-        """The encoder's rate for the next step."""
+        """The encoder's learning rate for the next step."""
         return self._training.learning_rate * self.schedule.factor(self.global_step)
 
     def step(self, batch: PretextBatch) -> dict[str, float]:
@@ -150,8 +149,9 @@ class Learner:
         return {name: output.float() for name, output in outputs.items()}
 
     def _share(self, batch: PretextBatch) -> float:
-        """What makes the workers' averaged gradients that of the whole batch's mean, even where the
-        shares differ by one clip.
+        """The factor that makes the workers' averaged gradients that of the whole batch's mean.
+
+        It differs from 1 where the workers' shares differ by a clip.
         """
         return len(batch) * self._world.size / self._training.batch_size
 
@@ -182,13 +182,11 @@ class Learner:
         return numbers
 
     def share_buffers(self) -> None:
-        """Give every worker the first one's running statistics: before an evaluation that the
-        workers share.
-        """
+        """Copy the first worker's running statistics to every worker, for an evaluation."""
         share_buffers(self.network, self._world)
 
     def state(self) -> dict[str, Any]:
-        """What all workers have in common; tensors and plain values."""
+        """The state that all workers have in common: tensors and plain values."""
         return {
             "network": self.network.state_dict(),
             "optimiser": self._optimiser.state_dict(),
@@ -204,17 +202,16 @@ class Learner:
         self.global_step = state["global_step"]
 
     def own_state(self) -> dict[str, Any]:
-        """What is this worker's alone: batch norm's running statistics and the states of torch's
-        generators.
-        """
+        """This worker's own state: batch norm's running statistics and torch's generators."""
         generators = {"cpu": torch.get_rng_state()}
         if self._world.device.type == "cuda":
             generators["cuda"] = torch.cuda.get_rng_state(self._world.device)
         return {"buffers": dict(self.network.named_buffers()), "generators": generators}
 
     def load_own_state(self, state: Mapping[str, Any]) -> None:
-        """Continue where `own_state` was taken. A generator of a device that this worker does not
-        use is left alone.
+        """Continue where `own_state` was taken.
+
+        A generator of a device that this worker does not use is left alone.
         """
         load_buffers(self.network, state["buffers"])
         torch.set_rng_state(state["generators"]["cpu"])

@@ -1,4 +1,4 @@
-"""Pretraining from the first step to the last, as an outline."""
+"""The pretraining loop, from the first step to the last."""
 
 from __future__ import annotations
 
@@ -31,9 +31,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PretrainData:
-    """The videos: `source` reads them, `parts` says which learn, which steer the search and which
-    are kept for the end.
-    """
+    """The videos of a run: `source` reads them, `parts` are training, validation and test."""
 
     source: FrameSource
     parts: Parts
@@ -41,8 +39,9 @@ class PretrainData:
 
 @dataclass(frozen=True)
 class PretrainOutcome:
-    """How a run ended: after `last_epoch` finished epochs, told to stop or not, with the `metrics`
-    of its last evaluation (none where rungs are evaluated elsewhere).
+    """The end of a run after `last_epoch` finished epochs.
+
+    `metrics` are those of its last evaluation; empty where rungs are evaluated elsewhere.
     """
 
     last_epoch: int
@@ -73,7 +72,7 @@ def pretrain(
     while True:
         if run.at_rung:
             metrics = run.evaluate() if evaluator is None else {}
-            go_on = run.ask(metrics) if evaluator is None else run.submit_rung(evaluator)
+            go_on = run.report_rung(metrics) if evaluator is None else run.submit_rung(evaluator)
             if run.finished or not go_on:
                 return PretrainOutcome(run.progress.num_epochs, not run.finished, metrics)
         if not run.train_epoch():
@@ -81,7 +80,7 @@ def pretrain(
 
 
 class PretrainRun:
-    """What the outline of `pretrain` is made of; one run on one worker."""
+    """One run on one worker: the steps of the loop in `pretrain`."""
 
     def __init__(
         self,
@@ -137,8 +136,9 @@ class PretrainRun:
         return True
 
     def evaluate(self) -> dict[str, float]:
-        """Retrieval of the validation part from the training part; after the last epoch the linear
-        probe as well.
+        """The evaluations of features: validation part against training part.
+
+        After the last epoch those as well that do not run at every rung.
         """
         started = self._clock()
         self._learner.share_buffers()
@@ -155,8 +155,8 @@ class PretrainRun:
         self._log({**metrics, "time/evaluation_seconds": self._clock() - started})
         return metrics
 
-    def ask(self, metrics: Mapping[str, float]) -> bool:
-        """The reporter's verdict at this rung, the same on every worker."""
+    def report_rung(self, metrics: Mapping[str, float]) -> bool:
+        """Whether the run goes on, from the reporter; the same on every worker."""
         epoch = self.progress.num_epochs
         step = self._learner.global_step
         return first_alone(
@@ -178,8 +178,9 @@ class PretrainRun:
         return True
 
     def _should_stop(self) -> bool:
-        """Whether the evaluator says stop, asked at each log window and at an epoch's end; the same
-        on every worker.
+        """Whether the evaluator says stop, the same on every worker.
+
+        Asked at each log window and at an epoch's end.
         """
         due = (
             self._learner.global_step % self._config.training.log_every_steps == 0
@@ -190,8 +191,9 @@ class PretrainRun:
         return first_alone(self._world, "asking whether to stop", self._evaluator.should_stop)
 
     def _timed_batches(self) -> Generator[SpanBatch, None, None]:
-        """The epoch's batches from where it stands, each once every worker has its share; waiting
-        and computing are timed.
+        """The rest of the epoch's batches, each once every worker has its share.
+
+        Waiting and computing are timed.
         """
         ahead = self._loader.batches(self.progress.num_epochs, self.progress.num_steps)
         with closing(
@@ -264,9 +266,7 @@ class PretrainRun:
         self._times.clear()
 
     def _data_metrics(self) -> dict[str, float]:
-        """How the epoch's videos came: counters, hit rates, the share of the time that was waiting,
-        and what to do about it.
-        """
+        """Metrics of the epoch's data loading: counters, hit rates, wait share, advice."""
         times = self._world.mean(self._epoch_times.means())
         share = wait_share(times) if times else 0.0
         counters = self._loader_counters()
@@ -288,8 +288,9 @@ class PretrainRun:
         return {**with_hit_rates(counters), **health}
 
     def _loader_counters(self) -> dict[str, float]:
-        """Totals over the workers since this process started. (The loader's own seconds are left
-        out: waiting is timed here.)
+        """Totals over the workers since this process started.
+
+        The loader's own seconds are left out: waiting is timed here.
         """
         counters = {**self._data.source.counters, **self._loader.counters}
         return self._world.sum(
@@ -307,13 +308,13 @@ class PretrainRun:
 
 
 def wait_share(times: Mapping[str, float]) -> float:
-    """The part (0 to 1) of the time of steps that was waiting for videos."""
+    """The share (0 to 1) of the time of steps that was spent waiting for videos."""
     total = times["time/data_wait_seconds"] + times["time/compute_seconds"]
     return times["time/data_wait_seconds"] / total if total else 0.0
 
 
 def build_loader(config: PretrainConfig, data: PretrainData, world: World) -> SpanLoader:
-    """The loader of a run's training part; what it hands out depends on the config's seed alone."""
+    """The loader of a run's training part; its batches depend on the config's seed alone."""
     return SpanLoader(
         source=data.source,
         records=data.parts.train,

@@ -1,9 +1,8 @@
-"""How much memory training a config takes on one worker, before anything is trained: what the
-backward pass keeps, counted on no device.
+"""An estimate of the memory that a training step takes on one worker, without a device.
 
-The network runs once on torch's meta device, where tensors have shapes and no bytes. Everything
-that it keeps grows with the number of pixels of the clips and, behind the decoder, with the
-reconstruction rate, so two runs of a small clip give the figures for every size.
+The network runs once on torch's meta device, where tensors have shapes and no bytes. What it keeps
+for the backward pass grows with the number of pixels of the clips and, behind the decoder, with the
+upsampling, so runs of a small clip give the figures for every size.
 """
 
 from __future__ import annotations
@@ -26,8 +25,10 @@ PROBE_CROP = 64
 
 @dataclass(frozen=True)
 class BranchMemory:
-    """Bytes of an encoder with one branch in float32: for each value of a clip (3 x T x H x W of
-    them), more for each unit of upsampling, and of weights and optimiser.
+    """Bytes of an encoder with one branch, in float32.
+
+    For each value of a clip (3 x T x H x W of them), more for each unit of upsampling; and of
+    weights and optimiser.
     """
 
     bytes_per_value: float
@@ -37,16 +38,18 @@ class BranchMemory:
 
 @dataclass(frozen=True)
 class NetworkMemory:
-    """A lower bound of what an encoder's training takes with `decoder` (the slow-motion task is
-    on) or without it, with a `classifier` alone.
+    """A lower bound of the memory of training, with a decoder or without.
+
+    `decoder` where the slow-motion task is on, `classifier` where it is off.
     """
 
     decoder: BranchMemory
     classifier: BranchMemory
 
     def worker_bytes(self, *, num_clips: int, length: int, crop: int, upsampling: int) -> float:
-        """What a step on `num_clips` clips of `length` frames of `crop` x `crop` pixels needs at
-        least, weights and optimiser included; `upsampling` 0: there is no decoder.
+        """The least that a step on `num_clips` clips needs, weights and optimiser included.
+
+        Clips have `length` frames of `crop` x `crop` pixels; `upsampling` 0: there is no decoder.
         """
         branch = self.decoder if upsampling else self.classifier
         values = num_clips * 3 * length * crop * crop
@@ -74,8 +77,10 @@ def memory_table() -> dict[str, NetworkMemory]:
 
 
 def _kept_bytes(encoder: str, slow_motion: SlowMotion | None) -> tuple[int, int]:
-    """(bytes that a step on one clip keeps for its backward pass and holds beside it, bytes of
-    weights and optimiser) of `encoder` with the branch of `slow_motion`, or with a classifier.
+    """(bytes of a step on one clip, bytes of weights and optimiser), with one branch.
+
+    A step holds what its backward pass needs and the gradients beside it. The branch is that of
+    `slow_motion`, or a classifier where that is None.
     """
     kept: dict[int, int] = {}
     # So that no storage is counted under the number of one that is gone.
@@ -118,10 +123,9 @@ CPU_ALLOCATOR_WORDS = ("DefaultCPUAllocator", "not enough memory", "can't alloca
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether `error` is torch's or Python's word for memory that could not be had, on a GPU or on
-    the CPU.
+    """Whether `error` says that memory ran out, on a GPU or on the CPU.
 
-    (torch's CPU allocator raises a plain `RuntimeError`, which only its text tells apart.)
+    torch's CPU allocator raises a plain `RuntimeError`, which only its text tells apart.
     """
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True

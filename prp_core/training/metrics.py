@@ -1,24 +1,32 @@
-"""The names of training's numbers, and their means over steps.
+"""The names of training's metrics, and their means over steps.
 
-| name | meaning | |---|---| | train/loss | weighted sum of both tasks' losses | | train/rate_loss,
-train/reconstruction_loss | each task's loss, unweighted | | train/rate_accuracy,
-train/rate_accuracy_over_chance | of the rate classifier; over chance: 0 = guessing, 1 = perfect | |
-train/gradient_norm | over all parameters, before clipping | | train/learning_rate | of the encoder,
-at the end of the window | | epoch/... | the train/ numbers over a whole epoch | |
-rate_confusion/<true>_as_<named> | of the epoch's clips of one rate, the share that the classifier
-named so; at an epoch's end | | time/data_wait_seconds, time/compute_seconds | per step, mean over
-workers; waiting for frames / computing on them | | time/data_wait_share | the part of the time that
-was waiting | | time/evaluation_seconds | of the evaluation at a rung | | time/epoch_data_wait_share
-| the same over a whole epoch | | data/... | counters of the loader, summed over the workers since
-they started: see below | | data/samples, data/quarantined, data/changed, data/replaced, data/shrunk
-| of the samples and their videos | | data/decoder_starts, data/decode_seconds | of the decode
-processes; CPU-seconds | | data/cache_... | of the node cache's objects: hits, misses, downloads,
-bytes, evicted, bypassed, prefetched, corrupt | | data/frames_... | of the cache of decoded frames:
-hits, misses (videos decoded), bypassed, evicted, corrupt, bytes, verdicts on broken videos | |
-data/cache_hit_rate, data/frames_hit_rate | hits among all that was asked of the tier, 0 to 1 | |
-data/advice | what would help when videos come too slowly: the place in `data_health.ADVICE`, 0 =
-nothing | | data/store_... | what was asked of a remote store: requests, bytes, retries in all and
-by cause, seconds waited before them |
+- ``train/loss``: weighted sum of the losses of all tasks that are on;
+- ``train/rate_loss``, ``train/reconstruction_loss``, ``train/direction_loss``: a task's loss,
+  unweighted; there where its task is on, like the task's other metrics;
+- ``train/rate_accuracy``, ``train/rate_accuracy_over_chance``: of the rate classifier; over chance:
+  0 = guessing, 1 = perfect; ``train/direction_accuracy``: of the direction classifier;
+- ``train/gradient_norm``: over all parameters, before clipping;
+- ``train/learning_rate``: of the encoder, at the end of the log window;
+- ``epoch/...``: the ``train/`` metrics over a whole epoch;
+- ``rate_confusion/<true>_as_<predicted>``: of the epoch's clips of one rate, the share that was
+  classified so; at an epoch's end;
+- ``time/data_wait_seconds``, ``time/compute_seconds``: per step, mean over workers: waiting for
+  frames, computing on them; ``time/data_wait_share``: the share of the time that was waiting;
+  ``time/epoch_data_wait_share``: the same over a whole epoch;
+- ``time/evaluation_seconds``: of the evaluation at a rung;
+- ``data/...``: counters of the loader, summed over the workers since they started;
+- ``data/samples``, ``data/quarantined``, ``data/changed``, ``data/replaced``, ``data/shrunk``: of
+  the samples and their videos;
+- ``data/decoder_starts``, ``data/decode_seconds``: of the decode processes; CPU-seconds;
+- ``data/cache_...``: of the node cache's objects: hits, misses, downloads, bytes, evicted,
+  bypassed, prefetched, corrupt;
+- ``data/frames_...``: of the cache of decoded frames: hits, misses (videos decoded), bypassed,
+  evicted, corrupt, bytes, verdicts on broken videos;
+- ``data/cache_hit_rate``, ``data/frames_hit_rate``: hits among all requests to the tier, 0 to 1;
+- ``data/advice``: what would help when videos come too slowly: the place in `data_health.ADVICE`,
+  0 = nothing;
+- ``data/store_...``: requests to a remote store, bytes, retries in all and by cause, seconds
+  waited before them.
 
 Losses of two trials are not comparable where the trials differ in loss weights, rates or clip
 length; what is measured downstream is.
@@ -32,9 +40,7 @@ OBJECTIVE = "retrieval/recall_at_1"
 
 
 class RunningMean:
-    """Means of named numbers over steps; every step counts the same, because every step has the
-    same number of clips.
-    """
+    """Means of named numbers over steps, which all have the same number of clips."""
 
     def __init__(self) -> None:
         self.num_steps = 0
@@ -51,7 +57,7 @@ class RunningMean:
         return {name: total / self.num_steps for name, total in self._sums.items()}
 
     def clear(self) -> None:
-        """Start again from nothing."""
+        """Start again, without any step."""
         self.num_steps = 0
         self._sums = {}
 

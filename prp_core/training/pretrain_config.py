@@ -1,9 +1,8 @@
-"""The part of the config tree that training needs; a run on a cluster adds to it
-(`orchestrator/config/run_config.py`).
+"""The part of the config tree that training needs.
 
-A config is a frozen tree of standard-library dataclasses. Every value is checked once, when its
-dataclass is built, and the error shows the value's path in the tree. Each dataclass stands beside
-the code that owns it.
+A run on a cluster adds to it (`orchestrator/config/run_config.py`). A config is a frozen tree of
+standard-library dataclasses. Every value is checked once, when its dataclass is built, and the
+error shows the value's path in the tree. Each dataclass stands beside the code that owns it.
 """
 
 from __future__ import annotations
@@ -20,8 +19,9 @@ from prp_core.training.training_config import TrainingConfig
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainConfig:
-    """All that decides what one pretraining run learns (not where it runs, nor where its videos
-    lie).
+    """All that decides what one pretraining run learns.
+
+    Not where it runs, nor where its videos lie.
     """
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)

@@ -1,4 +1,4 @@
-"""Where a run stands, and all that a resume needs to continue as if nothing had happened.
+"""The progress of a run, and all that a resume needs to continue it.
 
 Nothing of the data is stored: which samples a step sees is a pure function of (seed, epoch, step).
 """
@@ -30,8 +30,9 @@ FREE_TO_CHANGE = (
 
 @dataclass
 class Progress:
-    """`num_epochs` are finished, and `num_steps` of the next one; the means run over that epoch and
-    since the last log.
+    """`num_epochs` finished epochs, and `num_steps` finished steps of the next one.
+
+    The means run over that epoch and since the last log.
     """
 
     num_epochs: int = 0
@@ -99,12 +100,12 @@ def resume_progress(
     steps: int,
     world: World,
 ) -> Progress:
-    """Where the newest committed checkpoint stands, with `learner` brought to it; the very start
-    when there is none.
+    """The progress of the newest committed checkpoint, with `learner` brought to it.
 
-    With as many workers as before the run continues bit for bit (where the device's kernels are
-    deterministic). A worker that had no predecessor takes the first one's running statistics.
-    Raises `UserError` when the checkpoint was written under another config.
+    The very start where there is no checkpoint. With as many workers as before the run continues
+    bit for bit (where the device's kernels are deterministic). A worker that had no predecessor
+    takes the first one's running statistics. Raises `UserError` when the checkpoint was written
+    under another config.
     """
     progress = Progress()
     seed_everything(config.seed, "train", world.rank)
@@ -132,8 +133,9 @@ def _read_states(
 
 
 def check_same_run(checkpoint: Checkpoint, config: PretrainConfig, steps: int, uri: str) -> None:
-    """Raise `UserError` naming the first value that decides what is learnt and differs from the
-    checkpoint's.
+    """Raise `UserError` with the first value in which the checkpoint's run differs from this one.
+
+    Only values that decide what is learnt count.
     """
     now = {**flatten(asdict(config)), "steps per epoch (the number of training videos)": steps}
     then = {

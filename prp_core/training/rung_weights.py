@@ -1,8 +1,7 @@
-"""The encoder's weights at a rung, kept for whoever evaluates them elsewhere: one object each,
-named by epoch, step and its own sha256.
+"""The encoder's weights at a rung, stored for evaluation elsewhere.
 
-They are copies, so the checkpoint that they come from may be removed meanwhile. Nothing that is
-read can run code.
+One object each, named by epoch, step and its own sha256. They are copies, so the checkpoint that
+they come from may be removed meanwhile. Nothing that is read can run code.
 """
 
 from __future__ import annotations
@@ -40,13 +39,14 @@ def write_rung(
 
 
 def list_rungs(store: ObjectStore, folder: str) -> list[StoredRung]:
-    """What was stored under `folder`, by epoch."""
+    """The rungs stored under `folder`, by epoch."""
     return [StoredRung(*_place(info.key), info.key) for info in store.list(f"{folder}/")]
 
 
 def read_rung(store: ObjectStore, key: str) -> dict[str, torch.Tensor]:
-    """The weights under `key`, on the CPU. Raises `CorruptObject` when they are not those that were
-    written, `ObjectMissing` when gone.
+    """The weights under `key`, on the CPU.
+
+    Raises `CorruptObject` when they are not those that were written, `ObjectMissing` when gone.
     """
     data = read_all(store, key)
     found = hashlib.sha256(data).hexdigest()[:NUM_DIGITS]
@@ -58,7 +58,7 @@ def read_rung(store: ObjectStore, key: str) -> dict[str, torch.Tensor]:
 
 
 def remove_rungs(store: ObjectStore, folder: str) -> None:
-    """Remove what was stored under `folder`."""
+    """Remove the rungs stored under `folder`."""
     for rung in list_rungs(store, folder):
         store.delete(rung.key)
 

@@ -116,9 +116,7 @@ class TrainingConfig:
 
     @property
     def rungs(self) -> tuple[int, ...]:
-        """The epochs after which a run is judged, ascending; the last epoch is always one of
-        them.
-        """
+        """The epochs after which a run is evaluated, ascending; the last epoch is one of them."""
         rungs = []
         epoch = self.first_rung_epochs
         while epoch < self.num_epochs:

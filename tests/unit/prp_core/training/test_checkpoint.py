@@ -108,7 +108,7 @@ def test_what_is_saved_is_read(tmp_path: Path) -> None:
     saved = save(store, 7)
     found = latest(store)
     expect_whole(store, found, 7)
-    assert found == saved and found.passed_over == ()
+    assert found == saved and found.skipped == ()
     assert found.part("common.pt") is not None and found.part("rank-1.pt") is None
 
 
@@ -138,7 +138,7 @@ def test_dying_at_any_change_leaves_a_whole_checkpoint(tmp_path: Path, after: bo
             found = latest(inner)
             assert found is not None
             expect_whole(inner, found, found.step)
-            assert found.step in (20, 30) and found.passed_over == ()
+            assert found.step in (20, 30) and found.skipped == ()
             save(inner, 30)  # the next attempt repeats the step
             expect_whole(inner, latest(inner), 30)
             assert len(list(inner.list())) == 6, (
@@ -173,7 +173,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     expect_whole(store, found, 10)
     assert found is not None
     if not (name == COMMIT_NAME and how == "gone"):  # then nobody ever promised step 20
-        assert len(found.passed_over) == 1 and "step-0000000020" in found.passed_over[0]
+        assert len(found.skipped) == 1 and "step-0000000020" in found.skipped[0]
     save(store, 15)
     expect_whole(store, latest(store), 15)
     save(store, 20)
