@@ -100,16 +100,20 @@ class JournalReader:
         """Read the entries that were appended since; how many. Nothing new costs one request."""
         with self._lock:
             before = self._next
-            for _ in range(NUM_READS):
-                if not self._read_more():
-                    return self._next - before
-            raise CorruptObject(
-                f"{self.uri} lacks entry {self._next}, and later ones are there: somebody removed "
-                f"{self._entry_key(self._next)}; a journal's objects must stay"
-            )
+            hole, num_looks = -1, 0
+            while self._read_more():
+                num_looks = num_looks + 1 if self._next == hole else 1
+                hole = self._next
+                if num_looks == NUM_READS:
+                    raise CorruptObject(
+                        f"{self.uri} lacks entry {self._next}, and later ones are there: somebody "
+                        f"removed {self._entry_key(self._next)}; a journal's objects must stay"
+                    )
+                self._read_segments()  # which may have it
+            return self._next - before
 
     def _read_more(self) -> bool:
-        """Read what the store lists; whether a look at it again is due, because of a hole."""
+        """Read what the store lists; whether it has to be looked at again, because of a hole."""
         many = 2 * self._sizes.smallest
         numbers = self._list_numbers(many)
         if len(numbers) == many:
@@ -118,7 +122,7 @@ class JournalReader:
         # A folder's listing is no snapshot: it may show an entry and not the one before it.
         whole = [number for due, number in enumerate(numbers, self._next) if number == due]
         self._accept_all((self._entry_key(number), Segment(number, number)) for number in whole)
-        return bool(numbers) and not whole
+        return len(whole) < len(numbers)
 
     def _list_numbers(self, most: int | None) -> list[int]:
         after = self._entry_key(self._next - 1) if self._next else ""
