@@ -105,6 +105,23 @@ def test_a_fenced_writer_may_merge_and_harms_nothing(store: ObjectStore) -> None
     assert numbers(JournalReader(store, sizes=SMALL)) == list(range(20))
 
 
+def test_two_merge_at_a_time(store: ObjectStore) -> None:
+    old = writer(store, 1)
+    for number in range(10):
+        old.append(steps(number))
+    new = writer(store, 2)
+    for number in range(10, 30):
+        new.append(steps(number))
+    threads = [threading.Thread(target=journal.merge) for journal in (old, new, old, new)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    new.merge()
+    assert numbers(JournalReader(store, sizes=SMALL)) == list(range(30))
+    assert len(list(store.list("journal/segments/"))) == 1, "all 32 entries in one"
+
+
 def test_merging_leaves_few_objects_to_read(store: ObjectStore) -> None:
     mine = writer(store)
     early = JournalReader(store, sizes=SMALL)
