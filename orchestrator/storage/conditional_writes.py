@@ -1,4 +1,4 @@
-"""Whether a store can do conditional writes: asked once, before a sweep keeps anything in it."""
+"""Check of a store for conditional writes, made once before a sweep is stored in it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ STORES_THAT_CAN = "Amazon S3, Ceph, MinIO and a local folder can"
 
 
 def check_conditional_writes(store: ObjectStore) -> None:
-    """Write and remove one small object; raises `UserError` when `store` does not keep to the
-    conditions of a write (`if_absent`, `if_match`), on which rests that a sweep has one writer.
+    """Raise `UserError` unless `store` honours the conditions of a write.
 
-    Raises `StoreUnavailable` when the store cannot be reached, and what else `ObjectStore.write`
-    raises for every write, such as `UserError` for one that is not allowed.
+    Conditional writes (`if_absent`, `if_match`) ensure that a sweep has one writer. The check
+    writes and removes one small object. Raises `StoreUnavailable` when the store cannot be reached,
+    and what else `ObjectStore.write` raises, such as `UserError` for a write that is not allowed.
     """
     key = f"{PROBE_PREFIX}{secrets.token_hex(8)}"
     try:
@@ -40,7 +40,7 @@ def check_conditional_writes(store: ObjectStore) -> None:
 
 
 def _broken_promise(store: ObjectStore, key: str) -> str:
-    """What `store` does wrong, in words; empty when it does what it should."""
+    """What `store` does wrong; empty where nothing."""
     try:
         first = store.write(key, b"first", if_absent=True)
         with contextlib.suppress(ObjectExists):

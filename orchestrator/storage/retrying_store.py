@@ -1,6 +1,4 @@
-"""Patience with a store beyond a network: the same face, with every failure that may pass tried
-again.
-"""
+"""A store wrapper that retries transient failures, with exponential back-off and a deadline."""
 
 from __future__ import annotations
 
@@ -27,9 +25,7 @@ from prp_core.errors import (
 FIRST_WAIT_SECONDS = 0.05  # after a lost connection, whose next attempt is most likely fine
 FIRST_WAIT_THROTTLED_SECONDS = 0.2  # a store that throttles asks for rest
 LONGEST_WAIT_SECONDS = 20.0
-SLOWEST_BYTES_PER_SECOND = (
-    1 << 18
-)  # a body that comes slower than this, breaks included, runs out of time
+SLOWEST_BYTES_PER_SECOND = 1 << 18  # a slower body, retries included, exceeds the deadline
 CREDENTIALS_SECONDS = 30.0  # time for whoever renews credentials to renew them
 
 
@@ -48,11 +44,11 @@ KEYS_PER_PAGE = 1000
 def seconds_to_wait(
     cause: str, num_failures: int, elapsed_seconds: float, allowed_seconds: float, jitter: float
 ) -> float | None:
-    """How long to wait after the `num_failures`-th failure in a row; None: give up. `cause` is a
-    `TransientStoreError`'s.
+    """The pause before the next attempt, in seconds, after `num_failures` in a row; None: give up.
 
-    Full jitter: `jitter` (0 to 1) of a limit that doubles with each failure, because clients that
-    wait equally long come back together.
+    Exponential back-off with full jitter: `jitter` (0 to 1) of a limit that doubles with each
+    failure, as clients that wait equally long come back together. `cause` is that of the
+    `TransientStoreError`.
     """
     first = FIRST_WAIT_THROTTLED_SECONDS if cause == "throttled" else FIRST_WAIT_SECONDS
     limit = min(LONGEST_WAIT_SECONDS, first * 2 ** min(num_failures - 1, 16))
@@ -61,11 +57,11 @@ def seconds_to_wait(
 
 
 class RetryingStore:
-    """`store` with patience; implements `ObjectStore`.
+    """An `ObjectStore` that retries the transient failures of `store`.
 
-    A body that breaks is resumed where it broke, on the condition that the object is still the
-    same; a body that ends early is noticed. Failures that will not pass are raised at once. When
-    `deadline_seconds` are over, raises `StoreUnavailable`.
+    A body that breaks off is resumed there, on the condition that the object is still the same.
+    Permanent errors are raised at once. When `deadline_seconds` are over, raises
+    `StoreUnavailable`.
     """
 
     def __init__(
@@ -98,14 +94,15 @@ class RetryingStore:
 
     @property
     def uri(self) -> str:
-        """The wrapped store's."""
+        """That of the wrapped store."""
         return self._store.uri
 
     @property
     def counters(self) -> dict[str, float]:
-        """What this process asked of the store so far, by `COUNTERS`: requests (failed ones too, a
-        listing's pages one by one), bytes read, retries in all and by cause, seconds spent waiting
-        before them.
+        """The requests of this process so far, by the names of `COUNTERS`.
+
+        Requests include failed ones and each page of a listing; retries are given in total and by
+        cause, with the seconds spent waiting before them.
         """
         with self._lock:
             return {name: float(self._counts[name]) for name in COUNTERS}
@@ -116,7 +113,7 @@ class RetryingStore:
             self._counts.update(amounts)  # type: ignore[arg-type]
 
     def list(self, prefix: str = "", *, after: str = "") -> Iterator[ObjectInfo]:
-        """See `ObjectStore.list`; goes on after the last key that arrived."""
+        """See `ObjectStore.list`; a retry continues after the last key that arrived."""
         attempts = _Attempts(self)
         while True:
             self._count(requests=1)
@@ -134,8 +131,9 @@ class RetryingStore:
     def read(
         self, key: str, *, start: int = 0, num_bytes: int | None = None, etag: str | None = None
     ) -> Iterator[bytes]:
-        """See `ObjectStore.read`. Raises `ObjectChanged` also when the object changes while its
-        body is being resumed.
+        """See `ObjectStore.read`.
+
+        Raises `ObjectChanged` also when the object changes before its body is resumed.
         """
         attempts = _Attempts(self)
         num_received = 0
@@ -167,9 +165,10 @@ class RetryingStore:
         if_absent: bool = False,
         if_match: str | None = None,
     ) -> ObjectInfo:
-        """See `ObjectStore.write`. When the answer to a conditional write was lost, an equal object
-        at the place counts as ours; who must not take another's for its own writes something that
-        nobody else writes.
+        """See `ObjectStore.write`.
+
+        After a lost reply to a conditional write, an equal object at the key counts as written by
+        this call; a caller that must not confuse it with another's writes unique data.
         """
         attempts = _Attempts(self)
         num_bytes = len(data) if isinstance(data, bytes) else data.stat().st_size
@@ -210,7 +209,7 @@ class RetryingStore:
 
 
 class _Attempts:
-    """The failures of one call so far, and the time it still has."""
+    """The failures of one call so far, and its remaining time."""
 
     def __init__(self, store: RetryingStore) -> None:
         self._store = store
@@ -224,7 +223,7 @@ class _Attempts:
 
     @contextlib.contextmanager
     def not_counted(self) -> Iterator[None]:
-        """While whoever reads is at work: a slow reader is no slow store."""
+        """Leave the time that the caller takes out of the deadline."""
         started = self._store._clock()
         yield
         self.allow_more(self._store._clock() - started)
@@ -236,7 +235,7 @@ class _Attempts:
             self._extra_seconds = 0.0
 
     def wait_or_give_up(self, error: TransientStoreError) -> None:
-        """Sleep before the next attempt; raises when there will be none."""
+        """Sleep before the next attempt; raise when the deadline allows none."""
         store = self._store
         self.num_failures += 1
         self.num_in_a_row += 1

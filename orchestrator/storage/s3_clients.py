@@ -1,4 +1,4 @@
-"""The boto3 clients of a process, and what they have learnt of each store."""
+"""The boto3 clients of a process, with the read timeouts and etag quoting of each store."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 
 class S3Clients:
-    """The boto3 clients of one process, one per config, silence and AWS environment, and what each
-    config's store has taught about silence and about the quotes of an etag.
+    """The boto3 clients of one process, by config, read timeout and AWS environment.
 
-    boto3's clients, unlike its sessions, are safe with threads.
+    It also holds what was learnt of each config's store: its read timeout, and whether etags are
+    quoted. boto3's clients, unlike its sessions, are safe with threads.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class S3Clients:
         self.quotes: dict[StoreConfig, str] = {}  # what an etag of `If-Match` stands between
 
     def get(self, config: StoreConfig, silence_seconds: float) -> S3Client:
-        """The client that bears `silence_seconds` without a byte."""
+        """The client whose read timeout is `silence_seconds`."""
         environment = (
             (name, value) for name, value in os.environ.items() if name.startswith("AWS_")
         )
@@ -46,14 +46,14 @@ class S3Clients:
             return self._clients[key]
 
     def read_timeout(self, config: StoreConfig) -> AdaptiveReadTimeout:
-        """What was learnt of the silences of this config's store."""
+        """The adaptive read timeout of this config's store."""
         with self._lock:
             return self._timeouts.setdefault(
                 config, AdaptiveReadTimeout(config.first_silence_seconds, config.silence_seconds)
             )
 
     def forget(self, config: StoreConfig) -> None:
-        """Make this config's clients anew when next asked for: their credentials have expired."""
+        """Drop this config's clients, whose credentials have expired."""
         with self._lock:
             self._clients = {
                 key: client for key, client in self._clients.items() if key[0] != config
@@ -64,14 +64,15 @@ _CLIENTS_OF_PROCESS: dict[int, S3Clients] = {}
 
 
 def clients_of_process() -> S3Clients:
-    """Those of the process that asks: a fork must share neither sockets nor a lock that some other
-    thread of its parent held.
+    """The clients of the calling process.
+
+    A forked process must share neither sockets nor locks of its parent.
     """
     return _CLIENTS_OF_PROCESS.setdefault(os.getpid(), S3Clients())
 
 
 def is_custom_endpoint(config: StoreConfig) -> bool:
-    """Whether requests go to another server than the one that Amazon's own rules name."""
+    """Whether requests go to another server than Amazon's."""
     return bool(
         config.endpoint_url
         or os.environ.get("AWS_ENDPOINT_URL_S3")
@@ -80,8 +81,10 @@ def is_custom_endpoint(config: StoreConfig) -> bool:
 
 
 def region_of_this_machine() -> str | None:
-    """Where this process runs: what the instance's metadata say where they answer within a second,
-    else ``AWS_REGION``; None: unknown.
+    """The AWS region of this machine; None where it is unknown.
+
+    It comes from the instance's metadata where they answer within a second, else from
+    ``AWS_REGION``.
     """
     fetcher = InstanceMetadataRegionFetcher(timeout=1, num_attempts=1)
     try:

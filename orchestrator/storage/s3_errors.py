@@ -1,4 +1,4 @@
-"""Every answer of S3 and every exception of boto3, translated into our errors."""
+"""Translation of S3's error codes and boto3's exceptions into our errors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ THROTTLED = {
     "TooManyRequests",
     "ServiceUnavailable",
 }
-PASSING = {
+TRANSIENT = {
     "RequestTimeout",
     "InternalError",
     "OperationAborted",
@@ -84,7 +84,7 @@ NO_CREDENTIALS = (
 def translated_errors(
     what: str, *, etag: str | None = None, condition: Mapping[str, str] | None = None
 ) -> Iterator[None]:
-    """Turns what boto3 raises into our errors, which name `what` was asked for: an object's URI.
+    """Translate boto3's exceptions into our errors, which name the requested URI `what`.
 
     `etag` is that of the object whose body is being read, `condition` that of a write.
     """
@@ -135,7 +135,7 @@ def translated_errors(
 def explanation(
     error: boto_errors.ClientError, what: str, condition: Mapping[str, str] | None
 ) -> Exception:
-    """The error of ours that an answer of the store amounts to; a table without side effects."""
+    """Our error for an error answer of the store, as a pure function."""
     code = error.response["Error"].get("Code", "")
     status = error.response["ResponseMetadata"].get("HTTPStatusCode", 0)
     if code in EXPIRED:
@@ -148,7 +148,7 @@ def explanation(
         )
     if status == 501:
         return StoreError(f"{what}: the store answered {status} {code}")
-    if code in PASSING or status == 408 or status >= 500:
+    if code in TRANSIENT or status == 408 or status >= 500:
         return TransientStoreError(f"{what}: {status} {code}")
     if code in REMEDIES:
         return UserError(f"{what}: {REMEDIES[code]} ({code})")

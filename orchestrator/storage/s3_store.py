@@ -1,4 +1,4 @@
-"""S3 as an object store: the four verbs through boto3, each call made once."""
+"""S3 as an object store through boto3, with one attempt per call."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ CHUNK_BYTES = 1 << 18  # what a break in the middle of a body can cost
 class S3Store:
     """The objects under ``s3://bucket/prefix``; implements `RemoteStore`.
 
-    Instances are small and picklable: clients belong to the process. Empty objects whose keys end
-    in ``/`` (folders as consoles make them) are no objects here.
+    Instances are small and picklable; clients belong to the process. Empty objects whose keys end
+    in ``/`` (folders made by consoles) are left out of listings.
     """
 
     def __init__(self, uri: str, config: StoreConfig | None = None) -> None:
@@ -81,8 +81,9 @@ class S3Store:
         etag: str | None = None,
         num_failures: int = 0,
     ) -> Iterator[bytes]:
-        """See `RemoteStore.read`: one GET. Always of a range, because only then the answer also
-        says how long the object is.
+        """See `RemoteStore.read`; one GET.
+
+        It always asks for a range, because only then the answer contains the object's length.
         """
         if num_bytes == 0:
             return
@@ -106,20 +107,20 @@ class S3Store:
         served_etag = answer["ETag"].strip('"')
         num_promised = self._num_promised(key, answer.get("ContentRange"), start, num_bytes)
         num_received = 0
-        longest_silence = time.monotonic() - asked
+        longest_pause = time.monotonic() - asked
         with self._translated(key, etag=served_etag), contextlib.closing(answer["Body"]) as body:
             asked = time.monotonic()
             for piece in body.iter_chunks(CHUNK_BYTES):
-                longest_silence = max(longest_silence, time.monotonic() - asked)
+                longest_pause = max(longest_pause, time.monotonic() - asked)
                 num_received += len(piece)
                 yield piece
-                asked = time.monotonic()  # while whoever reads is at work, the store is not silent
+                asked = time.monotonic()  # the time that the caller takes is no pause of the store
         if num_received != num_promised:
             raise TransientStoreError(
-                f"{self.uri}/{key}: {num_received} bytes came where {num_promised} were due",
+                f"{self.uri}/{key}: {num_received} bytes received of {num_promised}",
                 etag=served_etag,
             )
-        timeout.record(longest_silence)
+        timeout.record(longest_pause)
 
     def _num_promised(
         self, key: str, content_range: str | None, start: int, num_bytes: int | None
@@ -141,12 +142,12 @@ class S3Store:
         if_absent: bool = False,
         if_match: str | None = None,
     ) -> ObjectInfo:
-        """See `RemoteStore.write`. The MD5 travels along, so that the store itself refuses bytes
-        that changed on the way. At most 5 GiB.
+        """See `RemoteStore.write`; at most 5 GiB.
 
-        Some servers (Ceph 16) compare the etag of `If-Match` as it was sent, without quotes; the
-        standard writes it with quotes, and most take both. Where the first form is refused although
-        the etag is still the object's, the other is tried, and remembered.
+        The MD5 is sent along, so that the store refuses bytes that changed on the way. Some
+        servers (Ceph 16) compare the etag of `If-Match` as it is sent, so without quotes; the
+        standard has it quoted, and most servers take both. Where the first form is refused although
+        the object still has that etag, the other one is tried and remembered.
         """
         if if_match is None:
             return self._put(key, data, {"IfNoneMatch": "*"} if if_absent else {})
@@ -194,21 +195,19 @@ class S3Store:
             self._client().delete_object(Key=self._prefix + key, **self._common)
 
     def bucket_region(self) -> str | None:
-        """The region that the store says the bucket lies in; None where it does not say. One
-        request.
-        """
+        """The region of the bucket as the store reports it; None where it does not. One request."""
         with self._translated(""):
             try:
                 answer: Any = self._client().head_bucket(Bucket=self._bucket)
             except boto_errors.ClientError as error:
                 if error.response["ResponseMetadata"].get("HTTPStatusCode") in (429, 500, 503):
                     raise
-                answer = error.response  # who may not look at a bucket is still told where it lies
+                answer = error.response  # the region is reported even where access is denied
         headers = answer["ResponseMetadata"].get("HTTPHeaders", {})
         return headers.get("x-amz-bucket-region") or None
 
     def _client(self, silence_seconds: float | None = None) -> S3Client:
-        """The client that bears this much silence; None: all that is allowed."""
+        """The client with this read timeout; None: the longest one allowed."""
         return clients_of_process().get(
             self._config, silence_seconds or self._config.silence_seconds
         )
@@ -217,7 +216,7 @@ class S3Store:
     def _translated(
         self, key: str, *, etag: str | None = None, condition: Mapping[str, str] | None = None
     ) -> Iterator[None]:
-        """As `translated_errors`; credentials that have expired are read anew by the next call."""
+        """As `translated_errors`; after expired credentials the next call reads them again."""
         try:
             with translated_errors(
                 f"{self.uri}/{key}" if key else self.uri, etag=etag, condition=condition

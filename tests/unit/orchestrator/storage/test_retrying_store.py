@@ -1,6 +1,4 @@
-"""Patience as a table, and the retrying wrapper against a store that fails on a script, with a
-clock that only its sleeps move.
-"""
+"""The back-off as a table, and retries of a store that fails on a script, on a scripted clock."""
 
 from __future__ import annotations
 
@@ -34,8 +32,10 @@ class Clock:
 
 
 class ScriptedStore:
-    """One object per letter; each call takes the next entry of the script: None works, a number
-    breaks after so many items, an error is raised.
+    """A store whose calls take the next entry of a script.
+
+    None works, a number breaks off after so many items, an error is raised. There is one object
+    per letter.
     """
 
     def __init__(self, *script: int | Exception | None) -> None:
@@ -202,7 +202,7 @@ def test_what_will_not_pass_is_raised_at_once() -> None:
     assert clock.naps == []
 
 
-def test_expired_credentials_get_less_patience_and_a_remedy() -> None:
+def test_expired_credentials_get_a_shorter_deadline_and_a_remedy() -> None:
     inner, clock = (
         ScriptedStore(
             *[TransientStoreError("script://a: the credentials have expired", "credentials")] * 100
