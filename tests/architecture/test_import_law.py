@@ -46,7 +46,7 @@ ROOMS_OF_LIBRARY: dict[str, tuple[str, ...]] = {
         "orchestrator/storage/manifest_file.py",
         "orchestrator/storage/shard_index_file.py",
     ),
-    "scipy": ("orchestrator/confirmation.py",),
+    "scipy": ("orchestrator/confirmation.py", "orchestrator/search/samplers/surrogate.py"),
     "safetensors": ("orchestrator/tracking/",),
     "jinja2": ("orchestrator/report/rendering.py",),
     "matplotlib": ("orchestrator/report/figures.py",),

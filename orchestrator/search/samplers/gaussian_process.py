@@ -85,7 +85,7 @@ def ranked(candidates: Sequence[StandIn], trials: Sequence[FrozenTrial]) -> list
     ]
     surrogate = Surrogate(points, observations)
     if silent:
-        expected, _ = surrogate.predict([points[place] for place in silent], first)
+        expected = surrogate.expect([points[place] for place in silent], first)
         observations += [
             Observation(place, first, float(score))
             for place, score in zip(silent, expected, strict=True)
@@ -93,7 +93,7 @@ def ranked(candidates: Sequence[StandIn], trials: Sequence[FrozenTrial]) -> list
         surrogate = Surrogate(points, observations)
     new = [point_of(one.params, one.distributions) for one in candidates]
     mean, deviation = surrogate.predict(new, last)
-    gains = mean + NUM_DEVIATIONS * deviation - surrogate.predict(points, last)[0].max()
+    gains = mean + NUM_DEVIATIONS * deviation - surrogate.expect(points, last).max()
     seconds = {
         place: one.user_attrs[TRAINING_SECONDS]
         for place, one in enumerate(trials)

@@ -1,29 +1,31 @@
-"""What a combination of values would score: a Gaussian process over every score of every trial at
-every rung.
+"""The surrogate: a Gaussian process over the scores of all trials at all rungs.
 
 A pruned trial has no final score, but its rungs say as much of its values as a finished trial's do,
 and they are most of what a sweep knows. So a score is modelled as the sum of: a level of its rung;
-what the values do, alike at neighbouring rungs; what is this trial's luck; and noise. Since all
-rungs are in, that only good trials reach the later ones misleads nothing.
+an effect of the values, similar at neighbouring rungs; an effect of this trial alone (its luck);
+and noise. Since all rungs are in, no bias arises from only good trials reaching the later ones.
 
-The kernel over values is a mean over the dimensions (effects that add up: Duvenaud, Nickisch,
-Rasmussen, "Additive Gaussian Processes", NIPS 2011) and a product over them (what only the
-combination does). Numbers are alike when they are close. Sets are alike by the share that they have
-in common (Jaccard), so ``1-2-4`` tells of ``1-2-4-8`` although nobody tried that one; any other
-category is a set of itself. Its few parameters are not chosen: every combination of a small table
-predicts, and counts by how likely it makes the scores (Bayesian model averaging). A few scores
-cannot tell whether values or luck made them, and a model that decides for values all the same tries
-the neighbours of one lucky trial again and again.
+The kernel over values is a mean over the dimensions (additive effects: Duvenaud, Nickisch,
+Rasmussen, "Additive Gaussian Processes", NIPS 2011) and a product over them (interactions). Numbers
+are similar when they are close. Sets are similar by the share of elements in common (Jaccard), so
+``1-2-4`` tells of ``1-2-4-8`` although nobody tried that one; any other category is a set of
+itself. Its few hyperparameters are not fitted: every combination of a small grid predicts, weighted
+by its marginal likelihood (Bayesian model averaging). A few scores cannot tell whether values or
+luck made them, and a model that decides for values all the same tries the neighbours of one lucky
+trial again and again.
+
+Each combination is factored once (Cholesky); only observed trials enter the matrices.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.linalg import cho_solve, cholesky, solve_triangular
 
 Point = Mapping[str, "float | frozenset[str]"]
 """The values of a trial by dimension: a number's place in its range, 0 to 1, or a set.
@@ -31,28 +33,24 @@ Point = Mapping[str, "float | frozenset[str]"]
 A dimension of a branch not taken is left out.
 """
 
-LENGTHS = (0.15, 0.3, 0.6)  # of the range of a number
-ADDITIVE_SHARES = (0.5, 0.9)  # of what the values do
-DECAYS = (0.1, 0.4)  # of the likeness of two rungs, for each doubling of the epochs between them
-SHARES_OF_VALUES = (
-    0.3,
-    0.6,
-    0.85,
-)  # of the scores' variance within a rung; luck and noise halve the rest
+# The grid of hyperparameters.
+LENGTHS = (0.15, 0.3, 0.6)  # length scales, in parts of the range of a number
+ADDITIVE_SHARES = (0.5, 0.9)  # of the variance that values explain: additive; the rest interacts
+DECAYS = (0.1, 0.4)  # of the similarity of two rungs, for each doubling of the epochs between them
+SHARES_OF_VALUES = (0.3, 0.6, 0.85)  # of the variance within a rung; luck and noise halve the rest
+
 LUCK_DECAY = 0.3
-# in natural logarithms below the best: a combination that counts less than 1 % of it is left out
+# A combination whose log likelihood lies further below the best one counts less than 1 %: left out.
 UNLIKELY = 5.0
-RUNG_VARIANCE = (
-    4.0  # of the rungs' levels, in the variance of all scores: hardly anything is taken for granted
-)
-# time grows with the cube; of more, the newest trials count, each with all its rungs or some of its
-# later ones
+RUNG_VARIANCE = 4.0  # of the rungs' levels, in units of all scores' variance: a vague prior
+# Time grows with the cube; of more, the newest trials count, each with all its rungs or some of its
+# later ones.
 MOST_OBSERVATIONS = 600
 
 
 @dataclass(frozen=True)
 class Observation:
-    """What the trial at position `point` scored after `epoch` epochs."""
+    """The `score` of the trial at position `point` after `epoch` epochs."""
 
     point: int
     epoch: int
@@ -61,8 +59,10 @@ class Observation:
 
 @dataclass(frozen=True)
 class _Member:
-    """The model under one combination of parameters, fitted; `weight` is its share in the
-    average.
+    """The model under one combination of hyperparameters; `weight` is its share in the average.
+
+    `root_OO` is the lower Cholesky factor of the observations' covariance, `weights_O` its inverse
+    times the scores.
     """
 
     length: float
@@ -70,62 +70,58 @@ class _Member:
     decay: float
     share_of_values: float
     likelihood: float
-    covariance_OO: np.ndarray
+    root_OO: np.ndarray
     weights_O: np.ndarray
     weight: float = 0.0
 
 
 class Surrogate:
-    """The model of `observations` of trials at `points`. Deterministic. Without observations it
-    raises `ValueError`.
-    """
+    """A model of `observations` of trials at `points`; deterministic."""
 
     def __init__(self, points: Sequence[Point], observations: Sequence[Observation]) -> None:
+        """Fit it. Raises `ValueError` without observations."""
         if not observations:
             raise ValueError("nothing was observed")
-        newest_last = sorted(observations, key=lambda one: (one.point, one.epoch))[
-            -MOST_OBSERVATIONS:
-        ]
-        self._points = list(points)
-        self._trials_O = np.array([one.point for one in newest_last])
-        self._epochs_O = np.log2([float(one.epoch) for one in newest_last])
-        scores_O = np.array([one.score for one in newest_last])
+        by_age = sorted(observations, key=lambda one: (one.point, one.epoch))
+        newest = by_age[-MOST_OBSERVATIONS:]
+        observed = sorted({one.point for one in newest})
+        places = {point: place for place, point in enumerate(observed)}
+        self._dimensions = dimensions_of(points)
+        self._points = [points[point] for point in observed]
+        self._trials_O = np.array([places[one.point] for one in newest])
+        self._epochs_O = np.log2([float(one.epoch) for one in newest])
+        scores_O = np.array([one.score for one in newest])
         self._mean = float(scores_O.mean())
         self._scale = float(scores_O.std()) or 1.0
         self._members = self._fitted((scores_O - self._mean) / self._scale)
 
     def _fitted(self, scores_O: np.ndarray) -> list[_Member]:
-        """The model under every combination of parameters that makes the scores likely enough to
-        matter.
-        """
-        likeness = Likeness(self._points, self._points)
+        """The models under all combinations of hyperparameters that are likely enough to count."""
+        likeness = Likeness(self._points, self._points, self._dimensions)
         same_trial_OO = self._trials_O[:, None] == self._trials_O
         doublings_OO = np.abs(self._epochs_O[:, None] - self._epochs_O)
         level_OO = RUNG_VARIANCE * (doublings_OO == 0)
-        luck_OO = 0.5 * same_trial_OO * np.exp(-LUCK_DECAY * doublings_OO) + 0.5 * np.eye(
-            len(scores_O)
-        )
-        members = []
+        luck_OO = 0.5 * same_trial_OO * np.exp(-LUCK_DECAY * doublings_OO)
+        luck_OO[np.diag_indices(len(scores_O))] += 0.5
+        decayed_OO = {decay: np.exp(-decay * doublings_OO) for decay in DECAYS}
+        likely: list[_Member] = []
         for length, additive_share in itertools.product(LENGTHS, ADDITIVE_SHARES):
-            values_OO = likeness.kernel(length, additive_share)[
-                np.ix_(self._trials_O, self._trials_O)
-            ]
+            kernel = likeness.kernel(length, additive_share)
+            values_OO = kernel[np.ix_(self._trials_O, self._trials_O)]
             for decay, share in itertools.product(DECAYS, SHARES_OF_VALUES):
-                covariance_OO = (
-                    share * values_OO * np.exp(-decay * doublings_OO)
-                    + (1 - share) * luck_OO
-                    + level_OO
-                )
-                root_OO = np.linalg.cholesky(covariance_OO)
-                weights_O = np.linalg.solve(covariance_OO, scores_O)
+                covariance_OO = share * values_OO
+                covariance_OO *= decayed_OO[decay]
+                covariance_OO += (1 - share) * luck_OO
+                covariance_OO += level_OO
+                # Symmetric: its transpose is itself, in the order that LAPACK factors in place.
+                root_OO = cholesky(covariance_OO.T, lower=True, overwrite_a=True)
+                weights_O = cho_solve((root_OO, True), scores_O)
                 likelihood = float(-0.5 * scores_O @ weights_O - np.log(np.diag(root_OO)).sum())
-                members.append(
-                    _Member(
-                        length, additive_share, decay, share, likelihood, covariance_OO, weights_O
-                    )
+                likely.append(
+                    _Member(length, additive_share, decay, share, likelihood, root_OO, weights_O)
                 )
-        best = max(member.likelihood for member in members)
-        likely = [member for member in members if member.likelihood > best - UNLIKELY]
+                likely = _likely(likely)
+        best = max(member.likelihood for member in likely)
         total = sum(math.exp(member.likelihood - best) for member in likely)
         return [
             replace(member, weight=math.exp(member.likelihood - best) / total) for member in likely
@@ -133,71 +129,114 @@ class Surrogate:
 
     @property
     def shares_of_values(self) -> dict[float, float]:
-        """How likely it is that the values make such a share of the scores' variance; luck and
-        noise make the rest.
-        """
+        """Share of the scores' variance that values explain -> its posterior probability."""
         shares: dict[float, float] = {}
         for member in self._members:
             shares[member.share_of_values] = shares.get(member.share_of_values, 0.0) + member.weight
         return shares
 
-    def predict(self, points: Sequence[Point], epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """The scores (P,) to expect after `epoch` epochs, and how unsure that is (P,): one standard
-        deviation, luck and noise not counted.
-        """
-        likeness = Likeness(points, self._points)
+    def expect(self, points: Sequence[Point], epoch: int) -> np.ndarray:
+        """The expected scores (P,) after `epoch` epochs."""
+        crossed = _Crossed(self, points, epoch)
+        means_MP = [crossed.covariance(member) @ member.weights_O for member in self._members]
         weights_M = np.array([member.weight for member in self._members])
-        means_MP, variances_MP = (
-            np.array(parts)
-            for parts in zip(
-                *(self._predicted(member, likeness, epoch) for member in self._members), strict=True
-            )
-        )
+        return self._mean + self._scale * (weights_M @ np.array(means_MP))
+
+    def predict(self, points: Sequence[Point], epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """The expected scores (P,) after `epoch` epochs, and their standard deviations (P,).
+
+        The deviations leave luck and noise out: they are those of what the values are worth.
+        """
+        crossed = _Crossed(self, points, epoch)
+        means_MP = np.empty((len(self._members), len(points)))
+        variances_MP = np.empty_like(means_MP)
+        for place, member in enumerate(self._members):
+            covariance_PO = crossed.covariance(member)
+            half_OP = solve_triangular(member.root_OO, covariance_PO.T, lower=True)
+            known_P = np.einsum("op,op->p", half_OP, half_OP)
+            means_MP[place] = covariance_PO @ member.weights_O
+            prior = member.share_of_values + RUNG_VARIANCE
+            variances_MP[place] = np.clip(prior - known_P, 0.0, None)
+        weights_M = np.array([member.weight for member in self._members])
         mean_P = weights_M @ means_MP
         variance_P = weights_M @ (variances_MP + (means_MP - mean_P) ** 2)
         return self._mean + self._scale * mean_P, self._scale * np.sqrt(variance_P)
 
-    def _predicted(
-        self, member: _Member, likeness: Likeness, epoch: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and variance (P,) of one member, in the units of the standardised scores."""
-        values_PO = likeness.kernel(member.length, member.additive_share)[:, self._trials_O]
-        doublings_O = np.abs(math.log2(epoch) - self._epochs_O)
-        covariance_PO = member.share_of_values * values_PO * np.exp(
-            -member.decay * doublings_O
-        ) + RUNG_VARIANCE * (doublings_O == 0)
-        known_P = np.einsum(
-            "po,op->p", covariance_PO, np.linalg.solve(member.covariance_OO, covariance_PO.T)
-        )
-        return covariance_PO @ member.weights_O, np.clip(
-            member.share_of_values + RUNG_VARIANCE - known_P, 0.0, None
-        )
+
+def _likely(members: Sequence[_Member]) -> list[_Member]:
+    """Those of `members` that count beside the best one: the others' matrices need not be kept."""
+    best = max(member.likelihood for member in members)
+    return [member for member in members if member.likelihood > best - UNLIKELY]
+
+
+class _Crossed:
+    """The covariances of scores after `epoch` epochs with the observations of a surrogate."""
+
+    def __init__(self, surrogate: Surrogate, points: Sequence[Point], epoch: int) -> None:
+        dimensions = dimensions_of(points, surrogate._dimensions)
+        self._likeness = Likeness(points, surrogate._points, dimensions)
+        self._trials_O = surrogate._trials_O
+        self._doublings_O = np.abs(math.log2(epoch) - surrogate._epochs_O)
+        self._level_O = RUNG_VARIANCE * (self._doublings_O == 0)
+        self._kernels: dict[tuple[float, float], np.ndarray] = {}
+
+    def covariance(self, member: _Member) -> np.ndarray:
+        """The covariances (P, O) under `member`, in the units of the standardised scores."""
+        key = member.length, member.additive_share
+        if key not in self._kernels:
+            self._kernels[key] = self._likeness.kernel(*key)[:, self._trials_O]
+        covariance_PO = member.share_of_values * self._kernels[key]
+        covariance_PO *= np.exp(-member.decay * self._doublings_O)
+        covariance_PO += self._level_O
+        return covariance_PO
+
+
+def dimensions_of(
+    points: Sequence[Point], others: Mapping[str, bool] | None = None
+) -> dict[str, bool]:
+    """Name -> whether its values are sets, of each dimension of `points`, and `others`."""
+    dimensions = dict(others or {})
+    for point in points:
+        for name, value in point.items():
+            dimensions[name] = dimensions.get(name, False) or isinstance(value, frozenset)
+    return dimensions
 
 
 class Likeness:
-    """How alike each of `points` (P) and each of `others` (Q) are, dimension by dimension."""
+    """How similar each of `points` (P) and each of `others` (Q) are, dimension by dimension.
 
-    def __init__(self, points: Sequence[Point], others: Sequence[Point]) -> None:
+    `dimensions` is name -> whether its values are sets; one that both lack is equal in both.
+    """
+
+    def __init__(
+        self, points: Sequence[Point], others: Sequence[Point], dimensions: Mapping[str, bool]
+    ) -> None:
         self._shape = len(points), len(others)
         self._distances: list[np.ndarray] = []
         self._alike: list[np.ndarray] = []
-        for name in sorted({name for point in (*points, *others) for name in point}):
+        for name in sorted(dimensions):
             here = [point.get(name) for point in points]
             there = [point.get(name) for point in others]
-            if any(isinstance(value, frozenset) for value in (*here, *there)):
+            if dimensions[name]:
                 self._alike.append(_sets_alike(here, there))
             else:
                 self._distances.append(_distances(here, there))
 
     def kernel(self, length: float, additive_share: float) -> np.ndarray:
-        """Covariances (P, Q) of what the values do; 1 where the points are equal."""
-        alike = [
-            np.exp(-0.5 * (distances_PQ / length) ** 2) for distances_PQ in self._distances
-        ] + self._alike
-        if not alike:
+        """Covariances (P, Q) of the effects of values; 1 where the points are equal."""
+        num_dimensions = len(self._distances) + len(self._alike)
+        if not num_dimensions:
             return np.ones(self._shape)
-        together_PQ: np.ndarray = np.prod(alike, axis=0)
-        return additive_share * np.mean(alike, axis=0) + (1 - additive_share) * together_PQ
+        sum_PQ = np.zeros(self._shape)
+        together_PQ = np.ones(self._shape)
+        for alike_PQ in itertools.chain(self._numbers_alike(length), self._alike):
+            sum_PQ += alike_PQ
+            together_PQ *= alike_PQ
+        return additive_share * (sum_PQ / num_dimensions) + (1 - additive_share) * together_PQ
+
+    def _numbers_alike(self, length: float) -> Iterator[np.ndarray]:
+        for distances_PQ in self._distances:
+            yield np.exp(-0.5 * (distances_PQ / length) ** 2)
 
 
 def _distances(

@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from orchestrator.search.samplers.surrogate import Likeness, Point
+from orchestrator.search.samplers.surrogate import Likeness, Point, dimensions_of
 
 LENGTH = 0.6  # of the range of a number
 ADDITIVE_SHARE = 0.9
 SPREAD = 0.5  # of the logarithms of times that values make: a factor of 1.6 either way
 NOISE = 0.1  # of the logarithms of times that anything else makes
+MOST_TIMES = 1000  # time grows with the cube; of more, those of the newest trials count
 
 
 def relative_times(
@@ -29,12 +30,14 @@ def relative_times(
     """
     if not seconds:
         return np.ones(len(candidates))
-    known = [points[place] for place in seconds]
-    logarithms_K = np.log(list(seconds.values()))
-    covariance_KK = SPREAD**2 * Likeness(known, known).kernel(
-        LENGTH, ADDITIVE_SHARE
-    ) + NOISE**2 * np.eye(len(known))
-    covariance_PK = SPREAD**2 * Likeness(candidates, known).kernel(LENGTH, ADDITIVE_SHARE)
-    return np.exp(
-        covariance_PK @ np.linalg.solve(covariance_KK, logarithms_K - logarithms_K.mean())
-    )
+    newest = sorted(seconds)[-MOST_TIMES:]
+    known = [points[place] for place in newest]
+    logarithms_K = np.log([seconds[place] for place in newest])
+    dimensions = dimensions_of(known)
+    among_known = Likeness(known, known, dimensions)
+    to_candidates = Likeness(candidates, known, dimensions_of(candidates, dimensions))
+    covariance_KK = SPREAD**2 * among_known.kernel(LENGTH, ADDITIVE_SHARE)
+    covariance_KK[np.diag_indices(len(known))] += NOISE**2
+    covariance_PK = SPREAD**2 * to_candidates.kernel(LENGTH, ADDITIVE_SHARE)
+    weights_K = np.linalg.solve(covariance_KK, logarithms_K - logarithms_K.mean())
+    return np.exp(covariance_PK @ weights_K)
