@@ -58,14 +58,14 @@ def importance_figure(importance: Importance) -> Figure:
     if above_chance:
         first = names[max(above_chance, key=lambda path: shares[path])]
         title = f"Most important hyperparameter: {first}"
-    said = "; ".join(
+    described = "; ".join(
         f"{names[path]} {share:.0%} (by chance up to {noise[path]:.0%})"
         for path, share in shares.items()
     )
     return Figure(
         title=title,
         drawing=draw_importance(importance, names),
-        alternative=f"Importance of each hyperparameter: {said}",
+        alternative=f"Importance of each hyperparameter: {described}",
         note="Conditional PED-ANOVA of being in the best quarter after "
         f"{importance.epoch} epochs, {importance.num_trials} trials; empty bars are within chance.",
     )
@@ -85,7 +85,7 @@ def curves_figure(record: SweepRecord) -> Figure:
     pruned = [trial for trial in evaluated if trial.state == TrialState.PRUNED]
     at = Counter(trial.epoch for trial in pruned)
     counts = ", ".join(f"epoch {epoch}: {count}" for epoch, count in sorted(at.items()))
-    said = "; ".join(
+    described = "; ".join(
         f"trial {trial.number} {trial.state} after {trial.epoch} epochs with {trial.objective:.3f}"
         for trial in evaluated
     )
@@ -98,7 +98,7 @@ def curves_figure(record: SweepRecord) -> Figure:
             record.objective,
             {"chance": record.data.chance},
         ),
-        alternative=f"{metric_title(record.objective)} by epoch: {said}",
+        alternative=f"{metric_title(record.objective)} by epoch: {described}",
         note=f"Pruned at {counts}; the table of trials gives the reasons." if counts else "",
     )
 
@@ -132,14 +132,14 @@ def pareto_figure(record: SweepRecord) -> Figure:
         if record.ledger is not None
         else "No ledger: a trial's cost is its duration times its resources, waiting included."
     )
-    said = "; ".join(
+    described = "; ".join(
         f"trial {point.trial.number}, {point.cost:.3g} {unit}, {point.recall:.3f}"
         for point in front
     )
     return Figure(
         title=_cost_title(points, unit),
         drawing=draw_cost(points, front, unit, record.objective),
-        alternative=f"Pareto front: {said}",
+        alternative=f"Pareto front: {described}",
         note=f"{source} Numbers name the trials on the Pareto front.",
     )
 
@@ -164,7 +164,7 @@ def confusion_figure(record: SweepRecord) -> Figure:
             note="No finished trial's run holds rate_confusion/ metrics.",
         )
     error = findings.most_confused(confusion)
-    said = "; ".join(
+    described = "; ".join(
         f"{true}x predicted as {predicted}x: {share:.0%}"
         for (true, predicted), share in sorted(confusion.items())
     )
@@ -173,7 +173,7 @@ def confusion_figure(record: SweepRecord) -> Figure:
         if error
         else "Every rate is predicted correctly",
         drawing=draw_confusion(confusion),
-        alternative=f"Rate confusion of trial {best.number}: {said}",
+        alternative=f"Rate confusion of trial {best.number}: {described}",
         note=f"Trial {best.number}, training clips of its last epoch; rows add up to 100 %.",
     )
 

@@ -53,7 +53,7 @@ class ConfirmationSection:
 
 def answer_section(record: SweepRecord) -> AnswerSection:
     """The head of the report."""
-    said = answer(record)
+    found = answer(record)
     started = min((trial.started for trial in record.trials if trial.started), default=0.0)
     states = Counter(trial.state for trial in record.trials)
     counts = ", ".join(f"{count} {state}" for state, count in states.most_common())
@@ -65,8 +65,8 @@ def answer_section(record: SweepRecord) -> AnswerSection:
         sweep_id=record.spec.sweep_id,
         started=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(started)) if started else "not yet",
         progress=progress,
-        headline=said.headline,
-        notes=said.notes,
+        headline=found.headline,
+        notes=found.notes,
     )
 
 

@@ -43,7 +43,7 @@ def confirmed_answer(record: SweepRecord, found: ConfirmationRecord) -> tuple[Ou
     if len(found.candidates) == 1:
         return Outcome.WINNER, f"{lead}, the only candidate."
     next_best = others[0] if others else found.candidates[1]
-    whom = "every candidate with other rates" if tied else "every other candidate"
+    others_text = "every candidate with other rates" if tied else "every other candidate"
     equals = [f"trial {one.trial}" for one in tied if one.trial != best.trial]
     same = ""
     if equals:
@@ -51,7 +51,7 @@ def confirmed_answer(record: SweepRecord, found: ConfirmationRecord) -> tuple[Ou
         same = f"; {joined(equals)}, with the same rates, {verb} not distinguishable from it"
     return (
         Outcome.WINNER,
-        f"{lead}, significantly above {whom} (next {rates.get(next_best.trial, '?')}, "
+        f"{lead}, significantly above {others_text} (next {rates.get(next_best.trial, '?')}, "
         f"trial {next_best.trial}, {candidate_text(next_best)}){same}.",
     )
 
@@ -62,13 +62,13 @@ def _tie(
     values = joined([candidate_text(one) for one in tied])
     if len({rates.get(one.trial, "?") for one in tied}) > 1:
         named = [f"{rates.get(one.trial, '?')} (trial {one.trial})" for one in tied]
-        whom = f"rates {joined(named)} are not distinguishable"
+        subject = f"rates {joined(named)} are not distinguishable"
     else:
         named = [f"trial {one.trial}" for one in tied]
         which = f"{'both' if len(tied) == 2 else 'all'} with rates {rates.get(tied[0].trial, '?')}"
-        whom = f"{joined(named)}, {which}, are not distinguishable"
-        whom += "" if others else "; no candidate had other rates"
-    return f"A tie: on {seeds} {whom}: {metric_title(RECALL)} {values}."
+        subject = f"{joined(named)}, {which}, are not distinguishable"
+        subject += "" if others else "; no candidate had other rates"
+    return f"A tie: on {seeds} {subject}: {metric_title(RECALL)} {values}."
 
 
 def _seeds(candidate: Candidate) -> str:

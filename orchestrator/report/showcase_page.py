@@ -200,12 +200,12 @@ def _clip(clip: Clip) -> ReconstructedClip:
 def _line(name: str, jpegs: Sequence[bytes], sample: ReconstructionSample) -> tuple[Picture, ...]:
     pictures = []
     for frame, jpeg in zip(sample.frames, jpegs, strict=True):
-        kind, said = "", ""
+        kind, remark = "", ""
         if name == "clip" and frame.target % sample.upsampling:
-            kind, said = "held", ", most recent frame before it"
+            kind, remark = "held", ", most recent frame before it"
         elif name == "target" and not frame.supervised:
-            kind, said = "filled", ", interpolated"
-        alternative = f"{name} at frame {_frame_number(frame)}{said}"
+            kind, remark = "filled", ", interpolated"
+        alternative = f"{name} at frame {_frame_number(frame)}{remark}"
         pictures.append(Picture(_data_uri(jpeg), alternative, kind))
     return tuple(pictures)
 

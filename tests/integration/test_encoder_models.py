@@ -1,6 +1,4 @@
-"""Encoders in a real MLflow: stored, ranked, registered, loaded in three lines, and refused when
-damaged.
-"""
+"""Encoders in a real MLflow: stored, ranked, registered, loaded, and refused when damaged."""
 
 from __future__ import annotations
 

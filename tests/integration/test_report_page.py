@@ -1,6 +1,4 @@
-"""The report as a browser shows it, and the commands that read a sweep, on the records that a sweep
-of 20 trials leaves.
-"""
+"""The report and the showcase in a browser, and the commands that read a sweep of 20 trials."""
 
 from __future__ import annotations
 

@@ -39,7 +39,9 @@ class ScriptedStore:
     """
 
     def __init__(self, *script: int | Exception | None) -> None:
-        self.script, self.calls, self.etag = list(script), list[str](), "v1"
+        self.script = list(script)
+        self.calls = list[str]()
+        self.etag = "v1"
         self.written: dict[str, bytes] = {}
 
     uri = "script://"
@@ -106,7 +108,7 @@ class ScriptedStore:
         self._next("delete")
 
 
-def patient(
+def retrying(
     store: ScriptedStore,
     clock: Clock | None = None,
     deadline_seconds: float = 60.0,
@@ -143,7 +145,7 @@ def test_the_wait_before_the_next_attempt(
 
 def test_a_broken_body_goes_on_where_it_broke_if_the_object_is_the_same() -> None:
     inner, clock = ScriptedStore(TransientStoreError("busy", "throttled"), 3, 0, 4), Clock()
-    store = patient(inner, clock)
+    store = retrying(inner, clock)
     assert read_all(store, "a") == CONTENT
     calls = ["read 0-200 of None after 0", "read 0-200 of None after 1"]
     assert inner.calls == [
@@ -163,7 +165,7 @@ def test_a_broken_body_goes_on_where_it_broke_if_the_object_is_the_same() -> Non
 
 def test_a_body_is_never_put_together_from_two_versions() -> None:
     inner = ScriptedStore(3)
-    pieces = patient(inner).read("a")
+    pieces = retrying(inner).read("a")
     assert next(pieces) == CONTENT[:10]
     inner.etag = "v2"
     with pytest.raises(ObjectChanged):
@@ -172,7 +174,7 @@ def test_a_body_is_never_put_together_from_two_versions() -> None:
 
 def test_a_listing_goes_on_after_the_last_key() -> None:
     inner = ScriptedStore(2, 0, 3)
-    assert [info.key for info in patient(inner).list()] == list("abcdef")
+    assert [info.key for info in retrying(inner).list()] == list("abcdef")
     assert inner.calls == ["list after ''", "list after 'b'", "list after 'b'", "list after 'e'"]
 
 
@@ -181,14 +183,14 @@ def test_it_gives_up_at_the_deadline() -> None:
     with pytest.raises(
         StoreUnavailable, match=r"script://a: silence; gave up after 14 attempts in 60 s"
     ):
-        read_all(patient(inner, clock), "a")
+        read_all(retrying(inner, clock), "a")
     assert 30 < clock.now <= 60
 
 
 def test_a_slow_reader_is_no_slow_store() -> None:
     clock = Clock()
     content = b""
-    for piece in patient(ScriptedStore(5, 5, 5), clock).read("a"):
+    for piece in retrying(ScriptedStore(5, 5, 5), clock).read("a"):
         content += piece
         clock.now += 1000
     assert content == CONTENT
@@ -198,7 +200,7 @@ def test_what_will_not_pass_is_raised_at_once() -> None:
     clock = Clock()
     for error in (UserError("no bucket"), ObjectChanged("a")):
         with pytest.raises(type(error), match=str(error)):
-            read_all(patient(ScriptedStore(error), clock), "a")
+            read_all(retrying(ScriptedStore(error), clock), "a")
     assert clock.naps == []
 
 
@@ -210,24 +212,24 @@ def test_expired_credentials_get_a_shorter_deadline_and_a_remedy() -> None:
         Clock(),
     )
     with pytest.raises(UserError, match="expired; renew them"):
-        patient(inner, clock).delete("a")
+        retrying(inner, clock).delete("a")
     assert clock.now <= 30
 
 
 def test_a_conditional_write_whose_answer_was_lost() -> None:
     inner = ScriptedStore(TransientStoreError("answer lost"))
-    assert patient(inner).write("a", b"ours", if_absent=True) == ObjectInfo("a", 4, "v1")
+    assert retrying(inner).write("a", b"ours", if_absent=True) == ObjectInfo("a", 4, "v1")
     inner = ScriptedStore(TransientStoreError("never arrived"))
     inner.written["a"] = b"then"
     with pytest.raises(ObjectExists):
-        patient(inner).write("a", b"ours", if_absent=True)
+        retrying(inner).write("a", b"ours", if_absent=True)
     inner = ScriptedStore()
     inner.written["a"] = b"ours"
     with pytest.raises(ObjectExists):
-        patient(inner).write("a", b"ours", if_absent=True)
+        retrying(inner).write("a", b"ours", if_absent=True)
 
 
 def test_what_crosses_a_process_arrives_whole() -> None:
-    # our own bytes
-    error = pickle.loads(pickle.dumps(TransientStoreError("text", "throttled", "etag")))  # noqa: S301
+    original = TransientStoreError("text", "throttled", "etag")
+    error = pickle.loads(pickle.dumps(original))  # noqa: S301 - our own bytes
     assert (str(error), error.cause, error.etag) == ("text", "throttled", "etag")
