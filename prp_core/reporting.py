@@ -54,10 +54,10 @@ class AsyncEvaluator(Protocol):
 class MemoryReporter:
     """A reporter that keeps everything in lists.
 
-    `judge(epoch, metrics)` decides at rungs; by default every run continues.
+    `should_continue(epoch, metrics)` decides at rungs; by default every run continues.
     """
 
-    judge: Callable[[int, Mapping[str, float]], bool] = lambda epoch, metrics: True
+    should_continue: Callable[[int, Mapping[str, float]], bool] = lambda epoch, metrics: True
     logged: list[tuple[int, dict[str, float]]] = field(default_factory=list)
     rungs: list[tuple[int, int, dict[str, float]]] = field(default_factory=list)
 
@@ -66,9 +66,9 @@ class MemoryReporter:
         self.logged.append((step, dict(metrics)))
 
     def at_rung(self, *, epoch: int, step: int, metrics: Mapping[str, float]) -> bool:
-        """Append ``(epoch, step, metrics)`` to `rungs` and ask `judge`."""
+        """Append ``(epoch, step, metrics)`` to `rungs` and ask `should_continue`."""
         self.rungs.append((epoch, step, dict(metrics)))
-        return self.judge(epoch, metrics)
+        return self.should_continue(epoch, metrics)
 
     def series(self, name: str) -> list[tuple[int, float]]:
         """The logged values of one metric as ``(step, value)``, in the order in which they came."""

@@ -142,7 +142,7 @@ def walk(
     fails: bool,
     stays_open: bool,
 ) -> dict[int, float]:
-    """One trial from rung to rung until the judge or its end stops it; epoch -> objective."""
+    """One trial from rung to rung until the pruner or its end stops it; epoch -> objective."""
     rates = study.trials()[number].params["pretext.playback_rate.rates"].split("-")
     values: dict[int, float] = {}
     for epoch in RUNGS:

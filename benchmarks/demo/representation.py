@@ -73,7 +73,7 @@ def main() -> int:
     settings = [
         *arguments.settings,
         "training.first_rung_epochs=100000",
-    ]  # nobody judges here: one evaluation, after the last epoch
+    ]  # no pruning here: one evaluation, after the last epoch
     configs = [
         load_config(arguments.preset, [*settings, f"seed={seed}"])
         for seed in arguments.seeds.split("-")

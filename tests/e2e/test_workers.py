@@ -35,7 +35,7 @@ SEED = (
 
 
 def space(trial: Any) -> None:
-    """Rates only: what is pruned here is decided by the fixture's judge, which is the real one."""
+    """Rates only: what is pruned here is decided by the pruner, which is the real one."""
     trial.suggest_categorical("pretext.playback_rate.rates", ["1-2", "1-3", "2-3"])
 
 

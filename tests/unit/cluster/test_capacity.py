@@ -130,7 +130,7 @@ def test_capacity_table(
         (TrialBundle(1, 1, 0), [NodeShape(4, 1, 1, 1)], 1.0, 4),  # trials without GPUs lose nothing
     ],
 )
-def test_what_judges_need_of_gpus_is_taken_off(
+def test_what_evaluations_need_of_gpus_is_taken_off(
     bundle: TrialBundle, nodes: list[NodeShape], gpus: float, expected: int
 ) -> None:
     assert plan_capacity(bundle, nodes, reserved_gpus=gpus).max_concurrent_trials == expected

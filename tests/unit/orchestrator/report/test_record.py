@@ -51,7 +51,7 @@ def test_a_sweep_without_a_ledger_has_none(tmp_path: Path) -> None:
     assert kept_ledger(tmp_path / "ledger.jsonl") == ()
 
 
-def test_a_confirmation_counts_once_it_has_a_verdict() -> None:
+def test_a_confirmation_counts_once_it_has_an_outcome() -> None:
     tree = {
         "candidates": [
             {"trial": 3, "seeds": [1, 2], "recall_at_1": [0.5, 0.6], "low": 0.4, "high": 0.7}

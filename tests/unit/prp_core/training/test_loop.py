@@ -133,7 +133,7 @@ def last_state(folder: Path) -> dict[str, Any]:
     """Everything in the newest checkpoint, flat, by path."""
     checkpoints = CheckpointFolder(LocalStore(folder))
     checkpoint = checkpoints.latest_committed()
-    assert checkpoint is not None and checkpoint.passed_over == ()
+    assert checkpoint is not None and checkpoint.skipped == ()
     return {
         part.name: flat(from_bytes(checkpoints.read(checkpoint, part.name)))
         for part in checkpoint.parts
@@ -209,7 +209,7 @@ def whole(data: PretrainData, tmp_path_factory: pytest.TempPathFactory) -> Whole
     return WholeRun(folder, outcome, reporter, seen)
 
 
-def test_a_run_trains_is_judged_and_measured(whole: WholeRun, data: PretrainData) -> None:
+def test_a_run_trains_is_evaluated_and_measured(whole: WholeRun, data: PretrainData) -> None:
     outcome, reporter = whole.outcome, whole.reporter
     assert (outcome.last_epoch, outcome.stopped_early) == (3, False)
     assert [(epoch, step) for epoch, step, _ in reporter.rungs] == [(1, 2), (3, 6)]
@@ -288,10 +288,10 @@ def test_the_checkpoint_holds_the_encoder_that_was_measured(
     ids=[
         "before-any-checkpoint",
         "mid-epoch",
-        "before-the-verdict",
+        "before-the-decision",
         "mid-epoch-after-a-rung",
         "saved-each-epoch",
-        "before-the-last-verdict",
+        "before-the-last-decision",
     ],
 )
 def test_a_resumed_run_is_the_whole_run_bit_for_bit(
@@ -328,14 +328,14 @@ def test_a_resumed_run_is_the_whole_run_bit_for_bit(
     assert after.rungs[-1] == whole.reporter.rungs[-1]
     if death.get("dies_at_rung") == 1:
         assert after.rungs == whole.reporter.rungs and len(resumed) == 16, (
-            "no step is repeated, the verdict is asked for again"
+            "no step is repeated, the decision is asked for again"
         )
 
 
 def test_a_run_leaves_at_the_rung_where_it_is_told_to(
     whole: WholeRun, data: PretrainData, tmp_path: Path, samples: list[tuple[Any, ...]]
 ) -> None:
-    reporter = MemoryReporter(judge=lambda epoch, metrics: False)
+    reporter = MemoryReporter(should_continue=lambda epoch, metrics: False)
     outcome = train(data, tmp_path, reporter)
     assert outcome == PretrainOutcome(1, True, whole.reporter.rungs[0][2])
     assert len(samples) == 8 and [step for step, _ in reporter.series("train/loss")] == [1, 2]
@@ -346,7 +346,7 @@ def test_a_run_leaves_at_the_rung_where_it_is_told_to(
 
 
 def test_a_stop_after_the_last_epoch_changes_nothing(whole: WholeRun, data: PretrainData) -> None:
-    reporter = MemoryReporter(judge=lambda epoch, metrics: False)
+    reporter = MemoryReporter(should_continue=lambda epoch, metrics: False)
     outcome = train(data, whole.folder, reporter)
     assert outcome == whole.outcome and [epoch for epoch, _, _ in reporter.rungs] == [3]
 
@@ -435,7 +435,7 @@ def work(world: World, corpus: str, folder: str) -> dict[str, Any]:
             train(data, Path(folder) / "whole", MemoryReporter(), world)
         )
         answer["samples"] = list(seen)
-        told = MemoryReporter(judge=lambda epoch, metrics: False)
+        told = MemoryReporter(should_continue=lambda epoch, metrics: False)
         answer["stopped"] = outcome_as_dict(train(data, Path(folder) / "stopped", told, world))
         answer["times asked"] = len(told.rungs)
         try:
