@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # its file imports torch, which whoever only reads a config does not need
+if TYPE_CHECKING:  # a config is read where torch is not loaded
     from prp_core.data.colour import Frames
 
 

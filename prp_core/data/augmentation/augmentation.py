@@ -1,13 +1,13 @@
 """The protocol of an augmentation that changes pixels: one draw for a clip, one batched change.
 
-Drawn once a clip, it changes all frames of the span alike, before clip, target and attention are
-taken from it: the decoder is asked for the colours that the encoder was shown, not for others that
-nobody could know. (RSPNet's code augments whole clips in this way.)
+Drawn once per clip, it changes all frames of the span alike, before input, target and attention
+are taken from it: the decoder has to reconstruct the colours that the encoder sees, not others that
+cannot be known from the input. (RSPNet's code augments whole clips in this way.)
 
-Drawn once a frame, it changes the frames of the encoder's input alone: the published code of pace
+Drawn once per frame, it changes the frames of the encoder's input alone: the published code of pace
 prediction jitters the colour of each frame by itself, so that the difference of two frames no
-longer tells how far apart they were. Target and attention keep the frames as they were. No decoder
-could predict a jitter of frames that the encoder never saw, and attention would take it for motion.
+longer reveals how far apart they were. Target and attention keep the unchanged frames: the jitter
+of frames between those of the input cannot be predicted, and attention would take it for motion.
 """
 
 from __future__ import annotations

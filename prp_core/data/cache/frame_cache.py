@@ -78,7 +78,7 @@ class FrameCache:
         """Unmap the files that were kept mapped, and save this process's counters."""
         for mapped in list(self._kept.values()):
             self._space.touch(self._space.place(mapped.key.identity))
-            self._let_go(mapped)
+            self._release(mapped)
         self._counters.save()
 
     def has(self, key: FramesKey) -> bool:
@@ -102,7 +102,7 @@ class FrameCache:
         frames_NF = kept.read(wanted, as_view=True) if kept else None
         if frames_NF is None:
             # A write into a view changed this process's pages, not the file: read that again.
-            self._let_go(kept)
+            self._release(kept)
             frames_NF = self._read_file(key, wanted)
         if frames_NF is None:
             return None
@@ -138,7 +138,7 @@ class FrameCache:
             if len(self._kept) < most_kept_mapped():
                 self._kept.setdefault(mapped.key.identity, mapped)
 
-    def _let_go(self, mapped: MappedFrames | None) -> None:
+    def _release(self, mapped: MappedFrames | None) -> None:
         with self._kept_lock:
             if mapped is not None:
                 self._kept.pop(mapped.key.identity, None)

@@ -26,7 +26,7 @@ from prp_core.data.readers import READERS
 from prp_core.data.readers.video_reader import VideoReader
 from prp_core.errors import BrokenVideo
 
-# A header may promise a few frames more than decode (genuine UCF101 files: 207 against 205).
+# A header may declare a few frames more than decode (genuine UCF101 files: 207 against 205).
 MISSING_FRAMES_ALLOWED = 4
 MISSING_SHARE_ALLOWED = 0.02
 
@@ -45,13 +45,13 @@ def inspect(reader_name: str, path: str, max_pixels: int) -> dict[str, Any]:
         )
     try:
         reader = READERS[reader_name](path)
-        promised = max(header.num_frames, reader.num_frames_promised)
+        declared = max(header.num_frames, reader.num_frames_declared)
         count, shape, failure = _count_frames(reader)
     except BrokenVideo as error:
         count = 0
         shape = (0, 0)
         failure = error
-        promised = header.num_frames
+        declared = header.num_frames
     if count == 0:
         words = failure.detail if failure is not None else "no frame at all"
         raise BrokenVideo(
@@ -59,7 +59,7 @@ def inspect(reader_name: str, path: str, max_pixels: int) -> dict[str, Any]:
             "undecodable",
             f"{header.codec}: {words}; another loader.reader than {reader_name!r} may decode it",
         )
-    if promised - count > max(MISSING_FRAMES_ALLOWED, MISSING_SHARE_ALLOWED * promised):
+    if declared - count > max(MISSING_FRAMES_ALLOWED, MISSING_SHARE_ALLOWED * declared):
         reason = (
             "repeated-frames"
             if failure is not None and failure.reason == "repeated-frames"
@@ -68,7 +68,7 @@ def inspect(reader_name: str, path: str, max_pixels: int) -> dict[str, Any]:
         raise BrokenVideo(
             path,
             reason,
-            f"{count} of {promised} frames decode" + (f": {failure.detail}" if failure else ""),
+            f"{count} of {declared} frames decode" + (f": {failure.detail}" if failure else ""),
         )
     height, width = shape
     return {
@@ -114,7 +114,7 @@ class Server:
                 return {"shape": frames_NHWC.shape}, frames_NHWC
             return self._read(path, request)
         except BrokenVideo as error:
-            self._forget()
+            self._close_reader()
             reason = (
                 "truncated"
                 if error.reason == "undecodable" and is_cut_short(path)
@@ -122,10 +122,10 @@ class Server:
             )
             return {"reason": reason, "detail": error.detail}, None
         except MemoryError as error:
-            self._forget()
+            self._close_reader()
             return {"reason": "out-of-memory", "detail": str(error)[:200]}, None
         except FileNotFoundError as error:
-            self._forget()
+            self._close_reader()
             return {"reason": "missing", "detail": str(error)[:200]}, None
 
     def _read(self, path: str, request: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray]:
@@ -162,13 +162,13 @@ class Server:
     def _open(self, path: str) -> VideoReader:
         identity = (path, Path(path).stat().st_ino)
         if self._reader is None or self._open_path != identity:
-            self._forget()
+            self._close_reader()
             check_container(path)
             self._reader = READERS[self._reader_name](path)
             self._open_path = identity
         return self._reader
 
-    def _forget(self) -> None:
+    def _close_reader(self) -> None:
         self._rest = None
         if self._reader is not None:
             self._reader.close()

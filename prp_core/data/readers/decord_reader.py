@@ -29,22 +29,22 @@ class DecordReader(ForwardReader):
             self._video: Any = decord.VideoReader(
                 self.path, ctx=decord.cpu(0), num_threads=1, fault_tol=REPEATED_SHARE_ALLOWED
             )
-            self.num_frames_promised = len(self._video)
+            self.num_frames_declared = len(self._video)
         except (decord.DECORDError, RuntimeError) as error:
             raise BrokenVideo(self.path, "undecodable", _first_line(error)) from None
 
     def _next(self) -> np.ndarray | None:
-        if self._position >= self.num_frames_promised:
+        if self._position >= self.num_frames_declared:
             return None
         return self._ask(lambda: self._video.next().asnumpy())
 
     def _skip(self, num_frames: int) -> None:
         goal = self._position + num_frames
-        if goal >= self.num_frames_promised:
+        if goal >= self.num_frames_declared:
             raise BrokenVideo(
                 self.path,
                 "truncated",
-                f"frame {goal} was asked for, the file lists {self.num_frames_promised}",
+                f"frame {goal} was asked for, the file lists {self.num_frames_declared}",
             )
         for _ in range(num_frames):
             self._ask(self._video.next)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from prp_core.data.readers.frame_arrays import RgbConverter, copy_planes, planes_kind
-from prp_core.data.readers.selective_decode import SelectiveDecode, Surprise
+from prp_core.data.readers.selective_decode import SelectiveDecode, UnexpectedFrame
 from prp_core.data.readers.sequential_reader import SequentialReader
 from prp_core.data.readers.video_reader import YuvPlanes
 
@@ -30,9 +30,9 @@ class PyavReader:
         return self._selective is not None
 
     @property
-    def num_frames_promised(self) -> int:
-        """See `VideoReader.num_frames_promised`."""
-        return self._from_the_beginning().num_frames_promised
+    def num_frames_declared(self) -> int:
+        """See `VideoReader.num_frames_declared`."""
+        return self._from_the_beginning().num_frames_declared
 
     def frames(self) -> Iterator[np.ndarray]:
         """See `VideoReader.frames`."""
@@ -61,7 +61,7 @@ class PyavReader:
         self._selective = self._selective or SelectiveDecode(self.path)
         try:
             return stack(self._selective.frames(indices, num_frames))
-        except Surprise:
+        except UnexpectedFrame:
             self._from_the_beginning()
             return None
 
@@ -71,7 +71,7 @@ class PyavReader:
             if frames_NHWC is None:
                 frames_NHWC = np.empty((count, frame.height, frame.width, 3), np.uint8)
             elif (frame.height, frame.width) != frames_NHWC.shape[1:3]:
-                raise Surprise
+                raise UnexpectedFrame
             frames_NHWC[place] = self._converter.array(frame, frame.width, frame.height)
         assert frames_NHWC is not None
         return frames_NHWC
@@ -103,7 +103,7 @@ def _stack_planes(frames: Iterator[Any], count: int) -> YuvPlanes | None:
         elif (frame.height * 3 // 2, frame.width) != planes_NHW.shape[1:] or planes_kind(
             frame
         ) != kind:
-            raise Surprise
+            raise UnexpectedFrame
         copy_planes(frame, planes_NHW[place])
     assert planes_NHW is not None and kind is not None
     return YuvPlanes(planes_NHW, *kind)

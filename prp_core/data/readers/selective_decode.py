@@ -14,7 +14,7 @@ from prp_core.data.readers.header import open_container, video_stream
 from prp_core.data.readers.packet_index import PacketIndex, index_packets
 
 
-class Surprise(Exception):
+class UnexpectedFrame(Exception):
     """The decoder returned other frames than the packets' headers announce.
 
     Only a decode from the beginning is then sure to be right.
@@ -36,7 +36,7 @@ class SelectiveDecode:
             self.index = None
 
     def frames(self, indices: Sequence[int], num_frames: int = 0) -> Iterator[Any]:
-        """The decoder's frames at `indices` (ascending). Raises `Surprise`.
+        """The decoder's frames at `indices` (ascending). Raises `UnexpectedFrame`.
 
         `num_frames` is the file's verified count, 0 if not known.
         """
@@ -46,7 +46,7 @@ class SelectiveDecode:
             or indices[-1] >= index.num_frames
             or num_frames not in (0, index.num_frames)
         ):
-            raise Surprise
+            raise UnexpectedFrame
         place_of_next = iter([index.layout.shown[number] for number in indices])
         wanted = next(place_of_next, None)
         for run in index.runs(indices):
@@ -57,12 +57,12 @@ class SelectiveDecode:
                     or frame.interlaced_frame
                     or frame.rotation
                 ):
-                    raise Surprise
+                    raise UnexpectedFrame
                 if expected == wanted:
                     wanted = next(place_of_next, None)
                     yield frame
         if wanted is not None:
-            raise Surprise
+            raise UnexpectedFrame
 
     def _run(self, index: PacketIndex, run: list[int]) -> Iterator[tuple[int, Any]]:
         """(expected place, decoded frame) for each frame of one run."""
@@ -72,11 +72,11 @@ class SelectiveDecode:
                 for frame in self._context.decode(packet):
                     yield next(expected, -1), frame
         except (av.FFmpegError, ValueError):
-            raise Surprise from None
+            raise UnexpectedFrame from None
         finally:
             self._context.flush_buffers()
         if next(expected, None) is not None:
-            raise Surprise
+            raise UnexpectedFrame
 
     def close(self) -> None:
         """Close the file."""

@@ -22,7 +22,7 @@ class SequentialReader(ForwardReader):
         stream = video_stream(self._container, self.path)
         stream.thread_type = "NONE"
         stream.codec_context.thread_count = 1
-        self.num_frames_promised = int(stream.frames)
+        self.num_frames_declared = int(stream.frames)
         self._size: tuple[int, int] | None = None
         self._converter = RgbConverter()
         self._decoded: Iterator[Any] = self._container.decode(stream)

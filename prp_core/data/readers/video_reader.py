@@ -50,8 +50,8 @@ class VideoReader(Protocol):
     """
 
     @property
-    def num_frames_promised(self) -> int:
-        """Frames that the container lists; 0 where it lists none."""
+    def num_frames_declared(self) -> int:
+        """Frames that the container declares; 0 where it declares none."""
         ...
 
     def read(self, indices: Sequence[int], num_frames: int = 0) -> np.ndarray:
