@@ -9,16 +9,16 @@ from prp_core.data.augmentation import AugmentationConfig
 from prp_core.data.dilated_sampling import span_length
 
 SHORT_VIDEO_POLICIES = {
-    "resample": "keep the rate, draw another video of the same part that is long enough; the "
-    "published policy",
-    "max-rate": "keep the video, draw the rate among those that fit; rate 1 needs clip.length "
-    "frames",
+    "resample": "keep the rate, draw another video of the same part that is long enough; "
+    "the published policy",
+    "max-rate": "keep the video, draw the rate among those that fit; "
+    "rate 1 needs clip.length frames",
     "loop": "keep both, read the video again from its start where it ends",
 }
 SAMPLING_RULES = {
     "uniform": "every start that fits is equally likely",
-    "published": "the rule of the official code: one frame more is needed, the last two starts "
-    "are never used, and start 0 is twice as likely",
+    "published": "the rule of the official code: one frame more is needed, "
+    "the last two starts are never used, and start 0 is twice as likely",
 }
 
 

@@ -50,10 +50,10 @@ def check_feasible(records: Sequence[VideoRecord], rates: Sequence[int], clip: C
     if not impossible:
         return
     table = ", ".join(f"rate {rate}: {count} of {len(records)}" for rate, count in counts.items())
+    needed = clip.frames_needed(impossible[0])
     longest = max((record.num_frames for record in records), default=0)
     raise UserError(
-        f"no video long enough for rate {impossible[0]} x clip length {clip.length} = "
-        f"{clip.frames_needed(impossible[0])} frames "
-        f"(long enough: {table}; the longest has {longest}); use lower rates, a shorter clip or "
-        "clip.short_videos = 'loop'"
+        f"no video long enough for rate {impossible[0]} x clip length {clip.length} = {needed} "
+        f"frames (long enough: {table}; the longest has {longest}); "
+        "use lower rates, a shorter clip or clip.short_videos = 'loop'"
     )

@@ -96,8 +96,8 @@ def _check_listing(uri: str, listed: list[ObjectInfo], table: Mapping[str, Label
     if table and len(unmatched(table, (info.key for info in listed))) == len(table):
         raise UserError(
             f"none of the {len(table)} videos that the splits or labels name lies under {uri} "
-            f"(they name {next(iter(table))!r}, there is {listed[0].key!r}); are they "
-            "of another corpus, or is the folder one level off?"
+            f"(they name {next(iter(table))!r}, there is {listed[0].key!r}); "
+            "are they of another corpus, or is the folder one level off?"
         )
 
 

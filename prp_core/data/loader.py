@@ -152,9 +152,9 @@ class SpanLoader:
                     self._quarantine(error)
             self._count("data/replaced")
         raise UserError(
-            f"{len(self.quarantined)} of {len(self.dataset.records)} training videos "
-            f"are broken and {MAX_REPLACEMENTS} draws found no other "
-            f"(the last: {record.key}: {self.quarantined[record.key]}); index the corpus again"
+            f"{len(self.quarantined)} of {len(self.dataset.records)} training videos are broken "
+            f"and {MAX_REPLACEMENTS} draws found no other (the last: {record.key}: "
+            f"{self.quarantined[record.key]}); index the corpus again"
         )
 
     def _sample(self, draw: SampleDraw, record: VideoRecord) -> SpanSample:

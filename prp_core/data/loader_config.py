@@ -12,8 +12,8 @@ JPEG_PLACES = {
 }
 COLOURS = {
     "decoder": "frames become RGB where they are decoded, by FFmpeg",
-    "device": "frames of training travel as 8-bit 4:2:0, half the bytes, and become RGB on the "
-    "device; files of another kind travel as RGB",
+    "device": "frames of training travel as 8-bit 4:2:0, half the bytes, "
+    "and become RGB on the device; files of another kind travel as RGB",
 }
 
 

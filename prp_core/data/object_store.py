@@ -214,8 +214,8 @@ class LocalStore:
                 ) from error
             if error.errno in FORBIDDEN:
                 raise UserError(
-                    f"{self.uri}/{key} may not be written ({error}); change the "
-                    "folder's permissions or name another place"
+                    f"{self.uri}/{key} may not be written ({error}); "
+                    "change the folder's permissions or name another place"
                 ) from error
             raise
 
@@ -274,8 +274,8 @@ class LocalStore:
         real = path.resolve()
         if not real.is_relative_to(self.root.resolve()):
             raise ObjectMissing(
-                f"{self.uri}/{key} is a link that leaves the folder: {real}; links must "
-                "stay inside it"
+                f"{self.uri}/{key} is a link that leaves the folder: {real}; "
+                "links must stay inside it"
             )
         if not real.is_file():
             raise ObjectMissing(

@@ -76,8 +76,8 @@ def read_in_ranges(
         received = sum(map(len, pieces))
         if received != wanted:
             raise CorruptObject(
-                f"{store.uri}/{key} ends {wanted - received} bytes before the "
-                f"{num_bytes} that it should have; index it again"
+                f"{store.uri}/{key} ends {wanted - received} bytes before the {num_bytes} that it "
+                "should have; index it again"
             )
         return pieces
 

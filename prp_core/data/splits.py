@@ -117,8 +117,8 @@ def read_split_files(folder: Path | str, split: int) -> dict[str, Labelling]:
             raise UserError(f"{folder}: no split {split}; there is {there}")
         return read(folder, chosen)
     raise UserError(
-        f"{folder}: no split files of UCF101 (trainlist01.txt, testlist01.txt) or "
-        "HMDB51 (<class>_test_split1.txt)"
+        f"{folder}: no split files of UCF101 (trainlist01.txt, testlist01.txt) "
+        "or HMDB51 (<class>_test_split1.txt)"
     )
 
 
@@ -151,8 +151,8 @@ def _read_hmdb51(folder: Path, files: list[re.Match[str]]) -> dict[str, Labellin
         for number, words in _lines(folder / match[0]):
             if len(words) != 2 or words[1] not in HMDB51_SPLITS:
                 raise UserError(
-                    f"{folder / match[0]}, line {number}: {' '.join(words)!r} is not "
-                    "'file 0', 'file 1' or 'file 2'"
+                    f"{folder / match[0]}, line {number}: {' '.join(words)!r} "
+                    "is not 'file 0', 'file 1' or 'file 2'"
                 )
             key = f"{match['label']}/{words[0]}"
             _add(

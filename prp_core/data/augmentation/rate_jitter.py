@@ -64,8 +64,8 @@ class RateJitter:
             slowest = fast * self.percents(fast)[0]
             if fastest >= slowest:
                 return (
-                    f"rate {slow} would go up to {fastest / 100:g} and rate {fast} down to "
-                    f"{slowest / 100:g}"
+                    f"rate {slow} would go up to {fastest / 100:g} "
+                    f"and rate {fast} down to {slowest / 100:g}"
                 )
         return ""
 
