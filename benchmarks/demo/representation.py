@@ -31,7 +31,7 @@ from orchestrator.config.sweep_spec import home_dir
 from orchestrator.confirmation import seed_interval
 from orchestrator.data import demo_videos
 from orchestrator.data.demo_videos import DemoSettings
-from orchestrator.data.index import index
+from orchestrator.data.index import IndexJob, index
 from prp_core.data.loader import SpanLoader
 from prp_core.data.manifest import Manifest, Parts, VideoRecord, parts
 from prp_core.data.object_store import LocalStore
@@ -163,7 +163,7 @@ def demo_parts(
     folder = demo_videos.make(
         home_dir() / "demo-videos", DemoSettings(seed=demo_seed, num_scenes=max(own, num_scenes))
     )
-    manifest, _ = index(folder, loader=config.loader)
+    manifest, _ = index(IndexJob(uri=folder, loader=config.loader))
     further = tuple(record for record in manifest.usable() if scene_number(record) > own)
     as_in_demo = Manifest(
         manifest.uri, tuple(record for record in manifest.records if scene_number(record) <= own)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from prp_core.checks import check
 
@@ -36,3 +37,8 @@ class CacheConfig:
         check(
             self.capacity_bytes > 0, "cache.capacity_bytes", self.capacity_bytes, "must be positive"
         )
+
+    @property
+    def folder(self) -> Path:
+        """The cache's folder on this node; decoded frames lie below it, in ``frames``."""
+        return Path(self.dir or DEFAULT_CACHE_DIR).expanduser()

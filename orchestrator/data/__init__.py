@@ -1,8 +1,9 @@
 """Videos as a sweep sees them: indexing, preparing shards, and opening either on a node.
 
 In the order that data flows: `demo_videos` makes a small corpus. `index` makes the manifest of a
-folder or bucket and keeps an `index_journal`, so that a killed run resumes; `manifest_check` asks
-whether the objects are still those of the manifest. `prepare` makes shards, one `prepare_task` for
-each on the cluster, and ends with a `prepare_report`. `open_data` opens a sweep's videos on a node,
-with a `frame_tier` of decoded frames; `health_line` sums up in one line how well loading works.
+folder or bucket, with labels of a `label_source`, and keeps an `index_journal`, from which a killed
+run resumes; `manifest_check` asks whether the objects are still those of the manifest. `prepare`
+makes shards, one `prepare_task` for each on the cluster, and ends with a `prepare_report`.
+`open_data` opens a sweep's videos on a node, with a `frame_tier` of decoded frames; `health_line`
+sums up in one line how well loading works.
 """

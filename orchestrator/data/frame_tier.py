@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import shutil
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
-from orchestrator.config.cache_config import AUTOMATIC, DEFAULT_CACHE_DIR
+from orchestrator.config.cache_config import AUTOMATIC
 from orchestrator.config.run_config import RunConfig
 from prp_core.data.cache.cached_frames import CachedFrames
 from prp_core.data.cache.frame_cache import FrameCache
@@ -17,11 +16,6 @@ from prp_core.data.frame_source import FrameSource
 log = logging.getLogger(__name__)
 
 AUTOMATIC_SHARE = 0.25
-
-
-def cache_dir(config: RunConfig) -> Path:
-    """The node's cache folder; decoded frames lie below it, in ``frames``."""
-    return Path(config.cache.dir or DEFAULT_CACHE_DIR).expanduser()
 
 
 def frames_capacity(configured_bytes: int, free_bytes: int, used: int) -> int:
@@ -48,7 +42,7 @@ def through_frame_cache(source: FrameSource, config: RunConfig, *, made_from: st
     if config.loader.colour == "device":
         log.info("loader.colour is 'device': decoded frames are not kept on the node")
         return source
-    folder = cache_dir(config) / "frames"
+    folder = config.cache.folder / "frames"
     folder.mkdir(parents=True, exist_ok=True)
     capacity = frames_capacity(
         config.cache.frames_capacity_bytes, shutil.disk_usage(folder).free, used_bytes(folder)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from orchestrator.config.cache_config import DEFAULT_CACHE_DIR, DEFAULT_CAPACITY_BYTES
+from orchestrator.config.cache_config import CacheConfig
 from orchestrator.config.store_config import StoreConfig
 from orchestrator.config.sweep_spec import home_dir
 from orchestrator.data.index_journal import IndexJournal
+from orchestrator.data.label_source import LabelSource
 from orchestrator.storage.manifest_file import write_manifest
 from orchestrator.storage.open_store import open_store
 from orchestrator.storage.prepared_place import (
@@ -26,19 +26,11 @@ from prp_core.checks import check
 from prp_core.data.cache.node_cache import NodeCache
 from prp_core.data.indexing import index_videos
 from prp_core.data.loader_config import LoaderConfig
-from prp_core.data.manifest import SPLITS, Manifest, VideoRecord
+from prp_core.data.manifest import Manifest, VideoRecord
 from prp_core.data.object_store import LocalStore, ObjectStore
-from prp_core.data.splits import (
-    Labelling,
-    labelling_of,
-    read_split_files,
-    relative_to_store,
-    unmatched,
-)
+from prp_core.data.splits import Labelling, labelling_of, relative_to_store, unmatched
 from prp_core.data.video_source import VideoSource
 from prp_core.errors import UserError
-
-LABEL_COLUMNS = ("label", "group", "split")
 
 log = logging.getLogger(__name__)
 
@@ -53,49 +45,58 @@ class IndexProgress:
     num_quarantined: int
 
 
-def index(
-    uri: str | Path,
-    out_uri: str | Path | None = None,
-    *,
-    splits_dir: str | Path | None = None,
-    split: int = 1,
-    labels_csv: str | Path | None = None,
-    loader: LoaderConfig | None = None,
-    store: StoreConfig | None = None,
-    num_workers: int | None = None,
-    on_progress: Callable[[IndexProgress], None] | None = None,
-    cache_dir: str | Path | None = None,
-    cache_capacity_bytes: int = DEFAULT_CAPACITY_BYTES,
-    state_dir: Path | None = None,
-) -> tuple[Manifest, str]:
-    """The manifest of the videos under `uri`, and the URI of its file in `out_uri`.
+@dataclass(frozen=True, kw_only=True)
+class IndexJob:
+    """What an index run reads, how, and where its manifest and its journal go."""
 
-    `out_uri` is ``manifests`` in `state_dir` by default. `splits_dir` holds UCF101's or HMDB51's
-    split files, of which `split` is taken; `labels_csv` is a table with the columns key and any of
-    label, group, split. A run that was killed resumes from its journal in `state_dir` (default:
-    ``~/.prp``). Videos from a bucket pass through the node's cache, where training finds them. A
-    prepared place has a manifest already, which is taken, with the labels, groups and splits of the
-    table where one is given. Raises `UserError`, `StoreUnavailable`.
+    uri: str | Path
+    """The videos: a folder, or ``s3://bucket/prefix``."""
+    out_uri: str | Path | None = None
+    """Where the manifest goes; None: ``manifests`` in `state_dir`."""
+    labels: LabelSource = field(default_factory=LabelSource)
+    """Labels, groups and splits that are not in the folders' names."""
+    loader: LoaderConfig = field(default_factory=LoaderConfig)
+    """The decoder and its limits; its `num_decoders` is not used."""
+    num_workers: int | None = None
+    """Videos verified at a time; None: one for each CPU."""
+    store: StoreConfig = field(default_factory=StoreConfig)
+    """How a bucket is reached."""
+    cache: CacheConfig = field(default_factory=CacheConfig)
+    """The node's cache, through which videos from a bucket pass and where training finds them."""
+    state_dir: Path = field(default_factory=home_dir)
+    """The folder of the journal, from which a killed run resumes."""
+
+    def __post_init__(self) -> None:
+        check(
+            self.num_workers is None or self.num_workers >= 1,
+            "num_workers",
+            self.num_workers,
+            "must be at least 1",
+        )
+
+
+def index(
+    job: IndexJob, *, on_progress: Callable[[IndexProgress], None] | None = None
+) -> tuple[Manifest, str]:
+    """The manifest of the videos of `job`, and the URI of its file.
+
+    A prepared place has a manifest already, which is taken, with the labels, groups and splits of
+    ``job.labels`` where it states any. Raises `UserError`, `StoreUnavailable`.
     """
-    check(num_workers is None or num_workers >= 1, "num_workers", num_workers, "must be at least 1")
-    state_dir = state_dir or home_dir()
-    videos = _open_videos(uri, store)
-    out = open_store(out_uri or state_dir / "manifests", store)
+    videos = _open_videos(job.uri, job.store)
+    out = open_store(job.out_uri or job.state_dir / "manifests", job.store)
     _refuse_output_among_videos(videos, out)
-    table = _label_table(splits_dir, split, labels_csv)
+    table = job.labels.table()
     marker = read_marker(videos)
     if marker is not None:
-        manifest = _relabelled(read_prepared_manifest(videos, marker, store), table)
+        manifest = _relabelled(read_prepared_manifest(videos, marker, job.store), table)
         return manifest, write_manifest(manifest, out)
     check_not_unfinished(videos)
-    loader = replace(
-        loader or LoaderConfig(), num_decoders=num_workers or len(os.sched_getaffinity(0))
-    )
-    cache = NodeCache(
-        Path(cache_dir or DEFAULT_CACHE_DIR).expanduser(), cache_capacity_bytes, videos
-    )
+    num_decoders = job.num_workers or len(os.sched_getaffinity(0))
+    loader = replace(job.loader, num_decoders=num_decoders)
+    cache = NodeCache(job.cache.folder, job.cache.capacity_bytes, videos)
     with (
-        IndexJournal(state_dir / "index", videos.uri, loader) as journal,
+        IndexJournal(job.state_dir / "index", videos.uri, loader) as journal,
         VideoSource(videos, cache, loader) as source,
     ):
         manifest = _run(source, journal, table, cache.root, on_progress or (lambda progress: None))
@@ -167,7 +168,7 @@ def _without_local_paths(record: VideoRecord, videos: ObjectStore, cache_root: P
     return replace(record, detail=detail)
 
 
-def _open_videos(uri: str | Path, config: StoreConfig | None) -> ObjectStore:
+def _open_videos(uri: str | Path, config: StoreConfig) -> ObjectStore:
     videos = open_store(uri, config)
     if isinstance(videos, LocalStore) and not videos.root.is_dir():
         raise UserError(
@@ -184,55 +185,3 @@ def _refuse_output_among_videos(videos: ObjectStore, out: ObjectStore) -> None:
             f"The manifest would go to {out.uri}, among the videos of {videos.uri}, "
             "and be indexed itself; choose a place outside"
         )
-
-
-def _label_table(
-    splits_dir: str | Path | None, split: int, labels_csv: str | Path | None
-) -> dict[str, Labelling]:
-    if splits_dir and labels_csv:
-        raise UserError(
-            f"Give split files ({splits_dir}) or a table of labels ({labels_csv}), not both; "
-            "the table has a column for splits"
-        )
-    if splits_dir:
-        return read_split_files(splits_dir, split)
-    return read_label_table(Path(labels_csv)) if labels_csv else {}
-
-
-def read_label_table(path: Path) -> dict[str, Labelling]:
-    """The table of a CSV file: the column ``key`` and any of ``label``, ``group``, ``split``.
-
-    An empty cell states nothing. Raises `UserError` that names the line.
-    """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            columns = reader.fieldnames or []
-            if (
-                "key" not in columns
-                or not set(columns) & set(LABEL_COLUMNS)
-                or len(set(columns)) < len(columns)
-            ):
-                raise UserError(
-                    f"{path}: its first line is {','.join(columns)!r}; "
-                    "it must name the column key and some of label, group, split"
-                )
-            table: dict[str, Labelling] = {}
-            for row in reader:
-                _add_row(table, row, f"{path}, line {reader.line_num}")
-            return table
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such table of labels") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} cannot be read as a CSV table: {error}") from error
-
-
-def _add_row(table: dict[str, Labelling], row: Mapping[str, str | None], where: str) -> None:
-    key = (row.get("key") or "").strip()
-    if not key:
-        raise UserError(f"{where}: the key is empty")
-    cells = {name: (row.get(name) or "").strip() or None for name in LABEL_COLUMNS}
-    if cells["split"] not in (None, *SPLITS):
-        raise UserError(f"{where}: split {cells['split']!r}; write train, val, test or nothing")
-    if table.setdefault(key, Labelling(**cells)) != Labelling(**cells):
-        raise UserError(f"{where}: {key!r} stands there a second time and says something else")

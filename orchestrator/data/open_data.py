@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 
 from orchestrator.config.run_config import RunConfig
 from orchestrator.config.sweep_spec import SweepSpec
-from orchestrator.data.frame_tier import cache_dir, through_frame_cache
+from orchestrator.data.frame_tier import through_frame_cache
 from orchestrator.storage.manifest_file import read_manifest
 from orchestrator.storage.open_store import open_store
 from orchestrator.storage.prepared_place import read_index, read_marker
@@ -49,7 +49,7 @@ def open_source(
     Decoded frames are kept on the node, except where a GPU decodes them: there they never leave the
     device. Raises `UserError` when manifest and store do not match.
     """
-    cache = NodeCache(cache_dir(config), config.cache.capacity_bytes, store)
+    cache = NodeCache(config.cache.folder, config.cache.capacity_bytes, store)
     marker = read_marker(store)
     if marker is None:
         return through_frame_cache(

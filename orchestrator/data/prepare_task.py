@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.config.cache_config import CacheConfig
 from orchestrator.config.store_config import StoreConfig
 from orchestrator.storage.open_store import open_store
 from orchestrator.storage.shard_index_file import index_from_parquet, index_to_parquet
@@ -37,8 +38,7 @@ class PrepareJob:
     settings: ShardSettings
     loader: LoaderConfig
     store: StoreConfig
-    cache_dir: str
-    cache_capacity_bytes: int
+    cache: CacheConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ def make_shard(job: PrepareJob, planned: PlannedShard) -> ShardRecord:
     cpu = _cpu_seconds()
     place = open_store(job.uri, job.store, check=False)
     videos = open_store(job.source_uri, job.store, check=False)
-    cache = NodeCache(Path(job.cache_dir).expanduser(), job.cache_capacity_bytes, videos)
+    cache = NodeCache(job.cache.folder, job.cache.capacity_bytes, videos)
     name = f"{SHARDS}/{planned.stem}.tar"
     # A file without a name: nothing is left of it however this process ends.
     with tempfile.TemporaryFile(dir=cache.root) as file:

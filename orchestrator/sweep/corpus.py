@@ -8,7 +8,8 @@ from pathlib import Path
 
 from orchestrator.config.run_config import RunConfig
 from orchestrator.data import demo_videos
-from orchestrator.data.index import index
+from orchestrator.data.index import IndexJob, index
+from orchestrator.data.label_source import LabelSource
 from orchestrator.data.manifest_check import check_unchanged
 from orchestrator.data.open_data import expect_all
 from orchestrator.storage.manifest_file import read_manifest
@@ -81,17 +82,18 @@ def _indexed(data_uri: str, config: RunConfig, out_uri: str, say: Say) -> str:
     """The URI of the manifest of the videos under `data_uri`; known videos are not read again."""
     source = config.source
     say(f"indexing {data_uri}")
-    manifest, manifest_uri = index(
-        data_uri,
-        out_uri,
-        splits_dir=source.splits_dir or None,
-        split=source.split,
-        labels_csv=source.labels_csv or None,
+    labels = LabelSource(
+        splits_dir=source.splits_dir, split=source.split, labels_csv=source.labels_csv
+    )
+    job = IndexJob(
+        uri=data_uri,
+        out_uri=out_uri,
+        labels=labels,
         loader=config.loader,
         store=config.store,
-        cache_dir=config.cache.dir or None,
-        cache_capacity_bytes=config.cache.capacity_bytes,
+        cache=config.cache,
     )
+    manifest, manifest_uri = index(job)
     say(
         f"{len(manifest.usable())} videos, {len(manifest.quarantined())} quarantined, "
         f"in {manifest_uri}"

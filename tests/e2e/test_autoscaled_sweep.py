@@ -10,8 +10,9 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 
+from orchestrator.config.cache_config import CacheConfig
 from orchestrator.config.store_config import StoreConfig
-from orchestrator.data.index import index
+from orchestrator.data.index import IndexJob, index
 from orchestrator.data.prepare import in_this_process, prepare
 from orchestrator.data.prepare_task import PrepareJob
 from prp_core.data.loader_config import LoaderConfig
@@ -47,17 +48,18 @@ def num_workers_alive(cluster: LocalAutoscalingCluster) -> int:
 
 def prepared(videos: Path, folder: Path) -> tuple[str, str, str]:
     """(URI of `videos` as shards, hash of the originals' manifest, hash of the shards')."""
-    manifest, _ = index(
-        videos, folder / "manifests", state_dir=folder / "state", cache_dir=folder / "cache"
+    cache = CacheConfig(dir=str(folder / "cache"), capacity_bytes=1 << 30)
+    to_index = IndexJob(
+        uri=videos, out_uri=folder / "manifests", state_dir=folder / "state", cache=cache
     )
+    manifest, _ = index(to_index)
     job = PrepareJob(
         source_uri=manifest.uri,
         uri=(folder / "prepared").as_uri(),
         settings=ShardSettings(height=40, width=48),
         loader=LoaderConfig(num_decoders=1),
         store=StoreConfig(),
-        cache_dir=str(folder / "cache"),
-        cache_capacity_bytes=1 << 30,
+        cache=cache,
     )
     made, _ = prepare(manifest, job, in_this_process)
     return job.uri, manifest.content_hash, made.content_hash

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.config.cache_config import CacheConfig
 from orchestrator.config.run_config import load_config
-from orchestrator.data.index import index
+from orchestrator.data.index import IndexJob, index
 from orchestrator.sweep.corpus import Corpus, find_corpus
 from prp_core.errors import UserError
 from tests.tiny_corpus import MOTIONS, encode_motion
@@ -19,13 +20,14 @@ def test_a_manifest_alone_names_the_videos(tmp_path: Path) -> None:
         encode_motion(
             videos / "down" / f"{number}.mp4", MOTIONS["down"], seed=number, num_frames=20
         )
-    manifest, uri = index(
-        videos,
-        tmp_path / "out",
-        cache_dir=tmp_path / "cache",
+    job = IndexJob(
+        uri=videos,
+        out_uri=tmp_path / "out",
+        cache=CacheConfig(dir=str(tmp_path / "cache")),
         state_dir=tmp_path / "state",
         num_workers=1,
     )
+    manifest, uri = index(job)
     config = load_config("demo", [f"source.manifest={uri}"])
     said: list[str] = []
     found = find_corpus(config, tmp_path / "home", "unused", said.append)

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from orchestrator.commands.prp import main
+from orchestrator.config.cache_config import CacheConfig
 from orchestrator.config.store_config import StoreConfig
-from orchestrator.data.index import IndexProgress, index
+from orchestrator.data.index import IndexJob, IndexProgress, index
+from orchestrator.data.label_source import LabelSource
 from orchestrator.storage.manifest_file import read_manifest
 from prp_core.data.manifest import Manifest
 from prp_core.errors import UserError
@@ -55,16 +57,15 @@ def _index(
 ) -> tuple[Manifest, str, IndexProgress]:
     """Index the bucket's videos through the proxy, with state and cache in `folder`."""
     seen: list[IndexProgress] = []
-    manifest, uri = index(
-        f"s3://{bucket}/videos",
-        f"s3://{bucket}/manifests",
+    job = IndexJob(
+        uri=f"s3://{bucket}/videos",
+        out_uri=f"s3://{bucket}/manifests",
         store=StoreConfig(endpoint_url=proxy.url),
         num_workers=2,
-        on_progress=seen.append,
-        cache_dir=folder / cache,
-        cache_capacity_bytes=1 << 30,
+        cache=CacheConfig(dir=str(folder / cache), capacity_bytes=1 << 30),
         state_dir=folder / "state",
     )
+    manifest, uri = index(job, on_progress=seen.append)
     return manifest, uri, seen[-1]
 
 
@@ -113,13 +114,14 @@ def test_a_bucket_of_videos_becomes_a_manifest_and_is_read_once(
     assert newer_uri != uri
     assert read_manifest(uri) == manifest, "the older manifest stays as it was"
 
-    local, _ = index(
-        videos,
-        tmp_path / "local",
+    job = IndexJob(
+        uri=videos,
+        out_uri=tmp_path / "local",
         num_workers=2,
-        cache_dir=tmp_path / "cache",
+        cache=CacheConfig(dir=str(tmp_path / "cache")),
         state_dir=tmp_path / "local-state",
     )
+    local, _ = index(job)
     assert local.videos_hash == manifest.videos_hash, (
         "a folder and a bucket with the same videos are the same data"
     )
@@ -182,14 +184,15 @@ def test_labels_groups_and_splits_from_tables(
     videos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     def indexed(**tables: object) -> dict[str, tuple[str | None, str, str]]:
-        manifest, _ = index(
-            videos,
-            tmp_path / "out",
-            cache_dir=tmp_path / "cache",
+        job = IndexJob(
+            uri=videos,
+            out_uri=tmp_path / "out",
+            labels=LabelSource(**tables),
+            cache=CacheConfig(dir=str(tmp_path / "cache")),
             state_dir=tmp_path / "state",
             num_workers=2,
-            **tables,
-        )  # type: ignore[arg-type]
+        )
+        manifest, _ = index(job)
         return {
             record.key: (record.label, record.group, record.split) for record in manifest.records
         }

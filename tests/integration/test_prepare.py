@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 
 from orchestrator.commands.prp import main
+from orchestrator.config.cache_config import CacheConfig
 from orchestrator.config.run_config import RunConfig, parse_config
 from orchestrator.config.store_config import StoreConfig
-from orchestrator.data.index import index
+from orchestrator.data.index import IndexJob, index
+from orchestrator.data.label_source import LabelSource
 from orchestrator.data.open_data import open_source
 from orchestrator.data.prepare import PrepareProgress, in_this_process, prepare
 from orchestrator.data.prepare_report import Prices
@@ -77,8 +79,7 @@ def job_for(videos: Path, place: Path, home: Path) -> PrepareJob:
         settings=SETTINGS,
         loader=LoaderConfig(num_decoders=1),
         store=StoreConfig(),
-        cache_dir=str(home / "cache"),
-        cache_capacity_bytes=1 << 30,
+        cache=CacheConfig(dir=str(home / "cache"), capacity_bytes=1 << 30),
     )
 
 
@@ -102,15 +103,19 @@ def config_with(**tables: object) -> RunConfig:
     )
 
 
-def indexed(place: str | Path, folder: Path, **options: object) -> Manifest:
-    return index(
-        place,
-        folder / "manifests",
+def indexed(
+    place: str | Path, folder: Path, *, store: StoreConfig | None = None, **labels: object
+) -> Manifest:
+    job = IndexJob(
+        uri=place,
+        out_uri=folder / "manifests",
+        labels=LabelSource(**labels),
+        store=store or StoreConfig(),
         state_dir=folder / "state",
-        cache_dir=folder / "cache",
+        cache=CacheConfig(dir=str(folder / "cache")),
         num_workers=1,
-        **options,
-    )[0]  # type: ignore[arg-type]
+    )
+    return index(job)[0]
 
 
 def test_a_prepared_folder_says_what_it_is_and_where_it_comes_from(

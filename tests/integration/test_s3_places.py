@@ -14,8 +14,10 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from orchestrator.config.cache_config import CacheConfig
 from orchestrator.config.store_config import StoreConfig
-from orchestrator.data.index import index
+from orchestrator.data.index import IndexJob, index
+from orchestrator.data.label_source import LabelSource
 from orchestrator.data.manifest_check import check_unchanged
 from orchestrator.storage.open_store import open_store
 from orchestrator.storage.store_region import check_region
@@ -94,7 +96,7 @@ def test_a_bucket_of_another_region(proxy: FaultProxy, bucket: str) -> None:
     ):
         check_region(uri, StoreConfig(**here))
     with pytest.raises(UserError, match="lies in eu-west-1"):
-        index(uri, store=StoreConfig(**here))
+        index(IndexJob(uri=uri, store=StoreConfig(**here)))
     assert "allowed by store.allow_other_region" in check_region(
         uri, StoreConfig(**here, allow_other_region=True)
     )
@@ -266,14 +268,15 @@ def hashed(s3_server: S3Server) -> str:
 
 
 def _index(bucket: str, folder: Path, **how: Any) -> dict[str, Any]:
-    manifest, _ = index(
-        f"s3://{bucket}/corpus",
-        folder / "out",
-        cache_dir=folder / "cache",
+    job = IndexJob(
+        uri=f"s3://{bucket}/corpus",
+        out_uri=folder / "out",
+        labels=LabelSource(**how),
+        cache=CacheConfig(dir=str(folder / "cache")),
         state_dir=folder / "state",
         num_workers=1,
-        **how,
     )
+    manifest, _ = index(job)
     return {record.key: record for record in manifest.usable()}
 
 
@@ -305,13 +308,14 @@ def test_hashed_prefixes_are_no_classes(
 def test_an_object_that_changed_after_it_was_indexed(
     s3_environment: S3Server, hashed: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    manifest, uri = index(
-        f"s3://{hashed}/corpus",
-        tmp_path / "out",
-        cache_dir=tmp_path / "index",
+    job = IndexJob(
+        uri=f"s3://{hashed}/corpus",
+        out_uri=tmp_path / "out",
+        cache=CacheConfig(dir=str(tmp_path / "index")),
         state_dir=tmp_path / "state",
         num_workers=1,
     )
+    manifest, uri = index(job)
     records = manifest.usable()
     store = open_store(manifest.uri)
     check_unchanged(manifest, uri, store)

@@ -36,21 +36,25 @@ def manifest_at(arguments: argparse.Namespace) -> Manifest:
 
 def make_manifest(arguments: argparse.Namespace) -> tuple[Manifest, str]:
     """(the manifest of the videos under ``arguments.uri``, its URI); what is known is reused."""
-    from orchestrator.data.index import index
+    from orchestrator.data.index import IndexJob, index
+    from orchestrator.data.label_source import LabelSource
     from prp_core.data.loader_config import LoaderConfig
 
     options = vars(arguments)
-    return index(
-        arguments.uri,
-        options.get("out"),
+    labels = LabelSource(
         splits_dir=options.get("splits"),
         split=options.get("split", 1),
         labels_csv=options.get("labels"),
-        loader=LoaderConfig(reader=options.get("reader") or LoaderConfig().reader),
-        store=store_config(arguments),
-        num_workers=options.get("workers"),
-        on_progress=print_index_progress,
     )
+    job = IndexJob(
+        uri=arguments.uri,
+        out_uri=options.get("out"),
+        labels=labels,
+        loader=LoaderConfig(reader=options.get("reader") or LoaderConfig().reader),
+        num_workers=options.get("workers"),
+        store=store_config(arguments),
+    )
+    return index(job, on_progress=print_index_progress)
 
 
 def print_summary(manifest: Manifest, uri: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.commands.common_arguments import (
@@ -13,7 +12,7 @@ from orchestrator.commands.common_arguments import (
     store_config,
 )
 from orchestrator.commands.data.progress import print_index_progress, print_prepare_progress
-from orchestrator.config.cache_config import DEFAULT_CACHE_DIR, DEFAULT_CAPACITY_BYTES
+from orchestrator.config.cache_config import DEFAULT_CACHE_DIR, DEFAULT_CAPACITY_BYTES, CacheConfig
 from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.shards.index import SHARD_KINDS, ShardSettings
 from prp_core.errors import UserError
@@ -165,31 +164,31 @@ def make_job(arguments: argparse.Namespace, settings: ShardSettings) -> PrepareJ
         settings=settings,
         loader=LoaderConfig(reader=arguments.reader, num_decoders=1),
         store=config,
-        cache_dir=arguments.cache_dir,
-        cache_capacity_bytes=arguments.cache_bytes,
+        cache=CacheConfig(dir=arguments.cache_dir, capacity_bytes=arguments.cache_bytes),
     )
 
 
 def manifest_of(arguments: argparse.Namespace, job: PrepareJob) -> Manifest:
     """The manifest of the originals: the given one, else made by indexing them now."""
-    from orchestrator.data.index import index
+    from orchestrator.data.index import IndexJob, index
+    from orchestrator.data.label_source import LabelSource
     from orchestrator.storage.manifest_file import read_manifest
     from orchestrator.storage.store_region import check_region
 
     if not arguments.manifest:
-        manifest, _ = index(
-            arguments.source,
-            splits_dir=arguments.splits,
-            split=arguments.split,
-            labels_csv=arguments.labels,
+        to_index = IndexJob(
+            uri=arguments.source,
+            labels=LabelSource(
+                splits_dir=arguments.splits,
+                split=arguments.split,
+                labels_csv=arguments.labels,
+            ),
             loader=job.loader,
-            store=job.store,
             num_workers=arguments.workers,
-            on_progress=print_index_progress,
-            cache_dir=Path(job.cache_dir).expanduser(),
-            cache_capacity_bytes=job.cache_capacity_bytes,
+            store=job.store,
+            cache=job.cache,
         )
-        return manifest
+        return index(to_index, on_progress=print_index_progress)[0]
     if arguments.splits or arguments.labels:
         raise UserError(
             "--manifest says the labels and splits already; give --splits or --labels without it"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.commands.prp import main
-from orchestrator.data.index import read_label_table
+from orchestrator.data.label_source import read_label_table
 from orchestrator.exit_codes import run_command
 from orchestrator.storage.manifest_file import write_manifest
 from orchestrator.storage.open_store import open_store

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.config.cache_config import AUTOMATIC, CacheConfig
 from orchestrator.config.run_config import RunConfig
-from orchestrator.data.frame_tier import cache_dir, frames_capacity, through_frame_cache
+from orchestrator.data.frame_tier import frames_capacity, through_frame_cache
 from prp_core.data.cache.cached_frames import CachedFrames
 from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.manifest import VideoRecord
@@ -55,8 +55,8 @@ def test_it_stands_before_the_source_or_not_at_all(tmp_path: Path) -> None:
         )
         assert int((tmp_path / "cache" / "frames" / "capacity").read_text()) > 1 << 20
     assert (
-        cache_dir(config_with(tmp_path, 0)) == tmp_path
-        and cache_dir(RunConfig()) == Path.home() / ".cache" / "prp"
+        config_with(tmp_path, 0).cache.folder == tmp_path
+        and RunConfig().cache.folder == Path.home() / ".cache" / "prp"
     )
 
 
