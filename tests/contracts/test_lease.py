@@ -23,6 +23,7 @@ from orchestrator.journal.object_journal import JournalReader
 from prp_core.data.object_store import ObjectStore, read_all
 from prp_core.errors import UserError
 from tests.contracts.stores import SWEEP_STORES
+from tests.dying_store import DyingStore
 
 FORK = multiprocessing.get_context("fork")
 WHAT = "Sweep one"
@@ -241,6 +242,35 @@ def test_a_holder_that_died_on_this_machine_is_not_waited_for(store: ObjectStore
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # ended, and not reaped yet
     assert acquire(store, WHAT, timing=replace(QUIET, sleep=never_sleep)).epoch == 2
     process.join(120)
+
+
+def drive_until_killed(store: DyingStore, said: Connection) -> None:
+    """Run in a process of its own: a driver's whole life with its lease."""
+    lease = acquire(store, WHAT, timing=QUIET)
+    said.send(lease.epoch)
+    lease.renew()
+    lease.release()
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before it applies", "after it applied"])
+def test_kill_9_at_every_request(store: ObjectStore, after: bool) -> None:
+    exit_code, dies_at, epoch = -signal.SIGKILL, 0, 0
+    while exit_code == -signal.SIGKILL:
+        dies_at += 1
+        heard, said = FORK.Pipe(duplex=False)
+        process = start(drive_until_killed, DyingStore(store, dies_at, after), said)
+        said.close()
+        try:
+            told = heard.recv()
+        except EOFError:
+            told = epoch
+        process.join(120)
+        exit_code = process.exitcode
+        with acquire(store, WHAT, timing=replace(QUIET, sleep=never_sleep)) as lease:
+            assert lease.epoch > told >= epoch, "no epoch is given twice"
+            lease.check()
+        epoch = lease.epoch
+    assert exit_code == 0 and dies_at > 4
 
 
 WAKES: dict[str, Callable[[ObjectStore, JournalWriter, object], object]] = {

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import signal
 import time
 from pathlib import Path
 
@@ -28,6 +30,7 @@ from orchestrator.journal.sweep_folder import (
 from orchestrator.storage.open_store import open_store
 from prp_core.data.object_store import LocalStore
 from prp_core.errors import ObjectChanged, ObjectExists, UserError
+from tests.dying_store import DyingStore
 
 SPEC = {"study": "rate_search", "num_trials": 8, "weights": [0.1, 1e-7]}
 
@@ -184,6 +187,39 @@ def test_requests_that_are_none_are_answered_too(
     assert desk.waiting() == [good]
     assert [info.key for info in folder.store.list("requests/")] == [f"requests/{good.id}.json"]
     assert {answer.id for answer in answers(journal)} == set(bad)
+
+
+def answer_until_killed(store: DyingStore) -> None:
+    """Run in a process of its own: a coordinator that does what it is asked."""
+    journal = JournalWriter(store, epoch=1, holder="driver")
+    desk = RequestDesk(store, journal)
+    for request in desk.waiting():
+        with journal.batch():
+            journal.append([{"kind": "effect", "of": request.id}])
+            desk.answer(request, is_done=True, text="done", at=1.0)
+    desk.waiting()
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before it applies", "after it applied"])
+def test_kill_9_at_every_request_to_the_store(storage: str, after: bool) -> None:
+    exit_code, dies_at = -signal.SIGKILL, 0
+    while exit_code == -signal.SIGKILL:
+        dies_at += 1
+        folder = open_sweep_folder(storage, f"demo-{dies_at}")
+        asked = [submit(folder.store, Request(Action.PAUSE)).id for _ in range(2)]
+        process = multiprocessing.get_context("fork").Process(
+            target=answer_until_killed, args=(DyingStore(folder.store, dies_at, after),)
+        )
+        process.start()
+        process.join(120)
+        exit_code = process.exitcode
+        answer_until_killed(DyingStore(folder.store))
+        journal = JournalReader(folder.store)
+        effects = [record["of"] for record in journal.read("effect")]
+        assert effects == [answer.id for answer in answers(journal)]
+        assert sorted(effects) == sorted(asked), "each is done once"
+        assert list(folder.store.list("requests/")) == []
+    assert exit_code == 0 and dies_at > 7
 
 
 WRONG = [
