@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,7 +81,7 @@ def parse_record(line: bytes) -> dict[str, Any]:
     return _json_object(line, "a record")
 
 
-def parse_entries(data: bytes, first: int, last: int) -> Sequence[Entry]:
+def parse_entries(data: bytes, first: int, last: int) -> list[Entry]:
     """The entries `first` to `last`, which are all that `data` holds. Raises `BadEntry`."""
     lines = iter(data.splitlines(keepends=True))
     entries = [_parse_entry(lines, number) for number in range(first, last + 1)]

@@ -19,7 +19,7 @@ from typing import Any
 from orchestrator.journal.entry import Entry, record_line
 from orchestrator.journal.object_journal import OPENED, JournalReader
 from orchestrator.journal.segments import Merge, MergeSizes, Segment, next_merge, superseded
-from prp_core.data.object_store import ObjectStore, read_all
+from prp_core.data.object_store import ObjectStore
 from prp_core.errors import ObjectExists, ObjectMissing, PrpError, StoreError
 
 logger = logging.getLogger(__name__)
@@ -194,11 +194,11 @@ class JournalWriter(JournalReader):
         """Write `entry`; whether it is in the store, now or by an earlier try whose reply was
         lost.
         """
-        key, data = self._entry_key(entry.number), entry.to_bytes()
+        key = self._entry_key(entry.number)
         try:
-            self._store.write(key, data, if_absent=True)
+            self._store.write(key, entry.to_bytes(), if_absent=True)
         except ObjectExists:
-            return read_all(self._store, key) == data
+            return self._entries_of(key, Segment(entry.number, entry.number)) == [entry]
         return True
 
     def _check_fence(self) -> None:

@@ -153,7 +153,7 @@ class JournalReader:
                     if entry.number == self._next:
                         self._accept(entry, is_alone=len(entries) == 1)
 
-    def _entries_of(self, key: str, segment: Segment) -> Sequence[Entry]:
+    def _entries_of(self, key: str, segment: Segment) -> list[Entry]:
         problem: BadEntry | None = None
         for _ in range(NUM_READS):
             try:

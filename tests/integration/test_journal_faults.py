@@ -91,6 +91,19 @@ def test_an_append_in_doubt_of_a_writer_that_is_replaced(
     assert numbers(JournalReader(store)) == [*expected, 3]
 
 
+def test_a_damaged_answer_makes_nobody_believe_that_another_has_written(
+    store: ObjectStore, hasty: ObjectStore, proxy: FaultProxy
+) -> None:
+    mine = writer(hasty)
+    proxy.add(**LOST)
+    with pytest.raises(StoreUnavailable):
+        mine.append(step(1))
+    proxy.add("flip", method="GET", path="entries/.*1[.]jsonl", times=1)
+    mine.append(step(2))
+    assert [entry.fault for entry in proxy.journal].count("flip") == 1
+    assert numbers(JournalReader(store)) == [1, 2]
+
+
 def test_an_opening_in_doubt(store: ObjectStore, hasty: ObjectStore, proxy: FaultProxy) -> None:
     proxy.add(**LOST)
     with pytest.raises(StoreUnavailable):
