@@ -8,6 +8,7 @@ from prp_core.checks import check, check_choice
 from prp_core.data.augmentation import AugmentationConfig
 from prp_core.data.dilated_sampling import span_length
 
+# The choices of `clip.short_videos`.
 SHORT_VIDEO_POLICIES = {
     "resample": "keep the rate, draw another video of the same part that is long enough; "
     "the published policy",
@@ -15,6 +16,7 @@ SHORT_VIDEO_POLICIES = {
     "rate 1 needs clip.length frames",
     "loop": "keep both, read the video again from its start where it ends",
 }
+# The choices of `clip.sampling`.
 SAMPLING_RULES = {
     "uniform": "every start that fits is equally likely",
     "published": "the rule of the official code: one frame more is needed, "
@@ -39,9 +41,9 @@ class ClipConfig:
     flip_probability: float = 0.0
     """Probability, 0 to 1, that a training clip is mirrored left to right, all of its frames."""
     short_videos: str = "resample"
-    """What to do when a video is too short for a rate: a key of `SHORT_VIDEO_POLICIES`."""
+    """For a video too short for its rate: ``resample`` the video, ``max-rate`` or ``loop``."""
     sampling: str = "uniform"
-    """How the first frame of a clip is drawn: a key of `SAMPLING_RULES`."""
+    """How the first frame of a clip is drawn: ``uniform``, or ``published`` (the official rule)."""
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     """What else is varied at random in training clips; all of it is off by default."""
 

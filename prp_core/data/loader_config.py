@@ -22,9 +22,9 @@ class LoaderConfig:
     """How videos are decoded and prefetched for training."""
 
     reader: str = "pyav"
-    """The decoding library: a key of `READERS`."""
+    """The decoding library: ``pyav`` or ``decord`` (`READERS`)."""
     colour: str = "decoder"
-    """Where frames become RGB: a key of `COLOURS`."""
+    """Where frames become RGB: in the ``decoder``, or on the ``device`` (half the bytes)."""
     num_decoders: int = 4
     """Loader threads, each with a decode process of its own."""
     num_prefetched_batches: int = 4
@@ -43,7 +43,7 @@ class LoaderConfig:
     They are resized to the clip's size: a sample of 1280 x 720 would otherwise be 165 MB.
     """
     decode_jpegs_on: str = "cpu"
-    """Where the JPEGs of prepared shards are decoded: a key of `JPEG_PLACES`."""
+    """Where the JPEGs of prepared shards are decoded: on the ``cpu`` or on the ``device``."""
 
     def __post_init__(self) -> None:
         check_choice("loader.colour", self.colour, COLOURS)
