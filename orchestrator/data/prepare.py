@@ -60,8 +60,8 @@ class PrepareProgress:
     num_quarantined: int
 
 
-Note = Callable[[PlannedShard, ShardRecord], None]
-MakeShards = Callable[[PrepareJob, Sequence[PlannedShard], Note], None]
+OnShard = Callable[[PlannedShard, ShardRecord], None]
+MakeShards = Callable[[PrepareJob, Sequence[PlannedShard], OnShard], None]
 """Makes every one of the shards, and reports each."""
 
 
@@ -89,12 +89,12 @@ def prepare(
         )
     check_places(manifest.uri, place.uri)
     finished = begin(place, plan, manifest)
-    waiting = [planned for planned in plan if record_name(planned) not in finished]
+    pending = [planned for planned in plan if record_name(planned) not in finished]
     report_progress = _Progress(
-        plan, len(plan) - len(waiting), on_progress or (lambda progress: None)
+        plan, len(plan) - len(pending), on_progress or (lambda progress: None)
     )
-    if waiting:
-        make_shards(job, waiting, report_progress.add)
+    if pending:
+        make_shards(job, pending, report_progress.add)
     marker = read_marker(place)
     if marker is not None:
         report = report_from(json.loads(read_all(place, REPORT)))
@@ -104,7 +104,7 @@ def prepare(
         job,
         place,
         plan,
-        num_reused=len(plan) - len(waiting),
+        num_reused=len(plan) - len(pending),
         started=started,
         prices=prices or Prices(),
     )
@@ -124,10 +124,10 @@ def begin(place: ObjectStore, plan: Sequence[PlannedShard], manifest: Manifest) 
     return {info.key for info in place.list(f"{RECORDS}/")}
 
 
-def in_this_process(job: PrepareJob, waiting: Sequence[PlannedShard], note: Note) -> None:
+def in_this_process(job: PrepareJob, pending: Sequence[PlannedShard], on_shard: OnShard) -> None:
     """Make one shard after the other, without a cluster."""
-    for planned in waiting:
-        note(planned, make_shard(job, planned))
+    for planned in pending:
+        on_shard(planned, make_shard(job, planned))
 
 
 def on_cluster(
@@ -138,15 +138,15 @@ def on_cluster(
     A local one has `num_workers` CPUs.
     """
 
-    def make_shards(job: PrepareJob, waiting: Sequence[PlannedShard], note: Note) -> None:
+    def make_shards(job: PrepareJob, pending: Sequence[PlannedShard], on_shard: OnShard) -> None:
         with ray_cluster(address, num_cpus=num_workers, verbose=verbose):
-            run_tasks(job, waiting, note)
+            run_tasks(job, pending, on_shard)
 
     return make_shards
 
 
-def run_tasks(job: PrepareJob, waiting: Sequence[PlannedShard], note: Note) -> None:
-    """Make every shard of `waiting` on the connected Ray cluster; `note` is called for each.
+def run_tasks(job: PrepareJob, pending: Sequence[PlannedShard], on_shard: OnShard) -> None:
+    """Make every shard of `pending` on the connected Ray cluster; `on_shard` is called for each.
 
     Raises the first permanent error.
     """
@@ -154,7 +154,7 @@ def run_tasks(job: PrepareJob, waiting: Sequence[PlannedShard], note: Note) -> N
         num_cpus=1, max_retries=3, retry_exceptions=[StoreUnavailable]
     )
     running: dict[Any, PlannedShard] = {}
-    left = list(reversed(waiting))
+    left = list(reversed(pending))
     while left or running:
         num_ahead = max(MIN_TASKS_AHEAD, 2 * int(ray.cluster_resources().get("CPU", 1)))
         while left and len(running) < num_ahead:
@@ -162,7 +162,7 @@ def run_tasks(job: PrepareJob, waiting: Sequence[PlannedShard], note: Note) -> N
             running[task.remote(job, planned)] = planned
         for future in ray.wait(list(running))[0]:
             planned = running.pop(future)
-            note(planned, _result(future, planned))
+            on_shard(planned, _result(future, planned))
 
 
 def _result(future: Any, planned: PlannedShard) -> ShardRecord:
