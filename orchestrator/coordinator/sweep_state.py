@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cluster.prices import Price
 from orchestrator.config.run_config import RunConfig, parse_config
@@ -17,13 +18,17 @@ from orchestrator.search.space import Space, TrialLimits
 from orchestrator.search.study import SweepStudy
 from orchestrator.search.warm_start import NOTHING_KNOWN, WarmStart
 
+if TYPE_CHECKING:
+    from orchestrator.search.samplers import GivenSampler
+
 
 @dataclass(frozen=True, kw_only=True)
 class CoordinatorSetup:
     """What the driver hands to the coordinator; crosses processes.
 
     `limits` is what a trial has to fit, `evaluation` where new trials' rungs are evaluated, `warm`
-    what earlier sweeps found, `price` what a GPU and a CPU cost (None: unknown).
+    what earlier sweeps found, `price` what a GPU and a CPU cost (None: unknown). `sampler` is the
+    study's own (None: the one that ``sweep.sampler`` names).
     """
 
     spec: SweepSpec
@@ -32,6 +37,7 @@ class CoordinatorSetup:
     evaluation: EvaluationPlan = EVALUATED_BY_WORKERS
     warm: WarmStart = NOTHING_KNOWN
     price: Price | None = None
+    sampler: GivenSampler | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,10 +81,10 @@ def _open_study(setup: CoordinatorSetup, base: RunConfig) -> SweepStudy:
         setup.spec.sweep_id,
         setup.space,
         seed=base.seed,
-        num_startup_trials=startup_trials(
-            sweep.num_startup_trials, sweep.sampler, sweep.num_trials
-        ),
-        sampler=sweep.sampler,
+        num_startup_trials=0
+        if setup.sampler is not None
+        else startup_trials(sweep.num_startup_trials, sweep.sampler, sweep.num_trials),
+        sampler=setup.sampler or sweep.sampler,
     )
     study.warm_up(setup.warm)
     return study

@@ -201,7 +201,7 @@ def newest_checkpoint(
     return folder, checkpoint
 
 
-def book(
+def record_cost(
     config: RunConfig, coordinator: CoordinatorHandle, kind: str, number: int, found: Evaluated
 ) -> None:
     """Write what a task held into the ledger; `number` -1: it belongs to no trial."""

@@ -1,18 +1,17 @@
-"""How a sweep's end reads: the leaderboard with intervals, the baselines beside it, and where
-everything is.
-"""
+"""The last screen of a sweep: the leaderboard with intervals, the baselines, where results are."""
 
 from __future__ import annotations
 
 import io
 import math
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
 from rich.table import Table
 
+from orchestrator.confirmation import Confirmation, ConfirmationOutcome
 from orchestrator.report.formatting import joined
 from orchestrator.report.record import BASELINE_TITLES
 from orchestrator.report.showcase_choice import SHOWCASE_FILE
@@ -24,19 +23,21 @@ from orchestrator.trial_state import TrialState
 from prp_core.evaluation.intervals import wilson_interval
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Ending:
-    """All that a sweep found. `confirmation`, `test` and `cost` are sentences; empty where there
-    was none. `showcases`: the trials that have one.
+    """Everything that a sweep found.
+
+    `views` are its trials, `winner` the one that is taken (None: none finished), with its encoder
+    at `model_uri`; `baselines` are metrics by name; `run_id` is the parent run's. `test` and `cost`
+    are sentences, empty where there is none. `showcases` are the trials that have one.
     """
 
     views: Sequence[TrialView]
     winner: TrialView | None
-    baselines: dict[str, float]
+    baselines: Mapping[str, float]
     model_uri: str
     run_id: str
-    confirmation: str = ""
-    is_tie: bool = False
+    confirmation: Confirmation | None = None
     test: str = ""
     cost: str = ""
     showcases: tuple[int, ...] = ()
@@ -52,13 +53,14 @@ def ending_lines(plan: Plan, ending: Ending) -> Iterator[str]:
     else:
         recognition = ending.winner.metrics.get("recognition/accuracy")
         fine_tuned = "" if recognition is None else f"; fine-tuned recognition {recognition:.3f}"
-        word = "Taken" if ending.is_tie else "Winner"
+        confirmation = ending.confirmation
+        is_tie = confirmation is not None and confirmation.outcome == ConfirmationOutcome.TIE
         yield (
-            f"{word}: trial {ending.winner.number}, {objective} "
+            f"{'Taken' if is_tie else 'Winner'}: trial {ending.winner.number}, {objective} "
             f"{interval_text(plan, ending.winner.objective)}{fine_tuned}"
         )
-        if ending.confirmation:
-            yield f"Confirmed: {ending.confirmation}"
+        if confirmation is not None:
+            yield f"Confirmed: {confirmation.text}"
         if ending.test:
             yield ending.test
         yield f"Its encoder: {ending.model_uri}"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.config.run_config import RunConfig, digest, flatten, to_tree, with_values
 from orchestrator.config.sweep_config import STUDY_PLACE
@@ -25,22 +25,25 @@ from orchestrator.config.sweep_spec import (
     sweep_name_of,
 )
 from orchestrator.search.pruner import PRUNERS
-from orchestrator.search.samplers import SAMPLERS
+from orchestrator.search.samplers import SAMPLERS, name_of
 from orchestrator.search.space import Fit, Space, TrialLimits, apply_space
 from orchestrator.search.study import check_storage_url, first_fit
 from orchestrator.search.warm_start import NOTHING_KNOWN, WarmStart, plan_warm_start
 from orchestrator.storage.manifest_file import read_manifest
 from orchestrator.sweep.corpus import check_region_of, find_corpus
-from orchestrator.sweep.settings import absolute, new_config, resumed_config
+from orchestrator.sweep.settings import absolute, is_set, new_config, resumed_config
 from orchestrator.tracking.past_trials import read_past_trials
 from orchestrator.tracking.provenance import provenance_tags
 from orchestrator.tracking.tracking_uri import check_reachable, default_tracking_uri
-from prp_core.catalogue import look_up
+from prp_core.catalogue import look_up, unknown
 from prp_core.data.feasibility import check_feasible
 from prp_core.data.manifest import Manifest, Parts, parts
 from prp_core.errors import UserError
 from prp_core.evaluation.protocol import protocol_hash
 from prp_core.training.memory import memory_table
+
+if TYPE_CHECKING:
+    from orchestrator.search.samplers import GivenSampler
 
 Say = Callable[[str], None]
 
@@ -48,11 +51,12 @@ Say = Callable[[str], None]
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """A sweep that can run: `space` is searched over the base `config`, on the `parts` of
-    `manifest`.
+    `manifest`, by `sampler` (None: the one that ``sweep.sampler`` names).
     """
 
     spec: SweepSpec
     space: Space
+    sampler: GivenSampler | None = None
     config: RunConfig
     manifest: Manifest
     parts: Parts
@@ -65,27 +69,38 @@ class Plan:
         return TrialLimits(tuple(record.num_frames for record in self.parts.train), memory)
 
 
-def make_plan(arguments: argparse.Namespace, space: Space, say: Say) -> Plan:
+def make_plan(
+    arguments: argparse.Namespace,
+    space: Space,
+    say: Say,
+    *,
+    sampler: GivenSampler | None = None,
+) -> Plan:
     """The plan for `arguments`, checked against `space`. Indexes the videos when no manifest is
     given.
 
-    Nothing of the sweep is written before all is known to be right. Raises `UserError` for whatever
-    is wrong.
+    `sampler` is the study's own; ``--set sweep.sampler=NAME`` goes before it. Nothing of the sweep
+    is written before all is known to be right. Raises `UserError` for whatever is wrong.
     """
     plan = (
         _resumed_plan(arguments, space, say)
         if arguments.resume
-        else _new_plan(arguments, space, say)
+        else _new_plan(arguments, space, say, sampler)
     )
+    plan = dataclasses.replace(plan, sampler=chosen_sampler(plan.config, sampler))
     check_space(plan)
     Path(plan.spec.state_dir).mkdir(parents=True, exist_ok=plan.is_resumed)
     save_spec(plan.spec)
     return plan
 
 
-def _new_plan(arguments: argparse.Namespace, space: Space, say: Say) -> Plan:
+def _new_plan(
+    arguments: argparse.Namespace, space: Space, say: Say, sampler: GivenSampler | None
+) -> Plan:
     config = named_after(new_config(arguments), space)
-    look_up("sweep.sampler", config.sweep.sampler, SAMPLERS)
+    if sampler is not None and not is_set(arguments, "sweep.sampler"):
+        config = with_values(config, {"sweep.sampler": name_of(sampler)})
+    chosen_sampler(config, sampler)
     look_up("sweep.pruner", config.sweep.pruner, PRUNERS)
     home = home_dir()
     tracking_uri = arguments.mlflow or default_tracking_uri(home)
@@ -151,6 +166,20 @@ def named_after(config: RunConfig, space: Space) -> RunConfig:
     written_in = space if inspect.isroutine(space) else type(space)
     study = Path(inspect.getfile(written_in)).stem.replace("_", "-")
     return with_values(config, {"sweep.name": config.sweep.name.replace(STUDY_PLACE, study)})
+
+
+def chosen_sampler(config: RunConfig, given: GivenSampler | None) -> GivenSampler | None:
+    """None where ``sweep.sampler`` names one of `SAMPLERS`, else the `given` one of that name.
+
+    Raises `UserError` where there is no such sampler: a resumed sweep needs the one that it was
+    started with.
+    """
+    name = config.sweep.sampler
+    if name in SAMPLERS:
+        return None
+    if given is None or name_of(given) != name:
+        raise unknown("sweep.sampler", name, [*SAMPLERS, *([name_of(given)] if given else [])])
+    return given
 
 
 def check_space(plan: Plan) -> None:

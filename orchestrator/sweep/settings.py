@@ -55,6 +55,11 @@ def resumed_config(spec: SweepSpec, arguments: argparse.Namespace) -> RunConfig:
     return parse_config(_replaced(spec.config, _changeable(arguments)))
 
 
+def is_set(arguments: argparse.Namespace, path: str) -> bool:
+    """Whether ``--set`` gives the value at `path`."""
+    return any(setting.partition("=")[0].strip() == path for setting in arguments.settings)
+
+
 def absolute(uri: str) -> str:
     """`uri`, with a relative folder made absolute: workers have other working directories."""
     return uri if "://" in uri else str(Path(uri).expanduser().resolve())

@@ -21,7 +21,12 @@ from orchestrator.report.showcase import Clip, Showcase, Strip
 from orchestrator.report.showcase_choice import SHOWCASE_FILE, spread_over_classes, trials_to_show
 from orchestrator.report.showcase_page import showcase_html
 from orchestrator.search.space import apply_space
-from orchestrator.sweep.final_evaluation import Evaluated, book, newest_checkpoint, on_cluster
+from orchestrator.sweep.final_evaluation import (
+    Evaluated,
+    newest_checkpoint,
+    on_cluster,
+    record_cost,
+)
 from orchestrator.sweep.plan import Plan
 from orchestrator.trial.driver import failure_reason
 from orchestrator.trial.messages import TrialView
@@ -80,7 +85,7 @@ def keep_showcases(
     for number, page in pending.items():
         try:
             found = ray.get(page)
-            book(plan.config, coordinator, "showcase", number, found)
+            record_cost(plan.config, coordinator, "showcase", number, found)
             ray.get(
                 coordinator.recorder.log_trial_text.remote(
                     number, SHOWCASE_FILE, found.files[SHOWCASE_FILE].decode()

@@ -1,6 +1,4 @@
-"""How a sweep stands, from its records: whether it is running, over, or waiting to be resumed, and
-the screen's rows.
-"""
+"""The status of a sweep, read from its records: running, ended, or stopped and to be resumed."""
 
 from __future__ import annotations
 
@@ -8,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from orchestrator.config.run_config import parse_config
@@ -23,14 +22,28 @@ from orchestrator.trial.messages import TrialView
 from orchestrator.trial_state import TrialState
 
 
+class SweepPhase(StrEnum):
+    """Whether a sweep is being driven."""
+
+    RUNNING = "running"
+    """A driver runs it now."""
+
+    ENDED = "ended"
+    """It came to its end: every trial is over, or its budget is spent."""
+
+    STOPPED = "stopped"
+    """It has no driver and has not come to its end: it can be resumed."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class SweepStatus:
-    """A sweep now. `state` is ``running``, ``ended`` or ``stopped`` (no driver, and not at its
-    end); `cost` is what was spent, in one phrase; `warning` is said below the screen.
+    """A sweep now, with the process id of its `driver` (None: no process drives it).
+
+    `cost` is what was spent, in one phrase; `warning` is shown below the screen.
     """
 
     sweep_id: str
-    state: str
+    phase: SweepPhase
     driver: str | None
     num_trials: int
     objective: str
@@ -54,28 +67,31 @@ class SweepStatus:
         )
 
 
-def sweep_state(
+def sweep_phase(
     *,
     driver: str | None,
     num_ended: int,
     num_trials: int,
     parent_state: str,
     has_budget: bool = False,
-) -> str:
-    """``running`` while it has a driver; else ``ended`` where MLflow says so or every trial is over
-    and MLflow is silent, else ``stopped``.
+) -> SweepPhase:
+    """Running while it has a driver; ended where every trial is over and MLflow (`parent_state`, of
+    the parent run) says so or says nothing; else stopped.
 
     A budget may have ended it before its last trial.
     """
     if driver is not None:
-        return "running"
+        return SweepPhase.RUNNING
     all_ended = num_ended >= num_trials and parent_state in ("", "finished")
-    return "ended" if all_ended or (has_budget and parent_state == "finished") else "stopped"
+    if all_ended or (has_budget and parent_state == "finished"):
+        return SweepPhase.ENDED
+    return SweepPhase.STOPPED
 
 
 def read_status(spec: SweepSpec) -> SweepStatus:
-    """How the sweep of `spec` stands; where MLflow does not answer, what only it knows is missing
-    and `warning` says so.
+    """The status of the sweep of `spec`, from its study, its ledger, its lock and MLflow.
+
+    Where MLflow does not answer, what only it knows is missing and `warning` says so.
     """
     config = parse_config(spec.config)
     study = read_study(spec.database_url, spec.sweep_id)
@@ -92,7 +108,7 @@ def read_status(spec: SweepSpec) -> SweepStatus:
     parent_state = runs.parent.state if runs.parent else ""
     num_trials = config.sweep.num_trials
     budget = config.budget
-    state = sweep_state(
+    phase = sweep_phase(
         driver=driver,
         num_ended=num_ended,
         num_trials=num_trials,
@@ -102,25 +118,23 @@ def read_status(spec: SweepSpec) -> SweepStatus:
     spent = total(read_ledger(Path(spec.state_dir) / "ledger.jsonl"))
     return SweepStatus(
         sweep_id=spec.sweep_id,
-        state=state,
+        phase=phase,
         driver=driver,
         num_trials=num_trials,
         objective=config.sweep.objective,
         trials=trials,
         started=min((trial.started for trial in trials if trial.started), default=0.0),
-        advice=advice(spec, state, driver, is_whole=num_ended >= num_trials),
+        advice=advice(spec, phase, driver, is_whole=num_ended >= num_trials),
         cost=cost_line(Account(budget, Cost.of(spent)), spent.is_priced),
         warning=warning,
     )
 
 
-def advice(spec: SweepSpec, state: str, driver: str | None, *, is_whole: bool = True) -> str:
-    """What to do next, in one line; a sweep that ended without being `is_whole` was ended by its
-    budget.
-    """
-    if state == "running":
+def advice(spec: SweepSpec, phase: SweepPhase, driver: str | None, *, is_whole: bool = True) -> str:
+    """What to do next, in one line; `is_whole`: every trial is over (else its budget ended it)."""
+    if phase == SweepPhase.RUNNING:
         return f"driven by process {driver}"
-    if state == "ended":
+    if phase == SweepPhase.ENDED:
         page = f"its page: uv run prp report {spec.sweep_id}"
         return (
             page
@@ -138,7 +152,7 @@ def resume_command(spec: SweepSpec) -> str:
 
 
 def views_of(status: SweepStatus) -> list[TrialView]:
-    """The trials as the live screen draws them; one that nobody drives is not running."""
+    """The trials as the live screen draws them; one that no process drives is waiting."""
     views = []
     for trial in status.trials:
         state = (
@@ -164,16 +178,14 @@ def views_of(status: SweepStatus) -> list[TrialView]:
 
 
 def summary_rows(statuses: Sequence[SweepStatus]) -> list[list[str]]:
-    """``prp status`` without a sweep: id, state, trials, the best objective, what was spent, what
-    to do.
-    """
+    """The rows of ``prp status``: id, phase, trials, best objective, what was spent, what to do."""
     rows = []
     for one in statuses:
         best = "" if math.isnan(one.best) else f"{one.best:.3f}"
         rows.append(
             [
                 one.sweep_id,
-                one.state,
+                one.phase,
                 f"{one.num_ended}/{one.num_trials}",
                 best,
                 one.cost.removeprefix("cost "),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,19 +11,33 @@ from orchestrator.exit_codes import run_command
 from orchestrator.sweep.arguments import parse_arguments
 
 if TYPE_CHECKING:
+    from orchestrator.search.samplers import GivenSampler
     from orchestrator.search.space import Space
 
 
-def main(space: Space, argv: Sequence[str] | None = None) -> int:
+def main(
+    space: Space,
+    argv: Sequence[str] | None = None,
+    *,
+    sampler: GivenSampler | Callable[[], GivenSampler] | None = None,
+) -> int:
     """Run the study that searches `space`, with the arguments `argv` (None: of this process).
+
+    `sampler` draws the values instead of the one that ``sweep.sampler`` names: any of Optuna's, or
+    one with the `Sampler` protocol, or a function that makes it (so that ``--help`` need not import
+    Optuna).
 
     The exit code: 0 the sweep ended with a winner, 1 it ended without one, 2 the input was wrong
     (one line says how), 130 it was interrupted and resumes with ``--resume``.
     """
-    return run_command(lambda: _run(space, argv), Path(sys.argv[0]).name)
+    return run_command(lambda: _run(space, argv, sampler), Path(sys.argv[0]).name)
 
 
-def _run(space: Space, argv: Sequence[str] | None) -> int:
+def _run(
+    space: Space,
+    argv: Sequence[str] | None,
+    sampler: GivenSampler | Callable[[], GivenSampler] | None,
+) -> int:
     arguments = parse_arguments(argv, description_of(space))
     from orchestrator.sweep.settings import check_settings
 
@@ -31,7 +45,7 @@ def _run(space: Space, argv: Sequence[str] | None) -> int:
 
     from orchestrator.sweep.driver import drive  # Ray, Optuna, PyTorch: seconds
 
-    return drive(arguments, space)
+    return drive(arguments, space, sampler() if callable(sampler) else sampler)
 
 
 def description_of(space: Space) -> str:

@@ -39,7 +39,7 @@ ROOMS_OF_LIBRARY: dict[str, tuple[str, ...]] = {
     "boto3": ("orchestrator/storage/s3_clients.py",),
     "botocore": S3_ROOMS,
     "mlflow": ("orchestrator/tracking/",),
-    "optuna": ("orchestrator/search/",),
+    "optuna": ("orchestrator/search/", "sweeps/"),
     "ray": (*RUNNING_ROOMS, "cluster/"),
     "pydantic": ("orchestrator/config/run_config.py",),
     "pyarrow": (
@@ -169,7 +169,11 @@ PLANTED = [
         "from tests.tools import rgw",
         "the tests are no part of the product",
     ),
-    ("sweeps/rate_search.py", "import optuna", "imports optuna: only orchestrator/search/"),
+    (
+        "orchestrator/sweep/a.py",
+        "import optuna",
+        "imports optuna: only orchestrator/search/, sweeps/",
+    ),
     (
         "sweeps/rate_search.py",
         "import pydantic",

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from orchestrator.search.samplers.sampler import Sampler
 
+    GivenSampler = Sampler | BaseSampler
+    """A sampler that a study hands over: ours, or one of Optuna's."""
+
 
 @dataclass(frozen=True)
 class NamedSampler:
@@ -61,7 +64,7 @@ SAMPLERS: dict[str, NamedSampler] = {
 }
 
 
-def make_sampler(sampler: str | Sampler | BaseSampler, *, seed: int, num_startup: int) -> Sampler:
+def make_sampler(sampler: str | GivenSampler, *, seed: int, num_startup: int) -> Sampler:
     """The sampler of that name in `SAMPLERS`, or the given one; one of Optuna's is adapted.
 
     `seed` and `num_startup` are for named samplers: a given one has its own. Raises `UserError`

@@ -11,7 +11,14 @@ import pytest
 from orchestrator.config.run_config import load_config, to_tree
 from orchestrator.config.sweep_spec import SweepSpec
 from orchestrator.sweep.lock import driver_of
-from orchestrator.sweep.status import SweepStatus, advice, summary_rows, sweep_state, views_of
+from orchestrator.sweep.status import (
+    SweepPhase,
+    SweepStatus,
+    advice,
+    summary_rows,
+    sweep_phase,
+    views_of,
+)
 from orchestrator.trial_state import TrialState
 from tests.unit.orchestrator.report.test_findings import trial
 
@@ -46,20 +53,20 @@ def test_the_state_of_a_sweep(
     driver: str | None, num_ended: int, parent_state: str, expected: str
 ) -> None:
     assert (
-        sweep_state(driver=driver, num_ended=num_ended, num_trials=8, parent_state=parent_state)
+        sweep_phase(driver=driver, num_ended=num_ended, num_trials=8, parent_state=parent_state)
         == expected
     )
 
 
 def test_a_budget_ends_a_sweep_before_its_last_trial() -> None:
     states = {
-        parent: sweep_state(
+        parent: sweep_phase(
             driver=None, num_ended=3, num_trials=8, parent_state=parent, has_budget=True
         )
         for parent in ("finished", "killed", "")
     }
     assert states == {"finished": "ended", "killed": "stopped", "": "stopped"}
-    assert advice(SPEC, "ended", None, is_whole=False) == (
+    assert advice(SPEC, SweepPhase.ENDED, None, is_whole=False) == (
         "its budget is spent, a larger one goes on: uv run python "
         "sweeps/rate_search.py --resume rate-search-1; "
         "its page: uv run prp report rate-search-1"
@@ -81,18 +88,18 @@ def test_a_driver_is_known_by_its_lock(tmp_path: Path) -> None:
 
 
 def test_what_to_do_next() -> None:
-    assert advice(SPEC, "running", "4711") == "driven by process 4711"
-    assert advice(SPEC, "ended", None) == "its page: uv run prp report rate-search-1"
+    assert advice(SPEC, SweepPhase.RUNNING, "4711") == "driven by process 4711"
+    assert advice(SPEC, SweepPhase.ENDED, None) == "its page: uv run prp report rate-search-1"
     resume = "resume with: uv run python sweeps/rate_search.py --resume rate-search-1"
-    assert advice(SPEC, "stopped", None) == f"its driver is not running any more; {resume}"
+    assert advice(SPEC, SweepPhase.STOPPED, None) == f"its driver is not running any more; {resume}"
     old = dataclasses.replace(SPEC, tags={})
-    assert "sweeps/YOUR_STUDY.py --resume" in advice(old, "stopped", None)
+    assert "sweeps/YOUR_STUDY.py --resume" in advice(old, SweepPhase.STOPPED, None)
 
 
 def test_a_trial_that_nobody_drives_waits() -> None:
     status = SweepStatus(
         sweep_id="rate-search-1",
-        state="stopped",
+        phase=SweepPhase.STOPPED,
         driver=None,
         num_trials=8,
         objective="retrieval/recall_at_1",

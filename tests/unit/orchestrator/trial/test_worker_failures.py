@@ -11,7 +11,8 @@ import torch
 
 from orchestrator.config.run_config import load_config, with_values
 from orchestrator.cost.budget import Gate
-from orchestrator.sweep.driver import left_over, line_of_test_part
+from orchestrator.sweep.driver import outcome_of_left_over
+from orchestrator.sweep.finish import line_of_test_part
 from orchestrator.trial import driver
 from orchestrator.trial.messages import TrialTask
 from orchestrator.trial.worker import permanent_failure
@@ -110,8 +111,8 @@ def test_the_stored_figures_of_the_test_part_are_shown_with_whose_they_are() -> 
 
 
 def test_a_trial_that_is_left_over_says_why() -> None:
-    assert left_over(Gate("stop", "budget: spent")).state == "pruned"
-    assert left_over(Gate("start")).state == "failed"
+    assert outcome_of_left_over(Gate("stop", "budget: spent")).state == "pruned"
+    assert outcome_of_left_over(Gate("start")).state == "failed"
 
 
 def test_a_controller_that_dies_is_started_again_but_not_for_ever(

@@ -1,0 +1,102 @@
+"""What ``prp status`` shows: the list of sweeps, and the screen of one until its driver has gone.
+
+All of it is read from the sweep's records; its driver is not asked.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.config.sweep_spec import SweepSpec
+from orchestrator.sweep.live_screen import Progress, event_line
+from orchestrator.sweep.status import (
+    SweepPhase,
+    SweepStatus,
+    read_status,
+    summary_rows,
+    views_of,
+)
+
+REFRESH_SECONDS = 2.0
+WIDTH_OF_LOG = 200
+
+
+def list_sweeps(specs: Sequence[SweepSpec]) -> int:
+    """Print each sweep with its phase, in the order of `specs`; the exit code."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("sweep", "state", "trials", "best", "cost", ""):
+        table.add_column(name, overflow="fold", no_wrap=name in ("sweep", "state", "cost"))
+    for row in summary_rows([read_status(spec) for spec in specs]):
+        table.add_row(*row)
+    _console().print(table)
+    return 0
+
+
+def watch(spec: SweepSpec, *, once: bool, wait: Callable[[float], None] = time.sleep) -> int:
+    """Show the sweep until no process drives it; the exit code.
+
+    A terminal gets the screen, anything else a line for each event. `once` shows it once.
+    """
+    status = read_status(spec)
+    progress = Progress(
+        list,
+        title=spec.sweep_id,
+        num_trials=status.num_trials,
+        objective=status.objective,
+        clock=clock_of(status),
+    )
+    if once or status.phase != SweepPhase.RUNNING:
+        _console().print(_screen(status, progress))
+        return 0
+    if not sys.stdout.isatty():
+        return _print_events(spec, status, wait)
+    with Live(console=Console(file=sys.stdout), auto_refresh=False, transient=True) as live:
+        while status.phase == SweepPhase.RUNNING:
+            live.update(_screen(status, progress), refresh=True)
+            wait(REFRESH_SECONDS)
+            status = read_status(spec)
+    _console().print(_screen(status, progress))
+    return 0
+
+
+def _print_events(spec: SweepSpec, status: SweepStatus, wait: Callable[[float], None]) -> int:
+    shown: dict[int, str] = {}
+    while True:
+        for view in views_of(status):
+            line = event_line(view, status.objective)
+            if shown.get(view.number) != line:
+                shown[view.number] = line
+                print(line, flush=True)
+        if status.phase != SweepPhase.RUNNING:
+            print(f"{status.sweep_id}: {status.advice}", flush=True)
+            return 0
+        wait(REFRESH_SECONDS)
+        status = read_status(spec)
+
+
+def _screen(status: SweepStatus, progress: Progress) -> Group:
+    lines = [Text(f"{status.phase}: {status.advice}")]
+    if status.warning:
+        lines.append(Text(status.warning))
+    return Group(progress.screen(views_of(status), status.cost), *lines)
+
+
+def clock_of(status: SweepStatus) -> Callable[[], float]:
+    """A clock for `Progress` in seconds: the start of the sweep at its first reading, then the time
+    now, or for a sweep that nobody drives the end of its last trial.
+    """
+    first = [status.started or time.time()]
+    last = max((trial.ended for trial in status.trials), default=0.0) or first[0]
+    now = time.time if status.phase == SweepPhase.RUNNING else lambda: last
+    return lambda: first.pop() if first else now()
+
+
+def _console() -> Console:
+    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else WIDTH_OF_LOG)
