@@ -124,11 +124,7 @@ def decide(
             f"rung {epoch}: {value:.4f}; only {len(others_at_rung)} others have been "
             f"here, {rule.num_startup} needed to compare",
         )
-    least, words = bar
-    comparison = ">=" if value >= least else "<"
-    return PruningDecision(
-        value >= least, f"rung {epoch}: {value:.4f} {comparison} {least:.4f}, {words}"
-    )
+    return _compare(epoch, value, bar)
 
 
 def decide_late(
@@ -168,19 +164,15 @@ def decide_overtaken(
     `last_epochs` are the running trials whose training is not over, each with its number of epochs.
     Empty for a pruner that decides at arrival alone.
     """
-    if not PRUNERS[rule.pruner].compares_again:
+    pruner = PRUNERS[rule.pruner]
+    values = values_at(epoch, scores)
+    bar = pruner.bar(values, rule.reduction_factor) if pruner.compares_again and values else None
+    if bar is None:
         return {}
-    newest = {number: max(scores.get(number, {}), default=0) for number in last_epochs}
     decisions = {
-        number: decide(
-            PruningRule(rule.pruner, rule.reduction_factor),
-            epoch=epoch,
-            value=scores[number][epoch],
-            others_at_rung=values_at(epoch, scores, without=number),
-            is_last_rung=epoch >= last_epochs[number],
-        )
-        for number in last_epochs
-        if newest[number] == epoch
+        number: _compare(epoch, scores[number][epoch], bar)
+        for number, last_epoch in last_epochs.items()
+        if epoch < last_epoch and max(scores.get(number, {}), default=0) == epoch
     }
     return {
         number: PruningDecision(False, f"{decision.reason}, since others came")
@@ -189,8 +181,16 @@ def decide_overtaken(
     }
 
 
-def values_at(epoch: int, scores: Scores, *, without: int) -> list[float]:
-    """What the trials of `scores`, except trial `without`, scored after `epoch` epochs."""
+def _compare(epoch: int, value: float, bar: tuple[float, str]) -> PruningDecision:
+    least, words = bar
+    comparison = ">=" if value >= least else "<"
+    return PruningDecision(
+        value >= least, f"rung {epoch}: {value:.4f} {comparison} {least:.4f}, {words}"
+    )
+
+
+def values_at(epoch: int, scores: Scores, *, without: int | None = None) -> list[float]:
+    """The values after `epoch` epochs of the trials of `scores`, except trial `without`."""
     return [
         by_epoch[epoch]
         for number, by_epoch in scores.items()

@@ -19,6 +19,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from orchestrator.search.dimensions import config_values
+from orchestrator.search.mirrored_storage import MirroredStorage
 from orchestrator.search.pruner import (
     PruningDecision,
     PruningRule,
@@ -66,7 +67,7 @@ class SweepStudy:
         num_startup_trials: int,
         sampler: str | Sampler | optuna.samplers.BaseSampler = "gp",
     ) -> None:
-        """Open or create it; no `storage_url` keeps it in memory alone, for a replay.
+        """Open or create it in the database at `storage_url`; None: in memory alone, for a replay.
 
         `sampler` is a name in `SAMPLERS`, which draws by `seed` after a design of
         `num_startup_trials`, or a sampler itself: ours or any of Optuna's, with its own seed and
@@ -75,7 +76,8 @@ class SweepStudy:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._sampler = make_sampler(sampler, seed=seed, num_startup=num_startup_trials)
         self._proposed = ProposedValues(self._sampler)
-        self._storage = optuna.storages.get_storage(storage_url)
+        database = optuna.storages.get_storage(storage_url)
+        self._storage = MirroredStorage(database) if storage_url else database
         self._study = optuna.create_study(
             storage=self._storage,
             study_name=sweep_id,
@@ -90,7 +92,7 @@ class SweepStudy:
         ]
 
     def trials(self) -> list[FrozenTrial]:
-        """Every trial as the database has it, by number."""
+        """Every trial by number, as the database has it; read from memory."""
         return self._study.get_trials(deepcopy=False)
 
     def num_told(self) -> int:

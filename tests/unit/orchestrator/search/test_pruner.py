@@ -1,5 +1,7 @@
 """Pruning decisions as tables: which trial goes on at a rung, and the reason given."""
 
+import random
+
 import pytest
 
 from orchestrator.search.pruner import (
@@ -197,3 +199,35 @@ def test_who_is_overtaken(
         "since others came" in decision.reason and not decision.go_on
         for decision in decisions.values()
     )
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("pruner", PRUNERS)
+def test_overtaken_trials_are_those_that_a_decision_now_would_prune(seed: int, pruner: str) -> None:
+    draw = random.Random(seed)
+    rule = PruningRule(pruner, draw.choice([2, 3]))
+    scores = {
+        number: {
+            epoch: draw.choice([0.1, 0.2, 0.3, 0.4]) for epoch in (1, 2, 4)[: draw.randrange(4)]
+        }
+        for number in range(draw.randrange(12))
+    }
+    running = {number: draw.choice([1, 2, 4]) for number in scores if draw.random() < 0.6}
+    for epoch in (1, 2, 4):
+        now = {
+            number: decide(
+                rule,
+                epoch=epoch,
+                value=scores[number][epoch],
+                others_at_rung=values_at(epoch, scores, without=number),
+                is_last_rung=epoch >= last,
+            )
+            for number, last in running.items()
+            if max(scores[number], default=0) == epoch
+        }
+        overtaken = decide_overtaken(rule, epoch=epoch, last_epochs=running, scores=scores)
+        assert {number: one.reason for number, one in overtaken.items()} == {
+            number: f"{one.reason}, since others came"
+            for number, one in now.items()
+            if pruner == "asha" and not one.go_on
+        }
