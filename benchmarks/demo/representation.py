@@ -1,5 +1,4 @@
-"""Does PRP teach the demo's encoder anything? Pretrained against its own random initialisation,
-several seeds, on videos it never saw.
+"""Pretrained encoders against their own random initialisation, over several seeds.
 
     uv run python -m benchmarks.demo.representation --seeds 0-1-2 --demo-seed 1 --scenes 40
 

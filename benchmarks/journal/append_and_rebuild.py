@@ -78,7 +78,8 @@ class CountingStore:
     def take(self) -> str:
         """What was counted since the last call, in words."""
         with self._lock:
-            counts, self.counts = self.counts, {}
+            counts = self.counts
+            self.counts = {}
         words = ", ".join(f"{count} {verb}" for verb, count in sorted(counts.items()))
         return f"{sum(counts.values())} requests ({words})"
 

@@ -1,6 +1,4 @@
-"""`prp reproduce RUN_ID`: train a trial again from its MLflow run alone, and say whether the
-figures agree.
-"""
+"""``prp reproduce RUN_ID``: train a trial again from its MLflow run and compare the metrics."""
 
 from __future__ import annotations
 

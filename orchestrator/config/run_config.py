@@ -1,5 +1,4 @@
-"""The whole config of a run: read from TOML and ``--set path=value``, validated once, never changed
-after.
+"""The config of a run: read from TOML and ``--set path=value``, validated once, immutable.
 
 ``TOML -> dict -> RunConfig``; a trial's sampled values replace dotted paths and the whole is
 validated again; a plain dict crosses to the workers and becomes the same tree there. The tree,
@@ -127,7 +126,8 @@ def replace_path(tree: Mapping[str, Any], path: str, value: Any) -> dict[str, An
     below = tree.get(head, {}) if rest else None
     if rest and not isinstance(below, Mapping):
         raise UserError(f"{path}: {head!r} is a value, not a table")
-    return {**tree, head: replace_path(below, rest, value) if rest else value}  # type: ignore[arg-type]
+    new = replace_path(below, rest, value) if rest else value  # type: ignore[arg-type]
+    return {**tree, head: new}
 
 
 def with_values(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:

@@ -1,5 +1,4 @@
-"""What a sweep is: the small frozen description that its driver, its server and its workers share,
-and where its files lie.
+"""The specification of a sweep, which its driver, its coordinator and its workers share.
 
 <home>/sweeps/<sweep id>/     sweep.json, trials.db (Optuna), ledger.jsonl, tracker spool,
 driver.lock     on the driver's disk <storage>/sweeps/<sweep id>/  trials/0007/checkpoints/...,

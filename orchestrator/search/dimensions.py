@@ -54,7 +54,8 @@ def suggest_generated_rate_set(
         if len(possible) > 1
         else possible[0]
     )
-    return trial.suggest_categorical(f"{RATES}@{kind}-{size}-to-{largest}", sets[size])  # type: ignore[no-any-return]
+    name = f"{RATES}@{kind}-{size}-to-{largest}"
+    return trial.suggest_categorical(name, sets[size])  # type: ignore[no-any-return]
 
 
 def rate_sets(size: int, largest: int, *, powers: bool) -> list[str]:
@@ -82,9 +83,8 @@ def suggest_upsampling(trial: Any, rates: str, candidates: Sequence[int] = (1, 2
         f"none supervises a frame in between at any rate of {rates}; offer 1 or a "
         "divisor of a rate",
     )
-    if len(legal) == 1:
-        return trial.suggest_categorical(f"{UPSAMPLING}@{legal[0]}", legal)  # type: ignore[no-any-return]
-    return trial.suggest_categorical(f"{UPSAMPLING}@{'-'.join(map(str, legal))}", legal)  # type: ignore[no-any-return]
+    name = f"{UPSAMPLING}@{'-'.join(map(str, legal))}"
+    return trial.suggest_categorical(name, legal)  # type: ignore[no-any-return]
 
 
 def legal_upsamplings(rates: str, candidates: Sequence[int]) -> list[int]:

@@ -40,8 +40,6 @@ class StandIn:
 
     def _take(self, name: str, distribution: BaseDistribution) -> Any:
         if name not in self.params:
-            self.params[name], self.distributions[name] = (
-                self._choose(name, distribution),
-                distribution,
-            )
+            self.params[name] = self._choose(name, distribution)
+            self.distributions[name] = distribution
         return self.params[name]

@@ -1,6 +1,4 @@
-"""What is measured once the trials have ended, as tasks on the cluster: baselines, the winner's
-recognition, and the test part once.
-"""
+"""Cluster tasks of the final evaluation: baselines, the winner's recognition, the test part."""
 
 from __future__ import annotations
 

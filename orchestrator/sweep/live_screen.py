@@ -1,6 +1,4 @@
-"""What a person sees while a sweep runs: one calm screen on a terminal, a line for each event in a
-log.
-"""
+"""The live screen of a sweep: a table on a terminal, a line for each event in a log."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Showcases on the cluster: for each of a sweep's best trials a task rebuilds its network and makes
-the page, which goes into the trial's run.
-"""
+"""Cluster tasks that make a showcase page for each of a sweep's best trials."""
 
 from __future__ import annotations
 

@@ -84,4 +84,5 @@ def build_network(config: NetworkConfig) -> PrpNetwork:
         network = PrpNetwork(config.encoder.name, config.pretext)
     # Channels last: what tensor cores want, and on a CPU a small network's step takes about two
     # thirds of the time.
-    return network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload, no-any-return]
+    network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    return network

@@ -60,7 +60,8 @@ def rebuild_encoder(name: str, weights: Mapping[str, torch.Tensor]) -> Encoder:
         )
     encoder.load_state_dict(dict(weights))
     # as it was trained, to the bit
-    return encoder.to(memory_format=torch.channels_last_3d).eval()  # type: ignore[call-overload, no-any-return]
+    encoder = encoder.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    return encoder.eval()
 
 
 def _copy(tensor: torch.Tensor) -> torch.Tensor:

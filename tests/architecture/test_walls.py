@@ -1,6 +1,4 @@
-"""The walls of the house: sizes, signs on doors, tests that assert, and words that do not
-belong.
-"""
+"""Sizes, widths, docstrings, tests that assert, and words that do not belong."""
 
 from __future__ import annotations
 

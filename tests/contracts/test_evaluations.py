@@ -1,6 +1,4 @@
-"""What every evaluation of frozen features promises: a new field of `Evaluations` is tested by
-existing.
-"""
+"""What every evaluation of frozen features promises; a new field is tested by existing."""
 
 from __future__ import annotations
 
@@ -86,5 +84,6 @@ def test_all_values_but_none_else_enter_the_protocol(name: str) -> None:
     evaluation = ENTRIES[name]
     facts = evaluation.facts()
     assert json.loads(json.dumps(facts)) == facts
-    assert {field.name for field in dataclasses.fields(evaluation)} <= set(facts)  # type: ignore[arg-type]
+    names = {field.name for field in dataclasses.fields(evaluation)}  # type: ignore[arg-type]
+    assert names <= set(facts)
     assert isinstance(evaluation.at_every_rung, bool)

@@ -1,6 +1,4 @@
-"""What a sweep's lease promises, over a folder and a real S3 server: one holder, and one who was
-silent for too long writes nothing more.
-"""
+"""What a lease promises on a folder and on S3: one holder, and no write by a lost one."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""What every pretext task promises, task by task: a new field of `PretextTasks` is tested by
-existing.
-"""
+"""What every pretext task promises; a new field of `PretextTasks` is tested by existing."""
 
 from __future__ import annotations
 

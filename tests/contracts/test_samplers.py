@@ -1,6 +1,4 @@
-"""What every entry of `SAMPLERS` promises a study: values of the space, whatever became of earlier
-trials.
-"""
+"""What every entry of `SAMPLERS` promises: values of the space, whatever trials did before."""
 
 from __future__ import annotations
 

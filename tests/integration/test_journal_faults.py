@@ -1,6 +1,4 @@
-"""A sweep's journal and lease over a real S3 server behind a proxy that loses replies, refuses,
-breaks and damages.
-"""
+"""Journal and lease on a real S3 server behind a proxy that loses replies and damages them."""
 
 from __future__ import annotations
 

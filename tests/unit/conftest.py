@@ -1,6 +1,4 @@
-"""Small networks on small clips: one thread each, or the threads wait for one another longer than
-they compute.
-"""
+"""Each test process computes with one thread: small networks gain nothing from more."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""How far indexing or preparing is: a line that stays in place on a terminal, now and then a line
-in a log.
-"""
+"""Progress of indexing or preparing: one line in place on a terminal, seldom lines in a log."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Names that are looked up: the entry, or an error that lists the choices and guesses what was
-meant.
-"""
+"""Names that are looked up: the entry, or an error with the choices and the nearest one."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The config tree: defaults are the published values, each bad value is refused with its path, its
-value and what to do.
-"""
+"""The config tree: published defaults, and bad values refused by path and value."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Draws that are pure functions of their key: uniform, unrelated between near keys, and the same
-for ever.
-"""
+"""Draws are pure functions of their key: uniform, independent, and the same for ever."""
 
 from __future__ import annotations
 

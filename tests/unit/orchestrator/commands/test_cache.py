@@ -1,6 +1,4 @@
-"""``prp cache``: status, verify and clear on a cache with both tiers, as a person and as a
-script.
-"""
+"""``prp cache``: status, verify and clear, on a terminal and in a script."""
 
 from __future__ import annotations
 

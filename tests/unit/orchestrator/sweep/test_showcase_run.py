@@ -1,6 +1,4 @@
-"""Making showcases: what a task finds in real videos, broken ones among them, and that one which
-fails makes a sweep no worse.
-"""
+"""Showcases of real videos, broken ones among them; a failed one does not fail the sweep."""
 
 from __future__ import annotations
 

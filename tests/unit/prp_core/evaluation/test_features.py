@@ -1,6 +1,4 @@
-"""Views, features, baselines and recognition on real videos, against slow literal transcriptions of
-the protocol.
-"""
+"""Views, features, baselines and recognition on real videos, against slow transcriptions."""
 
 from __future__ import annotations
 

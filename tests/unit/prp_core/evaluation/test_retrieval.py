@@ -1,6 +1,4 @@
-"""Retrieval and feature health against slow literal transcriptions, and the properties that a
-measure must have.
-"""
+"""Retrieval and feature health against slow transcriptions, and properties of a metric."""
 
 from __future__ import annotations
 

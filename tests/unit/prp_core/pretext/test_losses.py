@@ -1,6 +1,4 @@
-"""Both losses against the published numbers (method §8.4), slow transcriptions of their formulas,
-and what must not matter.
-"""
+"""Both losses against the published numbers (method §8.4) and slow transcriptions."""
 
 from __future__ import annotations
 

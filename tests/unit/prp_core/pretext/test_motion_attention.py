@@ -1,6 +1,4 @@
-"""Motion attention against the published numbers (method §8.2, §8.3), a slow transcription, and
-what the mend promises.
-"""
+"""Motion attention against the published numbers (method §8.2, §8.3) and a transcription."""
 
 from __future__ import annotations
 

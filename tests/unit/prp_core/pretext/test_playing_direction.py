@@ -1,6 +1,4 @@
-"""Playing direction: the loss by its formula, what must not matter, and that a reversed span is a
-span like any other to every task.
-"""
+"""Playing direction: its loss, its invariances, and reversed spans under every other task."""
 
 from __future__ import annotations
 
@@ -212,7 +210,8 @@ def test_a_step_reports_the_direction_and_learns_it() -> None:
 def learn(world: World) -> dict[str, Any]:
     """Two steps on this worker's half, batch norm as in evaluation."""
     learner = Learner(CONFIG, world, 1)
-    learner.network.train = lambda mode=True: torch.nn.Module.train(learner.network, False)  # type: ignore[method-assign]
+    keep_mode = lambda mode=True: torch.nn.Module.train(learner.network, False)  # noqa: E731
+    learner.network.train = keep_mode  # type: ignore[method-assign]
     samples = six_spans()
     if world.size > 1:
         samples = samples[:4] if world.rank == 0 else samples[4:]

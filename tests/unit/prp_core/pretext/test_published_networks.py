@@ -1,5 +1,4 @@
-"""The three published networks against the authors' code, at full size: method §8.5 (and the totals
-of §2, §3).
+"""The three published networks against the authors' code, at full size (method §2, §3, §8.5).
 
 Key-free weights, a batch of two (formula clip at rate 1 and at rate 4), published attention. About
 1.3 TFLOP in all.

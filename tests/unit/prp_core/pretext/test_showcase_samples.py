@@ -1,6 +1,4 @@
-"""What a showcase is made of, on real videos: neighbours that are the objective's, and clips whose
-target is the learner's own.
-"""
+"""What a showcase holds, on real videos: the objective's neighbours, the learner's targets."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Batches arranged on the device equal what one would arrange by hand, item by item, frame by
-frame.
-"""
+"""Batches arranged on the device equal those that are arranged item by item."""
 
 from __future__ import annotations
 

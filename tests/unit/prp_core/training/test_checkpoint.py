@@ -36,13 +36,11 @@ class FragileStore:
     """
 
     def __init__(self, inner: LocalStore, *, dies_at: int = 1 << 30, after: bool = False) -> None:
-        self.inner, self.dies_at, self.after, self.num_changes, self.reads_fail = (
-            inner,
-            dies_at,
-            after,
-            0,
-            False,
-        )
+        self.inner = inner
+        self.dies_at = dies_at
+        self.after = after
+        self.num_changes = 0
+        self.reads_fail = False
 
     @property
     def uri(self) -> str:

@@ -1,6 +1,4 @@
-"""The learner: what one step does to the weights, alone and on two workers, and what its state is
-worth.
-"""
+"""The learner: what a step does to the weights, alone and on two workers, and its state."""
 
 from __future__ import annotations
 
@@ -311,7 +309,8 @@ def learn_as_worker(world: World, sizes: list[int]) -> dict[str, Any]:
     """
     config = config_with(batch_size=sum(sizes), schedule="constant")
     learner = Learner(config, world, 1)
-    learner.network.train = lambda mode=True: torch.nn.Module.train(learner.network, False)  # type: ignore[method-assign]
+    keep_mode = lambda mode=True: torch.nn.Module.train(learner.network, False)  # noqa: E731
+    learner.network.train = keep_mode  # type: ignore[method-assign]
     first = sum(sizes[: world.rank])
     share = slice(first, first + sizes[world.rank]) if world.size > 1 else slice(None)
     numbers = [learner.step(rows(drawn_batch(sum(sizes), seed=seed), share)) for seed in (0, 1)]
