@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 
 from orchestrator.config.run_config import RunConfig, flatten
@@ -20,10 +21,11 @@ from orchestrator.search.study import Proposal, SweepStudy
 from orchestrator.tracking.mlflow_tracker import MlflowTracker
 from orchestrator.tracking.tags import SAMPLED_TAG
 from orchestrator.trial_state import TrialState
+from prp_core.evaluation.evaluation_config import Evaluations
 
 # What a resume may change: MLflow's parameters cannot be changed.
 NO_PARAMS = ("sweep.num_trials", "budget.", "confirm.", "showcase.")
-DOWNSTREAM = ("retrieval/", "linear_probe/", "recognition/")
+DOWNSTREAM = tuple(f"{entry.name}/" for entry in fields(Evaluations))
 FLUSH_SECONDS = 30.0
 
 

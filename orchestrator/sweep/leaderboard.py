@@ -22,6 +22,9 @@ from orchestrator.trial.messages import TrialView
 from orchestrator.trial_state import TrialState
 from prp_core.evaluation.intervals import wilson_interval
 
+LEADERBOARD_METRICS = {"linear_probe/accuracy": "linear probe"}
+"""Metric -> title of the columns beside the objective."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Ending:
@@ -119,7 +122,7 @@ def leaderboard_table(plan: Plan, ending: Ending) -> Table:
         "state",
         "epochs",
         objective.rsplit("/", 1)[-1],
-        "linear probe",
+        *LEADERBOARD_METRICS.values(),
         *(name.rsplit(".", 1)[-1] for name in names),
     ):
         table.add_column(title)
@@ -129,9 +132,7 @@ def leaderboard_table(plan: Plan, ending: Ending) -> Table:
 
 
 def rows(plan: Plan, ending: Ending) -> list[list[str]]:
-    """The leaderboard's cells: trial, state, epochs, objective, linear probe, then the sampled
-    values.
-    """
+    """The leaderboard's cells: trial, state, epochs, objective, `LEADERBOARD_METRICS`, values."""
     names = value_names(ending.views)
     objective = plan.config.sweep.objective
     order = {TrialState.FINISHED: 0, TrialState.PRUNED: 1}
@@ -141,17 +142,13 @@ def rows(plan: Plan, ending: Ending) -> list[list[str]]:
     )
     table = []
     for view in ranked:
-        probe = view.metrics.get("linear_probe/accuracy")
-        scores = [interval_text(plan, view.objective), "" if probe is None else f"{probe:.3f}"]
+        scores = [interval_text(plan, view.objective), *_metric_cells(view.metrics)]
         values = [short(view.values[name]) if name in view.values else "-" for name in names]
         table.append(
             [str(view.number), view.state, f"{view.epoch}/{view.num_epochs}", *scores, *values]
         )
     for name, title in BASELINE_TITLES.items():
-        score, probe = (
-            ending.baselines.get(f"baseline/{name}/{metric}")
-            for metric in (objective, "linear_probe/accuracy")
-        )
+        score = ending.baselines.get(f"baseline/{name}/{objective}")
         if score is not None:
             table.append(
                 [
@@ -159,11 +156,17 @@ def rows(plan: Plan, ending: Ending) -> list[list[str]]:
                     title,
                     "-",
                     interval_text(plan, score),
-                    "" if probe is None else f"{probe:.3f}",
+                    *_metric_cells(ending.baselines, f"baseline/{name}/"),
                     *("" for _ in names),
                 ]
             )
     return table
+
+
+def _metric_cells(metrics: Mapping[str, float], prefix: str = "") -> list[str]:
+    """The cells of `LEADERBOARD_METRICS`; empty where one was not measured."""
+    values = [metrics.get(prefix + name) for name in LEADERBOARD_METRICS]
+    return ["" if value is None else f"{value:.3f}" for value in values]
 
 
 def interval_text(plan: Plan, share: float) -> str:
