@@ -7,13 +7,14 @@ Ray. Queries are `--part` of the videos that generator seed `--demo-seed` draws,
 training part. `--scenes` beyond the demo's own draws further scenes, all of them queries: training,
 gallery and the demo's own parts stay what they are, and the intervals over scenes become narrower.
 With ``--part further`` they are the only queries: videos that no sweep, no choice and no earlier
-test has seen.
+test has seen. ``--compare PATH=VALUE`` (repeatable, the values together) trains the same seeds once
+more with these values, and compares query by query.
 
-Printed: recall@1 of both, and the difference query by query, each with two intervals of 95 %: over
-seeds (Student's t) and over scenes (bootstrap of whole scenes, since the videos of one scene
-succeed and fail together); pixel baselines; how often the rate of a query's span is named;
-effective rank of the features. Exit code 1 when, over seeds or over scenes, the two intervals are
-not apart.
+Printed: recall@1, and the differences query by query, each with two intervals of 95 %: over seeds
+(Student's t) and over scenes (bootstrap of whole scenes, since the videos of one scene succeed and
+fail together); pixel baselines; the accuracies of the pretext tasks on the queries' spans;
+effective rank of the features. Exit code 1 when, over seeds or over scenes, the intervals of
+pretrained and random initialisation are not apart.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ from prp_core.pretext.targets import build_pretext_batch
 from prp_core.reporting import MemoryReporter
 from prp_core.training.checkpoint import CheckpointFolder, from_bytes
 from prp_core.training.loop import PretrainData, pretrain
+from prp_core.training.metrics import RunningMean
 from prp_core.world import World, use_threads
 
 ALONE = World.alone()
@@ -62,65 +64,81 @@ PIXELS: dict[str, Describe] = {
 }
 """The first frame of each view holds looks alone; the mean frame has some motion in it, as blur."""
 Hits = dict[str, list[list[float]]]
-"""For random initialisation and for pretrained: a row per seed, 1.0 or 0.0 for each query."""
+"""For each kind of network: a row per seed, 1.0 or 0.0 for each query."""
+Networks = dict[str, list[PrpNetwork]]
+"""For each kind of network: one per seed."""
 
 
 def main() -> int:
     """Train, measure, print; 0 when the intervals are apart, else 1."""
     arguments = parse()
     use_threads(1)
-    settings = [
-        *arguments.settings,
-        "training.first_rung_epochs=100000",
-    ]  # no pruning here: one evaluation, after the last epoch
-    configs = [
-        load_config(arguments.preset, [*settings, f"seed={seed}"])
-        for seed in arguments.seeds.split("-")
-    ]
-    folder, split, further = demo_parts(
-        load_config(arguments.preset, settings), arguments.demo_seed, arguments.scenes
-    )
-    queries = (*(() if arguments.part == "further" else getattr(split, arguments.part)), *further)
-    if not queries:
-        raise SystemExit(
-            "--part further asks for scenes beyond the demo's own: say how many there "
-            "are in all with --scenes"
-        )
+    # One evaluation, after the last epoch.
+    settings = [*arguments.settings, "training.first_rung_epochs=100000"]
+    kinds = {PRETRAINED: settings}
+    if arguments.compared:
+        kinds[f"with {', '.join(arguments.compared)}"] = [*settings, *arguments.compared]
+    seeds = arguments.seeds.split("-")
+    configs = {
+        kind: [load_config(arguments.preset, [*values, f"seed={seed}"]) for seed in seeds]
+        for kind, values in kinds.items()
+    }
+    first = configs[PRETRAINED][0]
+    folder, split, queries = chosen_videos(arguments, settings)
     print(
         f"{len(split.train)} training videos; queries: {len(queries)} videos of "
         f"{len({record.group for record in queries})} scenes",
         flush=True,
     )
-    with VideoSource(LocalStore(folder), None, configs[0].loader) as source:
-        networks = [
-            (build_network(config), trained_network(config, source, split)) for config in configs
-        ]
-        named = [
-            rate_accuracy(pair[1], config, source, queries)
-            for pair, config in zip(networks, configs, strict=True)
-        ]
-        gallery = tables_of(networks, configs[0], source, split.train)
-        asked = tables_of(networks, configs[0], source, queries)
-    hits = {
-        name: [hits_of(gallery, asked, f"{name} {row}") for row in range(len(configs))]
-        for name in (RANDOM, PRETRAINED)
-    }
+    with VideoSource(LocalStore(folder), None, first.loader) as source:
+        networks: Networks = {
+            RANDOM: [build_network(config) for config in configs[PRETRAINED]],
+            **{
+                kind: [trained_network(config, source, split) for config in of_seeds]
+                for kind, of_seeds in configs.items()
+            },
+        }
+        accuracies = {
+            kind: [
+                task_accuracies(network, config, source, queries)
+                for network, config in zip(networks[kind], of_seeds, strict=True)
+            ]
+            for kind, of_seeds in configs.items()
+        }
+        gallery = tables_of(networks, first, source, split.train)
+        asked = tables_of(networks, first, source, queries)
     for name in PIXELS:
         print(f"{name}: recall@1 {mean(hits_of(gallery, asked, name)):.3f}")
-    for row, config in enumerate(configs):
-        texts = [
-            (
-                f"{name} {mean(hits[name][row]):.3f} (effective rank "
-                f"{rank_of(gallery, f'{name} {row}'):.1f})"
+    hits = {
+        kind: [hits_of(gallery, asked, f"{kind} {row}") for row in range(len(seeds))]
+        for kind in networks
+    }
+    for row, seed in enumerate(seeds):
+        for kind in networks:
+            told = ", ".join(
+                f"{name} {value:.3f}"
+                for name, value in (accuracies[kind][row] if kind in accuracies else {}).items()
             )
-            for name in hits
-        ]
-        chance = 1 / len(config.pretext.playback_rate.rate_list)
-        print(
-            f"seed {config.seed}: {', '.join(texts)}; names the rate of "
-            f"{named[row]:.3f} of the queries' spans, chance {chance:.3f}"
-        )
+            rank = rank_of(gallery, f"{kind} {row}")
+            recall = mean(hits[kind][row])
+            print(f"seed {seed}, {kind}: {recall:.3f}, effective rank {rank:.1f}; {told}")
     return report(hits, [record.group for record in queries])
+
+
+def chosen_videos(
+    arguments: argparse.Namespace, settings: Sequence[str]
+) -> tuple[Path, Parts, tuple[VideoRecord, ...]]:
+    """(folder of the videos, parts of the demo's own scenes, queries)."""
+    config = load_config(arguments.preset, settings)
+    folder, split, further = demo_parts(config, arguments.demo_seed, arguments.scenes)
+    own = () if arguments.part == "further" else getattr(split, arguments.part)
+    queries = (*own, *further)
+    if not queries:
+        raise SystemExit(
+            "--part further asks for scenes beyond the demo's own: say how many there "
+            "are in all with --scenes"
+        )
+    return folder, split, queries
 
 
 def rank_of(tables: Mapping[str, FeatureTable], name: str) -> float:
@@ -134,6 +152,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--preset", default="demo")
     parser.add_argument("--seeds", default="0-1-2", help="training seeds joined by '-'")
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="PATH=VALUE")
+    parser.add_argument(
+        "--compare", dest="compared", action="append", default=[], metavar="PATH=VALUE"
+    )
     parser.add_argument(
         "--demo-seed",
         type=int,
@@ -197,10 +218,10 @@ def trained_network(config: RunConfig, source: VideoSource, split: Parts) -> Prp
 
 
 @torch.no_grad()
-def rate_accuracy(
+def task_accuracies(
     network: PrpNetwork, config: RunConfig, source: VideoSource, queries: Sequence[VideoRecord]
-) -> float:
-    """The share of spans, one of each of `queries`, whose rate is named."""
+) -> dict[str, float]:
+    """The accuracies of the pretext tasks, by metric, on a span of each of `queries`."""
     loader = SpanLoader(
         source,
         queries,
@@ -210,31 +231,31 @@ def rate_accuracy(
         seed=config.seed,
         world=ALONE,
     )
-    right: list[float] = []
+    means = RunningMean()
     with in_evaluation_mode(network):
         for spans in loader.batches(epoch=0):
-            batch = build_pretext_batch(
-                spans, config.clip, config.pretext, "cpu", (config.seed, "named")
-            )
-            rates_B = network(batch.clip_BCTHW)["playback_rate"].argmax(1)
-            right += (rates_B == batch.targets["playback_rate"]).float().tolist()
-    return mean(right)
+            key = (config.seed, "accuracies")
+            batch = build_pretext_batch(spans, config.clip, config.pretext, "cpu", key)
+            outputs = network(batch.clip_BCTHW)
+            numbers: dict[str, float] = {}
+            for name, task in config.pretext.active.items():
+                values = task.metrics(outputs[name], batch.targets[name]).tolist()
+                numbers.update(zip(task.metric_names, values, strict=True))
+            means.add(numbers)
+    return {name: value for name, value in means.means().items() if name.endswith("_accuracy")}
 
 
 def tables_of(
-    networks: Sequence[tuple[PrpNetwork, PrpNetwork]],
-    config: RunConfig,
-    source: VideoSource,
-    records: Sequence[VideoRecord],
+    networks: Networks, config: RunConfig, source: VideoSource, records: Sequence[VideoRecord]
 ) -> Mapping[str, FeatureTable]:
     """The features of `records` by the pixel baselines and every network.
 
     ``pretrained 0`` is the first seed's; videos are decoded once for all.
     """
     describers: dict[str, Describe] = {name: flat(describe) for name, describe in PIXELS.items()}
-    for row, pair in enumerate(networks):
-        for name, network in zip((RANDOM, PRETRAINED), pair, strict=True):
-            describers[f"{name} {row}"] = encoder_feature(network.encoder.eval())
+    for kind, of_seeds in networks.items():
+        for row, network in enumerate(of_seeds):
+            describers[f"{kind} {row}"] = encoder_feature(network.encoder.eval())
     return extract_tables(describers, records, source, config.clip, config.evaluation.views, ALONE)
 
 
@@ -257,7 +278,10 @@ def report(hits: Hits, scenes: Sequence[str]) -> int:
     """
     over_seeds = {}
     over_scenes = {}
-    rows = {**hits, "difference, query by query": differences(hits)}
+    rows = {**hits, f"{PRETRAINED} - {RANDOM}": differences(hits[PRETRAINED], hits[RANDOM])}
+    for kind in hits:
+        if kind not in (RANDOM, PRETRAINED):
+            rows[f"{kind} - {PRETRAINED}"] = differences(hits[kind], hits[PRETRAINED])
     for name, of_seeds in rows.items():
         over_scenes[name] = bootstrap_interval(
             [mean(column) for column in zip(*of_seeds, strict=True)], scenes
@@ -276,11 +300,13 @@ def report(hits: Hits, scenes: Sequence[str]) -> int:
     return 0 if len(apart) == 1 + bool(over_seeds) else 1
 
 
-def differences(hits: Hits) -> list[list[float]]:
-    """Pretrained minus random initialisation, query by query, for each seed."""
+def differences(
+    after: Sequence[Sequence[float]], before: Sequence[Sequence[float]]
+) -> list[list[float]]:
+    """`after` minus `before`, query by query, for each seed."""
     return [
-        [after - before for before, after in zip(*pair, strict=True)]
-        for pair in zip(hits[RANDOM], hits[PRETRAINED], strict=True)
+        [one - other for one, other in zip(*pair, strict=True)]
+        for pair in zip(after, before, strict=True)
     ]
 
 

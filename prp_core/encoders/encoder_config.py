@@ -10,3 +10,4 @@ class EncoderConfig:
     """The encoder of a run; its name is checked where the encoder is built and a config is read."""
 
     name: str = "r3d"
+    """A key of `ENCODERS`: c3d, r3d or r2plus1d, or one of them with _small, for CPUs."""

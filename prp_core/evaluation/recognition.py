@@ -38,7 +38,8 @@ class Recogniser(nn.Module):
     def __init__(self, encoder: nn.Module, num_classes: int) -> None:
         super().__init__()
         self.encoder = encoder
-        self.linear = nn.Linear(int(encoder.feature_channels), num_classes)  # type: ignore[arg-type]
+        channels = int(encoder.feature_channels)  # type: ignore[arg-type]
+        self.linear = nn.Linear(channels, num_classes)
 
     def forward(self, clip_BCTHW: torch.Tensor) -> torch.Tensor:
         """Logits (B, num_classes) of clips in [0, 1]."""

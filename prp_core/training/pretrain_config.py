@@ -25,9 +25,22 @@ class PretrainConfig:
     """
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    """The encoder that is pretrained."""
+
     pretext: PretextTasks = field(default_factory=PretextTasks)
+    """The pretext tasks; one is on where its loss weight is above 0."""
+
     clip: ClipConfig = field(default_factory=ClipConfig)
+    """Size, sampling and augmentation of training clips."""
+
     loader: LoaderConfig = field(default_factory=LoaderConfig)
+    """How videos are decoded and batches are prepared."""
+
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    """Length, optimiser, precision, rungs and checkpoints."""
+
     evaluation: Evaluations = field(default_factory=Evaluations)
+    """What is measured of the encoder."""
+
     seed: int = 632
+    """The seed of initial weights, sampling, augmentation and, without split files, the parts."""

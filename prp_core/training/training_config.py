@@ -9,7 +9,7 @@ from prp_core.training.optimisers import OPTIMISERS
 from prp_core.training.schedule import SCHEDULES
 
 PRECISIONS = {
-    "float32": "full precision; the published way",
+    "float32": "as torch computes it: convolutions use TF32 on GPUs that have it",
     "bfloat16": "mixed precision by autocast, on GPUs alone; losses and weights stay float32",
 }
 

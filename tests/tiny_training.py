@@ -1,0 +1,74 @@
+"""A pretraining run of two steps an epoch on the tiny corpus."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prp_core.data.clip_config import ClipConfig
+from prp_core.data.manifest import Parts
+from prp_core.data.object_store import LocalStore
+from prp_core.encoders.encoder_config import EncoderConfig
+from prp_core.evaluation.evaluation_config import Evaluations
+from prp_core.evaluation.retrieval import Retrieval
+from prp_core.evaluation.views import ViewsConfig
+from prp_core.pretext.playback_rate import PlaybackRate
+from prp_core.pretext.pretext_config import PretextTasks
+from prp_core.reporting import MemoryReporter
+from prp_core.training.checkpoint import CheckpointFolder
+from prp_core.training.loop import PretrainData, PretrainOutcome, pretrain
+from prp_core.training.pretrain_config import PretrainConfig
+from prp_core.training.training_config import TrainingConfig
+from prp_core.world import World
+from tests.tiny_corpus import LOADER, make_corpus
+
+ALONE = World.alone()
+TRAINING = {
+    "num_epochs": 3,
+    "batch_size": 4,
+    "first_rung_epochs": 1,
+    "reduction_factor": 3,
+    "log_every_steps": 1,
+    "checkpoint_every_steps": 1,
+}
+
+
+def config_with(**training: object) -> PretrainConfig:
+    """Two steps an epoch, three epochs, rungs after the first and the last, something saved after
+    each step.
+    """
+    return PretrainConfig(
+        encoder=EncoderConfig(name="c3d_small"),
+        pretext=PretextTasks(playback_rate=PlaybackRate(rates="1-2-4")),
+        clip=ClipConfig(
+            length=8,
+            resize_height=36,
+            resize_width=40,
+            crop=32,
+            random_crop=True,
+            flip_probability=0.5,
+        ),
+        training=TrainingConfig(**{**TRAINING, "plateau_patience_epochs": 1, **training}),  # type: ignore[arg-type]
+        evaluation=Evaluations(
+            views=ViewsConfig(num_clips=2, clip_length=8), retrieval=Retrieval(ks="1-2")
+        ),
+        loader=LOADER,
+        seed=3,
+    )
+
+
+def parts_of(corpus: Path) -> Parts:
+    return make_corpus(corpus, num_train=0, num_val=0)
+
+
+def train(
+    data: PretrainData,
+    folder: Path,
+    reporter: MemoryReporter,
+    world: World = ALONE,
+    **training: object,
+) -> PretrainOutcome:
+    config = config_with(**training)
+    checkpoints = CheckpointFolder(
+        LocalStore(folder), num_kept=config.training.num_checkpoints_kept
+    )
+    return pretrain(config, data, world, checkpoints=checkpoints, reporter=reporter)
