@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -12,10 +13,7 @@ import torch.distributed as dist
 import torch.multiprocessing as processes
 
 from prp_core.world import World
-
-# Workers are forked from a server process that has imported these and done nothing else: a process
-# that starts from nothing spends more time on importing torch than on what it is started for.
-PRELOADED = ["torch", "torch.distributed", "torch._dynamo", "prp_core.training.loop"]
+from tests.warm_processes import in_environment, warm_context
 
 
 def run_workers(
@@ -27,10 +25,10 @@ def run_workers(
     call's own.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    processes.set_forkserver_preload(PRELOADED)
+    warm_context()
     processes.start_processes(
         _worker,
-        args=(num_workers, str(folder), work, arguments),
+        args=(dict(os.environ), num_workers, str(folder), work, arguments),
         nprocs=num_workers,
         start_method="forkserver",
     )
@@ -38,6 +36,17 @@ def run_workers(
 
 
 def _worker(
+    rank: int,
+    environment: dict[str, str],
+    size: int,
+    folder: str,
+    work: Callable[..., Any],
+    arguments: tuple[Any, ...],
+) -> None:
+    in_environment(environment, _work_in_group, rank, size, folder, work, arguments)
+
+
+def _work_in_group(
     rank: int, size: int, folder: str, work: Callable[..., Any], arguments: tuple[Any, ...]
 ) -> None:
     torch.set_num_threads(1)

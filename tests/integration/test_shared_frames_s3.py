@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,10 @@ from tests.fixtures_s3 import S3Server
 from tests.span_sampling import sampling_of
 from tests.tools.fault_proxy import FaultProxy
 from tests.video_factory import make_video
+from tests.warm_processes import in_environment, warm_context
 
 NUM_VIDEOS, NUM_FRAMES = 16, 48
 TRIALS = (((1, 2), 8), ((1, 3, 6), 8), ((2,), 16), ((1, 2, 4), 8))
-SPAWN = multiprocessing.get_context("spawn")
 
 
 def _trial(
@@ -81,11 +81,11 @@ def _run_trials(
     capacity: int,
     num_trials: int,
 ) -> Found:
-    results = SPAWN.Queue()
+    context = warm_context()
+    results = context.Queue()
+    given = (url, bucket, str(cache_dir), records, capacity, results)
     trials = [
-        SPAWN.Process(
-            target=_trial, args=(number, url, bucket, str(cache_dir), records, capacity, results)
-        )
+        context.Process(target=in_environment, args=(dict(os.environ), _trial, number, *given))
         for number in range(num_trials)
     ]
     for trial in trials:
