@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -24,22 +23,31 @@ from tests.tools.study_process import REPOSITORY, TINY_PRESET, StudyProcess, tri
 IDLE_SECONDS = 30
 
 COUNT_NODES = """
-import json, ray
+import json, sys, time
+import ray
+
+def num_workers_alive():
+    return sum(1 for node in ray.nodes() if node["Alive"]) - 1
+
 ray.init(logging_level="ERROR", log_to_driver=False)
-print(json.dumps(sum(1 for node in ray.nodes() if node["Alive"]) - 1))
+deadline = time.monotonic() + float(sys.argv[1])
+while num_workers_alive() and time.monotonic() < deadline:
+    time.sleep(0.5)
+print(json.dumps(num_workers_alive()))
 """
 
 
-def num_workers_alive(cluster: LocalAutoscalingCluster) -> int:
-    """Worker nodes that are up now, asked from a process of its own: a token, once read, stays for
-    a process's life.
+def num_workers_alive(cluster: LocalAutoscalingCluster, *, after_seconds: float = 0.0) -> int:
+    """Worker nodes that are up, once there is none or after `after_seconds`.
+
+    Counted in a process of its own: a token, once read, stays for a process's life.
     """
     done = subprocess.run(
-        [sys.executable, "-c", COUNT_NODES],
+        [sys.executable, "-c", COUNT_NODES, str(after_seconds)],
         env=cluster.env,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=120 + after_seconds,
         check=True,
         cwd=REPOSITORY,
     )
@@ -102,6 +110,6 @@ def test_the_nodes_of_a_sweep_come_and_go(tiny_videos: Path, tmp_path: Path) -> 
             == {prepared_hash}
             != {original_hash}
         )
-        deadline = time.monotonic() + 240
-        while num_workers_alive(cluster):
-            assert time.monotonic() < deadline, "idle nodes stay up:\n" + cluster.monitor_log
+        assert num_workers_alive(cluster, after_seconds=240) == 0, (
+            "idle nodes stay up:\n" + cluster.monitor_log
+        )
