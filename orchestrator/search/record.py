@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import FrozenTrial
 
 from orchestrator.search.study import DECISION
@@ -134,6 +133,9 @@ def importance(
 
 
 def _shares(trials: Sequence[FrozenTrial], scores: Sequence[float]) -> dict[str, float]:
+    # Here: it imports scikit-learn, a second that drivers, coordinators and commands need not pay.
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+
     study = optuna.create_study(direction="maximize")
     study.add_trials(
         [
@@ -146,7 +148,7 @@ def _shares(trials: Sequence[FrozenTrial], scores: Sequence[float]) -> dict[str,
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns of branches with one trial, which it leaves out
         evaluator = PedAnovaImportanceEvaluator(target_quantile=TARGET_QUANTILE)
-        return dict(optuna.importance.get_param_importances(study, evaluator=evaluator))
+        return dict(get_param_importances(study, evaluator=evaluator))
 
 
 def _load(database_url: str, sweep_id: str) -> Any:
