@@ -1,4 +1,4 @@
-"""How every command of this project ends: exit codes, and errors as one line on stderr."""
+"""Exit codes of every command of this project, and errors as one line on stderr."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from prp_core.errors import PrpError, UserError
 
 
 def run_command(function: Callable[[], int | None], name: str = "prp") -> int:
-    """Run a command to its exit code; what went wrong becomes one line on stderr, without a
-    traceback.
-    """
+    """Run a command; its exit code. Errors of ours become one line on stderr, no traceback."""
     try:
         exit_code = function() or 0
         sys.stdout.flush()
@@ -23,8 +21,7 @@ def run_command(function: Callable[[], int | None], name: str = "prp") -> int:
         return _complain(name, error, 1)
     except KeyboardInterrupt:
         return _complain(name, "interrupted", 130)
-    # whoever read our output has gone (`prp ... | head`); keep the interpreter from complaining at
-    # its exit
+    # the reader of our output has gone (`prp ... | head`): nothing is to be said at the exit
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

@@ -1,19 +1,17 @@
-"""The varying: each file is a study that a person reads from top to bottom and runs.
+"""Studies: each file is a search that a person reads from top to bottom and runs.
 
-A study says three things: which dimensions it searches, as a function of the `trial` that it is
-handed; which preset it starts from; which downstream metric it is judged by. All else is
-`orchestrator`'s.
+A study is one function of the `trial` that it is handed, which suggests values for paths of the
+config, and one call of `orchestrator.sweep.main`. Preset, objective, number of trials and all else
+come from its command line, which every study shares.
 
-- `rate_search.py`: rate set, clip length and loss balance. The main job: `uv run python
-  sweeps/rate_search.py`.
-- `generated_rates.py`: any set of 2 to 4 rates up to 8, what to reconstruct from it, and how fast
-  to learn.
-- `untuned_search.py`: the main job's dimensions and the learning rate, where nobody knows a good
-  one yet.
-- `shortcuts.py`: the strength of each augmentation, which take away what betrays the rate.
+- `rate_search`: rate set, clip length and the balance of the losses: the main job, ``uv run python
+  sweeps/rate_search.py``.
+- `generated_rates`: any set of 2 to 4 rates up to 8, what to reconstruct, the learning rate.
+- `untuned_search`: the main job with five decades of learning rates, for a new corpus.
+- `shortcuts`: the strength of each augmentation, which take away what betrays the rate.
 - `presets/*.toml`: starting points for a config, from the demo that runs on a laptop to the
   published settings.
 
-What a study varies is a path in the config, so that the parameter MLflow shows is the path that was
-varied. Optuna is not imported here; a new dimension is one line in a study.
+A name that a study suggests is a path in the config and the parameter that MLflow shows. A study
+imports Optuna only to hand over a sampler, ``main(space, sampler=...)``.
 """

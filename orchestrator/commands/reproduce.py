@@ -5,19 +5,18 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from prp_core.errors import UserError
 
 if TYPE_CHECKING:
     from orchestrator.config.run_config import RunConfig
     from orchestrator.tracking.reading import RunFacts
-    from orchestrator.trial.reproduce_run import Repeated
-    from orchestrator.trial.reproduction import Point
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of the command."""
+    """The run, and where its videos, its manifest and its metrics are now."""
     parser.add_argument(
         "run", metavar="RUN_ID", help="the MLflow run of a trial; `prp report` names the best one's"
     )
@@ -56,7 +55,6 @@ def run(arguments: argparse.Namespace) -> int:
     from orchestrator.tracking.reading import read_run
     from orchestrator.tracking.tracking_uri import default_tracking_uri
     from orchestrator.trial.reproduction import check_can_repeat, code_differences, config_of_params
-    from prp_core.errors import UserError
 
     home = home_dir()
     tracking_uri = arguments.mlflow or default_tracking_uri(home)
@@ -84,9 +82,9 @@ def run(arguments: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(
         prefix="reproduce-", dir=home, ignore_cleanup_errors=True
     ) as folder:
-        from orchestrator.trial.reproduce_run import (
-            train_again,
-        )  # Ray: seconds, after everything that may be refused
+        # Ray: seconds, after everything that may be refused
+        from orchestrator.commands.compare_runs import print_comparison
+        from orchestrator.trial.reproduce_run import train_again
 
         storage = Path(arguments.storage or folder).expanduser().resolve()
         again = train_again(
@@ -103,11 +101,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def check_manifest(recorded: RunFacts, config: RunConfig, uri: str) -> str:
-    """`uri`, once the manifest there is known to be the run's. Raises `UserError` with both content
-    hashes.
-    """
+    """`uri`, if the manifest there is the run's. Raises `UserError` with both content hashes."""
     from orchestrator.storage.manifest_file import read_manifest
-    from prp_core.errors import UserError
 
     found = read_manifest(uri, config.store).content_hash
     wanted = recorded.tags["prp.dataset_hash"]
@@ -117,56 +112,3 @@ def check_manifest(recorded: RunFacts, config: RunConfig, uri: str) -> str:
             f"trained on {wanted}: name its manifest with --manifest"
         )
     return uri
-
-
-def print_comparison(
-    tracking_uri: str,
-    recorded: RunFacts,
-    config: RunConfig,
-    again: Repeated,
-    differences: Sequence[str],
-    *,
-    strict: bool,
-) -> int:
-    """Print the table, and whether the figures agree; the exit code."""
-    from orchestrator.tracking.reading import read_history
-    from orchestrator.trial.reproduction import NOT_COMPARED, agrees, compare, reasons_to_differ
-
-    names = [name for name in recorded.metrics if not name.startswith(NOT_COMPARED)]
-    histories = {name: read_history(tracking_uri, recorded.run_id, name) for name in names}
-    last_step = max(histories["epoch"])
-    reasons = reasons_to_differ(recorded, config, differences)
-    points = compare(histories, again.values, last_step)
-    print_table(points, reasons, strict=strict)
-    if again.failure:
-        print(f"training again ended with: {again.failure}")
-    if agrees(points, reasons=reasons, strict=strict):
-        exact = all(point.agreement == "exact" for point in points)
-        print(
-            f"agrees: {len(points)} metrics, "
-            + ("every value equal" if exact else f"not all equal, because: {'; '.join(reasons)}")
-        )
-        return 0
-    wrong = [point.metric for point in points if point.agreement != "exact"]
-    print(
-        f"does not agree: {len(wrong)} of {len(points)} metrics"
-        + (f" ({'; '.join(reasons)})" if reasons else "")
-    )
-    return 1
-
-
-def print_table(points: Sequence[Point], reasons: Sequence[str], *, strict: bool) -> None:
-    """metric, points, recorded, now, agree."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from orchestrator.trial.reproduction import table_rows
-
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("metric", "points", "recorded", "now", "agree"):
-        table.add_column(
-            name, justify="left" if name in ("metric", "agree") else "right", no_wrap=True
-        )
-    for row in table_rows(points, reasons=reasons, strict=strict):
-        table.add_row(*row)
-    Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160).print(table)

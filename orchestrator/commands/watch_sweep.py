@@ -89,8 +89,9 @@ def _screen(status: SweepStatus, progress: Progress) -> Group:
 
 
 def clock_of(status: SweepStatus) -> Callable[[], float]:
-    """A clock for `Progress` in seconds: the start of the sweep at its first reading, then the time
-    now, or for a sweep that nobody drives the end of its last trial.
+    """A clock for `Progress`, in seconds, whose first reading is the start of the sweep.
+
+    Then it reads the time now, or the end of the last trial of a sweep that no process drives.
     """
     first = [status.started or time.time()]
     last = max((trial.ended for trial in status.trials), default=0.0) or first[0]

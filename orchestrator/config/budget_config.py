@@ -11,9 +11,7 @@ UNITS = {"gpu_hours": "GPU-hours", "cpu_hours": "CPU-hours", "usd": "USD"}
 
 @dataclass(frozen=True, kw_only=True)
 class BudgetConfig:
-    """Limits of a whole sweep; where several are given, the first that is reached ends the
-    search.
-    """
+    """The limits of a whole sweep; the first that is reached ends the search."""
 
     gpu_hours: float = 0.0
     """The most GPU-hours that all tasks of the sweep may hold; 0: no limit."""

@@ -88,8 +88,9 @@ def parse_config(tree: Mapping[str, Any]) -> RunConfig:
 
 
 def load_config(preset: str, settings: Iterable[str] = ()) -> RunConfig:
-    """The preset (a name under ``sweeps/presets`` or a path to a TOML file) with each
-    ``path=value`` of `settings` put in.
+    """The config of a preset with each ``path=value`` of `settings` put in.
+
+    `preset` is a name under ``sweeps/presets`` or a path to a TOML file. Raises `UserError`.
     """
     return parse_config(load_tree(preset, settings))
 
@@ -119,8 +120,9 @@ def load_tree(preset: str, settings: Iterable[str] = ()) -> dict[str, Any]:
 
 
 def replace_path(tree: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
-    """A copy of `tree` with the value at the dotted `path` replaced; whether the path exists is
-    checked by `parse_config`.
+    """A copy of `tree` with the value at the dotted `path` replaced.
+
+    Whether the config has such a path is checked by `parse_config`.
     """
     head, _, rest = path.partition(".")
     below = tree.get(head, {}) if rest else None
@@ -169,9 +171,7 @@ def _leaves(tree: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, Any]]:
 
 
 def _value_of(text: str) -> Any:
-    """`text` as a TOML value where it is one (8, 0.1, true, "quoted"); else the text itself, so
-    that rate sets need no quotes.
-    """
+    """`text` as a TOML value (8, 0.1, true, "quoted"), or as it is: rate sets need no quotes."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

@@ -12,8 +12,9 @@ ADDRESSINGS = ("auto", "path", "virtual")
 
 @dataclass(frozen=True, kw_only=True)
 class StoreConfig:
-    """A connection to S3. Secrets come from the AWS environment, config files or the machine's
-    role, and from nowhere else.
+    """A connection to S3.
+
+    Secrets come from the AWS environment, its files or the machine's role, and from nowhere else.
     """
 
     endpoint_url: str | None = None

@@ -1,8 +1,9 @@
-"""The specification of a sweep, which its driver, its coordinator and its workers share.
+"""The spec of a sweep: its id, its base config, and where its files lie.
 
-<home>/sweeps/<sweep id>/     sweep.json, trials.db (Optuna), ledger.jsonl, tracker spool,
-driver.lock     on the driver's disk <storage>/sweeps/<sweep id>/  trials/0007/checkpoints/...,
-confirm/0007-seed-633/checkpoints/...     where every node reaches it
+<home>/sweeps/<sweep id>/       on the driver's disk
+    sweep.json, trials.db (Optuna), ledger.jsonl, tracker/ (spool), driver.lock
+<storage>/sweeps/<sweep id>/    where every node reaches it
+    trials/0007/checkpoints/, confirm/0007-seed-633/checkpoints/
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ STUDY_TAG = "prp.study"  # the script that was started, for whoever wants to res
 
 @dataclass(frozen=True, kw_only=True)
 class SweepSpec:
-    """A sweep's identity and places. `config` is the base config as a plain tree; URIs are what
-    every node can open.
+    """A sweep as its driver, its coordinator and its workers share it.
+
+    `config` is the base config as a plain tree; every node can open the URIs.
     """
 
     sweep_id: str
@@ -44,15 +46,11 @@ class SweepSpec:
 
     @property
     def seed(self) -> int:
-        """The base config's seed: by it the parts are carved, the same for every run of the
-        sweep.
-        """
+        """The seed of the base config, which draws the parts: they are the same for every run."""
         return int(self.config["seed"])
 
     def confirm_folder(self, number: int, seed: int) -> str:
-        """The folder of a run that confirms trial `number` with another seed, relative to
-        `folder_uri`.
-        """
+        """The folder of the confirming run of trial `number` with `seed`, below `folder_uri`."""
         return f"confirm/{number:04d}-seed-{seed}"
 
     def trial_folder(self, number: int) -> str:

@@ -55,11 +55,10 @@ def confirm(
     max_concurrent: int,
     say: Say,
 ) -> Confirmation | None:
-    """Train the best of `scores` (finished trial -> objective; `rates`: its rate set) again and
-    compare them.
+    """Train the best trials again and compare them; None where nothing is confirmed, said so.
 
-    None where there is nothing to confirm, said so. The result is kept as the sweep's note
-    ``confirmation``.
+    `scores` is finished trial -> objective, `rates` trial -> rate set. The result is kept as
+    the sweep's note ``confirmation``.
     """
     config = plan.config.confirm
     if not config.num_candidates or not scores:
@@ -117,8 +116,9 @@ def run_missing(
     max_concurrent: int,
     say: Say,
 ) -> None:
-    """Run what is not done yet, at most `max_concurrent` at once; a failure is noted or tried again
-    by a resume, never raised.
+    """Run each of `trials` with each of `seeds` unless it is done, `max_concurrent` at once.
+
+    A failure is noted, or tried again by a resume, never raised.
     """
     runs, failed = ray.get(confirming.results.remote())
     done: dict[tuple[int, int], Any] = {(run.trial, run.seed): run for run in runs} | failed

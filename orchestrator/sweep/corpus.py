@@ -33,10 +33,11 @@ class Corpus:
 
 
 def find_corpus(config: RunConfig, home: Path, out_uri: str, say: Say) -> Corpus:
-    """The videos of ``source.manifest`` if they are unchanged, else those of ``source.uri``,
-    indexed now into the folder `out_uri`, else the demo's, made under `home`.
+    """The videos of a sweep, with their manifest.
 
-    Raises `UserError` where they cannot be read, changed, or are prepared ones that do not suit.
+    They are those of ``source.manifest`` if unchanged, else those of ``source.uri``, indexed now
+    into the folder `out_uri`, else the demo's, made under `home`. Raises
+    `UserError` where they cannot be read, have changed, or are prepared ones that do not suit.
     """
     uri = config.source.uri
     manifest_uri = config.source.manifest
@@ -56,9 +57,7 @@ def find_corpus(config: RunConfig, home: Path, out_uri: str, say: Say) -> Corpus
 
 
 def check_prepared(data_uri: str, manifest: Manifest, config: RunConfig) -> None:
-    """Raise `UserError` when the videos are prepared ones, and other ones or smaller ones than the
-    sweep wants.
-    """
+    """Raise `UserError` for prepared videos that are not the manifest's, or smaller than needed."""
     store = open_store(data_uri, config.store, check=False)
     marker = read_marker(store)
     if marker is not None:

@@ -74,8 +74,7 @@ def coordinator_setup(plan: Plan, **choices: Any) -> CoordinatorSetup:
 def run_sweep(
     plan: Plan, setup: CoordinatorSetup, limit: Callable[[], int], *, verbose: bool = False
 ) -> int:
-    """Run the trials that are left, at most `limit()` at once, confirm and measure the best; the
-    exit code.
+    """Run the trials that are left, at most `limit()` at once, then `finish`; the exit code.
 
     An interrupt closes every MLflow run before it leaves.
     """
@@ -119,8 +118,8 @@ def _run_trials(
 
 
 def outcome_of_left_over(gate: Gate) -> TrialOutcome:
-    """The outcome of a trial that nobody told when all have ended: the budget, by `gate`, kept an
-    interrupted one from going on, or its driver died.
+    """The outcome of a trial that has none when all have ended: its driver died, unless `gate`
+    shows that the budget kept it from being resumed.
     """
     if gate.word != "start":
         return TrialOutcome(TrialState.PRUNED, gate.reason)

@@ -30,8 +30,10 @@ from prp_core.world import World, best_device, use_threads
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What a task found: numbers, the files that it made by name (an encoder's:
-    `orchestrator.tracking.encoder_file`), and when it held its resources.
+    """The result of a task: metrics by name, files by name, and when it held its resources.
+
+    The files of an encoder are those of `orchestrator.tracking.encoder_file`; times are seconds
+    since the epoch.
     """
 
     metrics: dict[str, float]
@@ -41,32 +43,31 @@ class Evaluated:
 
 
 def measure_baselines(spec: SweepSpec) -> Any:
-    """Start the task that measures random initialisation and pixels alone on the sweep's own parts;
-    a future of `Evaluated`.
+    """Start measuring random initialisation and pixels alone on the sweep's own parts.
+
+    A future of `Evaluated`, as of all the tasks here.
     """
     config = parse_config(spec.config)
     return on_cluster(config, _baselines).remote(spec)
 
 
 def measure_winner(spec: SweepSpec, number: int, tree: Mapping[str, Any]) -> Any:
-    """Start the task that exports trial `number`'s encoder and fine-tunes it for recognition; a
-    future of `Evaluated`.
-    """
+    """Start exporting trial `number`'s encoder and fine-tuning it for recognition."""
     return on_cluster(parse_config(tree), _winner).remote(spec, number, dict(tree))
 
 
 def measure_test(spec: SweepSpec, number: int, tree: Mapping[str, Any]) -> Any:
-    """Start the task that measures trial `number`'s encoder, and the baselines, on the test part; a
-    future of `Evaluated`.
+    """Start measuring trial `number`'s encoder, and the baselines, on the test part.
 
-    The sweep asks for this once and keeps what it found. Names start with ``test/``.
+    A sweep measures it once and keeps the result. Names start with ``test/``.
     """
     return on_cluster(parse_config(tree), _test).remote(spec, number, dict(tree))
 
 
 def on_cluster(config: RunConfig, function: Callable[..., Evaluated]) -> Any:
-    """`function` as a task that holds what one of the sweep's workers holds, and notes when; tried
-    again where its node is lost.
+    """`function` as a Ray task with the resources of one worker; its result says when it held them.
+
+    A task whose node is lost is run again.
     """
     bundle = worker_bundle(config)
     return ray.remote(_timed(function)).options(
@@ -131,9 +132,7 @@ def _winner(spec: SweepSpec, number: int, tree: dict[str, Any]) -> Evaluated:
 
 
 def _test(spec: SweepSpec, number: int, tree: dict[str, Any]) -> Evaluated:
-    """As the published protocol has it: the test part against all that is not test, fine-tuning on
-    the same.
-    """
+    """The published protocol: queries of the test part, gallery and fine-tuning on all the rest."""
     config = parse_config(tree)
     use_threads(int(config.resources.cpus_per_worker))
     encoder = rebuild_encoder(config.encoder.name, trial_weights(spec, config, number))
@@ -178,18 +177,14 @@ def _test(spec: SweepSpec, number: int, tree: dict[str, Any]) -> Evaluated:
 
 
 def trial_weights(spec: SweepSpec, config: RunConfig, number: int) -> dict[str, Any]:
-    """The encoder's weights in trial `number`'s newest checkpoint. Raises `UserError` when there is
-    none.
-    """
+    """The encoder's weights in the newest checkpoint. Raises `UserError` when there is none."""
     return checkpoint_encoder_weights(*newest_checkpoint(spec, config, number))
 
 
 def newest_checkpoint(
     spec: SweepSpec, config: RunConfig, number: int
 ) -> tuple[CheckpointFolder, Checkpoint]:
-    """Trial `number`'s newest checkpoint, with the folder that it is read from. Raises `UserError`
-    when there is none.
-    """
+    """The folder of trial `number` and its newest checkpoint. Raises `UserError` without one."""
     folder = checkpoint_folder(spec, config, number)
     checkpoint = folder.latest_committed()
     if checkpoint is None:
@@ -202,7 +197,7 @@ def newest_checkpoint(
 def record_cost(
     config: RunConfig, coordinator: CoordinatorHandle, kind: str, number: int, found: Evaluated
 ) -> None:
-    """Write what a task held into the ledger; `number` -1: it belongs to no trial."""
+    """Write the resources that a task held into the ledger; `number` -1: of no trial."""
     bundle = worker_bundle(config)
     ray.get(
         coordinator.recorder.book_task.remote(

@@ -132,9 +132,7 @@ def tree_of(plan: Plan, view: TrialView) -> dict[str, Any]:
 
 
 def line_of_test_part(test: Mapping[str, Any], winner: int, objective: str) -> str:
-    """The stored figures of the test part in one sentence; says so when they are another trial's
-    than the `winner` of now.
-    """
+    """The stored figures of the test part as a line; says so where they are not `winner`'s."""
     metrics = test["metrics"]
     names = {
         "": objective,

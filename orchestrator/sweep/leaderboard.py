@@ -90,7 +90,7 @@ def showcases_line(trials: Sequence[int]) -> str:
 
 
 def data_lines(views: Sequence[TrialView]) -> Iterator[str]:
-    """What the trials lost of their data on the way; nothing where they lost nothing."""
+    """What the trials lost of their data: quarantined and changed videos; nothing where none."""
     quarantined, changed = (
         max((view.metrics.get(f"data/{name}", 0.0) for view in views), default=0.0)
         for name in ("quarantined", "changed")

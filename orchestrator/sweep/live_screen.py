@@ -28,9 +28,7 @@ MAX_ROWS = 16
 
 
 class Progress:
-    """Polls `get_views` on a thread of its own until closed; draws a screen on a terminal, prints
-    events elsewhere.
-    """
+    """The screen of a sweep, polled on a thread of its own while the context is open."""
 
     def __init__(
         self,
@@ -42,7 +40,10 @@ class Progress:
         clock: Callable[[], float],
         get_cost: Callable[[], str] | None = None,
     ):
-        """`get_cost` gives a phrase on what was spent, shown beside the time that is gone."""
+        """Show what `get_views` returns, and what `get_cost` says of the spending so far.
+
+        `clock` is in seconds; `num_trials` is how many there will be, `objective` their metric.
+        """
         self._get_cost = get_cost
         self._get_views = get_views
         self._title = title

@@ -50,8 +50,10 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A sweep that can run: `space` is searched over the base `config`, on the `parts` of
-    `manifest`, by `sampler` (None: the one that ``sweep.sampler`` names).
+    """A sweep that can run, checked as a whole.
+
+    `space` is searched over the base `config`, on the `parts` of `manifest`, by `sampler` (None:
+    the one that ``sweep.sampler`` names).
     """
 
     spec: SweepSpec
@@ -76,11 +78,11 @@ def make_plan(
     *,
     sampler: GivenSampler | None = None,
 ) -> Plan:
-    """The plan for `arguments`, checked against `space`. Indexes the videos when no manifest is
-    given.
+    """The plan for `arguments`, checked against `space`.
 
-    `sampler` is the study's own; ``--set sweep.sampler=NAME`` goes before it. Nothing of the sweep
-    is written before all is known to be right. Raises `UserError` for whatever is wrong.
+    Indexes the videos when no manifest is given. `sampler` is the study's own;
+    ``--set sweep.sampler=NAME`` goes before it. Nothing of the sweep is written before all is known
+    to be right. Raises `UserError` for whatever is wrong.
     """
     plan = (
         _resumed_plan(arguments, space, say)
@@ -137,7 +139,7 @@ def _resumed_plan(arguments: argparse.Namespace, space: Space, say: Say) -> Plan
 def _plan_for(
     spec: SweepSpec, space: Space, config: RunConfig, manifest: Manifest, *, is_resumed: bool
 ) -> Plan:
-    """The plan with its parts, and its spec with the tags that say where its results come from."""
+    """The plan with the parts of `manifest`, its spec tagged with where its results come from."""
     split = parts(manifest, val_fraction=config.source.val_fraction, seed=config.seed)
     protocol = protocol_hash(config.clip, config.evaluation, manifest, split.train, split.val)
     tags = {
@@ -160,9 +162,7 @@ def _plan_for(
 
 
 def named_after(config: RunConfig, space: Space) -> RunConfig:
-    """`config` with the name of the study's file, in which `space` is written, in the place that
-    ``sweep.name`` has for it.
-    """
+    """`config` with ``{study}`` in ``sweep.name`` replaced by the name of the file of `space`."""
     written_in = space if inspect.isroutine(space) else type(space)
     study = Path(inspect.getfile(written_in)).stem.replace("_", "-")
     return with_values(config, {"sweep.name": config.sweep.name.replace(STUDY_PLACE, study)})
@@ -183,10 +183,10 @@ def chosen_sampler(config: RunConfig, given: GivenSampler | None) -> GivenSample
 
 
 def check_space(plan: Plan) -> None:
-    """Raise `UserError` when nothing that the space suggests can be trained on these videos, with
-    how many are long enough for each rate.
+    """Raise `UserError` when nothing that the space suggests can be trained on these videos.
 
-    Finds a name that is no path of the config tree, too, before anything is started.
+    The text says how many are long enough for each rate. A name that is no path of the config tree
+    is found here, too, before anything is started.
     """
 
     def fits(values: Mapping[str, Any]) -> Fit:

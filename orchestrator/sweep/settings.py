@@ -44,9 +44,7 @@ def new_config(arguments: argparse.Namespace) -> RunConfig:
 
 
 def resumed_config(spec: SweepSpec, arguments: argparse.Namespace) -> RunConfig:
-    """The config of the sweep of `spec` with what a resume may change. Raises `UserError` for
-    ``--set``.
-    """
+    """The config of `spec` with what a resume may change. Raises `UserError` for ``--set``."""
     if arguments.settings:
         raise UserError(
             f"--set {arguments.settings[0]}: a resumed sweep keeps its config (only --trials, "

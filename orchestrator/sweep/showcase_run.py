@@ -54,11 +54,10 @@ def keep_showcases(
     taken: int | None,
     say: Callable[[str], None],
 ) -> list[int]:
-    """Make the showcases that are still missing and store each in its trial's run; the trials that
-    have one, in the order of their numbers.
+    """Make the missing showcases and store each in its trial's run; the trials that have one.
 
-    A sweep whose showcase cannot be made is no worse for it: one line says why, and a resume tries
-    again.
+    Numbers ascend. A showcase that cannot be made ends nothing: one line says why, and a resume
+    tries again.
     """
     scores = {view.number: view.objective for view in views if view.state == TrialState.FINISHED}
     there = set(json.loads(ray.get(coordinator.recorder.note.remote(NOTE)) or "[]"))
@@ -101,10 +100,10 @@ def keep_showcases(
 def make_showcase(
     spec: SweepSpec, number: int, tree: Mapping[str, Any], values: Mapping[str, Any]
 ) -> Any:
-    """Start the task that makes trial `number`'s page, which is the file `SHOWCASE_FILE` of its
-    answer; a future of `Evaluated`.
+    """Start the task that makes trial `number`'s page; a future of `Evaluated`.
 
-    `tree` is the trial's config, `values` what its space suggested.
+    The page is its file `SHOWCASE_FILE`. `tree` is the trial's config, `values` what its
+    space suggested.
     """
     return on_cluster(parse_config(tree), _showcase).remote(spec, number, dict(tree), dict(values))
 
@@ -133,8 +132,9 @@ def show(
     trial: int,
     values: Mapping[str, Any],
 ) -> Showcase:
-    """All that the page of `trial` says: the neighbours of its queries and a few clips as `network`
-    (in evaluation mode) reconstructs them.
+    """The showcase of `trial`: the neighbours of its queries, and reconstructed clips.
+
+    `network` is in evaluation mode.
     """
     train = data.parts.train
     val = data.parts.val

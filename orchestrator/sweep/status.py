@@ -75,10 +75,10 @@ def sweep_phase(
     parent_state: str,
     has_budget: bool = False,
 ) -> SweepPhase:
-    """Running while it has a driver; ended where every trial is over and MLflow (`parent_state`, of
-    the parent run) says so or says nothing; else stopped.
+    """The phase of a sweep: running while it has a driver, else ended or stopped.
 
-    A budget may have ended it before its last trial.
+    It has ended where every trial is over and MLflow (`parent_state`, of the parent run) says so or
+    says nothing; a budget may have ended it before its last trial.
     """
     if driver is not None:
         return SweepPhase.RUNNING

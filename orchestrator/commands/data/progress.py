@@ -1,4 +1,4 @@
-"""Progress of indexing or preparing: one line in place on a terminal, seldom lines in a log."""
+"""Progress of indexing and preparing: one line in place on a terminal, few lines in a log."""
 
 from __future__ import annotations
 
