@@ -211,15 +211,7 @@ def confirm_worker(work: Mapping[str, Any]) -> dict[str, Any]:
                 config.encoder.name, checkpoint_encoder_weights(folder, checkpoint)
             ).to(world.device)
             part = data.parts
-            hits = query_hits(
-                encoder,
-                config.clip,
-                config.evaluation,
-                gallery=part.train,
-                queries=part.val,
-                source=data.source,
-                world=world,
-            )
+            hits = query_hits(encoder, config, data.validation, world)
     except Exception as error:
         reason = permanent_failure(error, config)
         if reason is None:

@@ -20,7 +20,7 @@ from orchestrator.tracking.encoder_file import EncoderCard, pack
 from orchestrator.trial.worker import checkpoint_folder
 from prp_core.errors import UserError
 from prp_core.evaluation.baselines import evaluate_baselines
-from prp_core.evaluation.downstream import evaluate_encoder
+from prp_core.evaluation.downstream import EvaluationVideos, evaluate_encoder
 from prp_core.evaluation.recognition import fine_tune
 from prp_core.reporting import MemoryReporter
 from prp_core.training.checkpoint import Checkpoint, CheckpointFolder
@@ -89,14 +89,7 @@ def _baselines(spec: SweepSpec) -> Evaluated:
     use_threads(int(config.resources.cpus_per_worker))
     world = World.alone(best_device())
     with open_data(spec, config, world) as data:
-        metrics = evaluate_baselines(
-            config,
-            gallery=data.parts.train,
-            queries=data.parts.val,
-            source=data.source,
-            world=world,
-            is_final=True,
-        )
+        metrics = evaluate_baselines(config, data.validation, world, is_final=True)
     return Evaluated({f"baseline/{name}": value for name, value in metrics.items()})
 
 
@@ -116,18 +109,8 @@ def _winner(spec: SweepSpec, number: int, tree: dict[str, Any]) -> Evaluated:
         return Evaluated({}, files)
     world = World.alone(best_device())
     with open_data(spec, config, world) as data:
-        metrics = fine_tune(
-            rebuild_encoder(config.encoder.name, weights),
-            data.parts.train,
-            data.parts.val,
-            data.source,
-            config.clip,
-            config.evaluation.views,
-            config.evaluation.recognition,
-            world=world,
-            seed=config.seed,
-            reporter=MemoryReporter(),
-        )
+        encoder = rebuild_encoder(config.encoder.name, weights)
+        metrics = fine_tune(encoder, config, data.validation, world, MemoryReporter())
     return Evaluated(metrics, files)
 
 
@@ -140,39 +123,12 @@ def _test(spec: SweepSpec, number: int, tree: dict[str, Any]) -> Evaluated:
     encoder = encoder.to(world.device)
     with open_data(spec, config) as data:
         known = (*data.parts.train, *data.parts.val)
-        test = data.parts.test
-        metrics = evaluate_encoder(
-            encoder,
-            config.clip,
-            config.evaluation,
-            gallery=known,
-            queries=test,
-            source=data.source,
-            world=world,
-            is_final=True,
-        )
-        baselines = evaluate_baselines(
-            config, gallery=known, queries=test, source=data.source, world=world, is_final=True
-        )
+        videos = EvaluationVideos(known, data.parts.test, data.source)
+        metrics = evaluate_encoder(encoder, config, videos, world, is_final=True)
+        baselines = evaluate_baselines(config, videos, world, is_final=True)
         metrics.update({f"baseline/{name}": value for name, value in baselines.items()})
         if config.evaluation.recognition is not None:
-            views = config.evaluation.views
-            recognition = config.evaluation.recognition
-            reporter = MemoryReporter()
-            metrics.update(
-                fine_tune(
-                    encoder,
-                    known,
-                    test,
-                    data.source,
-                    config.clip,
-                    views,
-                    recognition,
-                    world=world,
-                    seed=config.seed,
-                    reporter=reporter,
-                )
-            )
+            metrics.update(fine_tune(encoder, config, videos, world, MemoryReporter()))
     return Evaluated({f"test/{name}": value for name, value in metrics.items()})
 
 

@@ -139,16 +139,7 @@ def show(
     train = data.parts.train
     val = data.parts.val
     shown = [val[index].key for index in spread_over_classes(val)[: config.showcase.num_queries]]
-    retrieved = find_neighbours(
-        network.encoder,
-        config.clip,
-        config.evaluation.views,
-        gallery=train,
-        queries=val,
-        shown=shown,
-        source=data.source,
-        world=world,
-    )
+    retrieved = find_neighbours(network.encoder, config, data.validation, world, shown=shown)
     strips, unread = read_strips(
         {record.key: record for record in (*train, *val)}, keys_of(retrieved), data.source, config
     )

@@ -47,13 +47,6 @@ def evaluate_rung(spec: SweepSpec, rung: Rung, tree: dict[str, Any]) -> dict[str
     )
     with open_data(spec, config) as data:
         metrics = evaluate_encoder(
-            encoder.to(world.device),
-            config.clip,
-            config.evaluation,
-            gallery=data.parts.train,
-            queries=data.parts.val,
-            source=data.source,
-            world=world,
-            is_final=rung.is_last,
+            encoder.to(world.device), config, data.validation, world, is_final=rung.is_last
         )
     return {**metrics, "time/evaluation_seconds": time.perf_counter() - started}

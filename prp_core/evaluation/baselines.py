@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
-
 import torch
 from torch.nn.functional import adaptive_avg_pool2d
 
 from prp_core.agreement import first_alone
-from prp_core.data.clip_config import ClipConfig
-from prp_core.data.frame_source import FrameSource
-from prp_core.data.manifest import VideoRecord
-from prp_core.evaluation.downstream import check_labels, evaluate_tables
-from prp_core.evaluation.evaluation_config import Evaluations
+from prp_core.evaluation.downstream import EvaluatedConfig, EvaluationVideos, evaluate_tables
 from prp_core.evaluation.features import (
     Describe,
     encoder_feature,
     extract_tables,
     in_evaluation_mode,
 )
-from prp_core.pretext.network import NetworkConfig, build_network
+from prp_core.pretext.network import build_network
 from prp_core.world import World
 
 RANDOM_INIT = "random_init"
@@ -54,39 +47,23 @@ and places, not motion.
 BASELINES = (RANDOM_INIT, *PIXEL_BASELINES)
 
 
-class EvaluatedConfig(NetworkConfig, Protocol):
-    """A network's config with that of its evaluation; `PretrainConfig` is one."""
-
-    @property
-    def clip(self) -> ClipConfig: ...
-    @property
-    def evaluation(self) -> Evaluations: ...
-
-
 def evaluate_baselines(
-    config: EvaluatedConfig,
-    *,
-    gallery: Sequence[VideoRecord],
-    queries: Sequence[VideoRecord],
-    source: FrameSource,
-    world: World,
-    is_final: bool = False,
+    config: EvaluatedConfig, videos: EvaluationVideos, world: World, *, is_final: bool
 ) -> dict[str, float]:
     """The metrics of each of `BASELINES`, as ``<baseline>/retrieval/recall_at_1`` and so on.
 
     The videos are decoded once for all of them. `random_init` is the encoder with the very weights
     that training with this config starts from (running statistics untouched).
     """
-    check_labels(gallery, queries)
+    videos.check_labels()
     encoder = build_network(config).encoder.to(world.device)
     describers: dict[str, Describe] = {RANDOM_INIT: encoder_feature(encoder)}
     describers.update({name: _flat(describe) for name, describe in PIXEL_BASELINES.items()})
+    views = config.evaluation.views
     with in_evaluation_mode(encoder):
-        galleries = extract_tables(
-            describers, gallery, source, config.clip, config.evaluation.views, world
-        )
-        tables = extract_tables(
-            describers, queries, source, config.clip, config.evaluation.views, world
+        galleries, tables = (
+            extract_tables(describers, records, videos.source, config.clip, views, world)
+            for records in (videos.gallery, videos.queries)
         )
 
     def numbers() -> dict[str, float]:

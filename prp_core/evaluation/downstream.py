@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 from torch import nn
 
@@ -15,55 +17,82 @@ from prp_core.evaluation.evaluation_config import Evaluations
 from prp_core.evaluation.feature_health import feature_health
 from prp_core.evaluation.features import FeatureTable, extract_features
 from prp_core.evaluation.retrieval import hits_at_k
+from prp_core.pretext.network import NetworkConfig
 from prp_core.world import World
+
+
+class EvaluatedConfig(NetworkConfig, Protocol):
+    """A network's config with that of its evaluation; `PretrainConfig` is one."""
+
+    @property
+    def clip(self) -> ClipConfig: ...
+    @property
+    def evaluation(self) -> Evaluations: ...
+
+
+@dataclass(frozen=True)
+class EvaluationVideos:
+    """The videos of an evaluation: `queries` are measured against `gallery`; `source` reads both.
+
+    What needs fitting (a probe, fine-tuning) is fitted on the gallery.
+    """
+
+    gallery: Sequence[VideoRecord]
+    queries: Sequence[VideoRecord]
+    source: FrameSource
+
+    def check_labels(self) -> None:
+        """See `check_labels`."""
+        check_labels(self.gallery, self.queries)
+
+
+def extract_both(
+    encoder: nn.Module, config: EvaluatedConfig, videos: EvaluationVideos, world: World
+) -> tuple[FeatureTable, FeatureTable]:
+    """The retrieval features of gallery and queries, the same on every worker.
+
+    Raises `UserError` for a video without a label, or when no video can be read.
+    """
+    videos.check_labels()
+    views = config.evaluation.views
+    gallery, queries = (
+        extract_features(encoder, records, videos.source, config.clip, views, world)
+        for records in (videos.gallery, videos.queries)
+    )
+    return gallery, queries
 
 
 def evaluate_encoder(
     encoder: nn.Module,
-    clip: ClipConfig,
-    evaluations: Evaluations,
-    *,
-    gallery: Sequence[VideoRecord],
-    queries: Sequence[VideoRecord],
-    source: FrameSource,
+    config: EvaluatedConfig,
+    videos: EvaluationVideos,
     world: World,
+    *,
     is_final: bool,
 ) -> dict[str, float]:
     """The metrics of `evaluate_tables`, from the features of both parts.
 
-    The workers share the videos; every worker gets the same numbers. Raises `UserError` for a video
-    without a label.
+    The workers share the videos; every worker gets the same numbers. Raises as `extract_both` does.
     """
-    check_labels(gallery, queries)
-    gallery_table = extract_features(encoder, gallery, source, clip, evaluations.views, world)
-    query_table = extract_features(encoder, queries, source, clip, evaluations.views, world)
+    gallery, queries = extract_both(encoder, config, videos, world)
     return first_alone(
         world,
         "evaluating features",
-        lambda: evaluate_tables(gallery_table, query_table, evaluations, world, is_final=is_final),
+        lambda: evaluate_tables(gallery, queries, config.evaluation, world, is_final=is_final),
     )
 
 
 def query_hits(
-    encoder: nn.Module,
-    clip: ClipConfig,
-    evaluations: Evaluations,
-    *,
-    gallery: Sequence[VideoRecord],
-    queries: Sequence[VideoRecord],
-    source: FrameSource,
-    world: World,
+    encoder: nn.Module, config: EvaluatedConfig, videos: EvaluationVideos, world: World
 ) -> dict[str, bool]:
     """Whether each query's nearest gallery video has its class, by the query's key.
 
     A query that cannot be read is left out. Paired comparisons of encoders are made of these. The
-    same on every worker; raises as `evaluate_encoder` does.
+    same on every worker; raises as `extract_both` does.
     """
-    check_labels(gallery, queries)
-    gallery_table = extract_features(encoder, gallery, source, clip, evaluations.views, world)
-    query_table = extract_features(encoder, queries, source, clip, evaluations.views, world)
-    hits = hits_at_k(gallery_table, query_table, (1,))[1].tolist()
-    return dict(zip(query_table.keys, hits, strict=True))
+    gallery, queries = extract_both(encoder, config, videos, world)
+    hits = hits_at_k(gallery, queries, (1,))[1].tolist()
+    return dict(zip(queries.keys, hits, strict=True))
 
 
 def evaluate_tables(

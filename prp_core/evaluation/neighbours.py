@@ -7,13 +7,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from prp_core.data.clip_config import ClipConfig
-from prp_core.data.frame_source import FrameSource
-from prp_core.data.manifest import VideoRecord
-from prp_core.evaluation.downstream import check_labels
-from prp_core.evaluation.features import FeatureTable, extract_features
+from prp_core.evaluation.downstream import EvaluatedConfig, EvaluationVideos, extract_both
+from prp_core.evaluation.features import FeatureTable
 from prp_core.evaluation.retrieval import nearest_with_similarity, recall_at_k
-from prp_core.evaluation.views import ViewsConfig
 from prp_core.world import World
 
 NUM_NEIGHBOURS = 5
@@ -64,30 +60,25 @@ class RetrievalExamples:
 
 def find_neighbours(
     encoder: nn.Module,
-    clip: ClipConfig,
-    views: ViewsConfig,
-    *,
-    gallery: Sequence[VideoRecord],
-    queries: Sequence[VideoRecord],
-    shown: Sequence[str],
-    source: FrameSource,
+    config: EvaluatedConfig,
+    videos: EvaluationVideos,
     world: World,
+    *,
+    shown: Sequence[str],
 ) -> RetrievalExamples:
     """The neighbours of the queries whose keys are in `shown`, from features of both parts.
 
     The features are those of every evaluation; the result is the same on every worker. Raises
-    `UserError` as `evaluate_encoder` does: a video without a label, no video that can be read.
+    as `extract_both` does.
     """
-    check_labels(gallery, queries)
-    gallery_table = extract_features(encoder, gallery, source, clip, views, world)
-    query_table = extract_features(encoder, queries, source, clip, views, world)
+    gallery, queries = extract_both(encoder, config, videos, world)
     return RetrievalExamples(
-        shown=neighbours_of(gallery_table, query_table, shown),
-        recall_at_1=recall_at_k(gallery_table, query_table, (1,))["retrieval/recall_at_1"],
-        num_queries=len(query_table),
-        num_gallery=len(gallery_table),
-        unreadable_queries=query_table.broken,
-        unreadable_gallery=gallery_table.broken,
+        shown=neighbours_of(gallery, queries, shown),
+        recall_at_1=recall_at_k(gallery, queries, (1,))["retrieval/recall_at_1"],
+        num_queries=len(queries),
+        num_gallery=len(gallery),
+        unreadable_queries=queries.broken,
+        unreadable_gallery=gallery.broken,
     )
 
 

@@ -14,17 +14,15 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from prp_core.agreement import together
-from prp_core.data.clip_config import ClipConfig
 from prp_core.data.dilated_sampling import num_starts
-from prp_core.data.frame_source import FrameSource
 from prp_core.data.manifest import VideoRecord
 from prp_core.data.transforms import crop_frames, draws_flip, random_offsets, resize_antialiased
 from prp_core.errors import BrokenVideo, DivergedError, UserError
 from prp_core.evaluation.decode_ahead import decode_ahead
-from prp_core.evaluation.downstream import check_labels
+from prp_core.evaluation.downstream import EvaluatedConfig, EvaluationVideos
 from prp_core.evaluation.evaluation_config import RecognitionConfig
 from prp_core.evaluation.features import extract_tables, in_evaluation_mode
-from prp_core.evaluation.views import ViewsConfig, clip_positions
+from prp_core.evaluation.views import clip_positions
 from prp_core.randomness import draw_below, permutation, seed_everything, shares
 from prp_core.reporting import Reporter
 from prp_core.world import World, share_buffers
@@ -48,37 +46,33 @@ class Recogniser(nn.Module):
 
 def fine_tune(
     encoder: nn.Module,
-    train: Sequence[VideoRecord],
-    evaluation: Sequence[VideoRecord],
-    source: FrameSource,
-    clip: ClipConfig,
-    views: ViewsConfig,
-    config: RecognitionConfig,
-    *,
+    config: EvaluatedConfig,
+    videos: EvaluationVideos,
     world: World,
-    seed: int,
     reporter: Reporter,
 ) -> dict[str, float]:
-    """Fine-tune a copy of `encoder` on `train`; ``recognition/accuracy`` (top-1) on `evaluation`.
+    """Fine-tune a copy of `encoder` on the gallery; ``recognition/accuracy`` on the queries.
 
-    Every layer learns, the linear one from new weights. Training sees one random clip of
-    `views.clip_length` consecutive frames of each video and epoch, with a random crop; all videos
-    count, also the last incomplete batch. Evaluation takes the mean of the logits over
-    `views.num_clips` clips. The weights after the last epoch are the ones evaluated: none are
-    chosen by looking at `evaluation`.
+    ``config.evaluation.recognition`` is not None. Every layer learns, the linear one from new
+    weights. Training sees one random clip of ``views.clip_length`` consecutive frames of each video
+    and epoch, with a random crop; all videos count, also the last incomplete batch. Accuracy is
+    top-1 of the mean of the logits over ``views.num_clips`` clips, with the weights after the last
+    epoch: none are chosen by looking at the queries. Raises `UserError` as `check_labels` does, or
+    for too few videos.
     """
-    check_labels(train, evaluation)
-    if len(train) < 2 * world.size:
+    videos.check_labels()
+    num_videos = len(videos.gallery)
+    if num_videos < 2 * world.size:
         raise UserError(
-            f"{len(train)} training videos are too few to fine-tune on {world.size} "
+            f"{num_videos} training videos are too few to fine-tune on {world.size} "
             "workers; each needs two"
         )
-    tuning = FineTuning(encoder, train, source, clip, views, config, world, seed)
-    for epoch in range(config.num_epochs):
+    tuning = FineTuning(encoder, config, videos, world)
+    for epoch in range(tuning.config.num_epochs):
         metrics = tuning.train_epoch(epoch)
         _log(world, reporter, metrics, tuning.num_steps)
     metrics = {
-        **tuning.evaluate(evaluation),
+        **tuning.evaluate(videos.queries),
         "recognition/num_replaced": world.sum({"replaced": len(tuning.replaced)})["replaced"],
     }
     _log(world, reporter, metrics, tuning.num_steps)
@@ -93,32 +87,25 @@ class FineTuning:
     """The network and its optimiser, one epoch at a time."""
 
     def __init__(
-        self,
-        encoder: nn.Module,
-        train: Sequence[VideoRecord],
-        source: FrameSource,
-        clip: ClipConfig,
-        views: ViewsConfig,
-        config: RecognitionConfig,
-        world: World,
-        seed: int,
+        self, encoder: nn.Module, config: EvaluatedConfig, videos: EvaluationVideos, world: World
     ) -> None:
-        self._train = train
-        self._source = source
-        self._clip = clip
-        self._views = views
-        self._config = config
+        assert config.evaluation.recognition is not None
+        self.config: RecognitionConfig = config.evaluation.recognition
+        self._train = videos.gallery
+        self._source = videos.source
+        self._clip = config.clip
+        self._views = config.evaluation.views
         self._world = world
-        self._seed = seed
-        self._labels = tuple(sorted({record.label or "" for record in train}))
-        seed_everything(seed, "recognition")
+        self._seed = config.seed
+        self._labels = tuple(sorted({record.label or "" for record in self._train}))
+        seed_everything(self._seed, "recognition")
         self.network = Recogniser(copy.deepcopy(encoder), len(self._labels)).to(world.device)
         self._wrapped = world.wrap(self.network)
         self._optimiser = torch.optim.SGD(
             self.network.parameters(),
-            lr=config.learning_rate,
-            momentum=config.momentum,
-            weight_decay=config.weight_decay,
+            lr=self.config.learning_rate,
+            momentum=self.config.momentum,
+            weight_decay=self.config.weight_decay,
         )
         self.num_steps = 0
         self.replaced: list[BrokenVideo] = []
@@ -126,10 +113,10 @@ class FineTuning:
     def train_epoch(self, epoch: int) -> dict[str, float]:
         """Epoch `epoch`, counted from 0; mean loss and accuracy over all workers' clips."""
         for group in self._optimiser.param_groups:
-            group["lr"] = self._config.learning_rate_of(epoch + 1)
+            group["lr"] = self.config.learning_rate_of(epoch + 1)
         sums = {"loss": 0.0, "correct": 0.0, "clips": 0.0}
         batches = self._batches(epoch)
-        for size in batch_sizes(len(self._train), self._config.batch_size, self._world.size):
+        for size in batch_sizes(len(self._train), self.config.batch_size, self._world.size):
             clips_BCTHW, labels_B = together(self._world, "reading videos", lambda: next(batches))
             for name, value in self._step(clips_BCTHW, labels_B, size).items():
                 sums[name] += value
@@ -163,7 +150,7 @@ class FineTuning:
         """This worker's share of each batch of the epoch: clips in [0, 1] and class numbers."""
         order = permutation(len(self._train), self._seed, "recognition", epoch)
         own: list[list[int]] = []
-        for size in batch_sizes(len(order), self._config.batch_size, self._world.size):
+        for size in batch_sizes(len(order), self.config.batch_size, self._world.size):
             own.append(shares(order[:size], self._world.rank, self._world.size))
             order = order[size:]
         reads = decode_ahead(

@@ -14,7 +14,7 @@ from prp_core.data.frame_source import FrameSource
 from prp_core.data.loader import SpanLoader
 from prp_core.data.manifest import Parts
 from prp_core.data.spans import SpanBatch
-from prp_core.evaluation.downstream import check_labels, evaluate_encoder
+from prp_core.evaluation.downstream import EvaluationVideos, check_labels, evaluate_encoder
 from prp_core.pretext.targets import build_pretext_batch
 from prp_core.reporting import AsyncEvaluator, Reporter
 from prp_core.training.checkpoint import CheckpointFolder
@@ -35,6 +35,11 @@ class PretrainData:
 
     source: FrameSource
     parts: Parts
+
+    @property
+    def validation(self) -> EvaluationVideos:
+        """The validation part, measured against the training part."""
+        return EvaluationVideos(self.parts.train, self.parts.val, self.source)
 
 
 @dataclass(frozen=True)
@@ -144,12 +149,9 @@ class PretrainRun:
         self._learner.share_buffers()
         metrics = evaluate_encoder(
             self._learner.network.encoder,
-            self._config.clip,
-            self._config.evaluation,
-            gallery=self._data.parts.train,
-            queries=self._data.parts.val,
-            source=self._data.source,
-            world=self._world,
+            self._config,
+            self._data.validation,
+            self._world,
             is_final=self.finished,
         )
         self._log({**metrics, "time/evaluation_seconds": self._clock() - started})

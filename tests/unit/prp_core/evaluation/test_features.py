@@ -25,7 +25,7 @@ from prp_core.evaluation.baselines import (
     mean_frame,
 )
 from prp_core.evaluation.decode_ahead import decode_ahead
-from prp_core.evaluation.downstream import check_labels, evaluate_encoder
+from prp_core.evaluation.downstream import EvaluationVideos, check_labels, evaluate_encoder
 from prp_core.evaluation.evaluation_config import Evaluations, RecognitionConfig
 from prp_core.evaluation.features import extract_features, extract_tables
 from prp_core.evaluation.linear_probe import LinearProbe
@@ -175,24 +175,14 @@ def test_pixel_baselines_by_hand() -> None:
 
 
 def test_baselines_see_the_same_videos_and_questions(source: VideoSource, parts: Parts) -> None:
-    metrics = evaluate_baselines(
-        CONFIG, gallery=parts.train, queries=parts.val, source=source, world=ALONE, is_final=True
-    )
+    videos = EvaluationVideos(parts.train, parts.val, source)
+    metrics = evaluate_baselines(CONFIG, videos, ALONE, is_final=True)
     assert (
         {name.split("/")[0] for name in metrics}
         == set(BASELINES)
         == {"random_init", "mean_frame", "mean_absolute_difference"}
     )
-    measured = evaluate_encoder(
-        encoder(),
-        CLIP,
-        CONFIG.evaluation,
-        gallery=parts.train,
-        queries=parts.val,
-        source=source,
-        world=ALONE,
-        is_final=True,
-    )
+    measured = evaluate_encoder(encoder(), CONFIG, videos, ALONE, is_final=True)
     ours = {
         name.removeprefix("random_init/"): value
         for name, value in metrics.items()
@@ -297,14 +287,19 @@ def test_reading_ahead_stops_with_its_reader_and_raises_other_errors() -> None:
         list(decode_ahead([1, 0], lambda item: 1 // item, 1))
 
 
-RECOGNITION = RecognitionConfig(num_epochs=8, drop_epoch=7, batch_size=4, learning_rate=0.02)
+def tuned_for(num_epochs: int) -> PretrainConfig:
+    recognition = RecognitionConfig(
+        num_epochs=num_epochs, drop_epoch=7, batch_size=4, learning_rate=0.02
+    )
+    evaluations = dataclasses.replace(CONFIG.evaluation, recognition=recognition)
+    return dataclasses.replace(CONFIG, evaluation=evaluations, seed=0)
 
 
 def test_fine_tuning_learns_what_the_classes_are(source: VideoSource, parts: Parts) -> None:
     network, reporter = encoder(), MemoryReporter()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    arguments: Any = (network, parts.train, parts.train, source, CLIP, VIEWS, RECOGNITION)
-    metrics = fine_tune(*arguments, world=ALONE, seed=0, reporter=reporter)
+    videos = EvaluationVideos(parts.train, parts.train, source)
+    metrics = fine_tune(network, tuned_for(8), videos, ALONE, reporter)
     losses = [value for _, value in reporter.series("recognition/train_loss")]
     assert [step for step, _ in reporter.series("recognition/train_loss")] == [
         2,
@@ -328,7 +323,7 @@ def test_fine_tuning_learns_what_the_classes_are(source: VideoSource, parts: Par
     ), "a copy is tuned, not the encoder itself"
     again = MemoryReporter()
     assert (
-        fine_tune(*arguments, world=ALONE, seed=0, reporter=again) == metrics
+        fine_tune(network, tuned_for(8), videos, ALONE, again) == metrics
         and again.logged == reporter.logged
     )
 
@@ -365,36 +360,15 @@ def test_fine_tuning_counts_the_videos_it_had_to_replace(tmp_path: Path) -> None
     stale = dataclasses.replace(
         stale, train=(dataclasses.replace(stale.train[0], etag="0-0"), *stale.train[1:])
     )
-    config = dataclasses.replace(RECOGNITION, num_epochs=2)
     with VideoSource(LocalStore(tmp_path), None, LOADER) as source:
-        metrics = fine_tune(
-            encoder(),
-            stale.train,
-            stale.val,
-            source,
-            CLIP,
-            VIEWS,
-            config,
-            world=ALONE,
-            seed=0,
-            reporter=MemoryReporter(),
-        )
+        videos = EvaluationVideos(stale.train, stale.val, source)
+        metrics = fine_tune(encoder(), tuned_for(2), videos, ALONE, MemoryReporter())
         assert metrics["recognition/num_replaced"] >= 2 and metrics["recognition/num_videos"] == 2
         with pytest.raises(
             UserError, match="1 training videos are too few to fine-tune on 1 workers"
         ):
-            fine_tune(
-                encoder(),
-                stale.train[1:2],
-                stale.train,
-                source,
-                CLIP,
-                VIEWS,
-                config,
-                world=ALONE,
-                seed=0,
-                reporter=MemoryReporter(),
-            )
+            too_few = EvaluationVideos(stale.train[1:2], stale.train, source)
+            fine_tune(encoder(), tuned_for(2), too_few, ALONE, MemoryReporter())
 
 
 @pytest.mark.parametrize(
@@ -419,20 +393,9 @@ def work(world: World, corpus: str) -> dict[str, Any]:
     parts = make_corpus(Path(corpus), num_train=0, num_val=0)
     with open_source(Path(corpus)) as source:
         table = extract_features(encoder(), parts.train[:5], source, CLIP, VIEWS, world)
-        config = dataclasses.replace(RECOGNITION, num_epochs=1)
         reporter = MemoryReporter()
-        tuned = fine_tune(
-            encoder(),
-            parts.train[:7],
-            parts.val,
-            source,
-            CLIP,
-            VIEWS,
-            config,
-            world=world,
-            seed=0,
-            reporter=reporter,
-        )
+        videos = EvaluationVideos(parts.train[:7], parts.val, source)
+        tuned = fine_tune(encoder(), tuned_for(1), videos, world, reporter)
     return {
         "features": table.features_ND,
         "keys": list(table.keys),

@@ -20,7 +20,7 @@ from prp_core.data.spans import SpanBatch
 from prp_core.data.transforms import resize_and_centre_crop, thumbnails
 from prp_core.data.video_source import VideoSource
 from prp_core.encoders.encoder_config import EncoderConfig
-from prp_core.evaluation.downstream import evaluate_encoder, query_hits
+from prp_core.evaluation.downstream import EvaluationVideos, evaluate_encoder, query_hits
 from prp_core.evaluation.evaluation_config import Evaluations
 from prp_core.evaluation.features import FeatureTable
 from prp_core.evaluation.neighbours import find_neighbours, neighbours_of
@@ -73,21 +73,17 @@ def source(parts: Any, corpus: Path) -> Iterator[VideoSource]:
 
 
 def test_neighbours_are_those_that_the_objective_counts(parts: Any, source: VideoSource) -> None:
-    where = {"gallery": parts.train, "queries": parts.val, "source": source, "world": ALONE}
+    where = (CONFIG, EvaluationVideos(parts.train, parts.val, source), ALONE)
     shown = [record.key for record in parts.val[::-1]]
-    found = find_neighbours(
-        NETWORK.encoder, CONFIG.clip, CONFIG.evaluation.views, shown=shown, **where
-    )
-    metrics = evaluate_encoder(
-        NETWORK.encoder, CONFIG.clip, CONFIG.evaluation, is_final=False, **where
-    )
+    found = find_neighbours(NETWORK.encoder, *where, shown=shown)
+    metrics = evaluate_encoder(NETWORK.encoder, *where, is_final=False)
     assert found.recall_at_1 == metrics["retrieval/recall_at_1"] and (
         found.num_queries,
         found.num_gallery,
     ) == (4, 6)
     assert [answer.key for answer in found.shown] == shown
     assert {answer.key: answer.is_correct for answer in found.shown} == query_hits(
-        NETWORK.encoder, CONFIG.clip, CONFIG.evaluation, **where
+        NETWORK.encoder, *where
     )
     labels = {record.key: record.label for record in parts.train}
     for answer in found.shown:

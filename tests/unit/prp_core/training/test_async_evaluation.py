@@ -68,18 +68,9 @@ def test_an_async_evaluator_gets_the_weights_that_a_worker_would_have_measured(
         (3, 6),
     ] and reporter.rungs == []
     config = config_with()
-    parts = {"gallery": data.parts.train, "queries": data.parts.val}
     for (epoch, _, weights), (_, _, expected) in zip(evaluator.submitted, whole.rungs, strict=True):
         encoder = rebuild_encoder("c3d_small", weights)
-        metrics = evaluate_encoder(
-            encoder,
-            config.clip,
-            config.evaluation,
-            **parts,
-            source=data.source,
-            world=ALONE,
-            is_final=epoch == 3,
-        )
+        metrics = evaluate_encoder(encoder, config, data.validation, ALONE, is_final=epoch == 3)
         assert metrics == expected, f"rung {epoch}: the same figures, wherever they are measured"
 
 

@@ -190,16 +190,7 @@ def test_the_checkpoint_holds_the_encoder_that_was_measured(
         checkpoint_encoder_weights(checkpoints, checkpoint),
     )
     config = config_with()
-    parts = {"gallery": data.parts.train, "queries": data.parts.val}
-    metrics = evaluate_encoder(
-        encoder,
-        config.clip,
-        config.evaluation,
-        **parts,
-        source=data.source,
-        world=ALONE,
-        is_final=True,
-    )
+    metrics = evaluate_encoder(encoder, config, data.validation, ALONE, is_final=True)
     assert metrics == whole.outcome.metrics
 
 
