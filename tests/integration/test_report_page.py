@@ -28,6 +28,7 @@ from orchestrator.search.record import importance, read_study
 from prp_core.data.shards.jpeg_codec import encode_jpegs
 from tests.recorded_sweep import build_sweep
 from tests.small_showcase import FOUND, SAMPLE
+from tests.tools.imported_packages import PRP, imported_by
 
 NUM_TRIALS = 20
 SECTIONS = ["answer", "rate-sets", "importance", "cost", "trials", "failures", "data", "reproduce"]
@@ -343,3 +344,23 @@ def test_status_of_a_sweep_whose_driver_died(
     text = Path(capsys.readouterr().out.strip()).read_text()
     assert "No ledger: a trial&#39;s cost is its duration" in text
     assert "Hyperparameter importance is not known" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "unneeded"),
+    [
+        (["status"], {"ray", "torch", "matplotlib"}),
+        (["status", "SWEEP", "--once"], {"ray", "torch", "matplotlib"}),
+        (["report", "SWEEP", "--out", "PAGE"], {"ray", "torch"}),
+    ],
+    ids=["list", "status", "report"],
+)
+def test_a_command_that_reads_a_sweep_imports_what_reading_needs(
+    words: list[str], unneeded: set[str], recorded: Recorded, tmp_path: Path
+) -> None:
+    names = {"SWEEP": recorded.spec.sweep_id, "PAGE": str(tmp_path / "page.html")}
+    code, text, packages = imported_by(
+        [*PRP, *(names.get(word, word) for word in words)], recorded.home
+    )
+    assert code == 0, text
+    assert packages >= {"optuna", "mlflow"} and packages & unneeded == set()

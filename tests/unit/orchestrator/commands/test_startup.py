@@ -5,15 +5,13 @@ The modules are counted, not the seconds; ``python -m benchmarks.commands`` meas
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from orchestrator.commands.command import Command, Group
 from orchestrator.commands.prp import COMMANDS
+from tests.tools.imported_packages import PRP, imported_by
 from tests.tools.study_process import REPOSITORY
 
 HEAVY = {
@@ -33,7 +31,6 @@ HEAVY = {
     "torchvision",
 }
 STUDIES = sorted(path.name for path in (REPOSITORY / "sweeps").glob("[a-z]*.py"))
-PRP = "import sys; from orchestrator.commands.prp import main; sys.exit(main())"
 
 
 def leaves(commands: dict[str, Command | Group], path: tuple[str, ...] = ()) -> list[list[str]]:
@@ -46,22 +43,6 @@ def leaves(commands: dict[str, Command | Group], path: tuple[str, ...] = ()) -> 
     return found
 
 
-def imported_by(words: list[str], home: Path) -> tuple[int, str, set[str]]:
-    """(exit code, stdout and stderr, top-level packages imported) of ``python WORDS``."""
-    done = subprocess.run(
-        [sys.executable, "-X", "importtime", *words],
-        cwd=REPOSITORY,
-        env={**os.environ, "PRP_HOME": str(home), "PYTHONPATH": str(REPOSITORY)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    lines = done.stderr.splitlines()
-    imports = [line for line in lines if line.startswith("import time:")]
-    text = done.stdout + "\n".join(line for line in lines if not line.startswith("import time:"))
-    return done.returncode, text, {line.split()[-1].partition(".")[0] for line in imports}
-
-
 def test_an_import_is_counted(tmp_path: Path) -> None:
     code, _, packages = imported_by(["-c", "import numpy.linalg"], tmp_path)
     assert code == 0 and packages & HEAVY == {"numpy"}
@@ -69,7 +50,7 @@ def test_an_import_is_counted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("words", [[], *leaves(COMMANDS)], ids=" ".join)
 def test_help_of_a_command_imports_nothing_heavy(words: list[str], tmp_path: Path) -> None:
-    code, text, packages = imported_by(["-c", PRP, *words, "--help"], tmp_path)
+    code, text, packages = imported_by([*PRP, *words, "--help"], tmp_path)
     assert code == 0 and "usage: " + " ".join(("prp", *words)) in text
     assert packages & HEAVY == set()
 
@@ -91,7 +72,7 @@ def test_help_of_a_command_imports_nothing_heavy(words: list[str], tmp_path: Pat
 def test_an_answer_without_work_imports_nothing_heavy(
     words: list[str], exit_code: int, said: str, tmp_path: Path
 ) -> None:
-    code, text, packages = imported_by(["-c", PRP, *words], tmp_path)
+    code, text, packages = imported_by([*PRP, *words], tmp_path)
     assert code == exit_code and said in text
     assert packages & HEAVY == set()
 

@@ -62,10 +62,7 @@ def test_every_value_of_a_config_is_documented_with_its_default() -> None:
     assert {path: DOCS[path].default for path in values} == values
 
 
-OWN = ("source", "store", "cache", "resources", "sweep", "budget", "confirm", "showcase")
-
-
-@pytest.mark.parametrize("path", [path for path in DOCS if path.partition(".")[0] in OWN])
+@pytest.mark.parametrize("path", DOCS)
 def test_every_field_has_a_sentence(path: str) -> None:
     sentence = DOCS[path].sentence
-    assert sentence[-1:] == "." and sentence[:1].isupper(), f"{path}: write one below the field"
+    assert len(sentence) > 10 and sentence.endswith("."), f"{path}: write one below the field"
