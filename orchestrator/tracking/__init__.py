@@ -1,12 +1,12 @@
 """Experiment tracking: the runs of a sweep in MLflow. The only package that knows MLflow.
 
-In the order that data flows: `tracking_uri` validates the address of MLflow, `mlflow_client`
-connects to it, `experiment` opens the experiment, and `tags` names the tags. `mlflow_tracker` is
-the tracker of a sweep: it starts runs through `runs` (lookup by tag) and logs through
-`background_log`, which accepts records into `spool` (a queue on disk) for `sender` (a thread) to
-deliver. `provenance` gives the tags of a result's origin, `encoder_file` the files of an encoder,
-and `models` makes a registered model of them. `reading` reads the runs of a sweep, `past_trials`
-those of earlier sweeps.
+In the order that data flows: `tracking_uri` validates the address of MLflow (`local_files`: a
+sqlite file and locks on this machine), `mlflow_client` connects to it, `experiment` opens the
+experiment, and `tags` names the tags. `mlflow_tracker` is the tracker of a sweep: it starts runs
+through `runs` (lookup by tag) and logs through `background_log`, which accepts records into `spool`
+(a queue on disk) for `sender` (a thread) to deliver. `provenance` gives the tags of a result's
+origin, `encoder_file` the files of an encoder, and `models` makes a registered model of them.
+`reading` reads the runs of a sweep, `past_trials` those of earlier sweeps.
 
 Importing this package is cheap: MLflow (seconds) and torch are imported when first used.
 """

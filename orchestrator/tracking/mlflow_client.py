@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from orchestrator.tracking.local_files import locked_file, sqlite_file
 from prp_core.errors import PrpError
 
 Result = TypeVar("Result")
@@ -50,7 +52,16 @@ def connect(tracking_uri: str) -> Any:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     from mlflow import MlflowClient
 
-    return MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+    database = sqlite_file(tracking_uri)
+    lock: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+    if database is not None:
+        database.parent.mkdir(parents=True, exist_ok=True)
+        # MLflow creates and migrates a database without a lock, and of two processes at once one
+        # fails. In a folder that cannot be written to there is nothing to create.
+        if os.access(database.parent, os.W_OK):
+            lock = locked_file(database.with_name(f"{database.name}.lock"))
+    with lock:
+        return MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
 
 
 def is_temporary(error: Exception) -> bool:

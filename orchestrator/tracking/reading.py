@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from orchestrator.tracking.local_files import sqlite_file
 from orchestrator.tracking.mlflow_client import (
     connect,
     first_line,
@@ -16,7 +16,7 @@ from orchestrator.tracking.mlflow_client import (
 )
 from orchestrator.tracking.runs import RunLookup
 from orchestrator.tracking.tags import CONFIRM_TAG, STATE_TAG, SWEEP_TAG, TRIAL_TAG
-from orchestrator.tracking.tracking_uri import SQLITE, check_usable
+from orchestrator.tracking.tracking_uri import check_usable
 from prp_core.errors import UserError
 
 TIMEOUT_SECONDS = 15.0
@@ -106,10 +106,8 @@ def read_history(tracking_uri: str, run_id: str, metric: str) -> dict[int, float
 def _open(tracking_uri: str) -> Any:
     """A client; None where the sqlite file is missing, which connecting would create."""
     check_usable(tracking_uri)
-    if (
-        tracking_uri.startswith(SQLITE)
-        and not Path(tracking_uri.removeprefix(SQLITE).split("?")[0]).exists()
-    ):
+    database = sqlite_file(tracking_uri)
+    if database is not None and not database.exists():
         return None
     limit_requests()
     return connect(tracking_uri)

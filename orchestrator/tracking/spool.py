@@ -7,16 +7,17 @@ twice must be harmless.
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import json
 import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from orchestrator.tracking.local_files import locked_file
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ class Spool:
         self._lock = threading.Lock()
         self._num_appended = self._num_committed = self._num_read = 0
         header = json.dumps({"destination": destination}) + "\n"
-        with _only_one(folder / "spool.lock"):
+        with locked_file(folder / "spool.lock"):
             dead = sorted(folder.glob(f"*{SUFFIX}"))
             self.path = folder / f"{time.time_ns()}-{os.getpid()}{SUFFIX}"
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
@@ -146,10 +147,3 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     return record if isinstance(record, dict) else None
-
-
-@contextlib.contextmanager
-def _only_one(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from orchestrator.tracking.local_files import SQLITE, sqlite_file
 from orchestrator.tracking.mlflow_client import first_line
 from prp_core.errors import UserError
 
-SQLITE = "sqlite:///"
 SQLITE_MAGIC = b"SQLite format 3\0"
 ANSWER_SECONDS = 8
 
@@ -24,9 +24,8 @@ def default_tracking_uri(state_dir: Path) -> str:
 
 def artifact_root_of(tracking_uri: str) -> str | None:
     """The artifact location of a new experiment: beside a sqlite file; None: the server decides."""
-    if not tracking_uri.startswith(SQLITE):
-        return None
-    return (_sqlite_file(tracking_uri).parent / "mlartifacts").as_uri()
+    database = sqlite_file(tracking_uri)
+    return None if database is None else (database.parent / "mlartifacts").as_uri()
 
 
 def ui_command(tracking_uri: str, port: int = 5000) -> str:
@@ -135,10 +134,6 @@ def _root_cause(error: BaseException) -> str:
     return first_line(error) if isinstance(error, Exception) else repr(error)
 
 
-def _sqlite_file(tracking_uri: str) -> Path:
-    return Path(tracking_uri.removeprefix(SQLITE).split("?")[0]).resolve()
-
-
 def _check_sqlite(tracking_uri: str) -> None:
     name = tracking_uri.removeprefix(SQLITE).split("?")[0]
     if not tracking_uri.startswith(SQLITE) or name in ("", ":memory:"):
@@ -146,7 +141,8 @@ def _check_sqlite(tracking_uri: str) -> None:
             f"MLflow URI {tracking_uri!r} names no file; write "
             "sqlite:////absolute/path/mlflow.db (four slashes)"
         )
-    file = _sqlite_file(tracking_uri)
+    file = sqlite_file(tracking_uri)
+    assert file is not None, tracking_uri
     folder = file.parent
     while not folder.exists():
         folder = folder.parent

@@ -318,6 +318,36 @@ def test_files_of_a_run_can_be_read_back(open_tracker: Opener, client: Any, tmp_
     assert [file.path for file in client.list_artifacts(sweep, "notes")] == ["notes/notes.txt"]
 
 
+# Imports MLflow once, then forks, so that the children come to the missing database together.
+CREATE_AT_ONCE = """
+import os, sys, time
+from pathlib import Path
+import mlflow.store.tracking.sqlalchemy_store
+from orchestrator.tracking import MlflowTracker
+uri, folder = sys.argv[1:]
+children = []
+for number in range(4):
+    child = os.fork()
+    if child == 0:
+        tracker = MlflowTracker(uri, "new", spool_dir=Path(folder))
+        tracker.start_sweep(f"sweep-{number}", {}, {})
+        os._exit(0 if tracker.close(60) else 1)
+    children.append(child)
+sys.exit(sum(os.waitpid(child, 0)[1] != 0 for child in children))
+"""
+
+
+def test_trackers_that_create_one_database_at_once_all_get_it(tmp_path: Path) -> None:
+    uri = default_tracking_uri(tmp_path / "state")
+    words = [sys.executable, "-c", CREATE_AT_ONCE, uri, str(tmp_path / "spool")]
+    done = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    runs = runs_of(MlflowClient(uri, uri), "new")
+    assert sorted(run.data.tags["prp.sweep_id"] for run in runs) == [
+        f"sweep-{number}" for number in range(4)
+    ]
+
+
 def test_two_trackers_share_one_new_sqlite_file(experiment: str, tmp_path: Path) -> None:
     uri = default_tracking_uri(tmp_path / "state")
     check_reachable(uri)
