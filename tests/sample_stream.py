@@ -109,12 +109,12 @@ def read_stream(
     records: list[VideoRecord],
     folder: Path,
     *,
-    first_silence_seconds: float = 2.0,
+    first_read_timeout_seconds: float = 2.0,
 ) -> StreamReport:
     """Two epochs of samples, all objects downloaded through `url` into an empty cache below
     `folder`.
     """
-    config = StoreConfig(endpoint_url=url, first_silence_seconds=first_silence_seconds)
+    config = StoreConfig(endpoint_url=url, first_read_timeout_seconds=first_read_timeout_seconds)
     store = open_store(f"s3://{bucket}", config, check=False)
     cache = NodeCache(Path(tempfile.mkdtemp(dir=folder)), 1 << 30, store)
     digest = hashlib.sha256()

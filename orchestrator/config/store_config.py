@@ -30,10 +30,10 @@ class StoreConfig:
     """Whether we pay for reading a bucket whose owner does not."""
     allow_other_region: bool = False
     """Whether a bucket of another region than ours may be read, which costs money."""
-    first_silence_seconds: float = 2.0
+    first_read_timeout_seconds: float = 2.0
     """Seconds without a byte after which a read is requested again, or fewer where the store has
-    been quicker (`storage.read_timeout`); doubles with each failure up to `silence_seconds`."""
-    silence_seconds: float = 20.0
+    been quicker (`storage.read_timeout`); each failure doubles it, up to `read_timeout_seconds`."""
+    read_timeout_seconds: float = 20.0
     """Seconds without a byte after which any request counts as lost."""
     deadline_seconds: float = 120.0
     """Seconds for which failures may follow each other before we give up; bytes that arrive extend
@@ -58,15 +58,15 @@ class StoreConfig:
             )
         check_choice("store.addressing", self.addressing, ADDRESSINGS)
         check(
-            self.first_silence_seconds > 0,
-            "store.first_silence_seconds",
-            self.first_silence_seconds,
+            self.first_read_timeout_seconds > 0,
+            "store.first_read_timeout_seconds",
+            self.first_read_timeout_seconds,
             "must be positive",
         )
         check(
-            self.silence_seconds > 0,
-            "store.silence_seconds",
-            self.silence_seconds,
+            self.read_timeout_seconds > 0,
+            "store.read_timeout_seconds",
+            self.read_timeout_seconds,
             "must be positive",
         )
         check(

@@ -63,7 +63,9 @@ def _open_folder(uri: str, config: StoreConfig, check: bool) -> ObjectStore:
 
 def _open_s3(uri: str, config: StoreConfig, check: bool) -> ObjectStore:
     if check:
-        short = replace(config, silence_seconds=min(config.silence_seconds, CHECK_SECONDS))
+        short = replace(
+            config, read_timeout_seconds=min(config.read_timeout_seconds, CHECK_SECONDS)
+        )
         deadline_seconds = min(config.deadline_seconds, CHECK_SECONDS)
         try:
             next(RetryingStore(S3Store(uri, short), deadline_seconds).list(), None)

@@ -34,22 +34,23 @@ class S3Clients:
         self._timeouts: dict[StoreConfig, AdaptiveReadTimeout] = {}
         self.quotes: dict[StoreConfig, str] = {}  # what an etag of `If-Match` stands between
 
-    def get(self, config: StoreConfig, silence_seconds: float) -> S3Client:
-        """The client whose read timeout is `silence_seconds`."""
+    def get(self, config: StoreConfig, read_timeout_seconds: float) -> S3Client:
+        """The client whose read timeout is `read_timeout_seconds`."""
         environment = (
             (name, value) for name, value in os.environ.items() if name.startswith("AWS_")
         )
-        key = (config, silence_seconds, *sorted(environment))
+        key = (config, read_timeout_seconds, *sorted(environment))
         with self._lock:
             if key not in self._clients:
-                self._clients[key] = _make_client(config, silence_seconds)
+                self._clients[key] = _make_client(config, read_timeout_seconds)
             return self._clients[key]
 
     def read_timeout(self, config: StoreConfig) -> AdaptiveReadTimeout:
         """The adaptive read timeout of this config's store."""
         with self._lock:
             return self._timeouts.setdefault(
-                config, AdaptiveReadTimeout(config.first_silence_seconds, config.silence_seconds)
+                config,
+                AdaptiveReadTimeout(config.first_read_timeout_seconds, config.read_timeout_seconds),
             )
 
     def forget(self, config: StoreConfig) -> None:
@@ -94,7 +95,7 @@ def region_of_this_machine() -> str | None:
     return found or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or None
 
 
-def _make_client(config: StoreConfig, silence_seconds: float) -> S3Client:
+def _make_client(config: StoreConfig, read_timeout_seconds: float) -> S3Client:
     base = botocore.session.Session(profile=config.profile)
     # To parse AWS's models is nine tenths of what a client costs.
     base.register_component("data_loader", _loader())
@@ -106,8 +107,8 @@ def _make_client(config: StoreConfig, silence_seconds: float) -> S3Client:
         # One attempt: `RetryingStore` counts and spaces them all, and must know when a lost answer
         # left a write in doubt.
         retries={"mode": "standard", "total_max_attempts": 1},
-        connect_timeout=min(10.0, silence_seconds),
-        read_timeout=silence_seconds,
+        connect_timeout=min(10.0, read_timeout_seconds),
+        read_timeout=read_timeout_seconds,
         max_pool_connections=64,
         tcp_keepalive=True,
         # Many S3 servers answer 411 to the chunked trailers that carry boto3's own checksums; the

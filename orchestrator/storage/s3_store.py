@@ -206,10 +206,10 @@ class S3Store:
         headers = answer["ResponseMetadata"].get("HTTPHeaders", {})
         return headers.get("x-amz-bucket-region") or None
 
-    def _client(self, silence_seconds: float | None = None) -> S3Client:
+    def _client(self, read_timeout_seconds: float | None = None) -> S3Client:
         """The client with this read timeout; None: the longest one allowed."""
         return clients_of_process().get(
-            self._config, silence_seconds or self._config.silence_seconds
+            self._config, read_timeout_seconds or self._config.read_timeout_seconds
         )
 
     @contextlib.contextmanager

@@ -38,7 +38,7 @@ def public_store(proxy: FaultProxy, s3_environment: S3Server) -> ObjectStore:
 
 
 def _through(proxy: FaultProxy, bucket: str) -> ObjectStore:
-    config = StoreConfig(endpoint_url=proxy.url, silence_seconds=2.0, deadline_seconds=20.0)
+    config = StoreConfig(endpoint_url=proxy.url, read_timeout_seconds=2.0, deadline_seconds=20.0)
     store = open_store(f"s3://{bucket}", config)
     proxy.clear()
     return store

@@ -38,7 +38,7 @@ def hasty(store: ObjectStore, proxy: FaultProxy) -> ObjectStore:
 @pytest.fixture
 def patient(store: ObjectStore, proxy: FaultProxy) -> ObjectStore:
     """The same through the proxy, with as many tries as a storm needs."""
-    config = StoreConfig(endpoint_url=proxy.url, silence_seconds=2.0, deadline_seconds=60.0)
+    config = StoreConfig(endpoint_url=proxy.url, read_timeout_seconds=2.0, deadline_seconds=60.0)
     return RetryingStore(S3Store(store.uri, config), config.deadline_seconds)
 
 

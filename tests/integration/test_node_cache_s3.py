@@ -25,7 +25,7 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 def _cache(proxy: FaultProxy, bucket: str, folder: Path) -> NodeCache:
     store = open_store(
         f"s3://{bucket}",
-        StoreConfig(endpoint_url=proxy.url, silence_seconds=1.0, deadline_seconds=30.0),
+        StoreConfig(endpoint_url=proxy.url, read_timeout_seconds=1.0, deadline_seconds=30.0),
     )
     proxy.clear()
     return NodeCache(folder / "cache", 1 << 30, store)

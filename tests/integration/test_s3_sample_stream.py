@@ -60,7 +60,7 @@ def test_the_samples_are_the_same_under_faults(
     for share, seed in ((0.05, 1), (0.20, 2)):
         with FaultProxy(s3_environment.endpoint_url, seed=seed) as proxy:
             add_faults(proxy, share)
-            report = read_stream(proxy.url, *corpus, tmp_path, first_silence_seconds=0.3)
+            report = read_stream(proxy.url, *corpus, tmp_path, first_read_timeout_seconds=0.3)
             seen |= {entry.fault for entry in proxy.journal if entry.fault}
             assert report.digest == clean.digest
             assert report.counters["data/replaced"] == report.counters["data/quarantined"] == 0
@@ -78,7 +78,7 @@ def test_each_fault_alone(
 ) -> None:
     with FaultProxy(s3_environment.endpoint_url, seed=5) as proxy:
         add_faults(proxy, 0.3, (kind,))
-        report = read_stream(proxy.url, *corpus, tmp_path, first_silence_seconds=0.3)
+        report = read_stream(proxy.url, *corpus, tmp_path, first_read_timeout_seconds=0.3)
         assert sum(entry.fault is not None for entry in proxy.journal) >= 3
     assert report.digest == clean.digest
     causes = {"throttled": "throttled", "expired": "credentials"}

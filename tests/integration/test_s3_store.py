@@ -38,7 +38,7 @@ def bucket(s3_server: S3Server) -> str:
 @pytest.fixture
 def store(proxy: FaultProxy, bucket: str) -> RetryingStore:
     """The bucket through the proxy, with little patience for silence."""
-    config = StoreConfig(endpoint_url=proxy.url, silence_seconds=1.0, deadline_seconds=20.0)
+    config = StoreConfig(endpoint_url=proxy.url, read_timeout_seconds=1.0, deadline_seconds=20.0)
     store = open_store(f"s3://{bucket}", config)
     assert isinstance(store, RetryingStore)
     proxy.clear()
@@ -92,7 +92,7 @@ def test_many_readers_in_a_storm(s3_environment: S3Server, bucket: str, seed: in
         proxy.add("lose", method="PUT", probability=0.1)
         store = open_store(
             f"s3://{bucket}",
-            StoreConfig(endpoint_url=proxy.url, silence_seconds=2.0, deadline_seconds=60.0),
+            StoreConfig(endpoint_url=proxy.url, read_timeout_seconds=2.0, deadline_seconds=60.0),
         )
         with ThreadPoolExecutor(8) as pool:
             written = dict(
@@ -140,7 +140,7 @@ def test_an_object_that_changes_while_it_is_read(
 def test_a_store_that_stays_away(proxy: FaultProxy, bucket: str) -> None:
     store = open_store(
         f"s3://{bucket}",
-        StoreConfig(endpoint_url=proxy.url, silence_seconds=0.3, deadline_seconds=1.0),
+        StoreConfig(endpoint_url=proxy.url, read_timeout_seconds=0.3, deadline_seconds=1.0),
     )
     proxy.add("status", code=503)
     with pytest.raises(
