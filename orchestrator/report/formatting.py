@@ -15,6 +15,7 @@ SHORT_NAMES = {
     "pretext.playback_rate.rates": "rates",
     "pretext.playback_rate.loss_weight": "rate loss weight",
     "pretext.slow_motion.loss_weight": "reconstruction loss weight",
+    "pretext.playing_direction.loss_weight": "direction loss weight",
     "pretext.slow_motion.upsampling": "upsampling",
     "pretext.slow_motion.attention.mode": "attention mode",
     "pretext.slow_motion.attention.high": "attention high",

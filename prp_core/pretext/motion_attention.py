@@ -25,7 +25,7 @@ EPSILON = 1e-6
 FLAT_SHARE = 1e-5
 
 Weigh = Callable[["torch.Tensor", float, float, bool], "torch.Tensor"]
-"""From key frames (N, 4, C, H, W), low, high, exact to weights (N, C or 1, H, W)."""
+"""From key frames (N, 4, C, H, W), low, high, published to weights (N, C or 1, H, W)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +41,8 @@ class AttentionConfig:
     high: float = 2.0
     """The weight where the span moves most."""
 
-    exact: bool = False
-    """The published code's weights: `high` for a channel without motion, instead of 1."""
+    published: bool = False
+    """The published code's weights where nothing moves: `high`, or a bump in the corner; else 1."""
 
     def __post_init__(self) -> None:
         check_choice("pretext.slow_motion.attention.mode", self.mode, ATTENTION_MODES)
@@ -61,13 +61,13 @@ def motion_attention(
     mode: str = "dpau",
     low: float = 0.8,
     high: float = 2.0,
-    exact: bool = False,
+    published: bool = False,
     clip_length: int | None = None,
 ) -> torch.Tensor:
     """Weights ``(B, C, num_output_frames, H, W)`` for the reconstruction of whole spans in [0, 1].
 
     `clip_length` (default: half of `num_output_frames`) says how long a chunk is; the span is a
-    whole number of chunks. `exact` is the published code, which gives a channel or clip without
+    whole number of chunks. `published` is the published code, which gives a channel or clip without
     motion a weight of `high` or a bump in the corner; otherwise what does not move weighs 1. H and
     W are multiples of 16. The result may be a read-only view. Raises `UserError` for an unknown
     mode or lengths that do not fit.
@@ -95,7 +95,7 @@ def motion_attention(
     )
     chunk_BT = torch.arange(batch, device=span_BCTHW.device)[:, None] * num_chunks + chunk_T
     return attention_from_key_frames(
-        key_frames, chunk_BT, mode=mode, low=low, high=high, exact=exact
+        key_frames, chunk_BT, mode=mode, low=low, high=high, published=published
     )
 
 
@@ -106,7 +106,7 @@ def attention_from_key_frames(
     mode: str,
     low: float = 0.8,
     high: float = 2.0,
-    exact: bool = False,
+    published: bool = False,
 ) -> torch.Tensor:
     """Weights ``(B, C, T, H, W)`` from the key frames of all chunks of a batch.
 
@@ -115,7 +115,7 @@ def attention_from_key_frames(
     """
     weigh = ATTENTION_MODES[mode]
     assert weigh is not None, mode
-    weights_NCHW = weigh(keys_NKCHW.detach().float(), low, high, exact)
+    weights_NCHW = weigh(keys_NKCHW.detach().float(), low, high, published)
     if weights_NCHW.shape[1] != keys_NKCHW.shape[2]:
         weights_NCHW = weights_NCHW.expand(-1, keys_NKCHW.shape[2], -1, -1)
     return weights_NCHW[chunk_BT].transpose(1, 2)
@@ -146,21 +146,25 @@ def _is_flat(energy: torch.Tensor, dims: tuple[int, ...]) -> torch.Tensor:
     return largest - smallest <= FLAT_SHARE * largest
 
 
-def window_weights(keys_NKCHW: torch.Tensor, low: float, high: float, exact: bool) -> torch.Tensor:
+def window_weights(
+    keys_NKCHW: torch.Tensor, low: float, high: float, published: bool
+) -> torch.Tensor:
     """DPAU: each channel's window map, scaled to `low` .. `high` and enlarged: ``(N, C, H, W)``."""
     from torch.nn.functional import interpolate
 
     energy = window_energy(keys_NKCHW)
     smallest = energy.amin((2, 3), keepdim=True)
     spread = energy.amax((2, 3), keepdim=True) - smallest
-    rise = energy - smallest + EPSILON if exact else energy - smallest
+    rise = energy - smallest + EPSILON if published else energy - smallest
     weights = low + (high - low) * rise / (spread + EPSILON)
     weights = interpolate(weights, size=keys_NKCHW.shape[-2:], mode="bilinear", align_corners=False)
-    unmoved = (spread <= 0).all(dim=1, keepdim=True) if exact else _is_flat(energy, (2, 3))
+    unmoved = (spread <= 0).all(dim=1, keepdim=True) if published else _is_flat(energy, (2, 3))
     return weights.masked_fill_(unmoved, 1.0)
 
 
-def bump_weights(keys_NKCHW: torch.Tensor, low: float, high: float, exact: bool) -> torch.Tensor:
+def bump_weights(
+    keys_NKCHW: torch.Tensor, low: float, high: float, published: bool
+) -> torch.Tensor:
     """Gauss: a bump of `high` on the window that moves most, falling to `low`: ``(N, 1, H, W)``."""
     height, width = keys_NKCHW.shape[-2:]
     energy = window_energy(keys_NKCHW).sum(dim=1)
@@ -177,7 +181,7 @@ def bump_weights(keys_NKCHW: torch.Tensor, low: float, high: float, exact: bool)
     smallest = bump.amin((1, 2), keepdim=True)
     largest = bump.amax((1, 2), keepdim=True)
     weights = low + (high - low) * (bump - smallest) / (largest - smallest)
-    if not exact:
+    if not published:
         weights = weights.masked_fill(_is_flat(energy, (1, 2)), 1.0)
     return weights[:, None]
 

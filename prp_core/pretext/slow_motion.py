@@ -139,7 +139,7 @@ class SlowMotion(PretextTask):
             mode=self.attention.mode,
             low=self.attention.low,
             high=self.attention.high,
-            exact=self.attention.exact,
+            published=self.attention.published,
         )
 
     def head(self, channels: int) -> nn.Module:

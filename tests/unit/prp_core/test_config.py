@@ -172,7 +172,7 @@ def test_defaults_are_the_published_values() -> None:
     )
     assert (tasks.slow_motion.upsampling, tasks.slow_motion.loss_weight) == (2, 1.0)
     attention = tasks.slow_motion.attention
-    assert (attention.mode, attention.low, attention.high, attention.exact) == (
+    assert (attention.mode, attention.low, attention.high, attention.published) == (
         "dpau",
         0.8,
         2.0,

@@ -29,7 +29,7 @@ def test_published_losses_of_a_grey_reconstruction(
     target, supervised = target_of_span(span, rate)
     grey = torch.full_like(target, 0.5)
     weights = {
-        mode: motion_attention(span, num_output_frames=32, mode=mode, exact=True)
+        mode: motion_attention(span, num_output_frames=32, mode=mode, published=True)
         for mode in ("dpau", "gauss", "none")
     }
     losses = [

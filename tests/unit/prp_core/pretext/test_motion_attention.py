@@ -16,7 +16,7 @@ from tests.formula_clip import formula_span
 
 
 def published(span_BCTHW: torch.Tensor, mode: str = "dpau") -> torch.Tensor:
-    return motion_attention(span_BCTHW, num_output_frames=32, mode=mode, exact=True)[0]
+    return motion_attention(span_BCTHW, num_output_frames=32, mode=mode, published=True)[0]
 
 
 def mended(span_BCTHW: torch.Tensor, mode: str = "dpau") -> torch.Tensor:
@@ -171,15 +171,15 @@ def test_the_mend_weighs_still_clips_and_uniform_fades_by_one(
     assert (mended(span, mode) == 1).all()
 
 
-@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("published", [False, True])
 @pytest.mark.parametrize("mode", ["dpau", "gauss"])
-def test_items_do_not_see_each_other(mode: str, exact: bool) -> None:
+def test_items_do_not_see_each_other(mode: str, published: bool) -> None:
     spans = torch.cat(
         [formula_span(32), torch.full((1, 3, 32, 112, 112), 0.5), formula_span(64)[:, :, 32:]]
     )
-    together = motion_attention(spans, num_output_frames=32, mode=mode, exact=exact)
+    together = motion_attention(spans, num_output_frames=32, mode=mode, published=published)
     alone = [
-        motion_attention(span[None], num_output_frames=32, mode=mode, exact=exact)[0]
+        motion_attention(span[None], num_output_frames=32, mode=mode, published=published)[0]
         for span in spans
     ]
     torch.testing.assert_close(together, torch.stack(alone))

@@ -99,7 +99,7 @@ def batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         torch.cat([clip_of_span(span, rate) for span, rate in zip(spans, RATES, strict=True)]),
         torch.cat([target for target, _ in targets]),
         torch.cat([flags for _, flags in targets]),
-        torch.cat([motion_attention(span, num_output_frames=32, exact=True) for span in spans]),
+        torch.cat([motion_attention(span, num_output_frames=32, published=True) for span in spans]),
     )
 
 

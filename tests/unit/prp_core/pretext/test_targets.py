@@ -95,6 +95,22 @@ def test_a_mixed_batch_is_its_items_arranged_by_hand(mode: str, upsampling: int)
         )
 
 
+def test_the_published_weights_of_a_still_channel_are_reachable() -> None:
+    """A channel that does not move while others do: 2.0 as published, 1 by default."""
+    one = sample(2, 0, 2, True, 64)
+    frames_NHWC = one.frames_NHWC.clone()
+    frames_NHWC[..., 1] = 64
+    still_green = SpanBatch((replace(one, frames_NHWC=frames_NHWC),))
+    green = {}
+    for published in (False, True):
+        attention = AttentionConfig(published=published)
+        config = replace(tasks(), slow_motion=SlowMotion(attention=attention))
+        batch = build_pretext_batch(still_green, CLIP, config, "cpu", ("seed",))
+        green[published] = batch.targets["slow_motion"].attention_BCTHW[0, 1]
+    assert (green[False] == 1).all()
+    torch.testing.assert_close(green[True], torch.full_like(green[True], 2.0))
+
+
 def test_input_and_target_share_one_crop_and_one_flip() -> None:
     clip = replace(CLIP, random_crop=True, flip_probability=0.5)
     batch = build_pretext_batch(spans(), clip, tasks(), "cpu", ("seed", 1))

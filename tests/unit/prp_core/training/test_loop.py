@@ -1,5 +1,6 @@
-"""Pretraining without any cluster, on real videos: rungs, resumes that continue bit for bit, and
-two workers who agree.
+"""Pretraining without any cluster, on real videos, alone and on two workers.
+
+Rungs, resumes that continue bit for bit, workers that agree.
 """
 
 from __future__ import annotations
