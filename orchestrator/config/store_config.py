@@ -31,10 +31,10 @@ class StoreConfig:
     allow_other_region: bool = False
     """Whether a bucket of another region than ours may be read, which costs money."""
     first_read_timeout_seconds: float = 2.0
-    """Seconds without a byte after which a read is requested again, or fewer where the store has
-    been quicker (`storage.read_timeout`); each failure doubles it, up to `read_timeout_seconds`."""
+    """The read timeout of a first attempt, in seconds; less where the store has been quicker lately
+    (`storage.read_timeout`). It doubles with each failure, up to `read_timeout_seconds`."""
     read_timeout_seconds: float = 20.0
-    """Seconds without a byte after which any request counts as lost."""
+    """The longest read timeout: seconds without a byte after which any request counts as lost."""
     deadline_seconds: float = 120.0
     """Seconds for which failures may follow each other before we give up; bytes that arrive extend
     it."""

@@ -63,9 +63,8 @@ def _open_folder(uri: str, config: StoreConfig, check: bool) -> ObjectStore:
 
 def _open_s3(uri: str, config: StoreConfig, check: bool) -> ObjectStore:
     if check:
-        short = replace(
-            config, read_timeout_seconds=min(config.read_timeout_seconds, CHECK_SECONDS)
-        )
+        timeout_seconds = min(config.read_timeout_seconds, CHECK_SECONDS)
+        short = replace(config, read_timeout_seconds=timeout_seconds)
         deadline_seconds = min(config.deadline_seconds, CHECK_SECONDS)
         try:
             next(RetryingStore(S3Store(uri, short), deadline_seconds).list(), None)
