@@ -18,7 +18,7 @@ def decode_ahead(
 ) -> Iterator[tuple[Item, Value | BrokenVideo]]:
     """``(item, read(item))`` in the order of `items`, at most two per thread read ahead.
 
-    A `BrokenVideo` is handed over in place of the value; any other error is raised. When the
+    A `BrokenVideo` is yielded in place of the value; any other error is raised. When the
     consumer stops, so does the reading.
     """
     with ThreadPoolExecutor(num_threads, thread_name_prefix="decode-ahead") as threads:

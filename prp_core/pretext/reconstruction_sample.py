@@ -182,8 +182,8 @@ def _predicted_rate(
     if "playback_rate" not in output:
         return None, 0.0
     shares = output["playback_rate"].softmax(dim=1)[0]
-    named = int(shares.argmax())
-    return tasks.playback_rate.rate_list[named], float(shares[named])
+    predicted = int(shares.argmax())
+    return tasks.playback_rate.rate_list[predicted], float(shares[predicted])
 
 
 def _pictures(frames_BCTHW: torch.Tensor, places: Sequence[int]) -> np.ndarray:

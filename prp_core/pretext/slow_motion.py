@@ -154,10 +154,6 @@ class SlowMotion(PretextTask):
             output, targets.target_BCTHW, targets.attention_BCTHW, targets.supervised_BT
         )
 
-    def metrics(self, output: torch.Tensor, targets: Any) -> torch.Tensor:
-        """None beside the loss."""
-        return output.new_zeros(0).double()
-
 
 def reconstruction_loss(
     prediction_BCTHW: torch.Tensor,

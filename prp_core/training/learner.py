@@ -130,12 +130,12 @@ class Learner:
         gradient_norm = self._clip_gradients()
         self._optimiser.step()
         self.global_step += 1
-        named = {self._tasks[name].loss_name: value for name, value in losses.items()}
-        return self._numbers(
-            batch,
-            {"train/loss": loss, **named, "train/gradient_norm": gradient_norm},
-            outputs,
-        )
+        scalars = {
+            "train/loss": loss,
+            **{self._tasks[name].loss_name: value for name, value in losses.items()},
+            "train/gradient_norm": gradient_norm,
+        }
+        return self._numbers(batch, scalars, outputs)
 
     def _forward(self, batch: PretextBatch) -> dict[str, torch.Tensor]:
         """Each head's output, in float32 whatever the precision of the network."""
@@ -163,12 +163,12 @@ class Learner:
     def _numbers(
         self,
         batch: PretextBatch,
-        losses: Mapping[str, torch.Tensor],
+        scalars: Mapping[str, torch.Tensor],
         outputs: Mapping[str, torch.Tensor],
     ) -> dict[str, float]:
         """Each number's mean over the clips of all workers, by true counts."""
-        names = list(losses)
-        vectors = [torch.stack(list(losses.values())).double()]
+        names = list(scalars)
+        vectors = [torch.stack(list(scalars.values())).double()]
         for name, task in self._tasks.items():
             names.extend(task.metric_names)
             vectors.append(task.metrics(outputs[name], batch.targets[name]))

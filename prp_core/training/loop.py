@@ -68,7 +68,7 @@ def pretrain(
 
     Every worker of `world` calls it, and all leave together. A run continues from its newest
     checkpoint, at the very step. A rung is evaluated and reported again when its checkpoint is the
-    newest, so that a pruning decision that was lost with its worker is heard in the end. With
+    newest, so that a pruning decision that was lost with its worker still arrives. With
     `evaluator` nothing is evaluated here: a rung's weights are submitted, training continues, and
     the workers leave together at the first log window or epoch's end at which it says stop. Raises
     `UserError` for data that cannot be trained on, `DivergedError` for a loss that is not finite.
@@ -301,11 +301,11 @@ class PretrainRun:
 
     def _log(self, metrics: Mapping[str, float]) -> None:
         step = self._learner.global_step
-        speaks = self._world.is_first
+        is_first = self._world.is_first
         together(
             self._world,
             "logging",
-            lambda: self._reporter.log(metrics, step=step) if speaks else None,
+            lambda: self._reporter.log(metrics, step=step) if is_first else None,
         )
 
 
