@@ -97,9 +97,10 @@ def fits_memory(config: RunConfig, table: Mapping[str, MemoryFigures]) -> Fit:
     )
     if needed <= limit:
         return Fit(True, "")
+    decoder = f"with upsampling {upsampling}" if upsampling else "without a decoder"
     what = (
-        f"{clips} clips of {clip.length} frames of {clip.crop} x {clip.crop} with "
-        f"upsampling {upsampling} on {config.encoder.name}"
+        f"{clips} clips of {clip.length} frames of {clip.crop} x {clip.crop} {decoder} on "
+        f"{config.encoder.name}"
     )
     return Fit(
         False,

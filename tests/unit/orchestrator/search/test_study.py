@@ -180,6 +180,22 @@ def test_what_does_not_fit_a_workers_memory_is_refused(settings: dict[str, Any],
         assert "need at least 16.0 GiB, more than resources.worker_memory_gib = 15" in fit.reason
 
 
+def test_without_the_slow_motion_task_no_decoder_is_counted() -> None:
+    class OneGibAnUpsampling:
+        def worker_bytes(self, *, num_clips: int, length: int, crop: int, upsampling: int) -> float:
+            return 2.0**30 * (1 + upsampling)
+
+    figures = {RunConfig().encoder.name: OneGibAnUpsampling()}
+    settings = {"resources.worker_memory_gib": 2.0, "pretext.slow_motion.upsampling": 4}
+    with_decoder = fits_memory(with_values(RunConfig(), settings), figures)
+    assert "with upsampling 4 on r3d need at least 5.0 GiB" in with_decoder.reason
+    off = {**settings, "pretext.slow_motion.loss_weight": 0.0}
+    assert fits_memory(with_values(RunConfig(), off), figures).ok
+    less = {**off, "resources.worker_memory_gib": 0.5}
+    reason = fits_memory(with_values(RunConfig(), less), figures).reason
+    assert "without a decoder on r3d need at least 1.0 GiB" in reason
+
+
 def test_a_repeat_is_asked_again_and_teaches_the_sampler_nothing(tmp_path: Path) -> None:
     study = SweepStudy(
         f"sqlite:///{tmp_path / 'trials.db'}",
