@@ -27,6 +27,8 @@ CASES = [
     (["--resume", "rate-search-19700101"], "There is no sweep 'rate-search-19700101'"),
     (["--set", "clip.length=800"], "no video"),
     (["--set", "sweep.objective=epoch/rate_accuracy"], "must be a retrieval metric"),
+    (["--set", "sweep.sampler=gpp"], "Unknown sweep.sampler 'gpp'; known: gp, random, tpe"),
+    (["--set", "sweep.pruner=ashaa"], "Did you mean 'asha'?"),
 ]
 
 
