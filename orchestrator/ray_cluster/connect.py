@@ -1,4 +1,4 @@
-"""Connecting to a Ray cluster, or starting one on this machine when none is given."""
+"""The connection to Ray: an existing cluster, or a local one that is started for the sweep."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LOGGER = logging.getLogger(__name__)
 NUM_STARTS = 3
 # Checkpoints and videos never go through Ray's object store; only small messages do.
 LOCAL_OBJECT_STORE_BYTES = 128 << 20
-# Ray Train's own patience: it reads these in every process of a run.
+# Timeouts of Ray Train, which reads them in every process of a run.
 TRAIN_ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "60",
@@ -40,8 +40,8 @@ WORKING_DIR_EXCLUDES = [".git", ".venv", ".prp", "**/__pycache__", "*.mp4", "*.a
 def ray_cluster(
     address: str = "", *, num_cpus: int | None = None, verbose: bool = False
 ) -> Iterator[None]:
-    """Ray for the length of the block: the cluster at `address`, the one this job runs on, or a
-    local one that ends with the block.
+    """A context with a connection to Ray: to the cluster at `address`, to the one that this job
+    runs on, or to a local one that ends with the context.
 
     `num_cpus` sizes the local one (default: the cores of this machine). Raises `UserError` when
     `address` does not answer.
@@ -92,8 +92,9 @@ def ray_cluster(
 
 
 def _start_local(**options: Any) -> None:
-    """`ray.init` on this machine. Ray gives itself 30 seconds; on a busy machine that is too few at
-    times, so it is tried again.
+    """Start Ray on this machine with `ray.init`, in `NUM_STARTS` tries.
+
+    Ray's own timeout of 30 seconds is sometimes too short on a busy machine.
     """
     for attempt in range(NUM_STARTS):
         try:
@@ -114,8 +115,10 @@ def _start_local(**options: Any) -> None:
 
 
 def _end_half_started(error: Exception) -> None:
-    """End the node whose start Ray gave up and forgot: it is in the error's own trace, and the name
-    of its session in all its command lines.
+    """Kill the processes of a node whose start Ray gave up.
+
+    Ray forgets the node, but the error's traceback holds it, and the command lines of its processes
+    name its session.
     """
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     for node in [
@@ -131,8 +134,8 @@ def _end_half_started(error: Exception) -> None:
 
 
 def use_environment(*, verbose: bool = False) -> dict[str, str]:
-    """Set what Ray reads from this process's environment, where the user has not; returns what was
-    added of `WORKER_DEFAULTS`.
+    """Set the variables that Ray reads in this process, where the user has not; returns those of
+    `WORKER_DEFAULTS` that were added.
     """
     added = {name: value for name, value in WORKER_DEFAULTS.items() if name not in os.environ}
     os.environ.update(added)
@@ -147,8 +150,24 @@ def use_environment(*, verbose: bool = False) -> dict[str, str]:
 
 
 def worker_environment() -> dict[str, str]:
-    """What every worker's environment has to say, with this process's values."""
+    """The environment variables that every worker gets, with the values of this process.
+
+    No credentials: a runtime environment stands in clear in Ray's logs and on command lines.
+    """
     return {name: os.environ[name] for name in WORKER_DEFAULTS}
+
+
+def keep_credentials_out_of_runtime_env() -> None:
+    """Stop Ray Tune from copying ``AWS_*`` of this process into the runtime environment of every
+    trial actor, which stands in clear in Ray's logs and on command lines.
+
+    Processes of a cluster get credentials from their node: its role, its files, or the environment
+    that its raylet was started with (a local one: this process's).
+    """
+    from ray.tune.execution import class_cache  # no public name; Tune reads it for each trial
+
+    names = class_cache.ENV_VARS_TO_PROPAGATE
+    names.difference_update([name for name in names if name.startswith("AWS_")])
 
 
 def _our_code() -> dict[str, object]:

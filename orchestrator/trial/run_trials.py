@@ -14,6 +14,7 @@ from ray.tune.search import Searcher
 
 from orchestrator.config.sweep_spec import SweepSpec
 from orchestrator.ray_cluster.composed_actor import PartHandle
+from orchestrator.ray_cluster.connect import keep_credentials_out_of_runtime_env
 from orchestrator.trial.driver import DRIVER_DIED, DRIVER_RESOURCES, run_trial
 
 # How long the searcher waits before it asks again whether one more trial may start.
@@ -98,6 +99,7 @@ def run_trials(
     trainable = tune.with_resources(
         tune.with_parameters(run_trial, spec=spec, trials=trials), DRIVER_RESOURCES
     )
+    keep_credentials_out_of_runtime_env()
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(

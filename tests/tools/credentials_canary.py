@@ -1,0 +1,123 @@
+"""A tiny sweep on a local Ray whose driver holds AWS credentials; prints where they can be read.
+
+A process of its own, because Ray passes its environment on: `python -m
+tests.tools.credentials_canary FOLDER`, with ``AWS_SECRET_ACCESS_KEY`` set. Prints one JSON object:
+what a trial and a nested worker have in their environment, and the files of Ray's session and the
+command lines that hold the value.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import train
+
+from orchestrator.config.run_config import load_config, to_tree
+from orchestrator.config.sweep_spec import SweepSpec
+from orchestrator.cost.budget import Gate
+from orchestrator.ray_cluster.connect import ray_cluster
+from orchestrator.ray_cluster.worker_group import fit_workers
+from orchestrator.trial import run_trials
+from orchestrator.trial.messages import TrialTask
+
+VARIABLE = "AWS_SECRET_ACCESS_KEY"
+
+
+@ray.remote(num_cpus=0)
+class OneTrial:
+    """A coordinator's trial desk that has one trial to run, and keeps what was found in it."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, Any] = {}
+
+    def num_waiting(self) -> int:
+        return 0
+
+    def gate(self) -> Gate:
+        return Gate("start")
+
+    def ask(self) -> TrialTask:
+        return TrialTask(0, "", to_tree(load_config("demo", [])), is_resumed=False)
+
+    def keep(self, found: dict[str, Any]) -> None:
+        self._found.update(found)
+
+    def found(self) -> dict[str, Any]:
+        return self._found
+
+
+def command_lines_with(canary: str) -> list[str]:
+    """The command lines of this machine's processes that hold `canary`."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:  # it ended while we looked
+            continue
+        if canary in line:
+            found.append(line.replace(canary, "CANARY")[:300])
+    return found
+
+
+def files_with(canary: str, folder: Path) -> list[str]:
+    """The files below `folder` that hold `canary`."""
+    files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    return sorted(
+        path.relative_to(folder).as_posix()
+        for path in files
+        if canary.encode() in path.read_bytes()
+    )
+
+
+def worker(work: Mapping[str, Any]) -> dict[str, str]:
+    """A Ray Train worker: what it has in its environment."""
+    train.report({})
+    return {"worker": os.environ.get(VARIABLE, "")}
+
+
+def trial(config: Mapping[str, Any], *, spec: SweepSpec, trials: Any) -> dict[str, float]:
+    """A trial: its own environment, its worker's, and the command lines while both run."""
+    task: TrialTask = config["task"]
+    run_config = load_config("demo", [])
+    found = fit_workers(
+        worker, {}, run_config, state_dir=Path(spec.state_dir), name="canary", max_failures=0
+    )
+    canary = os.environ.get(VARIABLE, "")
+    lines = command_lines_with(canary) if canary else ["the trial has no credentials"]
+    ray.get(trials.keep.remote({**found, "trial": canary, "command_lines": lines}))
+    return {"number": float(task.number)}
+
+
+def main(folder: Path) -> None:
+    """Run the sweep in `folder` and print what was found."""
+    canary = os.environ[VARIABLE]
+    spec = SweepSpec(
+        sweep_id="canary",
+        config={},
+        state_dir=str(folder / "state"),
+        storage_uri=str(folder),
+        database_url="",
+        tracking_uri="",
+        data_uri="",
+        manifest_uri="",
+        tags={},
+    )
+    run_trials.run_trial = trial
+    with ray_cluster(num_cpus=2):
+        trials = OneTrial.remote()  # type: ignore[attr-defined]
+        run_trials.run_trials(spec, trials, num_trials=1, limit=lambda: 1, verbose=False)
+        session = Path(ray._private.worker._global_node.get_session_dir_path())
+        found = ray.get(trials.found.remote())
+        found["files"] = files_with(canary, session)
+        found["num_logs"] = len(list(session.glob("logs/*")))
+    sys.stdout.write(json.dumps(found) + "\n")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
