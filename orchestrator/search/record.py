@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -122,33 +122,44 @@ def importance(
             len(trials),
             missing=f"all {len(trials)} trials scored the same at the first rung",
         )
-    shares = _shares(trials, scores)
+    shares_of = _shares_by_scores(trials)
+    shares = shares_of(scores)
     shuffled = []
     for seed in range(NUM_SHUFFLES):
         drawn = list(scores)
         random.Random(seed).shuffle(drawn)
-        shuffled.append(_shares(trials, drawn))
+        shuffled.append(shares_of(drawn))
     noise = {name: max(one.get(name, 0.0) for one in shuffled) for name in shares}
     return Importance(epoch, len(trials), shares, noise)
 
 
-def _shares(trials: Sequence[FrozenTrial], scores: Sequence[float]) -> dict[str, float]:
+def _shares_by_scores(
+    trials: Sequence[FrozenTrial],
+) -> Callable[[Sequence[float]], dict[str, float]]:
+    """The share of each dimension as a function of the scores of `trials`, one for each."""
     # Here: it imports scikit-learn, a second that drivers, coordinators and commands need not pay.
     from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
     study = optuna.create_study(direction="maximize")
-    study.add_trials(
-        [
+    for trial in trials:
+        study.add_trial(
             optuna.trial.create_trial(
-                params=trial.params, distributions=trial.distributions, value=score
+                params=trial.params, distributions=trial.distributions, value=0.0
             )
-            for trial, score in zip(trials, scores, strict=True)
-        ]
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it warns of branches with one trial, which it leaves out
-        evaluator = PedAnovaImportanceEvaluator(target_quantile=TARGET_QUANTILE)
-        return dict(get_param_importances(study, evaluator=evaluator))
+        )
+    evaluator = PedAnovaImportanceEvaluator(target_quantile=TARGET_QUANTILE)
+
+    def shares(scores: Sequence[float]) -> dict[str, float]:
+        with warnings.catch_warnings():
+            # it warns of branches with one trial, which it leaves out, and that low targets win
+            warnings.simplefilter("ignore")
+            return dict(
+                get_param_importances(
+                    study, evaluator=evaluator, target=lambda trial: -scores[trial.number]
+                )
+            )
+
+    return shares
 
 
 def _load(database_url: str, sweep_id: str) -> Any:
