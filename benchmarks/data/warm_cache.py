@@ -243,7 +243,6 @@ def trial(
             batch_size=4,
             seed=1,
             world=World.alone(),
-            loader=LOADER,
         )
         for _ in loader.batches(0):
             pass

@@ -30,10 +30,11 @@ MAX_REPLACEMENTS = 50
 class SpanLoader:
     """Batches of spans for one worker of `world`, in the order that (seed, epoch) decides.
 
-    `batch_size` counts samples over all workers; the last incomplete batch is dropped. A video that
-    turns out broken is quarantined for this loader's life: logged once with its reason, counted,
-    and replaced by a draw that depends on the sample alone. Raises `UserError` when the records
-    cannot fill one batch or cannot be drawn at all rates.
+    `batch_size` counts samples over all workers; the last incomplete batch is dropped. Threads and
+    prefetching follow the settings that `source` was opened with. A video that turns out broken is
+    quarantined for this loader's life: logged once with its reason, counted, and replaced by a draw
+    that depends on the sample alone. Raises `UserError` when the records cannot fill one batch or
+    cannot be drawn at all rates.
     """
 
     def __init__(
@@ -46,7 +47,6 @@ class SpanLoader:
         batch_size: int,
         seed: int,
         world: World,
-        loader: LoaderConfig | None = None,
     ) -> None:
         check(
             batch_size % world.size == 0,
@@ -64,7 +64,7 @@ class SpanLoader:
         self.quarantined: dict[str, str] = {}
         self._source = source
         self._clip = clip
-        self._loader = loader or source.loader
+        self._loader = source.loader
         self._read = _frames_of(source, self._loader)
         self._batch_size = batch_size
         self._world = world

@@ -325,5 +325,4 @@ def build_loader(config: PretrainConfig, data: PretrainData, world: World) -> Sp
         batch_size=config.training.batch_size,
         seed=config.seed,
         world=world,
-        loader=config.loader,
     )

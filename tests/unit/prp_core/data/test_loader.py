@@ -226,13 +226,13 @@ def test_killed_decoders_cost_no_sample(source: VideoSource, records: list[Video
 
 
 def test_large_frames_are_carried_at_the_clips_size(
-    source: VideoSource, records: list[VideoRecord]
+    source: VideoSource, records: list[VideoRecord], folder: Path
 ) -> None:
     whole = [sample for batch in _loader(source, records).batches(0) for sample in batch.samples]
-    loader = _loader(
-        source, records, loader=LoaderConfig(num_decoders=2, max_carried_pixels=95 * 64)
-    )
-    small = [sample for batch in loader.batches(0) for sample in batch.samples]
+    limited = LoaderConfig(num_decoders=2, max_carried_pixels=95 * 64)
+    with VideoSource(LocalStore(folder), None, limited) as other:
+        loader = _loader(other, records)
+        small = [sample for batch in loader.batches(0) for sample in batch.samples]
     assert loader.counters["data/shrunk"] == 8 and small[0].frames_NHWC.shape[1:] == (48, 64, 3)
     for first, second in zip(whole, small, strict=True):
         assert torch.equal(
