@@ -36,6 +36,7 @@ def config_with(**training: object) -> PretrainConfig:
     """Two steps an epoch, three epochs, rungs after the first and the last, something saved after
     each step.
     """
+    values = {**TRAINING, "plateau_patience_epochs": 1, **training}
     return PretrainConfig(
         encoder=EncoderConfig(name="c3d_small"),
         pretext=PretextTasks(playback_rate=PlaybackRate(rates="1-2-4")),
@@ -47,7 +48,7 @@ def config_with(**training: object) -> PretrainConfig:
             random_crop=True,
             flip_probability=0.5,
         ),
-        training=TrainingConfig(**{**TRAINING, "plateau_patience_epochs": 1, **training}),  # type: ignore[arg-type]
+        training=TrainingConfig(**values),  # type: ignore[arg-type]
         evaluation=Evaluations(
             views=ViewsConfig(num_clips=2, clip_length=8), retrieval=Retrieval(ks="1-2")
         ),

@@ -215,7 +215,7 @@ def test_mistakes_are_one_line(
         capsys, str(videos), str(prepared), *SIZES, "--quality", "80"
     )
     assert "choose a place outside" in complaint(capsys, str(videos), str(videos / "shards"))
-    assert "holds prepared shards; prepare from the original videos" in complaint(
+    assert "would lose more quality; prepare from the original videos" in complaint(
         capsys, str(prepared), str(tmp_path / "again")
     )
     (tmp_path / "full").mkdir()
