@@ -13,7 +13,6 @@ from tests.running_order import GroupScheduling, in_running_order
 pytest_plugins = [
     "tests.fixtures_s3",
     "tests.fixtures_mlflow",
-    "tests.fixtures_ray",
     "tests.fixtures_videos",
 ]
 

@@ -7,7 +7,10 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from tests.tools.token_cluster import TokenCluster
 
@@ -16,6 +19,13 @@ LOOPBACK = {
     "00000000000000000000000001000000",
     "0000000000000000FFFF00000100007F",
 }  # as /proc/net/tcp writes it
+
+
+@pytest.fixture(scope="module")
+def token_cluster() -> Iterator[TokenCluster]:
+    with TokenCluster(num_cpus=2) as running:
+        yield running
+    assert running.process_ids == [], "the cluster left processes behind"
 
 
 def post_job(cluster: TokenCluster, entrypoint: str, headers: dict[str, str]) -> int:

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from tests.tools.job_server import JobServer
 from tests.tools.marked_processes import end_marked_processes, free_ports, marked_processes
 from tests.tools.token_cluster import PATIENCE, RAY, RayFolder
 
@@ -27,7 +28,7 @@ START_TIMEOUT_SECONDS = 90.0
 REPOSITORY_ROOT = Path(__file__).resolve().parents[2]
 
 
-class LocalAutoscalingCluster:
+class LocalAutoscalingCluster(JobServer):
     """``with LocalAutoscalingCluster({"cpu.worker": node_type(cpus=2, max_workers=2)}) as cluster:
     ... cluster.address``.
 
@@ -114,11 +115,11 @@ class LocalAutoscalingCluster:
             if not self._start():
                 # On a starved machine `ray start` now and then waits for ever for a part that is
                 # there; a second try has always worked.
-                warnings.warn(f"`ray start` is tried again:\n{self._start_log()}", stacklevel=1)
+                warnings.warn(f"`ray start` is tried again:\n{self.diagnosis()}", stacklevel=1)
                 end_marked_processes(self._folder.marker)
                 if not self._start():
                     raise RuntimeError(
-                        f"`ray start` gave no cluster at {self.address}:\n{self._start_log()}"
+                        f"`ray start` gave no cluster at {self.address}:\n{self.diagnosis()}"
                     )
         except BaseException:
             self.stop()
@@ -138,6 +139,7 @@ class LocalAutoscalingCluster:
         host = "127.0.0.1"
         gcs_port, dashboard_port, client_port, agent_port = free_ports(4)
         self.address = f"{host}:{gcs_port}"
+        self.dashboard_url = f"http://{host}:{dashboard_port}"
         self.autoscaling_config_path.write_text(json.dumps(self._config()))
         others = {name: count for name, count in self._head_resources.items() if name != "CPU"}
         command = [
@@ -181,7 +183,8 @@ class LocalAutoscalingCluster:
             process.wait()
             return False
 
-    def _start_log(self) -> str:
+    def diagnosis(self) -> str:
+        """The ends of the logs of the head's parts."""
         paths = [
             self._folder.dir / "start.log",
             *self._folder.logs("gcs_server.*"),

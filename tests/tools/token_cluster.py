@@ -7,20 +7,17 @@ ends only its own processes. `.env` is the environment of a client that holds th
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
+from tests.tools.job_server import JobServer
 from tests.tools.marked_processes import (
     MARKER_VARIABLE,
     end_marked_processes,
@@ -37,7 +34,6 @@ PATIENCE = {
     "RAY_health_check_timeout_ms": "60000",
     "RAY_health_check_failure_threshold": "10",
 }
-FINAL_STATES = ("SUCCEEDED", "FAILED", "STOPPED")
 
 
 def clean_environment() -> dict[str, str]:
@@ -101,7 +97,7 @@ class RayFolder:
         shutil.rmtree(self.dir, ignore_errors=True)
 
 
-class TokenCluster:
+class TokenCluster(JobServer):
     """``with TokenCluster(num_cpus=4) as cluster: cluster.wait(cluster.submit("python job.py",
     working_dir=...))``.
 
@@ -188,15 +184,9 @@ class TokenCluster:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        deadline = time.monotonic() + self._start_timeout_seconds
-        while not self._answers():
-            if time.monotonic() > deadline:
-                raise RuntimeError(
-                    f"`ray start` gave no cluster at {self.address}:\n{self.diagnosis()}"
-                )
-            time.sleep(0.5)
+        self.wait_until_it_answers(self._start_timeout_seconds)
 
-    def _check_alive(self) -> None:
+    def check_alive(self) -> None:
         """`ray start --block` ends when one of its parts does; its log and the parts' say which."""
         if self._process is None or self._process.poll() is not None:
             raise RuntimeError(f"the cluster at {self.address} is dead:\n{self.diagnosis()}")
@@ -213,90 +203,6 @@ class TokenCluster:
             for path in [self._log, *parts]
             if path.exists()
         )
-
-    def _answers(self) -> bool:
-        """Whether the job server behind the dashboard answers, which is the last thing to come
-        up.
-        """
-        try:
-            self.request("/api/jobs/")
-        except OSError:  # refused, reset, or an HTTP error while the server starts
-            return False
-        return True
-
-    def request(self, path: str) -> Any:
-        """GET a path of the dashboard's API with the token. Raises `OSError`
-        (`urllib.error.HTTPError` among them), `RuntimeError` when dead.
-        """
-        self._check_alive()
-        request = urllib.request.Request(
-            self.dashboard_url + path,
-            headers={"Authorization": f"Bearer {self._folder.token_path.read_text()}"},
-        )
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.load(answer)
-
-    def submit_command(
-        self,
-        entrypoint: str | Sequence[str],
-        *,
-        working_dir: Path | None = None,
-        env: Mapping[str, str] | None = None,
-    ) -> list[str]:
-        """The `ray job submit` command line that runs `entrypoint` (a shell line, or a list of
-        words).
-        """
-        command = [RAY, "job", "submit", "--no-wait", f"--address={self.dashboard_url}"]
-        command += [f"--working-dir={working_dir}"] if working_dir else []
-        command += [f"--runtime-env-json={json.dumps({'env_vars': dict(env)})}"] if env else []
-        return [
-            *command,
-            "--",
-            *(entrypoint.split() if isinstance(entrypoint, str) else entrypoint),
-        ]
-
-    def submit(
-        self,
-        entrypoint: str | Sequence[str],
-        working_dir: Path | None = None,
-        env: Mapping[str, str] | None = None,
-    ) -> str:
-        """`ray job submit` with the token; returns the job's id. `env` goes to the job and is
-        readable in Ray's API: no secrets.
-        """
-        job_id = f"prp-{secrets.token_hex(6)}"
-        command = self.submit_command(entrypoint, working_dir=working_dir, env=env)
-        command.insert(command.index("--no-wait"), f"--submission-id={job_id}")
-        done = subprocess.run(
-            command, env=self.env, capture_output=True, text=True, timeout=180, check=False
-        )
-        if done.returncode != 0:
-            raise RuntimeError(
-                f"`ray job submit` failed with {done.returncode}:\n{done.stdout}{done.stderr}"
-            )
-        return job_id
-
-    def status(self, job_id: str) -> str:
-        """PENDING, RUNNING, SUCCEEDED, FAILED or STOPPED."""
-        return str(self.request(f"/api/jobs/{job_id}")["status"])
-
-    def wait(self, job_id: str, *, timeout_seconds: float = 600.0) -> str:
-        """Wait until the job has ended; returns its last status. Raises `TimeoutError` with the end
-        of its log.
-        """
-        deadline = time.monotonic() + timeout_seconds
-        while (status := self.status(job_id)) not in FINAL_STATES:
-            if time.monotonic() > deadline:
-                raise TimeoutError(
-                    f"job {job_id} is {status} after {timeout_seconds} "
-                    f"s:\n{self.logs(job_id)[-4000:]}"
-                )
-            time.sleep(1.0)
-        return status
-
-    def logs(self, job_id: str) -> str:
-        """All that the job's entrypoint wrote."""
-        return str(self.request(f"/api/jobs/{job_id}/logs")["logs"])
 
     def stop(self) -> None:
         """End this cluster's processes (no others) and delete its folder; may be called twice."""
