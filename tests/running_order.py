@@ -16,8 +16,7 @@ from xdist.scheduler import LoadScopeScheduling
 # Groups of files in the order in which they are taken; a group is one process's. What is not named
 # here comes after them, in the order of the names, each file by itself.
 FIRST: tuple[tuple[str, ...], ...] = (
-    ("e2e/test_interruptions.py",),
-    ("e2e/test_sweep.py",),
+    ("e2e/test_interruptions.py", "e2e/test_sweep.py"),
     (
         "e2e/test_submitted_sweep.py",
         "integration/test_autoscaling.py",

@@ -8,7 +8,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from mlflow import MlflowClient
 
 from orchestrator.commands.prp import main
 from orchestrator.cost.ledger import read_ledger, total, total_of_trial
@@ -20,8 +19,8 @@ from prp_core.errors import UserError
 from prp_core.training.checkpoint import CheckpointFolder
 from prp_core.training.encoder_export import checkpoint_encoder_weights
 from tests.e2e import tiny_study
+from tests.e2e.disturbed_sweep import ENVIRONMENT, RUNGS_OF_FIRST, SEED, Swept, runs_at
 from tests.tools.study_process import (
-    TINY_PRESET,
     StudyProcess,
     confirmed_pairs,
     rung_rows,
@@ -29,44 +28,13 @@ from tests.tools.study_process import (
     trial_rows,
 )
 
-# Of the values that this seed draws, whatever trial is first at a rung: the fourth is pruned, the
-# first and the third reach the end.
-SEED = 38
 
-
-@pytest.fixture(scope="module")
-def swept(tmp_path_factory: pytest.TempPathFactory, tiny_videos: Path):
-    """A finished sweep of 4 trials, one of which was made to diverge; the best one has a
-    showcase.
-    """
-    home = tmp_path_factory.mktemp("swept")
-    words = ["--preset", str(TINY_PRESET), "--data", str(tiny_videos), "--trials", "4"]
-    words += [
-        "--set",
-        "showcase.num_trials=1",
-        "--set",
-        f"seed={SEED}",
-        "--set",
-        "sweep.sampler=random",
-    ]  # a model's draws would depend on who was first
-    with StudyProcess(home, words, {"PRP_TEST_DIVERGE": "1"}) as study:
-        assert study.wait() == 0, study.output[-4000:]
-        assert study.left_behind() == []
-        yield study
-
-
-def runs_of(study: StudyProcess) -> tuple[MlflowClient, list]:
-    client = MlflowClient(f"sqlite:///{study.home / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name("tiny")
-    return client, client.search_runs([experiment.experiment_id], max_results=100)
-
-
-def best_number(study: StudyProcess) -> int:
-    rows = [row for row in trial_rows(study.home, study.sweep_id) if row[1] == "COMPLETE"]
+def best_number(swept: Swept) -> int:
+    rows = [row for row in trial_rows(swept.home, swept.sweep_id) if row[1] == "COMPLETE"]
     return max(rows, key=lambda row: (row[2], -row[0]))[0]
 
 
-def test_every_trial_is_told_as_it_ended(swept: StudyProcess) -> None:
+def test_every_trial_is_told_as_it_ended(swept: Swept) -> None:
     rows = trial_rows(swept.home, swept.sweep_id)
     states = [state for _, state, _ in rows]
     assert len(rows) == 4
@@ -81,16 +49,16 @@ def test_every_trial_is_told_as_it_ended(swept: StudyProcess) -> None:
     }
     for number, state, value in rows:
         if state == "COMPLETE":
-            assert epochs[number] == [1, 2, 4]
+            assert epochs[number] == ([1, 2, 4] if number else RUNGS_OF_FIRST)
             assert value is not None
         if state == "PRUNED":
             assert epochs[number] in ([1], [1, 2])
 
 
 def test_mlflow_has_one_parent_and_one_run_for_each_trial_and_none_is_left_running(
-    swept: StudyProcess,
+    swept: Swept,
 ) -> None:
-    _, runs = runs_of(swept)
+    _, runs = runs_at(swept.home)
     parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     trials = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
     assert (len(parents), len(trials)) == (1, 4)
@@ -106,9 +74,9 @@ def test_mlflow_has_one_parent_and_one_run_for_each_trial_and_none_is_left_runni
 
 
 def test_a_trials_run_says_what_was_varied_measured_and_where_it_comes_from(
-    swept: StudyProcess,
+    swept: Swept,
 ) -> None:
-    client, runs = runs_of(swept)
+    client, runs = runs_at(swept.home)
     finished = next(
         run
         for run in runs
@@ -118,7 +86,8 @@ def test_a_trials_run_says_what_was_varied_measured_and_where_it_comes_from(
     assert finished.data.params["clip.length"] == "8"
     history = client.get_metric_history(finished.info.run_id, "retrieval/recall_at_1")
     steps = [point.step for point in history]
-    assert len(steps) == 3 and steps == sorted(set(steps)), "one value for each rung"
+    num_rungs = 3 if finished.data.tags["prp.trial"] != "0" else len(RUNGS_OF_FIRST)
+    assert len(steps) == num_rungs and steps == sorted(set(steps)), "one value for each rung"
     for metric in (
         "linear_probe/accuracy",
         "train/loss",
@@ -136,16 +105,16 @@ def test_a_trials_run_says_what_was_varied_measured_and_where_it_comes_from(
         assert finished.data.tags[tag] not in ("", "unknown") or tag == "prp.git_commit"
 
 
-def test_the_parent_run_holds_baselines_and_the_report(swept: StudyProcess) -> None:
-    client, runs = runs_of(swept)
+def test_the_parent_run_holds_baselines_and_the_report(swept: Swept) -> None:
+    client, runs = runs_at(swept.home)
     parent = next(run for run in runs if "mlflow.parentRunId" not in run.data.tags)
     for name in ("random_init", "mean_frame", "mean_absolute_difference"):
         assert 0 <= parent.data.metrics[f"baseline/{name}/retrieval/recall_at_1"] <= 1
     assert [entry.path for entry in client.list_artifacts(parent.info.run_id)] == ["report.html"]
 
 
-def test_the_report_in_the_parent_run_is_the_sweeps_page(swept: StudyProcess) -> None:
-    client, runs = runs_of(swept)
+def test_the_report_in_the_parent_run_is_the_sweeps_page(swept: Swept) -> None:
+    client, runs = runs_at(swept.home)
     parent = next(run for run in runs if "mlflow.parentRunId" not in run.data.tags)
     page = Path(client.download_artifacts(parent.info.run_id, "report.html")).read_text()
     assert swept.sweep_id in page and "<svg role=" in page
@@ -157,8 +126,8 @@ def test_the_report_in_the_parent_run_is_the_sweeps_page(swept: StudyProcess) ->
     )
 
 
-def test_the_best_trials_run_holds_its_showcase(swept: StudyProcess) -> None:
-    client, runs = runs_of(swept)
+def test_the_best_trials_run_holds_its_showcase(swept: Swept) -> None:
+    client, runs = runs_at(swept.home)
     best = best_number(swept)
     holders = [
         run
@@ -185,9 +154,9 @@ def test_the_best_trials_run_holds_its_showcase(swept: StudyProcess) -> None:
 
 
 def test_a_run_is_enough_to_train_its_trial_again_and_every_figure_is_equal(
-    swept: StudyProcess, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    swept: Swept, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    client, runs = runs_of(swept)
+    client, runs = runs_at(swept.home)
     pruned = next(run for run in runs if run.data.tags.get("prp.state") == "pruned")
     monkeypatch.setenv("PRP_HOME", str(swept.home))
     assert main(["reproduce", pruned.info.run_id]) == 0, capsys.readouterr()
@@ -202,8 +171,9 @@ def test_a_run_is_enough_to_train_its_trial_again_and_every_figure_is_equal(
 
 
 def test_a_later_sweep_finds_the_ended_trials_in_mlflow_and_counts_them(
-    swept: StudyProcess,
+    swept: Swept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("PRP_TEST_SLOW", ENVIRONMENT["PRP_TEST_SLOW"])  # the space that was searched
     found = read_past_trials(
         f"sqlite:///{swept.home / 'mlflow.db'}",
         "tiny",
@@ -222,11 +192,10 @@ def test_a_later_sweep_finds_the_ended_trials_in_mlflow_and_counts_them(
         assert one.rungs == pytest.approx(
             {epoch: value for number, epoch, value in rungs if number == one.number}
         )
-    warm = plan_warm_start(found, tiny_study.space, found[0].params, found[0].protocol_hash)
+    base = next(one.params for one in found if one.number)  # the first trial's length was varied
+    warm = plan_warm_start(found, tiny_study.space, base, found[0].protocol_hash)
     assert len(warm.counted) == len(found) and not warm.hints
-    assert not plan_warm_start(
-        found, tiny_study.space, found[0].params, "measured otherwise"
-    ).counted
+    assert not plan_warm_start(found, tiny_study.space, base, "measured otherwise").counted
     with pytest.raises(UserError, match="has no ended trial of that sweep"):
         read_past_trials(
             f"sqlite:///{swept.home / 'mlflow.db'}",
@@ -236,7 +205,7 @@ def test_a_later_sweep_finds_the_ended_trials_in_mlflow_and_counts_them(
         )
 
 
-def test_the_terminal_ends_with_a_leaderboard_and_every_place(swept: StudyProcess) -> None:
+def test_the_terminal_ends_with_a_leaderboard_and_every_place(swept: Swept) -> None:
     text = swept.output
     for words in (
         "random initialisation",
@@ -250,11 +219,11 @@ def test_the_terminal_ends_with_a_leaderboard_and_every_place(swept: StudyProces
     ):
         assert words in text, text
     assert "Traceback" not in text
-    assert "DivergedError" in text
+    assert "DivergedError" in swept.whole_output
 
 
 def test_the_best_encoder_loads_in_three_lines_with_the_winners_weights(
-    swept: StudyProcess,
+    swept: Swept,
 ) -> None:
     encoder = load_encoder("models:/prp-tiny@best", f"sqlite:///{swept.home / 'mlflow.db'}")
     folder = CheckpointFolder(
@@ -269,12 +238,12 @@ def test_the_best_encoder_loads_in_three_lines_with_the_winners_weights(
     }
 
 
-def test_the_ledger_adds_up_to_what_mlflow_shows(swept: StudyProcess) -> None:
+def test_the_ledger_adds_up_to_what_mlflow_shows(swept: Swept) -> None:
     entries = read_ledger(swept.home / "sweeps" / swept.sweep_id / "ledger.jsonl")
     states = {number: state for number, state, _ in trial_rows(swept.home, swept.sweep_id)}
     assert {entry.trial for entry in entries if entry.kind == "train"} == set(states)
     assert {entry.kind for entry in entries} == {"train", "baseline", "recognition", "showcase"}
-    _, runs = runs_of(swept)
+    _, runs = runs_at(swept.home)
     for run in runs:
         number = run.data.tags.get("prp.trial")
         sums = total(entries) if number is None else total_of_trial(entries, int(number))
@@ -296,11 +265,9 @@ def test_the_ledger_adds_up_to_what_mlflow_shows(swept: StudyProcess) -> None:
     assert "Cost:" in swept.output and "CPU-hours" in swept.output
 
 
-def test_the_best_of_an_ended_sweep_can_be_confirmed(swept: StudyProcess) -> None:
+def test_the_best_of_an_ended_sweep_can_be_confirmed(swept: Swept) -> None:
     before, sweep_id = trial_rows(swept.home, swept.sweep_id), swept.sweep_id
-    with StudyProcess(
-        swept.home, ["--resume", sweep_id, "--confirm", "2"], {"PRP_TEST_DIVERGE": "1"}
-    ) as last:
+    with StudyProcess(swept.home, ["--resume", sweep_id, "--confirm", "2"], ENVIRONMENT) as last:
         assert last.wait() == 0, last.output[-4000:]
         assert last.left_behind() == []
     after = trial_rows(swept.home, sweep_id)
@@ -322,7 +289,7 @@ def test_the_best_of_an_ended_sweep_can_be_confirmed(swept: StudyProcess) -> Non
         and "test/baseline/random_init/retrieval/recall_at_1" in note["test"]
     )
 
-    client, runs = runs_of(swept)
+    client, runs = runs_at(swept.home)
     assert len(runs) == 5 + 4
     assert all(run.info.status in ("FINISHED", "FAILED") for run in runs)
     confirming = [run for run in runs if "prp.confirm_of" in run.data.tags]

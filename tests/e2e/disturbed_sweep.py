@@ -1,0 +1,106 @@
+"""A sweep of four trials that is interrupted, killed, driven twice at once, and run to its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from tests.tools.study_process import TINY_PRESET, StudyProcess, rung_rows, trial_rows
+
+# Of the values that this seed draws, whatever trial is first at a rung: the second diverges (it is
+# made to), the fourth is pruned, the first and the third reach the end.
+SEED = 38
+# The first trial takes long enough to be interrupted.
+ENVIRONMENT = {"PRP_TEST_DIVERGE": "1", "PRP_TEST_SLOW": "1"}
+RUNGS_OF_FIRST = [1, 2, 4, 8, 16, 24]
+
+
+@dataclass(frozen=True)
+class Interrupted:
+    """What Ctrl-C left: the exit code and output of the driver, processes, and the records."""
+
+    exit_code: int
+    output: str
+    left_behind: list[str]
+    statuses: dict[str, str]
+    """MLflow's status of each run, by the trial's number; the parent's is under ``parent``."""
+    states: dict[int, str]
+    """Optuna's state of each trial."""
+    rungs: list[tuple[int, int, float]]
+
+
+@dataclass(frozen=True)
+class Rival:
+    """What a second driver of a sweep that is being driven by `driver` said, and its exit code."""
+
+    exit_code: int
+    output: str
+    driver: int
+
+
+@dataclass(frozen=True)
+class Swept:
+    """The ended sweep, and what was seen on the way to its end."""
+
+    home: Path
+    sweep_id: str
+    interrupted: Interrupted
+    rival: Rival
+    output: str
+    """What the last driver printed."""
+    whole_output: str
+    """What all drivers printed that drove the sweep."""
+    left_behind: dict[str, list[str]]
+    """The processes that outlived the driver that was killed, and the one that ended."""
+
+
+def sweep_with_disturbances(home: Path, videos: Path) -> Swept:
+    """Start the sweep, press Ctrl-C, resume it, kill its driver with SIGKILL, and resume it until
+    it ends; the last driver is asked for one trial more. The best trial has a showcase.
+    """
+    words = ["--preset", str(TINY_PRESET), "--data", str(videos), "--trials", "3"]
+    # a model's draws would depend on which trial was first
+    for setting in ("showcase.num_trials=1", f"seed={SEED}", "sweep.sampler=random"):
+        words += ["--set", setting]
+    with StudyProcess(home, words, ENVIRONMENT) as first:
+        first.wait_for(r"trial 0 running at epoch [1-9]")
+        first.interrupt()
+        exit_code = first.wait(120)
+        left_behind = first.left_behind()
+        sweep_id = first.sweep_id
+        interrupted = Interrupted(
+            exit_code,
+            first.output,
+            left_behind,
+            run_statuses(home),
+            {number: state for number, state, _ in trial_rows(home, sweep_id)},
+            rung_rows(home, sweep_id),
+        )
+    with StudyProcess(home, ["--resume", sweep_id], ENVIRONMENT) as second:
+        second.wait_for("resuming tiny")
+        with StudyProcess(home, ["--resume", sweep_id]) as other:
+            rival = Rival(other.wait(300), other.output, second.process.pid)
+        second.wait_for("trial 0 running")
+        second.kill()
+        with StudyProcess(home, ["--resume", sweep_id, "--trials", "4"], ENVIRONMENT) as third:
+            assert third.wait() == 0, third.output[-4000:]
+            left = {"ended": third.left_behind()}
+        left["killed"] = second.left_behind()
+        outputs = [one.output for one in (first, second, third)]
+    return Swept(home, sweep_id, interrupted, rival, outputs[-1], "\n".join(outputs), left)
+
+
+def runs_at(home: Path) -> tuple[MlflowClient, list[Run]]:
+    """A client of the database under `home`, and every run of the sweeps there."""
+    client = MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("tiny")
+    return client, list(client.search_runs([experiment.experiment_id], max_results=100))
+
+
+def run_statuses(home: Path) -> dict[str, str]:
+    """MLflow's status of each run, by the trial's number; the parent's is under ``parent``."""
+    _, runs = runs_at(home)
+    return {run.data.tags.get("prp.trial", "parent"): run.info.status for run in runs}
