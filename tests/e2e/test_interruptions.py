@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
+
 from tests.e2e.disturbed_sweep import RUNGS_OF_FIRST, Swept
 from tests.tools.study_process import rung_rows, trial_rows
+
+pytestmark = pytest.mark.timeout(1800)  # the first test runs the sweep
 
 
 def test_ctrl_c_closes_the_runs_and_says_how_to_go_on(swept: Swept) -> None:

@@ -28,6 +28,8 @@ from tests.tools.study_process import (
     trial_rows,
 )
 
+pytestmark = pytest.mark.timeout(1800)  # the first test runs the sweep
+
 
 def best_number(swept: Swept) -> int:
     rows = [row for row in trial_rows(swept.home, swept.sweep_id) if row[1] == "COMPLETE"]
