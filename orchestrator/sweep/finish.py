@@ -102,15 +102,17 @@ def measure_validation(
     """
     spec = plan.spec
 
-    def started(future: Any, kind: str, number: int) -> Callable[[], dict[str, float]]:
+    def started(future: Any, kind: str, number: int, line: str) -> Callable[[], dict[str, float]]:
+        say(line)
         return lambda: collected(plan, coordinator, future, kind, number)
 
-    say(
-        "measuring baselines on the same split"
-        + ("" if winner is None else f", fine-tuning trial {winner.number} for recognition")
-    )
     baselines = parts.once(
-        "baselines", "the baselines", lambda: started(measure_baselines(spec), "baseline", -1), {}
+        "baselines",
+        "the baselines",
+        lambda: started(
+            measure_baselines(spec), "baseline", -1, "measuring baselines on the same split"
+        ),
+        {},
     )
     if winner is None:
         return logged_baselines(coordinator, baselines()), ""
@@ -119,14 +121,24 @@ def measure_validation(
     export = parts.once(
         f"encoder/{number}",
         f"the encoder of trial {number}",
-        lambda: started(export_winner(spec, number, tree), "export", number),
+        lambda: started(
+            export_winner(spec, number, tree),
+            "export",
+            number,
+            f"exporting trial {number}'s encoder",
+        ),
         None,
     )
     recognition = (
         parts.once(
             f"recognition/{number}",
             f"the recognition of trial {number}",
-            lambda: started(measure_recognition(spec, number, tree), "recognition", number),
+            lambda: started(
+                measure_recognition(spec, number, tree),
+                "recognition",
+                number,
+                f"fine-tuning trial {number} for recognition",
+            ),
             {},
         )
         if parse_config(tree).evaluation.recognition is not None
