@@ -70,7 +70,8 @@ def test_reproducing_a_run_sends_nothing_to_its_server(
 
     assert main(["reproduce", run_id, "--mlflow", uri]) == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]
-    assert said.startswith(f"prp: error: Run {run_id} read s3://videos/ucf from {listener.url}, this")
+    refusal = f"prp: error: Run {run_id} read s3://videos/ucf from {listener.url}, this machine"
+    assert said.startswith(refusal)
     assert f"--endpoint-url: {listener.url} if you trust it" in said
     assert listener.heard == [] and not theirs.exists()
 
