@@ -14,6 +14,7 @@ from typing import Any
 from benchmarks.coordinator.large_sweep import open_coordinator
 from orchestrator.coordinator.coordinator import Coordinator
 from orchestrator.coordinator.sweep_state import CoordinatorSetup
+from orchestrator.trial.messages import Answer, Sender
 
 METRIC = "retrieval/recall_at_1"
 NUM_NEW = 5
@@ -61,10 +62,10 @@ def measure(setup: CoordinatorSetup, num_running: int) -> list[Figure]:
     opened: list[Coordinator] = []
     figures = [timed("open the sweep", [lambda: opened.append(open_coordinator(setup))])]
     coordinator = opened[0]
-    numbers: list[int] = []
+    senders: list[Sender] = []
 
     def ask() -> None:
-        numbers.append(coordinator.trials.ask().number)
+        senders.append(coordinator.trials.ask().sender)
 
     figures.append(timed("ask, a trial that ran before", [ask] * num_running))
     before = peak_mib()
@@ -72,13 +73,13 @@ def measure(setup: CoordinatorSetup, num_running: int) -> list[Figure]:
     grown = peak_mib() - before
     figures.append(Figure("memory that new trials took", grown, grown, "MiB", goal=300.0))
     figures.append(Figure("memory of the process", peak_mib(), peak_mib(), "MiB"))
-    for number in numbers:
-        coordinator.trials.workers_started(number)
-    logs = [_log(coordinator, number, step) for number in numbers for step in (1, 2, 3)]
+    for sender in senders:
+        coordinator.trials.workers_started(sender)
+    logs = [_log(coordinator, sender, step) for sender in senders for step in (1, 2, 3)]
     figures.append(timed("log", logs))
-    rungs = [_rung(coordinator, number, draw.gauss(0.35, 0.05)) for number in numbers]
+    rungs = [_rung(coordinator, sender, draw.gauss(0.35, 0.05)) for sender in senders]
     figures.append(timed("rung decision", rungs, goal_ms=10.0))
-    running = dict.fromkeys(numbers, 8)
+    running = dict.fromkeys((sender.number for sender in senders), 8)
     study, pruning = coordinator.trials._study, coordinator.trials._pruning
     again = [lambda: study.decide_overtaken(1, running, pruning._rule)] * NUM_POLLS
     figures.append(timed("compare running trials again", again))
@@ -92,10 +93,10 @@ def measure(setup: CoordinatorSetup, num_running: int) -> list[Figure]:
     return figures
 
 
-def _log(coordinator: Coordinator, number: int, step: int) -> Callable[[], None]:
+def _log(coordinator: Coordinator, sender: Sender, step: int) -> Callable[[], Answer]:
     metrics = {"train/loss": 1.0, "time/data_wait_share": 0.1, "epoch": 0.0}
-    return lambda: coordinator.trials.log(number, metrics, step)
+    return lambda: coordinator.trials.log(sender, metrics, step)
 
 
-def _rung(coordinator: Coordinator, number: int, value: float) -> Callable[[], bool]:
-    return lambda: coordinator.trials.at_rung(number, 1, 10, {METRIC: value})
+def _rung(coordinator: Coordinator, sender: Sender, value: float) -> Callable[[], Answer]:
+    return lambda: coordinator.trials.at_rung(sender, 1, 10, {METRIC: value})

@@ -21,7 +21,8 @@ class ResourcesConfig:
     gpus_per_worker: float = 0.0
     """GPUs of each worker; a share below 1 puts several workers on one GPU."""
     max_failures: int = 3
-    """How often a trial is restarted from its last checkpoint after losing a worker or node."""
+    """How often in a row a trial is restarted after losing a worker without a new checkpoint in
+    between; lost and reclaimed nodes do not count."""
     evaluator_cpus: float = 1.0
     """CPUs of the task that evaluates a rung beside training (``sweep.evaluator``)."""
     evaluator_gpus: float = 0.0

@@ -57,6 +57,10 @@ class SweepSpec:
         """A trial's folder, relative to `folder_uri`."""
         return f"trials/{number:04d}"
 
+    def checkpoints_folder(self, number: int) -> str:
+        """The folder of a trial's checkpoints, relative to `folder_uri`."""
+        return f"{self.trial_folder(number)}/checkpoints"
+
     def trial_uri(self, number: int) -> str:
         """A trial's folder as a URI."""
         return f"{self.folder_uri}/{self.trial_folder(number)}"

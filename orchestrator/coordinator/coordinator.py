@@ -2,7 +2,8 @@
 
 It runs in one process on the driver's node and is the only writer of the study's database, the
 ledger and the tracker, so there is nothing to lock. What it answers is what the database says, so
-a restarted coordinator continues where the last one stopped. It is composed of one object for
+a coordinator that Ray restarts continues where the last one stopped, and calls that were under way
+are made again: trials that train go on and are heard. It is composed of one object for
 each of its callers, a desk; a caller holds the handle of its desk.
 """
 
@@ -21,7 +22,7 @@ from orchestrator.coordinator.trial_desk import TrialDesk
 from orchestrator.ray_cluster.composed_actor import ComposedActor, PartHandle
 from prp_core.errors import UserError
 
-MAX_RESTARTS = 3
+WITHOUT_LIMIT = -1
 
 
 class Coordinator(ComposedActor):
@@ -77,8 +78,8 @@ def start_coordinator(setup: CoordinatorSetup) -> CoordinatorHandle:
     actor = ray.remote(Coordinator).options(
         num_cpus=0,
         scheduling_strategy=here,
-        max_restarts=MAX_RESTARTS,
-        max_task_retries=MAX_RESTARTS,
+        max_restarts=WITHOUT_LIMIT,
+        max_task_retries=WITHOUT_LIMIT,
     )
     handle = CoordinatorHandle(actor.remote(setup))
     try:

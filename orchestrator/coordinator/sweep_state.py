@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import secrets
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,12 +12,13 @@ from orchestrator.config.run_config import RunConfig, parse_config
 from orchestrator.config.sweep_spec import SweepSpec
 from orchestrator.coordinator.recorder import Recorder
 from orchestrator.coordinator.trial_table import TrialTable
-from orchestrator.cost.account import SweepAccount
+from orchestrator.cost.account import SweepAccount, trial_owner
 from orchestrator.ray_cluster.concurrency import EVALUATED_BY_WORKERS, EvaluationPlan
 from orchestrator.search.samplers import startup_trials
 from orchestrator.search.space import Space, TrialLimits
 from orchestrator.search.study import SweepStudy
 from orchestrator.search.warm_start import NOTHING_KNOWN, WarmStart
+from orchestrator.trial_state import TrialState
 
 if TYPE_CHECKING:
     from orchestrator.search.samplers import GivenSampler
@@ -28,7 +30,8 @@ class CoordinatorSetup:
 
     `limits` is what a trial has to fit, `evaluation` where new trials' rungs are evaluated, `warm`
     what earlier sweeps found, `price` what a GPU and a CPU cost (None: unknown). `sampler` is the
-    study's own (None: the one that ``sweep.sampler`` names).
+    study's own (None: the one that ``sweep.sampler`` names). `driver` names the sweep's driver: the
+    same for every start of its coordinator, and of no other driver.
     """
 
     spec: SweepSpec
@@ -38,6 +41,7 @@ class CoordinatorSetup:
     warm: WarmStart = NOTHING_KNOWN
     price: Price | None = None
     sampler: GivenSampler | None = None
+    driver: str = field(default_factory=lambda: secrets.token_hex(8))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +72,10 @@ class SweepState:
         account = SweepAccount(ledger, base, setup.price, table.config_of)
         for view in table.views():
             account.reached(view.number, max(view.rungs, default=0))
+        alive = study.handed_out()
+        for view in table.in_state(TrialState.RUNNING):
+            if view.number in alive:
+                account.on_recovered(trial_owner(view.number))
         recorder = Recorder(spec, base, study, table, account)
         return cls(
             spec=spec, base=base, study=study, table=table, account=account, recorder=recorder
@@ -85,6 +93,7 @@ def _open_study(setup: CoordinatorSetup, base: RunConfig) -> SweepStudy:
         if setup.sampler is not None
         else startup_trials(sweep.num_startup_trials, sweep.sampler, sweep.num_trials),
         sampler=setup.sampler or sweep.sampler,
+        driver=setup.driver,
     )
     study.warm_up(setup.warm)
     return study

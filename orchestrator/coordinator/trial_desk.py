@@ -1,7 +1,8 @@
 """The trial desk: what the drivers and workers of trials, and Ray Tune's searcher, call.
 
 A trial is asked for, logs, is decided on at its rungs and is told: the study first, so that what
-was answered is never forgotten, then the account and the records.
+was answered is never forgotten, then the account and the records. Every message says which attempt
+sends it; one of an outdated attempt is answered with "leave" and changes nothing.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 from orchestrator.config.run_config import to_tree
 from orchestrator.coordinator.async_evaluation import SUBMITTED, AsyncEvaluation
+from orchestrator.coordinator.attempts import Attempts
 from orchestrator.coordinator.evaluation_queue import EvaluationQueue
 from orchestrator.coordinator.pruning import Pruning
 from orchestrator.coordinator.sweep_state import CoordinatorSetup, SweepState
@@ -25,14 +27,24 @@ from orchestrator.data.health_line import advice_of
 from orchestrator.search.pruner import PruningRule
 from orchestrator.search.space import Fit, apply_space
 from orchestrator.trial.evaluate_rung import start_evaluation
-from orchestrator.trial.messages import Rung, TrialOutcome, TrialTask
+from orchestrator.trial.messages import (
+    Answer,
+    Attempt,
+    Failure,
+    Rung,
+    Sender,
+    TrialOutcome,
+    TrialTask,
+)
 from orchestrator.trial_state import TrialState
 
 EVALUATOR = "evaluator"  # the note of a trial: who evaluates its rungs
 
 
 class TrialDesk:
-    """Every method returns at once, with small plain values; told twice, nothing changes."""
+    """Every method returns at once, with small plain values, and raises nothing for what a caller
+    says; told twice, nothing changes.
+    """
 
     def __init__(self, state: SweepState, setup: CoordinatorSetup) -> None:
         self._spec = state.spec
@@ -43,6 +55,8 @@ class TrialDesk:
         self._recorder = state.recorder
         self._limits = setup.limits
         self._evaluator = setup.evaluation.where
+        self._attempts = Attempts(self._study, self._base.resources.max_failures)
+        self._ended: set[int] = set()
         sweep = self._base.sweep
         rule = PruningRule(sweep.pruner, self._base.training.reduction_factor)
         self._pruning = Pruning(self._study, self._account, rule)
@@ -74,12 +88,17 @@ class TrialDesk:
 
     def num_waiting(self) -> int:
         """How many running trials hold no worker any more and wait for their last evaluation."""
-        running = self._table.in_state(TrialState.RUNNING)
-        return sum(self._evaluation.is_trained(view.number) for view in running)
+        return sum(self._evaluation.is_trained(number) for number in self._study.handed_out())
 
-    def ask(self) -> TrialTask:
-        """The next trial, new or left behind by a dead driver, with its MLflow run started."""
-        proposal = self._study.ask(self._fits)
+    def num_to_start(self) -> int:
+        """How many of those are still to be handed out."""
+        return max(0, self.num_left() - len(self._study.handed_out()))
+
+    def ask(self, slot: str = "") -> TrialTask:
+        """The next trial for `slot` (empty: one that nobody else has), new or left behind by a
+        driver that died, with its MLflow run started. A slot that asks again gets the same trial.
+        """
+        proposal = self._study.ask(self._fits, slot)
         number = proposal.number
         config = apply_space(self._base, proposal.values)
         run_id = self._recorder.start_trial(proposal, config)
@@ -89,17 +108,139 @@ class TrialDesk:
         self._evaluation.begin(number, config.training.num_epochs)
         evaluator = self._evaluator_of(number)
         self._study.set_note(number, EVALUATOR, evaluator)
-        return TrialTask(number, run_id, to_tree(config), proposal.is_resumed, evaluator)
+        return TrialTask(
+            number,
+            run_id,
+            to_tree(config),
+            proposal.is_resumed,
+            evaluator,
+            proposal.hand_out.epoch,
+            proposal.hand_out.attempt,
+        )
+
+    def driver_died(self, slot: str) -> None:
+        """The driver of the trial that `slot` asked for has died: the trial is handed out again."""
+        number = self._attempts.lose_driver(slot)
+        if number is not None:
+            self._account.on_ended(trial_owner(number))
+
+    def release_all(self) -> None:
+        """No trial has a driver any more: those that have not ended are handed out again."""
+        for number in self._attempts.release_all():
+            self._account.on_ended(trial_owner(number))
 
     # ---- for the workers, which train
 
-    def workers_started(self, number: int) -> None:
-        """The workers of trial `number` run; called at each start of them."""
-        if self._table.is_running(number):
-            self._account.on_started(trial_owner(number))
+    def workers_started(self, sender: Sender) -> Answer:
+        """The workers of an attempt run."""
+        if not self._is_heard(sender):
+            return Answer.LEAVE
+        if self._table.is_running(sender.number):
+            self._account.on_started(trial_owner(sender.number))
+        return Answer.GO_ON
 
-    def log(self, number: int, metrics: Mapping[str, float], step: int) -> None:
+    def log(self, sender: Sender, metrics: Mapping[str, float], step: int) -> Answer:
         """Record a trial's metrics after `step` steps; never waits for MLflow."""
+        if not self._is_heard(sender):
+            return Answer.LEAVE
+        self._log(sender.number, metrics, step)
+        return Answer.GO_ON
+
+    def at_rung(
+        self, sender: Sender, epoch: int, step: int, metrics: Mapping[str, float]
+    ) -> Answer:
+        """Whether a trial goes on after `epoch` epochs, by the `metrics` that its workers found
+        there. Stored: asked again, the answer is the same.
+        """
+        if not self._is_heard(sender):
+            return Answer.LEAVE
+        number = sender.number
+        view = self._table.view(number)
+        value = metrics[self._base.sweep.objective]
+        self._log(number, {**metrics, "epoch": epoch}, step)
+        self._study.report(number, epoch, value)
+        self._reach_rung(number, epoch)
+        decision = self._pruning.decide(number, epoch, view.num_epochs)
+        view.rungs[epoch] = value
+        view.objective = value
+        view.reason = decision.reason
+        return Answer.GO_ON if decision.go_on else Answer.STOP
+
+    def submit_rung(self, sender: Sender, epoch: int, step: int, key: str) -> Answer:
+        """Queue a rung for a task while its trial trains on; its weights lie under `key` of the
+        sweep's folder.
+        """
+        if not self._is_heard(sender):
+            return Answer.LEAVE
+        if self._table.is_running(sender.number):
+            self._reach_rung(sender.number, epoch)
+        self._evaluation.submit_rung(sender.number, epoch, step, key)
+        self._evaluation.advance()
+        return Answer.GO_ON
+
+    def should_stop(self, sender: Sender) -> Answer:
+        """Whether a trial was pruned while it trained on."""
+        if not self._is_heard(sender):
+            return Answer.LEAVE
+        self._evaluation.advance()
+        reason = self._evaluation.stop_reason(sender.number)
+        if reason is None:
+            return Answer.GO_ON
+        self._table.view(sender.number).reason = reason
+        return Answer.STOP
+
+    # ---- for the trial's driver, which starts its workers and ends it
+
+    def begin_attempt(self, sender: Sender, step: int) -> Attempt:
+        """The attempt with which a driver starts workers; they continue after `step` steps."""
+        if self._table.is_running(sender.number):
+            return self._attempts.begin(sender, step)
+        return Attempt(None)
+
+    def attempt_failed(self, sender: Sender, failure: Failure) -> Answer:
+        """An attempt ended without an outcome. Whether there is another is the answer to
+        `begin_attempt`.
+        """
+        if not self._is_heard(sender):
+            return Answer.LEAVE
+        self._attempts.fail(sender.number, failure)
+        return Answer.GO_ON
+
+    def final_outcome(self, sender: Sender) -> TrialOutcome | Answer:
+        """How a trial that has trained to its end ends by its last evaluation; `GO_ON` while that
+        is still to come.
+        """
+        answer = self.should_stop(sender)
+        if answer != Answer.GO_ON:
+            return TrialOutcome(TrialState.PRUNED) if answer == Answer.STOP else answer
+        failure = self._evaluation.failure(sender.number)
+        if failure is not None:
+            return TrialOutcome(TrialState.FAILED, failure)
+        metrics = self._evaluation.final_metrics(sender.number)
+        return answer if metrics is None else TrialOutcome(TrialState.FINISHED, "", metrics)
+
+    def tell(self, sender: Sender, outcome: TrialOutcome) -> Answer:
+        """End a trial; told twice, the first outcome stands."""
+        if not self._is_heard(sender):
+            return Answer.LEAVE
+        self._end(sender.number, outcome)
+        return Answer.GO_ON
+
+    # ---- for the sweep's driver, when no trial runs any more
+
+    def end_left_over(self, outcome: TrialOutcome) -> None:
+        """End every trial that has not ended and that nobody runs."""
+        handed_out = self._study.handed_out()
+        for view in self._table.in_state(TrialState.RUNNING):
+            if view.number not in handed_out:
+                self._end(view.number, outcome)
+
+    # ----
+
+    def _is_heard(self, sender: Sender) -> bool:
+        return self._attempts.is_newest(sender)
+
+    def _log(self, number: int, metrics: Mapping[str, float], step: int) -> None:
         view = self._table.view(number)
         view.step = max(view.step, step)
         view.epoch = max(view.epoch, int(metrics.get("epoch", 0)))
@@ -111,68 +252,24 @@ class TrialDesk:
         if advice:
             self._recorder.tag(view.run_id, {"prp.data_advice": advice})
 
-    def at_rung(self, number: int, epoch: int, step: int, metrics: Mapping[str, float]) -> bool:
-        """Whether trial `number` goes on after `epoch` epochs, by the `metrics` that its workers
-        found there. Stored: asked again, the answer is the same.
+    def _end(self, number: int, outcome: TrialOutcome) -> None:
+        """The study first. A coordinator that died before the records of the end were written is
+        told again, and writes them then.
         """
-        view = self._table.view(number)
-        value = metrics[self._base.sweep.objective]
-        self.log(number, {**metrics, "epoch": epoch}, step)
-        self._study.report(number, epoch, value)
-        self._reach_rung(number, epoch)
-        decision = self._pruning.decide(number, epoch, view.num_epochs)
-        view.rungs[epoch] = value
-        view.objective = value
-        view.reason = decision.reason
-        return decision.go_on
-
-    def submit_rung(self, number: int, epoch: int, step: int, key: str) -> None:
-        """Queue a rung for a task while its trial trains on; its weights lie under `key` of the
-        sweep's folder.
-        """
-        if self._table.is_running(number):
-            self._reach_rung(number, epoch)
-        self._evaluation.submit_rung(number, epoch, step, key)
-        self._evaluation.advance()
-
-    def should_stop(self, number: int) -> bool:
-        """Whether trial `number` was pruned while it trained on."""
-        self._evaluation.advance()
-        reason = self._evaluation.stop_reason(number)
-        if reason is not None:
-            self._table.view(number).reason = reason
-        return reason is not None
-
-    # ---- for the trial's driver, which ends it
-
-    def final_outcome(self, number: int) -> TrialOutcome | None:
-        """How trial `number`, which has trained to its end, ends by its last evaluation; None while
-        that is still to come.
-        """
-        if self.should_stop(number):
-            return TrialOutcome(TrialState.PRUNED)
-        failure = self._evaluation.failure(number)
-        if failure is not None:
-            return TrialOutcome(TrialState.FAILED, failure)
-        metrics = self._evaluation.final_metrics(number)
-        return None if metrics is None else TrialOutcome(TrialState.FINISHED, "", metrics)
-
-    def tell(self, number: int, outcome: TrialOutcome) -> None:
-        """End trial `number`; told twice, the first outcome stands."""
-        if not self._table.is_running(number):
+        if number in self._ended:
             return
-        self._evaluation.end(number)
-        outcome = with_finite_objective(outcome, self._base.sweep.objective)
-        self._tell_study(number, outcome)
         view = self._table.view(number)
-        view.metrics.update(outcome.metrics)
-        view.state = outcome.state
-        view.reason = outcome.reason or view.reason
-        view.ended = time.time()
+        self._evaluation.end(number)
+        if view.state == TrialState.RUNNING:
+            outcome = with_finite_objective(outcome, self._base.sweep.objective)
+            self._tell_study(number, outcome)
+            view.metrics.update(outcome.metrics)
+            view.state = outcome.state
+            view.reason = outcome.reason or view.reason
+            view.ended = time.time()
+        self._ended.add(number)
         self._account.on_ended(trial_owner(number), self._study.pruned_at(number))
         self._record_end(number)
-
-    # ----
 
     def _tell_study(self, number: int, outcome: TrialOutcome) -> None:
         view = self._table.view(number)
@@ -208,7 +305,7 @@ class TrialDesk:
         return start_evaluation(self._spec, rung, to_tree(self._table.config_of(rung.number)))
 
     def _record_evaluation(self, rung: Rung, metrics: Mapping[str, float]) -> None:
-        self.log(rung.number, {**metrics, "epoch": rung.epoch}, rung.step)
+        self._log(rung.number, {**metrics, "epoch": rung.epoch}, rung.step)
         objective = self._base.sweep.objective
         if objective not in metrics:
             return

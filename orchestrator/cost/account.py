@@ -87,6 +87,10 @@ class SweepAccount:
         self._running[owner] = config
         self._write(self._meter(owner).on_requested(self._clock()))
 
+    def on_recovered(self, owner: Owner) -> None:
+        """A run is alive that an earlier process of the coordinator has seen begin."""
+        self._meter(owner)
+
     def on_started(self, owner: Owner) -> None:
         """The workers of a run have sent their first message."""
         self._write(self._meter(owner).on_started(self._clock()))
@@ -117,8 +121,9 @@ class SweepAccount:
         meter = self._meter(owner)
         self._write(meter.on_ended(now))
         if pruned_at is not None:
-            late = busy_after(self._ledger.of(trial_owner(owner[1])), pruned_at)
-            if late:
+            entries = self._ledger.of(trial_owner(owner[1]))
+            late = busy_after(entries, pruned_at)
+            if late and not any(entry.after_pruning_seconds for entry in entries):
                 self._write(meter.on_ended(now, late))
         self._running.pop(owner, None)
         self._meters.pop(owner, None)

@@ -2,5 +2,6 @@
 
 `connect.py` joins a cluster or starts a local one, `concurrency.py` says how many trials run there
 at once and where their rungs are evaluated, `worker_group.py` runs one training on a group of Ray
-Train workers, `composed_actor.py` is an actor of several objects with a handle for each.
+Train workers, `worker_failures.py` reads the errors of a group that was lost, `composed_actor.py`
+is an actor of several objects with a handle for each.
 """

@@ -9,6 +9,8 @@ from typing import Any
 
 from orchestrator.config.run_config import RunConfig
 
+MAX_START_FAILURES = 3  # tries to start a group on a cluster whose nodes come and go
+
 
 def fit_workers(
     function: Any,
@@ -18,11 +20,12 @@ def fit_workers(
     state_dir: Path,
     name: str,
     max_failures: int,
-) -> dict[str, Any]:
+) -> Any:
     """The value that rank 0 returns from `function(work)`, run on the workers of `config`.
 
     Ray's own state of the run lies below `state_dir` under `name` and a random suffix, so that no
-    run is taken for an earlier one. Raises Ray Train's error when the retries are used up.
+    run is taken for an earlier one. Raises Ray Train's error when the workers were lost more than
+    `max_failures` times; with 0, also when a node was taken away.
     """
     from ray.train import FailureConfig, ScalingConfig
     from ray.train import RunConfig as RayRunConfig
@@ -39,7 +42,11 @@ def fit_workers(
         run_config=RayRunConfig(
             name=f"{name}-{uuid.uuid4().hex[:6]}",
             storage_path=str(state_dir / "ray-train"),
-            failure_config=FailureConfig(max_failures=max_failures),
+            failure_config=FailureConfig(
+                max_failures=max_failures,
+                max_preemption_failures=-1 if max_failures else 0,
+                controller_failure_limit=MAX_START_FAILURES,
+            ),
         ),
     )
     return trainer.fit().return_value

@@ -1,8 +1,9 @@
 """The study of a sweep: ask, report, decide and tell over one Optuna study.
 
 Its database is the truth about a sweep; Ray Tune's state is disposable. A trial is RUNNING from
-`ask` until it is told. A driver that died leaves RUNNING trials behind; the next `ask` hands them
-out again under the same number, so that no trial is lost or run twice. A pruned trial is told
+`ask` until it is told. Which driver has it is a note of the trial (`hand_out.py`): those of a
+driver that died are handed out again by the next `ask` under the same number, those of the present
+one are alive, so that no trial is lost or run twice. A pruned trial is told
 PRUNED with the value of its last rung, a trial that went NaN or crashed is told FAIL with its
 reason, and a combination that cannot be trained on this corpus is told PRUNED at once.
 """
@@ -10,15 +11,16 @@ reason, and a combination that cannot be trained on this corpus is told PRUNED a
 from __future__ import annotations
 
 import json
-import random
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from orchestrator.search.dimensions import config_values
+from orchestrator.search.hand_out import NOT_HANDED_OUT, HandOut
 from orchestrator.search.mirrored_storage import MirroredStorage
 from orchestrator.search.pruner import (
     PruningDecision,
@@ -29,15 +31,16 @@ from orchestrator.search.pruner import (
     values_at,
 )
 from orchestrator.search.samplers import make_sampler
-from orchestrator.search.samplers.design import drawn_from
+from orchestrator.search.samplers.design import MAX_UNFIT_IN_A_ROW
 from orchestrator.search.samplers.optuna_sampler import ProposedValues
 from orchestrator.search.samplers.sampler import TRAINING_SECONDS, Fits, History, Sampler
-from orchestrator.search.space import Fit, Space
+from orchestrator.search.space import Space
 from orchestrator.search.warm_start import WarmStart, add_to_study
 from prp_core.errors import UserError
 
 DECISION = "pruning_decision/"  # + epoch: the note of a trial with the decision at that rung
-MAX_UNFIT_IN_A_ROW = 200
+HAND_OUT = "hand_out"  # the note of a trial with its `HandOut`
+DRIVER = "driver"  # the note of the sweep with its present driver, and the driver's epoch
 MAX_REPEATS_IN_A_ROW = 20
 
 
@@ -45,13 +48,15 @@ MAX_REPEATS_IN_A_ROW = 20
 class Proposal:
     """A trial to run: its number and the config's `values` by path.
 
-    `is_resumed`: it ran before and goes on. `sampled` are the space's draws by name.
+    `is_resumed`: it ran before and goes on. `sampled` are the space's draws by name, `hand_out`
+    says to whom it is handed.
     """
 
     number: int
     values: dict[str, Any]
     is_resumed: bool
     sampled: dict[str, Any] = field(default_factory=dict)
+    hand_out: HandOut = NOT_HANDED_OUT
 
 
 class SweepStudy:
@@ -66,8 +71,13 @@ class SweepStudy:
         seed: int,
         num_startup_trials: int,
         sampler: str | Sampler | optuna.samplers.BaseSampler = "gp",
+        driver: str = "",
     ) -> None:
         """Open or create it in the database at `storage_url`; None: in memory alone, for a replay.
+
+        `driver` names the sweep's driver. Opened again for the same one, the study is in the same
+        epoch, in which the trials that it handed out are alive; for another one (empty: one that
+        nobody else is) the next epoch begins.
 
         `sampler` is a name in `SAMPLERS`, which draws by `seed` after a design of
         `num_startup_trials`, or a sampler itself: ours or any of Optuna's, with its own seed and
@@ -87,9 +97,7 @@ class SweepStudy:
             load_if_exists=True,
         )
         self._space = space
-        self._orphans = [
-            trial.number for trial in self.trials() if trial.state == TrialState.RUNNING
-        ]
+        self.is_reopened, self.epoch = self._enter(driver or secrets.token_hex(8))
 
     def trials(self) -> list[FrozenTrial]:
         """Every trial by number, as the database has it; read from memory."""
@@ -108,13 +116,60 @@ class SweepStudy:
         """Take in what earlier sweeps found; see `warm_start.py`."""
         add_to_study(self._study, warm)
 
-    def ask(self, fits: Fits) -> Proposal:
-        """The next trial to run: one that a dead driver left behind, else a new one that `fits`.
+    def ask(self, fits: Fits, slot: str = "") -> Proposal:
+        """The next trial to run, handed out to `slot` (empty: one that nobody else has): one that
+        nobody runs any more, else a new one that `fits`. A slot that asks again gets the same.
 
         Raises `UserError` when nothing that the space suggests fits this corpus.
         """
-        if self._orphans:
-            return self._adopt(self._orphans.pop(0), fits)
+        slot = slot or secrets.token_hex(8)
+        number = self.trial_of(slot)
+        if number is None:
+            number = next((one for one in self.running() if not self._is_handed_out(one)), None)
+            proposal = self._new(fits) if number is None else self._adopt(number, fits)
+            hand_out = self.hand_out(proposal.number).to(self.epoch, slot)
+            self.set_hand_out(proposal.number, hand_out)
+        else:
+            proposal = self._adopt(number, fits)
+        return replace(proposal, hand_out=self.hand_out(proposal.number))
+
+    def running(self) -> list[int]:
+        """The trials that have not ended, by number."""
+        return [trial.number for trial in self.trials() if trial.state == TrialState.RUNNING]
+
+    def handed_out(self) -> list[int]:
+        """The trials that have not ended and that somebody runs in this epoch."""
+        return [number for number in self.running() if self._is_handed_out(number)]
+
+    def trial_of(self, slot: str) -> int | None:
+        """The trial that was handed out to `slot` in this epoch and has not ended."""
+        handed = (number for number in self.handed_out() if self.hand_out(number).slot == slot)
+        return next(handed, None)
+
+    def hand_out(self, number: int) -> HandOut:
+        """Who has trial `number`, and how often it was tried."""
+        note = self.trials()[number].user_attrs.get(HAND_OUT)
+        return NOT_HANDED_OUT if note is None else HandOut(**json.loads(note))
+
+    def set_hand_out(self, number: int, hand_out: HandOut) -> None:
+        """Store who has trial `number`; of one that has ended it stays as it was."""
+        self.set_note(number, HAND_OUT, json.dumps(asdict(hand_out)))
+
+    def _is_handed_out(self, number: int) -> bool:
+        hand_out = self.hand_out(number)
+        return bool(hand_out.slot) and hand_out.epoch == self.epoch
+
+    def _enter(self, driver: str) -> tuple[bool, int]:
+        """Whether `driver` has opened the study before, and its epoch."""
+        last = json.loads(self.sweep_note(DRIVER) or '{"name": "", "epoch": 0}')
+        if last["name"] == driver:
+            return True, last["epoch"]
+        epoch = last["epoch"] + 1
+        self.set_sweep_note(DRIVER, json.dumps({"name": driver, "epoch": epoch}))
+        return False, epoch
+
+    def _new(self, fits: Fits) -> Proposal:
+        """A trial with values that fit and that no other had."""
         last_reason = ""
         for attempt in range(MAX_UNFIT_IN_A_ROW):
             trial = self._study.ask()
@@ -290,7 +345,7 @@ class SweepStudy:
         self._space(trial)
 
     def _adopt(self, number: int, fits: Fits) -> Proposal:
-        """Take over a trial that a dead driver left RUNNING, and draw what it lacks."""
+        """Take up a trial that is RUNNING, and draw what it lacks."""
         stored = self.trials()[number].user_attrs.get("values")
         if stored is not None:
             return Proposal(
@@ -318,24 +373,6 @@ class SweepStudy:
             and trial.params == dict(values)
             for trial in self.trials()
         )
-
-
-def first_fit(
-    space: Space, fits: Callable[[Mapping[str, Any]], Fit], seed: int
-) -> tuple[dict[str, Any], Fit]:
-    """Draw from `space` at random until something fits; touches no database.
-
-    The values that were drawn last, and whether they fit.
-    """
-    draw = random.Random(seed)
-    values = {}
-    fit = Fit(False, "nothing was drawn")
-    for _ in range(MAX_UNFIT_IN_A_ROW):
-        values = drawn_from(space, draw).params
-        fit = fits(values)
-        if fit.ok:
-            break
-    return values, fit
 
 
 def check_storage_url(url: str) -> None:

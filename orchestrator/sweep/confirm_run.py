@@ -31,10 +31,11 @@ from orchestrator.coordinator.confirm_desk import ConfirmTask
 from orchestrator.coordinator.coordinator import CoordinatorHandle
 from orchestrator.cost.budget import GO_ON
 from orchestrator.ray_cluster.composed_actor import PartHandle
+from orchestrator.ray_cluster.worker_failures import failure_reason
 from orchestrator.ray_cluster.worker_group import fit_workers
 from orchestrator.storage.open_store import open_store
 from orchestrator.sweep.plan import Plan
-from orchestrator.trial.driver import DRIVER_RESOURCES, failure_reason
+from orchestrator.trial.driver import DRIVER_RESOURCES
 from orchestrator.trial.worker import open_data, permanent_failure
 from prp_core.data.manifest import VideoRecord
 from prp_core.evaluation.downstream import query_hits

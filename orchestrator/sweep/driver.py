@@ -1,7 +1,7 @@
 """The driver of a sweep: plan, cluster, coordinator, trials, and what comes after the last one.
 
-Exit codes: 0 the sweep ended with a winner, 1 it ended without one, 2 the input was wrong, 130 it
-was interrupted (and resumes with ``--resume``).
+Exit codes: 0 the sweep ended with a winner, 1 it ended without one or trials are missing, 2 the
+input was wrong, 130 it was interrupted (and resumes with ``--resume``).
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from orchestrator.sweep.leaderboard import ending_lines
 from orchestrator.sweep.live_screen import Progress
 from orchestrator.sweep.lock import driver_lock
 from orchestrator.sweep.plan import Plan, make_plan, warm_start_of
-from orchestrator.trial.driver import DRIVER_DIED
 from orchestrator.trial.messages import TrialOutcome
 from orchestrator.trial.run_trials import run_trials
 from orchestrator.trial_state import TrialState
@@ -80,7 +79,7 @@ def run_sweep(
     """
     coordinator = start_coordinator(setup)
     try:
-        _run_trials(plan, coordinator, limit, verbose)
+        num_missing = _run_trials(plan, coordinator, limit, verbose)
         ending = finish(plan, coordinator, limit(), say)
     except KeyboardInterrupt:
         _close_interrupted(plan, coordinator)
@@ -90,15 +89,19 @@ def run_sweep(
         raise
     for line in ending_lines(plan, ending):
         say(line)
-    return 0 if ending.winner is not None else 1
+    if num_missing:
+        say(missing_line(plan, num_missing))
+    return 0 if ending.winner is not None and not num_missing else 1
 
 
 def _run_trials(
     plan: Plan, coordinator: CoordinatorHandle, limit: Callable[[], int], verbose: bool
-) -> None:
+) -> int:
+    """Run trials until none is left, the budget lets no other start, or no other ends; how many are
+    missing for no reason that is known.
+    """
     sweep = plan.config.sweep
     trials = coordinator.trials
-    num_left = ray.get(trials.num_left.remote())
     with Progress(
         lambda: ray.get(coordinator.screen.views.remote(), timeout=10),
         title=plan.spec.sweep_id,
@@ -107,23 +110,41 @@ def _run_trials(
         clock=time.monotonic,
         get_cost=lambda: ray.get(coordinator.screen.cost_line.remote(), timeout=10),
     ):
-        if num_left and ray.get(trials.gate.remote()).word != "stop":
-            run_trials(plan.spec, trials, num_trials=num_left, limit=limit, verbose=verbose)
-    gate = ray.get(trials.gate.remote()) if ray.get(trials.num_left.remote()) else Gate("start")
-    if gate.word != "start":
+        num_left = ray.get(trials.num_left.remote())
+        num_before = num_left + 1
+        while 0 < num_left < num_before and ray.get(trials.gate.remote()).word != "stop":
+            num_before = num_left
+            run_trials(plan.spec, trials, limit=limit, verbose=verbose)
+            ray.get(trials.release_all.remote())
+            num_left = ray.get(trials.num_left.remote())
+    gate = ray.get(trials.gate.remote()) if num_left else Gate("start")
+    if num_left and gate.word == "start":
+        return num_left
+    if num_left:
         say(f"no more trials: {gate.reason}; {GO_ON}")
-    for view in ray.get(coordinator.screen.views.remote()):
-        if view.state == TrialState.RUNNING:
-            ray.get(trials.tell.remote(view.number, outcome_of_left_over(gate)))
+    ray.get(trials.end_left_over.remote(outcome_of_left_over(gate, sweep.num_trials)))
+    return 0
 
 
-def outcome_of_left_over(gate: Gate) -> TrialOutcome:
-    """The outcome of a trial that has none when all have ended: its driver died, unless `gate`
-    shows that the budget kept it from being resumed.
+def outcome_of_left_over(gate: Gate, num_trials: int) -> TrialOutcome:
+    """The outcome of a trial that was interrupted and is not taken up again: `gate` shows that the
+    budget forbids it, or else the `num_trials` of the sweep, which were more once, have ended.
     """
-    if gate.word != "start":
-        return TrialOutcome(TrialState.PRUNED, gate.reason)
-    return DRIVER_DIED
+    reason = gate.reason if gate.word != "start" else f"sweep.num_trials = {num_trials} have ended"
+    return TrialOutcome(TrialState.PRUNED, reason)
+
+
+def missing_line(plan: Plan, num_missing: int) -> str:
+    """That trials are missing at the end of a sweep, and how to have them."""
+    return (
+        f"{num_missing} of {plan.config.sweep.num_trials} trials are missing: they did not end, "
+        f"see Ray's logs; go on with: {resume_command(plan)}"
+    )
+
+
+def resume_command(plan: Plan) -> str:
+    """The command that goes on with the sweep of `plan`."""
+    return f"uv run python {sys.argv[0]} --resume {plan.spec.sweep_id}"
 
 
 def _close_interrupted(plan: Plan, coordinator: CoordinatorHandle) -> None:
@@ -132,7 +153,7 @@ def _close_interrupted(plan: Plan, coordinator: CoordinatorHandle) -> None:
     say("interrupted: closing the runs")
     with contextlib.suppress(ray.exceptions.RayError):
         ray.get(coordinator.recorder.close.remote("killed", "interrupted"), timeout=30)
-    say(f"resume with: uv run python {sys.argv[0]} --resume {plan.spec.sweep_id}")
+    say(f"resume with: {resume_command(plan)}")
 
 
 def plan_line(plan: Plan) -> str:

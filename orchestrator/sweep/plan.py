@@ -26,8 +26,9 @@ from orchestrator.config.sweep_spec import (
 )
 from orchestrator.search.pruner import PRUNERS
 from orchestrator.search.samplers import SAMPLERS, name_of
+from orchestrator.search.samplers.design import first_fit
 from orchestrator.search.space import Fit, Space, TrialLimits, apply_space
-from orchestrator.search.study import check_storage_url, first_fit
+from orchestrator.search.study import check_storage_url
 from orchestrator.search.warm_start import NOTHING_KNOWN, WarmStart, plan_warm_start
 from orchestrator.storage.manifest_file import read_manifest
 from orchestrator.sweep.corpus import check_region_of, find_corpus

@@ -14,6 +14,7 @@ from orchestrator.config.run_config import RunConfig, parse_config, to_tree
 from orchestrator.config.sweep_spec import SweepSpec
 from orchestrator.coordinator.coordinator import CoordinatorHandle
 from orchestrator.data.open_data import open_data
+from orchestrator.ray_cluster.worker_failures import failure_reason
 from orchestrator.report.formatting import joined
 from orchestrator.report.showcase import Clip, Showcase, Strip
 from orchestrator.report.showcase_choice import SHOWCASE_FILE, spread_over_classes, trials_to_show
@@ -26,7 +27,6 @@ from orchestrator.sweep.final_evaluation import (
     record_cost,
 )
 from orchestrator.sweep.plan import Plan
-from orchestrator.trial.driver import failure_reason
 from orchestrator.trial.messages import TrialView
 from orchestrator.trial_state import TrialState
 from prp_core.data.clip_dataset import ClipDataset

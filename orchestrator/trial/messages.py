@@ -4,9 +4,54 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from orchestrator.trial_state import TrialState
+
+
+@dataclass(frozen=True)
+class Sender:
+    """The attempt that sends a message: number `attempt` of trial `number`, in the epoch `epoch` of
+    the sweep's drivers. A message of an outdated attempt changes nothing.
+    """
+
+    number: int
+    epoch: int
+    attempt: int
+
+
+class Answer(StrEnum):
+    """The coordinator's answer to a driver or a worker of a trial."""
+
+    GO_ON = "go on"
+    """The trial goes on."""
+    STOP = "stop"
+    """The trial is pruned: its workers leave together."""
+    LEAVE = "leave"
+    """The sender is outdated, another attempt has the trial: leave, and tell nothing."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why an attempt ended without an outcome: `cause` in one line; `is_nodes` where its node was
+    lost or taken away, which is no fault of the trial.
+    """
+
+    cause: str
+    is_nodes: bool = False
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """The coordinator's answer to a driver that wants to start the workers of its trial.
+
+    `sender` is the new attempt. None: there is none, because the driver is outdated (`failure` is
+    empty) or because the trial has failed too often since its last checkpoint (`failure` says why).
+    """
+
+    sender: Sender | None
+    failure: str = ""
 
 
 @dataclass(frozen=True)
@@ -14,7 +59,8 @@ class TrialTask:
     """What the driver of trial `number` needs to run it.
 
     `config` is the trial's config as a plain tree. `is_resumed`: it ran before and continues from
-    its newest checkpoint. `evaluator` says who evaluates its rungs, ``worker`` or ``task``.
+    its newest checkpoint. `evaluator` says who evaluates its rungs, ``worker`` or ``task``. `epoch`
+    and `attempt` are those of the hand-out.
     """
 
     number: int
@@ -22,6 +68,13 @@ class TrialTask:
     config: dict[str, Any]
     is_resumed: bool
     evaluator: str = "worker"
+    epoch: int = 0
+    attempt: int = 0
+
+    @property
+    def sender(self) -> Sender:
+        """What the driver's messages carry until its first workers start."""
+        return Sender(self.number, self.epoch, self.attempt)
 
 
 @dataclass(frozen=True)

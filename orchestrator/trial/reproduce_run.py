@@ -13,8 +13,8 @@ from typing import Any
 
 from orchestrator.config.run_config import RunConfig, parse_config, to_tree
 from orchestrator.config.sweep_spec import SweepSpec
+from orchestrator.ray_cluster.worker_failures import failure_reason
 from orchestrator.ray_cluster.worker_group import fit_workers
-from orchestrator.trial.driver import failure_reason
 from orchestrator.trial.worker import checkpoint_folder, open_data
 from prp_core.errors import DivergedError, UserError
 from prp_core.training.loop import pretrain

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import uuid
 from collections.abc import Callable
@@ -15,7 +16,9 @@ from ray.tune.search import Searcher
 from orchestrator.config.sweep_spec import SweepSpec
 from orchestrator.ray_cluster.composed_actor import PartHandle
 from orchestrator.ray_cluster.connect import keep_credentials_out_of_runtime_env
-from orchestrator.trial.driver import DRIVER_DIED, DRIVER_RESOURCES, run_trial
+from orchestrator.trial.driver import DRIVER_RESOURCES, run_trial
+
+_LOGGER = logging.getLogger(__name__)
 
 # How long the searcher waits before it asks again whether one more trial may start.
 ASK_AGAIN_SECONDS = 0.5
@@ -26,7 +29,8 @@ class CoordinatorSearcher(Searcher):
 
     `trials` is the coordinator's trial desk. `limit` says how many trials may train at once *now*;
     it is asked again while the sweep runs, so that a cluster that grows is used. Ray Tune's own
-    state is never restored: the study's database is the state.
+    state is never restored, and Ray Tune starts no trial again: the study's database is the state,
+    and a trial whose driver died is suggested again.
     """
 
     def __init__(
@@ -40,7 +44,7 @@ class CoordinatorSearcher(Searcher):
         self._limit = limit
         self._clock = clock
         self._not_before = -1.0
-        self._running: dict[str, int] = {}
+        self._running: set[str] = set()
 
     def set_search_properties(
         self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any
@@ -49,29 +53,34 @@ class CoordinatorSearcher(Searcher):
         return True
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The next trial's task; None while the cluster is full or the budget waits for running
-        trials, `FINISHED` when no trial will start any more.
+        """The next trial's task; None while the cluster is full, the budget waits for running
+        trials or every trial that is left runs; `FINISHED` when no trial will start any more.
         """
         if self._clock() < self._not_before:
             return None
         if len(self._running) - ray.get(self._trials.num_waiting.remote()) >= self._limit():
             return self._ask_later()
+        if not ray.get(self._trials.num_to_start.remote()):
+            # one that runs may lose its driver, and is suggested again
+            is_over = not self._running and not ray.get(self._trials.num_left.remote())
+            return Searcher.FINISHED if is_over else self._ask_later()
         word = ray.get(self._trials.gate.remote()).word
         if word != "start":
             return self._ask_later() if word == "wait" else Searcher.FINISHED
-        task = ray.get(self._trials.ask.remote())
-        self._running[trial_id] = task.number
+        task = ray.get(self._trials.ask.remote(trial_id))
+        self._running.add(trial_id)
         return {"task": task}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """Free the trial's place. Its driver told the coordinator how it ended, unless the driver
-        died more often than Ray Tune restarts it (`error`).
+        died (`error`).
         """
-        number = self._running.pop(trial_id)
+        self._running.discard(trial_id)
         if error:
-            ray.get(self._trials.tell.remote(number, DRIVER_DIED))
+            ray.get(self._trials.driver_died.remote(trial_id))
+            _LOGGER.warning("the process that drove a trial died; the trial is taken up again")
 
     def save(self, checkpoint_path: str) -> None:
         """The study's database is the state."""
@@ -88,11 +97,11 @@ def run_trials(
     spec: SweepSpec,
     trials: PartHandle,
     *,
-    num_trials: int,
     limit: Callable[[], int],
     verbose: bool,
 ) -> None:
-    """Run `num_trials` trials, at most `limit()` at once; returns when all have ended.
+    """Run the trials that are left, at most `limit()` at once; returns when all have ended, or when
+    the budget lets no other start.
 
     `trials` is the coordinator's trial desk, `verbose` shows Ray Tune's own progress.
     """
@@ -100,18 +109,20 @@ def run_trials(
         tune.with_parameters(run_trial, spec=spec, trials=trials), DRIVER_RESOURCES
     )
     keep_credentials_out_of_runtime_env()
+    if not verbose:  # what happens to a driver is no failure of its trial, and is said by us
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
             search_alg=CoordinatorSearcher(trials, limit),
-            num_samples=num_trials,
+            num_samples=-1,  # the searcher says when the last one was suggested
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
             name=f"{spec.sweep_id}-{uuid.uuid4().hex[:6]}",
             storage_path=str(Path(spec.state_dir) / "ray-tune"),
             verbose=1 if verbose else 0,
-            failure_config=tune.FailureConfig(max_failures=2),
+            failure_config=tune.FailureConfig(max_failures=0),
         ),
     )
     tuner.fit()

@@ -2,7 +2,7 @@
 
 Every rank calls `train_worker`; the first one calls the coordinator. A failure that would happen
 again (a loss that is not a number, data that cannot be trained on) is returned as an outcome, so
-that Ray Train does not repeat it; anything else is raised, and Ray Train starts the workers again
+that it is not repeated; anything else is raised, and the trial's driver starts the workers again
 from the newest checkpoint.
 """
 
@@ -20,7 +20,7 @@ from orchestrator.config.sweep_spec import SweepSpec
 from orchestrator.data.open_data import open_data
 from orchestrator.ray_cluster.composed_actor import PartHandle
 from orchestrator.storage.open_store import open_store
-from orchestrator.trial.messages import TrialOutcome
+from orchestrator.trial.messages import Answer, Sender, TrialOutcome
 from orchestrator.trial_state import TrialState
 from prp_core.agreement import first_alone
 from prp_core.data.object_store import ObjectStore
@@ -35,20 +35,24 @@ from prp_core.world import World, use_threads
 class CoordinatorReporter:
     """The `Reporter` of a trial: sends metrics without waiting, and waits for an answer at rungs.
 
-    `trials` is the coordinator's trial desk.
+    `trials` is the coordinator's trial desk, `sender` this attempt. `has_left`: the coordinator
+    said that another attempt has the trial.
     """
 
-    def __init__(self, trials: PartHandle, number: int) -> None:
+    def __init__(self, trials: PartHandle, sender: Sender) -> None:
         self._trials = trials
-        self._number = number
+        self._sender = sender
+        self.has_left = False
 
     def log(self, metrics: Mapping[str, float], *, step: int) -> None:
         """Send `metrics` and go on."""
-        self._trials.log.remote(self._number, dict(metrics), step)
+        self._trials.log.remote(self._sender, dict(metrics), step)
 
     def at_rung(self, *, epoch: int, step: int, metrics: Mapping[str, float]) -> bool:
         """Whether the trial goes on, by the coordinator's pruning decision."""
-        return ray.get(self._trials.at_rung.remote(self._number, epoch, step, dict(metrics)))
+        answer = ray.get(self._trials.at_rung.remote(self._sender, epoch, step, dict(metrics)))
+        self.has_left = answer == Answer.LEAVE
+        return answer == Answer.GO_ON
 
 
 class RungSubmitter:
@@ -58,12 +62,13 @@ class RungSubmitter:
     process of this trial stored is submitted again: its message may have been lost with it.
     """
 
-    def __init__(self, trials: PartHandle, number: int, store: ObjectStore, folder: str) -> None:
+    def __init__(self, trials: PartHandle, sender: Sender, store: ObjectStore, folder: str) -> None:
         self._trials = trials
-        self._number = number
+        self._sender = sender
         self._store = store
         self._folder = folder
         self._answer: Any = None
+        self.has_left = False
 
     def submit_rung(self, *, epoch: int, step: int, weights: Mapping[str, Any]) -> None:
         """Store the weights and submit the rung."""
@@ -78,49 +83,54 @@ class RungSubmitter:
         """The answer to the question asked the last time, if it is there; then the next
         question.
         """
-        answer = False
+        answer = Answer.GO_ON
         if self._answer is not None and ray.wait([self._answer], timeout=0)[0]:
             answer = ray.get(self._answer)
             self._answer = None
         if self._answer is None:
-            self._answer = self._trials.should_stop.remote(self._number)
-        return answer
+            self._answer = self._trials.should_stop.remote(self._sender)
+        self.has_left = answer == Answer.LEAVE
+        return answer != Answer.GO_ON
 
     def _submit(self, rung: StoredRung) -> None:
-        self._trials.submit_rung.remote(self._number, rung.epoch, rung.step, rung.key)
+        self._trials.submit_rung.remote(self._sender, rung.epoch, rung.step, rung.key)
 
 
-def train_worker(task: Mapping[str, Any]) -> dict[str, Any]:
+def train_worker(task: Mapping[str, Any]) -> dict[str, Any] | None:
     """Train one trial on this worker; the outcome as a plain dict (`TrialOutcome`), the same on
-    every rank.
+    every rank. None on the first rank when another attempt has the trial.
 
-    `task` holds ``spec`` (`SweepSpec`), ``number``, ``config`` (the trial's tree), ``trials`` (the
-    handle of the coordinator's trial desk) and ``evaluator``, who evaluates the rungs (``worker``
-    or ``task``).
+    `task` holds ``spec`` (`SweepSpec`), ``sender`` (the attempt), ``config`` (the trial's tree),
+    ``trials`` (the handle of the coordinator's trial desk) and ``evaluator``, who evaluates the
+    rungs (``worker`` or ``task``).
     """
     spec = task["spec"]
-    number = task["number"]
+    sender: Sender = task["sender"]
     config = parse_config(task["config"])
     use_threads(int(config.resources.cpus_per_worker))
     world = World.of_process_group(ray.train.torch.get_device())
-    checkpoints = checkpoint_folder(spec, config, number)
+    checkpoints = checkpoint_folder(spec, config, sender.number)
     if world.is_first:
-        task["trials"].workers_started.remote(number)
+        task["trials"].workers_started.remote(sender)
+    reporter = CoordinatorReporter(task["trials"], sender)
     try:
         with open_data(spec, config, world) as data:
+            evaluator = rung_submitter(task, config, world)
             outcome = pretrain(
                 config,
                 data,
                 world,
                 checkpoints=checkpoints,
-                reporter=CoordinatorReporter(task["trials"], number),
-                evaluator=rung_submitter(task, config, world),
+                reporter=reporter,
+                evaluator=evaluator,
             )
     except Exception as error:
         reason = permanent_failure(error, config)
         if reason is None:
             raise
         return asdict(TrialOutcome(TrialState.FAILED, reason))
+    if reporter.has_left or (evaluator is not None and evaluator.has_left):
+        return None
     state = TrialState.PRUNED if outcome.stopped_early else TrialState.FINISHED
     return asdict(TrialOutcome(state, "", dict(outcome.metrics)))
 
@@ -133,8 +143,9 @@ def rung_submitter(
         return None
     spec: SweepSpec = task["spec"]
     store = open_store(spec.folder_uri, config.store, check=False)
-    number = task["number"]
-    submitter = RungSubmitter(task["trials"], number, store, rungs_folder(spec, number))
+    sender: Sender = task["sender"]
+    folder = rungs_folder(spec, sender.number)
+    submitter = RungSubmitter(task["trials"], sender, store, folder)
     first_alone(world, "looking for rungs", lambda: submitter.submit_again())
     return submitter
 
@@ -173,6 +184,6 @@ def checkpoint_folder(spec: SweepSpec, config: RunConfig, number: int) -> Checkp
     store = open_store(spec.folder_uri, config.store, check=False)
     return CheckpointFolder(
         store,
-        f"{spec.trial_folder(number)}/checkpoints",
+        spec.checkpoints_folder(number),
         num_kept=config.training.num_checkpoints_kept,
     )

@@ -7,7 +7,8 @@ In the order that data flows:
 - `learner`: network, optimiser, schedule and precision; one `step` turns a batch into updated
   weights and named numbers;
 - `metrics`: the names of those numbers, and their means over steps;
-- `checkpoint`: files that are committed whole or not at all;
+- `checkpoint`: files that are committed whole or not at all, under the names of
+  `checkpoint_keys`;
 - `progress_state`: how far a run has got, and what a resume needs to continue bit for bit;
 - `data_health`: whether training waits for its videos, and what would help;
 - `loop`: `pretrain(...)`, from the first step to the last;

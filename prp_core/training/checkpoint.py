@@ -26,9 +26,8 @@ import torch
 from prp_core.agreement import first_alone, together
 from prp_core.data.object_store import ObjectInfo, ObjectStore, read_all
 from prp_core.errors import CorruptObject, ObjectChanged, ObjectMissing
+from prp_core.training.checkpoint_keys import COMMIT_NAME, step_folder, step_of
 from prp_core.world import World
-
-COMMIT_NAME = "commit.json"
 
 
 @dataclass(frozen=True)
@@ -198,10 +197,10 @@ class CheckpointFolder:
         return list(self._store.list(f"{self._prefix}/step-"))
 
     def _folder(self, step: int) -> str:
-        return f"{self._prefix}/step-{step:010d}"
+        return step_folder(self._prefix, step)
 
     def _step_of(self, key: str) -> int:
-        return int(key.removeprefix(f"{self._prefix}/step-").partition("/")[0])
+        return step_of(self._prefix, key)
 
 
 def _encode_commit(checkpoint: Checkpoint) -> bytes:

@@ -101,7 +101,7 @@ def test_trials_without_an_end_are_pruned_late_at_the_rung_that_was_evaluated(
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        run_trials(plan.spec, coordinator.trials, num_trials=2, limit=lambda: 1, verbose=False)
+        run_trials(plan.spec, coordinator.trials, limit=lambda: 1, verbose=False)
     finally:
         done.set()
         watcher.join()
@@ -141,10 +141,16 @@ class Asking:
     def num_waiting(self) -> int:
         return 0
 
+    def num_left(self) -> int:
+        return 4 - self.asked
+
+    def num_to_start(self) -> int:
+        return 4 - self.asked
+
     def gate(self) -> Gate:
         return Gate("start")
 
-    def ask(self) -> TrialTask:
+    def ask(self, slot: str) -> TrialTask:
         self.asked += 1
         return TrialTask(self.asked, "", {}, is_resumed=False)
 

@@ -145,7 +145,7 @@ def test_a_killed_worker_is_replaced_and_after_every_prune_nothing_holds_a_place
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        run_trials(plan.spec, coordinator.trials, num_trials=2, limit=lambda: 1, verbose=False)
+        run_trials(plan.spec, coordinator.trials, limit=lambda: 1, verbose=False)
     finally:
         done.set()
         watcher.join()

@@ -24,7 +24,7 @@ from orchestrator.cost.ledger import read_ledger, total
 from orchestrator.cost.pricing import find_price, money_line
 from orchestrator.ray_cluster.concurrency import EvaluationPlan
 from orchestrator.search.space import TrialLimits
-from orchestrator.trial.messages import TrialOutcome
+from orchestrator.trial.messages import Answer, TrialOutcome
 from orchestrator.trial_state import TrialState
 from prp_core.errors import UserError
 from tests.e2e.tiny_study import space
@@ -96,18 +96,20 @@ def train(
     """Run a trial as its workers would, to its end or to the rung at which it is told to leave;
     (number, state).
     """
-    number = coordinator.trials.ask().number
+    task = coordinator.trials.ask()
+    number = task.number
     clock.now += 5
-    coordinator.trials.workers_started(number)
+    coordinator.trials.workers_started(task.sender)
     last = 0
     for epoch in (1, 2, 4):
         clock.now += seconds_per_epoch * (epoch - last)
-        coordinator.trials.log(number, {"time/data_wait_share": 0.25}, epoch * 10)
+        coordinator.trials.log(task.sender, {"time/data_wait_share": 0.25}, epoch * 10)
         last = epoch
-        if not coordinator.trials.at_rung(number, epoch, epoch * 10, {METRIC: value}) or epoch == 4:
+        answer = coordinator.trials.at_rung(task.sender, epoch, epoch * 10, {METRIC: value})
+        if answer != Answer.GO_ON or epoch == 4:
             break
     state = TrialState.FINISHED if last == 4 else TrialState.PRUNED
-    coordinator.trials.tell(number, TrialOutcome(state, "", {METRIC: value}))
+    coordinator.trials.tell(task.sender, TrialOutcome(state, "", {METRIC: value}))
     return number, state
 
 
@@ -204,21 +206,21 @@ def test_a_budget_keeps_its_reserve_prunes_at_a_rung_and_goes_on_when_it_is_rais
 def test_while_trials_run_a_new_one_waits_for_what_they_may_free(coordinator_at: Any) -> None:
     coordinator, clock = coordinator_at(**{"sweep.pruner": "none", "budget.cpu_hours": 100 / 3600})
     train(coordinator, clock, 10.0, 0.5)
-    number = coordinator.trials.ask().number
-    coordinator.trials.workers_started(number)
+    task = coordinator.trials.ask()
+    coordinator.trials.workers_started(task.sender)
     assert coordinator.trials.gate().word == "wait"
-    coordinator.trials.tell(number, TrialOutcome(TrialState.FAILED, "made to"))
+    coordinator.trials.tell(task.sender, TrialOutcome(TrialState.FAILED, "made to"))
     assert coordinator.trials.gate().word == "start"
 
 
 def _trial_and_death(spec: SweepSpec, ready: Any) -> None:
     clock = Clock()
     coordinator = coordinator_of(spec, clock)
-    number = coordinator.trials.ask().number
-    coordinator.trials.workers_started(number)
+    task = coordinator.trials.ask()
+    coordinator.trials.workers_started(task.sender)
     for second in range(1, 46):
         clock.now += 1
-        coordinator.trials.log(number, {"train/loss": 1.0}, second)
+        coordinator.trials.log(task.sender, {"train/loss": 1.0}, second)
     ready.set()
     signal.pause()
 
@@ -240,11 +242,12 @@ def test_a_coordinator_that_is_killed_with_9_counts_nothing_twice_and_loses_less
     before = total(read_ledger(tmp_path / "state" / "ledger.jsonl")).busy_seconds
     assert before == 30.0, "of 45 s, to the last slice that was written"
     clock.now = 9000.0  # hours later
-    number = coordinator.trials.ask().number
+    task = coordinator.trials.ask()
+    number = task.number
     clock.now += 5
-    coordinator.trials.workers_started(number)
+    coordinator.trials.workers_started(task.sender)
     clock.now += 10
-    coordinator.trials.at_rung(number, 1, 60, {METRIC: 0.5})
+    coordinator.trials.at_rung(task.sender, 1, 60, {METRIC: 0.5})
     entries = read_ledger(tmp_path / "state" / "ledger.jsonl")
     assert (number, total(entries).busy_seconds, total(entries).queued_seconds) == (0, 40.0, 5.0)
     assert [one.attempt for one in entries if one.busy_seconds] == [1, 2]

@@ -35,6 +35,13 @@ class OneTrial:
 
     def __init__(self) -> None:
         self._found: dict[str, Any] = {}
+        self._left = 1
+
+    def num_left(self) -> int:
+        return self._left
+
+    def num_to_start(self) -> int:
+        return self._left
 
     def num_waiting(self) -> int:
         return 0
@@ -42,7 +49,8 @@ class OneTrial:
     def gate(self) -> Gate:
         return Gate("start")
 
-    def ask(self) -> TrialTask:
+    def ask(self, slot: str) -> TrialTask:
+        self._left = 0
         return TrialTask(0, "", to_tree(load_config("demo", [])), is_resumed=False)
 
     def keep(self, found: dict[str, Any]) -> None:
@@ -111,7 +119,7 @@ def main(folder: Path) -> None:
     run_trials.run_trial = trial
     with ray_cluster(num_cpus=2):
         trials = OneTrial.remote()  # type: ignore[attr-defined]
-        run_trials.run_trials(spec, trials, num_trials=1, limit=lambda: 1, verbose=False)
+        run_trials.run_trials(spec, trials, limit=lambda: 1, verbose=False)
         session = Path(ray._private.worker._global_node.get_session_dir_path())
         found = ray.get(trials.found.remote())
         found["files"] = files_with(canary, session)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from optuna.distributions import (
@@ -21,10 +21,11 @@ from optuna.distributions import (
 from optuna.trial import TrialState
 
 from orchestrator.search.samplers.sampler import Fits, History, Sampler
-from orchestrator.search.space import Space
+from orchestrator.search.space import Fit, Space
 from orchestrator.search.stand_in import StandIn
 
 MIN_FINISHED = 2  # a model of fewer trials is a guess
+MAX_UNFIT_IN_A_ROW = 200  # draws that cannot be trained, before nothing in the space can be
 SCORED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
@@ -91,6 +92,24 @@ def drawn_from(space: Space, draw: random.Random, number: int = 0) -> StandIn:
     trial = StandIn(lambda _, distribution: least_drawn(distribution, [], 1, draw), number)
     space(trial)
     return trial
+
+
+def first_fit(
+    space: Space, fits: Callable[[Mapping[str, Any]], Fit], seed: int
+) -> tuple[dict[str, Any], Fit]:
+    """Draw from `space` at random until something fits; touches no database.
+
+    The values that were drawn last, and whether they fit.
+    """
+    draw = random.Random(seed)
+    values = {}
+    fit = Fit(False, "nothing was drawn")
+    for _ in range(MAX_UNFIT_IN_A_ROW):
+        values = drawn_from(space, draw).params
+        fit = fits(values)
+        if fit.ok:
+            break
+    return values, fit
 
 
 def least_drawn(

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import pytest
-import ray
 import torch
 
 from orchestrator.config.run_config import load_config, with_values
 from orchestrator.cost.budget import Gate
 from orchestrator.sweep.driver import outcome_of_left_over
 from orchestrator.sweep.finish import line_of_test_part
-from orchestrator.trial import driver
-from orchestrator.trial.messages import TrialTask
 from orchestrator.trial.worker import permanent_failure
 from prp_core.errors import BrokenVideo, DivergedError, StoreUnavailable, UserError
 from prp_core.training.checkpoint import Checkpoint
@@ -111,28 +107,6 @@ def test_the_stored_figures_of_the_test_part_are_shown_with_whose_they_are() -> 
 
 
 def test_a_trial_that_is_left_over_says_why() -> None:
-    assert outcome_of_left_over(Gate("stop", "budget: spent")).state == "pruned"
-    assert outcome_of_left_over(Gate("start")).state == "failed"
-
-
-def test_a_controller_that_dies_is_started_again_but_not_for_ever(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    lives = [
-        ray.exceptions.ActorDiedError(),
-        ray.exceptions.ActorDiedError(),
-        {"state": "finished"},
-    ]
-
-    def train(task: TrialTask, spec: object, trials: object) -> dict:
-        life = lives.pop(0)
-        if isinstance(life, Exception):
-            raise life
-        return life
-
-    monkeypatch.setattr(driver, "train", train)
-    arguments: Any = (TrialTask(1, "run", {}, is_resumed=False), None, None)
-    assert driver.train_with_new_controllers(*arguments) == {"state": "finished"}
-    lives.extend(ray.exceptions.ActorDiedError() for _ in range(driver.MAX_CONTROLLERS))
-    with pytest.raises(ray.exceptions.ActorDiedError):
-        driver.train_with_new_controllers(*arguments)
+    spent = outcome_of_left_over(Gate("stop", "budget: spent"), 4)
+    assert (spent.state, spent.reason) == ("pruned", "budget: spent")
+    assert outcome_of_left_over(Gate("start"), 4).reason == "sweep.num_trials = 4 have ended"

@@ -1,0 +1,118 @@
+"""A coordinator that is started again within its driver: trials that run are heard as before.
+
+The coordinators are made in this process, one after the other over the same sqlite database, ledger
+and MLflow, as Ray makes them after a kill -9.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mlflow import MlflowClient
+
+from orchestrator.coordinator.coordinator import Coordinator
+from orchestrator.coordinator.sweep_state import CoordinatorSetup
+from orchestrator.search.space import TrialLimits
+from orchestrator.trial.messages import Answer, Sender, TrialOutcome
+from orchestrator.trial_state import TrialState
+from tests.integration.test_sweep_account import METRIC, space, spec_at
+
+FINISHED = TrialOutcome(TrialState.FINISHED, "", {METRIC: 0.5})
+
+
+def setup_at(folder: Path) -> CoordinatorSetup:
+    """What one driver hands to each start of its coordinator."""
+    return CoordinatorSetup(spec=spec_at(folder), space=space, limits=TrialLimits((60,) * 20))
+
+
+def begun(coordinator: Coordinator, slot: str) -> Sender:
+    """The first attempt at the trial of `slot`, whose workers have started."""
+    task = coordinator.trials.ask(slot)
+    sender = coordinator.trials.begin_attempt(task.sender, 0).sender
+    assert sender is not None
+    assert coordinator.trials.workers_started(sender) == Answer.GO_ON
+    return sender
+
+
+def statuses(folder: Path) -> dict[str, str]:
+    """MLflow's status of each trial's run, by the trial's number."""
+    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("tiny")
+    runs = client.search_runs([experiment.experiment_id])
+    return {
+        run.data.tags["prp.trial"]: run.info.status for run in runs if "prp.trial" in run.data.tags
+    }
+
+
+def test_nothing_is_adopted_and_everything_is_heard(tmp_path: Path) -> None:
+    setup = setup_at(tmp_path)
+    first = Coordinator(setup)
+    one, other = begun(first, "slot-1"), begun(first, "slot-2")
+    assert first.trials.at_rung(one, 1, 10, {METRIC: 0.6}) == Answer.GO_ON
+    num_left = first.trials.num_left()
+    first.recorder.flush()
+
+    again = Coordinator(setup)
+    assert (again.trials.num_left(), again.trials.num_to_start()) == (num_left, num_left - 2)
+    assert set(statuses(tmp_path).values()) == {"RUNNING"}, "no living trial's run is closed"
+    assert again.trials.ask("slot-2").number == other.number, "the answer was lost"
+    assert again.trials.at_rung(one, 1, 10, {METRIC: 0.6}) == Answer.GO_ON, "and again"
+    assert again.trials.at_rung(other, 1, 10, {METRIC: 0.1}) == Answer.STOP
+    assert again.trials.tell(other, TrialOutcome(TrialState.PRUNED)) == Answer.GO_ON
+    assert again.trials.tell(one, FINISHED) == Answer.GO_ON
+
+    again.recorder.flush()
+    last = Coordinator(setup)
+    assert last.trials.tell(one, FINISHED) == Answer.GO_ON, "told twice"
+    assert last.trials.num_left() == num_left - 2
+    assert [view.state for view in last.screen.views()] == [TrialState.FINISHED, TrialState.PRUNED]
+    last.recorder.close("finished")
+    assert set(statuses(tmp_path).values()) == {"FINISHED"}
+
+
+def test_a_coordinator_that_dies_before_the_records_of_an_end_writes_them_when_told_again(
+    tmp_path: Path,
+) -> None:
+    setup = setup_at(tmp_path)
+    first = Coordinator(setup)
+    sender = begun(first, "slot-1")
+    first.trials.at_rung(sender, 4, 40, {METRIC: 0.5})
+    first.recorder.flush()
+    first.trials._study.tell_finished(sender.number, 0.5)  # and then it is killed
+
+    again = Coordinator(setup)
+    assert again.trials.tell(sender, FINISHED) == Answer.GO_ON
+    again.recorder.flush()
+    assert statuses(tmp_path) == {"0": "FINISHED"}
+
+
+def test_an_outdated_attempt_is_told_to_leave_and_changes_nothing(tmp_path: Path) -> None:
+    setup = setup_at(tmp_path)
+    coordinator = Coordinator(setup)
+    trials = coordinator.trials
+    old = begun(coordinator, "slot-1")
+    trials.driver_died("slot-1")
+    new = begun(coordinator, "slot-2")
+    assert new.number == old.number
+    before = trials._study.trials()[old.number]
+    view = coordinator.screen.views()[0]
+    seen = (view.state, view.step, dict(view.metrics))
+    answers = [
+        trials.workers_started(old),
+        trials.log(old, {"train/loss": 1.0}, 5),
+        trials.at_rung(old, 1, 10, {METRIC: 0.9}),
+        trials.submit_rung(old, 1, 10, "key"),
+        trials.should_stop(old),
+        trials.final_outcome(old),
+        trials.tell(old, TrialOutcome(TrialState.FAILED, "a zombie's")),
+    ]
+    assert answers == [Answer.LEAVE] * 7
+    assert trials.begin_attempt(old, 0).sender is None
+    after = trials._study.trials()[old.number]
+    assert (after.state, after.user_attrs, after.intermediate_values) == (
+        before.state,
+        before.user_attrs,
+        before.intermediate_values,
+    )
+    assert (view.state, view.step, dict(view.metrics)) == seen
+    assert trials.at_rung(new, 1, 10, {METRIC: 0.5}) == Answer.GO_ON
