@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.commands.common_arguments import add_store_arguments
 from prp_core.errors import UserError
 
 if TYPE_CHECKING:
@@ -32,6 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where the run's manifest is now (default: where the run found it)",
     )
     parser.add_argument(
+        "--cache-dir",
+        metavar="DIR",
+        default="",
+        help="the cache's folder on each node (default: ~/.cache/prp)",
+    )
+    parser.add_argument(
         "--storage",
         metavar="DIR",
         help="a folder that every node sees, for checkpoints (default: one under ~/.prp "
@@ -47,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="refuse other code than the run's, and accept equal figures only",
     )
+    add_store_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -54,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     from orchestrator.config.sweep_spec import home_dir
     from orchestrator.tracking.reading import read_run
     from orchestrator.tracking.tracking_uri import default_tracking_uri
-    from orchestrator.trial.reproduction import check_can_repeat, code_differences, config_of_params
+    from orchestrator.trial.reproduction import check_can_repeat, code_differences
 
     home = home_dir()
     tracking_uri = arguments.mlflow or default_tracking_uri(home)
@@ -68,11 +78,10 @@ def run(arguments: argparse.Namespace) -> int:
         )
     for difference in differences:
         print(f"warning: {difference}", file=sys.stderr)
-    config = config_of_params(recorded.params)
-    manifest_uri = check_manifest(
-        recorded, config, arguments.manifest or recorded.tags["prp.manifest_uri"]
-    )
     data_uri = arguments.data or recorded.tags["prp.data_uri"]
+    manifest_uri = arguments.manifest or recorded.tags["prp.manifest_uri"]
+    config = config_here(arguments, recorded, [data_uri, manifest_uri])
+    check_manifest(recorded, config, manifest_uri)
     print(
         f"training {arguments.run} ({recorded.state}) again, to epoch {last_epoch} of "
         f"{config.training.num_epochs}",
@@ -100,8 +109,28 @@ def run(arguments: argparse.Namespace) -> int:
     )
 
 
-def check_manifest(recorded: RunFacts, config: RunConfig, uri: str) -> str:
-    """`uri`, if the manifest there is the run's. Raises `UserError` with both content hashes."""
+def config_here(
+    arguments: argparse.Namespace, recorded: RunFacts, uris: Sequence[str]
+) -> RunConfig:
+    """What `recorded` learnt with, on the servers and in the folders of this machine.
+
+    Raises `UserError` where the run read `uris` from another server.
+    """
+    from orchestrator.commands.common_arguments import store_config
+    from orchestrator.config.cache_config import CacheConfig
+    from orchestrator.config.run_config import RunConfig
+    from orchestrator.trial.reproduction import check_endpoint, config_of_params, on_this_machine
+
+    theirs = config_of_params(recorded.params)
+    own = RunConfig(store=store_config(arguments), cache=CacheConfig(dir=arguments.cache_dir))
+    names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+    environment = next((os.environ[name] for name in names if os.environ.get(name)), "")
+    check_endpoint(recorded, theirs, own, uris, environment)
+    return on_this_machine(theirs, own)
+
+
+def check_manifest(recorded: RunFacts, config: RunConfig, uri: str) -> None:
+    """Raise `UserError` with both content hashes if the manifest at `uri` is not the run's."""
     from orchestrator.storage.manifest_file import read_manifest
 
     found = read_manifest(uri, config.store).content_hash
@@ -111,4 +140,3 @@ def check_manifest(recorded: RunFacts, config: RunConfig, uri: str) -> str:
             f"The manifest at {uri} has content {found}; run {recorded.run_id} was "
             f"trained on {wanted}: name its manifest with --manifest"
         )
-    return uri

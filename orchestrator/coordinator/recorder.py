@@ -18,9 +18,13 @@ from orchestrator.coordinator.trial_table import TrialTable
 from orchestrator.cost.account import SweepAccount
 from orchestrator.cost.meter import Held
 from orchestrator.search.study import Proposal, SweepStudy
+from orchestrator.storage.open_store import open_store
+from orchestrator.tracking.encoder_file import CARD_NAME, WEIGHTS_NAME
 from orchestrator.tracking.mlflow_tracker import MlflowTracker
+from orchestrator.tracking.registered_models import Measured
 from orchestrator.tracking.tags import SAMPLED_TAG
 from orchestrator.trial_state import TrialState
+from prp_core.data.object_store import read_all
 from prp_core.evaluation.evaluation_config import Evaluations
 
 # What a resume may change: MLflow's parameters cannot be changed.
@@ -59,6 +63,8 @@ class Recorder:
         self._table = table
         self._account = account
         self._name = base.sweep.name
+        self._objective = base.sweep.objective
+        self._store = base.store
         self._tracker = MlflowTracker(
             spec.tracking_uri, self._name, spool_dir=Path(spec.state_dir) / "tracker"
         )
@@ -158,12 +164,14 @@ class Recorder:
         self._account.book(kind, number, started, ended, Held(gpus, cpus))
         self.log_costs()
 
-    def register_winner(self, number: int, files: Mapping[str, bytes]) -> str:
-        """Store trial `number`'s encoder as a logged model of its run and give it the alias
-        ``best``; the URI under which it loads.
+    def register_winner(self, number: int, key: str) -> str:
+        """Store trial `number`'s encoder, which lies under `key` of the sweep's folder, as a logged
+        model of its run and register it; where it loads, for a person. Waits for MLflow.
         """
         view = self._table.view(number)
         name = f"prp-{self._name}"
+        store = open_store(self._spec.folder_uri, self._store, check=False)
+        files = {file: read_all(store, f"{key}/{file}") for file in (CARD_NAME, WEIGHTS_NAME)}
         scores = {
             metric: value
             for metric, value in view.metrics.items()
@@ -172,9 +180,14 @@ class Recorder:
         model_id = self._tracker.log_encoder(
             view.run_id, files, name=name, metrics=scores, step=view.step, tags=self._spec.tags
         )
-        version = self._tracker.register(model_id, name)
-        self.tag_sweep({"prp.winner": str(number), "prp.model": f"models:/{name}/{version}"})
-        return f"models:/{name}@best"
+        measured = Measured(
+            metric=self._objective,
+            value=view.objective,
+            protocol_hash=self._spec.tags["prp.protocol_hash"],
+        )
+        registered = self._tracker.register(model_id, name, measured)
+        self.tag_sweep({"prp.winner": str(number), "prp.model": registered.uri})
+        return registered.line()
 
     def flush(self) -> bool:
         """Wait until MLflow has what was logged so far; False when it does not answer in time."""

@@ -56,8 +56,8 @@ class LedgerEntry:
     """By the price that `price` names; 0 with an empty `price` means unknown, not free."""
     price: str = ""
     kind: str = TRAIN
-    """``train``, or what comes beside the search: ``evaluation``, ``baseline``, ``recognition``,
-    ``confirm``, ``test``, ``showcase``."""
+    """``train``, or what comes beside the search: ``evaluation``, ``baseline``, ``export``,
+    ``recognition``, ``confirm``, ``test``, ``showcase``."""
     seed: int | None = None
     """Of a confirming run."""
 

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import signal
+import threading
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,10 +44,12 @@ def ray_cluster(
     """A context with a connection to Ray: to the cluster at `address`, to the one that this job
     runs on, or to a local one that ends with the context.
 
-    `num_cpus` sizes the local one (default: the cores of this machine). Raises `UserError` when
+    The process's handler of SIGTERM stays what it was. `num_cpus` sizes the local one (default: the
+    cores of this machine). Raises `UserError` when
     `address` does not answer.
     """
     added = use_environment(verbose=verbose)
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     quiet = logging.INFO if verbose else logging.ERROR
     given = address or os.environ.get("RAY_ADDRESS", "")
     try:
@@ -85,10 +88,19 @@ def ray_cluster(
             f"No Ray cluster answers at {given or 'this machine'}: {first_line[:300]}; "
             "check --address and RAY_AUTH_TOKEN"
         ) from None
+    _handle_sigterm_by(on_sigterm)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _handle_sigterm_by(handler: Any) -> None:
+    """Give SIGTERM back to `handler`: `ray.init` replaces it by one that exits with code 15, and
+    its native code by one that prints a C++ stack. ``ray job stop`` and schedulers send SIGTERM.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler or signal.SIG_DFL)
 
 
 def _start_local(**options: Any) -> None:

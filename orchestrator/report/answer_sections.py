@@ -66,7 +66,7 @@ def answer_section(record: SweepRecord) -> AnswerSection:
         started=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(started)) if started else "not yet",
         progress=progress,
         headline=found.headline,
-        notes=found.notes,
+        notes=(*found.notes, *filter(None, [record.warning])),
     )
 
 

@@ -20,7 +20,8 @@ from orchestrator.cost.ledger import LedgerEntry, read_ledger
 from orchestrator.search.record import StudyRecord, StudyTrial, read_study
 from orchestrator.search.space import apply_space
 from orchestrator.storage.manifest_file import read_manifest
-from orchestrator.tracking.reading import SweepRead, read_sweep_runs
+from orchestrator.tracking.mlflow_client import TrackerUnavailable
+from orchestrator.tracking.reading import RunFacts, SweepRead, read_sweep_runs
 from orchestrator.trial_state import TrialState
 from prp_core.data.manifest import Manifest, Parts, VideoRecord, parts
 
@@ -97,7 +98,8 @@ class SweepRecord:
     """A sweep with its trials, baselines, costs and confirmation.
 
     `unfit` are (values, reason) of configurations that were infeasible on these videos; `ledger` is
-    None where none was written; `showcases` are the trials whose runs hold one.
+    None where none was written; `showcases` are the trials whose runs hold one. `warning` says what
+    could not be read (empty: nothing).
     """
 
     spec: SweepSpec
@@ -112,6 +114,7 @@ class SweepRecord:
     ledger: tuple[LedgerEntry, ...] | None
     confirmation: ConfirmationRecord | None
     showcases: tuple[int, ...] = ()
+    warning: str = ""
 
     @property
     def objective(self) -> str:
@@ -151,12 +154,17 @@ class SweepRecord:
 def load_record(spec: SweepSpec) -> SweepRecord:
     """The record of the sweep of `spec`.
 
-    Raises `UserError` when the manifest or the database cannot be read, `TrackerUnavailable` when
-    MLflow does not answer.
+    Where MLflow does not answer, what the sweep keeps itself is all there is, and `warning` says
+    so. Raises `UserError` when the manifest or the database cannot be read.
     """
     config = parse_config(spec.config)
     study = read_study(spec.database_url, spec.sweep_id)
-    runs = read_sweep_runs(spec.tracking_uri, config.sweep.name, spec.sweep_id)
+    runs = SweepRead(None, {})
+    warning = ""
+    try:
+        runs = read_sweep_runs(spec.tracking_uri, config.sweep.name, spec.sweep_id)
+    except TrackerUnavailable as error:
+        warning = f"{error}; what only it knows (the ids of runs) is missing here"
     manifest = read_manifest(spec.manifest_uri, config.store)
     parent = runs.parent
     return SweepRecord(
@@ -164,13 +172,7 @@ def load_record(spec: SweepSpec) -> SweepRecord:
         config=config,
         trials=trial_records(config, study, runs),
         unfit=tuple((trial.values, trial.unfit) for trial in study.trials if trial.unfit),
-        baselines={
-            name: value
-            for name, value in parent.metrics.items()
-            if name.startswith(BASELINE_PREFIX)
-        }
-        if parent
-        else {},
+        baselines=baselines_of(study, parent),
         parent_run_id=parent.run_id if parent else "",
         parent_state=parent.state if parent else "",
         tags=spec.tags,
@@ -178,7 +180,17 @@ def load_record(spec: SweepSpec) -> SweepRecord:
         ledger=kept_ledger(Path(spec.state_dir) / "ledger.jsonl"),
         confirmation=read_confirmation(study.notes.get("confirmation")),
         showcases=tuple(json.loads(study.notes.get("showcases") or "[]")),
+        warning=warning,
     )
+
+
+def baselines_of(study: StudyRecord, parent: RunFacts | None) -> dict[str, float]:
+    """The baselines' metrics: the sweep's own note of them, else those of its `parent` run."""
+    noted = study.notes.get("end/baselines")
+    if noted is not None:
+        return dict(json.loads(noted))
+    metrics = parent.metrics if parent else {}
+    return {name: value for name, value in metrics.items() if name.startswith(BASELINE_PREFIX)}
 
 
 def trial_records(

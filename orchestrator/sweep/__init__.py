@@ -4,10 +4,10 @@
 heavy is imported, and `settings` turns that into a config. `corpus` finds, indexes or makes the
 videos, and `plan` checks config and videos against the search space. `driver` (one at a time, by
 `lock`) starts the coordinator and the trials, while `live_screen` shows them. After the last trial
-`finish` calls the others: `confirm_run` trains the best again with new seeds, `final_evaluation`
-measures baselines, winner and test part, `showcase_run` makes the pages of the best trials, and
-`leaderboard` prints the results. `status` reads how a sweep stands from its records, with or
-without a driver.
+`finish` calls the others, each as a part that may fail alone (`end_parts`): `confirm_run` trains
+the best again with new seeds, `final_evaluation` measures baselines, winner and test part,
+`showcase_run` makes the pages of the best trials, and `leaderboard` prints the results. `status`
+reads how a sweep stands from its records, with or without a driver.
 """
 
 from orchestrator.sweep.study_command import main

@@ -1,4 +1,4 @@
-"""Cluster tasks of the final evaluation: baselines, the winner's recognition, the test part."""
+"""Cluster tasks of the final evaluation: baselines, encoder, recognition, the test part."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from orchestrator.config.run_config import RunConfig, parse_config, to_tree
 from orchestrator.config.sweep_spec import SweepSpec
 from orchestrator.coordinator.coordinator import CoordinatorHandle
 from orchestrator.data.open_data import open_data
+from orchestrator.journal.sweep_folder import ENCODER
 from orchestrator.ray_cluster.worker_group import worker_bundle
+from orchestrator.storage.open_store import open_store
 from orchestrator.tracking.encoder_file import EncoderCard, pack
 from orchestrator.trial.worker import checkpoint_folder
 from prp_core.errors import UserError
@@ -30,10 +32,8 @@ from prp_core.world import World, best_device, use_threads
 
 @dataclass(frozen=True)
 class Evaluated:
-    """The result of a task: metrics by name, files by name, and when it held its resources.
-
-    The files of an encoder are those of `orchestrator.tracking.encoder_file`; times are seconds
-    since the epoch.
+    """The result of a task: metrics by name, files by name, and when it held its resources, in
+    seconds since 1970.
     """
 
     metrics: dict[str, float]
@@ -51,9 +51,14 @@ def measure_baselines(spec: SweepSpec) -> Any:
     return on_cluster(config, _baselines).remote(spec)
 
 
-def measure_winner(spec: SweepSpec, number: int, tree: Mapping[str, Any]) -> Any:
-    """Start exporting trial `number`'s encoder and fine-tuning it for recognition."""
-    return on_cluster(parse_config(tree), _winner).remote(spec, number, dict(tree))
+def export_winner(spec: SweepSpec, number: int, tree: Mapping[str, Any]) -> Any:
+    """Start writing trial `number`'s encoder into the sweep's folder, under `encoder_key`."""
+    return on_cluster(parse_config(tree), _export).remote(spec, number, dict(tree))
+
+
+def measure_recognition(spec: SweepSpec, number: int, tree: Mapping[str, Any]) -> Any:
+    """Start fine-tuning trial `number`'s encoder for recognition."""
+    return on_cluster(parse_config(tree), _recognition).remote(spec, number, dict(tree))
 
 
 def measure_test(spec: SweepSpec, number: int, tree: Mapping[str, Any]) -> Any:
@@ -93,10 +98,8 @@ def _baselines(spec: SweepSpec) -> Evaluated:
     return Evaluated({f"baseline/{name}": value for name, value in metrics.items()})
 
 
-def _winner(spec: SweepSpec, number: int, tree: dict[str, Any]) -> Evaluated:
+def _export(spec: SweepSpec, number: int, tree: dict[str, Any]) -> Evaluated:
     config = parse_config(tree)
-    use_threads(int(config.resources.cpus_per_worker))
-    weights = trial_weights(spec, config, number)
     card = EncoderCard(
         encoder=config.encoder.name,
         config=to_tree(config),
@@ -104,14 +107,20 @@ def _winner(spec: SweepSpec, number: int, tree: dict[str, Any]) -> Evaluated:
         protocol_hash=spec.tags["prp.protocol_hash"],
         provenance=spec.tags,
     )
-    files = pack(weights, card)
-    if config.evaluation.recognition is None:
-        return Evaluated({}, files)
+    store = open_store(spec.folder_uri, config.store, check=False)
+    for name, data in pack(trial_weights(spec, config, number), card).items():
+        store.write(f"{encoder_key(number)}/{name}", data)
+    return Evaluated({})
+
+
+def _recognition(spec: SweepSpec, number: int, tree: dict[str, Any]) -> Evaluated:
+    config = parse_config(tree)
+    use_threads(int(config.resources.cpus_per_worker))
     world = World.alone(best_device())
     with open_data(spec, config, world) as data:
-        encoder = rebuild_encoder(config.encoder.name, weights)
+        encoder = rebuild_encoder(config.encoder.name, trial_weights(spec, config, number))
         metrics = fine_tune(encoder, config, data.validation, world, MemoryReporter())
-    return Evaluated(metrics, files)
+    return Evaluated(metrics)
 
 
 def _test(spec: SweepSpec, number: int, tree: dict[str, Any]) -> Evaluated:
@@ -130,6 +139,13 @@ def _test(spec: SweepSpec, number: int, tree: dict[str, Any]) -> Evaluated:
         if config.evaluation.recognition is not None:
             metrics.update(fine_tune(encoder, config, videos, world, MemoryReporter()))
     return Evaluated({f"test/{name}": value for name, value in metrics.items()})
+
+
+def encoder_key(number: int) -> str:
+    """The folder, below the sweep's, with the encoder of trial `number`; `load_encoder` reads it
+    without MLflow.
+    """
+    return f"{ENCODER}{number:04d}"
 
 
 def trial_weights(spec: SweepSpec, config: RunConfig, number: int) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The end of a sweep: confirm the best, measure the winner, register its encoder, write the pages.
 
-What was measured is kept as notes of the sweep and in MLflow, so that a resumed sweep measures
-nothing twice.
+Each part may fail alone (`end_parts.py`). What was measured is kept as notes of the sweep, so that
+a resumed sweep measures nothing twice and makes up what is missing.
 """
 
 from __future__ import annotations
@@ -13,16 +13,20 @@ from typing import Any
 
 import ray
 
-from orchestrator.config.run_config import to_tree
-from orchestrator.config.sweep_spec import SweepSpec
+from orchestrator.config.run_config import parse_config, to_tree
 from orchestrator.confirmation import best_trials
 from orchestrator.coordinator.coordinator import CoordinatorHandle
+from orchestrator.journal.sweep_folder import REPORT
 from orchestrator.search.space import apply_space
+from orchestrator.storage.open_store import open_store
 from orchestrator.sweep.confirm_run import confirm
+from orchestrator.sweep.end_parts import EndParts
 from orchestrator.sweep.final_evaluation import (
+    encoder_key,
+    export_winner,
     measure_baselines,
+    measure_recognition,
     measure_test,
-    measure_winner,
     record_cost,
 )
 from orchestrator.sweep.leaderboard import Ending
@@ -39,61 +43,142 @@ def finish(plan: Plan, coordinator: CoordinatorHandle, max_concurrent: int, say:
 
     `max_concurrent` confirming runs train at once. A winner is the confirmed trial, or the best
     finished one where nothing is confirmed; the test part is measured for a confirmed one alone.
+    A part that fails ends nothing: it is named in `Ending.missing`, and a resume makes it up.
     """
+    parts = EndParts(coordinator.recorder, say)
     views: list[TrialView] = ray.get(coordinator.screen.views.remote())
     scores = {view.number: view.objective for view in views if view.state == TrialState.FINISHED}
     rates = {
         view.number: apply_space(plan.config, view.values).pretext.playback_rate.rates
         for view in views
     }
-    confirmation = confirm(plan, coordinator, scores, rates, max_concurrent, say)
+    confirmation = parts.attempt(
+        "the confirmation",
+        lambda: confirm(plan, coordinator, scores, rates, max_concurrent, say),
+        None,
+    )
     taken = confirmation.taken if confirmation else next(iter(best_trials(scores, 1)), None)
     winner = next((view for view in views if view.number == taken), None)
-    baselines, model_uri = measure_validation(plan, coordinator, winner, say)
-    test = measure_test_once(plan, coordinator, winner, say) if winner and confirmation else ""
-    showcases = keep_showcases(plan, coordinator, views, taken, say)
+    baselines, encoder = measure_validation(plan, coordinator, winner, parts, say)
+    model = register(coordinator, winner, parts) if winner and encoder else ""
+    test = ""
+    if winner and confirmation:
+        test = parts.attempt(
+            "the test part", lambda: measure_test_once(plan, coordinator, winner, say), ""
+        )
+    no_showcases: list[int] = []
+    showcases = parts.attempt(
+        "showcases", lambda: keep_showcases(plan, coordinator, views, taken, say), no_showcases
+    )
+    keep_report(plan, coordinator, parts)
     ending = Ending(
         views=views,
         winner=winner,
         baselines=baselines,
-        model_uri=model_uri,
+        encoder_uri=encoder,
+        model=model,
         run_id=ray.get(coordinator.recorder.sweep_run_id.remote()),
         confirmation=confirmation,
         test=test,
         cost=ray.get(coordinator.screen.cost_line.remote(is_over=True)),
         showcases=tuple(showcases),
+        missing=parts.missing,
     )
-    keep_report(plan.spec, coordinator, say)
     ray.get(coordinator.recorder.close.remote("finished"))
     return ending
 
 
 def measure_validation(
-    plan: Plan, coordinator: CoordinatorHandle, winner: TrialView | None, say: Say
+    plan: Plan,
+    coordinator: CoordinatorHandle,
+    winner: TrialView | None,
+    parts: EndParts,
+    say: Say,
 ) -> tuple[Mapping[str, float], str]:
-    """(the baselines' metrics on the validation part, the URI of `winner`'s registered encoder).
+    """(the baselines' metrics on the validation part, where `winner`'s encoder lies).
 
-    `winner` is fine-tuned for recognition as well; without one the URI is empty.
+    `winner` is fine-tuned for recognition as well; without one the URI is empty. What an earlier
+    start measured is not measured again.
     """
-    say(
-        "measuring baselines on the same split"
-        + ("" if winner is None else f", fine-tuning trial {winner.number} for recognition")
+    spec = plan.spec
+
+    def started(future: Any, kind: str, number: int, line: str) -> Callable[[], dict[str, float]]:
+        say(line)
+        return lambda: collected(plan, coordinator, future, kind, number)
+
+    baselines = parts.once(
+        "baselines",
+        "the baselines",
+        lambda: started(
+            measure_baselines(spec), "baseline", -1, "measuring baselines on the same split"
+        ),
+        {},
     )
-    pending = [measure_baselines(plan.spec)]
-    if winner is not None:
-        pending.append(measure_winner(plan.spec, winner.number, tree_of(plan, winner)))
-    baselines, *winners = ray.get(pending)
-    recorder = coordinator.recorder
-    record_cost(plan.config, coordinator, "baseline", -1, baselines)
-    ray.get(recorder.log_sweep.remote(baselines.metrics))
     if winner is None:
-        return baselines.metrics, ""
-    (found,) = winners
-    record_cost(plan.config, coordinator, "recognition", winner.number, found)
-    winner.metrics.update(found.metrics)
-    ray.get(recorder.log_trial.remote(winner.number, found.metrics))
-    model_uri = ray.get(recorder.register_winner.remote(winner.number, found.files))
-    return baselines.metrics, model_uri
+        return logged_baselines(coordinator, baselines()), ""
+    number = winner.number
+    tree = tree_of(plan, winner)
+    export = parts.once(
+        f"encoder/{number}",
+        f"the encoder of trial {number}",
+        lambda: started(
+            export_winner(spec, number, tree),
+            "export",
+            number,
+            f"exporting trial {number}'s encoder",
+        ),
+        None,
+    )
+    recognition = (
+        parts.once(
+            f"recognition/{number}",
+            f"the recognition of trial {number}",
+            lambda: started(
+                measure_recognition(spec, number, tree),
+                "recognition",
+                number,
+                f"fine-tuning trial {number} for recognition",
+            ),
+            {},
+        )
+        if parse_config(tree).evaluation.recognition is not None
+        else dict
+    )
+    metrics = logged_baselines(coordinator, baselines())
+    uri = "" if export() is None else f"{spec.folder_uri}/{encoder_key(number)}"
+    measured: dict[str, float] = recognition()
+    if measured:
+        winner.metrics.update(measured)
+        ray.get(coordinator.recorder.log_trial.remote(number, measured))
+    return metrics, uri
+
+
+def collected(
+    plan: Plan, coordinator: CoordinatorHandle, future: Any, kind: str, number: int
+) -> dict[str, float]:
+    """The metrics of a task of the final evaluation, when it has ended; its cost is booked."""
+    found = ray.get(future)
+    record_cost(plan.config, coordinator, kind, number, found)
+    return found.metrics
+
+
+def logged_baselines(
+    coordinator: CoordinatorHandle, metrics: Mapping[str, float]
+) -> Mapping[str, float]:
+    """`metrics`, after writing them into the parent run."""
+    if metrics:
+        ray.get(coordinator.recorder.log_sweep.remote(metrics))
+    return metrics
+
+
+def register(coordinator: CoordinatorHandle, winner: TrialView, parts: EndParts) -> str:
+    """Where `winner`'s encoder loads from MLflow; empty where MLflow could not take it."""
+    number = winner.number
+    return parts.attempt(
+        f"the registration of trial {number}'s encoder in MLflow",
+        lambda: ray.get(coordinator.recorder.register_winner.remote(number, encoder_key(number))),
+        "",
+    )
 
 
 def measure_test_once(
@@ -155,17 +240,21 @@ def line_of_test_part(test: Mapping[str, Any], winner: int, objective: str) -> s
     )
 
 
-def keep_report(spec: SweepSpec, coordinator: CoordinatorHandle, say: Say) -> None:
-    """Store the sweep's page in the parent run; where it cannot be written, say how to get it."""
+def keep_report(plan: Plan, coordinator: CoordinatorHandle, parts: EndParts) -> None:
+    """Store the sweep's page in its folder, and in the parent run in MLflow."""
     from orchestrator.report.page import sweep_page  # matplotlib, which the start does not wait for
 
-    try:
+    def write() -> str:
         ray.get(coordinator.recorder.flush.remote())
-        ray.get(coordinator.recorder.log_sweep_text.remote("report.html", sweep_page(spec)))
-    # hours of training end well whatever a picture runs into; the person is told
-    except Exception as error:  # noqa: BLE001
-        reason = " ".join(str(error).split())[:300]
-        say(
-            f"the report was not written ({reason}); write it with: "
-            f"uv run prp report {spec.sweep_id}"
+        page = sweep_page(plan.spec)
+        store = open_store(plan.spec.folder_uri, plan.config.store, check=False)
+        store.write(REPORT, page.encode())
+        return page
+
+    page = parts.attempt("the report", write, "")
+    if page:
+        parts.attempt(
+            "the report in MLflow",
+            lambda: ray.get(coordinator.recorder.log_sweep_text.remote(REPORT, page)),
+            None,
         )

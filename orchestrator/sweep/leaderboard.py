@@ -6,7 +6,7 @@ import io
 import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.table import Table
@@ -17,6 +17,7 @@ from orchestrator.report.record import BASELINE_TITLES
 from orchestrator.report.showcase_choice import SHOWCASE_FILE
 from orchestrator.sweep.live_screen import short, value_names
 from orchestrator.sweep.plan import Plan
+from orchestrator.sweep.status import resume_command
 from orchestrator.tracking.tracking_uri import ui_command
 from orchestrator.trial.messages import TrialView
 from orchestrator.trial_state import TrialState
@@ -31,19 +32,23 @@ class Ending:
     """Everything that a sweep found.
 
     `views` are its trials, `winner` the one that is taken (None: none finished), with its encoder
-    at `model_uri`; `baselines` are metrics by name; `run_id` is the parent run's. `test` and `cost`
-    are sentences, empty where there is none. `showcases` are the trials that have one.
+    at `encoder_uri` in the storage and as `model` in MLflow, each empty where it is not there;
+    `baselines` are metrics by name; `run_id` is the parent run's. `test` and `cost` are sentences,
+    empty where there is none. `showcases` are the trials that have one. `missing` is each part that
+    failed, with the reason.
     """
 
     views: Sequence[TrialView]
     winner: TrialView | None
     baselines: Mapping[str, float]
-    model_uri: str
+    encoder_uri: str
+    model: str
     run_id: str
     confirmation: Confirmation | None = None
     test: str = ""
     cost: str = ""
     showcases: tuple[int, ...] = ()
+    missing: Mapping[str, str] = field(default_factory=dict)
 
 
 def ending_lines(plan: Plan, ending: Ending) -> Iterator[str]:
@@ -66,7 +71,8 @@ def ending_lines(plan: Plan, ending: Ending) -> Iterator[str]:
             yield f"Confirmed: {confirmation.text}"
         if ending.test:
             yield ending.test
-        yield f"Its encoder: {ending.model_uri}"
+        for place in filter(None, (ending.model, ending.encoder_uri)):
+            yield f"Its encoder: {place}"
     yield from data_lines(ending.views)
     if ending.cost:
         yield f"Cost:        {ending.cost.removeprefix('cost ')}"
@@ -77,6 +83,10 @@ def ending_lines(plan: Plan, ending: Ending) -> Iterator[str]:
     yield f"MLflow:      run {ending.run_id} at {plan.spec.tracking_uri}"
     if ending.showcases:
         yield f"Showcases:   {showcases_line(ending.showcases)}"
+    for title, reason in ending.missing.items():
+        yield f"Missing:     {title} ({reason})"
+    if ending.missing:
+        yield f"What is missing is made up by: {resume_command(plan.spec)}"
     yield f"Open the page with: {ui_command(plan.spec.tracking_uri)}"
 
 

@@ -5,7 +5,8 @@ sqlite file and locks on this machine), `mlflow_client` connects to it, `experim
 experiment, and `tags` names the tags. `mlflow_tracker` is the tracker of a sweep: it starts runs
 through `runs` (lookup by tag) and logs through `background_log`, which accepts records into `spool`
 (a queue on disk) for `sender` (a thread) to deliver. `provenance` gives the tags of a result's
-origin, `encoder_file` the files of an encoder, and `models` makes a registered model of them.
+origin, `encoder_file` the files of an encoder, `models` logs and loads them as a model, and
+`registered_models` makes it a version of a registered model and moves the alias ``best``.
 `reading` reads the runs of a sweep, `past_trials` those of earlier sweeps.
 
 Importing this package is cheap: MLflow (seconds) and torch are imported when first used.

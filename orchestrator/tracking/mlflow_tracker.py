@@ -15,7 +15,8 @@ from typing import TypeVar
 from orchestrator.tracking.background_log import BackgroundLog
 from orchestrator.tracking.experiment import open_experiment
 from orchestrator.tracking.mlflow_client import TrackerUnavailable, connect, limit_requests, retry
-from orchestrator.tracking.models import log_encoder_files, register_model
+from orchestrator.tracking.models import log_encoder_files
+from orchestrator.tracking.registered_models import Measured, Registered, register_model
 from orchestrator.tracking.runs import RunLookup
 from orchestrator.tracking.tags import (
     CONFIRM_TAG,
@@ -218,9 +219,11 @@ class MlflowTracker:
             )
         )
 
-    def register(self, model_id: str, name: str, alias: str = "best") -> str:
-        """Register a logged model so that ``models:/<name>@<alias>`` loads it; its version."""
-        return self._retry(lambda: register_model(self._client, model_id, name, alias))
+    def register(self, model_id: str, name: str, measured: Measured) -> Registered:
+        """Register a logged model as a version of `name`; the alias ``best`` moves to it unless
+        what stands there is better or was measured otherwise.
+        """
+        return self._retry(lambda: register_model(self._client, model_id, name, measured))
 
     # Closing what is still RUNNING waits for MLflow; both raise `TrackerUnavailable`.
 

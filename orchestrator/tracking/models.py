@@ -1,4 +1,4 @@
-"""Encoders as MLflow models: logged with their metrics, registered under an alias, loaded again.
+"""Encoders as MLflow models: logged with their metrics, and loaded again.
 
 from orchestrator.tracking import load_encoder
 encoder = load_encoder("models:/prp-demo@best", "sqlite:////home/me/.prp/mlflow.db")
@@ -7,7 +7,6 @@ features_BCTHW = encoder(clip_BCTHW)
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import tempfile
@@ -15,15 +14,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from orchestrator.storage.open_store import open_store
 from orchestrator.tracking.encoder_file import (
     CARD_NAME,
     WEIGHTS_NAME,
     DamagedEncoder,
+    EncoderCard,
     digest,
     unpack,
 )
 from orchestrator.tracking.mlflow_client import connect, first_line, is_temporary
-from prp_core.errors import UserError
+from prp_core.data.object_store import read_all
+from prp_core.errors import ObjectMissing, UserError
 
 CARD_TAG = "prp.card_sha256"
 WEIGHTS_TAG = "prp.weights_sha256"
@@ -35,7 +37,8 @@ VERSIONS_TAG = (
 )
 MODEL_TYPE = "prp-encoder"
 MODEL_URI = re.compile(
-    r"models:/(?:(?P<id>m-[0-9a-f]{32})|(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>\d+)))"
+    r"models:/(?:(?P<id>m-[0-9a-f]{32})"
+    r"|(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>\d+|latest)))"
 )
 
 
@@ -44,10 +47,14 @@ def load_encoder(model_uri: str, tracking_uri: str | None = None) -> Any:
 
     It maps ``(B, 3, T, H, W)`` to ``(B, feature_channels, T/8, H/16, W/16)``.
 
-    `model_uri` is ``models:/NAME@ALIAS``, ``models:/NAME/VERSION`` or ``models:/MODEL_ID``;
-    `tracking_uri` defaults to the variable MLFLOW_TRACKING_URI. Raises `UserError` when there is no
-    such model, `DamagedEncoder` when its files are not those stored.
+    `model_uri` is ``models:/NAME@ALIAS``, ``models:/NAME/VERSION``, ``models:/NAME/latest`` (the
+    newest version) or ``models:/MODEL_ID``, or the folder of an encoder in a sweep's storage
+    (``s3://bucket/prefix`` or a path), for which no MLflow is needed. `tracking_uri` defaults to
+    the variable MLFLOW_TRACKING_URI. Raises `UserError` when there is no such model,
+    `DamagedEncoder` when its files are not those stored.
     """
+    if not model_uri.startswith("models:"):
+        return _rebuild(*unpack(_read_folder(model_uri)))
     uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
     if not uri:
         raise UserError(
@@ -58,10 +65,7 @@ def load_encoder(model_uri: str, tracking_uri: str | None = None) -> Any:
     model = client.get_logged_model(_model_id(client, model_uri, uri))
     if WEIGHTS_TAG not in model.tags:
         raise UserError(f"{model_uri!r} at {uri} is not an encoder that this package stored")
-    card, weights = unpack(_download(model, uri), model.tags.get(CARD_TAG, ""))
-    from prp_core.training.encoder_export import rebuild_encoder
-
-    return rebuild_encoder(card.encoder, weights)
+    return _rebuild(*unpack(_download(model, uri), model.tags.get(CARD_TAG, "")))
 
 
 def log_encoder_files(
@@ -103,40 +107,6 @@ def log_encoder_files(
     return str(model.model_id)
 
 
-def register_model(client: Any, model_id: str, name: str, alias: str) -> str:
-    """Register a logged model as `name` and point `alias` at it; the version. Idempotent."""
-    try:
-        client.create_registered_model(name)
-    except Exception as error:
-        if getattr(error, "error_code", None) != "RESOURCE_ALREADY_EXISTS":
-            raise
-    versions = [
-        version
-        for version in client.search_model_versions(f"name='{name}'")
-        if version.tags.get(MODEL_TAG) == model_id
-    ]
-    if not versions:
-        model = client.get_logged_model(model_id)
-        # Not "models:/<id>": a sqlite registry looks such a source up in the process-wide default
-        # MLflow, not in its own.
-        tags = {MODEL_TAG: model_id}
-        versions = [
-            client.create_model_version(
-                name,
-                model.artifact_location,
-                run_id=model.source_run_id,
-                tags=tags,
-                model_id=model_id,
-            )
-        ]
-    version = str(min(int(one.version) for one in versions))
-    client.set_logged_model_tags(
-        model_id, {VERSIONS_TAG: json.dumps([{"name": name, "version": version}])}
-    )
-    client.set_registered_model_alias(name, alias, version)
-    return version
-
-
 def _find_or_create(
     client: Any, run: Any, files: Mapping[str, bytes], name: str, tags: Mapping[str, str]
 ) -> Any:
@@ -163,13 +133,18 @@ def _model_id(client: Any, model_uri: str, tracking_uri: str) -> str:
     if parts is None:
         raise UserError(
             f"Cannot read {model_uri!r}: write models:/NAME@ALIAS, models:/NAME/VERSION "
-            "or models:/MODEL_ID"
+            "models:/NAME/latest, models:/MODEL_ID, or the folder of an encoder"
         )
     if parts["id"]:
         return parts["id"]
     try:
         if parts["alias"]:
             version = client.get_model_version_by_alias(parts["name"], parts["alias"])
+        elif parts["version"] == "latest":
+            version = max(
+                client.search_model_versions(f"name='{parts['name']}'"),
+                key=lambda one: int(one.version),
+            )
         else:
             version = client.get_model_version(parts["name"], parts["version"])
     except Exception as error:
@@ -189,6 +164,21 @@ def _model_id(client: Any, model_uri: str, tracking_uri: str) -> str:
             f"{model_uri!r} at {tracking_uri} is not an encoder that this package stored"
         )
     return str(version.tags[MODEL_TAG])
+
+
+def _rebuild(card: EncoderCard, weights: Mapping[str, Any]) -> Any:
+    from prp_core.training.encoder_export import rebuild_encoder
+
+    return rebuild_encoder(card.encoder, weights)
+
+
+def _read_folder(uri: str) -> dict[str, bytes]:
+    """The files of the encoder in a folder of any store. Raises `UserError` where there is none."""
+    store = open_store(uri)
+    try:
+        return {name: read_all(store, name) for name in (CARD_NAME, WEIGHTS_NAME)}
+    except ObjectMissing as error:
+        raise UserError(f"There is no encoder in {uri}: {error}") from None
 
 
 def _download(model: Any, tracking_uri: str) -> dict[str, bytes]:

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from prp_core.isolated_start import small_environment
+
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 UNKNOWN = "unknown"
 LIBRARIES = ("torch", "ray", "optuna", "mlflow")
@@ -65,6 +67,7 @@ def _git(folder: Path, *words: str) -> str:
             text=True,
             timeout=20,
             check=True,
+            env=small_environment(also_kept=("HOME",)),  # git reads its own settings there
         )
     except (OSError, subprocess.SubprocessError):
         return ""

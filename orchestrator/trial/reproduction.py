@@ -6,6 +6,7 @@ the figures may differ because of that.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import typing
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,11 @@ from prp_core.errors import UserError
 # Not what was learnt: times, cache counters, money, and what is measured after the sweep's end.
 NOT_COMPARED = ("time/", "data/", "cost/", "waste/", "tracking/", "recognition/", "test/")
 SHORTENED = re.compile(r"\.\.\. \(\d+ characters, sha256 [0-9a-f]{64}\)$")
+# The parts of a run's config that decide what it learns. Where its videos, caches and servers are,
+# and how much it may use, is this machine's own.
+LEARNT = ("encoder", "pretext", "clip", "training", "evaluation", "seed", "sweep")
+LEARNT_OF_LOADER = ("reader", "colour", "decode_jpegs_on", "max_carried_pixels")
+LEARNT_OF_RESOURCES = ("num_workers", "cpus_per_worker", "gpus_per_worker")
 # How far apart two values may be, of the larger one or absolutely, where there is a reason for
 # their arithmetic to differ.
 TOLERANCE = 0.02
@@ -80,6 +86,41 @@ def config_of_params(params: Mapping[str, str]) -> RunConfig:
             f"This version of the code cannot read the run's parameters: {error}. Check "
             "out the run's commit"
         ) from None
+
+
+def on_this_machine(recorded: RunConfig, own: RunConfig) -> RunConfig:
+    """`recorded`, as far as it decides what is learnt; all else is `own`.
+
+    A run's parameters are somebody's text. Its endpoint would be sent this user's credentials, its
+    folders would be written to, its limits would not hold.
+    """
+    loader = {name: getattr(recorded.loader, name) for name in LEARNT_OF_LOADER}
+    resources = {name: getattr(recorded.resources, name) for name in LEARNT_OF_RESOURCES}
+    return dataclasses.replace(
+        own,
+        **{name: getattr(recorded, name) for name in LEARNT},
+        loader=dataclasses.replace(own.loader, **loader),
+        resources=dataclasses.replace(own.resources, **resources),
+    )
+
+
+def check_endpoint(
+    run: RunFacts, recorded: RunConfig, own: RunConfig, uris: Sequence[str], environment: str
+) -> None:
+    """Refuse `run` if it read `uris` from another server than this machine is set to.
+
+    `environment` is the server of the AWS environment, "" where it names none; an endpoint in `own`
+    was chosen for this run and is not questioned. Raises `UserError`, which says how to allow it.
+    """
+    theirs = (recorded.store.endpoint_url or "").rstrip("/")
+    remote = next((uri for uri in uris if uri.startswith("s3:")), "")
+    if not remote or not theirs or own.store.endpoint_url or theirs == environment.rstrip("/"):
+        return
+    raise UserError(
+        f"Run {run.run_id} read {remote} from {theirs}, this machine reads from "
+        f"{environment or 'Amazon S3'}; nothing was sent. Choose the server that gets your "
+        f"credentials with --endpoint-url: {theirs} if you trust it"
+    )
 
 
 def _typed(path: str, text: str) -> Any:

@@ -12,7 +12,6 @@ import os
 import socket
 import struct
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -27,8 +26,11 @@ from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.readers import READERS
 from prp_core.data.readers.video_reader import VideoInfo, YuvPlanes
 from prp_core.errors import BrokenVideo
+from prp_core.isolated_start import isolated_command, small_environment
 
 NUM_TRIES_AFTER_CRASH = 2
+MAX_FOLDERS = 8  # above them, the process may read below the folder that holds them all
+DECODER_VARIABLES = ("DECORD_EOF_RETRY_MAX", "MALLOC_ARENA_MAX", "MALLOC_MMAP_THRESHOLD_")
 LOOK_EVERY_SECONDS = 0.25
 # The limit is on the decoder's own CPU seconds, so that a busy machine makes no video broken; a
 # stalled decoder is given up after this many times as many wall seconds.
@@ -49,12 +51,15 @@ class _Died(Exception):
 class DecodeProcess:
     """One decode process, used by one thread at a time.
 
-    It starts at the first request, and again after every death; `num_starts` counts.
+    It starts at the first request, and again after every death; `num_starts` counts. Where the
+    kernel can confine it, it reads the files below `folders` only; a request for a file elsewhere
+    adds that file's folder and starts it again.
     """
 
-    def __init__(self, loader: LoaderConfig) -> None:
+    def __init__(self, loader: LoaderConfig, folders: Sequence[Path] = ()) -> None:
         look_up("video reader", loader.reader, READERS)
         self._loader = loader
+        self._folders = [folder.resolve() for folder in folders]
         self._process: subprocess.Popen[bytes] | None = None
         self._ended_cpu_seconds = 0.0
         self.num_starts = 0
@@ -171,6 +176,7 @@ class DecodeProcess:
     def _ask(
         self, request: dict[str, Any], timeout_seconds: float
     ) -> tuple[dict[str, Any], np.ndarray | None]:
+        self._reach(Path(request["path"]).resolve().parent)
         if self._process is None:
             self._start()
         self._stderr.truncate(0)
@@ -203,28 +209,37 @@ class DecodeProcess:
             received += count
         return buffer
 
+    def _reach(self, folder: Path) -> None:
+        """Make sure that the process may read in `folder`."""
+        if any(folder.is_relative_to(known) for known in self._folders):
+            return
+        self.close()
+        if len(self._folders) >= MAX_FOLDERS:
+            self._folders = [Path(os.path.commonpath([folder, *self._folders]))]
+        else:
+            self._folders.append(folder)
+
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
         lifeline_read, self._lifeline = os.pipe()
         self._stderr = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed with the process
-        package_root = str(Path(__file__).resolve().parents[2])
-        environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(
-                filter(None, [package_root, os.environ.get("PYTHONPATH", "")])
-            ),
-            "OPENBLAS_NUM_THREADS": "1",
-            "OMP_NUM_THREADS": "1",
-        }
+        environment = small_environment(
+            {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}, also_kept=DECODER_VARIABLES
+        )
         arguments = [
             self._loader.reader,
             self._loader.decode_memory_bytes,
             theirs.fileno(),
             lifeline_read,
+            *self._folders,
         ]
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "prp_core.data.readers.decode_server", *map(str, arguments)],
+                isolated_command(
+                    "prp_core.data.readers.decode_server",
+                    arguments,
+                    libraries=("numpy", "av", self._loader.reader),
+                ),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=self._stderr,

@@ -42,7 +42,10 @@ class VideoSource:
         self.store = store
         self.loader = loader
         self._cache = cache
-        self._decoders = [DecodeProcess(loader) for _ in range(loader.num_decoders)]
+        folders = [
+            place.root for place in (store, cache) if isinstance(place, LocalStore | NodeCache)
+        ]
+        self._decoders = [DecodeProcess(loader, folders) for _ in range(loader.num_decoders)]
         self._idle: queue.LifoQueue[DecodeProcess] = queue.LifoQueue()
         for decoder in self._decoders:
             self._idle.put(decoder)

@@ -28,6 +28,7 @@ from tests.tools.study_process import (
     trial_rows,
 )
 
+KINDS_OF_COST = {"train", "baseline", "export", "recognition", "showcase"}
 pytestmark = pytest.mark.timeout(1800)  # the first test runs the sweep
 
 
@@ -227,7 +228,6 @@ def test_the_terminal_ends_with_a_leaderboard_and_every_place(swept: Swept) -> N
 def test_the_best_encoder_loads_in_three_lines_with_the_winners_weights(
     swept: Swept,
 ) -> None:
-    encoder = load_encoder("models:/prp-tiny@best", f"sqlite:///{swept.home / 'mlflow.db'}")
     folder = CheckpointFolder(
         LocalStore(swept.home / "sweeps" / swept.sweep_id),
         f"trials/{best_number(swept):04d}/checkpoints",
@@ -235,16 +235,20 @@ def test_the_best_encoder_loads_in_three_lines_with_the_winners_weights(
     checkpoint = folder.latest_committed()
     assert checkpoint is not None
     weights = checkpoint_encoder_weights(folder, checkpoint)
-    assert {name: tensor.tolist() for name, tensor in encoder.state_dict().items()} == {
-        name: tensor.tolist() for name, tensor in weights.items()
-    }
+    mlflow = f"sqlite:///{swept.home / 'mlflow.db'}"
+    stored = swept.home / "sweeps" / swept.sweep_id / f"encoder/{best_number(swept):04d}"
+    for uri in ("models:/prp-tiny@best", "models:/prp-tiny/latest", str(stored)):
+        encoder = load_encoder(uri, mlflow)
+        assert {name: tensor.tolist() for name, tensor in encoder.state_dict().items()} == {
+            name: tensor.tolist() for name, tensor in weights.items()
+        }, uri
 
 
 def test_the_ledger_adds_up_to_what_mlflow_shows(swept: Swept) -> None:
     entries = read_ledger(swept.home / "sweeps" / swept.sweep_id / "ledger.jsonl")
     states = {number: state for number, state, _ in trial_rows(swept.home, swept.sweep_id)}
     assert {entry.trial for entry in entries if entry.kind == "train"} == set(states)
-    assert {entry.kind for entry in entries} == {"train", "baseline", "recognition", "showcase"}
+    assert {entry.kind for entry in entries} == KINDS_OF_COST
     _, runs = runs_at(swept.home)
     for run in runs:
         number = run.data.tags.get("prp.trial")

@@ -11,6 +11,7 @@ import torch
 from mlflow import MlflowClient
 
 from orchestrator.tracking import DamagedEncoder, EncoderCard, MlflowTracker, load_encoder, pack
+from orchestrator.tracking.registered_models import Measured
 from prp_core.encoders import build_encoder
 from prp_core.errors import UserError
 from tests.fixtures_mlflow import MlflowServer
@@ -34,6 +35,53 @@ def packed_encoder(seed: int) -> tuple[torch.nn.Module, dict[str, bytes]]:
     )
 
 
+def measured(value: float, protocol_hash: str = "abc") -> Measured:
+    return Measured(metric="retrieval/recall_at_1", value=value, protocol_hash=protocol_hash)
+
+
+def test_best_never_moves_to_what_is_worse_or_was_measured_otherwise(
+    tracker: MlflowTracker, mlflow_server: MlflowServer
+) -> None:
+    client: Any = MlflowClient(mlflow_server.uri, mlflow_server.uri)
+    run_id = tracker.start_sweep("s1", {}, {})
+    models = [
+        tracker.log_encoder(run_id, packed_encoder(seed)[1], name="encoder", metrics={}, step=0)
+        for seed in range(5)
+    ]
+
+    def best() -> str:
+        return str(client.get_model_version_by_alias("prp-alias", "best").version)
+
+    first, worse, other, equal, old = (
+        tracker.register(model_id, "prp-alias", how)
+        for model_id, how in zip(
+            models,
+            (
+                measured(0.6),
+                measured(0.5),
+                measured(0.9, "another protocol"),
+                measured(0.6),
+                measured(0.7),
+            ),
+            strict=True,
+        )
+    )
+    assert first.is_best and not worse.is_best and not other.is_best
+    assert worse.line() == (
+        "models:/prp-alias/2; models:/prp-alias@best stays where it was: version 1 is better "
+        "(retrieval/recall_at_1 0.6, this one 0.5)"
+    )
+    assert "measured otherwise (retrieval/recall_at_1 by protocol abc; this one" in other.reason
+    assert equal.is_best and old.is_best, "what is at least as good takes the alias"
+    assert best() == "5"
+
+    again = tracker.register(models[1], "prp-alias", measured(0.5))
+    assert (again.version, again.is_best, best()) == ("2", False, "5")
+    for tag in ("prp.metric", "prp.metric_value", "prp.protocol_hash"):  # of an earlier release
+        client.delete_model_version_tag("prp-alias", "5", tag)
+    assert "nobody recorded how" in tracker.register(models[1], "prp-alias", measured(1)).reason
+
+
 def test_the_best_encoder_loads_in_three_lines_with_equal_weights(
     tracker: MlflowTracker, mlflow_server: MlflowServer
 ) -> None:
@@ -52,8 +100,9 @@ def test_the_best_encoder_loads_in_three_lines_with_equal_weights(
                 step=7,
                 tags={"a": "b"},
             )
-            version = tracker.register(model_id, "prp-test")
-        models.append((model_id, version, encoder, run_id))
+            registered = tracker.register(model_id, "prp-test", measured(recall))
+            assert registered.line() == "models:/prp-test@best"
+        models.append((model_id, registered.version, encoder, run_id))
 
     order = [{"field_name": "metrics.retrieval/recall_at_1", "ascending": False}]
     found = client.search_logged_models([tracker.experiment_id], order_by=order)
@@ -72,6 +121,7 @@ def test_the_best_encoder_loads_in_three_lines_with_equal_weights(
     for uri, (_, _, encoder, _) in (
         ("models:/prp-test@best", models[1]),
         (f"models:/prp-test/{models[0][1]}", models[0]),
+        ("models:/prp-test/latest", models[1]),
     ):
         loaded = load_encoder(uri, mlflow_server.uri)
         assert not loaded.training
@@ -86,6 +136,7 @@ def test_a_model_that_is_not_there_is_named_with_those_that_are(
     tracker.register(
         tracker.log_encoder(run_id, packed_encoder(0)[1], name="encoder", metrics={}, step=0),
         "prp-there",
+        measured(0.5),
     )
     with pytest.raises(
         UserError, match=r"No 'models:/prp-gone@best' at http.*registered there: .*prp-there"

@@ -1,8 +1,10 @@
 """The decode process: answers requests on a socket with frames, and may be killed at any time.
 
-Started by `decode_process.DecodeProcess`; run as ``python -m prp_core.data.readers.decode_server
-READER MEMORY_BYTES SOCKET LIFELINE``. Messages both ways: 4 bytes length (little-endian), JSON of
-that length; a reply's ``shape`` announces that many raw bytes after it.
+Started by `decode_process.DecodeProcess` with the arguments ``READER MEMORY_BYTES SOCKET LIFELINE
+FOLDER...``. Messages both ways: 4 bytes length (little-endian), JSON of that length; a reply's
+``shape`` announces that many raw bytes after it. Where the kernel offers it the process has no
+network and reads only below its folders, and each video is decoded by a thread of its own that can
+read no other (`confinement`).
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ import socket
 import struct
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +27,7 @@ import numpy as np
 
 from prp_core.data.container_sniffing import check_container, is_cut_short
 from prp_core.data.readers import READERS
+from prp_core.data.readers.confinement import confine_process, confine_thread, use_one_arena
 from prp_core.data.readers.video_reader import VideoReader
 from prp_core.errors import BrokenVideo
 
@@ -114,7 +119,7 @@ class Server:
                 return {"shape": frames_NHWC.shape}, frames_NHWC
             return self._read(path, request)
         except BrokenVideo as error:
-            self._close_reader()
+            self.close()
             reason = (
                 "truncated"
                 if error.reason == "undecodable" and is_cut_short(path)
@@ -122,10 +127,10 @@ class Server:
             )
             return {"reason": reason, "detail": error.detail}, None
         except MemoryError as error:
-            self._close_reader()
+            self.close()
             return {"reason": "out-of-memory", "detail": str(error)[:200]}, None
         except FileNotFoundError as error:
-            self._close_reader()
+            self.close()
             return {"reason": "missing", "detail": str(error)[:200]}, None
 
     def _read(self, path: str, request: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray]:
@@ -162,13 +167,14 @@ class Server:
     def _open(self, path: str) -> VideoReader:
         identity = (path, Path(path).stat().st_ino)
         if self._reader is None or self._open_path != identity:
-            self._close_reader()
+            self.close()
             check_container(path)
             self._reader = READERS[self._reader_name](path)
             self._open_path = identity
         return self._reader
 
-    def _close_reader(self) -> None:
+    def close(self) -> None:
+        """Close the file that is open."""
         self._rest = None
         if self._reader is not None:
             self._reader.close()
@@ -176,9 +182,30 @@ class Server:
         self._open_path = None
 
 
-def serve(reader_name: str, channel: socket.socket) -> None:
+class ConfinedServer:
+    """A `Server` for each video, in a thread that can read this video's file and no other."""
+
+    def __init__(self, reader_name: str) -> None:
+        self._reader_name = reader_name
+        self._path = ""
+        self._server = Server(reader_name)
+        self._thread: ThreadPoolExecutor | None = None
+
+    def answer(self, request: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray | None]:
+        """See `Server.answer`."""
+        path = request["path"]
+        if self._thread is None or path != self._path:
+            if self._thread is not None:
+                self._thread.submit(self._server.close).result()
+                self._thread.shutdown()
+            self._path = path
+            self._server = Server(self._reader_name)
+            self._thread = ThreadPoolExecutor(1, initializer=confine_thread, initargs=(path,))
+        return self._thread.submit(self._server.answer, request).result()
+
+
+def serve(server: Server | ConfinedServer, channel: socket.socket) -> None:
     """Answer requests until the other end closes."""
-    server = Server(reader_name)
     while (head := _receive(channel, 4)) is not None:
         body = _receive(channel, struct.unpack("<I", head)[0])
         if body is None:
@@ -212,13 +239,25 @@ def die_with_parent(lifeline: int) -> None:
     )
 
 
+def load_libraries(reader_name: str) -> None:
+    """Load all code that decoding needs, while it can still be read."""
+    import prp_core.data.readers.header  # noqa: F401 - for inspect
+
+    with suppress(BrokenVideo):
+        READERS[reader_name](os.devnull).close()
+
+
 def main() -> None:
     """Read the arguments, set the limits, and serve."""
-    reader_name, memory_bytes, channel, lifeline = sys.argv[1], *map(int, sys.argv[2:])
+    reader_name, memory_bytes, channel, lifeline = sys.argv[1], *map(int, sys.argv[2:5])
+    use_one_arena()
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     die_with_parent(lifeline)
-    serve(reader_name, socket.socket(fileno=channel))
+    load_libraries(reader_name)
+    enforced = confine_process(sys.argv[5:])
+    server = ConfinedServer if "files" in enforced else Server
+    serve(server(reader_name), socket.socket(fileno=channel))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.config.run_config import PRESETS_DIR, load_config, to_tree, with_values
+from orchestrator.config.run_config import (
+    PRESETS_DIR,
+    RunConfig,
+    load_config,
+    to_tree,
+    with_values,
+)
 from orchestrator.coordinator.recorder import as_params
 from orchestrator.tracking.reading import RunFacts
 from orchestrator.tracking.tags import LONGEST_PARAM, shortened
@@ -19,9 +25,11 @@ from orchestrator.trial.reproduction import (
     agreement_of,
     agrees,
     check_can_repeat,
+    check_endpoint,
     code_differences,
     compare,
     config_of_params,
+    on_this_machine,
     reasons_to_differ,
     table_rows,
 )
@@ -54,6 +62,68 @@ def test_parameters_give_the_config_back_exactly(preset: str) -> None:
         == config
     )
     assert to_tree(again)["training"]["learning_rate"] == 1e-05 / 3
+
+
+def test_only_what_is_learnt_comes_from_the_run() -> None:
+    recorded = with_values(
+        load_config("demo"),
+        {
+            "store.endpoint_url": "http://127.0.0.1:9",
+            "store.region": "xx-north-1",
+            "store.profile": "production",
+            "store.requester_pays": True,
+            "cache.dir": "/srv/theirs",
+            "source.uri": "/srv/videos",
+            "source.labels_csv": "/srv/labels.csv",
+            "loader.reader": "decord",
+            "loader.decode_memory_bytes": 1 << 40,
+            "loader.max_pixels": 1 << 40,
+            "loader.num_decoders": 999,
+            "resources.num_workers": 2,
+            "resources.max_failures": 99,
+            "training.learning_rate": 0.0123,
+            "clip.length": 16,
+            "seed": 77,
+        },
+    )
+    own = with_values(RunConfig(), {"store.region": "eu-1", "cache.dir": "/srv/mine"})
+    here = on_this_machine(recorded, own)
+    for table in ("store", "cache", "source", "budget", "confirm", "showcase"):
+        assert getattr(here, table) == getattr(own, table), table
+    for table in ("encoder", "pretext", "clip", "training", "evaluation", "seed", "sweep"):
+        assert getattr(here, table) == getattr(recorded, table), table
+    assert here.loader == dataclasses.replace(own.loader, reader="decord")
+    assert here.resources == dataclasses.replace(own.resources, num_workers=2)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "environment", "uris", "is_refused"),
+    [
+        (None, None, "", ["s3://b/v"], False),
+        ("http://evil:1", None, "", ["s3://b/v"], True),
+        ("http://evil:1", None, "", ["/srv/v", "s3://b/m.parquet"], True),
+        ("http://evil:1", None, "http://our:1", ["s3://b/v"], True),
+        ("http://evil:1", None, "", ["/srv/v", "file:///srv/m.parquet"], False),
+        ("http://evil:1", "http://our:1", "", ["s3://b/v"], False),
+        ("http://our:1/", None, "http://our:1", ["s3://b/v"], False),
+    ],
+)
+def test_another_server_is_refused_in_one_line(
+    theirs: str | None, ours: str | None, environment: str, uris: list[str], is_refused: bool
+) -> None:
+    recorded = with_values(load_config("demo"), {"store.endpoint_url": theirs})
+    own = with_values(RunConfig(), {"store.endpoint_url": ours})
+    if not is_refused:
+        check_endpoint(run_facts(), recorded, own, uris, environment)
+        return
+    remote = next(uri for uri in uris if uri.startswith("s3:"))
+    with pytest.raises(UserError) as caught:
+        check_endpoint(run_facts(), recorded, own, uris, environment)
+    assert str(caught.value) == (
+        f"Run r1 read {remote} from http://evil:1, this machine reads from "
+        f"{environment or 'Amazon S3'}; nothing was sent. Choose the server that gets your "
+        "credentials with --endpoint-url: http://evil:1 if you trust it"
+    )
 
 
 @pytest.mark.parametrize(
