@@ -36,7 +36,6 @@ class ConfirmedRun:
     seed: int
     recall_at_1: float
     hits: str
-    run_id: str = ""
 
 
 @dataclass(frozen=True)

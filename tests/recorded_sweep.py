@@ -18,8 +18,10 @@ from orchestrator.storage.manifest_file import write_manifest
 from orchestrator.storage.open_store import open_store
 from orchestrator.tracking.mlflow_tracker import MlflowTracker
 from orchestrator.tracking.provenance import provenance_tags
+from orchestrator.tracking.run_names import SWEEP_RUN, trial_run
 from prp_core.data.manifest import Manifest, VideoRecord
 from sweeps.rate_search import space
+from tests.tools.track_points import tracker_of
 
 QUALITY = {"1-2": 0.30, "1-4": 0.42, "1-2-4": 0.45, "1-3-6": 0.40, "1-2-4-8": 0.62, "2-4-8": 0.35}
 RUNGS = (3, 6, 12)
@@ -90,24 +92,20 @@ def build_sweep(
     )
     save_spec(spec)
     study = SweepStudy(spec.database_url, sweep_id, space, seed=1, num_startup_trials=8)
-    tracker = MlflowTracker(spec.tracking_uri, config.sweep.name, spool_dir=state_dir / "tracker")
-    parent = tracker.start_sweep(sweep_id, params=as_params(config), tags=spec.tags)
+    tracker = tracker_of(spec.tracking_uri, config.sweep.name, sweep_id, home)
+    tracker.start(SWEEP_RUN, as_params(config), spec.tags)
     draw, frame_counts = random.Random(3), tuple(record.num_frames for record in manifest.usable())
     rows: list[dict[str, Any]] = []
     for place in range(num_trials):
         proposal = study.ask(lambda values: fits_corpus(apply_space(config, values), frame_counts))
         trial_config = apply_space(config, proposal.values)
-        run_id = tracker.start_trial(
-            parent, proposal.number, params=as_params(trial_config), tags=spec.tags
-        )
-        study.set_note(proposal.number, "run_id", run_id)
+        tracker.start(trial_run(proposal.number), as_params(trial_config), spec.tags)
         level = quality[proposal.values["pretext.playback_rate.rates"]] + draw.gauss(0, noise)
         is_open = state_of_last == "running" and place == num_trials - 1
         metrics = walk(
             study,
             tracker,
             proposal.number,
-            run_id,
             level,
             draw,
             fails=place in failing,
@@ -117,7 +115,7 @@ def build_sweep(
     baselines = {"random_init": 0.30, "mean_frame": 0.20, "mean_absolute_difference": 0.25}
     if with_end:
         tracker.log(
-            parent,
+            SWEEP_RUN,
             {f"baseline/{name}/retrieval/recall_at_1": value for name, value in baselines.items()},
             num_trials,
         )
@@ -126,8 +124,8 @@ def build_sweep(
             "".join(json.dumps(row) + "\n" for row in rows) + '{"trial": 1, "gp'
         )
     if with_end:
-        tracker.finish(parent, "finished")
-    assert tracker.close()
+        tracker.finish(SWEEP_RUN, "finished")
+    assert tracker.close(60).num_records == 0
     return spec
 
 
@@ -135,7 +133,6 @@ def walk(
     study: SweepStudy,
     tracker: MlflowTracker,
     number: int,
-    run_id: str,
     level: float,
     draw: random.Random,
     *,
@@ -169,7 +166,7 @@ def walk(
             "time/data_wait_share": 0.08,
             **confusion,
         }
-        tracker.log(run_id, metrics, 15 * epoch)
+        tracker.log(trial_run(number), metrics, 15 * epoch)
         study.report(number, epoch, value)
         decision = study.decide(
             number, epoch, PruningRule("asha", 2), is_last_rung=epoch == RUNGS[-1]
@@ -182,11 +179,11 @@ def walk(
                 "training.learning_rate"
             )
             study.tell_failed(number, reason)
-            tracker.finish(run_id, "failed", reason)
+            tracker.finish(trial_run(number), "failed", reason)
             return values
         if not decision.go_on:
             study.tell_pruned(number, decision.reason)
-            tracker.finish(run_id, "pruned", decision.reason)
+            tracker.finish(trial_run(number), "pruned", decision.reason)
             return values
     study.set_note(
         number,
@@ -194,7 +191,7 @@ def walk(
         json.dumps({"retrieval/recall_at_1": value, "linear_probe/accuracy": value - 0.05}),
     )
     study.tell_finished(number, value)
-    tracker.finish(run_id, "finished")
+    tracker.finish(trial_run(number), "finished")
     return values
 
 

@@ -15,6 +15,7 @@ from orchestrator.config.run_config import to_tree, with_values
 from orchestrator.confirmation import ConfirmedRun
 from orchestrator.coordinator.sweep_state import SweepState
 from orchestrator.cost.account import Owner
+from orchestrator.tracking.run_names import confirm_run
 from orchestrator.trial_state import TrialState
 
 NOTE = "confirm/"  # + TRIAL/SEED: the note of the sweep with a run's result
@@ -27,7 +28,6 @@ class ConfirmTask:
 
     number: int
     seed: int
-    run_id: str
     config: dict[str, Any]
 
 
@@ -39,7 +39,7 @@ class ConfirmDesk:
         self._table = state.table
         self._account = state.account
         self._recorder = state.recorder
-        self._open: dict[Pair, str] = {}
+        self._open: set[Pair] = set()
 
     def affordable_candidates(self) -> int:
         """How many candidates the rest of the budget can confirm."""
@@ -54,16 +54,16 @@ class ConfirmDesk:
 
     def start(self, number: int, seed: int) -> ConfirmTask:
         """The run that trains trial `number`'s config with `seed`, at full length and evaluated at
-        its end only; its MLflow run is started or taken up again.
+        its end only.
         """
         config = self._table.config_of(number)
         config = with_values(
             config, {"seed": seed, "training.first_rung_epochs": config.training.num_epochs}
         )
-        run_id = self._recorder.start_confirm(number, seed, config)
-        self._open[number, seed] = run_id
+        self._recorder.start_confirm(number, seed, config)
+        self._open.add((number, seed))
         self._account.on_requested(owner_of(number, seed), config)
-        return ConfirmTask(number, seed, run_id, to_tree(config))
+        return ConfirmTask(number, seed, to_tree(config))
 
     def workers_started(self, number: int, seed: int) -> None:
         """The workers of a run are running."""
@@ -74,7 +74,7 @@ class ConfirmDesk:
         """Record a run's metrics after `step` steps; what comes after its end is ignored."""
         if (number, seed) in self._open:
             self._account.on_progress(owner_of(number, seed), step, metrics)
-            self._recorder.log(self._open[number, seed], metrics, step)
+            self._recorder.log(confirm_run(number, seed), metrics, step)
 
     def end(
         self,
@@ -93,11 +93,11 @@ class ConfirmDesk:
             self._study.set_sweep_note(
                 name, json.dumps({"failed": reason} if run is None else asdict(run))
             )
-        run_id = self._open.pop((number, seed), None)
-        if run_id is not None:
+        if (number, seed) in self._open:
+            self._open.remove((number, seed))
             self._account.on_ended(owner_of(number, seed))
             state = TrialState.FAILED if run is None else TrialState.FINISHED
-            self._recorder.finish(run_id, state, reason)
+            self._recorder.finish(confirm_run(number, seed), state, reason)
         self._recorder.log_costs()
 
     def results(self) -> tuple[list[ConfirmedRun], dict[Pair, str]]:
@@ -110,6 +110,7 @@ class ConfirmDesk:
             if "failed" in found:
                 failed[number, seed] = found["failed"]
             else:
+                found.pop("run_id", None)  # a note of an earlier release
                 runs.append(ConfirmedRun(**found))
         return sorted(runs, key=lambda run: (run.trial, run.seed)), failed
 

@@ -1,7 +1,8 @@
 """The records of a sweep: its runs, metrics, tags, texts and model in MLflow, notes in its study.
 
-Nothing here decides anything. The caller in mind is the end of the sweep's driver, which measures
-the winner and writes the report; the desks record through it as well.
+Nothing here decides anything, and nothing waits for MLflow but the registration of an encoder. The
+caller in mind is the end of the sweep's driver, which measures the winner and writes the report;
+the desks record through it as well.
 """
 
 from __future__ import annotations
@@ -10,27 +11,32 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import fields
-from pathlib import Path
 
 from orchestrator.config.run_config import RunConfig, flatten
 from orchestrator.config.sweep_spec import SweepSpec
 from orchestrator.coordinator.trial_table import TrialTable
 from orchestrator.cost.account import SweepAccount
 from orchestrator.cost.meter import Held
+from orchestrator.journal.journal_writer import JournalWriter
+from orchestrator.journal.process_identity import this_process
+from orchestrator.journal.sweep_folder import ARTIFACTS, RECORDS, open_sweep_folder
 from orchestrator.search.study import Proposal, SweepStudy
-from orchestrator.storage.open_store import open_store
 from orchestrator.tracking.encoder_file import CARD_NAME, WEIGHTS_NAME
-from orchestrator.tracking.mlflow_tracker import MlflowTracker
+from orchestrator.tracking.mlflow_tracker import EndedRun, MlflowTracker, TrackedSweep
+from orchestrator.tracking.record_log import PointsHeld
+from orchestrator.tracking.recorded import RunEnd
 from orchestrator.tracking.registered_models import Measured
+from orchestrator.tracking.run_names import SWEEP_RUN, confirm_run, trial_run
 from orchestrator.tracking.tags import SAMPLED_TAG
-from orchestrator.trial_state import TrialState
-from prp_core.data.object_store import read_all
+from orchestrator.trial.messages import TrialView
+from prp_core.data.object_store import ObjectStore, read_all
 from prp_core.evaluation.evaluation_config import Evaluations
 
 # What a resume may change: MLflow's parameters cannot be changed.
 NO_PARAMS = ("sweep.num_trials", "budget.", "confirm.", "showcase.")
 DOWNSTREAM = tuple(f"{entry.name}/" for entry in fields(Evaluations))
-FLUSH_SECONDS = 30.0
+FLUSH_SECONDS = 10.0
+EPOCH = 1  # of the records' journal
 
 
 def as_params(config: RunConfig) -> dict[str, str]:
@@ -55,99 +61,87 @@ class Recorder:
         table: TrialTable,
         account: SweepAccount,
     ) -> None:
-        """Start the parent run, or take it up again; close what a dead driver left running, but not
-        what an earlier process of this driver's coordinator has opened.
-        """
+        """Record that the sweep starts, or goes on, and how the trials ended that have ended."""
         self._spec = spec
+        self._base = base
         self._study = study
         self._table = table
         self._account = account
         self._name = base.sweep.name
         self._objective = base.sweep.objective
-        self._store = base.store
         self._tracker = MlflowTracker(
-            spec.tracking_uri, self._name, spool_dir=Path(spec.state_dir) / "tracker"
+            TrackedSweep(
+                tracking_uri=spec.tracking_uri,
+                experiment=self._name,
+                sweep_id=spec.sweep_id,
+                open_journal=self._open_journal,
+                read_file=lambda key: read_all(self._open_store(), key),
+            )
         )
-        if not study.is_reopened:
-            self._tracker.adopt(spec.sweep_id)
-        self._run_id = self._tracker.start_sweep(
-            spec.sweep_id, params=as_params(base), tags=spec.tags
-        )
-        self._open = {view.run_id for view in table.in_state(TrialState.RUNNING)}
+        self._tracker.start(SWEEP_RUN, as_params(base), spec.tags)
+        ended = [self._ended(view) for view in table.views() if view.state.is_over]
+        self._tracker.reconcile(ended)
 
     # ---- runs of trials, for the desks
 
-    def start_trial(self, proposal: Proposal, config: RunConfig) -> str:
-        """The id of the run of the trial of `proposal`, started or taken up again."""
-        tags = {
-            **self._spec.tags,
-            "prp.checkpoints_uri": self._spec.trial_uri(proposal.number),
-            SAMPLED_TAG: json.dumps(proposal.sampled),
-        }
-        run_id = self._tracker.start_trial(
-            self._run_id, proposal.number, params=as_params(config), tags=tags
-        )
-        self._open.add(run_id)
-        return run_id
+    def start_trial(self, proposal: Proposal, config: RunConfig) -> None:
+        """The trial of `proposal` starts, or goes on."""
+        tags = self._trial_tags(proposal.number) | {SAMPLED_TAG: json.dumps(proposal.sampled)}
+        self._tracker.start(trial_run(proposal.number), as_params(config), tags)
 
-    def start_confirm(self, number: int, seed: int, config: RunConfig) -> str:
-        """The id of the run that confirms trial `number` with `seed`, started or taken up again."""
+    def start_confirm(self, number: int, seed: int, config: RunConfig) -> None:
+        """The run that confirms trial `number` with `seed` starts, or goes on."""
         folder = f"{self._spec.folder_uri}/{self._spec.confirm_folder(number, seed)}"
         tags = {**self._spec.tags, "prp.checkpoints_uri": folder}
-        run_id = self._tracker.start_confirm(
-            self._run_id, number, seed, params=as_params(config), tags=tags
-        )
-        self._open.add(run_id)
-        return run_id
+        self._tracker.start(confirm_run(number, seed), as_params(config), tags)
 
-    def log(self, run_id: str, metrics: Mapping[str, float], step: int) -> None:
-        """Metrics of a run after `step` steps; never waits for MLflow."""
-        self._tracker.log(run_id, metrics, step)
+    def log(self, run: str, metrics: Mapping[str, float], step: int) -> PointsHeld:
+        """Metrics of a run after `step` steps, and what is held of its points."""
+        return self._tracker.log(run, metrics, step)
 
-    def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
-        """Tags of a run; never waits for MLflow."""
-        self._tracker.set_tags(run_id, tags)
+    def tag(self, run: str, tags: Mapping[str, str]) -> None:
+        """Tags of a run."""
+        self._tracker.set_tags(run, tags)
 
-    def finish(self, run_id: str, end: str, reason: str) -> None:
-        """Close a run as `end`; never waits for MLflow."""
-        self._open.discard(run_id)
-        self._tracker.finish(run_id, end, reason)
+    def finish(self, run: str, end: str, reason: str) -> None:
+        """Close a run as `end`."""
+        self._tracker.finish(run, end, reason)
 
     def log_costs(self) -> None:
         """What the sweep has cost so far, into the parent run; the step is the number of the
         ledger's entries.
         """
-        self.log(self._run_id, self._account.totals().metrics(), self._account.num_entries)
+        self.log(SWEEP_RUN, self._account.totals().metrics(), self._account.num_entries)
 
     # ---- the sweep itself, for its driver
 
     def sweep_run_id(self) -> str:
-        """The MLflow run that is the parent of the trials'."""
-        return self._run_id
+        """MLflow's id of the parent run; empty where it is not known yet."""
+        return self._tracker.run_id(SWEEP_RUN)
 
     def log_sweep(self, metrics: Mapping[str, float]) -> None:
         """Metrics of the sweep itself (baselines, the winner's) into the parent run; the step is
         how many trials had ended.
         """
-        self.log(self._run_id, metrics, self._study.num_told())
+        self.log(SWEEP_RUN, metrics, self._study.num_told())
 
     def log_trial(self, number: int, metrics: Mapping[str, float]) -> None:
         """Metrics of trial `number`, which has ended, at its last step."""
         view = self._table.view(number)
         view.metrics.update(metrics)
-        self.log(view.run_id, metrics, view.step)
+        self.log(trial_run(number), metrics, view.step)
 
     def tag_sweep(self, tags: Mapping[str, str]) -> None:
         """Tags of the parent run."""
-        self.tag(self._run_id, tags)
+        self.tag(SWEEP_RUN, tags)
 
     def log_sweep_text(self, path: str, text: str) -> None:
-        """A text artifact of the parent run; waits for MLflow."""
-        self._tracker.log_text(self._run_id, path, text)
+        """A text artifact of the parent run, which is kept in the sweep's folder as well."""
+        self._send_text(SWEEP_RUN, path, text)
 
     def log_trial_text(self, number: int, path: str, text: str) -> None:
-        """A text artifact of trial `number`'s run, ended or not; waits for MLflow."""
-        self._tracker.log_text(self._table.view(number).run_id, path, text)
+        """A text artifact of trial `number`'s run; kept in the sweep's folder as well."""
+        self._send_text(trial_run(number), path, text)
 
     def note(self, name: str, value: str | None = None) -> str | None:
         """The sweep's note called `name`, after setting it to `value` where one is given."""
@@ -170,7 +164,7 @@ class Recorder:
         """
         view = self._table.view(number)
         name = f"prp-{self._name}"
-        store = open_store(self._spec.folder_uri, self._store, check=False)
+        store = self._open_store()
         files = {file: read_all(store, f"{key}/{file}") for file in (CARD_NAME, WEIGHTS_NAME)}
         scores = {
             metric: value
@@ -178,7 +172,12 @@ class Recorder:
             if metric.startswith(DOWNSTREAM) and math.isfinite(value)
         }
         model_id = self._tracker.log_encoder(
-            view.run_id, files, name=name, metrics=scores, step=view.step, tags=self._spec.tags
+            trial_run(number),
+            files,
+            name=name,
+            metrics=scores,
+            step=view.step,
+            tags=self._spec.tags,
         )
         measured = Measured(
             metric=self._objective,
@@ -193,10 +192,39 @@ class Recorder:
         """Wait until MLflow has what was logged so far; False when it does not answer in time."""
         return self._tracker.flush(timeout_seconds=FLUSH_SECONDS)
 
-    def close(self, end: str, reason: str = "") -> bool:
-        """Finish every run that is still open as `end` and wait until MLflow has everything; False
-        when something waits on disk.
+    def close(self, end: str, reason: str = "") -> str:
+        """Finish every run that is still open as `end`, and wait a little for MLflow; what waits
+        for it then, in one line, empty where nothing does.
         """
-        for run_id in (self._run_id, *sorted(self._open)):
-            self.finish(run_id, end, reason)
-        return self._tracker.close()
+        self._tracker.finish_all(end, reason)
+        return self._tracker.close().line(self._spec.sweep_id)
+
+    # ----
+
+    def _trial_tags(self, number: int) -> dict[str, str]:
+        return {**self._spec.tags, "prp.checkpoints_uri": self._spec.trial_uri(number)}
+
+    def _ended(self, view: TrialView) -> EndedRun:
+        number = view.number
+        return EndedRun(
+            run=trial_run(number),
+            end=RunEnd(view.state, view.reason),
+            costs=self._account.totals(number).metrics(),
+            params_and_tags=lambda: (
+                as_params(self._table.config_of(number)),
+                self._trial_tags(number),
+            ),
+        )
+
+    def _send_text(self, run: str, path: str, text: str) -> None:
+        key = f"{ARTIFACTS}{run}/{path}"
+        self._open_store().write(key, text.encode())
+        self._tracker.send_file(run, path, key)
+
+    def _open_store(self) -> ObjectStore:
+        spec = self._spec
+        return open_sweep_folder(spec.storage_uri, spec.sweep_id, self._base.store).store
+
+    def _open_journal(self) -> JournalWriter:
+        holder = str(this_process())
+        return JournalWriter(self._open_store(), RECORDS, epoch=EPOCH, holder=holder)

@@ -26,6 +26,7 @@ from orchestrator.cost.meter import Held
 from orchestrator.data.health_line import advice_of
 from orchestrator.search.pruner import PruningRule
 from orchestrator.search.space import Fit, apply_space
+from orchestrator.tracking.run_names import trial_run
 from orchestrator.trial.evaluate_rung import start_evaluation
 from orchestrator.trial.messages import (
     Answer,
@@ -96,21 +97,19 @@ class TrialDesk:
 
     def ask(self, slot: str = "") -> TrialTask:
         """The next trial for `slot` (empty: one that nobody else has), new or left behind by a
-        driver that died, with its MLflow run started. A slot that asks again gets the same trial.
+        driver that died. A slot that asks again gets the same trial.
         """
         proposal = self._study.ask(self._fits, slot)
         number = proposal.number
         config = apply_space(self._base, proposal.values)
-        run_id = self._recorder.start_trial(proposal, config)
-        self._study.set_note(number, "run_id", run_id)
-        self._table.open(proposal, run_id, config.training.num_epochs)
+        self._recorder.start_trial(proposal, config)
+        self._table.open(proposal, config.training.num_epochs)
         self._account.on_requested(trial_owner(number), config)
         self._evaluation.begin(number, config.training.num_epochs)
         evaluator = self._evaluator_of(number)
         self._study.set_note(number, EVALUATOR, evaluator)
         return TrialTask(
             number,
-            run_id,
             to_tree(config),
             proposal.is_resumed,
             evaluator,
@@ -247,10 +246,10 @@ class TrialDesk:
         view.metrics.update(metrics)
         if self._table.is_running(number):
             self._account.on_progress(trial_owner(number), step, metrics)
-        self._recorder.log(view.run_id, metrics, step)
+        self._recorder.log(trial_run(number), metrics, step)
         advice = advice_of(metrics)
         if advice:
-            self._recorder.tag(view.run_id, {"prp.data_advice": advice})
+            self._recorder.tag(trial_run(number), {"prp.data_advice": advice})
 
     def _end(self, number: int, outcome: TrialOutcome) -> None:
         """The study first. A coordinator that died before the records of the end were written is
@@ -288,9 +287,9 @@ class TrialDesk:
         view = self._table.view(number)
         costs = self._account.totals(number).metrics()
         view.metrics.update(costs)
-        self._recorder.log(view.run_id, costs, view.step)
+        self._recorder.log(trial_run(number), costs, view.step)
         self._recorder.log_costs()
-        self._recorder.finish(view.run_id, view.state, view.reason)
+        self._recorder.finish(trial_run(number), view.state, view.reason)
 
     def _reach_rung(self, number: int, epoch: int) -> None:
         """Trial `number` is at the rung after `epoch` epochs: the account closes the way there, and

@@ -14,7 +14,7 @@ from orchestrator.trial_state import TrialState
 
 
 class TrialTable:
-    """What is known of every trial that fitted the corpus and has a run in MLflow.
+    """What is known of every trial that fitted the corpus.
 
     The study decides and this table follows: nothing in it outlives the process.
     """
@@ -24,7 +24,7 @@ class TrialTable:
         self._views: dict[int, TrialView] = {}
         for frozen in study.trials():
             trial = study_trial(frozen)
-            if not trial.unfit and trial.run_id:
+            if not trial.unfit and trial.is_drawn:
                 self._views[trial.number] = view_of(trial, apply_space(base, trial.values))
 
     def views(self) -> list[TrialView]:
@@ -47,11 +47,10 @@ class TrialTable:
         """The config of trial `number`: the sweep's, with the values that the trial sampled."""
         return apply_space(self._base, self._views[number].values)
 
-    def open(self, proposal: Proposal, run_id: str, num_epochs: int) -> TrialView:
+    def open(self, proposal: Proposal, num_epochs: int) -> TrialView:
         """Add the trial of `proposal` as running; one that is resumed keeps its rungs."""
         view = self._views.get(proposal.number) or TrialView(proposal.number, proposal.values)
         view.state = TrialState.RUNNING
-        view.run_id = run_id
         view.started = view.started or time.time()
         view.num_epochs = num_epochs
         self._views[proposal.number] = view
@@ -71,7 +70,6 @@ def view_of(trial: StudyTrial, config: RunConfig) -> TrialView:
         objective=value,
         rungs=dict(trial.rungs),
         reason=trial.reason,
-        run_id=trial.run_id,
         metrics=dict(trial.metrics),
         started=trial.started,
         ended=trial.ended,

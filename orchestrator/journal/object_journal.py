@@ -87,14 +87,23 @@ class JournalReader:
         """How many records of `kind` there are."""
         return len(self._lines.get(kind, ()))
 
-    def read(self, kind: str, start: int = 0) -> list[dict[str, Any]]:
-        """The records of `kind`, without the first `start`, as new objects."""
+    def read(self, kind: str, start: int = 0, stop: int | None = None) -> list[dict[str, Any]]:
+        """The records of `kind` from `start` to before `stop` (None: the last), as new objects."""
         with self._lock:
-            lines = self._lines.get(kind, [])[start:]
+            lines = self._lines.get(kind, [])[start:stop]
         try:
             return [parse_record(line) for line in lines]
         except BadEntry as error:
             raise CorruptObject(f"{self.uri}: {error} (of kind {kind!r})") from None
+
+    def forget(self, kind: str, stop: int) -> None:
+        """Free the memory of the records of `kind` before `stop`, which are not read again here."""
+        with self._lock:
+            lines = self._lines.get(kind, [])
+            for index in range(min(stop, len(lines)) - 1, -1, -1):
+                if not lines[index]:
+                    break  # and so is what is before
+                lines[index] = b""
 
     def refresh(self) -> int:
         """Read the entries that were appended since; how many. Nothing new costs one request."""

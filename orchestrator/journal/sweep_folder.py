@@ -7,6 +7,8 @@ Below ``sweeps/ID/`` of a ``--storage``, a bucket's prefix or a folder alike:
 | ``spec.json`` | what the sweep is: its study, space, config and options; changed by its driver |
 | ``lease.json`` | which driver it has (`lease.py`) |
 | ``journal/`` | the Optuna study, ledger, notes and answers (`object_journal.py`) |
+| ``records/`` | what MLflow is told of it, and how far that is sent (`orchestrator/tracking`) |
+| ``artifacts/`` | the texts that MLflow is told of |
 | ``requests/`` | what people asked of it and the coordinator has not answered yet (`requests.py`) |
 | ``trials/NNNN/`` | the checkpoints of a trial |
 | ``encoder/`` | the winner's encoder |
@@ -32,6 +34,8 @@ SWEEPS = "sweeps/"
 SPEC = "spec.json"
 LEASE = "lease.json"
 JOURNAL = "journal/"
+RECORDS = "records/"
+ARTIFACTS = "artifacts/"
 REQUESTS = "requests/"
 TRIALS = "trials/"
 ENCODER = "encoder/"

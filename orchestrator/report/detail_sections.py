@@ -113,10 +113,12 @@ def reproduction_section(record: SweepRecord) -> ReproductionSection:
             "# the best trial, compared with its run"
         )
     commands.append(f"uv run prp report {spec.sweep_id}")
-    commands.append(f"{ui_command(spec.tracking_uri)}    # run {record.parent_run_id}")
+    commands.append(
+        f"{ui_command(spec.tracking_uri)}    # run {record.parent_run_id or 'not known yet'}"
+    )
     dirty = " (with uncommitted changes: not exactly reproducible)"
     showcases = [
-        f"trial {trial.number} ({trial.run_id})"
+        f"trial {trial.number} ({trial.run_id or 'its run is not in MLflow yet'})"
         for trial in record.trials
         if trial.number in record.showcases
     ]

@@ -197,15 +197,15 @@ def trial_records(
     config: RunConfig, study: StudyRecord, runs: SweepRead | None = None
 ) -> tuple[TrialRecord, ...]:
     """The feasible trials of `study`, joined with their MLflow `runs` where these are given."""
-    metrics = {number: run.metrics for number, run in runs.trials.items()} if runs else {}
+    known = runs.trials if runs else {}
     return tuple(
-        _trial(config, trial, metrics.get(trial.number, {}))
+        _trial(config, trial, known.get(trial.number))
         for trial in study.trials
         if not trial.unfit and trial.values
     )
 
 
-def _trial(base: RunConfig, trial: StudyTrial, run_metrics: Mapping[str, float]) -> TrialRecord:
+def _trial(base: RunConfig, trial: StudyTrial, run: RunFacts | None) -> TrialRecord:
     config = apply_space(base, trial.values)
     epoch = max(trial.rungs, default=0)
     value = trial.value if trial.value is not None else trial.rungs.get(epoch, math.nan)
@@ -219,10 +219,10 @@ def _trial(base: RunConfig, trial: StudyTrial, run_metrics: Mapping[str, float])
         epoch=epoch,
         num_epochs=config.training.num_epochs,
         objective=value,
-        metrics={**trial.metrics, **run_metrics},
+        metrics={**trial.metrics, **(run.metrics if run else {})},
         started=trial.started,
         ended=trial.ended,
-        run_id=trial.run_id,
+        run_id=run.run_id if run else "",
         rates=config.pretext.playback_rate.rates,
         gpus=resources.num_workers * resources.gpus_per_worker,
         cpus=resources.num_workers * resources.cpus_per_worker,

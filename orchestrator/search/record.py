@@ -37,7 +37,7 @@ class StudyTrial:
 
     `unfit` is why it could not be trained on these videos ("" where it could). `rungs` is epoch ->
     objective, `decisions` epoch -> the reason of the pruning decision. Times are seconds since
-    1970, 0 where there is none.
+    1970, 0 where there is none. `is_drawn`: all its values were drawn.
     """
 
     number: int
@@ -51,7 +51,7 @@ class StudyTrial:
     metrics: Mapping[str, float] = field(default_factory=dict)
     started: float = 0.0
     ended: float = 0.0
-    run_id: str = ""
+    is_drawn: bool = True
 
 
 @dataclass(frozen=True)
@@ -199,5 +199,5 @@ def study_trial(trial: FrozenTrial) -> StudyTrial:
         metrics=json.loads(notes.get("metrics", "{}")),
         started=trial.datetime_start.timestamp() if trial.datetime_start else 0.0,
         ended=trial.datetime_complete.timestamp() if trial.datetime_complete else 0.0,
-        run_id=notes.get("run_id", ""),
+        is_drawn="values" in notes,
     )

@@ -220,11 +220,7 @@ def confirm_worker(work: Mapping[str, Any]) -> dict[str, Any]:
         return {"failed": reason}
     marks = "".join(str(int(hits[key])) if key in hits else BROKEN for key in query_keys(part.val))
     recall = float(outcome.metrics[OBJECTIVE])
-    return asdict(
-        ConfirmedRun(
-            trial=task.number, seed=task.seed, recall_at_1=recall, hits=marks, run_id=task.run_id
-        )
-    )
+    return asdict(ConfirmedRun(trial=task.number, seed=task.seed, recall_at_1=recall, hits=marks))
 
 
 def confirm_checkpoints(spec: SweepSpec, config: RunConfig, task: ConfirmTask) -> CheckpointFolder:

@@ -152,7 +152,9 @@ def _close_interrupted(plan: Plan, coordinator: CoordinatorHandle) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     say("interrupted: closing the runs")
     with contextlib.suppress(ray.exceptions.RayError):
-        ray.get(coordinator.recorder.close.remote("killed", "interrupted"), timeout=30)
+        waiting = ray.get(coordinator.recorder.close.remote("killed", "interrupted"), timeout=40)
+        if waiting:
+            say(waiting)
     say(f"resume with: {resume_command(plan)}")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -84,8 +85,7 @@ def finish(plan: Plan, coordinator: CoordinatorHandle, max_concurrent: int, say:
         showcases=tuple(showcases),
         missing=parts.missing,
     )
-    ray.get(coordinator.recorder.close.remote("finished"))
-    return ending
+    return replace(ending, waiting=ray.get(coordinator.recorder.close.remote("finished")))
 
 
 def measure_validation(

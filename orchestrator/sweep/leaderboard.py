@@ -33,9 +33,9 @@ class Ending:
 
     `views` are its trials, `winner` the one that is taken (None: none finished), with its encoder
     at `encoder_uri` in the storage and as `model` in MLflow, each empty where it is not there;
-    `baselines` are metrics by name; `run_id` is the parent run's. `test` and `cost` are sentences,
-    empty where there is none. `showcases` are the trials that have one. `missing` is each part that
-    failed, with the reason.
+    `baselines` are metrics by name; `run_id` is the parent run's (empty: not known yet). `test` and
+    `cost` are sentences, empty where there is none. `showcases` are the trials that have one.
+    `missing` is each part that failed, with the reason, `waiting` says what waits for MLflow.
     """
 
     views: Sequence[TrialView]
@@ -49,6 +49,7 @@ class Ending:
     cost: str = ""
     showcases: tuple[int, ...] = ()
     missing: Mapping[str, str] = field(default_factory=dict)
+    waiting: str = ""
 
 
 def ending_lines(plan: Plan, ending: Ending) -> Iterator[str]:
@@ -80,7 +81,8 @@ def ending_lines(plan: Plan, ending: Ending) -> Iterator[str]:
     yield f"Manifest:    {plan.spec.manifest_uri}"
     yield f"Trials:      {plan.spec.database_url}"
     yield f"Report:      uv run prp report {plan.spec.sweep_id} (and report.html in the MLflow run)"
-    yield f"MLflow:      run {ending.run_id} at {plan.spec.tracking_uri}"
+    run = f"run {ending.run_id} at " if ending.run_id else ""
+    yield f"MLflow:      {run}{plan.spec.tracking_uri}"
     if ending.showcases:
         yield f"Showcases:   {showcases_line(ending.showcases)}"
     for title, reason in ending.missing.items():
@@ -88,6 +90,8 @@ def ending_lines(plan: Plan, ending: Ending) -> Iterator[str]:
     if ending.missing:
         yield f"What is missing is made up by: {resume_command(plan.spec)}"
     yield f"Open the page with: {ui_command(plan.spec.tracking_uri)}"
+    if ending.waiting:
+        yield ending.waiting
 
 
 def showcases_line(trials: Sequence[int]) -> str:

@@ -170,7 +170,6 @@ def views_of(status: SweepStatus) -> list[TrialView]:
         )
         view.rungs = dict(trial.rungs)
         view.reason = trial.reason
-        view.run_id = trial.run_id
         view.started = trial.started
         view.ended = trial.ended
         views.append(view)

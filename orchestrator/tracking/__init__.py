@@ -1,11 +1,12 @@
 """Experiment tracking: the runs of a sweep in MLflow. The only package that knows MLflow.
 
-In the order that data flows: `tracking_uri` validates the address of MLflow (`local_files`: a
-sqlite file and locks on this machine), `mlflow_client` connects to it, `experiment` opens the
-experiment, and `tags` names the tags. `mlflow_tracker` is the tracker of a sweep: it starts runs
-through `runs` (lookup by tag) and logs through `background_log`, which accepts records into `spool`
-(a queue on disk) for `sender` (a thread) to deliver. `provenance` gives the tags of a result's
-origin, `encoder_file` the files of an encoder, `models` logs and loads them as a model, and
+In the order that data flows: `mlflow_tracker` is the tracker of a sweep. It says what happens to a
+run, by a name of `run_names`, as records (`recorded`: what they say so far), which `record_log`
+keeps in the sweep's storage. `sender` (a thread) takes them from there to `delivery`, which sends
+them to MLflow: `tracking_uri` validates its address (`local_files`: a sqlite file and locks on this
+machine), `mlflow_client` connects to it, `experiment` opens the experiment, `runs` finds or creates
+the runs by their tags, which `tags` names. `provenance` gives the tags of a result's origin,
+`encoder_file` the files of an encoder, `models` logs and loads them as a model, and
 `registered_models` makes it a version of a registered model and moves the alias ``best``.
 `reading` reads the runs of a sweep, `past_trials` those of earlier sweeps.
 
@@ -14,7 +15,7 @@ Importing this package is cheap: MLflow (seconds) and torch are imported when fi
 
 from orchestrator.tracking.encoder_file import DamagedEncoder, EncoderCard, pack
 from orchestrator.tracking.mlflow_client import TrackerUnavailable
-from orchestrator.tracking.mlflow_tracker import MlflowTracker, SweepRuns
+from orchestrator.tracking.mlflow_tracker import MlflowTracker, TrackedSweep
 from orchestrator.tracking.models import load_encoder
 from orchestrator.tracking.provenance import provenance_tags
 from orchestrator.tracking.tracking_uri import (
@@ -30,7 +31,7 @@ __all__ = [
     "ui_command",
     "run_page",
     "MlflowTracker",
-    "SweepRuns",
+    "TrackedSweep",
     "TrackerUnavailable",
     "provenance_tags",
     "EncoderCard",

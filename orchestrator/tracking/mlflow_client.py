@@ -33,6 +33,12 @@ class TrackerUnavailable(PrpError):
     """MLflow did not answer before the deadline; the text names its URI and the last error."""
 
 
+class Refused(PrpError):
+    """MLflow refuses for a reason that a person can undo: a deleted experiment or run, credentials,
+    a store of artifacts that cannot be written to. What was to be sent is kept and tried again.
+    """
+
+
 def limit_requests() -> None:
     """Make this process's MLflow requests short, silent and without retries of their own.
 

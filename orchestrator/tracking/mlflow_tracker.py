@@ -1,205 +1,152 @@
 """The MLflow tracker of a sweep: one parent run, one nested run per trial and per confirmation.
 
-It lives in one process of a sweep and serves many callers. Logging and ending runs never wait for
-MLflow and never raise (`background_log.py`). Starting runs, closing what a dead driver left, files
-and models do wait, up to a limit.
+It lives in one process of a sweep and serves many callers. Nothing that is said here waits for
+MLflow or raises because MLflow or the storage is away: it becomes a record (`record_log.py`), which
+a thread sends (`sender.py`). Runs go by their names (`run_names.py`). Only an encoder waits, up to
+a limit, because it is asked for where it went.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from orchestrator.tracking.background_log import BackgroundLog
+from orchestrator.journal.journal_writer import JournalWriter
+from orchestrator.tracking.delivery import STATUSES, Delivery
 from orchestrator.tracking.experiment import open_experiment
 from orchestrator.tracking.mlflow_client import TrackerUnavailable, connect, limit_requests, retry
 from orchestrator.tracking.models import log_encoder_files
+from orchestrator.tracking.record_log import PointsHeld, RecordLog
+from orchestrator.tracking.recorded import Record, Recorded, RunEnd, record
 from orchestrator.tracking.registered_models import Measured, Registered, register_model
-from orchestrator.tracking.runs import RunLookup
-from orchestrator.tracking.tags import (
-    CONFIRM_TAG,
-    PARENT_TAG,
-    ROLE_TAG,
-    SEED_TAG,
-    STATE_TAG,
-    SWEEP_TAG,
-    TRIAL_TAG,
-)
+from orchestrator.tracking.sender import Sender, Unsent
 from orchestrator.tracking.tracking_uri import artifact_root_of, check_usable
-from orchestrator.trial_state import TrialState
 from prp_core.catalogue import look_up
 
 Result = TypeVar("Result")
 
-# How a run ends for us, and MLflow's status for it.
-ENDS: dict[str, str] = {
-    TrialState.FINISHED: "FINISHED",
-    TrialState.PRUNED: "FINISHED",
-    TrialState.FAILED: "FAILED",
-    "killed": "KILLED",
-}
+PATIENCE_SECONDS = 5.0  # with an MLflow that is known to be away
+CLOSE_SECONDS = 5.0  # for the threads to leave
 
 
-@dataclass(frozen=True)
-class SweepRuns:
-    """The run ids of a sweep: the parent's (None: there is none), the trials' by their numbers.
-
-    `closed_run_ids` are those that were still RUNNING and have been closed.
+@dataclass(frozen=True, kw_only=True)
+class TrackedSweep:
+    """Which sweep is tracked, and where: `open_journal` opens its records in its storage for
+    writing, `read_file` reads a file of its folder there.
     """
 
-    sweep_run_id: str | None
-    trial_run_ids: Mapping[int, str]
-    closed_run_ids: tuple[str, ...]
+    tracking_uri: str
+    experiment: str
+    sweep_id: str
+    open_journal: Callable[[], JournalWriter]
+    read_file: Callable[[str], bytes]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndedRun:
+    """A run that the study knows to have ended: what it cost, and the parameters and tags that it
+    is made with where it was never recorded.
+    """
+
+    run: str
+    end: RunEnd
+    costs: Mapping[str, float]
+    params_and_tags: Callable[[], tuple[Mapping[str, str], Mapping[str, str]]]
 
 
 class MlflowTracker:
-    """Tracks the sweeps of one experiment; `timeout_seconds` bounds each call that waits."""
+    """Tracks one sweep; `timeout_seconds` bounds each call that waits."""
 
-    def __init__(
-        self,
-        tracking_uri: str,
-        experiment_name: str,
-        *,
-        spool_dir: Path,
-        artifact_root: str | None = None,
-        timeout_seconds: float = 60.0,
-    ) -> None:
-        """Connect, open the experiment, and send what an earlier tracker left in `spool_dir`.
-
-        Raises `UserError` for a URI that cannot be used, `TrackerUnavailable` when MLflow does not
-        answer.
+    def __init__(self, sweep: TrackedSweep, *, timeout_seconds: float = 10.0) -> None:
+        """Start the threads, which send what an earlier tracker left. Raises `UserError` for a
+        tracking URI that cannot be used.
         """
-        check_usable(tracking_uri)
-        limit_requests()
-        self._uri = tracking_uri
+        check_usable(sweep.tracking_uri)
+        self._sweep = sweep
         self._timeout_seconds = timeout_seconds
-        self._client = connect(tracking_uri)
-        self._experiment_id = open_experiment(
-            self._client,
-            tracking_uri,
-            experiment_name,
-            artifact_root or artifact_root_of(tracking_uri),
-            timeout_seconds,
-        )
-        self._runs = RunLookup(self._client, tracking_uri, self._experiment_id, timeout_seconds)
-        self._sweep_ids: dict[str, str] = {}
-        self._log = BackgroundLog(self._client, tracking_uri, Path(spool_dir))
-
-    @property
-    def experiment_id(self) -> str:
-        """MLflow's id of the experiment."""
-        return self._experiment_id
+        self._log = RecordLog(sweep.open_journal)
+        self._sender = Sender(self._log, self._connect)
+        self._is_closed = False
 
     @property
     def counters(self) -> dict[str, int]:
-        """Metric points by outcome; dropped and rejected are 0 in a healthy sweep."""
-        return self._log.counters
+        """Metric points by outcome; dropped and refused are 0 in a healthy sweep."""
+        return {**self._log.recorded.counters.as_metrics(), **self._sender.counters}
 
-    # Starting runs waits for MLflow.
+    # ---- what is said; nothing waits
 
-    def start_sweep(
-        self,
-        sweep_id: str,
-        params: Mapping[str, str],
-        tags: Mapping[str, str],
-        *,
-        name: str | None = None,
-    ) -> str:
-        """The id of the parent run of `sweep_id`, created, or found and set to RUNNING again.
+    def start(self, run: str, params: Mapping[str, str], tags: Mapping[str, str]) -> None:
+        """`run` starts, or goes on."""
+        self._log.add(start_record(run, params, tags))
 
-        Raises `UserError` when a parameter has another value than the run was started with: what
-        may change belongs in `tags`. Raises `TrackerUnavailable`.
-        """
-        identity = {SWEEP_TAG: sweep_id, ROLE_TAG: "sweep"}
-        return self._start(identity, name or sweep_id, params, tags)
+    def log(self, run: str, metrics: Mapping[str, float], step: int) -> PointsHeld:
+        """Log the metrics of one step; a metric that has a value at this step keeps it."""
+        return self._log.add_points(run, metrics, step)
 
-    def start_trial(
-        self,
-        sweep_run_id: str,
-        trial_number: int,
-        params: Mapping[str, str],
-        tags: Mapping[str, str],
-        *,
-        name: str | None = None,
-    ) -> str:
-        """The id of a trial's nested run, created or found; raises as `start_sweep` does."""
-        identity = {
-            SWEEP_TAG: self._sweep_id_of(sweep_run_id),
-            TRIAL_TAG: str(trial_number),
-            ROLE_TAG: "trial",
-        }
-        return self._start(
-            identity,
-            name or f"trial-{trial_number:04d}",
-            params,
-            {**tags, PARENT_TAG: sweep_run_id},
-        )
-
-    def start_confirm(
-        self,
-        sweep_run_id: str,
-        trial_number: int,
-        seed: int,
-        params: Mapping[str, str],
-        tags: Mapping[str, str],
-    ) -> str:
-        """The id of the nested run that confirms a trial with `seed`; raises as `start_sweep`."""
-        identity = {
-            SWEEP_TAG: self._sweep_id_of(sweep_run_id),
-            CONFIRM_TAG: str(trial_number),
-            SEED_TAG: str(seed),
-            ROLE_TAG: "confirm",
-        }
-        return self._start(
-            identity,
-            f"confirm-{trial_number:04d}-seed-{seed}",
-            params,
-            {**tags, PARENT_TAG: sweep_run_id},
-        )
-
-    # Logging and ending runs never waits.
-
-    def log(self, run_id: str, metrics: Mapping[str, float], step: int) -> None:
-        """Log the metrics of one step; see `BackgroundLog.log_metrics`."""
-        self._log.log_metrics(run_id, metrics, step)
-
-    def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
+    def set_tags(self, run: str, tags: Mapping[str, str]) -> None:
         """Set tags on a run."""
-        self._log.set_tags(run_id, tags)
+        self._log.add(record("tags", run, tags=_texts(tags)))
 
-    def finish(self, run_id: str, end: str, reason: str = "") -> None:
-        """End a run as one of `ENDS`, after all that was logged before.
-
-        A pruned run is FINISHED for MLflow.
+    def finish(self, run: str, state: str, reason: str = "") -> None:
+        """End a run as one of `STATUSES`, after all that was logged before. A pruned run is
+        FINISHED for MLflow.
         """
-        self._log.set_state(run_id, end, look_up("end of a run", end, ENDS), reason)
+        look_up("end of a run", state, STATUSES)
+        self._log.add(record("end", run, state=str(state), reason=reason))
+
+    def finish_all(self, state: str, reason: str = "") -> None:
+        """End every run of the sweep that still runs, the parent too."""
+        look_up("end of a run", state, STATUSES)
+        self._log.add(record("end_all", state=str(state), reason=reason))
+
+    def send_file(self, run: str, path: str, key: str) -> None:
+        """Store the file `key` of the sweep's folder as the run's artifact `path`, replacing it."""
+        self._log.add(record("file", run, path=path, key=key))
+
+    def reconcile(self, ended: Iterable[EndedRun]) -> None:
+        """Say again how runs ended of which the records say otherwise, or nothing."""
+        runs = list(ended)
+        self._log.add(lambda recorded: [one for run in runs for one in _told_again(run, recorded)])
+
+    # ---- for whoever ends
+
+    def unsent(self) -> Unsent:
+        """What MLflow does not have yet."""
+        return self._sender.unsent()
 
     def flush(self, timeout_seconds: float) -> bool:
-        """Wait until MLflow has everything that was logged; False when the time is up."""
+        """Wait until MLflow has everything that was said; False when the time is up."""
+        return self._log.flush(timeout_seconds) and self._sender.flush(timeout_seconds)
+
+    def flush_to_storage(self, timeout_seconds: float) -> bool:
+        """Wait until the storage has everything that was said; False when the time is up."""
         return self._log.flush(timeout_seconds)
 
-    def close(self, timeout_seconds: float = 30.0) -> bool:
-        """Flush and end; False when records are left, which the next tracker of `spool_dir` sends.
-
-        It is safe to call it again.
+    def close(self, timeout_seconds: float = 20.0) -> Unsent:
+        """Flush and end; what is left, which the next tracker of the sweep sends. Where MLflow is
+        known to be away it waits for `PATIENCE_SECONDS` alone. It is safe to call it again.
         """
-        return self._log.close(timeout_seconds)
+        if not self._is_closed:
+            first = min(PATIENCE_SECONDS, timeout_seconds)
+            if not self.flush(first) and not self.unsent().reason:
+                self.flush(timeout_seconds - first)
+            self._is_closed = True
+            self._sender.close(CLOSE_SECONDS)
+            self._log.close(CLOSE_SECONDS)
+        return self._sender.unsent()
 
-    # Files and models wait for MLflow; each raises `TrackerUnavailable`.
+    def run_id(self, run: str) -> str:
+        """MLflow's id of a run; empty where it is not known here."""
+        delivery = self._sender.delivery
+        found = delivery.runs.known(run) if delivery is not None else None
+        return found.run_id if found is not None else ""
 
-    def log_text(self, run_id: str, path: str, text: str) -> None:
-        """Store `text` as the run's artifact `path`, replacing it."""
-        self._retry(lambda: self._client.log_text(run_id, text, path))
-
-    def log_file(self, run_id: str, path: str, file: Path) -> None:
-        """Store a local file as an artifact in the run's folder `path` ("" is its root)."""
-        self._retry(lambda: self._client.log_artifact(run_id, str(file), path or None))
+    # ---- encoders wait for MLflow; each raises `TrackerUnavailable`
 
     def log_encoder(
         self,
-        run_id: str,
+        run: str,
         files: Mapping[str, bytes],
         *,
         name: str,
@@ -212,10 +159,11 @@ class MlflowTracker:
         Called again with the same weights it gives the same model.
         """
         # The same points may be on their way: two writers of one point break sqlite's uniqueness.
-        self._flush_or_raise()
+        client = self._flushed_client()
+        run_id = self.run_id(run) or self._find(run)
         return self._retry(
             lambda: log_encoder_files(
-                self._client, run_id, files, name=name, metrics=metrics, step=step, tags=tags or {}
+                client, run_id, files, name=name, metrics=metrics, step=step, tags=tags or {}
             )
         )
 
@@ -223,77 +171,56 @@ class MlflowTracker:
         """Register a logged model as a version of `name`; the alias ``best`` moves to it unless
         what stands there is better or was measured otherwise.
         """
-        return self._retry(lambda: register_model(self._client, model_id, name, measured))
+        client = self._flushed_client()
+        return self._retry(lambda: register_model(client, model_id, name, measured))
 
-    # Closing what is still RUNNING waits for MLflow; both raise `TrackerUnavailable`.
+    def _find(self, run: str) -> str:
+        delivery = self._sender.delivery
+        assert delivery is not None, "flushed before"
+        return self._retry(lambda: delivery.runs.get(run).run_id)
 
-    def adopt(self, sweep_id: str) -> SweepRuns:
-        """Take over a sweep whose driver died: send its records, close its trials as killed."""
-        return self._close_running(
-            sweep_id, "killed", "the driver of the sweep died", including_parent=False
-        )
-
-    def close_all(self, sweep_id: str, end: str, reason: str) -> SweepRuns:
-        """Close every run of the sweep that is still RUNNING, the parent too."""
-        look_up("end of a run", end, ENDS)
-        return self._close_running(sweep_id, end, reason, including_parent=True)
-
-    def _start(
-        self,
-        identity: Mapping[str, str],
-        name: str,
-        params: Mapping[str, str],
-        tags: Mapping[str, str],
-    ) -> str:
-        run, is_new = self._runs.find_or_create(
-            identity, name, {key: str(value) for key, value in params.items()}, tags
-        )
-        run_id: str = run.info.run_id
-        self._sweep_ids[run_id] = identity[SWEEP_TAG]
-        self._log.attach(run)
-        if is_new:
-            self._log.set_tags(run_id, {STATE_TAG: TrialState.RUNNING})
-        else:
-            self._log.set_state(run_id, TrialState.RUNNING, "RUNNING")
-        return run_id
-
-    def _sweep_id_of(self, sweep_run_id: str) -> str:
-        if sweep_run_id not in self._sweep_ids:
-            self._sweep_ids[sweep_run_id] = self._runs.get(sweep_run_id).data.tags[SWEEP_TAG]
-        return self._sweep_ids[sweep_run_id]
-
-    def _close_running(
-        self, sweep_id: str, end: str, reason: str, *, including_parent: bool
-    ) -> SweepRuns:
-        self._flush_or_raise()
-        runs = self._runs.delete_duplicates(self._runs.find({SWEEP_TAG: sweep_id}))
-        parents = [
-            run
-            for run in runs
-            if TRIAL_TAG not in run.data.tags and CONFIRM_TAG not in run.data.tags
-        ]
-        trials = {
-            int(run.data.tags[TRIAL_TAG]): run
-            for run in reversed(runs)
-            if TRIAL_TAG in run.data.tags
-        }
-        closed = [
-            run.info.run_id
-            for run in runs
-            if run.info.status == "RUNNING" and (including_parent or run not in parents)
-        ]
-        for run_id in closed:
-            self._log.set_state(run_id, end, ENDS[end], reason)
-        self._flush_or_raise()
-        run_ids = {number: run.info.run_id for number, run in sorted(trials.items())}
-        return SweepRuns(parents[0].info.run_id if parents else None, run_ids, tuple(closed))
-
-    def _flush_or_raise(self) -> None:
+    def _flushed_client(self) -> Any:
         if not self.flush(self._timeout_seconds):
+            reason = self.unsent().reason or "it takes too long"
             raise TrackerUnavailable(
-                f"MLflow at {self._uri} did not take all records within "
-                f"{self._timeout_seconds:.0f} s; they wait on disk"
+                f"MLflow at {self._sweep.tracking_uri} did not take all records within "
+                f"{self._timeout_seconds:.0f} s ({reason})"
             )
+        return connect(self._sweep.tracking_uri)
 
     def _retry(self, call: Callable[[], Result]) -> Result:
-        return retry(call, self._uri, self._timeout_seconds)
+        return retry(call, self._sweep.tracking_uri, self._timeout_seconds)
+
+    def _connect(self) -> Delivery:
+        uri = self._sweep.tracking_uri
+        limit_requests()
+        client = connect(uri)
+        experiment_id = open_experiment(client, uri, self._sweep.experiment, artifact_root_of(uri))
+        return Delivery(
+            client,
+            uri,
+            experiment_id,
+            self._sweep.sweep_id,
+            start_of=self._log.recorded.starts.get,
+            read_file=self._sweep.read_file,
+        )
+
+
+def start_record(run: str, params: Mapping[str, str], tags: Mapping[str, str]) -> Record:
+    """The record of a run's start."""
+    return record("start", run, params=_texts(params), tags=_texts(tags))
+
+
+def _told_again(one: EndedRun, recorded: Recorded) -> list[Record]:
+    known = recorded.ends.get(one.run)
+    if known is not None and known.state == one.end.state:
+        return []
+    records = []
+    if one.run not in recorded.starts:
+        records.append(start_record(one.run, *one.params_and_tags()))
+    records += recorded.points(one.run, one.costs, recorded.last_step(one.run))
+    return [*records, record("end", one.run, state=str(one.end.state), reason=one.end.reason)]
+
+
+def _texts(values: Mapping[str, Any]) -> dict[str, str]:
+    return {name: str(value) for name, value in values.items()}

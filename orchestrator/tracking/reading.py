@@ -14,7 +14,7 @@ from orchestrator.tracking.mlflow_client import (
     limit_requests,
     retry,
 )
-from orchestrator.tracking.runs import RunLookup
+from orchestrator.tracking.runs import find_runs
 from orchestrator.tracking.tags import CONFIRM_TAG, STATE_TAG, SWEEP_TAG, TRIAL_TAG
 from orchestrator.tracking.tracking_uri import check_usable
 from prp_core.errors import UserError
@@ -58,12 +58,12 @@ def read_sweep_runs(tracking_uri: str, experiment_name: str, sweep_id: str) -> S
     )
     if experiment is None:
         return SweepRead(None, {})
-    lookup = RunLookup(client, tracking_uri, experiment.experiment_id, TIMEOUT_SECONDS)
-    found = [
-        run
-        for run in reversed(lookup.find({SWEEP_TAG: sweep_id}))
-        if CONFIRM_TAG not in run.data.tags
-    ]
+    every = retry(
+        lambda: find_runs(client, experiment.experiment_id, {SWEEP_TAG: sweep_id}),
+        tracking_uri,
+        TIMEOUT_SECONDS,
+    )
+    found = [run for run in reversed(every) if CONFIRM_TAG not in run.data.tags]
     runs = [(run.data.tags.get(TRIAL_TAG), _facts(run, experiment_name)) for run in found]
     parents = [facts for trial, facts in runs if trial is None]
     return SweepRead(

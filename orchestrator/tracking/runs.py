@@ -2,155 +2,184 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
-from functools import partial
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.tracking.mlflow_client import retry
+from orchestrator.tracking.mlflow_client import Refused
+from orchestrator.tracking.recorded import Record
+from orchestrator.tracking.run_names import SWEEP_RUN, identity_of, run_of_tags, title_of
 from orchestrator.tracking.tags import (
     CANONICAL_TAG,
-    CONFIRM_TAG,
     LONGEST_PARAM,
-    SEED_TAG,
+    PARENT_TAG,
+    STATE_TAG,
     SWEEP_TAG,
-    TRIAL_TAG,
     shortened,
     shortened_tags,
 )
+from orchestrator.trial_state import TrialState
 from prp_core.errors import UserError
 
+_LOGGER = logging.getLogger(__name__)
+
 PARAMS_PER_REQUEST = 100  # MLflow's limit
+RUNNING = "RUNNING"
 
 
-class RunLookup:
-    """Finds and creates the runs of one experiment."""
+@dataclass(frozen=True)
+class OurRun:
+    """A run's id in MLflow, and its start in milliseconds since 1970."""
+
+    run_id: str
+    start_ms: int
+
+
+def find_runs(
+    client: Any, experiment_id: str, tags: Mapping[str, str], *, deleted: bool = False
+) -> list[Any]:
+    """All runs with `tags`, the canonical ones first, then the oldest; `deleted`: those in the bin.
+
+    Raises `UserError` for a value with quotes.
+    """
+    condition = " and ".join(
+        f"tags.`{name}` = '{_quotable(value)}'" for name, value in tags.items()
+    )
+    runs: list[Any] = []
+    token = None
+    while True:
+        page = client.search_runs(
+            [experiment_id],
+            condition,
+            run_view_type=2 if deleted else 1,  # mlflow.entities.ViewType
+            max_results=1000,
+            page_token=token,
+        )
+        runs.extend(page)
+        token = page.token
+        if not token:
+            break
+    return sorted(
+        runs,
+        key=lambda run: (
+            CANONICAL_TAG not in run.data.tags,
+            run.info.start_time,
+            run.info.run_id,
+        ),
+    )
+
+
+class RunDirectory:
+    """Finds and creates the runs of one sweep; what was found is remembered.
+
+    Every call is one attempt, safe to repeat. Raises `Refused` for a run that a person deleted.
+    """
 
     def __init__(
-        self, client: Any, tracking_uri: str, experiment_id: str, timeout_seconds: float
-    ) -> None:
-        self._client = client
-        self._uri = tracking_uri
-        self._experiment_id = experiment_id
-        self._timeout_seconds = timeout_seconds
-
-    def find(self, identity: Mapping[str, str]) -> list[Any]:
-        """All runs with the tags of `identity`, the canonical ones first, then the oldest."""
-        condition = " and ".join(
-            f"tags.`{name}` = '{_quotable(value)}'" for name, value in identity.items()
-        )
-
-        def search() -> list[Any]:
-            runs: list[Any] = []
-            token = None
-            while True:
-                page = self._client.search_runs(
-                    [self._experiment_id], condition, max_results=1000, page_token=token
-                )
-                runs.extend(page)
-                token = page.token
-                if not token:
-                    return runs
-
-        return sorted(
-            self._retry(search),
-            key=lambda run: (
-                CANONICAL_TAG not in run.data.tags,
-                run.info.start_time,
-                run.info.run_id,
-            ),
-        )
-
-    def find_or_create(
         self,
-        identity: Mapping[str, str],
-        name: str,
-        params: Mapping[str, str],
-        tags: Mapping[str, str],
-    ) -> tuple[Any, bool]:
-        """The run with the tags of `identity` and all of `params`, and whether it is new.
+        client: Any,
+        experiment_id: str,
+        sweep_id: str,
+        start_of: Callable[[str], Record | None],
+    ) -> None:
+        """`start_of` gives the last record of a run's start, by its name."""
+        self._client = client
+        self._experiment_id = experiment_id
+        self._sweep_id = sweep_id
+        self._start_of = start_of
+        self._known: dict[str, OurRun] = {}
 
-        A run that exists gets the parameters that it lacks and the new `tags`. Raises `UserError`
-        when a parameter has another value there, `TrackerUnavailable`.
-        """
-
-        def attempt() -> tuple[Any, bool]:
-            found = self.find(identity)
+    def find(self, run: str) -> OurRun | None:
+        """`run` as MLflow has it; None where it has none."""
+        if run not in self._known:
+            tags = identity_of(self._sweep_id, run)
+            found = find_runs(self._client, self._experiment_id, tags)
             if found:
-                return found[0], CANONICAL_TAG not in found[0].data.tags
-            all_tags = {**tags, **identity}
-            return self._client.create_run(
-                self._experiment_id,
-                start_time=int(time.time() * 1000),
-                tags=shortened_tags(all_tags),
-                run_name=name,
-            ), True
+                self._known[run] = OurRun(found[0].info.run_id, found[0].info.start_time)
+        return self._known.get(run)
 
-        run, is_new = self._retry(attempt)
-        self._complete(run, name, params, tags)
-        return run, is_new
+    def known(self, run: str) -> OurRun | None:
+        """`run` if it was looked for before; asks nobody."""
+        return self._known.get(run)
 
-    def get(self, run_id: str) -> Any:
-        """The run of that id."""
-        return self._retry(lambda: self._client.get_run(run_id))
+    def get(self, run: str) -> OurRun:
+        """`run`, created from its last start where MLflow has none."""
+        return self._known.get(run) or self.start(run, self._start_of(run))
 
-    def delete_duplicates(self, runs: list[Any]) -> list[Any]:
-        """`runs` without the duplicates that a retry after a lost reply created.
+    def start(self, run: str, start: Record | None) -> OurRun:
+        """`run`, found or created, with all parameters of `start` and its tags.
 
-        MLflow keeps deleted runs in its bin.
+        A parameter that has another value there keeps it, with a warning: MLflow changes none.
         """
-        canonical = {_identity(run) for run in runs if CANONICAL_TAG in run.data.tags}
-        duplicates = [
-            run
-            for run in runs
-            if CANONICAL_TAG not in run.data.tags and _identity(run) in canonical
-        ]
-        for run in duplicates:
-            self._retry(partial(self._client.delete_run, run.info.run_id))
-        return [run for run in runs if run not in duplicates]
+        start = start or {"params": {}, "tags": {}, "time": 0}
+        identity = identity_of(self._sweep_id, run)
+        tags = dict(start["tags"])
+        if run != SWEEP_RUN:
+            tags[PARENT_TAG] = self.get(SWEEP_RUN).run_id
+        found = find_runs(self._client, self._experiment_id, identity)
+        if not found or CANONICAL_TAG not in found[0].data.tags:
+            self._refuse_deleted(run, identity)
+        mine = (
+            found[0]
+            if found
+            else self._client.create_run(
+                self._experiment_id,
+                start_time=start["time"],
+                tags=shortened_tags({**tags, **identity, STATE_TAG: TrialState.RUNNING}),
+                run_name=title_of(self._sweep_id, run),
+            )
+        )
+        self._complete(run, mine, start["params"], {**tags, CANONICAL_TAG: "yes"})
+        self._known[run] = OurRun(mine.info.run_id, mine.info.start_time)
+        return self._known[run]
+
+    def runs_in_state(self, status: str) -> list[Any]:
+        """The sweep's runs with MLflow's `status`, without the duplicates that a late request made,
+        which go into MLflow's bin.
+        """
+        runs = find_runs(self._client, self._experiment_id, {SWEEP_TAG: self._sweep_id})
+        canonical = {run_of_tags(run.data.tags) for run in runs if CANONICAL_TAG in run.data.tags}
+        kept = []
+        for run in runs:
+            if CANONICAL_TAG not in run.data.tags and run_of_tags(run.data.tags) in canonical:
+                self._client.delete_run(run.info.run_id)
+            elif run.info.status == status:
+                kept.append(run)
+        return kept
+
+    def _refuse_deleted(self, run: str, identity: Mapping[str, str]) -> None:
+        for gone in find_runs(self._client, self._experiment_id, identity, deleted=True):
+            if CANONICAL_TAG in gone.data.tags:
+                raise Refused(
+                    f"run {gone.info.run_id} ({title_of(self._sweep_id, run)}) was deleted in "
+                    "MLflow; restore it"
+                )
 
     def _complete(
-        self, run: Any, name: str, params: Mapping[str, str], tags: Mapping[str, str]
+        self, run: str, mine: Any, params: Mapping[str, str], tags: Mapping[str, str]
     ) -> None:
         from mlflow.entities import Param, RunTag
 
         short = {key: shortened(value, LONGEST_PARAM) for key, value in params.items()}
-        present = run.data.params
+        present = mine.data.params
         changed = [
             f"{key} was {present[key]!r}, is now {short[key]!r}"
             for key in sorted(short)
             if key in present and present[key] != short[key]
         ]
         if changed:
-            raise UserError(
-                f"{name} was started with other parameters: {'; '.join(changed)}. A "
-                "resumed run keeps its own; start a new sweep instead"
+            _LOGGER.warning(
+                "%s keeps the parameters that it was started with in MLflow: %s",
+                title_of(self._sweep_id, run),
+                "; ".join(changed),
             )
         missing = [Param(key, value) for key, value in short.items() if key not in present]
-        for start in range(0, len(missing), PARAMS_PER_REQUEST):
-            some = missing[start : start + PARAMS_PER_REQUEST]
-            self._retry(
-                partial(self._client.log_batch, run.info.run_id, params=some, synchronous=True)
-            )
-        for key in (key for key in short if short[key] != params[key]):
-            self._retry(
-                partial(self._client.log_text, run.info.run_id, params[key], f"params/{key}.txt")
-            )
-        new_tags = [
-            RunTag(*item) for item in shortened_tags({**tags, CANONICAL_TAG: "yes"}).items()
-        ]
-        self._retry(
-            lambda: self._client.log_batch(run.info.run_id, tags=new_tags, synchronous=True)
-        )
-
-    def _retry(self, call: Any) -> Any:
-        return retry(call, self._uri, self._timeout_seconds)
-
-
-def _identity(run: Any) -> tuple[str, ...]:
-    return tuple(
-        run.data.tags.get(tag, "") for tag in (SWEEP_TAG, TRIAL_TAG, CONFIRM_TAG, SEED_TAG)
-    )
+        for first in range(0, len(missing), PARAMS_PER_REQUEST):
+            some = missing[first : first + PARAMS_PER_REQUEST]
+            self._client.log_batch(mine.info.run_id, params=some, synchronous=True)
+        new_tags = [RunTag(*item) for item in shortened_tags(tags).items()]
+        self._client.log_batch(mine.info.run_id, tags=new_tags, synchronous=True)
 
 
 def _quotable(value: str) -> str:

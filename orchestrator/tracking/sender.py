@@ -1,8 +1,8 @@
-"""The background thread that sends records from the spool to MLflow, in batches, with retries.
+"""The background thread that takes the records of a sweep from its log to MLflow, with retries.
 
-Delivery is at least once: a lost reply, or a crash between sending and committing, repeats a
-record. That is harmless: a metric's timestamp is its run's start time plus its step in
-milliseconds, so MLflow sees an equal point and drops it; tags and status overwrite.
+It sends what the sweep's storage has, in order, and keeps how far it came beside the records, so
+that the next sender goes on there, in this process or another one. Delivery is at least once
+(`delivery.py` says why that is harmless).
 """
 
 from __future__ import annotations
@@ -10,198 +10,189 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import Any
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from orchestrator.tracking.mlflow_client import FIRST_PAUSE_SECONDS, first_line, is_temporary
-from orchestrator.tracking.spool import Spool
+from orchestrator.tracking.delivery import Aside, Delivery, Numbered
+from orchestrator.tracking.mlflow_client import (
+    FIRST_PAUSE_SECONDS,
+    Refused,
+    first_line,
+    is_temporary,
+)
+from orchestrator.tracking.record_log import RecordLog
 
 _LOGGER = logging.getLogger(__name__)
 
-METRICS_PER_REQUEST = 1000  # MLflow's limit
-TAGS_PER_REQUEST = 100  # MLflow's limit
-GATHER_SECONDS = 1.0
+RECORDS_AT_ONCE = 2000
 LONGEST_PAUSE_SECONDS = 15.0
+ASIDE_SECONDS = 60.0  # between two tries of what was set aside
 
-Point = tuple[str, float, int]  # metric, value, step
+
+@dataclass(frozen=True)
+class Unsent:
+    """What MLflow does not have yet, and why; of a sweep whose records all arrived, nothing."""
+
+    num_records: int
+    reason: str = ""
+
+    def line(self, sweep_id: str) -> str:
+        """It in one line, with what to do; empty where nothing waits."""
+        if not self.num_records:
+            return ""
+        why = f" ({self.reason})" if self.reason else ""
+        return (
+            f"{self.num_records} records of this sweep wait for MLflow{why}; "
+            f"send them with: uv run prp publish {sweep_id}"
+        )
 
 
 class Sender:
-    """Sends the records of `spool` until it is closed."""
+    """Sends the records of `log` until it is closed; `connect` opens what takes them."""
 
-    def __init__(self, client: Any, spool: Spool) -> None:
-        self._client = client
-        self._spool = spool
-        self._start_times: dict[str, int] = {}
+    def __init__(self, log: RecordLog, connect: Callable[[], Delivery]) -> None:
+        self._log = log
+        self._connect = connect
         self._changed = threading.Condition()
+        self._position = 0
+        self._aside: dict[str, Aside] = {}
+        self._aside_tried = 0.0
+        self._problem = ""
+        self._num_failed = 0
+        self._num_points = self._num_refused = 0
+        self._num_hurrying = 0
         self._closing = False
-        self._num_waiting = 0
-        self.counters = {
-            "tracking/sent_points": 0,
-            "tracking/failed_requests": 0,
-            "tracking/rejected_records": 0,
-        }
+        self.delivery: Delivery | None = None
         self._thread = threading.Thread(target=self._run, name="mlflow-sender", daemon=True)
         self._thread.start()
 
+    @property
+    def counters(self) -> dict[str, int]:
+        """What was sent, what was tried in vain, and what MLflow refused for good."""
+        return {
+            "tracking/sent_points": self._num_points,
+            "tracking/failed_requests": self._num_failed,
+            "tracking/refused_records": self._num_refused,
+        }
+
+    def unsent(self) -> Unsent:
+        """What MLflow does not have yet."""
+        num_waiting = self._log.num_records - self._position + self._log.num_waiting
+        reasons = [self._log.problem, self._problem, *(one.reason for one in self._aside.values())]
+        reason = next((reason for reason in reasons if reason), "")
+        return Unsent(num_waiting + len(self._aside), reason)
+
     def flush(self, timeout_seconds: float) -> bool:
-        """Wait until all records appended so far have arrived; False when the time is up."""
-        target = self._spool.num_appended
+        """Wait until MLflow has all that the log has; False when the time is up, or where something
+        is refused.
+        """
+        target = self._log.num_records
         with self._changed:
-            self._num_waiting += 1
+            self._num_hurrying += 1
+            self._aside_tried = 0.0
             self._changed.notify_all()
             try:
                 return self._changed.wait_for(
-                    lambda: self._spool.num_committed >= target, timeout_seconds
+                    lambda: self._position >= target and not self._aside, timeout_seconds
                 )
             finally:
-                self._num_waiting -= 1
+                self._num_hurrying -= 1
 
-    def close(self, timeout_seconds: float) -> bool:
-        """Flush, then end the thread; whether everything has arrived."""
-        arrived = self.flush(timeout_seconds)
+    def close(self, timeout_seconds: float) -> None:
+        """End the thread, unless a request hangs in it for longer than that."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        self._thread.join(timeout_seconds + 1)
-        return arrived
+        self._thread.join(timeout_seconds)
 
-    @property
-    def has_ended(self) -> bool:
-        """Whether the thread has ended and will not use the spool again."""
-        return not self._thread.is_alive()
+    # ---- the thread
 
     def _run(self) -> None:
-        failure_pause = 0.0
-        while self._rest(failure_pause):
+        while not self._log.wait_until_open(1.0):
+            if self._closing:
+                return
+        self._take_up()
+        pause = 0.0
+        while not self._closing and not self._log.fenced:
             try:
-                self._send_some()
-                failure_pause = 0.0
-            except Exception as error:
-                if not is_temporary(error):
-                    _LOGGER.exception("metrics wait in %s", self._spool.path)
-                elif not failure_pause:
-                    _LOGGER.warning(
-                        "MLflow does not answer, metrics wait in %s: %s",
-                        self._spool.path,
-                        first_line(error),
-                    )
-                self.counters["tracking/failed_requests"] += 1
-                failure_pause = min(
-                    max(2 * failure_pause, FIRST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS
-                )
+                self._send()
+                pause = 0.0
+                self._problem = ""
+            # whatever a server, a proxy or a database driver raises, the records wait
+            except Exception as error:  # noqa: BLE001
+                self._say(error)
+                self._num_failed += 1
+                pause = min(max(2 * pause, FIRST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
+            self._rest(pause)
 
-    def _rest(self, failure_pause: float) -> bool:
-        """Wait for more records, or for the server to recover; False when it is time to end.
+    def _take_up(self) -> None:
+        mark = self._log.last_mark()
+        if mark is not None:
+            self._position = int(mark["upto"])
+            self._aside = {name: Aside(*one) for name, one in mark["aside"].items()}
 
-        A call of `flush` that waits cuts this short.
-        """
-        with self._changed:
-            if failure_pause:
-                seconds = failure_pause * random.uniform(0.7, 1.0)
-                self._changed.wait_for(
-                    lambda: self._closing, min(seconds, 1.0) if self._num_waiting else seconds
-                )
-            else:
-                self._changed.wait_for(
-                    lambda: self._closing or self._num_waiting > 0, GATHER_SECONDS
-                )
-            return not self._closing
-
-    def _send_some(self) -> None:
-        while records := self._spool.read():
-            self._deliver(records)
-            with self._changed:
-                self._spool.commit()
-                self._changed.notify_all()
-                if self._closing:
+    def _rest(self, pause: float) -> None:
+        """Wait for records, or for the server to recover; a `flush` that waits cuts it short."""
+        if not pause:
+            while not self._closing and not self._log.fenced and not self._aside_is_due():
+                if self._log.wait_for_records(self._position, 0.5):
                     return
-
-    def _deliver(self, records: Sequence[Mapping[str, Any]]) -> None:
-        """Send records of all kinds, status last: a run that looks finished is complete."""
-        points: dict[str, list[Point]] = {}
-        tags: dict[str, dict[str, str]] = {}
-        ends: dict[str, tuple[str, int]] = {}
-        for record in records:
-            run_id = record["run"]
-            if record["kind"] == "metrics":
-                points.setdefault(run_id, []).extend(
-                    (name, value, record["step"]) for name, value in record["metrics"].items()
-                )
-            elif record["kind"] == "tags":
-                tags.setdefault(run_id, {}).update(record["tags"])
+            return
+        seconds = pause * random.uniform(0.7, 1.0)
+        with self._changed:
+            if self._num_hurrying:
+                self._changed.wait_for(lambda: self._closing, min(seconds, 1.0))
             else:
-                ends[run_id] = (record["status"], record["time"])
-        for run_id, run_points in points.items():
-            for start in range(0, len(run_points), METRICS_PER_REQUEST):
-                self._send_points(run_id, run_points[start : start + METRICS_PER_REQUEST])
-        for run_id, run_tags in tags.items():
-            self._send_tags(run_id, run_tags)
-        for run_id, (status, time_ms) in ends.items():
-            record = {"kind": "status", "run": run_id, "status": status, "time": time_ms}
-            self._attempt(partial(self._set_status, run_id, status, time_ms), record)
+                self._changed.wait_for(lambda: self._closing or self._num_hurrying > 0, seconds)
 
-    def _send_points(self, run_id: str, points: Sequence[Point]) -> None:
+    def _aside_is_due(self) -> bool:
+        due = self._aside_tried + (1.0 if self._num_hurrying else ASIDE_SECONDS)
+        return bool(self._aside) and time.monotonic() >= due
+
+    def _send(self) -> None:
+        delivery = self.delivery
+        if delivery is None:
+            delivery = self.delivery = self._connect()
         try:
-            self._log_points(run_id, points)
+            if self._aside_is_due():
+                self._send_aside(delivery)
+            while not self._closing and self._position < self._log.num_records:
+                stop = min(self._position + RECORDS_AT_ONCE, self._log.num_records)
+                delivery.deliver(self._numbered(self._position, stop), self._aside)
+                self._arrived(stop)
         except Exception as error:
-            if is_temporary(error):
-                raise
-            # Name by name, so that a bad one costs its own points only.
-            for name in dict.fromkeys(point[0] for point in points):
-                mine = [point for point in points if point[0] == name]
-                self._attempt(
-                    partial(self._log_points, run_id, mine),
-                    {"kind": "points", "run": run_id, "points": mine},
-                )
+            if not is_temporary(error):
+                self.delivery = None  # its experiment or its runs may be others by now
+            raise
+        finally:
+            self._num_points += delivery.num_points
+            self._num_refused += delivery.num_refused
+            delivery.num_points = delivery.num_refused = 0
 
-    def _log_points(self, run_id: str, points: Sequence[Point]) -> None:
-        from mlflow.entities import Metric
+    def _send_aside(self, delivery: Delivery) -> None:
+        self._aside_tried = time.monotonic()
+        first = min(one.first for one in self._aside.values())
+        records = self._numbered(first, self._position)
+        self._aside = delivery.deliver_again(self._aside, records)
+        self._arrived(self._position)
 
-        start_ms = self._start_time(run_id)
-        self._client.log_batch(
-            run_id,
-            metrics=[Metric(name, value, start_ms + step, step) for name, value, step in points],
-            synchronous=True,
-        )
-        self.counters["tracking/sent_points"] += len(points)
+    def _numbered(self, start: int, stop: int) -> list[Numbered]:
+        return list(enumerate(self._log.read(start, stop), start))
 
-    def _start_time(self, run_id: str) -> int:
-        if run_id not in self._start_times:
-            self._start_times[run_id] = self._client.get_run(run_id).info.start_time
-        return self._start_times[run_id]
+    def _arrived(self, position: int) -> None:
+        aside = {name: [one.first, one.reason] for name, one in self._aside.items()}
+        needed = min([position, *(one.first for one in self._aside.values())])
+        self._log.keep_mark({"upto": position, "aside": aside}, needed)
+        with self._changed:
+            self._position = position
+            self._changed.notify_all()
 
-    def _send_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
-        from mlflow.entities import RunTag
-
-        items = list(tags.items())
-        for start in range(0, len(items), TAGS_PER_REQUEST):
-            some = dict(items[start : start + TAGS_PER_REQUEST])
-            send = partial(
-                self._client.log_batch,
-                run_id,
-                tags=[RunTag(*item) for item in some.items()],
-                synchronous=True,
-            )
-            self._attempt(send, {"kind": "tags", "run": run_id, "tags": some})
-
-    def _set_status(self, run_id: str, status: str, time_ms: int) -> None:
-        if status == "RUNNING":
-            self._client.update_run(run_id, status=status)
+    def _say(self, error: Exception) -> None:
+        if isinstance(error, Refused):
+            reason = str(error)
         else:
-            self._client.set_terminated(run_id, status, end_time=time_ms)
-
-    def _attempt(self, call: Callable[[], None], record: Mapping[str, Any]) -> None:
-        """Do `call`; a record that MLflow refuses for good is logged, counted and set aside."""
-        try:
-            call()
-        except Exception as error:
-            if is_temporary(error):
-                raise
-            self.counters["tracking/rejected_records"] += 1
-            _LOGGER.exception(
-                "MLflow refuses a record for good; it is kept in rejected.jsonl beside %s",
-                self._spool.path,
-            )
-            self._spool.reject(record, first_line(error))
+            reason = f"MLflow does not answer: {first_line(error)}"
+        if not self._problem:
+            _LOGGER.warning("records wait for MLflow: %s", reason)
+        self._problem = reason

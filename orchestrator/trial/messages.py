@@ -64,7 +64,6 @@ class TrialTask:
     """
 
     number: int
-    run_id: str
     config: dict[str, Any]
     is_resumed: bool
     evaluator: str = "worker"
@@ -119,7 +118,6 @@ class TrialView:
     objective: float = math.nan
     rungs: dict[int, float] = field(default_factory=dict)
     reason: str = ""
-    run_id: str = ""
     metrics: dict[str, float] = field(default_factory=dict)
     started: float = 0.0
     ended: float = 0.0

@@ -12,16 +12,19 @@ from mlflow import MlflowClient
 
 from orchestrator.tracking import DamagedEncoder, EncoderCard, MlflowTracker, load_encoder, pack
 from orchestrator.tracking.registered_models import Measured
+from orchestrator.tracking.run_names import SWEEP_RUN, trial_run
 from prp_core.encoders import build_encoder
 from prp_core.errors import UserError
 from tests.fixtures_mlflow import MlflowServer
+from tests.tools.track_points import tracker_of
 
 
 @pytest.fixture
 def tracker(
     mlflow_server: MlflowServer, request: pytest.FixtureRequest, tmp_path: Path
 ) -> Iterator[MlflowTracker]:
-    tracker = MlflowTracker(mlflow_server.uri, request.node.name, spool_dir=tmp_path / "spool")
+    tracker = tracker_of(mlflow_server.uri, request.node.name, "s1", tmp_path)
+    tracker.start(SWEEP_RUN, {}, {})
     yield tracker
     tracker.close(5)
 
@@ -43,9 +46,8 @@ def test_best_never_moves_to_what_is_worse_or_was_measured_otherwise(
     tracker: MlflowTracker, mlflow_server: MlflowServer
 ) -> None:
     client: Any = MlflowClient(mlflow_server.uri, mlflow_server.uri)
-    run_id = tracker.start_sweep("s1", {}, {})
     models = [
-        tracker.log_encoder(run_id, packed_encoder(seed)[1], name="encoder", metrics={}, step=0)
+        tracker.log_encoder(SWEEP_RUN, packed_encoder(seed)[1], name="encoder", metrics={}, step=0)
         for seed in range(5)
     ]
 
@@ -86,14 +88,14 @@ def test_the_best_encoder_loads_in_three_lines_with_equal_weights(
     tracker: MlflowTracker, mlflow_server: MlflowServer
 ) -> None:
     client: Any = MlflowClient(mlflow_server.uri, mlflow_server.uri)
-    sweep = tracker.start_sweep("s1", {}, {})
     models = []
     for number, recall in enumerate((0.4, 0.6)):
-        run_id = tracker.start_trial(sweep, number, {}, {})
+        run = trial_run(number)
+        tracker.start(run, {}, {})
         encoder, files = packed_encoder(number)
         for _ in range(2):  # the second changes nothing
             model_id = tracker.log_encoder(
-                run_id,
+                run,
                 files,
                 name="encoder",
                 metrics={"retrieval/recall_at_1": recall},
@@ -102,10 +104,11 @@ def test_the_best_encoder_loads_in_three_lines_with_equal_weights(
             )
             registered = tracker.register(model_id, "prp-test", measured(recall))
             assert registered.line() == "models:/prp-test@best"
-        models.append((model_id, registered.version, encoder, run_id))
+        models.append((model_id, registered.version, encoder, tracker.run_id(run)))
 
     order = [{"field_name": "metrics.retrieval/recall_at_1", "ascending": False}]
-    found = client.search_logged_models([tracker.experiment_id], order_by=order)
+    experiment = client.get_run(models[0][3]).info.experiment_id
+    found = client.search_logged_models([experiment], order_by=order)
     assert [model.model_id for model in found] == [models[1][0], models[0][0]]
     assert [(point.key, point.value, point.step) for point in found[0].metrics] == [
         ("retrieval/recall_at_1", 0.6, 7)
@@ -132,9 +135,8 @@ def test_the_best_encoder_loads_in_three_lines_with_equal_weights(
 def test_a_model_that_is_not_there_is_named_with_those_that_are(
     tracker: MlflowTracker, mlflow_server: MlflowServer
 ) -> None:
-    run_id = tracker.start_sweep("s1", {}, {})
     tracker.register(
-        tracker.log_encoder(run_id, packed_encoder(0)[1], name="encoder", metrics={}, step=0),
+        tracker.log_encoder(SWEEP_RUN, packed_encoder(0)[1], name="encoder", metrics={}, step=0),
         "prp-there",
         measured(0.5),
     )
@@ -147,8 +149,9 @@ def test_a_model_that_is_not_there_is_named_with_those_that_are(
 def test_bytes_that_changed_in_the_artifact_store_are_refused(
     tracker: MlflowTracker, mlflow_server: MlflowServer
 ) -> None:
-    run_id = tracker.start_sweep("s1", {}, {})
-    model_id = tracker.log_encoder(run_id, packed_encoder(5)[1], name="encoder", metrics={}, step=0)
+    model_id = tracker.log_encoder(
+        SWEEP_RUN, packed_encoder(5)[1], name="encoder", metrics={}, step=0
+    )
     (weights,) = mlflow_server.folder.glob(f"artifacts/**/{model_id}/**/encoder.safetensors")
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1

@@ -267,7 +267,7 @@ def test_confirming_runs_are_no_trials_and_what_is_noted_stays(
     coordinator.confirming.workers_started(0, 8)
     clock.now += 30
     coordinator.confirming.log(0, 8, {METRIC: 0.25}, 10)
-    found = ConfirmedRun(trial=0, seed=8, recall_at_1=0.25, hits="0100", run_id=task.run_id)
+    found = ConfirmedRun(trial=0, seed=8, recall_at_1=0.25, hits="0100")
     coordinator.confirming.end(0, 8, found)
     coordinator.confirming.end(0, 8, None, "a second word")
     coordinator.confirming.start(0, 9)

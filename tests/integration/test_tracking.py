@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -13,14 +12,20 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
+from orchestrator.journal.sweep_folder import RECORDS, open_sweep_folder
 from orchestrator.tracking import MlflowTracker, check_reachable, default_tracking_uri
+from orchestrator.tracking.mlflow_tracker import EndedRun
+from orchestrator.tracking.recorded import RunEnd
+from orchestrator.tracking.run_names import SWEEP_RUN, confirm_run, trial_run
 from orchestrator.tracking.tags import LONGEST_PARAM
 from prp_core.errors import UserError
 from tests.fixtures_mlflow import MlflowServer
 from tests.tools.fault_proxy import FaultProxy
+from tests.tools.track_points import tracker_of
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 Opener = Callable[..., MlflowTracker]
+TRIAL = trial_run(0)
 
 
 @pytest.fixture
@@ -31,12 +36,12 @@ def experiment(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def open_tracker(mlflow_server: MlflowServer, experiment: str, tmp_path: Path) -> Iterator[Opener]:
     """Opens trackers of the test's own experiment, on the session's server unless told
-    otherwise.
+    otherwise; the records lie in the test's folder.
     """
     trackers = []
 
-    def open_one(uri: str = mlflow_server.uri, spool: str = "spool") -> MlflowTracker:
-        trackers.append(MlflowTracker(uri, experiment, spool_dir=tmp_path / spool))
+    def open_one(sweep_id: str = "s1", uri: str = mlflow_server.uri) -> MlflowTracker:
+        trackers.append(tracker_of(uri, experiment, sweep_id, tmp_path))
         return trackers[-1]
 
     yield open_one
@@ -57,65 +62,70 @@ def runs_of(client: Any, experiment: str) -> list[Any]:
     return list(client.search_runs([client.get_experiment_by_name(experiment).experiment_id]))
 
 
-def test_a_sweep_is_one_parent_run_with_nested_trials_however_often_it_is_started(
+def by_title(client: Any, experiment: str) -> dict[str, Any]:
+    return {run.info.run_name: run for run in runs_of(client, experiment)}
+
+
+def start(tracker: MlflowTracker, num_trials: int = 1) -> None:
+    tracker.start(SWEEP_RUN, {}, {})
+    for number in range(num_trials):
+        tracker.start(trial_run(number), {"rate": "1-2"}, {})
+
+
+def test_a_sweep_is_one_parent_run_with_nested_runs_however_often_it_is_started(
     open_tracker: Opener, client: Any, experiment: str
 ) -> None:
     many = {f"config.value_{number:03d}": str(number) for number in range(250)}
     first = open_tracker()
-    sweep = first.start_sweep(
-        "s1", {"sweep.objective": "retrieval/recall_at_1"}, {"prp.dataset_hash": "abc"}
-    )
-    trials = [
-        first.start_trial(sweep, number, {**many, "long": "x" * 9000}, {"kind": "test"})
-        for number in (0, 1)
-    ]
-    second = open_tracker(spool="another")
-    assert second.start_sweep("s1", {"sweep.objective": "retrieval/recall_at_1"}, {}) == sweep
-    assert [
-        second.start_trial(sweep, number, {**many, "added.later": "1"}, {}) for number in (0, 1)
-    ] == trials
-    assert second.start_sweep("s2", {}, {}) != sweep
-    assert len(runs_of(client, experiment)) == 4
-    run = client.get_run(trials[0])
-    assert run.data.tags["mlflow.parentRunId"] == sweep
-    assert run.data.tags["kind"] == "test"
-    assert client.get_run(sweep).data.tags["prp.dataset_hash"] == "abc"
-    assert len(run.data.params) == 252
-    assert len(run.data.params["long"]) == LONGEST_PARAM
-    assert [file.path for file in client.list_artifacts(trials[0], "params")] == ["params/long.txt"]
-
-
-def test_a_param_that_differs_on_resume_is_refused_by_name(
-    open_tracker: Opener, client: Any
-) -> None:
-    tracker = open_tracker()
-    sweep = tracker.start_sweep("s1", {}, {})
-    run_id = tracker.start_trial(sweep, 3, {"training.learning_rate": "0.01"}, {})
-    with pytest.raises(
-        UserError,
-        match=r"trial-0003 was started with other parameters: training.learning_rate was "
-        r"'0.01', is now '0.1'",
-    ):
-        tracker.start_trial(sweep, 3, {"training.learning_rate": "0.1"}, {})
-    assert client.get_run(run_id).data.params == {"training.learning_rate": "0.01"}
+    first.start(SWEEP_RUN, {"sweep.objective": "recall"}, {"prp.dataset_hash": "abc"})
+    for number in (0, 1):
+        first.start(trial_run(number), {**many, "long": "x" * 9000}, {"kind": "test"})
+    first.start(confirm_run(1, 633), {}, {})
+    assert first.flush(60)
+    known = {title: run.info.run_id for title, run in by_title(client, experiment).items()}
+    assert set(known) == {"s1", "trial-0000", "trial-0001", "confirm-0001-seed-633"}
+    assert first.run_id(TRIAL) == known["trial-0000"]
+    first.close()
+    second = open_tracker()
+    second.start(SWEEP_RUN, {"sweep.objective": "another"}, {})
+    second.start(TRIAL, {**many, "added.later": "1"}, {})
+    other = open_tracker("s2")
+    other.start(SWEEP_RUN, {}, {})
+    assert second.flush(60) and other.flush(60)
+    runs = by_title(client, experiment)
+    assert known | {"s2": runs["s2"].info.run_id} == {
+        title: run.info.run_id for title, run in runs.items()
+    }
+    assert runs["s1"].data.params == {"sweep.objective": "recall"}, "MLflow changes none"
+    assert runs["s1"].data.tags["prp.dataset_hash"] == "abc"
+    trial = runs["trial-0000"]
+    assert trial.data.tags["mlflow.parentRunId"] == known["s1"]
+    assert (trial.data.tags["kind"], trial.data.tags["prp.state"]) == ("test", "running")
+    assert runs["confirm-0001-seed-633"].data.tags["prp.seed"] == "633"
+    assert len(trial.data.params) == 252
+    assert len(trial.data.params["long"]) == LONGEST_PARAM
+    files = client.list_artifacts(trial.info.run_id, "params")
+    assert [file.path for file in files] == ["params/long.txt"]
 
 
 def test_each_accepted_point_is_stored_once_and_what_cannot_be_stored_is_counted(
-    open_tracker: Opener, client: Any, tmp_path: Path
+    open_tracker: Opener, client: Any
 ) -> None:
     tracker = open_tracker()
-    run_id = tracker.start_trial(tracker.start_sweep("s1", {}, {}), 0, {}, {})
+    start(tracker)
     for step in range(600):
-        tracker.log(
-            run_id, {"train/loss": 1.0 / (step + 1), "train/rate": step, "name?": 1.0}, step
-        )
-    tracker.log(run_id, {f"wide/{number}": 1.0 for number in range(1200)}, 1)
-    tracker.log(run_id, {"train/loss": float("inf"), "train/rate": 600}, 600)
-    tracker.log(run_id, {"train/loss": float("nan")}, 601)
-    tracker.log(run_id, {"train/loss": 9.0, "train/note": "text"}, 599)  # type: ignore[dict-item]
+        tracker.log(TRIAL, {"train/loss": 1.0 / (step + 1), "train/rate": step, "name?": 1.0}, step)
+    tracker.log(TRIAL, {f"wide/{number}": 1.0 for number in range(1200)}, 1)
+    tracker.log(TRIAL, {"train/loss": float("inf"), "train/rate": 600}, 600)
+    tracker.log(TRIAL, {"train/loss": float("nan")}, 601)
+    tracker.log(TRIAL, {"train/loss": 9.0, "train/note": "text"}, 599)  # type: ignore[dict-item]
+    tracker.log(TRIAL, {"late": 2.0}, 20)
+    tracker.log(TRIAL, {"late": 1.0}, 10)
     assert tracker.flush(60)
+    run_id = tracker.run_id(TRIAL)
     assert steps_of(client, run_id, "train/loss") == list(range(600))
     assert steps_of(client, run_id, "train/rate") == list(range(601))
+    assert sorted(steps_of(client, run_id, "late")) == [10, 20], "what comes late is not lost"
     run = client.get_run(run_id)
     assert len([name for name in run.data.metrics if name.startswith("wide/")]) == 1200
     assert run.data.tags["prp.nonfinite.train/loss"] == "inf at step 600"
@@ -124,99 +134,155 @@ def test_each_accepted_point_is_stored_once_and_what_cannot_be_stored_is_counted
     assert counters["tracking/nonfinite_points"] == 2
     assert counters["tracking/repeated_points"] == 1
     assert counters["tracking/dropped_points"] == 1
-    assert counters["tracking/rejected_records"] >= 1
-    rejected = [
-        json.loads(line)["record"]
-        for line in (tmp_path / "spool" / "rejected.jsonl").read_text().splitlines()
-    ]
-    assert {point[0] for record in rejected for point in record["points"]} == {"name?"}
-    assert sum(len(record["points"]) for record in rejected) == 600
+    assert counters["tracking/refused_records"] >= 1, "the points of 'name?', said in the log"
+    assert counters["tracking/sent_points"] == 600 + 601 + 1200 + 2
 
 
-def test_nothing_is_lost_or_doubled_when_the_server_is_killed_in_the_middle(
-    open_tracker: Opener, client: Any, mlflow_server: MlflowServer
+def test_nothing_waits_and_nothing_is_lost_or_doubled_when_the_server_is_away(
+    open_tracker: Opener, client: Any, mlflow_server: MlflowServer, experiment: str
 ) -> None:
-    tracker = open_tracker()
-    run_id = tracker.start_trial(tracker.start_sweep("s1", {}, {}), 0, {}, {})
-    for step in range(200):
-        tracker.log(run_id, {"loss": 1.0 / (step + 1)}, step)
+    """It is away when a sweep starts, and again in the middle, when a trial starts and ends."""
     mlflow_server.kill()
     try:
-        for step in range(200, 400):
-            tracker.log(run_id, {"loss": 1.0 / (step + 1)}, step)
-        tracker.finish(run_id, "finished")
+        tracker = open_tracker()
+        start(tracker)
+        for step in range(200):
+            tracker.log(TRIAL, {"loss": 1.0 / (step + 1)}, step)
         assert not tracker.flush(0.5)
+        assert tracker.flush_to_storage(60)
     finally:
         mlflow_server.start()
     assert tracker.flush(60)
-    assert steps_of(client, run_id, "loss") == list(range(400))
-    assert client.get_run(run_id).info.status == "FINISHED"
-    assert tracker.counters["tracking/failed_requests"] >= 1
-    assert tracker.counters["tracking/accepted_points"] == 400
+    mlflow_server.kill()
+    try:
+        for step in range(200, 400):
+            tracker.log(TRIAL, {"loss": 1.0 / (step + 1)}, step)
+        tracker.start(trial_run(1), {}, {})
+        tracker.finish(TRIAL, "finished")
+        tracker.finish_all("killed", "interrupted")
+        left = tracker.close(2.0)
+        assert left.num_records >= 203 and "does not answer" in left.reason
+        assert "send them with: uv run prp publish s1" in left.line("s1")
+    finally:
+        mlflow_server.start()
+    assert open_tracker().flush(60)
+    runs = by_title(client, experiment)
+    assert steps_of(client, runs["trial-0000"].info.run_id, "loss") == list(range(400))
+    assert {title: run.info.status for title, run in runs.items()} == {
+        "s1": "KILLED",
+        "trial-0000": "FINISHED",
+        "trial-0001": "KILLED",
+    }
 
 
 def test_lost_replies_make_no_second_run_and_no_second_point(
     open_tracker: Opener, client: Any, mlflow_server: MlflowServer, experiment: str
 ) -> None:
     with FaultProxy(mlflow_server.uri, seed=3) as proxy:
-        proxy.add("reset", path="runs/create", at=0, times=2)
-        proxy.add("reset", path="runs/(log-batch|update|search)", at=0, probability=0.3, times=40)
-        tracker = open_tracker(proxy.url)
-        sweep = tracker.start_sweep("s1", {"a": "1"}, {})
-        trials = [tracker.start_trial(sweep, number, {"b": "2"}, {}) for number in range(3)]
+        proxy.add("lose", path="runs/create", times=2)
+        proxy.add("lose", path="runs/(log-batch|update|search)", probability=0.2, times=40)
+        proxy.add("reset", path="runs/(log-batch|update|search)", probability=0.2, times=40)
+        tracker = open_tracker(uri=proxy.url)
+        start(tracker, 3)
         for step in range(100):
-            for run_id in trials:
-                tracker.log(run_id, {"loss": step * 0.1}, step)
-            if step % 10 == 0:
+            for number in range(3):
+                tracker.log(trial_run(number), {"loss": step * 0.1}, step)
+            if step % 20 == 0:
                 assert tracker.flush(60)
-        for run_id in trials:
-            tracker.finish(run_id, "finished")
+        for number in range(3):
+            tracker.finish(trial_run(number), "finished")
         assert tracker.flush(60)
-        num_resets = sum(entry.fault == "reset" for entry in proxy.journal)
-    assert num_resets >= 5
+        num_faults = sum(entry.fault in ("reset", "lose") for entry in proxy.journal)
+    assert num_faults >= 5
+    runs = by_title(client, experiment)
     assert len(runs_of(client, experiment)) == 4
-    for run_id in trials:
-        assert steps_of(client, run_id, "loss") == list(range(100))
-        assert client.get_run(run_id).info.status == "FINISHED"
+    for number in range(3):
+        run = runs[f"trial-000{number}"]
+        assert steps_of(client, run.info.run_id, "loss") == list(range(100))
+        assert run.info.status == "FINISHED"
 
 
 def test_a_second_run_that_a_late_request_made_is_removed(
     open_tracker: Opener, client: Any, experiment: str
 ) -> None:
     tracker = open_tracker()
-    sweep = tracker.start_sweep("s1", {}, {})
-    run_id = tracker.start_trial(sweep, 0, {}, {})
+    start(tracker)
+    assert tracker.flush(60)
     stray = client.create_run(
-        tracker.experiment_id,
+        client.get_experiment_by_name(experiment).experiment_id,
         start_time=1,
         tags={"prp.sweep_id": "s1", "prp.trial": "0", "prp.role": "trial"},
     )
-    assert tracker.start_trial(sweep, 0, {}, {}) == run_id
-    found = tracker.close_all("s1", "killed", "the test is over")
-    assert found.trial_run_ids == {0: run_id}
-    assert {run.info.run_id for run in runs_of(client, experiment)} == {sweep, run_id}
+    tracker.start(TRIAL, {}, {})
+    tracker.finish_all("killed", "the test is over")
+    assert tracker.flush(60)
+    runs = {run.info.run_id: run for run in runs_of(client, experiment)}
+    assert set(runs) == {tracker.run_id(SWEEP_RUN), tracker.run_id(TRIAL)}
+    assert {run.info.status for run in runs.values()} == {"KILLED"}
     assert client.get_run(stray.info.run_id).info.lifecycle_stage == "deleted"
+
+
+def test_what_a_person_deleted_waits_until_it_is_restored(
+    open_tracker: Opener, client: Any, experiment: str
+) -> None:
+    tracker = open_tracker()
+    start(tracker, 2)
+    assert tracker.flush(60)
+    experiment_id = client.get_experiment_by_name(experiment).experiment_id
+    client.delete_experiment(experiment_id)
+    tracker.log(TRIAL, {"loss": 1.0}, 1)
+    assert not tracker.flush(3)
+    assert "is in the bin: restore it" in tracker.unsent().reason
+    client.restore_experiment(experiment_id)
+    assert tracker.flush(60)
+    client.delete_run(tracker.run_id(TRIAL))
+    tracker.log(TRIAL, {"loss": 2.0}, 2)
+    tracker.log(trial_run(1), {"loss": 2.0}, 2)
+    tracker.finish(TRIAL, "finished")
+    left = tracker.close(3)
+    assert left.num_records == 1 and "was deleted in MLflow; restore it" in left.reason
+    runs = {run.info.run_id: run for run in runs_of(client, experiment)}
+    assert steps_of(client, tracker.run_id(trial_run(1)), "loss") == [2], "others go on"
+    again = open_tracker()
+    assert not again.flush(3)
+    client.restore_run(tracker.run_id(TRIAL))
+    assert again.flush(60)
+    assert again.unsent().num_records == 0
+    assert steps_of(client, tracker.run_id(TRIAL), "loss") == [1, 2]
+    assert client.get_run(tracker.run_id(TRIAL)).info.status == "FINISHED"
+    assert len(runs_of(client, experiment)) == 3 and len(runs) == 2
+
+
+def test_a_text_that_no_store_takes_waits_alone(
+    open_tracker: Opener, client: Any, mlflow_server: MlflowServer, experiment: str, tmp_path: Path
+) -> None:
+    store = open_sweep_folder(str(tmp_path), "s1").store
+    store.write("artifacts/sweep/report.html", "<p>ü</p>".encode())
+    with FaultProxy(mlflow_server.uri) as proxy:
+        proxy.add("status", code=500, path="mlflow-artifacts")
+        tracker = open_tracker(uri=proxy.url)
+        start(tracker)
+        tracker.send_file(SWEEP_RUN, "pages/report.html", "artifacts/sweep/report.html")
+        tracker.finish_all("finished")
+        left = tracker.close(10)
+        assert left.num_records == 1 and "pages/report.html cannot be stored" in left.reason
+        assert {run.info.status for run in runs_of(client, experiment)} == {"FINISHED"}
+        proxy.clear()
+        again = open_tracker(uri=proxy.url)
+        assert again.flush(60)
+    path = client.download_artifacts(tracker.run_id(SWEEP_RUN), "pages/report.html", str(tmp_path))
+    assert Path(path).read_text(encoding="utf-8") == "<p>ü</p>"
 
 
 class TrackingProcess:
     """`tests.tools.track_points` as a process of its own."""
 
     def __init__(
-        self, uri: str, experiment: str, spool: Path, sweep_id: str, num_steps: int, end: str
+        self, uri: str, experiment: str, folder: Path, sweep_id: str, num_steps: int, end: str
     ) -> None:
-        words = [
-            sys.executable,
-            "-m",
-            "tests.tools.track_points",
-            uri,
-            experiment,
-            str(spool),
-            sweep_id,
-            str(num_steps),
-            end,
-        ]
+        words = [sys.executable, "-m", "tests.tools.track_points", uri, experiment, str(folder)]
         self.process = subprocess.Popen(
-            words,
+            [*words, sweep_id, str(num_steps), end],
             cwd=REPOSITORY,
             env=dict(os.environ),
             stdin=subprocess.PIPE,
@@ -235,103 +301,118 @@ class TrackingProcess:
         self.process.stdin.flush()
 
 
-def test_what_a_killed_tracker_had_accepted_reaches_mlflow_from_the_next(
+def test_what_a_killed_tracker_had_in_the_storage_reaches_mlflow_from_the_next(
     open_tracker: Opener, client: Any, mlflow_server: MlflowServer, experiment: str, tmp_path: Path
 ) -> None:
     with FaultProxy(mlflow_server.uri) as proxy:
-        child = TrackingProcess(proxy.url, experiment, tmp_path / "spool", "s1", 300, "pruned")
+        child = TrackingProcess(proxy.url, experiment, tmp_path, "s1", 300, "pruned")
         run_id = child.line()
         proxy.add("status", code=503, path="(log-batch|update)")
         child.go_on()
-        assert child.line() == "accepted"
+        assert child.line() == "durable"
         child.process.kill()
         child.process.wait()
         proxy.clear()
-        (left,) = (tmp_path / "spool").glob("*.spool.jsonl")
-        with left.open("a") as file:
-            file.write('{"kind": "metrics", "run": "half a rec')
-        tracker = open_tracker(proxy.url)
+        tracker = open_tracker(uri=proxy.url)
+        tracker.log(TRIAL, {"loss": -1.0}, 299)
         assert tracker.flush(60)
         assert steps_of(client, run_id, "loss") == list(range(300))
         run = client.get_run(run_id)
+        assert run.data.metrics["loss"] > 0, "the first value stays"
         assert run.info.status == "FINISHED"
         assert run.data.tags["prp.state"] == "pruned"
         assert run.data.tags["prp.reason"] == "the test says so"
-        assert tracker.close(10)
-        assert not list((tmp_path / "spool").glob("*.spool.jsonl"))
+        assert tracker.close(10).num_records == 0
 
 
-def test_a_resumed_trial_goes_on_in_the_same_run_and_none_is_left_running(
+def test_a_resumed_trial_goes_on_in_the_same_run_and_the_study_decides_how_others_ended(
     open_tracker: Opener, client: Any, experiment: str
 ) -> None:
+    """The driver was killed while it closed the runs: trial 1 had failed and was called killed."""
     dead = open_tracker()
-    sweep = dead.start_sweep("s1", {}, {})
-    done, cut = (dead.start_trial(sweep, number, {"x": "1"}, {}) for number in (0, 1))
-    dead.finish(done, "finished")
+    start(dead, 3)
+    dead.finish(TRIAL, "finished")
     for step in range(10):
-        dead.log(cut, {"loss": step, "bad": float("nan")}, step)
-    assert dead.flush(60)
+        dead.log(trial_run(2), {"loss": step, "bad": float("nan")}, step)
+    dead.finish_all("killed", "interrupted")
+    dead.close(60)
 
-    tracker = open_tracker(spool="another")
-    adopted = tracker.adopt("s1")
-    assert (adopted.sweep_run_id, dict(adopted.trial_run_ids), adopted.closed_run_ids) == (
-        sweep,
-        {0: done, 1: cut},
-        (cut,),
+    tracker = open_tracker()
+    tracker.start(SWEEP_RUN, {}, {})
+    tracker.reconcile(
+        EndedRun(
+            run=trial_run(number),
+            end=RunEnd(state, reason),
+            costs={"cost/cpu_hours": 0.5},
+            params_and_tags=lambda: ({"rate": "1-2"}, {}),
+        )
+        for number, state, reason in (
+            (0, "finished", "rung 4: goes on"),
+            (1, "failed", "DivergedError"),
+            (7, "pruned", "never recorded"),
+        )
     )
-    killed = client.get_run(cut)
-    assert (killed.info.status, killed.data.tags["prp.state"], killed.data.tags["prp.reason"]) == (
-        "KILLED",
-        "killed",
-        "the driver of the sweep died",
-    )
-    assert client.get_run(done).info.status == "FINISHED"
-    assert tracker.adopt("unknown sweep").sweep_run_id is None
-
-    assert tracker.start_sweep("s1", {}, {}) == sweep
-    assert tracker.start_trial(sweep, 1, {"x": "1"}, {}) == cut
+    tracker.start(trial_run(2), {"rate": "1-2"}, {})
     assert tracker.flush(60)
-    assert client.get_run(cut).info.status == "RUNNING"
+    runs = by_title(client, experiment)
+    states = {
+        title: (
+            run.info.status,
+            run.data.tags.get("prp.reason"),
+            "cost/cpu_hours" in run.data.metrics,
+        )
+        for title, run in runs.items()
+    }
+    assert states == {
+        "s1": ("RUNNING", "", False),
+        "trial-0000": ("FINISHED", "", False),
+        "trial-0001": ("FAILED", "DivergedError", True),
+        "trial-0002": ("RUNNING", "", False),
+        "trial-0007": ("FINISHED", "never recorded", True),
+    }
     for step in range(5, 20):
-        tracker.log(cut, {"loss": step + 0.5, "bad": float("nan")}, step)
-    tracker.close_all("s1", "killed", "interrupted")
+        tracker.log(trial_run(2), {"loss": step + 0.5, "bad": float("nan")}, step)
+    tracker.finish_all("killed", "interrupted")
+    tracker.close(60)
+    cut = runs["trial-0002"].info.run_id
     assert steps_of(client, cut, "loss") == list(range(20))
     assert tracker.counters["tracking/repeated_points"] == 5
     assert client.get_run(cut).data.tags["prp.nonfinite.bad"] == "nan at step 0"
     assert [run.info.status for run in runs_of(client, experiment)].count("RUNNING") == 0
-    assert client.get_run(sweep).info.status == "KILLED"
-    assert client.get_run(done).info.status == "FINISHED"
 
 
-def test_files_of_a_run_can_be_read_back(open_tracker: Opener, client: Any, tmp_path: Path) -> None:
-    tracker = open_tracker()
-    sweep = tracker.start_sweep("s1", {}, {})
-    (tmp_path / "notes.txt").write_text("two")
-    tracker.log_text(sweep, "report.html", "<p>ü</p>")
-    tracker.log_file(sweep, "notes", tmp_path / "notes.txt")
-    assert (
-        Path(client.download_artifacts(sweep, "report.html", str(tmp_path))).read_text(
-            encoding="utf-8"
-        )
-        == "<p>ü</p>"
-    )
-    assert [file.path for file in client.list_artifacts(sweep, "notes")] == ["notes/notes.txt"]
+def test_a_tracker_that_another_one_has_replaced_sends_nothing_more(
+    open_tracker: Opener, client: Any, experiment: str, tmp_path: Path
+) -> None:
+    old = open_tracker()
+    start(old)
+    assert old.flush(60)
+    new = open_tracker()
+    assert new.flush(60)
+    old.log(TRIAL, {"loss": 1.0}, 1)
+    assert not old.flush(20)
+    entries = sorted((tmp_path / "sweeps" / "s1" / RECORDS).rglob("*.jsonl"))
+    new.log(TRIAL, {"loss": 2.0}, 1)
+    assert new.flush(60)
+    run = client.get_run(new.run_id(TRIAL))
+    assert run.data.metrics == {"loss": 2.0}
+    assert '"loss":1.0' not in "".join(path.read_text() for path in entries)
 
 
 # Imports MLflow once, then forks, so that the children come to the missing database together.
 CREATE_AT_ONCE = """
-import os, sys, time
+import os, sys
 from pathlib import Path
 import mlflow.store.tracking.sqlalchemy_store
-from orchestrator.tracking import MlflowTracker
+from tests.tools.track_points import tracker_of
 uri, folder = sys.argv[1:]
 children = []
 for number in range(4):
     child = os.fork()
     if child == 0:
-        tracker = MlflowTracker(uri, "new", spool_dir=Path(folder))
-        tracker.start_sweep(f"sweep-{number}", {}, {})
-        os._exit(0 if tracker.close(60) else 1)
+        tracker = tracker_of(uri, "new", f"sweep-{number}", Path(folder))
+        tracker.start("sweep", {}, {})
+        os._exit(tracker.close(60).num_records)
     children.append(child)
 sys.exit(sum(os.waitpid(child, 0)[1] != 0 for child in children))
 """
@@ -339,7 +420,7 @@ sys.exit(sum(os.waitpid(child, 0)[1] != 0 for child in children))
 
 def test_trackers_that_create_one_database_at_once_all_get_it(tmp_path: Path) -> None:
     uri = default_tracking_uri(tmp_path / "state")
-    words = [sys.executable, "-c", CREATE_AT_ONCE, uri, str(tmp_path / "spool")]
+    words = [sys.executable, "-c", CREATE_AT_ONCE, uri, str(tmp_path)]
     done = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     runs = runs_of(MlflowClient(uri, uri), "new")
@@ -351,20 +432,22 @@ def test_trackers_that_create_one_database_at_once_all_get_it(tmp_path: Path) ->
 def test_two_trackers_share_one_new_sqlite_file(experiment: str, tmp_path: Path) -> None:
     uri = default_tracking_uri(tmp_path / "state")
     check_reachable(uri)
-    child = TrackingProcess(uri, experiment, tmp_path / "state" / "spool", "child", 200, "finished")
-    tracker = MlflowTracker(uri, experiment, spool_dir=tmp_path / "state" / "spool")
-    mine = tracker.start_trial(tracker.start_sweep("mine", {}, {}), 0, {}, {})
+    child = TrackingProcess(uri, experiment, tmp_path, "child", 200, "finished")
+    tracker = tracker_of(uri, experiment, "mine", tmp_path)
+    start(tracker)
     theirs = child.line()
     child.go_on()
     for step in range(200):
-        tracker.log(mine, {"loss": step}, step)
-    assert child.line() == "accepted"
+        tracker.log(TRIAL, {"loss": step}, step)
+    assert child.line() == "durable"
     child.go_on()
-    assert child.line() == "closed True"
+    assert child.line() == "closed 0"
     assert child.process.wait(30) == 0
-    tracker.finish(mine, "failed", "on purpose")
-    tracker.log_text(mine, "why.txt", "on purpose")
-    assert tracker.close(60)
+    open_sweep_folder(str(tmp_path), "mine").store.write("why", b"on purpose")
+    tracker.finish(TRIAL, "failed", "on purpose")
+    tracker.send_file(TRIAL, "why.txt", "why")
+    assert tracker.close(60).num_records == 0
+    mine = tracker.run_id(TRIAL)
     client = MlflowClient(uri, uri)
     assert steps_of(client, mine, "loss") == steps_of(client, theirs, "loss") == list(range(200))
     assert [client.get_run(run_id).info.status for run_id in (mine, theirs)] == [

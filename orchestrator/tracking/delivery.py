@@ -1,0 +1,339 @@
+"""Delivery of records to MLflow: any number of them at once, each as often as it takes.
+
+Repeating a record is harmless: a run is found by its tags before it is created, a metric's
+timestamp is its run's start time plus its step in milliseconds, so that MLflow sees an equal point
+and drops it, and tags, status and files overwrite.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from orchestrator.tracking.experiment import check_experiment
+from orchestrator.tracking.mlflow_client import Refused, first_line, is_refusal, is_temporary
+from orchestrator.tracking.recorded import KILLED, Record
+from orchestrator.tracking.run_names import SWEEP_RUN, run_of_tags
+from orchestrator.tracking.runs import RUNNING, OurRun, RunDirectory
+from orchestrator.tracking.tags import (
+    LONGEST_PARAM,
+    REASON_TAG,
+    STATE_TAG,
+    shortened_tags,
+)
+from orchestrator.trial_state import TrialState
+from prp_core.errors import ObjectMissing
+
+_LOGGER = logging.getLogger(__name__)
+
+METRICS_PER_REQUEST = 1000  # MLflow's limit
+TAGS_PER_REQUEST = 100  # MLflow's limit
+FILE_ATTEMPTS = 3
+TEXTS = " texts"  # after a run's name: its texts, which wait alone
+
+# How a run ends for us, and MLflow's status for it.
+STATUSES: dict[str, str] = {
+    TrialState.FINISHED: "FINISHED",
+    TrialState.PRUNED: "FINISHED",
+    TrialState.FAILED: "FAILED",
+    KILLED: "KILLED",
+}
+
+Point = tuple[str, float, int]  # metric, value, step
+Numbered = tuple[int, Record]  # a record and its place among all
+
+
+@dataclass(frozen=True)
+class Aside:
+    """Records of a run that MLflow refused, from number `first` on, for a reason that a person can
+    undo. They are tried again.
+    """
+
+    first: int
+    reason: str
+
+
+@dataclass
+class RunBatch:
+    """Records of one run, folded: what is overwritten later is not sent."""
+
+    run: str
+    first: int
+    start: Record | None = None
+    points: list[Point] = field(default_factory=list)
+    tags: dict[str, str] = field(default_factory=dict)
+    texts: dict[str, Record] = field(default_factory=dict)
+    state: Record | None = None
+
+    def add(self, one: Record) -> None:
+        """Fold in a further record."""
+        what = one["what"]
+        if what == "start":
+            self.start = self.state = one
+        elif what == "end":
+            self.state = one
+        elif what == "points":
+            step = int(one["step"])
+            self.points += [(name, value, step) for name, value in one["metrics"].items()]
+        elif what == "tags":
+            self.tags.update(one["tags"])
+        elif what == "file":
+            self.texts[one["path"]] = one
+
+
+class Delivery:
+    """Sends the records of one sweep through `client`, the parent's first."""
+
+    def __init__(
+        self,
+        client: Any,
+        tracking_uri: str,
+        experiment_id: str,
+        sweep_id: str,
+        *,
+        start_of: Callable[[str], Record | None],
+        read_file: Callable[[str], bytes],
+    ) -> None:
+        """`start_of` gives the last start of a run, `read_file` a file of the sweep's folder."""
+        self.runs = RunDirectory(client, experiment_id, sweep_id, start_of)
+        self.num_points = 0
+        self.num_refused = 0  # for good
+        self._client = client
+        self._uri = tracking_uri
+        self._experiment_id = experiment_id
+        self._sweep_id = sweep_id
+        self._read_file = read_file
+
+    def deliver(self, records: Sequence[Numbered], aside: dict[str, Aside]) -> None:
+        """Send `records`. Those of a run that is in `aside` wait; a run that is refused gets there.
+
+        Raises `Refused` when MLflow refuses all of it, and what MLflow raises when it does not
+        answer: then some may have been sent.
+        """
+        for part in batches_of(records):
+            if isinstance(part, dict):
+                self._end_all(part)
+            elif part.run not in aside:
+                try:
+                    self._send(part, aside)
+                except Refused as error:
+                    check_experiment(self._client, self._uri, self._experiment_id)
+                    aside[part.run] = Aside(part.first, str(error))
+
+    def deliver_again(
+        self, waiting: Mapping[str, Aside], records: Sequence[Numbered]
+    ) -> dict[str, Aside]:
+        """Send again what is `waiting` of `records`; what is refused again.
+
+        Raises as `deliver` does.
+        """
+        still: dict[str, Aside] = {}
+        for channel, one in waiting.items():
+            run = channel.removesuffix(TEXTS)
+            mine = records_of(run, [found for found in records if found[0] >= one.first])
+            if channel == run:
+                self.deliver(mine, still)
+            else:
+                self._deliver_texts(mine, still)
+        return still
+
+    def _deliver_texts(self, records: Sequence[Numbered], aside: dict[str, Aside]) -> None:
+        for batch in batches_of(records):
+            assert isinstance(batch, RunBatch), batch
+            self._send_texts(self.runs.get(batch.run), batch, aside)
+
+    def _send(self, batch: RunBatch, aside: dict[str, Aside]) -> None:
+        ours = self._made(batch)
+        for first in range(0, len(batch.points), METRICS_PER_REQUEST):
+            self._send_points(ours, batch.points[first : first + METRICS_PER_REQUEST])
+        tags = batch.tags | (_state_tags(batch.state) if batch.state else {})
+        self._send_tags(ours, tags)
+        self._send_texts(ours, batch, aside)
+        if batch.state is not None:  # last: a run that looks finished is complete
+            self._set_status(ours, batch.state)
+
+    def _made(self, batch: RunBatch) -> OurRun:
+        try:
+            if batch.start is not None:
+                return self.runs.start(batch.run, batch.start)
+            return self.runs.get(batch.run)
+        except Exception as error:
+            if isinstance(error, Refused) or (is_temporary(error) and not is_refusal(error)):
+                raise
+            raise Refused(f"{batch.run}: {first_line(error)}") from error
+
+    def _send_points(self, run: OurRun, points: Sequence[Point]) -> None:
+        try:
+            self._log_points(run, points)
+        # raised again unless it is about these points
+        except Exception as error:  # noqa: BLE001
+            self._raise_unless_bad(error, run)
+            # Name by name, so that a bad one costs its own points only.
+            for name in dict.fromkeys(point[0] for point in points):
+                mine = [point for point in points if point[0] == name]
+                self._attempt(
+                    lambda mine=mine: self._log_points(run, mine),  # type: ignore[misc]
+                    run,
+                    f"{len(mine)} points of {name!r}",
+                )
+
+    def _log_points(self, run: OurRun, points: Sequence[Point]) -> None:
+        from mlflow.entities import Metric
+
+        metrics = [Metric(name, value, run.start_ms + step, step) for name, value, step in points]
+        self._client.log_batch(run.run_id, metrics=metrics, synchronous=True)
+        self.num_points += len(points)
+
+    def _send_tags(self, run: OurRun, tags: Mapping[str, str]) -> None:
+        from mlflow.entities import RunTag
+
+        items = list(shortened_tags(tags).items())
+        for first in range(0, len(items), TAGS_PER_REQUEST):
+            some = [RunTag(*item) for item in items[first : first + TAGS_PER_REQUEST]]
+            self._attempt(
+                lambda some=some: self._client.log_batch(  # type: ignore[misc]
+                    run.run_id, tags=some, synchronous=True
+                ),
+                run,
+                f"the tags {', '.join(tag.key for tag in some)}",
+            )
+
+    def _set_status(self, run: OurRun, state: Record) -> None:
+        if state["what"] == "start":
+            self._attempt(
+                lambda: self._client.update_run(run.run_id, status=RUNNING), run, "its status"
+            )
+        else:
+            self._terminate(run.run_id, state)
+
+    def _terminate(self, run_id: str, end: Record) -> None:
+        status = STATUSES[end["state"]]
+        self._client.set_terminated(run_id, status, end_time=end["time"])
+
+    def _end_all(self, end: Record) -> None:
+        """End every run of the sweep that still is RUNNING, the parent last."""
+        running = self.runs.runs_in_state(RUNNING)
+        for run in sorted(running, key=lambda run: run_of_tags(run.data.tags) == SWEEP_RUN):
+            ours = OurRun(run.info.run_id, run.info.start_time)
+            self._send_tags(ours, _state_tags(end))
+            self._terminate(ours.run_id, end)
+
+    # ---- texts, which have a store of their own that may refuse them alone
+
+    def _send_texts(self, run: OurRun, batch: RunBatch, aside: dict[str, Aside]) -> None:
+        channel = batch.run + TEXTS
+        if channel in aside:
+            return
+        for path, read in self._texts_of(batch):
+            try:
+                self._send_text(run, path, read)
+            except Refused as error:
+                aside[channel] = Aside(batch.first, str(error))
+                return
+
+    def _texts_of(self, batch: RunBatch) -> Iterator[tuple[str, Callable[[], bytes]]]:
+        for name, value in (batch.start or {"params": {}})["params"].items():
+            if len(value) > LONGEST_PARAM:  # MLflow has its beginning
+                yield f"params/{name}.txt", value.encode
+        for path, one in batch.texts.items():
+            yield path, lambda key=one["key"]: self._read_file(key)  # type: ignore[misc]
+
+    def _send_text(self, run: OurRun, path: str, read: Callable[[], bytes]) -> None:
+        try:
+            data = read()
+        except ObjectMissing as error:
+            self._refuse_for_good(run, path, error)
+            return
+        for attempt in range(FILE_ATTEMPTS):
+            try:
+                log_file(self._client, run.run_id, path, data)
+                return
+            except Exception as error:  # of any library that stores artifacts
+                self._client.get_run(run.run_id)  # raises where MLflow itself is away
+                if attempt == FILE_ATTEMPTS - 1:
+                    raise Refused(f"{path} cannot be stored: {first_line(error)}") from error
+
+    # ---- what MLflow refuses
+
+    def _attempt(self, call: Callable[[], Any], run: OurRun, what: str) -> None:
+        """Do `call`; what MLflow refuses for good is said and counted."""
+        try:
+            call()
+        # raised again unless it is about what was sent
+        except Exception as error:  # noqa: BLE001
+            self._raise_unless_bad(error, run)
+            self._refuse_for_good(run, what, error)
+
+    def _raise_unless_bad(self, error: Exception, run: OurRun) -> None:
+        """Raise unless `error` is about what was sent: `Refused` where the run or the experiment
+        was deleted or may not be written to.
+        """
+        if is_refusal(error):
+            raise Refused(f"MLflow at {self._uri} refuses: {first_line(error)}") from error
+        if is_temporary(error):
+            raise error
+        check_experiment(self._client, self._uri, self._experiment_id)
+        if self._client.get_run(run.run_id).info.lifecycle_stage != "active":
+            raise Refused(f"run {run.run_id} was deleted in MLflow; restore it") from error
+
+    def _refuse_for_good(self, run: OurRun, what: str, error: Exception) -> None:
+        self.num_refused += 1
+        _LOGGER.warning(
+            "MLflow will never take %s of run %s: %s", what, run.run_id, first_line(error)
+        )
+
+
+def batches_of(records: Sequence[Numbered]) -> Iterator[RunBatch | Record]:
+    """`records` by run, the parent's first; an ``end_all`` stands alone between those before it
+    and those after it.
+    """
+    batches: dict[str, RunBatch] = {}
+    for number, one in records:
+        if one["what"] == "end_all":
+            yield from _parent_first(batches)
+            batches = {}
+            yield one
+        else:
+            run = one["run"]
+            batches.setdefault(run, RunBatch(run, number)).add(one)
+    yield from _parent_first(batches)
+
+
+def records_of(run: str, records: Sequence[Numbered]) -> list[Numbered]:
+    """Those of `records` that are about `run`, which runs at the first of them; an ``end_all`` ends
+    it where it still runs then.
+    """
+    found = []
+    is_open = True
+    for number, one in records:
+        if one.get("run") == run:
+            is_open = one["what"] != "end" and (is_open or one["what"] == "start")
+            found.append((number, one))
+        elif one["what"] == "end_all" and is_open:
+            is_open = False
+            found.append((number, {**one, "what": "end", "run": run}))
+    return found
+
+
+def _parent_first(batches: Mapping[str, RunBatch]) -> list[RunBatch]:
+    return sorted(batches.values(), key=lambda batch: batch.run != SWEEP_RUN)
+
+
+def _state_tags(state: Record) -> dict[str, str]:
+    if state["what"] == "start":
+        return {STATE_TAG: TrialState.RUNNING, REASON_TAG: ""}
+    return {STATE_TAG: state["state"], REASON_TAG: state["reason"]}
+
+
+def log_file(client: Any, run_id: str, path: str, data: bytes) -> None:
+    """Store `data` as the run's artifact `path`, replacing it."""
+    place = PurePosixPath(path)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / place.name
+        file.write_bytes(data)
+        above = str(place.parent)
+        client.log_artifact(run_id, str(file), None if above == "." else above)

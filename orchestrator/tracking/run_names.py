@@ -1,0 +1,50 @@
+"""The names of a sweep's runs, by which everybody calls them: MLflow's ids are found from these.
+
+| name | run | its tags beside the sweep's |
+|---|---|---|
+| ``sweep`` | the parent run | |
+| ``trial/7`` | trial 7 | ``prp.trial`` |
+| ``confirm/7/633`` | trial 7 with seed 633 | ``prp.confirm_of``, ``prp.seed`` |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from orchestrator.tracking.tags import CONFIRM_TAG, ROLE_TAG, SEED_TAG, SWEEP_TAG, TRIAL_TAG
+
+SWEEP_RUN = "sweep"
+
+
+def trial_run(number: int) -> str:
+    """The name of trial `number`'s run."""
+    return f"trial/{number}"
+
+
+def confirm_run(number: int, seed: int) -> str:
+    """The name of the run that confirms trial `number` with `seed`."""
+    return f"confirm/{number}/{seed}"
+
+
+def identity_of(sweep_id: str, run: str) -> dict[str, str]:
+    """The tags by which `run` of the sweep is found in MLflow."""
+    role, *numbers = run.split("/")
+    tags = {SWEEP_TAG: sweep_id, ROLE_TAG: role}
+    names = {"trial": (TRIAL_TAG,), "confirm": (CONFIRM_TAG, SEED_TAG)}.get(role, ())
+    return tags | dict(zip(names, numbers, strict=True))
+
+
+def run_of_tags(tags: Mapping[str, str]) -> str:
+    """The name of the run with these `tags`."""
+    if CONFIRM_TAG in tags:
+        return confirm_run(int(tags[CONFIRM_TAG]), int(tags[SEED_TAG]))
+    return trial_run(int(tags[TRIAL_TAG])) if TRIAL_TAG in tags else SWEEP_RUN
+
+
+def title_of(sweep_id: str, run: str) -> str:
+    """The name of the run that MLflow shows."""
+    role, *numbers = run.split("/")
+    if role == "sweep":
+        return sweep_id
+    seed = f"-seed-{numbers[1]}" if role == "confirm" else ""
+    return f"{role}-{int(numbers[0]):04d}{seed}"
