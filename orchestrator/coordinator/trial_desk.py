@@ -11,6 +11,7 @@ import json
 import math
 import time
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from orchestrator.config.run_config import to_tree
@@ -58,6 +59,8 @@ class TrialDesk:
         self._evaluator = setup.evaluation.where
         self._attempts = Attempts(self._study, self._base.resources.max_failures)
         self._ended: set[int] = set()
+        self._chooser = ThreadPoolExecutor(1, thread_name_prefix="chooser")
+        self._choice: Future[None] | None = None
         sweep = self._base.sweep
         rule = PruningRule(sweep.pruner, self._base.training.reduction_factor)
         self._pruning = Pruning(self._study, self._account, rule)
@@ -95,10 +98,27 @@ class TrialDesk:
         """How many of those are still to be handed out."""
         return max(0, self.num_left() - len(self._study.handed_out()))
 
+    def choose(self, slot: str) -> bool:
+        """Whether `ask` by `slot` has its trial ready. Where it has not, a thread chooses one: that
+        takes the sampler a second after a thousand trials, and decisions go on meanwhile.
+        """
+        if self._choice is not None:
+            if not self._choice.done():
+                return False
+            choice, self._choice = self._choice, None
+            choice.result()
+        if self._study.is_chosen(slot):
+            return True
+        self._choice = self._chooser.submit(self._study.choose, self._fits)
+        return False
+
     def ask(self, slot: str = "") -> TrialTask:
         """The next trial for `slot` (empty: one that nobody else has), new or left behind by a
         driver that died. A slot that asks again gets the same trial.
         """
+        if self._choice is not None:  # else two would be chosen at once
+            choice, self._choice = self._choice, None
+            choice.result()
         proposal = self._study.ask(self._fits, slot)
         number = proposal.number
         config = apply_space(self._base, proposal.values)
@@ -233,6 +253,7 @@ class TrialDesk:
         for view in self._table.in_state(TrialState.RUNNING):
             if view.number not in handed_out:
                 self._end(view.number, outcome)
+        self._study.drop_unstarted()
 
     # ----
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -39,6 +39,7 @@ from orchestrator.search.warm_start import WarmStart, add_to_study
 from prp_core.errors import UserError
 
 DECISION = "pruning_decision/"  # + epoch: the note of a trial with the decision at that rung
+VALUES = "values"  # the note of a trial with its values by path of the config: it is whole
 HAND_OUT = "hand_out"  # the note of a trial with its `HandOut`
 DRIVER = "driver"  # the note of the sweep with its present driver, and the driver's epoch
 MAX_REPEATS_IN_A_ROW = 20
@@ -97,6 +98,7 @@ class SweepStudy:
             load_if_exists=True,
         )
         self._space = space
+        self._num_at_opening = len(self.trials())
         self.is_reopened, self.epoch = self._enter(driver or secrets.token_hex(8))
 
     def trials(self) -> list[FrozenTrial]:
@@ -125,13 +127,30 @@ class SweepStudy:
         slot = slot or secrets.token_hex(8)
         number = self.trial_of(slot)
         if number is None:
-            number = next((one for one in self.running() if not self._is_handed_out(one)), None)
+            number = next(self._free(), None)
             proposal = self._new(fits) if number is None else self._adopt(number, fits)
             hand_out = self.hand_out(proposal.number).to(self.epoch, slot)
             self.set_hand_out(proposal.number, hand_out)
         else:
             proposal = self._adopt(number, fits)
         return replace(proposal, hand_out=self.hand_out(proposal.number))
+
+    def is_chosen(self, slot: str) -> bool:
+        """Whether `ask` by `slot` need not choose: a trial waits for somebody who runs it."""
+        return self.trial_of(slot) is not None or next(self._free(), None) is not None
+
+    def choose(self, fits: Fits) -> None:
+        """Choose a new trial, which the next `ask` hands out; raises as `ask`. It may run in a
+        thread of its own while everything else goes on, `ask` excepted.
+        """
+        self._new(fits)
+
+    def drop_unstarted(self) -> None:
+        """Take out the trials that were chosen and never handed out: they never began."""
+        for number in list(self._free()):
+            if self.hand_out(number) == NOT_HANDED_OUT:
+                self.set_note(number, "unfit", "it was chosen, and never started")
+                self._tell(number, TrialState.FAIL)
 
     def running(self) -> list[int]:
         """The trials that have not ended, by number."""
@@ -154,6 +173,15 @@ class SweepStudy:
     def set_hand_out(self, number: int, hand_out: HandOut) -> None:
         """Store who has trial `number`; of one that has ended it stays as it was."""
         self.set_note(number, HAND_OUT, json.dumps(asdict(hand_out)))
+
+    def _free(self) -> Iterator[int]:
+        """The trials that have not ended and that nobody runs. One that lacks its values is being
+        chosen, unless it did so when the study was opened: its coordinator died over it.
+        """
+        for number in self.running():
+            is_whole = VALUES in self.trials()[number].user_attrs
+            if not self._is_handed_out(number) and (is_whole or number < self._num_at_opening):
+                yield number
 
     def _is_handed_out(self, number: int) -> bool:
         hand_out = self.hand_out(number)
@@ -346,21 +374,22 @@ class SweepStudy:
 
     def _adopt(self, number: int, fits: Fits) -> Proposal:
         """Take up a trial that is RUNNING, and draw what it lacks."""
-        stored = self.trials()[number].user_attrs.get("values")
+        is_resumed = self.hand_out(number).attempt > 0
+        stored = self.trials()[number].user_attrs.get(VALUES)
         if stored is not None:
             return Proposal(
                 number,
                 json.loads(stored),
-                is_resumed=True,
+                is_resumed=is_resumed,
                 sampled=dict(self.trials()[number].params),
             )
         trial = optuna.trial.Trial(self._study, self._id_of(number))
         self._draw(trial, fits)
-        return self._proposal(trial, is_resumed=True)
+        return self._proposal(trial, is_resumed=is_resumed)
 
     def _proposal(self, trial: optuna.trial.Trial, *, is_resumed: bool) -> Proposal:
         values = config_values(trial.params)
-        trial.set_user_attr("values", json.dumps(values))
+        trial.set_user_attr(VALUES, json.dumps(values))
         return Proposal(trial.number, values, is_resumed, dict(trial.params))
 
     def _id_of(self, number: int) -> int:

@@ -22,6 +22,7 @@ _LOGGER = logging.getLogger(__name__)
 
 # How long the searcher waits before it asks again whether one more trial may start.
 ASK_AGAIN_SECONDS = 0.5
+CHOOSE_AGAIN_SECONDS = 0.05  # while a trial is being chosen
 
 
 class CoordinatorSearcher(Searcher):
@@ -67,6 +68,8 @@ class CoordinatorSearcher(Searcher):
         word = ray.get(self._trials.gate.remote()).word
         if word != "start":
             return self._ask_later() if word == "wait" else Searcher.FINISHED
+        if not ray.get(self._trials.choose.remote(trial_id)):
+            return self._ask_later(CHOOSE_AGAIN_SECONDS)
         task = ray.get(self._trials.ask.remote(trial_id))
         self._running.add(trial_id)
         return {"task": task}
@@ -88,8 +91,8 @@ class CoordinatorSearcher(Searcher):
     def restore(self, checkpoint_path: str) -> None:
         """The study's database is the state."""
 
-    def _ask_later(self) -> dict[str, Any] | None:
-        self._not_before = self._clock() + ASK_AGAIN_SECONDS
+    def _ask_later(self, seconds: float = ASK_AGAIN_SECONDS) -> dict[str, Any] | None:
+        self._not_before = self._clock() + seconds
         return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,38 @@ def test_a_half_made_trial_is_handed_out_by_the_coordinator_that_comes_after(
     first = Sweep(tmp_path, "driver")
     first.study._study.ask()
     assert Sweep(tmp_path, "driver").ask("slot-1").number == 0
+
+
+def test_a_trial_is_chosen_in_a_thread_while_others_are_decided_on(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, "driver")
+    sweep.ask("slot-1")
+    drawing, may_go_on = threading.Event(), threading.Event()
+
+    def fits(values: Any) -> Fit:
+        drawing.set()
+        assert may_go_on.wait(60)
+        return Fit(True, "")
+
+    chooser = threading.Thread(target=lambda: sweep.study.choose(fits))
+    chooser.start()
+    assert drawing.wait(60)
+    assert not sweep.study.is_chosen("slot-2"), "it is not whole, and nobody gets it"
+    sweep.study.report(0, 1, 0.5)
+    sweep.study.tell_finished(0, 0.5)
+    may_go_on.set()
+    chooser.join(60)
+    assert sweep.study.is_chosen("slot-2")
+    chosen = sweep.ask("slot-2")
+    assert (chosen.number, chosen.is_resumed) == (1, False)
+    assert sweep.ask("slot-2").hand_out == chosen.hand_out, "its reply was lost"
+
+
+def test_what_was_chosen_and_never_started_is_no_trial(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, "driver")
+    sweep.ask("slot-1")
+    sweep.study.choose(lambda values: Fit(True, ""))
+    sweep.study.drop_unstarted()
+    assert (sweep.study.running(), sweep.study.num_told()) == ([0], 0)
 
 
 def test_a_driver_that_died_is_followed_by_another_and_not_heard_any_more(tmp_path: Path) -> None:
