@@ -1,4 +1,8 @@
-"""Exit codes of every command of this project, and errors as one line on stderr."""
+"""Exit codes of every command of this project, and errors as one line on stderr.
+
+0 it worked, 1 it did not, 2 the input is wrong, 3 the sweep has another driver, which goes on,
+130 it was interrupted.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from prp_core.errors import PrpError, UserError
+from prp_core.errors import PrpError
 
 
 def run_command(function: Callable[[], int | None], name: str = "prp") -> int:
@@ -15,10 +19,8 @@ def run_command(function: Callable[[], int | None], name: str = "prp") -> int:
         exit_code = function() or 0
         sys.stdout.flush()
         return exit_code
-    except UserError as error:
-        return _complain(name, error, 2)
     except PrpError as error:
-        return _complain(name, error, 1)
+        return _complain(name, error, error.exit_code)
     except KeyboardInterrupt:
         return _complain(name, "interrupted", 130)
     # the reader of our output has gone (`prp ... | head`): nothing is to be said at the exit

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 
 class PrpError(Exception):
-    """Base class of every error raised on purpose."""
+    """Base class of every error raised on purpose; `exit_code` is the command line's."""
+
+    exit_code = 1
 
 
 class UserError(PrpError, ValueError):
@@ -17,6 +19,8 @@ class UserError(PrpError, ValueError):
 
     The text names the value, shows it and says what to do.
     """
+
+    exit_code = 2
 
 
 class DiskFull(UserError):

@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.config.run_config import load_config, to_tree
-from orchestrator.config.sweep_spec import SweepSpec, save_spec, sweep_dir
+from orchestrator.config.sweep_spec import SweepSpec
 from orchestrator.coordinator.recorder import as_params
+from orchestrator.cost.ledger import LEDGER
+from orchestrator.journal.stored_sweep import open_folder, open_journal
+from orchestrator.search.journal_backend import open_study_storage
 from orchestrator.search.pruner import PruningRule
 from orchestrator.search.space import apply_space, fits_corpus
 from orchestrator.search.study import SweepStudy
@@ -74,14 +77,10 @@ def build_sweep(
     config = load_config("demo", [f"sweep.num_trials={num_trials}", "sweep.num_startup_trials=8"])
     manifest = manifest_of()
     sweep_id = "rate-search-20261123-080000-abcd"
-    state_dir = sweep_dir(sweep_id, home)
-    state_dir.mkdir(parents=True)
     spec = SweepSpec(
         sweep_id=sweep_id,
         config=to_tree(config),
-        state_dir=str(state_dir),
         storage_uri=str(home),
-        database_url=f"sqlite:///{state_dir / 'trials.db'}",
         tracking_uri=f"sqlite:///{home / 'mlflow.db'}",
         data_uri="/videos",
         manifest_uri=write_manifest(manifest, open_store(home / "manifests")),
@@ -90,8 +89,9 @@ def build_sweep(
             "prp.config_digest": "abcdef012345",
         },
     )
-    save_spec(spec)
-    study = SweepStudy(spec.database_url, sweep_id, space, seed=1, num_startup_trials=8)
+    open_folder(spec).create_spec(spec.to_values())
+    journal = open_journal(spec)
+    study = SweepStudy(open_study_storage(journal), sweep_id, space, seed=1, num_startup_trials=8)
     tracker = tracker_of(spec.tracking_uri, config.sweep.name, sweep_id, home)
     tracker.start(SWEEP_RUN, as_params(config), spec.tags)
     draw, frame_counts = random.Random(3), tuple(record.num_frames for record in manifest.usable())
@@ -120,12 +120,11 @@ def build_sweep(
             num_trials,
         )
     if ledger:
-        (state_dir / "ledger.jsonl").write_text(
-            "".join(json.dumps(row) + "\n" for row in rows) + '{"trial": 1, "gp'
-        )
+        journal.append([{"kind": LEDGER, "entry": row} for row in rows])
     if with_end:
         tracker.finish(SWEEP_RUN, "finished")
     assert tracker.close(60).num_records == 0
+    journal.close()
     return spec
 
 

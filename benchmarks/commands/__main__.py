@@ -26,21 +26,21 @@ PRP = ["-c", "import sys; from orchestrator.commands.prp import main; sys.exit(m
 EMPTY = "python -c pass"
 READ_STATUS = """
 import sys
-from orchestrator.config.sweep_spec import home_dir, load_spec
+from orchestrator.journal.stored_sweep import load_sweep
 from orchestrator.search.record import read_study
 from orchestrator.tracking.reading import read_sweep_runs
-spec = load_spec(sys.argv[1], home_dir())
-read_study(spec.database_url, spec.sweep_id)
+spec = load_sweep(sys.argv[1]).spec
+read_study(spec)
 read_sweep_runs(spec.tracking_uri, spec.config["sweep"]["name"], spec.sweep_id)
 """
 READ_REPORT = """
 import sys
-from orchestrator.config.sweep_spec import home_dir, load_spec
+from orchestrator.journal.stored_sweep import load_sweep
 from orchestrator.report.record import load_record
 from orchestrator.search.record import importance
-spec = load_spec(sys.argv[1], home_dir())
+spec = load_sweep(sys.argv[1]).spec
 load_record(spec)
-importance(spec.database_url, spec.sweep_id)
+importance(spec)
 """
 
 

@@ -15,8 +15,10 @@ from orchestrator.config.run_config import RunConfig, load_config, to_tree
 from orchestrator.config.sweep_spec import SweepSpec
 from orchestrator.coordinator.coordinator import Coordinator
 from orchestrator.coordinator.sweep_state import CoordinatorSetup
-from orchestrator.cost.ledger import LedgerEntry
+from orchestrator.cost.ledger import LEDGER, LedgerEntry
+from orchestrator.journal.stored_sweep import open_journal
 from orchestrator.search.dimensions import config_values
+from orchestrator.search.journal_backend import open_study_storage
 from orchestrator.search.pruner import PruningDecision
 from orchestrator.search.samplers.design import drawn_from
 from orchestrator.search.samplers.sampler import TRAINING_SECONDS
@@ -51,20 +53,20 @@ def make_sweep(
 ) -> CoordinatorSetup:
     """A sweep of which `num_trials` trials have ended and `num_running` were running."""
     config = load_config("demo", SETTINGS)
-    (folder / "state").mkdir(parents=True)
     spec = SweepSpec(
         sweep_id="large",
         config=to_tree(config),
-        state_dir=str(folder / "state"),
         storage_uri=str(folder),
-        database_url=f"sqlite:///{folder / 'trials.db'}",
         tracking_uri=f"sqlite:///{folder / 'mlflow.db'}",
         data_uri=str(folder),
         manifest_uri="",
         tags={},
     )
     draw = random.Random(0)
-    study = SweepStudy(spec.database_url, spec.sweep_id, space, seed=0, num_startup_trials=0)
+    journal = open_journal(spec)
+    study = SweepStudy(
+        open_study_storage(journal), spec.sweep_id, space, seed=0, num_startup_trials=0
+    )
     for number in range(num_trials):
         study._study.add_trial(_ended(number, draw, config))
     for _ in range(num_running):
@@ -77,11 +79,10 @@ def make_sweep(
                 user_attrs={"values": json.dumps(config_values(trial.params))},
             )
         )
-    with (folder / "state" / "ledger.jsonl").open("w") as ledger:
-        for number in range(num_trials + num_running):
-            for place in range(entries_per_trial):
-                entry = _entry(number, place, entries_per_trial)
-                ledger.write(json.dumps(dataclasses.asdict(entry)) + "\n")
+    for number in range(num_trials + num_running):
+        entries = [_entry(number, place, entries_per_trial) for place in range(entries_per_trial)]
+        journal.append([{"kind": LEDGER, "entry": dataclasses.asdict(one)} for one in entries])
+    journal.close()
     return CoordinatorSetup(spec=spec, space=space, limits=TrialLimits((400,) * 100))
 
 

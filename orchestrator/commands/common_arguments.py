@@ -7,7 +7,7 @@ import dataclasses
 from pathlib import Path
 
 from orchestrator.config.store_config import ADDRESSINGS, StoreConfig
-from orchestrator.config.sweep_spec import home_dir
+from orchestrator.config.sweep_spec import SweepSpec, home_dir
 
 
 def add_store_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +40,42 @@ def add_store_arguments(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="read a bucket of another region, which costs money",
     )
+
+
+def add_sweep_argument(parser: argparse.ArgumentParser, *, is_optional: bool = False) -> None:
+    """The sweep that a command is about, and its storage; `named_sweep` reads them."""
+    parser.add_argument(
+        "sweep",
+        metavar="SWEEP",
+        nargs="?" if is_optional else None,
+        help="a sweep's id, or the full URI of its folder (s3://bucket/prefix/sweeps/ID)"
+        + (" (default: list the sweeps)" if is_optional else "; `prp status` lists them"),
+    )
+    parser.add_argument(
+        "--storage",
+        metavar="URI",
+        help="the storage that has it (default: those that this machine's sweeps were kept in)",
+    )
+
+
+def named_sweep(arguments: argparse.Namespace) -> SweepSpec:
+    """The spec of the sweep that `add_sweep_argument` took. Raises `UserError` for none."""
+    from orchestrator.journal.stored_sweep import load_sweep
+
+    return load_sweep(arguments.sweep, storage_uri(arguments), given_store(arguments)).spec
+
+
+def storage_uri(arguments: argparse.Namespace) -> str | None:
+    """``--storage`` by its absolute name; None where it is not given."""
+    uri = arguments.storage
+    return uri if uri is None or "://" in uri else str(Path(uri).expanduser().resolve())
+
+
+def given_store(arguments: argparse.Namespace) -> StoreConfig | None:
+    """As `store_config`; None where none of its options is given."""
+    names = [field.name for field in dataclasses.fields(StoreConfig)]
+    is_given = any(getattr(arguments, name, None) is not None for name in ["store", *names])
+    return store_config(arguments) if is_given else None
 
 
 def store_config(arguments: argparse.Namespace) -> StoreConfig:

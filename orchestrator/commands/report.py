@@ -5,23 +5,28 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from orchestrator.commands.common_arguments import (
+    add_store_arguments,
+    add_sweep_argument,
+    named_sweep,
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The sweep, and where its page goes."""
-    parser.add_argument("sweep", metavar="SWEEP", help="a sweep's id; `prp status` lists them")
+    add_sweep_argument(parser)
     parser.add_argument(
         "--out",
         metavar="FILE",
-        help="where the page goes (default: report.html in the sweep's state folder)",
+        help="where the page goes (default: report.html in the sweep's folder under ~/.prp)",
     )
+    add_store_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the page and print where it is."""
-    from orchestrator.config.sweep_spec import home_dir, load_spec
-
-    spec = load_spec(arguments.sweep, home_dir())
-    path = Path(arguments.out or Path(spec.state_dir) / "report.html").expanduser().resolve()
+    spec = named_sweep(arguments)
+    path = Path(arguments.out or spec.state_dir / "report.html").expanduser().resolve()
 
     from orchestrator.report.page import sweep_page  # seconds, once the sweep is known to exist
 

@@ -4,36 +4,59 @@ from __future__ import annotations
 
 import argparse
 
+from orchestrator.commands.common_arguments import (
+    add_store_arguments,
+    add_sweep_argument,
+    given_store,
+    named_sweep,
+    storage_uri,
+)
+from prp_core.errors import UserError
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The sweep, and for how long it is watched."""
-    parser.add_argument(
-        "sweep", metavar="SWEEP", nargs="?", help="a sweep's id (default: list the sweeps)"
-    )
+    add_sweep_argument(parser, is_optional=True)
     parser.add_argument(
         "--once", action="store_true", help="look once and leave, instead of until the sweep ends"
     )
+    add_store_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Show the sweep, or the list."""
-    from orchestrator.config.sweep_spec import home_dir, load_spec
-
-    home = home_dir()
     if arguments.sweep is not None:
-        spec = load_spec(arguments.sweep, home)
+        spec = named_sweep(arguments)
 
         from orchestrator.commands.watch_sweep import watch
 
         return watch(spec, once=arguments.once)
-    paths = sorted((home / "sweeps").glob("*/sweep.json"), key=lambda path: path.stat().st_mtime)
-    if not paths:
+
+    from orchestrator.journal.stored_sweep import (
+        iterate_sweeps,
+        known_places,
+        sweeps_of_earlier_releases,
+    )
+
+    storage = storage_uri(arguments)
+    found = list(iterate_sweeps(storage, given_store(arguments)))
+    problems = [line for line in found if isinstance(line, str)]
+    specs = [sweep.spec for sweep in found if not isinstance(sweep, str)]
+    for line in problems:
+        print(line)
+    old = [] if storage else sweeps_of_earlier_releases()
+    if old:
         print(
-            f"no sweeps under {home / 'sweeps'}; start one with: uv run python "
-            "sweeps/rate_search.py"
+            f"of an earlier release, which this one does not read: {', '.join(old)}; end them with "
+            "that release, or begin with what they found: --warm-start SWEEP"
         )
+    if not specs:
+        places = storage or ", ".join(place.uri for place in known_places())
+        if problems and storage:
+            raise UserError(problems[0])
+        print(f"no sweeps in {places}; start one with: uv run python sweeps/rate_search.py")
         return 0
 
     from orchestrator.commands.watch_sweep import list_sweeps
 
-    return list_sweeps([load_spec(path.parent.name, home) for path in paths])
+    return list_sweeps(specs)

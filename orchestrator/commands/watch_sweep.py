@@ -19,6 +19,7 @@ from orchestrator.sweep.live_screen import Progress, event_line
 from orchestrator.sweep.status import (
     SweepPhase,
     SweepStatus,
+    SweepWatch,
     read_status,
     summary_rows,
     views_of,
@@ -44,7 +45,8 @@ def watch(spec: SweepSpec, *, once: bool, wait: Callable[[float], None] = time.s
 
     A terminal gets the screen, anything else a line for each event. `once` shows it once.
     """
-    status = read_status(spec)
+    sweep = SweepWatch(spec)
+    status = sweep.status()
     progress = Progress(
         list,
         title=spec.sweep_id,
@@ -56,17 +58,17 @@ def watch(spec: SweepSpec, *, once: bool, wait: Callable[[float], None] = time.s
         _console().print(_screen(status, progress))
         return 0
     if not sys.stdout.isatty():
-        return _print_events(spec, status, wait)
+        return _print_events(sweep, status, wait)
     with Live(console=Console(file=sys.stdout), auto_refresh=False, transient=True) as live:
         while status.phase == SweepPhase.RUNNING:
             live.update(_screen(status, progress), refresh=True)
             wait(REFRESH_SECONDS)
-            status = read_status(spec)
+            status = sweep.status()
     _console().print(_screen(status, progress))
     return 0
 
 
-def _print_events(spec: SweepSpec, status: SweepStatus, wait: Callable[[float], None]) -> int:
+def _print_events(sweep: SweepWatch, status: SweepStatus, wait: Callable[[float], None]) -> int:
     shown: dict[int, str] = {}
     while True:
         for view in views_of(status):
@@ -78,7 +80,7 @@ def _print_events(spec: SweepSpec, status: SweepStatus, wait: Callable[[float], 
             print(f"{status.sweep_id}: {status.advice}", flush=True)
             return 0
         wait(REFRESH_SECONDS)
-        status = read_status(spec)
+        status = sweep.status()
 
 
 def _screen(status: SweepStatus, progress: Progress) -> Group:

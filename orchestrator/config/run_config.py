@@ -109,6 +109,12 @@ def load_tree(preset: str, settings: Iterable[str] = ()) -> dict[str, Any]:
         ) from None
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"Preset file {str(path)!r} is not TOML: {error}") from None
+    return with_settings(tree, settings)
+
+
+def with_settings(tree: Mapping[str, Any], settings: Iterable[str]) -> dict[str, Any]:
+    """A copy of `tree` with each ``path=value`` of `settings` put in, not validated."""
+    tree = dict(tree)
     for setting in settings:
         name, equals, text = setting.partition("=")
         if not equals:

@@ -1,48 +1,64 @@
-"""The spec of a sweep: its id, its base config, and where its files lie.
+"""The spec of a sweep: its id, its base config, its space and options, and where its parts lie.
 
-<home>/sweeps/<sweep id>/       on the driver's disk
-    sweep.json, trials.db (Optuna), ledger.jsonl, tracker/ (spool), driver.lock
-<storage>/sweeps/<sweep id>/    where every node reaches it
-    trials/0007/checkpoints/, confirm/0007-seed-633/checkpoints/
+<storage>/sweeps/<sweep id>/    all that a sweep is; every node reaches it
+    spec.json, lease.json, journal/, trials/0007/checkpoints/, confirm/0007-seed-633/checkpoints/
+<home>/sweeps/<sweep id>/       on the disk of whoever asks, a cache: may be deleted
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
+import re
 import secrets
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from prp_core.errors import UserError
 
 STUDY_TAG = "prp.study"  # the script that was started, for whoever wants to resume the sweep
+SPEC_FORMAT = 1
+NOT_STORED = ("epoch", "storage_uri")
+PASSWORD = re.compile(r"(://[^/@:]*):[^/@]*@")
+OF_TIME = re.compile(r"(.+)-\d{8}-\d{6}-[0-9a-f]{4}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SweepSpec:
     """A sweep as its driver, its coordinator and its workers share it.
 
-    `config` is the base config as a plain tree; every node can open the URIs.
+    `config` is the base config as a plain tree; every node can open the URIs. `database_url` is
+    empty where the journal holds the study. `space` is the search space, by name of the dimension
+    Optuna's distribution as JSON; `study` the name of the file that it is written in; `options` are
+    the options that the sweep was started with. `epoch` is that of the lease under which the driver
+    runs, which hands the spec on; it is not stored.
     """
 
     sweep_id: str
     config: dict[str, Any]
-    state_dir: str
     storage_uri: str
-    database_url: str
+    database_url: str = ""
     tracking_uri: str
     data_uri: str
     manifest_uri: str
     tags: dict[str, str]
+    study: str = ""
+    space: dict[str, str] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+    epoch: int = 0
 
     @property
     def folder_uri(self) -> str:
-        """Where this sweep's checkpoints lie."""
+        """Where this sweep lies: its journal, checkpoints and all else."""
         return f"{self.storage_uri.rstrip('/')}/sweeps/{self.sweep_id}"
+
+    @property
+    def state_dir(self) -> Path:
+        """A cache of the sweep on the disk of this machine."""
+        return sweep_dir(self.sweep_id, home_dir())
 
     @property
     def seed(self) -> int:
@@ -69,6 +85,37 @@ class SweepSpec:
         """The same sweep with another base config (a raised number of trials)."""
         return dataclasses.replace(self, config=config)
 
+    def to_values(self) -> dict[str, Any]:
+        """What ``spec.json`` holds: without the place, which its reader knows, and passwords."""
+        values = dataclasses.asdict(self) | {"format": SPEC_FORMAT}
+        values["database_url"] = without_password(self.database_url)
+        return {name: value for name, value in values.items() if name not in NOT_STORED}
+
+
+def spec_of_values(values: Mapping[str, Any], storage_uri: str) -> SweepSpec:
+    """The spec whose `SweepSpec.to_values` were found in `storage_uri`.
+
+    Raises `UserError` for one of a later release, or of something else.
+    """
+    known = {entry.name for entry in dataclasses.fields(SweepSpec)} - set(NOT_STORED)
+    if values.get("format") != SPEC_FORMAT:
+        raise UserError(
+            f"The sweep {values.get('sweep_id')!r} in {storage_uri} was made by another release "
+            f"(format {values.get('format')!r} of its spec, this one reads {SPEC_FORMAT}); use that"
+        )
+    try:
+        return SweepSpec(
+            storage_uri=storage_uri,
+            **{name: value for name, value in values.items() if name in known},
+        )
+    except TypeError as error:
+        raise UserError(f"A spec in {storage_uri} is incomplete: {error}") from None
+
+
+def without_password(url: str) -> str:
+    """`url` without the password in it, which is kept nowhere and shown to nobody."""
+    return PASSWORD.sub(r"\1@", url)
+
 
 def new_sweep_id(name: str) -> str:
     """An id for a new sweep called `name`."""
@@ -76,37 +123,20 @@ def new_sweep_id(name: str) -> str:
 
 
 def sweep_name_of(sweep_id: str) -> str:
-    """The name of the sweep with that id, which is its MLflow experiment's, too."""
-    return sweep_id.rsplit("-", 3)[0]
+    """The name of the sweep with that id, which is its MLflow experiment's, too; the id itself
+    where a person chose it.
+    """
+    match = OF_TIME.fullmatch(sweep_id)
+    return match[1] if match else sweep_id
 
 
 def home_dir() -> Path:
-    """Where sweeps keep their state on this machine: ``$PRP_HOME``, else ``~/.prp``."""
+    """Where this machine keeps what may be deleted, and the sweeps of no other storage:
+    ``$PRP_HOME``, else ``~/.prp``.
+    """
     return Path(os.environ.get("PRP_HOME") or Path.home() / ".prp").expanduser().resolve()
 
 
 def sweep_dir(sweep_id: str, home: Path) -> Path:
-    """The state folder of a sweep."""
+    """A sweep's folder in the home."""
     return home / "sweeps" / sweep_id
-
-
-def save_spec(spec: SweepSpec) -> None:
-    """Write ``sweep.json`` beside, then rename."""
-    path = Path(spec.state_dir) / "sweep.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".tmp")
-    beside.write_text(json.dumps(dataclasses.asdict(spec), indent=1))
-    beside.rename(path)
-
-
-def load_spec(sweep_id: str, home: Path) -> SweepSpec:
-    """The sweep called `sweep_id`. Raises `UserError` that lists the known ones."""
-    path = sweep_dir(sweep_id, home) / "sweep.json"
-    if not path.is_file():
-        known = sorted(entry.parent.name for entry in (home / "sweeps").glob("*/sweep.json"))
-        listing = ", ".join(known[-5:]) if known else "none"
-        raise UserError(
-            f"There is no sweep {sweep_id!r} under {home / 'sweeps'}; known (newest "
-            f"last): {listing}"
-        )
-    return SweepSpec(**json.loads(path.read_text()))

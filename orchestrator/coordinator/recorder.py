@@ -36,7 +36,6 @@ from prp_core.evaluation.evaluation_config import Evaluations
 NO_PARAMS = ("sweep.num_trials", "budget.", "confirm.", "showcase.")
 DOWNSTREAM = tuple(f"{entry.name}/" for entry in fields(Evaluations))
 FLUSH_SECONDS = 10.0
-EPOCH = 1  # of the records' journal
 
 
 def as_params(config: RunConfig) -> dict[str, str]:
@@ -227,4 +226,4 @@ class Recorder:
 
     def _open_journal(self) -> JournalWriter:
         holder = str(this_process())
-        return JournalWriter(self._open_store(), RECORDS, epoch=EPOCH, holder=holder)
+        return JournalWriter(self._open_store(), RECORDS, epoch=self._spec.epoch, holder=holder)

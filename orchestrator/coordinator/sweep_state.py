@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cluster.prices import Price
@@ -13,7 +12,10 @@ from orchestrator.config.sweep_spec import SweepSpec
 from orchestrator.coordinator.recorder import Recorder
 from orchestrator.coordinator.trial_table import TrialTable
 from orchestrator.cost.account import SweepAccount, trial_owner
+from orchestrator.journal.journal_writer import JournalWriter
+from orchestrator.journal.stored_sweep import open_journal
 from orchestrator.ray_cluster.concurrency import EVALUATED_BY_WORKERS, EvaluationPlan
+from orchestrator.search.journal_backend import open_study_storage
 from orchestrator.search.samplers import startup_trials
 from orchestrator.search.space import Space, TrialLimits
 from orchestrator.search.study import SweepStudy
@@ -47,11 +49,13 @@ class CoordinatorSetup:
 @dataclass(frozen=True, kw_only=True)
 class SweepState:
     """One sweep: `study` holds what was decided, `account` what was spent, `recorder` writes what
-    is shown in MLflow, and `table` has every trial in memory.
+    is shown in MLflow, and `table` has every trial in memory. `journal` is where study and account
+    keep what they hold.
     """
 
     spec: SweepSpec
     base: RunConfig
+    journal: JournalWriter
     study: SweepStudy
     table: TrialTable
     account: SweepAccount
@@ -62,14 +66,14 @@ class SweepState:
         """The state as an earlier coordinator left it; new where there was none.
 
         Raises `UserError` for a database or an MLflow that cannot serve, `TrackerUnavailable` when
-        MLflow does not answer.
+        MLflow does not answer, `Fenced` when a later driver has taken the sweep over.
         """
         spec = setup.spec
         base = parse_config(spec.config)
-        study = _open_study(setup, base)
+        journal = open_journal(spec)
+        study = _open_study(setup, base, journal)
         table = TrialTable(study, base)
-        ledger = Path(spec.state_dir) / "ledger.jsonl"
-        account = SweepAccount(ledger, base, setup.price, table.config_of)
+        account = SweepAccount(journal, base, setup.price, table.config_of)
         for view in table.views():
             account.reached(view.number, max(view.rungs, default=0))
         alive = study.handed_out()
@@ -78,14 +82,20 @@ class SweepState:
                 account.on_recovered(trial_owner(view.number))
         recorder = Recorder(spec, base, study, table, account)
         return cls(
-            spec=spec, base=base, study=study, table=table, account=account, recorder=recorder
+            spec=spec,
+            base=base,
+            journal=journal,
+            study=study,
+            table=table,
+            account=account,
+            recorder=recorder,
         )
 
 
-def _open_study(setup: CoordinatorSetup, base: RunConfig) -> SweepStudy:
+def _open_study(setup: CoordinatorSetup, base: RunConfig, journal: JournalWriter) -> SweepStudy:
     sweep = base.sweep
     study = SweepStudy(
-        setup.spec.database_url,
+        setup.spec.database_url or open_study_storage(journal),
         setup.spec.sweep_id,
         setup.space,
         seed=base.seed,

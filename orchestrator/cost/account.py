@@ -12,7 +12,6 @@ import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean
 
 from cluster.prices import Price
@@ -31,6 +30,7 @@ from orchestrator.cost.budget import (
 )
 from orchestrator.cost.ledger import TRAIN, Ledger, LedgerEntry, Owner, Totals, busy_after
 from orchestrator.cost.meter import CostMeter, Held
+from orchestrator.journal.journal_writer import JournalWriter
 
 
 def trial_owner(number: int) -> Owner:
@@ -60,16 +60,16 @@ class SweepAccount:
 
     def __init__(
         self,
-        path: Path,
+        journal: JournalWriter,
         base: RunConfig,
         price: Price | None,
         config_of: Callable[[int], RunConfig],
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """The ledger is at `path`. `config_of` gives the config of a trial by its number, of runs
+        """The ledger is in `journal`. `config_of` has the config of a trial by its number, of runs
         that this process did not see begin.
         """
-        self._ledger = Ledger(path)
+        self._ledger = Ledger(journal)
         self._base = base
         self._price = price
         self._config_of = config_of
@@ -228,7 +228,7 @@ class SweepAccount:
 
     @property
     def num_entries(self) -> int:
-        """How many lines the ledger has: grows, and survives a restart."""
+        """How many entries the ledger has: grows, and survives a restart."""
         return len(self._ledger)
 
     # ----

@@ -1,23 +1,23 @@
 """The cost ledger of a sweep: what each run held, for how long, and what of it was wasted.
 
-``<state dir>/ledger.jsonl`` is append-only, one JSON object a line, on the disk before `append`
-returns; a last line that a crash tore is passed over. An entry (`LedgerEntry`) is a slice of time
-of one run, and no two slices of a run overlap, so adding lines up never counts anything twice.
+The ledger is the records of kind ``ledger`` in the sweep's journal, in the storage before `append`
+returns. An entry (`LedgerEntry`) is a slice of time of one run, and no two slices of a run overlap,
+so adding them up never counts anything twice.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from orchestrator.journal.journal_writer import JournalWriter
+from orchestrator.journal.object_journal import JournalReader
 from prp_core.errors import UserError
 
 HOUR = 3600.0
+LEDGER = "ledger"  # the kind of its records in the journal
 TRAIN = "train"
 EVALUATION = "evaluation"
 WASTED = ("data_wait_seconds", "recomputed_seconds", "after_pruning_seconds")
@@ -28,7 +28,7 @@ Owner = tuple[str, int, int | None]
 
 @dataclass(frozen=True, kw_only=True)
 class LedgerEntry:
-    """One line of the ledger; times are seconds since 1970 by the coordinator's clock."""
+    """One entry of the ledger; times are seconds since 1970 by the coordinator's clock."""
 
     trial: int
     """The number of the trial."""
@@ -164,33 +164,32 @@ def busy_after(entries: Iterable[LedgerEntry], epoch: int) -> float:
 
 
 class Ledger:
-    """The file, its entries, and their sums; one writer at a time (the sweep's coordinator)."""
+    """The entries in a journal, and their sums; one writer at a time (the sweep's coordinator)."""
 
-    def __init__(self, path: Path) -> None:
-        """Read the ledger at `path`, if there is one. Raises as `read_ledger`."""
-        self._path = path
+    def __init__(self, journal: JournalWriter) -> None:
+        """Read the entries that `journal` holds. Raises as `read_ledger`."""
+        self._journal = journal
         self._slices: set[tuple[Owner, float, float]] = set()
         self._by_owner: dict[Owner, list[LedgerEntry]] = {}
         self._of_all = RunningTotals()
         self._of_trial: dict[int, RunningTotals] = {}
-        for entry in read_ledger(path):
+        for entry in read_ledger(journal):
             self._count(entry)
-        _mend(path)
 
     def __len__(self) -> int:
         return len(self._slices)
 
     def append(self, entry: LedgerEntry) -> None:
-        """Write `entry`; it is on the disk when this returns. A slice that is there already is not
-        written again.
+        """Write `entry`; it is in the storage when this returns, unless a batch of the journal is
+        open. A slice that is there already is not written again.
+
+        Raises what `JournalWriter.append` does; where it is not known whether the entry is in the
+        storage, it is counted, because the journal's next write makes up for it.
         """
         if (entry.owner, entry.started, entry.ended) in self._slices:
             return
-        with self._path.open("ab") as file:
-            file.write(json.dumps(dataclasses.asdict(entry)).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
         self._count(entry)
+        self._journal.append([{"kind": LEDGER, "entry": dataclasses.asdict(entry)}])
 
     def of(self, owner: Owner) -> Sequence[LedgerEntry]:
         """The entries of `owner`, oldest first."""
@@ -213,23 +212,18 @@ class Ledger:
             self._of_trial.setdefault(entry.trial, RunningTotals()).add(entry)
 
 
-def read_ledger(path: Path) -> list[LedgerEntry]:
-    """The entries of the ledger at `path`; none where there is no file.
+def read_ledger(journal: JournalReader) -> list[LedgerEntry]:
+    """The entries that `journal` holds, without fields of later releases.
 
-    A torn last line is left out, and so are fields of later versions. Raises `UserError` for a line
-    that is damaged in the middle of the file: sums would be wrong in silence.
+    Raises `UserError` for a record that is no entry: sums would be wrong in silence.
     """
-    if not path.is_file():
-        return []
-    lines = path.read_bytes().split(b"\n")[:-1]  # what follows the last newline was never finished
     entries = []
-    for number, line in enumerate(lines, start=1):
+    for number, record in enumerate(journal.read(LEDGER), start=1):
         try:
-            entries.append(_entry(json.loads(line)))
-        except (ValueError, TypeError) as error:
+            entries.append(_entry(record["entry"]))
+        except (KeyError, TypeError, AttributeError) as error:
             raise UserError(
-                f"{path}, line {number} is no ledger entry ({error}): {line[:80]!r}; "
-                "remove the line to go on without it"
+                f"{journal.uri}: ledger entry {number} is none ({error}): {str(record)[:80]}"
             ) from None
     return entries
 
@@ -237,13 +231,3 @@ def read_ledger(path: Path) -> list[LedgerEntry]:
 def _entry(fields: dict[str, Any]) -> LedgerEntry:
     known = {entry.name for entry in dataclasses.fields(LedgerEntry)}
     return LedgerEntry(**{name: value for name, value in fields.items() if name in known})
-
-
-def _mend(path: Path) -> None:
-    """Cut a torn last line off, so that the next one starts a line of its own."""
-    if path.is_file():
-        whole = path.read_bytes().rfind(b"\n") + 1
-        if whole < path.stat().st_size:
-            with path.open("r+b") as file:
-                file.truncate(whole)
-                os.fsync(file.fileno())

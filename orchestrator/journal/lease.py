@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 class LeaseHeld(UserError):
     """Another driver holds the lease and is alive; the text says who."""
 
+    exit_code = 3
+
 
 class LeaseLost(PrpError):
     """The lease was taken over: whoever held it must stop, and write nothing more."""
@@ -186,6 +188,17 @@ class Lease:
                         error,
                         self._timing.ttl_seconds,
                     )
+        if self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def discard(self) -> None:
+        """Give it up and remove it: nothing was written under it, and nothing is to be left."""
+        with self._lock:
+            if not self._stop.is_set() and not self._loss:
+                self._stop.set()
+                there = read_lease(self._store, self._key)
+                if there is not None and there.record.token == self._mine.record.token:
+                    self._store.delete(self._key)
         if self._thread is not threading.current_thread():
             self._thread.join()
 

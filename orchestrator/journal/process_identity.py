@@ -43,9 +43,14 @@ def this_process() -> ProcessIdentity:
     )
 
 
+def is_here(process: ProcessIdentity) -> bool:
+    """Whether `process` runs, or ran, on this machine; False where that cannot be known."""
+    return bool(process.machine) and process.machine == _machine()
+
+
 def is_dead(process: ProcessIdentity) -> bool:
     """Whether `process` ran on this machine and has ended; False where that cannot be known."""
-    if not process.machine or process.machine != _machine():
+    if not is_here(process):
         return False
     try:
         os.kill(process.pid, 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orchestrator.config.sweep_spec import SweepSpec
+from orchestrator.journal.stored_sweep import read_journal
 from orchestrator.report import analysis_sections, answer_sections, detail_sections
 from orchestrator.report.content import Table
 from orchestrator.report.record import SweepRecord, load_record
@@ -29,11 +30,12 @@ class ReportPage:
 
 
 def sweep_page(spec: SweepSpec) -> str:
-    """The page of the sweep of `spec`, from what its database and MLflow hold now.
+    """The page of the sweep of `spec`, from what its journal and MLflow hold now.
 
     Raises as `load_record` does.
     """
-    return report_html(load_record(spec), importance(spec.database_url, spec.sweep_id))
+    journal = read_journal(spec)
+    return report_html(load_record(spec, journal), importance(spec, journal))
 
 
 def report_html(record: SweepRecord, dimensions: Importance) -> str:

@@ -1,4 +1,4 @@
-"""The record of a sweep, read from its spec, Optuna's database, MLflow and the ledger.
+"""The record of a sweep, read from its spec, its journal (study and ledger) and MLflow.
 
 Reading changes nothing there and needs no driver.
 """
@@ -10,13 +10,14 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from orchestrator.config.run_config import RunConfig, parse_config
 from orchestrator.config.sweep_spec import SweepSpec
 from orchestrator.confirmation import Candidate, ConfirmationOutcome
 from orchestrator.cost.ledger import LedgerEntry, read_ledger
+from orchestrator.journal.object_journal import JournalReader
+from orchestrator.journal.stored_sweep import read_journal
 from orchestrator.search.record import StudyRecord, StudyTrial, read_study
 from orchestrator.search.space import apply_space
 from orchestrator.storage.manifest_file import read_manifest
@@ -151,14 +152,15 @@ class SweepRecord:
         return list(dict.fromkeys(name for trial in self.trials for name in trial.values))
 
 
-def load_record(spec: SweepSpec) -> SweepRecord:
-    """The record of the sweep of `spec`.
+def load_record(spec: SweepSpec, journal: JournalReader | None = None) -> SweepRecord:
+    """The record of the sweep of `spec`, whose journal is `journal` (None: opened now).
 
     Where MLflow does not answer, what the sweep keeps itself is all there is, and `warning` says
-    so. Raises `UserError` when the manifest or the database cannot be read.
+    so. Raises `UserError` when the manifest or the study cannot be read.
     """
+    journal = journal or read_journal(spec)
     config = parse_config(spec.config)
-    study = read_study(spec.database_url, spec.sweep_id)
+    study = read_study(spec, journal)
     runs = SweepRead(None, {})
     warning = ""
     try:
@@ -177,7 +179,7 @@ def load_record(spec: SweepSpec) -> SweepRecord:
         parent_state=parent.state if parent else "",
         tags=spec.tags,
         data=data_facts(config, manifest),
-        ledger=kept_ledger(Path(spec.state_dir) / "ledger.jsonl"),
+        ledger=tuple(read_ledger(journal)) or None,
         confirmation=read_confirmation(study.notes.get("confirmation")),
         showcases=tuple(json.loads(study.notes.get("showcases") or "[]")),
         warning=warning,
@@ -261,11 +263,6 @@ def _hit_by_luck(query: VideoRecord, gallery: Sequence[VideoRecord], k: int) -> 
 def _k_of(objective: str) -> int:
     text = objective.rsplit("_", 1)[-1]
     return int(text) if text.isdigit() else 1
-
-
-def kept_ledger(path: Path) -> tuple[LedgerEntry, ...] | None:
-    """The entries in the file at `path`; None where there is none. Raises as `read_ledger` does."""
-    return tuple(read_ledger(path)) if path.is_file() else None
 
 
 def read_confirmation(note: str | None) -> ConfirmationRecord | None:

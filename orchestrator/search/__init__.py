@@ -1,7 +1,8 @@
 """Search: what a sweep tries next and which trials it prunes; the only package that uses Optuna.
 
 `dimensions.py` offers what studies vary, `space.py` runs a search space and turns sampled values
-into a config, `stand_in.py` runs a space without a database, `samplers/` draw the values of the
+into a config, `stand_in.py` runs a space without a database, `space_record.py` is a space as a
+sweep keeps it, `samplers/` draw the values of the
 next trial, `pruner.py` decides at rungs, `warm_start.py` takes in the trials of earlier sweeps,
 `hand_out.py` says which driver and which attempt has a trial, `study.py` is the ask-and-tell
 interface over all of these, `journal_backend.py` keeps its study in a sweep's journal,

@@ -13,9 +13,13 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial
 
+from orchestrator.config.sweep_spec import SweepSpec, without_password
+from orchestrator.journal.object_journal import JournalReader
+from orchestrator.journal.stored_sweep import read_journal
+from orchestrator.search.journal_backend import open_study_storage
 from orchestrator.search.study import DECISION
 from orchestrator.trial_state import TrialState
-from prp_core.errors import UserError
+from prp_core.errors import PrpError, UserError
 
 SQLITE = "sqlite:///"
 STATES = {
@@ -33,7 +37,7 @@ NUM_SHUFFLES = 100
 
 @dataclass(frozen=True)
 class StudyTrial:
-    """A trial as the study's database has it.
+    """A trial as the study has it.
 
     `unfit` is why it could not be trained on these videos ("" where it could). `rungs` is epoch ->
     objective, `decisions` epoch -> the reason of the pruning decision. Times are seconds since
@@ -77,12 +81,13 @@ class Importance:
     missing: str = ""
 
 
-def read_study(database_url: str, sweep_id: str) -> StudyRecord:
-    """The study of `sweep_id`; empty where no trial was ever asked for.
+def read_study(spec: SweepSpec, journal: JournalReader | None = None) -> StudyRecord:
+    """The study of the sweep of `spec`; empty where no trial was ever asked for.
 
-    Raises `UserError` when the database cannot be opened.
+    It is read from the sweep's `journal` (None: opened now), or from the database that `spec`
+    names. Raises `UserError` when that cannot be opened.
     """
-    study = _load(database_url, sweep_id)
+    study = _load(spec, journal)
     if study is None:
         return StudyRecord((), {})
     notes = {name: value for name, value in study.user_attrs.items() if isinstance(value, str)}
@@ -93,7 +98,10 @@ def read_study(database_url: str, sweep_id: str) -> StudyRecord:
 
 
 def importance(
-    database_url: str, sweep_id: str, *, min_trials: int = MIN_TRIALS_FOR_IMPORTANCE
+    spec: SweepSpec,
+    journal: JournalReader | None = None,
+    *,
+    min_trials: int = MIN_TRIALS_FOR_IMPORTANCE,
 ) -> Importance:
     """PED-ANOVA over the scores of all trials at the first rung.
 
@@ -101,7 +109,7 @@ def importance(
     ones are the best quarter. Dimensions that exist in some trials only are measured among
     those (conditional PED-ANOVA).
     """
-    study = _load(database_url, sweep_id)
+    study = _load(spec, journal)
     every = study.get_trials(deepcopy=False) if study else []
     trials = [
         trial for trial in every if trial.intermediate_values and "warm" not in trial.user_attrs
@@ -162,19 +170,23 @@ def _shares_by_scores(
     return shares
 
 
-def _load(database_url: str, sweep_id: str) -> Any:
+def _load(spec: SweepSpec, journal: JournalReader | None) -> optuna.Study | None:
     """The study; None where there is none. Never makes a database."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    if database_url.startswith(SQLITE) and not Path(database_url.removeprefix(SQLITE)).exists():
+    url = spec.database_url
+    if url.startswith(SQLITE) and not Path(url.removeprefix(SQLITE)).exists():
         return None
     try:
-        return optuna.load_study(study_name=sweep_id, storage=database_url)
+        storage = url or open_study_storage(journal or read_journal(spec))
+        return optuna.load_study(study_name=spec.sweep_id, storage=storage)
     except KeyError:
         return None
+    except PrpError:
+        raise
     # whatever a database driver raises, the user reads one line
     except Exception as error:  # noqa: BLE001
         raise UserError(
-            f"The database of trials {database_url!r} cannot be read: "
+            f"The database of trials {without_password(url)!r} cannot be read: "
             f"{type(error).__name__}: {str(error).splitlines()[0]}"
         ) from None
 

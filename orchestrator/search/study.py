@@ -65,7 +65,7 @@ class SweepStudy:
 
     def __init__(
         self,
-        storage_url: str | None,
+        storage: str | optuna.storages.BaseStorage | None,
         sweep_id: str,
         space: Space,
         *,
@@ -74,7 +74,8 @@ class SweepStudy:
         sampler: str | Sampler | optuna.samplers.BaseSampler = "gp",
         driver: str = "",
     ) -> None:
-        """Open or create it in the database at `storage_url`; None: in memory alone, for a replay.
+        """Open or create it in `storage`: the URL of a database, or what `open_study_storage`
+        opened; None: in memory alone, for a replay.
 
         `driver` names the sweep's driver. Opened again for the same one, the study is in the same
         epoch, in which the trials that it handed out are alive; for another one (empty: one that
@@ -87,8 +88,8 @@ class SweepStudy:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._sampler = make_sampler(sampler, seed=seed, num_startup=num_startup_trials)
         self._proposed = ProposedValues(self._sampler)
-        database = optuna.storages.get_storage(storage_url)
-        self._storage = MirroredStorage(database) if storage_url else database
+        database = optuna.storages.get_storage(storage)
+        self._storage = database if storage is None else MirroredStorage(database)
         self._study = optuna.create_study(
             storage=self._storage,
             study_name=sweep_id,

@@ -10,7 +10,6 @@ from urllib.parse import unquote, urlsplit
 
 from orchestrator.config.store_config import StoreConfig
 from orchestrator.storage.retrying_store import RetryingStore
-from orchestrator.storage.s3_store import S3Store
 from prp_core.catalogue import look_up
 from prp_core.data.object_store import LocalStore, ObjectStore
 from prp_core.errors import StoreUnavailable, UserError
@@ -62,6 +61,8 @@ def _open_folder(uri: str, config: StoreConfig, check: bool) -> ObjectStore:
 
 
 def _open_s3(uri: str, config: StoreConfig, check: bool) -> ObjectStore:
+    from orchestrator.storage.s3_store import S3Store  # boto3, which a local folder does not need
+
     if check:
         timeout_seconds = min(config.read_timeout_seconds, CHECK_SECONDS)
         short = replace(config, read_timeout_seconds=timeout_seconds)

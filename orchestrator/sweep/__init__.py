@@ -1,13 +1,14 @@
 """One sweep from its command line to its leaderboard: what a study's `main` runs.
 
 `study_command` is the entry of every study; `arguments` parses its command line before anything
-heavy is imported, and `settings` turns that into a config. `corpus` finds, indexes or makes the
-videos, and `plan` checks config and videos against the search space. `driver` (one at a time, by
-`lock`) starts the coordinator and the trials, while `live_screen` shows them. After the last trial
-`finish` calls the others, each as a part that may fail alone (`end_parts`): `confirm_run` trains
-the best again with new seeds, `final_evaluation` measures baselines, winner and test part,
-`showcase_run` makes the pages of the best trials, and `leaderboard` prints the results. `status`
-reads how a sweep stands from its records, with or without a driver.
+heavy is imported, `settings` turns that into a config, `kept` compares it with that of a sweep that
+goes on, and `claim` finds the sweep in its storage and holds its lease. `corpus` finds, indexes or
+makes the videos, and `plan` checks config and videos against the search space. `driver` starts the
+coordinator and the trials, while `live_screen` shows them. After the last trial `finish` calls the
+others, each as a part that may fail alone (`end_parts`): `confirm_run` trains the best again with
+new seeds, `final_evaluation` measures baselines, winner and test part, `showcase_run` makes the
+pages of the best trials, and `leaderboard` prints the results. `status` reads how a sweep stands
+from its records, with or without a driver.
 """
 
 from orchestrator.sweep.study_command import main

@@ -28,7 +28,6 @@ def _add_config_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("config")
     group.add_argument(
         "--preset",
-        default="demo",
         help="a name under sweeps/presets, or a path to a TOML file (default: demo)",
     )
     group.add_argument(
@@ -71,16 +70,19 @@ def _add_place_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--storage",
         metavar="URI",
-        help="where checkpoints go: a folder that every node sees, or s3://bucket/prefix "
+        help="where the sweep is kept: a folder that every node sees, or s3://bucket/prefix "
         "(default: ~/.prp)",
     )
     group.add_argument(
         "--database",
         metavar="URL",
-        help="Optuna's database (default: sqlite in the sweep's state folder)",
+        help="a database for Optuna's study, such as postgresql+psycopg://host/name (default: the "
+        "sweep's own journal in --storage)",
     )
     group.add_argument(
-        "--mlflow", metavar="URI", help="MLflow's tracking URI (default: sqlite under ~/.prp)"
+        "--mlflow",
+        metavar="URI",
+        help="MLflow's tracking URI (default: $MLFLOW_TRACKING_URI, else sqlite under ~/.prp)",
     )
     group.add_argument(
         "--address",
@@ -125,13 +127,21 @@ def _add_search_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("run")
-    group.add_argument("--resume", metavar="SWEEP", help="go on with a sweep that was interrupted")
+    group.add_argument(
+        "--sweep",
+        metavar="NAME",
+        help="the sweep's id: start it, or go on with it where it is there",
+    )
+    group.add_argument(
+        "--resume",
+        metavar="SWEEP",
+        help="go on with a sweep: its id, or the full URI of its folder",
+    )
     group.add_argument(
         "--warm-start",
-        default="none",
         metavar="auto|none|SWEEP",
         help="begin with what earlier sweeps found: all of this name that were measured "
-        "alike, or one (default: %(default)s)",
+        "alike, or one (default: none)",
     )
     group.add_argument(
         "--dry-run",

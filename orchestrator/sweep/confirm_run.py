@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -151,7 +150,7 @@ def _drive(task: ConfirmTask, spec: SweepSpec, confirming: PartHandle) -> str:
             confirm_worker,
             work,
             config,
-            state_dir=Path(spec.state_dir),
+            state_dir=spec.state_dir,
             name=name,
             max_failures=config.resources.max_failures,
         )

@@ -1,14 +1,14 @@
 """The driver of a sweep: plan, cluster, coordinator, trials, and what comes after the last one.
 
-Exit codes: 0 the sweep ended with a winner, 1 it ended without one or trials are missing, 2 the
-input was wrong, 130 it was interrupted (and resumes with ``--resume``).
+Exit codes: 0 the sweep ended with a winner, 1 it ended without one, trials are missing or another
+driver took it over, 2 the input was wrong, 3 another driver runs it, 130 it was interrupted (and
+resumes with ``--resume``).
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import shutil
 import signal
 import sys
 import time
@@ -22,13 +22,15 @@ from orchestrator.coordinator.coordinator import CoordinatorHandle, start_coordi
 from orchestrator.coordinator.sweep_state import CoordinatorSetup
 from orchestrator.cost.budget import GO_ON, Gate
 from orchestrator.cost.pricing import find_price, money_line
+from orchestrator.journal.lease import LeaseLost
 from orchestrator.ray_cluster.concurrency import ConcurrencyLimit, plan_concurrency
 from orchestrator.ray_cluster.connect import ray_cluster
 from orchestrator.search.space import Space
+from orchestrator.sweep.claim import Claim
 from orchestrator.sweep.finish import finish
+from orchestrator.sweep.kept import kept_lines
 from orchestrator.sweep.leaderboard import ending_lines
 from orchestrator.sweep.live_screen import Progress
-from orchestrator.sweep.lock import driver_lock
 from orchestrator.sweep.plan import Plan, make_plan, warm_start_of
 from orchestrator.trial.messages import TrialOutcome
 from orchestrator.trial.run_trials import run_trials
@@ -40,27 +42,34 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 
 
-def drive(arguments: argparse.Namespace, space: Space, sampler: GivenSampler | None = None) -> int:
-    """Run the sweep that `arguments` describe over `space`; the exit code.
+def drive(
+    claim: Claim,
+    arguments: argparse.Namespace,
+    space: Space,
+    sampler: GivenSampler | None = None,
+) -> int:
+    """Run the sweep of `claim`, which `arguments` describe, over `space`; the exit code.
 
     `sampler` draws the values instead of the one that the config names.
     """
     signal.signal(signal.SIGTERM, _interrupt)  # as Ctrl-C; `ray job stop` and schedulers send it
-    plan = make_plan(arguments, space, say, sampler=sampler)
+    plan = make_plan(claim, arguments, space, say, sampler=sampler)
     say(plan_line(plan))
-    with driver_lock(plan.spec), ray_cluster(arguments.address, verbose=arguments.verbose):
+    if claim.spec is not None:
+        for line in kept_lines(claim.spec, claim.kept):
+            say(line)
+    with ray_cluster(arguments.address, verbose=arguments.verbose):
         concurrency = plan_concurrency(plan.config)
         say(f"{concurrency.capacity.reason}; {concurrency.evaluation.reason}")
         price = find_price(plan.config)
         say(money_line(plan.config, price))
-        warm = warm_start_of(plan, arguments.warm_start, say)
+        warm = warm_start_of(plan, arguments.warm_start or "none", say)
         if arguments.dry_run:
-            if not plan.is_resumed:  # nothing of it will ever be resumed
-                shutil.rmtree(plan.spec.state_dir)
             return 0
+        claim.keep(plan.spec)
         setup = coordinator_setup(plan, evaluation=concurrency.evaluation, warm=warm, price=price)
         limit = ConcurrencyLimit(plan.config, concurrency)
-        return run_sweep(plan, setup, limit, verbose=arguments.verbose)
+        return run_sweep(plan, setup, limit, claim.loss, verbose=arguments.verbose)
 
 
 def coordinator_setup(plan: Plan, **choices: Any) -> CoordinatorSetup:
@@ -71,20 +80,29 @@ def coordinator_setup(plan: Plan, **choices: Any) -> CoordinatorSetup:
 
 
 def run_sweep(
-    plan: Plan, setup: CoordinatorSetup, limit: Callable[[], int], *, verbose: bool = False
+    plan: Plan,
+    setup: CoordinatorSetup,
+    limit: Callable[[], int],
+    get_loss: Callable[[], LeaseLost | None] = lambda: None,
+    *,
+    verbose: bool = False,
 ) -> int:
     """Run the trials that are left, at most `limit()` at once, then `finish`; the exit code.
 
-    An interrupt closes every MLflow run before it leaves.
+    An interrupt closes every MLflow run before it leaves; a sweep that was lost to another driver,
+    by `get_loss`, is left as it is.
     """
     coordinator = start_coordinator(setup)
     try:
         num_missing = _run_trials(plan, coordinator, limit, verbose)
         ending = finish(plan, coordinator, limit(), say)
-    except KeyboardInterrupt:
-        _close_interrupted(plan, coordinator)
-        return INTERRUPTED
     except BaseException as error:
+        if (loss := get_loss()) is not None:
+            ray.kill(coordinator.actor)
+            raise loss from None
+        if isinstance(error, KeyboardInterrupt):
+            _close_interrupted(plan, coordinator)
+            return INTERRUPTED
         ray.get(coordinator.recorder.close.remote("failed", f"{type(error).__name__}: {error}"))
         raise
     for line in ending_lines(plan, ending):

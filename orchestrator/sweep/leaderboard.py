@@ -79,7 +79,7 @@ def ending_lines(plan: Plan, ending: Ending) -> Iterator[str]:
         yield f"Cost:        {ending.cost.removeprefix('cost ')}"
     yield f"Checkpoints: {plan.spec.folder_uri}"
     yield f"Manifest:    {plan.spec.manifest_uri}"
-    yield f"Trials:      {plan.spec.database_url}"
+    yield f"Trials:      {plan.spec.database_url or plan.spec.folder_uri + '/journal'}"
     yield f"Report:      uv run prp report {plan.spec.sweep_id} (and report.html in the MLflow run)"
     run = f"run {ending.run_id} at " if ending.run_id else ""
     yield f"MLflow:      {run}{plan.spec.tracking_uri}"

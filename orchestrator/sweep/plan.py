@@ -4,35 +4,25 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import inspect
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.config.run_config import RunConfig, digest, flatten, to_tree, with_values
-from orchestrator.config.sweep_config import STUDY_PLACE
-from orchestrator.config.sweep_spec import (
-    STUDY_TAG,
-    SweepSpec,
-    home_dir,
-    load_spec,
-    new_sweep_id,
-    save_spec,
-    sweep_dir,
-    sweep_name_of,
-)
+from orchestrator.config.sweep_spec import STUDY_TAG, SweepSpec, home_dir, sweep_name_of
 from orchestrator.search.pruner import PRUNERS
 from orchestrator.search.samplers import SAMPLERS, name_of
 from orchestrator.search.samplers.design import first_fit
 from orchestrator.search.space import Fit, Space, TrialLimits, apply_space
+from orchestrator.search.space_record import record_space
 from orchestrator.search.study import check_storage_url
 from orchestrator.search.warm_start import NOTHING_KNOWN, WarmStart, plan_warm_start
 from orchestrator.storage.manifest_file import read_manifest
+from orchestrator.sweep.claim import Claim
 from orchestrator.sweep.corpus import check_region_of, find_corpus
-from orchestrator.sweep.settings import absolute, is_set, new_config, resumed_config
+from orchestrator.sweep.settings import default_mlflow, is_set, kept_options
 from orchestrator.tracking.past_trials import read_past_trials
 from orchestrator.tracking.provenance import provenance_tags
 from orchestrator.tracking.tracking_uri import check_reachable, default_tracking_uri
@@ -73,68 +63,80 @@ class Plan:
 
 
 def make_plan(
+    claim: Claim,
     arguments: argparse.Namespace,
     space: Space,
     say: Say,
     *,
     sampler: GivenSampler | None = None,
 ) -> Plan:
-    """The plan for `arguments`, checked against `space`.
+    """The plan for the sweep of `claim`, checked against `space`.
 
     Indexes the videos when no manifest is given. `sampler` is the study's own;
-    ``--set sweep.sampler=NAME`` goes before it. Nothing of the sweep is written before all is known
-    to be right. Raises `UserError` for whatever is wrong.
+    ``--set sweep.sampler=NAME`` goes before it. Nothing of the sweep is written. Raises `UserError`
+    for whatever is wrong.
     """
     plan = (
-        _resumed_plan(arguments, space, say)
-        if arguments.resume
-        else _new_plan(arguments, space, say, sampler)
+        _new_plan(claim, arguments, space, say, sampler)
+        if claim.spec is None
+        else _resumed_plan(claim, claim.spec, arguments, space, say)
     )
     plan = dataclasses.replace(plan, sampler=chosen_sampler(plan.config, sampler))
     check_space(plan)
-    Path(plan.spec.state_dir).mkdir(parents=True, exist_ok=plan.is_resumed)
-    save_spec(plan.spec)
     return plan
 
 
 def _new_plan(
-    arguments: argparse.Namespace, space: Space, say: Say, sampler: GivenSampler | None
+    claim: Claim,
+    arguments: argparse.Namespace,
+    space: Space,
+    say: Say,
+    sampler: GivenSampler | None,
 ) -> Plan:
-    config = named_after(new_config(arguments), space)
-    if sampler is not None and not is_set(arguments, "sweep.sampler"):
+    config = claim.config
+    if sampler is not None and not is_set(claim.options, "sweep.sampler"):
         config = with_values(config, {"sweep.sampler": name_of(sampler)})
     chosen_sampler(config, sampler)
     look_up("sweep.pruner", config.sweep.pruner, PRUNERS)
     home = home_dir()
-    tracking_uri = arguments.mlflow or default_tracking_uri(home)
+    tracking_uri = claim.options.get("mlflow") or default_mlflow() or default_tracking_uri(home)
     check_reachable(tracking_uri)
-    if arguments.database:
-        check_storage_url(arguments.database)
-    storage_uri = absolute(arguments.storage or str(home))
-    corpus = find_corpus(config, home, f"{storage_uri}/manifests", say)
-    sweep_id = new_sweep_id(config.sweep.name)
-    state_dir = sweep_dir(sweep_id, home)
+    database_url = claim.options.get("database", "")
+    if database_url:
+        check_storage_url(database_url)
+    corpus = find_corpus(config, home, f"{claim.storage_uri}/manifests", say)
     spec = SweepSpec(
-        sweep_id=sweep_id,
+        sweep_id=claim.sweep_id,
         config=to_tree(config),
-        state_dir=str(state_dir),
-        storage_uri=storage_uri,
-        database_url=arguments.database or f"sqlite:///{state_dir / 'trials.db'}",
+        storage_uri=claim.storage_uri,
+        database_url=database_url,
         tracking_uri=tracking_uri,
         data_uri=corpus.data_uri,
         manifest_uri=corpus.manifest_uri,
         tags={},
+        study=claim.study,
+        space=record_space(space),
+        options=kept_options(claim.options),
+        epoch=claim.epoch,
     )
     return _plan_for(spec, space, config, corpus.manifest, is_resumed=False)
 
 
-def _resumed_plan(arguments: argparse.Namespace, space: Space, say: Say) -> Plan:
-    spec = load_spec(arguments.resume, home_dir())
-    config = resumed_config(spec, arguments)
+def _resumed_plan(
+    claim: Claim, kept: SweepSpec, arguments: argparse.Namespace, space: Space, say: Say
+) -> Plan:
+    config = claim.config
+    spec = dataclasses.replace(
+        kept,
+        config=to_tree(config),
+        epoch=claim.epoch,
+        # with the password, which is stored nowhere
+        database_url=claim.options.get("database") or kept.database_url,
+    )
     check_reachable(spec.tracking_uri)
     check_region_of(spec.data_uri, config, say)
     manifest = read_manifest(spec.manifest_uri, config.store)
-    return _plan_for(spec.with_config(to_tree(config)), space, config, manifest, is_resumed=True)
+    return _plan_for(spec, space, config, manifest, is_resumed=True)
 
 
 def _plan_for(
@@ -160,13 +162,6 @@ def _plan_for(
         parts=split,
         is_resumed=is_resumed,
     )
-
-
-def named_after(config: RunConfig, space: Space) -> RunConfig:
-    """`config` with ``{study}`` in ``sweep.name`` replaced by the name of the file of `space`."""
-    written_in = space if inspect.isroutine(space) else type(space)
-    study = Path(inspect.getfile(written_in)).stem.replace("_", "-")
-    return with_values(config, {"sweep.name": config.sweep.name.replace(STUDY_PLACE, study)})
 
 
 def chosen_sampler(config: RunConfig, given: GivenSampler | None) -> GivenSampler | None:

@@ -7,77 +7,150 @@ Ray and PyTorch are imported.
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.config.run_config import RunConfig, load_tree, parse_config, replace_path
-from orchestrator.config.sweep_spec import SweepSpec, home_dir, load_spec
+from orchestrator.config.store_config import StoreConfig
+from orchestrator.config.sweep_config import STUDY_PLACE
+from orchestrator.config.sweep_spec import home_dir, without_password
 from orchestrator.storage.store_profiles import read_store_profile
-from prp_core.errors import UserError
+
+if TYPE_CHECKING:
+    from orchestrator.search.space import Space
+
+DEFAULT_PRESET = "demo"
+SQLITE = "sqlite:///"
+
+# Option -> the path of the config that it sets.
+PATHS = {
+    "data": "source.uri",
+    "manifest": "source.manifest",
+    "splits": "source.splits_dir",
+    "split": "source.split",
+    "labels": "source.labels_csv",
+    "trials": "sweep.num_trials",
+    "confirm": "confirm.num_candidates",
+    "budget_gpu_hours": "budget.gpu_hours",
+    "budget_cpu_hours": "budget.cpu_hours",
+    "budget_usd": "budget.usd",
+    "prices": "budget.prices",
+}
+FILES = ("data", "manifest", "splits", "labels", "prices", "storage", "database", "mlflow")
+KEPT_OPTIONS = (
+    *("preset", "settings", "data", "manifest", "splits", "split", "labels", "store"),
+    *("storage", "database", "mlflow", "warm_start"),
+)
 
 
-def check_settings(arguments: argparse.Namespace) -> None:
-    """Raise `UserError` where `arguments` describe no config, or resume a sweep that is unknown."""
-    if arguments.resume:
-        resumed_config(load_spec(arguments.resume, home_dir()), arguments)
-    else:
-        new_config(arguments)
+def given_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The options of `arguments` that say what a sweep is, where they are given; every file and
+    folder by its absolute name, because workers and later drivers have other working directories.
+    """
+    given = {name: getattr(arguments, name) for name in (*KEPT_OPTIONS, *PATHS)}
+    options = {name: value for name, value in given.items() if value not in (None, [])}
+    for name in FILES:
+        if name in options:
+            options[name] = absolute(options[name])
+    if str(options.get("preset", "")).endswith(".toml"):
+        options["preset"] = absolute(options["preset"])
+    return options
 
 
-def new_config(arguments: argparse.Namespace) -> RunConfig:
-    """The config of a new sweep: the preset, then ``--set``, then the options."""
-    profile = (
-        read_store_profile(arguments.store, [Path.cwd(), home_dir()]) if arguments.store else {}
-    )
-    settings = [f"store.{name}={json.dumps(value)}" for name, value in profile.items()]
-    tree = load_tree(arguments.preset, [*settings, *arguments.settings])
-    given = {
-        "source.uri": arguments.data,
-        "source.manifest": arguments.manifest,
-        "source.splits_dir": arguments.splits,
-        "source.split": arguments.split,
-        "source.labels_csv": arguments.labels,
+def kept_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Of `options` those that a sweep keeps as it was started with them."""
+    kept = {name: value for name, value in options.items() if name in KEPT_OPTIONS}
+    return {
+        name: without_password(value) if name == "database" else value
+        for name, value in kept.items()
     }
-    return parse_config(_replaced(tree, given | _changeable(arguments)))
 
 
-def resumed_config(spec: SweepSpec, arguments: argparse.Namespace) -> RunConfig:
-    """The config of `spec` with what a resume may change. Raises `UserError` for ``--set``."""
-    if arguments.settings:
-        raise UserError(
-            f"--set {arguments.settings[0]}: a resumed sweep keeps its config (only --trials, "
-            "--confirm, --prices and the budget can be changed); start a new sweep instead"
-        )
-    return parse_config(_replaced(spec.config, _changeable(arguments)))
+def config_tree(options: Mapping[str, Any], study: str) -> dict[str, Any]:
+    """The config that `options` describe, not yet validated: the preset, then ``--set``, then the
+    options; `study` is what ``{study}`` in ``sweep.name`` stands for.
+    """
+    profile = profile_of(options)
+    settings = [f"store.{name}={json.dumps(value)}" for name, value in profile.items()]
+    tree = load_tree(
+        options.get("preset", DEFAULT_PRESET), [*settings, *options.get("settings", ())]
+    )
+    tree = replaced(tree, {PATHS[name]: options[name] for name in PATHS if name in options})
+    name = tree.get("sweep", {}).get("name", STUDY_PLACE) if _has_sweep(tree) else ""
+    if isinstance(name, str) and STUDY_PLACE in name:
+        tree = replace_path(tree, "sweep.name", name.replace(STUDY_PLACE, study))
+    return tree
 
 
-def is_set(arguments: argparse.Namespace, path: str) -> bool:
+def new_config(options: Mapping[str, Any], study: str) -> RunConfig:
+    """The config of a new sweep. Raises `UserError` for a wrong key or value."""
+    return parse_config(config_tree(options, study))
+
+
+def profile_of(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The table of ``stores.toml`` that ``--store`` names; empty where it is not given."""
+    name = options.get("store")
+    return read_store_profile(name, [Path.cwd(), home_dir()]) if name else {}
+
+
+def store_of(options: Mapping[str, Any]) -> StoreConfig | None:
+    """How S3 is reached, as far as ``--store`` and ``--set store....`` say; None: they do not."""
+    settings = [text for text in options.get("settings", ()) if text.strip().startswith("store.")]
+    if not settings and not options.get("store") and "preset" not in options:
+        return None
+    return parse_config({"store": config_tree(options, "study").get("store", {})}).store
+
+
+def study_name(space: Space) -> str:
+    """The name of the file that `space` is written in: ``rate-search`` for
+    ``sweeps/rate_search.py``.
+    """
+    written_in = space if inspect.isroutine(space) else type(space)
+    return Path(inspect.getfile(written_in)).stem.replace("_", "-")
+
+
+def is_set(options: Mapping[str, Any], path: str) -> bool:
     """Whether ``--set`` gives the value at `path`."""
-    return any(setting.partition("=")[0].strip() == path for setting in arguments.settings)
+    return path in set_paths(options)
+
+
+def set_paths(options: Mapping[str, Any]) -> set[str]:
+    """The paths of the config that ``--set`` gives."""
+    return {text.partition("=")[0].strip() for text in options.get("settings", ())}
 
 
 def absolute(uri: str) -> str:
-    """`uri`, with a relative folder made absolute: workers have other working directories."""
-    return uri if "://" in uri else str(Path(uri).expanduser().resolve())
+    """`uri`, with a relative folder or sqlite file made absolute: workers have other working
+    directories.
+    """
+    if uri.startswith(SQLITE) and not uri.startswith(f"{SQLITE}/"):
+        file, mark, rest = uri.removeprefix(SQLITE).partition("?")
+        return f"{SQLITE}{Path(file).resolve()}{mark}{rest}" if file else uri
+    return uri if ":/" in uri or uri.startswith("sqlite:") else str(_resolved(uri))
 
 
-def _changeable(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What a new sweep and a resumed one both take from the command line, by path."""
-    return {
-        "sweep.num_trials": arguments.trials,
-        "confirm.num_candidates": arguments.confirm,
-        "budget.gpu_hours": arguments.budget_gpu_hours,
-        "budget.cpu_hours": arguments.budget_cpu_hours,
-        "budget.usd": arguments.budget_usd,
-        "budget.prices": absolute(arguments.prices) if arguments.prices else None,
-    }
+def default_mlflow() -> str | None:
+    """MLflow's own variable ``MLFLOW_TRACKING_URI``, the default of ``--mlflow``."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    return absolute(uri) if uri else None
 
 
-def _replaced(tree: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of `tree` with the values of `given` (by path) in place, None left out."""
+def replaced(tree: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of `tree` with the values of `given` (by path) in place."""
+    changed = dict(tree)
     for path, value in given.items():
-        if value is not None:
-            tree = replace_path(tree, path, value)
-    return tree
+        changed = replace_path(changed, path, value)
+    return changed
+
+
+def _resolved(path: str) -> Path:
+    return Path(path).expanduser().resolve()
+
+
+def _has_sweep(tree: Mapping[str, Any]) -> bool:
+    """Whether the table ``sweep`` can hold a name; a value in its place is refused later."""
+    return isinstance(tree.get("sweep", {}), Mapping)

@@ -7,15 +7,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 
 from orchestrator.config.run_config import parse_config
-from orchestrator.config.sweep_spec import STUDY_TAG, SweepSpec
+from orchestrator.config.sweep_spec import STUDY_TAG, SweepSpec, home_dir
 from orchestrator.cost.budget import Account, Cost, cost_line
 from orchestrator.cost.ledger import read_ledger, total
+from orchestrator.journal.lease_watch import LeaseWatch
+from orchestrator.journal.object_journal import JournalReader
+from orchestrator.journal.stored_sweep import known_place, open_folder
+from orchestrator.journal.sweep_folder import JOURNAL, LEASE
 from orchestrator.report.record import TrialRecord, trial_records
 from orchestrator.search.record import read_study
-from orchestrator.sweep.lock import driver_of
 from orchestrator.tracking.mlflow_client import TrackerUnavailable
 from orchestrator.tracking.reading import SweepRead, read_history, read_sweep_runs
 from orchestrator.trial.messages import TrialView
@@ -37,7 +39,7 @@ class SweepPhase(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class SweepStatus:
-    """A sweep now, with the process id of its `driver` (None: no process drives it).
+    """A sweep now, with the process that is its `driver` (None: none is).
 
     `cost` is what was spent, in one phrase; `warning` is shown below the screen.
     """
@@ -88,54 +90,70 @@ def sweep_phase(
     return SweepPhase.STOPPED
 
 
-def read_status(spec: SweepSpec) -> SweepStatus:
-    """The status of the sweep of `spec`, from its study, its ledger, its lock and MLflow.
+class SweepWatch:
+    """The records of one sweep, read again and again: its journal, its lease and MLflow."""
 
-    Where MLflow does not answer, what only it knows is missing and `warning` says so.
-    """
-    config = parse_config(spec.config)
-    study = read_study(spec.database_url, spec.sweep_id)
-    runs = SweepRead(None, {})
-    trials = trial_records(config, study)
-    warning = ""
-    try:
-        runs = read_sweep_runs(spec.tracking_uri, config.sweep.name, spec.sweep_id)
-        trials = tuple(_with_epoch(spec, trial) for trial in trial_records(config, study, runs))
-    except TrackerUnavailable as error:
-        warning = f"{error}; what only it knows is missing"
-    driver = driver_of(Path(spec.state_dir))
-    num_ended = sum(trial.state.is_over for trial in trials)
-    parent_state = runs.parent.state if runs.parent else ""
-    num_trials = config.sweep.num_trials
-    budget = config.budget
-    phase = sweep_phase(
-        driver=driver,
-        num_ended=num_ended,
-        num_trials=num_trials,
-        parent_state=parent_state,
-        has_budget=budget.is_limited,
-    )
-    spent = total(read_ledger(Path(spec.state_dir) / "ledger.jsonl"))
-    return SweepStatus(
-        sweep_id=spec.sweep_id,
-        phase=phase,
-        driver=driver,
-        num_trials=num_trials,
-        objective=config.sweep.objective,
-        trials=trials,
-        started=min((trial.started for trial in trials if trial.started), default=0.0),
-        advice=advice(spec, phase, driver, is_whole=num_ended >= num_trials),
-        cost=cost_line(Account(budget, Cost.of(spent)), spent.is_priced),
-        warning=warning,
-    )
+    def __init__(self, spec: SweepSpec) -> None:
+        self.spec = spec
+        store = open_folder(spec).store
+        self._journal = JournalReader(store, JOURNAL)
+        self._lease = LeaseWatch(store, LEASE)
+        self._config = parse_config(spec.config)
+
+    def status(self) -> SweepStatus:
+        """The status of the sweep now.
+
+        Where MLflow does not answer, what only it knows is missing and `warning` says so.
+        """
+        spec = self.spec
+        config = self._config
+        self._journal.refresh()
+        study = read_study(spec, self._journal)
+        runs = SweepRead(None, {})
+        trials = trial_records(config, study)
+        warning = ""
+        try:
+            runs = read_sweep_runs(spec.tracking_uri, config.sweep.name, spec.sweep_id)
+            trials = tuple(_with_epoch(spec, trial) for trial in trial_records(config, study, runs))
+        except TrackerUnavailable as error:
+            warning = f"{error}; what only it knows is missing"
+        holder = self._lease.holder()
+        driver = None if holder is None else str(holder)
+        num_ended = sum(trial.state.is_over for trial in trials)
+        num_trials = config.sweep.num_trials
+        phase = sweep_phase(
+            driver=driver,
+            num_ended=num_ended,
+            num_trials=num_trials,
+            parent_state=runs.parent.state if runs.parent else "",
+            has_budget=config.budget.is_limited,
+        )
+        spent = total(read_ledger(self._journal))
+        return SweepStatus(
+            sweep_id=spec.sweep_id,
+            phase=phase,
+            driver=driver,
+            num_trials=num_trials,
+            objective=config.sweep.objective,
+            trials=trials,
+            started=min((trial.started for trial in trials if trial.started), default=0.0),
+            advice=advice(spec, phase, driver, is_whole=num_ended >= num_trials),
+            cost=cost_line(Account(config.budget, Cost.of(spent)), spent.is_priced),
+            warning=warning,
+        )
+
+
+def read_status(spec: SweepSpec) -> SweepStatus:
+    """The status of the sweep of `spec`; for one look."""
+    return SweepWatch(spec).status()
 
 
 def advice(spec: SweepSpec, phase: SweepPhase, driver: str | None, *, is_whole: bool = True) -> str:
     """What to do next, in one line; `is_whole`: every trial is over (else its budget ended it)."""
     if phase == SweepPhase.RUNNING:
-        return f"driven by process {driver}"
+        return f"driven by {driver}"
     if phase == SweepPhase.ENDED:
-        page = f"its page: uv run prp report {spec.sweep_id}"
+        page = f"its page: uv run prp report {name_of_sweep(spec)}"
         return (
             page
             if is_whole
@@ -147,8 +165,18 @@ def advice(spec: SweepSpec, phase: SweepPhase, driver: str | None, *, is_whole: 
 def resume_command(spec: SweepSpec) -> str:
     """The line that goes on with the sweep."""
     return (
-        f"uv run python {spec.tags.get(STUDY_TAG, 'sweeps/YOUR_STUDY.py')} --resume {spec.sweep_id}"
+        f"uv run python {spec.tags.get(STUDY_TAG, 'sweeps/YOUR_STUDY.py')} --resume "
+        f"{name_of_sweep(spec)}"
     )
+
+
+def name_of_sweep(spec: SweepSpec) -> str:
+    """What names the sweep on this machine: its id where this machine knows where it lies, else the
+    URI of its folder.
+    """
+    known = known_place(spec.sweep_id)
+    place = known.uri if known is not None else str(home_dir())
+    return spec.sweep_id if place == spec.storage_uri else spec.folder_uri
 
 
 def views_of(status: SweepStatus) -> list[TrialView]:

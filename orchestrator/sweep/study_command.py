@@ -28,7 +28,8 @@ def main(
     Optuna).
 
     The exit code: 0 the sweep ended with a winner, 1 it ended without one, 2 the input was wrong
-    (one line says how), 130 it was interrupted and resumes with ``--resume``.
+    (one line says how), 3 another driver runs the sweep, 130 it was interrupted and resumes with
+    ``--resume``.
     """
     return run_command(lambda: _run(space, argv, sampler), Path(sys.argv[0]).name)
 
@@ -39,13 +40,12 @@ def _run(
     sampler: GivenSampler | Callable[[], GivenSampler] | None,
 ) -> int:
     arguments = parse_arguments(argv, description_of(space))
-    from orchestrator.sweep.settings import check_settings
+    from orchestrator.sweep.claim import claim_sweep
 
-    check_settings(arguments)
+    with claim_sweep(arguments, space) as claim:
+        from orchestrator.sweep.driver import drive  # Ray, Optuna, PyTorch: seconds
 
-    from orchestrator.sweep.driver import drive  # Ray, Optuna, PyTorch: seconds
-
-    return drive(arguments, space, sampler() if callable(sampler) else sampler)
+        return drive(claim, arguments, space, sampler() if callable(sampler) else sampler)
 
 
 def description_of(space: Space) -> str:

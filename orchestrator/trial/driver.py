@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -151,7 +150,7 @@ def train(
         train_worker,
         work,
         parse_config(task.config),
-        state_dir=Path(spec.state_dir),
+        state_dir=spec.state_dir,
         name=f"{spec.sweep_id}-{task.number:04d}",
         max_failures=0,
     )

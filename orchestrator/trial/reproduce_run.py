@@ -72,9 +72,7 @@ def train_again(
     spec = SweepSpec(
         sweep_id=f"reproduce-{secrets.token_hex(4)}",
         config=to_tree(config),
-        state_dir=str(storage),
         storage_uri=str(storage),
-        database_url="",
         tracking_uri="",
         data_uri=data_uri,
         manifest_uri=manifest_uri,
@@ -106,7 +104,7 @@ def train_on_cluster(spec: SweepSpec, last_epoch: int) -> Repeated:
             repeat_worker,
             work,
             parse_config(spec.config),
-            state_dir=Path(spec.state_dir),
+            state_dir=Path(spec.storage_uri),
             name=spec.sweep_id,
             max_failures=0,
         )

@@ -6,7 +6,6 @@ import logging
 import time
 import uuid
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -123,7 +122,7 @@ def run_trials(
         ),
         run_config=tune.RunConfig(
             name=f"{spec.sweep_id}-{uuid.uuid4().hex[:6]}",
-            storage_path=str(Path(spec.state_dir) / "ray-tune"),
+            storage_path=str(spec.state_dir / "ray-tune"),
             verbose=1 if verbose else 0,
             failure_config=tune.FailureConfig(max_failures=0),
         ),

@@ -20,14 +20,13 @@ from orchestrator.cost.budget import Gate
 from orchestrator.ray_cluster.concurrency import ConcurrencyLimit, ConcurrencyPlan, plan_concurrency
 from orchestrator.ray_cluster.connect import use_environment
 from orchestrator.search.warm_start import plan_warm_start
-from orchestrator.sweep.arguments import parse_arguments
 from orchestrator.sweep.driver import coordinator_setup
-from orchestrator.sweep.plan import make_plan
 from orchestrator.tracking.past_trials import PastTrial
 from orchestrator.trial.messages import TrialTask
 from orchestrator.trial.run_trials import CoordinatorSearcher, run_trials
 from orchestrator.trial_state import TrialState
 from tests.e2e.test_workers import groups_in_use, wait_until
+from tests.kept_plan import kept_plan
 from tests.tools.study_process import TINY_PRESET, rung_rows
 
 pytestmark = [pytest.mark.campaign, pytest.mark.timeout(1800)]
@@ -72,7 +71,7 @@ def test_trials_without_an_end_are_pruned_late_at_the_rung_that_was_evaluated(
         "training.num_epochs=100000",
     ):
         words += ["--set", setting]
-    plan = make_plan(parse_arguments(words, "test"), space, lambda line: None)
+    plan = kept_plan(words, space)
     concurrency = plan_concurrency(plan.config)
     assert concurrency.evaluation.where == "task"
     params = {path: str(value) for path, value in flatten(plan.config).items()}

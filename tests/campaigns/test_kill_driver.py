@@ -19,7 +19,8 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from orchestrator.cost.ledger import read_ledger, total, total_of_trial
+from orchestrator.cost.ledger import total, total_of_trial
+from tests.journals import ledger_of
 from tests.tools.study_process import TINY_PRESET, StudyProcess, rung_rows, trial_rows
 
 NUM_KILLS = int(os.environ.get("PRP_NUM_KILLS", "20"))
@@ -129,7 +130,7 @@ def _check_the_end(home: Path, sweep_id: str) -> None:
     for number, state, value in rows:
         if state == "COMPLETE":
             assert runs[number][0].data.metrics["retrieval/recall_at_1"] == pytest.approx(value)
-    entries = read_ledger(home / "sweeps" / sweep_id / "ledger.jsonl")
+    entries = ledger_of(home, sweep_id)
     assert {entry.trial for entry in entries if entry.kind == "train"} == set(states), (
         "the ledger knows every trial"
     )

@@ -81,7 +81,7 @@ def sweep_with_disturbances(home: Path, videos: Path) -> Swept:
         )
     with StudyProcess(home, ["--resume", sweep_id], ENVIRONMENT) as second:
         second.wait_for("resuming tiny")
-        with StudyProcess(home, ["--resume", sweep_id]) as other:
+        with StudyProcess(home, ["--resume", sweep_id], ENVIRONMENT) as other:
             rival = Rival(other.wait(300), other.output, second.process.pid)
         second.wait_for("trial 0 running")
         second.kill()

@@ -54,7 +54,7 @@ def test_one_line_and_exit_code_2(
     assert code == 2
     assert text in errors
     assert len(errors.strip().splitlines()) == 1, errors
-    assert not list(tmp_path.glob("sweeps/*/trials.db")), "nothing was started"
+    assert not list(tmp_path.glob("sweeps/*")), "nothing was started"
 
 
 def test_no_video_is_long_enough_says_how_many_are_for_each_rate(

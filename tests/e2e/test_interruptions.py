@@ -25,11 +25,9 @@ def test_ctrl_c_closes_the_runs_and_says_how_to_go_on(swept: Swept) -> None:
 
 
 def test_a_second_driver_is_refused_and_told_of_the_first(swept: Swept) -> None:
-    assert swept.rival.exit_code == 2
-    assert (
-        f"Sweep {swept.sweep_id} is being driven by process {swept.rival.driver}"
-        in swept.rival.output
-    )
+    assert swept.rival.exit_code == 3
+    assert f"Sweep {swept.sweep_id} has a driver: " in swept.rival.output
+    assert f"process {swept.rival.driver}, since" in swept.rival.output
 
 
 def test_nothing_is_lost_and_nothing_runs_twice(swept: Swept) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.commands.prp import main
-from orchestrator.cost.ledger import read_ledger, total, total_of_trial
+from orchestrator.cost.ledger import total, total_of_trial
 from orchestrator.search.warm_start import plan_warm_start
 from orchestrator.tracking import load_encoder
 from orchestrator.tracking.past_trials import read_past_trials
@@ -20,6 +20,7 @@ from prp_core.training.checkpoint import CheckpointFolder
 from prp_core.training.encoder_export import checkpoint_encoder_weights
 from tests.e2e import tiny_study
 from tests.e2e.disturbed_sweep import ENVIRONMENT, RUNGS_OF_FIRST, SEED, Swept, runs_at
+from tests.journals import ledger_of
 from tests.tools.study_process import (
     StudyProcess,
     confirmed_pairs,
@@ -245,7 +246,7 @@ def test_the_best_encoder_loads_in_three_lines_with_the_winners_weights(
 
 
 def test_the_ledger_adds_up_to_what_mlflow_shows(swept: Swept) -> None:
-    entries = read_ledger(swept.home / "sweeps" / swept.sweep_id / "ledger.jsonl")
+    entries = ledger_of(swept.home, swept.sweep_id)
     states = {number: state for number, state, _ in trial_rows(swept.home, swept.sweep_id)}
     assert {entry.trial for entry in entries if entry.kind == "train"} == set(states)
     assert {entry.kind for entry in entries} == KINDS_OF_COST
@@ -314,7 +315,7 @@ def test_the_best_of_an_ended_sweep_can_be_confirmed(swept: Swept) -> None:
     assert str(note["taken"]) in [run.data.tags["prp.trial"] for run in shown], (
         "the taken trial has a showcase, the best one or not"
     )
-    entries = read_ledger(swept.home / "sweeps" / sweep_id / "ledger.jsonl")
+    entries = ledger_of(swept.home, sweep_id)
     assert {"confirm", "test"} <= {entry.kind for entry in entries}
     assert client.get_run(parent.info.run_id).data.metrics["cost/cpu_hours"] == pytest.approx(
         total(entries).cpu_hours

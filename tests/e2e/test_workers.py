@@ -22,11 +22,10 @@ from orchestrator.ray_cluster.concurrency import check_capacity
 from orchestrator.ray_cluster.connect import use_environment
 from orchestrator.search.record import read_study
 from orchestrator.search.space import apply_space
-from orchestrator.sweep.arguments import parse_arguments
 from orchestrator.sweep.driver import coordinator_setup
-from orchestrator.sweep.plan import make_plan
 from orchestrator.trial.reproduce_run import train_on_cluster
 from orchestrator.trial.run_trials import run_trials
+from tests.kept_plan import kept_plan
 from tests.tools.study_process import TINY_PRESET, rung_rows, trial_rows
 
 SEED = (
@@ -72,7 +71,7 @@ def plan_for(videos: Path, *settings: str) -> Any:
     ]
     for setting in settings:
         words += ["--set", setting]
-    return make_plan(parse_arguments(words, "test"), space, lambda line: None)
+    return kept_plan(words, space)
 
 
 def groups_in_use() -> int:
@@ -175,7 +174,7 @@ def check_that_the_first_trial_comes_out_the_same(plan: Any) -> None:
     """Train trial 0 of a sweep again on the same cluster, on two workers: its figure at the first
     rung is the recorded one.
     """
-    first = read_study(plan.spec.database_url, plan.spec.sweep_id).trials[0]
+    first = read_study(plan.spec).trials[0]
     tree = to_tree(apply_space(plan.config, first.values))
     again = train_on_cluster(
         dataclasses.replace(plan.spec, sweep_id="reproduced", config=tree), last_epoch=1

@@ -222,9 +222,7 @@ def test_a_confirmed_sweep_is_answered_by_its_confirmation_and_prints_on_at_most
     }
     confirmed = dataclasses.replace(record, confirmation=read_confirmation(json.dumps(note)))
     path = tmp_path / "report.html"
-    path.write_text(
-        report_html(confirmed, importance(recorded.spec.database_url, recorded.spec.sweep_id))
-    )
+    path.write_text(report_html(confirmed, importance(recorded.spec)))
     done = chromium(tmp_path, "--dump-dom", path.as_uri())
     assert "CONSOLE" not in done.stderr, done.stderr
     sections = [
@@ -274,10 +272,7 @@ def test_what_the_page_says(recorded: Recorded, page: Path) -> None:
 
 
 def test_the_record_joins_the_database_and_mlflow(recorded: Recorded) -> None:
-    record, study = (
-        load_record(recorded.spec),
-        read_study(recorded.spec.database_url, recorded.spec.sweep_id),
-    )
+    record, study = load_record(recorded.spec), read_study(recorded.spec)
     assert isinstance(record, SweepRecord)
     states = {trial.number: trial.state for trial in study.trials if not trial.unfit}
     assert {trial.number: trial.state for trial in record.trials} == states
@@ -295,7 +290,7 @@ def test_the_record_joins_the_database_and_mlflow(recorded: Recorded) -> None:
 
 def test_importance_says_when_it_cannot_know(recorded: Recorded) -> None:
     spec = recorded.spec
-    known = importance(spec.database_url, spec.sweep_id)
+    known = importance(spec)
     assert (
         sum(known.shares.values()) == pytest.approx(1)
         and known.num_trials == NUM_TRIALS
@@ -305,13 +300,14 @@ def test_importance_says_when_it_cannot_know(recorded: Recorded) -> None:
         known.shares.keys() == known.noise.keys()
         and "pretext.slow_motion.attention.high" in known.shares
     ), "conditional dimensions too"
-    unknown = importance(spec.database_url, spec.sweep_id, min_trials=NUM_TRIALS + 1)
+    unknown = importance(spec, min_trials=NUM_TRIALS + 1)
     assert (
         unknown.shares == {}
         and unknown.missing
         == "20 trials reached the first rung; 21 are needed to tell importance from luck"
     )
-    assert importance(f"sqlite:///{recorded.home / 'none.db'}", spec.sweep_id).num_trials == 0
+    elsewhere = dataclasses.replace(spec, database_url=f"sqlite:///{recorded.home / 'none.db'}")
+    assert importance(elsewhere).num_trials == 0
     assert not (recorded.home / "none.db").exists(), "looking makes no database"
 
 
@@ -325,7 +321,7 @@ def test_status_after_a_disconnect(
     out = capsys.readouterr().out
     assert "20 of 20 trials ended" in out and "its page: uv run prp report" in out
     assert main(["status", "no-such-sweep"]) == 2
-    assert f"known (newest last): {recorded.spec.sweep_id}" in capsys.readouterr().err
+    assert f"it has {recorded.spec.sweep_id}" in capsys.readouterr().err
 
 
 def test_status_of_a_sweep_whose_driver_died(

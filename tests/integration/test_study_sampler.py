@@ -13,10 +13,10 @@ from optuna.samplers import GridSampler
 from orchestrator.coordinator.coordinator import Coordinator
 from orchestrator.coordinator.trial_desk import TrialDesk
 from orchestrator.search.samplers.sampler import Fits, History, Sampler
-from orchestrator.sweep.arguments import parse_arguments
 from orchestrator.sweep.driver import coordinator_setup
-from orchestrator.sweep.plan import Plan, make_plan
+from orchestrator.sweep.plan import Plan
 from prp_core.errors import UserError
+from tests.kept_plan import kept_plan
 from tests.tools.study_process import TINY_PRESET
 
 RATES = "pretext.playback_rate.rates"
@@ -44,7 +44,7 @@ def words(tiny_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def plan_of(words: list[str], sampler: Any) -> Plan:
-    return make_plan(parse_arguments(words, ""), space, lambda line: None, sampler=sampler)
+    return kept_plan(words, space, sampler=sampler)
 
 
 def asked_values(trials: TrialDesk, count: int) -> list[tuple[str, float]]:

@@ -20,12 +20,14 @@ from orchestrator.config.sweep_spec import SweepSpec
 from orchestrator.confirmation import ConfirmedRun
 from orchestrator.coordinator.coordinator import Coordinator
 from orchestrator.coordinator.sweep_state import CoordinatorSetup
-from orchestrator.cost.ledger import read_ledger, total
+from orchestrator.cost.ledger import LedgerEntry, read_ledger, total
 from orchestrator.cost.pricing import find_price, money_line
+from orchestrator.journal.object_journal import JournalReader
 from orchestrator.ray_cluster.concurrency import EvaluationPlan
 from orchestrator.search.space import TrialLimits
 from orchestrator.trial.messages import Answer, TrialOutcome
 from orchestrator.trial_state import TrialState
+from prp_core.data.object_store import LocalStore
 from prp_core.errors import UserError
 from tests.e2e.tiny_study import space
 from tests.tools.study_process import TINY_PRESET
@@ -53,18 +55,20 @@ def mlflow_database(empty_mlflow_database: Path, tmp_path: Path) -> None:
 def spec_at(folder: Path, **values: Any) -> SweepSpec:
     """A sweep of the tiny preset in `folder`, with `values` put into its config."""
     config = with_values(load_config(str(TINY_PRESET)), values)
-    (folder / "state").mkdir(exist_ok=True)
     return SweepSpec(
         sweep_id="sweep",
         config=to_tree(config),
-        state_dir=str(folder / "state"),
         storage_uri=str(folder),
-        database_url=f"sqlite:///{folder / 'trials.db'}",
         tracking_uri=f"sqlite:///{folder / 'mlflow.db'}",
         data_uri=str(folder),
         manifest_uri="",
         tags={},
     )
+
+
+def ledger_in(folder: Path) -> list[LedgerEntry]:
+    """The ledger of the sweep in `folder`."""
+    return read_ledger(JournalReader(LocalStore(folder / "sweeps" / "sweep")))
 
 
 def coordinator_of(spec: SweepSpec, clock: Clock | None = None, **choices: Any) -> Coordinator:
@@ -143,7 +147,7 @@ def test_what_a_trial_costs_is_in_the_ledger_in_its_run_and_in_the_parents(
     assert train(coordinator, clock, 10.0, 0.5) == (0, "finished")
     coordinator.recorder.book_task("baseline", -1, 2000.0, 2060.0, 0.0, 1.0)
     coordinator.recorder.book_task("baseline", -1, 2000.0, 2060.0, 0.0, 1.0)
-    entries = read_ledger(tmp_path / "state" / "ledger.jsonl")
+    entries = ledger_in(tmp_path)
     assert [
         (one.kind, one.rung_epoch, one.busy_seconds) for one in entries if one.busy_seconds
     ] == [
@@ -239,7 +243,7 @@ def test_a_coordinator_that_is_killed_with_9_counts_nothing_twice_and_loses_less
     process.join()
     clock = Clock()
     coordinator = coordinator_of(spec, clock)
-    before = total(read_ledger(tmp_path / "state" / "ledger.jsonl")).busy_seconds
+    before = total(ledger_in(tmp_path)).busy_seconds
     assert before == 30.0, "of 45 s, to the last slice that was written"
     clock.now = 9000.0  # hours later
     task = coordinator.trials.ask()
@@ -248,7 +252,7 @@ def test_a_coordinator_that_is_killed_with_9_counts_nothing_twice_and_loses_less
     coordinator.trials.workers_started(task.sender)
     clock.now += 10
     coordinator.trials.at_rung(task.sender, 1, 60, {METRIC: 0.5})
-    entries = read_ledger(tmp_path / "state" / "ledger.jsonl")
+    entries = ledger_in(tmp_path)
     assert (number, total(entries).busy_seconds, total(entries).queued_seconds) == (0, 40.0, 5.0)
     assert [one.attempt for one in entries if one.busy_seconds] == [1, 2]
     coordinator.recorder.close("killed")
@@ -286,7 +290,7 @@ def test_confirming_runs_are_no_trials_and_what_is_noted_stays(
     assert confirming.data.tags["mlflow.parentRunId"] == runs["sweep"].info.run_id
     assert (confirming.data.tags["prp.confirm_of"], confirming.info.status) == ("0", "FINISHED")
     assert runs["confirm-0000-seed-9"].info.status == "FAILED"
-    entries = read_ledger(tmp_path / "state" / "ledger.jsonl")
+    entries = ledger_in(tmp_path)
     assert total(entries, lambda one: one.kind == "confirm").busy_seconds == 30.0
 
 

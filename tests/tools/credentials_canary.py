@@ -94,7 +94,7 @@ def trial(config: Mapping[str, Any], *, spec: SweepSpec, trials: Any) -> dict[st
     task: TrialTask = config["task"]
     run_config = load_config("demo", [])
     found = fit_workers(
-        worker, {}, run_config, state_dir=Path(spec.state_dir), name="canary", max_failures=0
+        worker, {}, run_config, state_dir=spec.state_dir, name="canary", max_failures=0
     )
     canary = os.environ.get(VARIABLE, "")
     lines = command_lines_with(canary) if canary else ["the trial has no credentials"]
@@ -108,9 +108,7 @@ def main(folder: Path) -> None:
     spec = SweepSpec(
         sweep_id="canary",
         config={},
-        state_dir=str(folder / "state"),
         storage_uri=str(folder),
-        database_url="",
         tracking_uri="",
         data_uri="",
         manifest_uri="",

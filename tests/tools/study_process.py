@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import secrets
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tests.journals import study_of
 from tests.tools.marked_processes import MARKER_VARIABLE, end_marked_processes, marked_processes
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -117,42 +116,27 @@ class StudyProcess:
         return max((self.home / "sweeps").iterdir(), key=lambda folder: folder.stat().st_mtime).name
 
 
-def trial_rows(home: Path, sweep_id: str) -> list[tuple[int, str, float | None]]:
-    """``(number, state, value)`` of each trial in the sweep's database that fitted the corpus, read
-    past Optuna.
-    """
-    query = (
-        "select t.number, t.state, v.value from trials t left join trial_values v using (trial_id) "
-        "where t.trial_id not in (select trial_id from trial_user_attributes where key "
-        "= 'unfit') order by t.number"
-    )
-    with sqlite3.connect(
-        f"file:{home / 'sweeps' / sweep_id / 'trials.db'}?mode=ro", uri=True
-    ) as database:
-        return database.execute(query).fetchall()
+def trial_rows(storage: Path, sweep_id: str) -> list[tuple[int, str, float | None]]:
+    """``(number, state, value)`` of each trial in the sweep's study that fitted the corpus."""
+    return [
+        (trial.number, trial.state.name, trial.value)
+        for trial in study_of(storage, sweep_id).trials
+        if "unfit" not in trial.user_attrs
+    ]
 
 
-def rung_rows(home: Path, sweep_id: str) -> list[tuple[int, int, float]]:
+def rung_rows(storage: Path, sweep_id: str) -> list[tuple[int, int, float]]:
     """``(number, epoch, value)`` of each rung that a trial reported."""
-    query = (
-        "select t.number, v.step, v.intermediate_value from trial_intermediate_values v "
-        "join trials t using (trial_id) order by 1, 2"
-    )
-    with sqlite3.connect(
-        f"file:{home / 'sweeps' / sweep_id / 'trials.db'}?mode=ro", uri=True
-    ) as database:
-        return database.execute(query).fetchall()
+    return [
+        (trial.number, epoch, value)
+        for trial in study_of(storage, sweep_id).trials
+        for epoch, value in sorted(trial.intermediate_values.items())
+    ]
 
 
-def sweep_notes(home: Path, sweep_id: str) -> dict[str, str]:
+def sweep_notes(storage: Path, sweep_id: str) -> dict[str, str]:
     """The notes kept with the sweep itself."""
-    with sqlite3.connect(
-        f"file:{home / 'sweeps' / sweep_id / 'trials.db'}?mode=ro", uri=True
-    ) as database:
-        return {
-            name: json.loads(value)
-            for name, value in database.execute("select key, value_json from study_user_attributes")
-        }
+    return dict(study_of(storage, sweep_id).user_attrs)
 
 
 def _listen_to_ctrl_c() -> None:

@@ -62,7 +62,7 @@ def test_help_of_a_command_imports_nothing_heavy(words: list[str], tmp_path: Pat
         (["statsu"], 2, "Unknown prp command 'statsu'; known: cache, data, report, reproduce, "),
         (["statsu"], 2, "Did you mean 'status'?"),
         (["data", "indx", "videos"], 2, "Did you mean 'index'?"),
-        (["status", "--onc"], 0, "no sweeps under"),
+        (["status", "--onc"], 0, "no sweeps in"),
         (["status", "--json"], 2, "Unknown option '--json'. "),
         (["data", "index", "x", "--lables", "t.csv"], 2, "Did you mean '--labels'?"),
         (["report", "none"], 2, "There is no sweep 'none'"),

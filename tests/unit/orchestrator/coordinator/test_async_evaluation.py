@@ -21,6 +21,7 @@ from orchestrator.search.pruner import PruningRule
 from orchestrator.search.space import Fit
 from orchestrator.search.study import SweepStudy
 from orchestrator.trial.messages import Rung
+from tests.journals import journal_in
 
 CONFIG = with_values(
     RunConfig(),
@@ -104,7 +105,7 @@ class Sweep:
             f"sqlite:///{folder / 'trials.db'}", "sweep", _space, seed=1, num_startup_trials=4
         )
         running = [trial.number for trial in self.study.trials()]
-        account = SweepAccount(folder / "ledger.jsonl", CONFIG, None, lambda number: CONFIG)
+        account = SweepAccount(journal_in(folder), CONFIG, None, lambda number: CONFIG)
         rule = PruningRule(pruner, CONFIG.training.reduction_factor)
         self.evaluation = AsyncEvaluation(
             self.study,

@@ -17,6 +17,7 @@ from orchestrator.search.space import Fit
 from orchestrator.search.study import SweepStudy
 from orchestrator.trial.messages import TrialOutcome
 from orchestrator.trial_state import TrialState
+from tests.journals import journal_in
 
 NO_BUDGET: dict[str, float] = {}
 ONE_RUNG = {"budget.cpu_hours": 2 / 3600}  # of one CPU: an epoch takes a second below
@@ -37,9 +38,7 @@ def pruning_of(
     )
     study = SweepStudy(None, "sweep", _space, seed=1, num_startup_trials=4)
     now = [0.0]
-    account = SweepAccount(
-        folder / "ledger.jsonl", config, None, lambda number: config, lambda: now[0]
-    )
+    account = SweepAccount(journal_in(folder), config, None, lambda number: config, lambda: now[0])
     for value in scores:
         number = study.ask(lambda values: Fit(True, "")).number
         study.report(number, 1, value)

@@ -14,6 +14,7 @@ from orchestrator.cost.account import SweepAccount, trial_owner
 from orchestrator.cost.budget import Account, Cost
 from orchestrator.cost.ledger import read_ledger, total, total_of_trial
 from orchestrator.cost.meter import Held
+from tests.journals import journal_in
 
 CONFIG = with_values(
     RunConfig(),
@@ -25,18 +26,20 @@ CONFIG = with_values(
         "budget.cpu_hours": 5.0,
     },
 )
+
 PRICE = Price(usd_per_gpu_hour=0.0, usd_per_cpu_hour=0.25, basis="a test's")
 
 
 class Sweep:
     """An account with a clock of the test's own, and what its trials have done."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, folder: Path) -> None:
         self.now = 1000.0
-        self.path = path
+        self.folder = folder
+        self.journal = journal_in(folder)
         self.running: dict[int, int] = {}
         self.reached: dict[int, int] = {}
-        self.account = SweepAccount(path, CONFIG, PRICE, lambda _: CONFIG, lambda: self.now)
+        self.account = SweepAccount(self.journal, CONFIG, PRICE, lambda _: CONFIG, lambda: self.now)
 
     def play(self, draw: random.Random, num_events: int) -> None:
         """Random trials start, log, reach rungs, are pruned and end."""
@@ -70,7 +73,8 @@ class Sweep:
 
     def restarted(self) -> SweepAccount:
         """A new process's account over the same ledger."""
-        account = SweepAccount(self.path, CONFIG, PRICE, lambda _: CONFIG, lambda: self.now)
+        self.journal = journal_in(self.folder)
+        account = SweepAccount(self.journal, CONFIG, PRICE, lambda _: CONFIG, lambda: self.now)
         for number, epoch in self.reached.items():
             account.reached(number, epoch)
         return account
@@ -79,7 +83,7 @@ class Sweep:
         """Transcription: learning seconds an epoch up to the newest rung, times the epochs."""
         epoch = self.reached[number]
         seconds = 0.0
-        for entry in read_ledger(self.path):
+        for entry in read_ledger(self.journal):
             if entry.owner == trial_owner(number) and entry.rung_epoch <= epoch:
                 seconds += entry.busy_seconds - entry.data_wait_seconds - entry.recomputed_seconds
         return max(0.0, seconds) / epoch * 8 if epoch else 0.0
@@ -87,7 +91,7 @@ class Sweep:
     def paces(self) -> dict[int, float]:
         """Transcription: busy seconds an epoch of each trial up to its newest rung."""
         busy: dict[int, float] = {}
-        for entry in read_ledger(self.path):
+        for entry in read_ledger(self.journal):
             is_counted = entry.kind == "train" and entry.busy_seconds
             if is_counted and entry.rung_epoch <= self.reached[entry.trial]:
                 busy[entry.trial] = busy.get(entry.trial, 0.0) + entry.busy_seconds
@@ -96,7 +100,7 @@ class Sweep:
     def expected(self, since_slice: dict[int, float]) -> float:
         """Transcription: seconds that the running trials need until their next rungs."""
         known = self.paces()
-        entries = read_ledger(self.path)
+        entries = read_ledger(self.journal)
         seconds = 0.0
         for number in self.running:
             last = self.reached[number]
@@ -119,10 +123,10 @@ def hours(seconds: float) -> Cost:
 @pytest.mark.parametrize("seed", range(6))
 def test_the_figures_are_those_of_the_whole_ledger(seed: int, tmp_path: Path) -> None:
     draw = random.Random(seed)
-    sweep = Sweep(tmp_path / "ledger.jsonl")
+    sweep = Sweep(tmp_path)
     for _ in range(12):
         sweep.play(draw, 15)
-        entries = read_ledger(sweep.path)
+        entries = read_ledger(sweep.journal)
         meters = sweep.account._meters
         since_slice = {
             number: meters[trial_owner(number)].busy_since_slice for number in sweep.running
@@ -144,7 +148,7 @@ def test_the_figures_are_those_of_the_whole_ledger(seed: int, tmp_path: Path) ->
 
 
 def test_a_restarted_account_knows_what_the_first_one_knew(tmp_path: Path) -> None:
-    sweep = Sweep(tmp_path / "ledger.jsonl")
+    sweep = Sweep(tmp_path)
     sweep.play(random.Random(3), 120)
     again = sweep.restarted()
     assert again.totals() == sweep.account.totals()

@@ -1,9 +1,8 @@
-"""The ledger: sums, a torn or damaged file, and a writer that is killed with -9 as it writes."""
+"""The ledger: sums, a damaged record, and a writer that is killed with -9 as it writes."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import random
 import signal
@@ -11,10 +10,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from orchestrator.cost.ledger import (
+    LEDGER,
     WASTED,
     Ledger,
     LedgerEntry,
@@ -24,7 +25,11 @@ from orchestrator.cost.ledger import (
     read_ledger,
     total,
 )
-from prp_core.errors import UserError
+from orchestrator.journal.journal_writer import JournalWriter
+from orchestrator.journal.object_journal import JournalReader
+from prp_core.data.object_store import LocalStore, ObjectInfo
+from prp_core.errors import StoreUnavailable, UserError
+from tests.journals import journal_in
 from tests.tools.study_process import REPOSITORY
 
 FIELDS = {
@@ -49,9 +54,10 @@ FIELDS = {
 WRITER = """
 import sys
 from pathlib import Path
+from tests.journals import journal_in
 from tests.unit.orchestrator.cost.test_ledger import entry
 from orchestrator.cost.ledger import Ledger
-ledger = Ledger(Path(sys.argv[1]))
+ledger = Ledger(journal_in(Path(sys.argv[1])))
 start = len(ledger)
 for number in range(start, start + 100000):
     ledger.append(entry(started=10.0 * number, busy_seconds=10.0))
@@ -128,7 +134,7 @@ def test_waste_is_a_share_of_what_was_paid_and_money_is_named_only_where_it_is_k
 
 
 def test_what_came_beside_a_trial_is_not_the_searchs(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path / "ledger.jsonl")
+    ledger = Ledger(journal_in(tmp_path))
     ledger.append(entry(0, busy_seconds=10))
     ledger.append(entry(0, busy_seconds=5, kind="evaluation"))
     ledger.append(entry(0, busy_seconds=90, kind="confirm", seed=8))
@@ -139,17 +145,17 @@ def test_what_came_beside_a_trial_is_not_the_searchs(tmp_path: Path) -> None:
 
 def test_running_sums_are_those_of_the_file_to_the_last_digit(tmp_path: Path) -> None:
     draw = random.Random(0)
-    path = tmp_path / "ledger.jsonl"
-    ledger = Ledger(path)
+    journal = journal_in(tmp_path)
+    ledger = Ledger(journal)
     for number in range(200):
         kind = draw.choice(["train", "evaluation", "confirm"])
         seconds = {name: draw.random() for name in ("busy_seconds", "queued_seconds", *WASTED)}
         one = entry(draw.randrange(5), 10.0 * number, kind=kind, usd=draw.random(), **seconds)
         ledger.append(one)
         ledger.append(one)
-    entries = read_ledger(path)
+    entries = read_ledger(journal)
     assert len(ledger) == len(entries) == 200
-    for again in (ledger, Ledger(path)):
+    for again in (ledger, Ledger(journal_in(tmp_path))):
         assert again.totals() == total(entries)
         for trial in range(5):
             assert again.totals_of_trial(trial) == total(
@@ -172,48 +178,59 @@ def test_what_was_trained_past_a_rung(epoch: int, seconds: float) -> None:
 
 
 def test_what_is_written_is_there_again_and_a_slice_told_twice_counts_once(tmp_path: Path) -> None:
-    path = tmp_path / "ledger.jsonl"
-    ledger = Ledger(path)
+    journal = journal_in(tmp_path)
+    ledger = Ledger(journal)
     for one in (entry(), entry(started=10), entry(), entry(1)):
         ledger.append(one)
-    assert read_ledger(path) == [entry(), entry(started=10), entry(1)]
-    assert json.loads(path.read_text().splitlines()[0]).keys() == FIELDS
+    assert read_ledger(journal) == [entry(), entry(started=10), entry(1)]
+    assert journal.read(LEDGER)[0]["entry"].keys() == FIELDS
     assert list(ledger.of(("train", 0, None))) == [entry(), entry(started=10)]
     assert list(ledger.of(("confirm", 0, 8))) == []
 
 
-def test_a_torn_last_line_is_left_out_and_the_next_starts_a_line_of_its_own(tmp_path: Path) -> None:
-    path = tmp_path / "ledger.jsonl"
-    Ledger(path).append(entry())
-    with path.open("ab") as file:
-        file.write(b'{"trial": 1, "rung_ep')
-    assert read_ledger(path) == [entry()]
-    Ledger(path).append(entry(2))
-    assert read_ledger(path) == [entry(), entry(2)]
+def test_a_damaged_record_is_named_and_later_fields_are_ignored(tmp_path: Path) -> None:
+    journal = journal_in(tmp_path)
+    later = {**dataclasses.asdict(entry()), "of_a_later_version": 1}
+    journal.append([{"kind": LEDGER, "entry": later}])
+    assert read_ledger(journal) == [entry()]
+    journal.append([{"kind": LEDGER, "entry": {"trial": 1}}])
+    with pytest.raises(UserError, match="ledger entry 2 is none"):
+        read_ledger(journal)
 
 
-def test_a_damaged_line_in_the_middle_is_named_and_later_fields_are_ignored(tmp_path: Path) -> None:
-    path = tmp_path / "ledger.jsonl"
-    path.write_text(json.dumps({**dataclasses.asdict(entry()), "of_a_later_version": 1}) + "\n")
-    assert read_ledger(path) == [entry()]
-    path.write_text('{"trial": 1\n' + path.read_text())
-    with pytest.raises(UserError, match="line 1 is no ledger entry"):
-        read_ledger(path)
+def test_an_empty_journal_has_no_entries(tmp_path: Path) -> None:
+    assert read_ledger(JournalReader(LocalStore(tmp_path))) == []
 
 
-def test_no_file_is_no_entries(tmp_path: Path) -> None:
-    assert read_ledger(tmp_path / "none.jsonl") == []
+def test_where_the_storage_is_away_an_entry_counts_and_comes_with_the_next(tmp_path: Path) -> None:
+    class Away(LocalStore):
+        is_away = False
+
+        def write(self, *arguments: Any, **options: Any) -> ObjectInfo:
+            if self.is_away:
+                raise StoreUnavailable("the storage is away")
+            return super().write(*arguments, **options)
+
+    store = Away(tmp_path)
+    ledger = Ledger(JournalWriter(store, epoch=1, holder="a test"))
+    store.is_away = True
+    with pytest.raises(StoreUnavailable):
+        ledger.append(entry(busy_seconds=10))
+    assert ledger.totals().busy_seconds == 10
+    store.is_away = False
+    ledger.append(entry(1, busy_seconds=5))
+    read = read_ledger(JournalReader(LocalStore(tmp_path)))
+    assert read == [entry(busy_seconds=10), entry(1, busy_seconds=5)]
 
 
 def test_kill_9_of_the_writer_three_times_loses_nothing_it_had_said_and_doubles_nothing(
     tmp_path: Path,
 ) -> None:
-    path = tmp_path / "ledger.jsonl"
     said = 0
     for _ in range(3):
         environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
         writer = subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(path)],
+            [sys.executable, "-c", WRITER, str(tmp_path)],
             stdout=subprocess.PIPE,
             text=True,
             env=environment,
@@ -225,7 +242,7 @@ def test_kill_9_of_the_writer_three_times_loses_nothing_it_had_said_and_doubles_
                 writer.send_signal(signal.SIGKILL)
                 break
         writer.wait()
-        entries = read_ledger(path)
+        entries = read_ledger(JournalReader(LocalStore(tmp_path)))
         assert len(entries) >= said
         assert [one.started for one in entries] == [
             10.0 * number for number in range(len(entries))

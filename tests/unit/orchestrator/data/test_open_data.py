@@ -35,9 +35,7 @@ def test_a_run_with_another_seed_has_the_parts_of_its_sweep(tmp_path: Path) -> N
     spec = SweepSpec(
         sweep_id="sweep",
         config=to_tree(config),
-        state_dir=str(tmp_path),
         storage_uri=str(tmp_path),
-        database_url="",
         tracking_uri="",
         data_uri=(tmp_path / "videos").as_uri(),
         manifest_uri=write_manifest(

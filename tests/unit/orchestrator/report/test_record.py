@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -13,7 +12,6 @@ from orchestrator.report.record import (
     ConfirmationRecord,
     chance_level,
     data_facts,
-    kept_ledger,
     read_confirmation,
 )
 from prp_core.data.manifest import Parts, VideoRecord
@@ -43,12 +41,6 @@ def test_the_videos_of_a_sweep() -> None:
     assert facts.quarantined == {"truncated": 1, "empty": 1} and facts.chance == pytest.approx(
         1 / 6
     )
-
-
-def test_a_sweep_without_a_ledger_has_none(tmp_path: Path) -> None:
-    assert kept_ledger(tmp_path / "ledger.jsonl") is None
-    (tmp_path / "ledger.jsonl").write_text("")
-    assert kept_ledger(tmp_path / "ledger.jsonl") == ()
 
 
 def test_a_confirmation_counts_once_it_has_an_outcome() -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import fcntl
+import os
 from pathlib import Path
 
 import pytest
 
 from orchestrator.config.run_config import load_config, to_tree
-from orchestrator.config.sweep_spec import SweepSpec
-from orchestrator.sweep.lock import driver_of
+from orchestrator.config.sweep_spec import SweepSpec, home_dir
+from orchestrator.journal.lease import LeaseTiming, acquire
+from orchestrator.journal.lease_record import LeaseRecord
+from orchestrator.journal.lease_watch import LeaseWatch
+from orchestrator.journal.process_identity import this_process
 from orchestrator.sweep.status import (
     SweepPhase,
     SweepStatus,
@@ -20,14 +23,13 @@ from orchestrator.sweep.status import (
     views_of,
 )
 from orchestrator.trial_state import TrialState
+from prp_core.data.object_store import LocalStore
 from tests.unit.orchestrator.report.test_findings import trial
 
 SPEC = SweepSpec(
     sweep_id="rate-search-1",
     config=to_tree(load_config("demo")),
-    state_dir="",
-    storage_uri="",
-    database_url="",
+    storage_uri=str(home_dir()),
     tracking_uri="",
     data_uri="",
     manifest_uri="",
@@ -73,22 +75,44 @@ def test_a_budget_ends_a_sweep_before_its_last_trial() -> None:
     )
 
 
-def test_a_driver_is_known_by_its_lock(tmp_path: Path) -> None:
-    assert driver_of(tmp_path) is None
-    path = tmp_path / "driver.lock"
-    path.write_text("4711")
-    assert driver_of(tmp_path) is None, "the file of a driver that has gone"
-    with path.open("a+") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        assert driver_of(tmp_path) == "4711"
-    assert driver_of(tmp_path) is None
-    with path.open("a+") as lock:  # looking leaves nothing locked
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        assert driver_of(tmp_path) == "4711"
+def test_a_driver_is_known_by_its_lease(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    assert LeaseWatch(store).holder() is None
+    with acquire(store, "Sweep s"):
+        holder = LeaseWatch(store).holder()
+        assert holder is not None and holder.pid == os.getpid()
+    assert LeaseWatch(store).holder() is None, "it was given up"
+
+
+def test_a_driver_of_another_machine_is_alive_while_it_renews(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    process = dataclasses.replace(this_process(), machine="another", host="there")
+    record = LeaseRecord(process, 1, "token", 0.0)
+    store.write("lease.json", record.to_bytes())
+    now = [0.0]
+    renews = [True]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+        if renews[0]:
+            there = dataclasses.replace(record, num_renewals=int(now[0] * 10))
+            store.write("lease.json", there.to_bytes())
+
+    timing = LeaseTiming(clock=lambda: now[0], sleep=sleep)
+    watch = LeaseWatch(store, timing=timing)
+    assert watch.holder() == process
+    renews[0] = False
+    now[0] += 11
+    assert watch.holder() == process, "it may be late"
+    now[0] += 12
+    assert watch.holder() is None
+    assert LeaseWatch(store, timing=timing).holder() is None, "the first look waits, in vain"
 
 
 def test_what_to_do_next() -> None:
-    assert advice(SPEC, SweepPhase.RUNNING, "4711") == "driven by process 4711"
+    assert advice(SPEC, SweepPhase.RUNNING, "me@here, process 4711") == (
+        "driven by me@here, process 4711"
+    )
     assert advice(SPEC, SweepPhase.ENDED, None) == "its page: uv run prp report rate-search-1"
     resume = "resume with: uv run python sweeps/rate_search.py --resume rate-search-1"
     assert advice(SPEC, SweepPhase.STOPPED, None) == f"its driver is not running any more; {resume}"

@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.config.run_config import load_config
 from orchestrator.config.sweep_spec import new_sweep_id, sweep_name_of
-from orchestrator.sweep.plan import named_after
+from orchestrator.sweep.settings import new_config, study_name
 from sweeps import generated_rates, rate_search
 
 
@@ -33,9 +32,11 @@ class CallableSpace:
 def test_a_sweep_is_named_after_its_study(
     preset: str, settings: list[str], space: Any, name: str
 ) -> None:
-    assert named_after(load_config(preset, settings), space).sweep.name == name
+    options = {"preset": preset, "settings": settings}
+    assert new_config(options, study_name(space)).sweep.name == name
 
 
 @pytest.mark.parametrize("name", ["rate-search", "a", "by_model.2"])
 def test_an_id_tells_the_name(name: str) -> None:
     assert sweep_name_of(new_sweep_id(name)) == name
+    assert sweep_name_of(name) == name, "one that a person chose"
