@@ -2,7 +2,7 @@
 
 The suite runs in three processes (`addopts` in ``pyproject.toml``). What takes longest comes first,
 so that all end at the same time. Files that share a server or a cluster go to the same process,
-which starts it once.
+which starts it once; a file of a few long tests is divided.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
+from xdist.workermanage import WorkerController
 
 # Groups of files in the order in which they are taken; a group is one process's. What is not named
 # here comes after them, in the order of the names, each file by itself.
@@ -31,15 +32,29 @@ FIRST: tuple[tuple[str, ...], ...] = (
     ("integration/test_shared_frames_s3.py",),
     ("contracts/test_readers_selective.py",),
 )
+# Files whose tests share nothing and are long: each test goes to the next process that is free.
+DIVIDED = ("unit/prp_core/pretext/test_published_networks.py",)
 TESTS = Path(__file__).parent
 
 
 class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]
-    """xdist's scheduling by file, with the groups of `FIRST` kept together."""
+    """xdist's scheduling by file, with the groups of `FIRST` kept together and `DIVIDED` ones by
+    test.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
         name = nodeid.split("::", 1)[0].removeprefix("tests/")
+        if name in DIVIDED:
+            return nodeid
         return next((group[0] for group in FIRST if name in group), name)
+
+    def _reschedule(self, node: WorkerController) -> None:
+        """Hand a process its next group when one test is left, not two as xdist does: what is
+        handed out waits behind them, however long they take. With none left to follow it, a process
+        does not begin its last test.
+        """
+        if not self.workqueue or self._pending_of(self.assigned_work[node]) < 2:
+            super()._reschedule(node)
 
 
 def in_running_order(items: Sequence[pytest.Item]) -> list[pytest.Item]:

@@ -1,17 +1,36 @@
-"""Each test process computes with one thread: small networks gain nothing from more."""
+"""Each test process computes with one thread, and keeps the memory that it has been given."""
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator
 
 import pytest
 import torch
 
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
+
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> Iterator[None]:
-    """One torch thread for the unit tests; what was before comes back after them."""
+    """One torch thread for the unit tests, because small networks gain nothing from more; what was
+    before comes back after them.
+    """
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(num_threads)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def kept_memory() -> Iterator[None]:
+    """Freed memory stays with the process: fetching and clearing it anew for each large tensor is a
+    fifth of the published networks' CPU time. Where malloc is not glibc's, nothing changes.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(M_MMAP_MAX, 0)
+        libc.mallopt(M_TRIM_THRESHOLD, -1)
+    yield
+    if hasattr(libc, "malloc_trim"):
+        libc.malloc_trim(0)

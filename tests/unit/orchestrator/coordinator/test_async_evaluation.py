@@ -22,6 +22,7 @@ from orchestrator.search.space import Fit
 from orchestrator.search.study import SweepStudy
 from orchestrator.trial.messages import Rung
 from tests.journals import journal_in
+from tests.study_databases import study_database
 
 CONFIG = with_values(
     RunConfig(),
@@ -102,7 +103,7 @@ class Sweep:
         self.recorded: list[Any] = []
         self.started: list[tuple[int, int]] = []
         self.study = SweepStudy(
-            f"sqlite:///{folder / 'trials.db'}", "sweep", _space, seed=1, num_startup_trials=4
+            study_database(folder), "sweep", _space, seed=1, num_startup_trials=4
         )
         running = [trial.number for trial in self.study.trials()]
         account = SweepAccount(journal_in(folder), CONFIG, None, lambda number: CONFIG)

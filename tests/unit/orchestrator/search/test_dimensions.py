@@ -19,6 +19,7 @@ from orchestrator.search.dimensions import (
 from orchestrator.search.space import Fit, apply_space
 from orchestrator.search.study import SweepStudy
 from prp_core.errors import UserError
+from tests.study_databases import study_database
 
 
 @pytest.mark.parametrize(
@@ -55,7 +56,7 @@ def generated(trial: Any) -> None:
 
 
 def test_a_generated_space_survives_the_database_and_a_new_driver(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'trials.db'}"
+    url = study_database(tmp_path)
     seen, kinds = set(), set()
     for _ in range(3):  # a driver each: Optuna would refuse a name whose choices changed
         study = SweepStudy(url, "sweep", generated, seed=1, num_startup_trials=6)

@@ -15,11 +15,12 @@ from optuna.testing.pytest_storages import StorageTestCase
 from optuna.trial import TrialState, create_trial
 
 from orchestrator.search.mirrored_storage import MirroredStorage
+from tests.study_databases import study_database
 
 
 @pytest.fixture(params=["sqlite", "memory"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BaseStorage]:
-    url = f"sqlite:///{tmp_path / 'trials.db'}"
+    url = study_database(tmp_path)
     backend = optuna.storages.get_storage(url) if request.param == "sqlite" else InMemoryStorage()
     yield MirroredStorage(backend)
     backend.remove_session()
@@ -64,7 +65,7 @@ def write(storage: BaseStorage, study_id: int, draw: random.Random, running: lis
 
 @pytest.mark.parametrize("seed", range(3))
 def test_it_holds_what_another_process_reads_from_the_database(seed: int, tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'trials.db'}"
+    url = study_database(tmp_path)
     draw, running = random.Random(seed), list[int]()
     for _ in range(3):  # each time a new process
         mirror = MirroredStorage(optuna.storages.get_storage(url))
@@ -81,7 +82,7 @@ def test_it_holds_what_another_process_reads_from_the_database(seed: int, tmp_pa
 
 
 def test_queued_and_added_trials_are_there_at_once(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'trials.db'}"
+    url = study_database(tmp_path)
     storage = MirroredStorage(optuna.storages.get_storage(url))
     study = optuna.create_study(storage=storage, direction="maximize")
     study.enqueue_trial({"weight": 0.25}, user_attrs={"hint": "earlier"})
@@ -129,7 +130,7 @@ class Counting(RDBStorage):
 
 
 def test_a_study_is_read_once(tmp_path: Path) -> None:
-    database = Counting(f"sqlite:///{tmp_path / 'trials.db'}")
+    database = Counting(study_database(tmp_path))
     study = optuna.create_study(
         storage=MirroredStorage(database), sampler=optuna.samplers.TPESampler(n_startup_trials=1)
     )

@@ -12,6 +12,7 @@ from orchestrator.search.pruner import PruningRule
 from orchestrator.search.space import Fit, apply_space, fits_corpus, fits_memory
 from orchestrator.search.study import SweepStudy, check_storage_url
 from prp_core.errors import UserError
+from tests.study_databases import study_database
 
 
 def space(trial: Any) -> None:
@@ -28,9 +29,7 @@ def anything(values: Mapping[str, Any]) -> Fit:
 
 
 def study_at(folder: Path, name: str = "sweep") -> SweepStudy:
-    return SweepStudy(
-        f"sqlite:///{folder / 'trials.db'}", name, space, seed=1, num_startup_trials=4
-    )
+    return SweepStudy(study_database(folder), name, space, seed=1, num_startup_trials=4)
 
 
 def rung(study: SweepStudy, number: int, epoch: int, value: float, *, last: bool = False) -> bool:
@@ -198,7 +197,7 @@ def test_without_the_slow_motion_task_no_decoder_is_counted() -> None:
 
 def test_a_repeat_is_asked_again_and_teaches_the_sampler_nothing(tmp_path: Path) -> None:
     study = SweepStudy(
-        f"sqlite:///{tmp_path / 'trials.db'}",
+        study_database(tmp_path),
         "sweep",
         lambda trial: trial.suggest_categorical("clip.length", [8, 16]),
         seed=1,

@@ -15,6 +15,7 @@ from orchestrator.search.samplers.gaussian_process import point_of
 from orchestrator.search.space import Fit
 from orchestrator.search.stand_in import StandIn
 from orchestrator.search.study import SweepStudy
+from tests.study_databases import study_database
 
 RATES = ["1-2", "1-4", "1-2-4", "1-3-6", "1-2-4-8", "2-4-8"]
 
@@ -219,7 +220,7 @@ def test_a_study_that_was_opened_again_goes_on_as_if_it_had_not(
         for number in range(10):
             if opened_again or number == 0:
                 study = SweepStudy(
-                    f"sqlite:///{tmp_path / name}.db",
+                    study_database(tmp_path, f"{name}.db"),
                     "sweep",
                     space,
                     seed=5,

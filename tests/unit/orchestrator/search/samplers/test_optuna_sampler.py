@@ -25,6 +25,7 @@ from orchestrator.search.samplers.optuna_sampler import OptunaSampler, completed
 from orchestrator.search.space import Fit
 from orchestrator.search.study import Proposal, SweepStudy
 from prp_core.errors import UserError
+from tests.study_databases import study_database
 
 WEIGHT = "pretext.playback_rate.loss_weight"
 RATE = "training.learning_rate"
@@ -62,7 +63,7 @@ def anything(values: Mapping[str, Any]) -> Fit:
 def study_with(
     sampler: BaseSampler, space: Callable[[Any], None] = numbers, folder: Path | None = None
 ) -> SweepStudy:
-    url = f"sqlite:///{folder / 'trials.db'}" if folder else None
+    url = study_database(folder) if folder else None
     return SweepStudy(url, "sweep", space, seed=0, num_startup_trials=4, sampler=sampler)
 
 
