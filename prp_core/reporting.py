@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import torch
+if TYPE_CHECKING:
+    import torch
+
+Points = list[tuple[int, dict[str, float]]]
+"""Steps with their metrics; JSON keeps each pair as a list."""
 
 
 class Reporter(Protocol):
@@ -28,6 +32,16 @@ class Reporter(Protocol):
         After the last epoch it is called too, so that every final value is reported; there its
         answer changes nothing.
         """
+        ...
+
+    def unconfirmed(self) -> Points:
+        """What was logged and is not known to be kept by a tracker yet; each checkpoint carries it.
+        Never blocks, never raises.
+        """
+        ...
+
+    def log_again(self, points: Points) -> None:
+        """Log what the checkpoint had from which the run goes on; called before the first step."""
         ...
 
 
@@ -69,6 +83,14 @@ class MemoryReporter:
         """Append ``(epoch, step, metrics)`` to `rungs` and ask `should_continue`."""
         self.rungs.append((epoch, step, dict(metrics)))
         return self.should_continue(epoch, metrics)
+
+    def unconfirmed(self) -> Points:
+        """Nothing: lists keep what they are given."""
+        return []
+
+    def log_again(self, points: Points) -> None:
+        """Append `points` to `logged`."""
+        self.logged += [(step, dict(metrics)) for step, metrics in points]
 
     def series(self, name: str) -> list[tuple[int, float]]:
         """The logged values of one metric as ``(step, value)``, in the order in which they came."""

@@ -13,7 +13,7 @@ from prp_core.evaluation.retrieval import Retrieval
 from prp_core.evaluation.views import ViewsConfig
 from prp_core.pretext.playback_rate import PlaybackRate
 from prp_core.pretext.pretext_config import PretextTasks
-from prp_core.reporting import MemoryReporter
+from prp_core.reporting import Reporter
 from prp_core.training.checkpoint import CheckpointFolder
 from prp_core.training.loop import PretrainData, PretrainOutcome, pretrain
 from prp_core.training.pretrain_config import PretrainConfig
@@ -64,7 +64,7 @@ def parts_of(corpus: Path) -> Parts:
 def train(
     data: PretrainData,
     folder: Path,
-    reporter: MemoryReporter,
+    reporter: Reporter,
     world: World = ALONE,
     **training: object,
 ) -> PretrainOutcome:

@@ -133,9 +133,10 @@ class AsyncEvaluation:
             return
         if rung.is_last:
             self._study.set_note(rung.number, FINAL_METRICS, json.dumps(found.metrics))
-        self._study.report(rung.number, rung.epoch, found.metrics[self._objective])
         lag = self._clock() - rung.submitted_at
+        # First: a rung of which the study has the value is not evaluated again.
         self._record(rung, {**found.metrics, "evaluation/lag_seconds": lag})
+        self._study.report(rung.number, rung.epoch, found.metrics[self._objective])
         self._decide(rung.number, rung.epoch)
         self._decide_overtaken(rung.epoch)
         if not rung.is_last and rung.number not in self._stopped:

@@ -15,8 +15,10 @@ from orchestrator.config.run_config import to_tree, with_values
 from orchestrator.confirmation import ConfirmedRun
 from orchestrator.coordinator.sweep_state import SweepState
 from orchestrator.cost.account import Owner
+from orchestrator.tracking.record_log import PointsHeld
 from orchestrator.tracking.run_names import confirm_run
 from orchestrator.trial_state import TrialState
+from prp_core.reporting import Points
 
 NOTE = "confirm/"  # + TRIAL/SEED: the note of the sweep with a run's result
 Pair = tuple[int, int]  # a trial's number and a seed
@@ -70,11 +72,15 @@ class ConfirmDesk:
         if (number, seed) in self._open:
             self._account.on_started(owner_of(number, seed))
 
-    def log(self, number: int, seed: int, metrics: Mapping[str, float], step: int) -> None:
-        """Record a run's metrics after `step` steps; what comes after its end is ignored."""
+    def log(self, number: int, seed: int, metrics: Mapping[str, float], step: int) -> PointsHeld:
+        """Record a run's metrics after `step` steps; what is held of its points."""
         if (number, seed) in self._open:
             self._account.on_progress(owner_of(number, seed), step, metrics)
-            self._recorder.log(confirm_run(number, seed), metrics, step)
+        return self._recorder.log(confirm_run(number, seed), metrics, step)
+
+    def log_again(self, number: int, seed: int, points: Points) -> PointsHeld:
+        """Record points that may be recorded already; what is held of the run's points."""
+        return self._recorder.log_again(confirm_run(number, seed), points)
 
     def end(
         self,
@@ -89,13 +95,15 @@ class ConfirmDesk:
         resume tries it again unless `is_final`.
         """
         name = f"{NOTE}{number}/{seed}"
-        if (run is not None or is_final) and self._study.sweep_note(name) is None:
+        is_first = self._study.sweep_note(name) is None
+        if (run is not None or is_final) and is_first:
             self._study.set_sweep_note(
                 name, json.dumps({"failed": reason} if run is None else asdict(run))
             )
         if (number, seed) in self._open:
             self._open.remove((number, seed))
             self._account.on_ended(owner_of(number, seed))
+        if is_first:
             state = TrialState.FAILED if run is None else TrialState.FINISHED
             self._recorder.finish(confirm_run(number, seed), state, reason)
         self._recorder.log_costs()

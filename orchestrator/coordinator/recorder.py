@@ -31,11 +31,13 @@ from orchestrator.tracking.tags import SAMPLED_TAG
 from orchestrator.trial.messages import TrialView
 from prp_core.data.object_store import ObjectStore, read_all
 from prp_core.evaluation.evaluation_config import Evaluations
+from prp_core.reporting import Points
 
 # What a resume may change: MLflow's parameters cannot be changed.
 NO_PARAMS = ("sweep.num_trials", "budget.", "confirm.", "showcase.")
 DOWNSTREAM = tuple(f"{entry.name}/" for entry in fields(Evaluations))
 FLUSH_SECONDS = 10.0
+DURABLE_SECONDS = 1.0  # no decision waits for longer
 
 
 def as_params(config: RunConfig) -> dict[str, str]:
@@ -98,6 +100,16 @@ class Recorder:
         """Metrics of a run after `step` steps, and what is held of its points."""
         return self._tracker.log(run, metrics, step)
 
+    def log_again(self, run: str, points: Points) -> PointsHeld:
+        """Points that may have been logged before, and what is held of the run's points."""
+        for step, metrics in points:
+            self._tracker.log(run, metrics, step)
+        return self._tracker.held(run)
+
+    def make_durable(self) -> None:
+        """Wait until the storage has what was recorded so far, for `DURABLE_SECONDS` at most."""
+        self._tracker.flush_to_storage(DURABLE_SECONDS)
+
     def tag(self, run: str, tags: Mapping[str, str]) -> None:
         """Tags of a run."""
         self._tracker.set_tags(run, tags)
@@ -123,12 +135,14 @@ class Recorder:
         how many trials had ended.
         """
         self.log(SWEEP_RUN, metrics, self._study.num_told())
+        self.make_durable()
 
     def log_trial(self, number: int, metrics: Mapping[str, float]) -> None:
         """Metrics of trial `number`, which has ended, at its last step."""
         view = self._table.view(number)
         view.metrics.update(metrics)
         self.log(trial_run(number), metrics, view.step)
+        self.make_durable()
 
     def tag_sweep(self, tags: Mapping[str, str]) -> None:
         """Tags of the parent run."""

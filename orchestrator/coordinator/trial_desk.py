@@ -27,6 +27,7 @@ from orchestrator.cost.meter import Held
 from orchestrator.data.health_line import advice_of
 from orchestrator.search.pruner import PruningRule
 from orchestrator.search.space import Fit, apply_space
+from orchestrator.tracking.record_log import PointsHeld
 from orchestrator.tracking.run_names import trial_run
 from orchestrator.trial.evaluate_rung import start_evaluation
 from orchestrator.trial.messages import (
@@ -39,6 +40,7 @@ from orchestrator.trial.messages import (
     TrialTask,
 )
 from orchestrator.trial_state import TrialState
+from prp_core.reporting import Points
 
 EVALUATOR = "evaluator"  # the note of a trial: who evaluates its rungs
 
@@ -158,12 +160,17 @@ class TrialDesk:
             self._account.on_started(trial_owner(sender.number))
         return Answer.GO_ON
 
-    def log(self, sender: Sender, metrics: Mapping[str, float], step: int) -> Answer:
-        """Record a trial's metrics after `step` steps; never waits for MLflow."""
+    def log(self, sender: Sender, metrics: Mapping[str, float], step: int) -> PointsHeld | Answer:
+        """Record a trial's metrics after `step` steps; never waits. What is held of its points."""
         if not self._is_heard(sender):
             return Answer.LEAVE
-        self._log(sender.number, metrics, step)
-        return Answer.GO_ON
+        return self._log(sender.number, metrics, step)
+
+    def log_again(self, sender: Sender, points: Points) -> PointsHeld | Answer:
+        """Record points that may be recorded already; never waits. What is held of its points."""
+        if not self._is_heard(sender):
+            return Answer.LEAVE
+        return self._recorder.log_again(trial_run(sender.number), points)
 
     def at_rung(
         self, sender: Sender, epoch: int, step: int, metrics: Mapping[str, float]
@@ -260,17 +267,17 @@ class TrialDesk:
     def _is_heard(self, sender: Sender) -> bool:
         return self._attempts.is_newest(sender)
 
-    def _log(self, number: int, metrics: Mapping[str, float], step: int) -> None:
+    def _log(self, number: int, metrics: Mapping[str, float], step: int) -> PointsHeld:
         view = self._table.view(number)
         view.step = max(view.step, step)
         view.epoch = max(view.epoch, int(metrics.get("epoch", 0)))
         view.metrics.update(metrics)
         if self._table.is_running(number):
             self._account.on_progress(trial_owner(number), step, metrics)
-        self._recorder.log(trial_run(number), metrics, step)
         advice = advice_of(metrics)
         if advice:
             self._recorder.tag(trial_run(number), {"prp.data_advice": advice})
+        return self._recorder.log(trial_run(number), metrics, step)
 
     def _end(self, number: int, outcome: TrialOutcome) -> None:
         """The study first. A coordinator that died before the records of the end were written is
@@ -326,6 +333,7 @@ class TrialDesk:
 
     def _record_evaluation(self, rung: Rung, metrics: Mapping[str, float]) -> None:
         self._log(rung.number, {**metrics, "epoch": rung.epoch}, rung.step)
+        self._recorder.make_durable()
         objective = self._base.sweep.objective
         if objective not in metrics:
             return

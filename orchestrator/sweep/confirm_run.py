@@ -35,9 +35,11 @@ from orchestrator.ray_cluster.worker_group import fit_workers
 from orchestrator.storage.open_store import open_store
 from orchestrator.sweep.plan import Plan
 from orchestrator.trial.driver import DRIVER_RESOURCES
-from orchestrator.trial.worker import open_data, permanent_failure
+from orchestrator.trial.pending_points import PendingPoints, poll_of
+from orchestrator.trial.worker import FLUSH_SECONDS, open_data, permanent_failure
 from prp_core.data.manifest import VideoRecord
 from prp_core.evaluation.downstream import query_hits
+from prp_core.reporting import Points
 from prp_core.training.checkpoint import CheckpointFolder
 from prp_core.training.encoder_export import checkpoint_encoder_weights, rebuild_encoder
 from prp_core.training.loop import pretrain
@@ -174,12 +176,27 @@ class ConfirmReporter:
     """The `Reporter` of a confirming run: sends what it logs; such a run is never stopped."""
 
     def __init__(self, confirming: PartHandle, task: ConfirmTask) -> None:
-        self._confirming = confirming
-        self._task = task
+        run = (task.number, task.seed)
+        self._points = PendingPoints(
+            lambda metrics, step: poll_of(confirming.log.remote(*run, dict(metrics), step)),
+            lambda points: poll_of(confirming.log_again.remote(*run, points)),
+        )
 
     def log(self, metrics: Mapping[str, float], *, step: int) -> None:
         """Send `metrics` and go on."""
-        self._confirming.log.remote(self._task.number, self._task.seed, dict(metrics), step)
+        self._points.add(metrics, step)
+
+    def unconfirmed(self) -> Points:
+        """What the sweep's storage is not known to have yet."""
+        return self._points.as_points()
+
+    def log_again(self, points: Points) -> None:
+        """Send what an earlier process of this run had unconfirmed."""
+        self._points.add_again(points)
+
+    def flush(self) -> None:
+        """Wait until the storage has all points, for `FLUSH_SECONDS` at most."""
+        self._points.flush(FLUSH_SECONDS)
 
     def at_rung(self, *, epoch: int, step: int, metrics: Mapping[str, float]) -> bool:
         """The one rung is the end."""
@@ -202,9 +219,9 @@ def confirm_worker(work: Mapping[str, Any]) -> dict[str, Any]:
     folder = confirm_checkpoints(spec, config, task)
     try:
         with open_data(spec, config) as data:
-            outcome = pretrain(
-                config, data, world, checkpoints=folder, reporter=ConfirmReporter(confirming, task)
-            )
+            reporter = ConfirmReporter(confirming, task)
+            outcome = pretrain(config, data, world, checkpoints=folder, reporter=reporter)
+            reporter.flush()
             checkpoint = folder.latest_committed(world)
             assert checkpoint is not None, "training ended without a checkpoint"
             encoder = rebuild_encoder(

@@ -84,6 +84,10 @@ class MlflowTracker:
         """Log the metrics of one step; a metric that has a value at this step keeps it."""
         return self._log.add_points(run, metrics, step)
 
+    def held(self, run: str) -> PointsHeld:
+        """What of the points of `run` that were logged here is in the storage."""
+        return self._log.held(run)
+
     def set_tags(self, run: str, tags: Mapping[str, str]) -> None:
         """Set tags on a run."""
         self._log.add(record("tags", run, tags=_texts(tags)))

@@ -29,6 +29,7 @@ GATHER_SECONDS = 1.0
 MARK_SECONDS = 5.0  # how long a progress mark waits for records to go with
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 15.0
+EVERY_STEP = 1 << 62
 
 MakeRecords = Callable[[Recorded], list[Record]]
 
@@ -89,8 +90,13 @@ class RecordLog:
         with self._changed:
             self._steps[run] = min(step, self._steps.get(run, step))
             self.add(lambda recorded: recorded.points(run, given, step))
-            first = min(steps[run] for steps in (self._steps, self._steps_handed) if run in steps)
-        return PointsHeld(self.holder, first - 1)
+            return self.held(run)
+
+    def held(self, run: str) -> PointsHeld:
+        """What of the points of `run` that were accepted here is in the storage."""
+        with self._changed:
+            waiting = [steps[run] for steps in (self._steps, self._steps_handed) if run in steps]
+        return PointsHeld(self.holder, min(waiting) - 1 if waiting else EVERY_STEP)
 
     # ---- for whoever ends
 

@@ -17,6 +17,7 @@ from orchestrator.ray_cluster.worker_failures import failure_reason
 from orchestrator.ray_cluster.worker_group import fit_workers
 from orchestrator.trial.worker import checkpoint_folder, open_data
 from prp_core.errors import DivergedError, UserError
+from prp_core.reporting import Points
 from prp_core.training.loop import pretrain
 from prp_core.world import World, use_threads
 
@@ -35,6 +36,15 @@ class HistoryReporter:
         """Keep `metrics`; a value that is logged again at the same step changes nothing."""
         for name, value in metrics.items():
             self.values.setdefault(name, {}).setdefault(step, float(value))
+
+    def unconfirmed(self) -> Points:
+        """Nothing: what is here is kept."""
+        return []
+
+    def log_again(self, points: Points) -> None:
+        """Keep `points`."""
+        for step, metrics in points:
+            self.log(metrics, step=step)
 
     def at_rung(self, *, epoch: int, step: int, metrics: Mapping[str, float]) -> bool:
         """Keep `metrics`; whether there is a rung to come."""

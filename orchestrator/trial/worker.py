@@ -21,15 +21,19 @@ from orchestrator.data.open_data import open_data
 from orchestrator.ray_cluster.composed_actor import PartHandle
 from orchestrator.storage.open_store import open_store
 from orchestrator.trial.messages import Answer, Sender, TrialOutcome
+from orchestrator.trial.pending_points import PendingPoints, poll_of
 from orchestrator.trial_state import TrialState
 from prp_core.agreement import first_alone
 from prp_core.data.object_store import ObjectStore
 from prp_core.errors import DivergedError, UserError
+from prp_core.reporting import Points
 from prp_core.training.checkpoint import CheckpointFolder
 from prp_core.training.loop import pretrain
 from prp_core.training.memory import is_out_of_memory
 from prp_core.training.rung_weights import StoredRung, list_rungs, remove_rungs, write_rung
 from prp_core.world import World, use_threads
+
+FLUSH_SECONDS = 20.0  # how long a run that has ended waits until the storage has its points
 
 
 class CoordinatorReporter:
@@ -42,14 +46,31 @@ class CoordinatorReporter:
     def __init__(self, trials: PartHandle, sender: Sender) -> None:
         self._trials = trials
         self._sender = sender
+        self._points = PendingPoints(
+            lambda metrics, step: poll_of(trials.log.remote(sender, dict(metrics), step)),
+            lambda points: poll_of(trials.log_again.remote(sender, points)),
+        )
         self.has_left = False
 
     def log(self, metrics: Mapping[str, float], *, step: int) -> None:
         """Send `metrics` and go on."""
-        self._trials.log.remote(self._sender, dict(metrics), step)
+        self._points.add(metrics, step)
+
+    def unconfirmed(self) -> Points:
+        """What the sweep's storage is not known to have yet."""
+        return self._points.as_points()
+
+    def log_again(self, points: Points) -> None:
+        """Send what an earlier process of this trial had unconfirmed."""
+        self._points.add_again(points)
+
+    def flush(self) -> None:
+        """Wait until the storage has all points, for `FLUSH_SECONDS` at most."""
+        self._points.flush(FLUSH_SECONDS)
 
     def at_rung(self, *, epoch: int, step: int, metrics: Mapping[str, float]) -> bool:
         """Whether the trial goes on, by the coordinator's pruning decision."""
+        self.log({"epoch": epoch}, step=step)
         answer = ray.get(self._trials.at_rung.remote(self._sender, epoch, step, dict(metrics)))
         self.has_left = answer == Answer.LEAVE
         return answer == Answer.GO_ON
@@ -128,7 +149,9 @@ def train_worker(task: Mapping[str, Any]) -> dict[str, Any] | None:
         reason = permanent_failure(error, config)
         if reason is None:
             raise
+        reporter.flush()
         return asdict(TrialOutcome(TrialState.FAILED, reason))
+    reporter.flush()
     if reporter.has_left or (evaluator is not None and evaluator.has_left):
         return None
     state = TrialState.PRUNED if outcome.stopped_early else TrialState.FINISHED

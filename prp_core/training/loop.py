@@ -114,6 +114,9 @@ class PretrainRun:
         self.progress: Progress = resume_progress(
             checkpoints, self._learner, config, self._loader.steps_per_epoch, world
         )
+        points = self.progress.unconfirmed
+        if points:
+            first_alone(world, "logging points again", lambda: reporter.log_again(points))
 
     @property
     def at_rung(self) -> bool:
@@ -244,6 +247,7 @@ class PretrainRun:
             self._save()
 
     def _save(self) -> None:
+        self.progress.unconfirmed = self._reporter.unconfirmed() if self._world.is_first else []
         save_progress(
             self._checkpoints,
             self.progress,

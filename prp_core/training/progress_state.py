@@ -13,6 +13,7 @@ from typing import Any
 from prp_core.agreement import together
 from prp_core.errors import UserError
 from prp_core.randomness import seed_everything
+from prp_core.reporting import Points
 from prp_core.training.checkpoint import Checkpoint, CheckpointFolder, from_bytes, to_bytes
 from prp_core.training.learner import Learner
 from prp_core.training.metrics import RunningMean
@@ -32,7 +33,8 @@ FREE_TO_CHANGE = (
 class Progress:
     """`num_epochs` finished epochs, and `num_steps` finished steps of the next one.
 
-    The means run over that epoch and since the last log.
+    The means run over that epoch and since the last log. `unconfirmed` are the points that were
+    logged before and are not known to be kept (on the first worker, and after a resume).
     """
 
     num_epochs: int = 0
@@ -40,6 +42,7 @@ class Progress:
     saved_at_step: int = -1
     epoch_mean: RunningMean = field(default_factory=RunningMean)
     window_mean: RunningMean = field(default_factory=RunningMean)
+    unconfirmed: Points = field(default_factory=list)
 
     def count_step(self, numbers: Mapping[str, float]) -> None:
         """One more step of the epoch, with its numbers."""
@@ -88,6 +91,7 @@ def save_progress(
         "num_workers": world.size,
         "num_epochs": progress.num_epochs,
         "num_steps": progress.num_steps,
+        "unconfirmed_points": progress.unconfirmed,
     }
     checkpoints.save(learner.global_step, files, facts=facts, world=world)
     progress.saved_at_step = learner.global_step
@@ -121,6 +125,8 @@ def resume_progress(
         learner.load_own_state(own)
     progress.load_state(common["progress"])
     progress.saved_at_step = learner.global_step
+    points = checkpoint.facts.get("unconfirmed_points", [])
+    progress.unconfirmed = [(int(step), dict(metrics)) for step, metrics in points]
     return progress
 
 
