@@ -37,10 +37,7 @@ READ_REPORT = """
 import sys
 from orchestrator.journal.stored_sweep import load_sweep
 from orchestrator.report.record import load_record
-from orchestrator.search.record import importance
-spec = load_sweep(sys.argv[1]).spec
-load_record(spec)
-importance(spec)
+load_record(load_sweep(sys.argv[1]).spec)
 """
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -145,8 +147,8 @@ def _shares_by_scores(
     trials: Sequence[FrozenTrial],
 ) -> Callable[[Sequence[float]], dict[str, float]]:
     """The share of each dimension as a function of the scores of `trials`, one for each."""
-    # Here: it imports scikit-learn, a second that drivers, coordinators and commands need not pay.
-    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+    with _without_scikit_learn():
+        from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
     study = optuna.create_study(direction="maximize")
     for trial in trials:
@@ -168,6 +170,22 @@ def _shares_by_scores(
             )
 
     return shares
+
+
+@contextmanager
+def _without_scikit_learn() -> Iterator[None]:
+    """Import Optuna's importance evaluators without scikit-learn, which takes a second of CPU.
+
+    Optuna does without it until one of its random forests is asked for; PED-ANOVA has none.
+    """
+    if "sklearn" in sys.modules or "optuna.importance" in sys.modules:
+        yield
+        return
+    sys.modules["sklearn"] = None  # type: ignore[assignment]  # an import of it is an ImportError
+    try:
+        yield
+    finally:
+        del sys.modules["sklearn"]
 
 
 def _load(spec: SweepSpec, journal: JournalReader | None) -> optuna.Study | None:
