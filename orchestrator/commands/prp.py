@@ -34,6 +34,12 @@ def _report() -> CommandModule:
     return report
 
 
+def _publish() -> CommandModule:
+    from orchestrator.commands import publish
+
+    return publish
+
+
 def _reproduce() -> CommandModule:
     from orchestrator.commands import reproduce
 
@@ -43,6 +49,7 @@ def _reproduce() -> CommandModule:
 COMMANDS: dict[str, Command | Group] = {
     "status": Command("How a sweep stands, live; without a sweep, the list of sweeps.", _status),
     "report": Command("Write the report of a sweep as one HTML page; prints where it is.", _report),
+    "publish": Command("Send MLflow what waits for it of a sweep without a driver.", _publish),
     "reproduce": Command(
         "Train a trial again from its MLflow run alone and say whether the metrics agree.",
         _reproduce,

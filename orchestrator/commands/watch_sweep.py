@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.config.sweep_spec import SweepSpec
+from orchestrator.coordinator.publishing import close_dead
 from orchestrator.sweep.live_screen import Progress, event_line
 from orchestrator.sweep.status import (
     SweepPhase,
@@ -30,7 +31,11 @@ WIDTH_OF_LOG = 200
 
 
 def list_sweeps(specs: Sequence[SweepSpec]) -> int:
-    """Print each sweep with its phase, in the order of `specs`; the exit code."""
+    """Print each sweep with its phase, in the order of `specs`; the exit code.
+
+    The runs of those whose driver died are closed in MLflow.
+    """
+    close_dead(specs)
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("sweep", "state", "trials", "best", "cost", ""):
         table.add_column(name, overflow="fold", no_wrap=name in ("sweep", "state", "cost"))
@@ -45,6 +50,7 @@ def watch(spec: SweepSpec, *, once: bool, wait: Callable[[float], None] = time.s
 
     A terminal gets the screen, anything else a line for each event. `once` shows it once.
     """
+    close_dead([spec])
     sweep = SweepWatch(spec)
     status = sweep.status()
     progress = Progress(

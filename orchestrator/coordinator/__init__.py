@@ -9,5 +9,6 @@
 `evaluation_queue`, which starts those tasks, to the decision.
 `confirm_desk` serves the confirming runs of the best trials.
 `recorder` writes what was decided to MLflow, and serves the driver at the end of a sweep.
+`publishing` sends what a sweep without a driver still has to tell MLflow.
 `screen_desk` serves the live screen.
 """

@@ -16,6 +16,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.coordinator.confirm_desk import ConfirmDesk
+from orchestrator.coordinator.publishing import DeadSweeps
 from orchestrator.coordinator.screen_desk import ScreenDesk
 from orchestrator.coordinator.sweep_state import CoordinatorSetup, SweepState
 from orchestrator.coordinator.trial_desk import TrialDesk
@@ -28,7 +29,7 @@ WITHOUT_LIMIT = -1
 class Coordinator(ComposedActor):
     """The desks of one sweep over one `SweepState`."""
 
-    PARTS = ("trials", "confirming", "recorder", "screen")
+    PARTS = ("trials", "confirming", "recorder", "screen", "dead_sweeps")
 
     def __init__(self, setup: CoordinatorSetup) -> None:
         state = SweepState.open(setup)
@@ -36,14 +37,16 @@ class Coordinator(ComposedActor):
         self.confirming = ConfirmDesk(state)
         self.recorder = state.recorder
         self.screen = ScreenDesk(state)
+        self.dead_sweeps = DeadSweeps(setup.spec)
 
 
 @dataclass(frozen=True)
 class CoordinatorHandle:
     """The coordinator as other processes call it; ``handle.trials.ask.remote()`` and so on.
 
-    `trials` is a `TrialDesk` there, `confirming` a `ConfirmDesk`, `recorder` a `Recorder` and
-    `screen` a `ScreenDesk`. A trial or a confirming run is given its own desk and no other.
+    `trials` is a `TrialDesk` there, `confirming` a `ConfirmDesk`, `recorder` a `Recorder`, `screen`
+    a `ScreenDesk` and `dead_sweeps` a `DeadSweeps`. A trial or a confirming run is given its own
+    desk and no other.
     """
 
     actor: Any
@@ -67,6 +70,11 @@ class CoordinatorHandle:
     def screen(self) -> PartHandle:
         """For whoever shows the sweep."""
         return PartHandle(self.actor, "screen")
+
+    @property
+    def dead_sweeps(self) -> PartHandle:
+        """For the driver, when it starts."""
+        return PartHandle(self.actor, "dead_sweeps")
 
 
 def start_coordinator(setup: CoordinatorSetup) -> CoordinatorHandle:

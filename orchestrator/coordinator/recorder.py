@@ -51,6 +51,11 @@ def as_params(config: RunConfig) -> dict[str, str]:
     }
 
 
+def trial_tags(spec: SweepSpec, number: int) -> dict[str, str]:
+    """The tags of every run of trial `number`: where its results come from."""
+    return {**spec.tags, "prp.checkpoints_uri": spec.trial_uri(number)}
+
+
 class Recorder:
     """The parent run, a run for each trial and each confirming run, and the notes of the sweep."""
 
@@ -87,7 +92,7 @@ class Recorder:
 
     def start_trial(self, proposal: Proposal, config: RunConfig) -> None:
         """The trial of `proposal` starts, or goes on."""
-        tags = self._trial_tags(proposal.number) | {SAMPLED_TAG: json.dumps(proposal.sampled)}
+        tags = trial_tags(self._spec, proposal.number) | {SAMPLED_TAG: json.dumps(proposal.sampled)}
         self._tracker.start(trial_run(proposal.number), as_params(config), tags)
 
     def start_confirm(self, number: int, seed: int, config: RunConfig) -> None:
@@ -214,9 +219,6 @@ class Recorder:
 
     # ----
 
-    def _trial_tags(self, number: int) -> dict[str, str]:
-        return {**self._spec.tags, "prp.checkpoints_uri": self._spec.trial_uri(number)}
-
     def _ended(self, view: TrialView) -> EndedRun:
         number = view.number
         return EndedRun(
@@ -225,7 +227,7 @@ class Recorder:
             costs=self._account.totals(number).metrics(),
             params_and_tags=lambda: (
                 as_params(self._table.config_of(number)),
-                self._trial_tags(number),
+                trial_tags(self._spec, number),
             ),
         )
 

@@ -93,6 +93,7 @@ def run_sweep(
     by `get_loss`, is left as it is.
     """
     coordinator = start_coordinator(setup)
+    coordinator.dead_sweeps.close.remote()
     try:
         num_missing = _run_trials(plan, coordinator, limit, verbose)
         ending = finish(plan, coordinator, limit(), say)

@@ -8,6 +8,7 @@ a limit, because it is asked for where it went.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -17,10 +18,10 @@ from orchestrator.tracking.delivery import STATUSES, Delivery
 from orchestrator.tracking.experiment import open_experiment
 from orchestrator.tracking.mlflow_client import TrackerUnavailable, connect, limit_requests, retry
 from orchestrator.tracking.models import log_encoder_files
-from orchestrator.tracking.record_log import PointsHeld, RecordLog
+from orchestrator.tracking.record_log import MakeRecords, PointsHeld, RecordLog
 from orchestrator.tracking.recorded import Record, Recorded, RunEnd, record
 from orchestrator.tracking.registered_models import Measured, Registered, register_model
-from orchestrator.tracking.sender import Sender, Unsent
+from orchestrator.tracking.sender import Sender, Sent, Unsent
 from orchestrator.tracking.tracking_uri import artifact_root_of, check_usable
 from prp_core.catalogue import look_up
 
@@ -88,6 +89,10 @@ class MlflowTracker:
         """What of the points of `run` that were logged here is in the storage."""
         return self._log.held(run)
 
+    def say(self, make: MakeRecords) -> None:
+        """Say what `make` makes of what was said so far."""
+        self._log.add(make)
+
     def set_tags(self, run: str, tags: Mapping[str, str]) -> None:
         """Set tags on a run."""
         self._log.add(record("tags", run, tags=_texts(tags)))
@@ -122,6 +127,25 @@ class MlflowTracker:
     def flush(self, timeout_seconds: float) -> bool:
         """Wait until MLflow has everything that was said; False when the time is up."""
         return self._log.flush(timeout_seconds) and self._sender.flush(timeout_seconds)
+
+    def sent(self) -> Sent:
+        """What was sent here."""
+        return self._sender.sent()
+
+    def drain(self, timeout_seconds: float) -> bool:
+        """Wait until MLflow has everything, as long as something moves; False when nothing does
+        for that long, or for `PATIENCE_SECONDS` with an MLflow that is known to be away.
+        """
+        num_sent = 0
+        moved_at = time.monotonic()
+        while not self.flush(1.0):
+            if self.sent().num_records > num_sent:
+                num_sent = self.sent().num_records
+                moved_at = time.monotonic()
+            patience = PATIENCE_SECONDS if self.unsent().reason else timeout_seconds
+            if time.monotonic() - moved_at > patience:
+                return False
+        return True
 
     def flush_to_storage(self, timeout_seconds: float) -> bool:
         """Wait until the storage has everything that was said; False when the time is up."""

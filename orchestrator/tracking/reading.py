@@ -20,6 +20,7 @@ from orchestrator.tracking.tracking_uri import check_usable
 from prp_core.errors import UserError
 
 TIMEOUT_SECONDS = 15.0
+MAX_RUNNING = 1000
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,22 @@ def read_sweep_runs(tracking_uri: str, experiment_name: str, sweep_id: str) -> S
         parents[-1] if parents else None,
         {int(trial): facts for trial, facts in runs if trial is not None},
     )
+
+
+def read_running_sweeps(tracking_uri: str) -> set[str]:
+    """The ids of the sweeps of which any run is RUNNING. Raises `TrackerUnavailable`."""
+    client = _open(tracking_uri)
+    if client is None:
+        return set()
+
+    def search() -> set[str]:
+        experiments = [one.experiment_id for one in client.search_experiments(max_results=1000)]
+        found = client.search_runs(
+            experiments, "attributes.status = 'RUNNING'", max_results=MAX_RUNNING
+        )
+        return {run.data.tags[SWEEP_TAG] for run in found if SWEEP_TAG in run.data.tags}
+
+    return retry(search, tracking_uri, TIMEOUT_SECONDS)
 
 
 def read_run(tracking_uri: str, run_id: str) -> RunFacts:

@@ -48,6 +48,15 @@ class Unsent:
         )
 
 
+@dataclass(frozen=True)
+class Sent:
+    """What a sender has sent: records, metric points, and the runs that they are about."""
+
+    num_records: int
+    num_points: int
+    num_runs: int
+
+
 class Sender:
     """Sends the records of `log` until it is closed; `connect` opens what takes them."""
 
@@ -60,7 +69,8 @@ class Sender:
         self._aside_tried = 0.0
         self._problem = ""
         self._num_failed = 0
-        self._num_points = self._num_refused = 0
+        self._num_points = self._num_refused = self._num_sent = 0
+        self._runs_sent: set[str] = set()
         self._num_hurrying = 0
         self._closing = False
         self.delivery: Delivery | None = None
@@ -82,6 +92,10 @@ class Sender:
         reasons = [self._log.problem, self._problem, *(one.reason for one in self._aside.values())]
         reason = next((reason for reason in reasons if reason), "")
         return Unsent(num_waiting + len(self._aside), reason)
+
+    def sent(self) -> Sent:
+        """What was sent."""
+        return Sent(self._num_sent, self._num_points, len(self._runs_sent))
 
     def flush(self, timeout_seconds: float) -> bool:
         """Wait until MLflow has all that the log has; False when the time is up, or where something
@@ -159,7 +173,10 @@ class Sender:
                 self._send_aside(delivery)
             while not self._closing and self._position < self._log.num_records:
                 stop = min(self._position + RECORDS_AT_ONCE, self._log.num_records)
-                delivery.deliver(self._numbered(self._position, stop), self._aside)
+                records = self._numbered(self._position, stop)
+                delivery.deliver(records, self._aside)
+                self._num_sent += len(records)
+                self._runs_sent |= {one["run"] for _, one in records if "run" in one}
                 self._arrived(stop)
         except Exception as error:
             if not is_temporary(error):

@@ -59,7 +59,7 @@ def test_help_of_a_command_imports_nothing_heavy(words: list[str], tmp_path: Pat
     ("words", "exit_code", "said"),
     [
         (["--version"], 0, "prp 0."),
-        (["statsu"], 2, "Unknown prp command 'statsu'; known: cache, data, report, reproduce, "),
+        (["statsu"], 2, "Unknown prp command 'statsu'; known: cache, data, publish, report, "),
         (["statsu"], 2, "Did you mean 'status'?"),
         (["data", "indx", "videos"], 2, "Did you mean 'index'?"),
         (["status", "--onc"], 0, "no sweeps in"),

@@ -1,0 +1,38 @@
+"""``prp publish``: send MLflow what waits for it of a sweep whose driver has gone."""
+
+from __future__ import annotations
+
+import argparse
+
+from orchestrator.commands.common_arguments import (
+    add_store_arguments,
+    add_sweep_argument,
+    named_sweep,
+)
+
+TIMEOUT_SECONDS = 30.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The sweep, and where it lies."""
+    add_sweep_argument(parser)
+    add_store_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Send and say what was sent; 1 where something is left."""
+    spec = named_sweep(arguments)
+
+    from orchestrator.coordinator.publishing import publish  # seconds
+
+    published = publish(spec, TIMEOUT_SECONDS)
+    sent = published.sent
+    print(
+        f"sent {sent.num_records} records of {sent.num_runs} runs ({sent.num_points} points) to "
+        f"{spec.tracking_uri}"
+    )
+    left = published.left
+    if left.num_records:
+        print(f"{left.num_records} records wait: {left.reason or 'MLflow takes too long'}")
+        return 1
+    return 0
