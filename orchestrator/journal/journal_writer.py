@@ -13,12 +13,12 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import TracebackType
 from typing import Any
 
 from orchestrator.journal.entry import Entry, record_line
 from orchestrator.journal.object_journal import OPENED, JournalReader
 from orchestrator.journal.segments import Merge, MergeSizes, Segment, next_merge, superseded
+from prp_core.closed_at_exit import ClosedAtExit
 from prp_core.data.object_store import ObjectStore
 from prp_core.errors import ObjectExists, ObjectMissing, PrpError, StoreError
 
@@ -29,7 +29,7 @@ class Fenced(PrpError):
     """Another writer has opened the journal since: this one can append nothing any more."""
 
 
-class JournalWriter(JournalReader):
+class JournalWriter(JournalReader, ClosedAtExit):
     """The journal under `prefix` of `store`, opened for writing under the `epoch` of a lease.
 
     Raises `Fenced` when a writer of a later epoch has opened it. Safe with threads. A context
@@ -62,17 +62,6 @@ class JournalWriter(JournalReader):
         super().__init__(store, prefix, sizes=sizes)
         super().refresh()
         self.incarnation = self._open(holder, now)
-
-    def __enter__(self) -> JournalWriter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def is_durable(self) -> bool:

@@ -16,12 +16,12 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 
 from prp_core.catalogue import look_up
+from prp_core.closed_at_exit import ClosedAtExit
 from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.readers import READERS
 from prp_core.data.readers.video_reader import VideoInfo, YuvPlanes
@@ -48,7 +48,7 @@ class _Died(Exception):
     """The decode process closed its end."""
 
 
-class DecodeProcess:
+class DecodeProcess(ClosedAtExit):
     """One decode process, used by one thread at a time.
 
     It starts at the first request, and again after every death; `num_starts` counts. Where the
@@ -63,17 +63,6 @@ class DecodeProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._ended_cpu_seconds = 0.0
         self.num_starts = 0
-
-    def __enter__(self) -> DecodeProcess:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def pid(self) -> int | None:

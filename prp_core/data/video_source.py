@@ -6,10 +6,10 @@ import contextlib
 import queue
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 
 import torch
 
+from prp_core.closed_at_exit import ClosedAtExit
 from prp_core.data.cache.node_cache import NodeCache
 from prp_core.data.colour import Frames, PlanarFrames
 from prp_core.data.decode_process import DecodeProcess
@@ -26,7 +26,7 @@ REASON_OF_STORE_ERROR = {
 }
 
 
-class VideoSource:
+class VideoSource(ClosedAtExit):
     """`loader.num_decoders` decode processes over one store; threads wait for a free one.
 
     `cache` may be None for a `LocalStore`, whose files are read in place. A failure of the store
@@ -49,17 +49,6 @@ class VideoSource:
         self._idle: queue.LifoQueue[DecodeProcess] = queue.LifoQueue()
         for decoder in self._decoders:
             self._idle.put(decoder)
-
-    def __enter__(self) -> VideoSource:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def counters(self) -> dict[str, float]:

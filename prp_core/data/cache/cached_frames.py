@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Generator, Iterator, Sequence
-from types import TracebackType
 
 import torch
 
+from prp_core.closed_at_exit import ClosedAtExit
 from prp_core.data.cache.frame_cache import FrameCache
 from prp_core.data.cache.frames_file import FramesKey
 from prp_core.data.clip_config import ClipConfig
@@ -23,7 +23,7 @@ CHUNK_BYTES = 16 << 20
 NUM_FILLINGS = 2
 
 
-class CachedFrames:
+class CachedFrames(ClosedAtExit):
     """The frames of `source` at the size of `clip`, from `cache` where it has them.
 
     Each is equal to the bit to what the learner would make of the source's frame. `made_by` names
@@ -41,17 +41,6 @@ class CachedFrames:
         self._made_by = made_by
         self._height = clip.resize_height
         self._width = clip.resize_width
-
-    def __enter__(self) -> CachedFrames:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def counters(self) -> dict[str, float]:

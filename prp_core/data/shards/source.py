@@ -7,12 +7,12 @@ import threading
 import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from prp_core.closed_at_exit import ClosedAtExit
 from prp_core.data.cache.node_cache import NodeCache
 from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.manifest import VideoRecord
@@ -37,7 +37,7 @@ NUM_READS = 3
 COUNTERS = ("data/shard_frames", "data/shard_bytes", "data/shard_ranges", "data/shard_corrupt")
 
 
-class ShardSource:
+class ShardSource(ClosedAtExit):
     """The videos of `index`, whose shards lie in `store`, as a `FrameSource`.
 
     Shards come whole through `cache` as far as half of `capacity_bytes` (the cache's) holds them,
@@ -70,17 +70,6 @@ class ShardSource:
         self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._of_thread = threading.local()
-
-    def __enter__(self) -> ShardSource:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def counters(self) -> dict[str, float]:
