@@ -15,8 +15,7 @@ from dataclasses import fields
 from orchestrator.config.run_config import RunConfig, flatten
 from orchestrator.config.sweep_spec import SweepSpec
 from orchestrator.coordinator.trial_table import TrialTable
-from orchestrator.cost.account import SweepAccount
-from orchestrator.cost.meter import Held
+from orchestrator.cost.account import SweepAccount, TaskCost
 from orchestrator.journal.journal_writer import JournalWriter
 from orchestrator.journal.process_identity import this_process
 from orchestrator.journal.sweep_folder import ARTIFACTS, RECORDS, open_sweep_folder
@@ -167,13 +166,9 @@ class Recorder:
             self._study.set_sweep_note(name, value)
         return self._study.sweep_note(name)
 
-    def book_task(
-        self, kind: str, number: int, started: float, ended: float, gpus: float, cpus: float
-    ) -> None:
-        """A task beside the trials held so much from `started` to `ended` (seconds since 1970);
-        `kind` as the ledger names it, `number` -1 for no trial.
-        """
-        self._account.book(kind, number, started, ended, Held(gpus, cpus))
+    def book_task(self, task: TaskCost) -> None:
+        """A task beside the trials has ended, and cost this."""
+        self._account.book(task)
         self.log_costs()
 
     def register_winner(self, number: int, key: str) -> str:

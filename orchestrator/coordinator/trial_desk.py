@@ -20,7 +20,7 @@ from orchestrator.coordinator.attempts import Attempts
 from orchestrator.coordinator.evaluation_queue import EvaluationQueue
 from orchestrator.coordinator.pruning import Pruning
 from orchestrator.coordinator.sweep_state import CoordinatorSetup, SweepState
-from orchestrator.cost.account import trial_owner
+from orchestrator.cost.account import TaskCost, trial_owner
 from orchestrator.cost.budget import Gate
 from orchestrator.cost.ledger import EVALUATION
 from orchestrator.cost.meter import Held
@@ -344,7 +344,16 @@ class TrialDesk:
         started = now - metrics.get("time/evaluation_seconds", 0.0)
         resources = self._base.resources
         held = Held(resources.evaluator_gpus, resources.evaluator_cpus)
-        self._account.book(EVALUATION, rung.number, started, now, held, rung_epoch=rung.epoch)
+        self._account.book(
+            TaskCost(
+                kind=EVALUATION,
+                trial=rung.number,
+                started=started,
+                ended=now,
+                held=held,
+                rung_epoch=rung.epoch,
+            )
+        )
 
     def _evaluator_of(self, number: int) -> str:
         """Who evaluates the rungs of trial `number`: the same after a resume, which may find less

@@ -18,6 +18,7 @@ from cluster.prices import Price
 from orchestrator.config.run_config import RunConfig
 from orchestrator.cost.budget import (
     Account,
+    Admission,
     Cost,
     Gate,
     affordable_candidates,
@@ -45,6 +46,22 @@ def held_by(config: RunConfig) -> Held:
         resources.num_workers * resources.gpus_per_worker,
         resources.num_workers * resources.cpus_per_worker,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskCost:
+    """What a task beside the trials (a baseline, a rung's evaluation, ...) held, and how long."""
+
+    kind: str
+    """As in `LedgerEntry`."""
+    trial: int
+    """The number of the trial that it was for, -1 for none."""
+    started: float
+    """Seconds since 1970, as `ended`."""
+    ended: float
+    held: Held
+    rung_epoch: int = 0
+    """The epoch of the rung that was evaluated; 0: none."""
 
 
 @dataclass(frozen=True)
@@ -128,31 +145,18 @@ class SweepAccount:
         self._running.pop(owner, None)
         self._meters.pop(owner, None)
 
-    def book(
-        self,
-        kind: str,
-        trial: int,
-        started: float,
-        ended: float,
-        held: Held,
-        *,
-        rung_epoch: int = 0,
-        seed: int | None = None,
-    ) -> None:
-        """Count a task beside the trials (a baseline, a rung's evaluation, ...) that held `held`
-        from `started` to `ended`; told twice, it counts once.
-        """
+    def book(self, task: TaskCost) -> None:
+        """Count `task`; told twice, it counts once."""
         entry = LedgerEntry(
-            kind=kind,
-            trial=trial,
-            rung_epoch=rung_epoch,
+            kind=task.kind,
+            trial=task.trial,
+            rung_epoch=task.rung_epoch,
             attempt=1,
-            started=started,
-            ended=ended,
-            gpus=held.gpus,
-            cpus=held.cpus,
-            seed=seed,
-            busy_seconds=ended - started,
+            started=task.started,
+            ended=task.ended,
+            gpus=task.held.gpus,
+            cpus=task.held.cpus,
+            busy_seconds=task.ended - task.started,
         )
         self._write([entry])
 
@@ -161,7 +165,7 @@ class SweepAccount:
     def gate(self) -> Gate:
         """Whether a new trial may start."""
         if not self._base.budget.is_limited:
-            return Gate("start")
+            return Gate(Admission.START)
         need = self._cost(self._base, self._typical_pace() * self._base.training.rungs[0])
         return gate(self.account(), need, sum(owner[0] == TRAIN for owner in self._running))
 

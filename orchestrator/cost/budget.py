@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 
 from orchestrator.config.budget_config import UNITS, BudgetConfig
 from orchestrator.cost.ledger import LedgerEntry, Totals
@@ -84,14 +85,22 @@ class Account:
         return ""
 
 
+class Admission(StrEnum):
+    """Whether the budget lets a new trial start."""
+
+    START = "start"
+    """It covers one more."""
+    WAIT = "wait"
+    """Not while so many run; one of them may leave something."""
+    STOP = "stop"
+    """It is spent: no trial will start again."""
+
+
 @dataclass(frozen=True)
 class Gate:
-    """Whether a new trial may start; `reason` is for a person.
+    """Whether a new trial may start; `reason` is for a person, and empty where it may."""
 
-    `word` is ``start``, ``wait`` (for running trials to end) or ``stop`` (none will start again).
-    """
-
-    word: str
+    admission: Admission
     reason: str = ""
 
 
@@ -102,8 +111,8 @@ def gate(account: Account, first_rung: Cost, num_running: int) -> Gate:
     """
     lacking = account.lacking(first_rung)
     if not lacking:
-        return Gate("start")
-    return Gate("wait" if num_running else "stop", f"budget: {lacking}")
+        return Gate(Admission.START)
+    return Gate(Admission.WAIT if num_running else Admission.STOP, f"budget: {lacking}")
 
 
 def prune_for_budget(account: Account, next_rung: Cost) -> str:

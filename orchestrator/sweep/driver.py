@@ -20,7 +20,7 @@ import ray
 
 from orchestrator.coordinator.coordinator import CoordinatorHandle, start_coordinator
 from orchestrator.coordinator.sweep_state import CoordinatorSetup
-from orchestrator.cost.budget import GO_ON, Gate
+from orchestrator.cost.budget import GO_ON, Admission, Gate
 from orchestrator.cost.pricing import find_price, money_line
 from orchestrator.journal.lease import LeaseLost
 from orchestrator.ray_cluster.concurrency import ConcurrencyLimit, plan_concurrency
@@ -131,13 +131,15 @@ def _run_trials(
     ):
         num_left = ray.get(trials.num_left.remote())
         num_before = num_left + 1
-        while 0 < num_left < num_before and ray.get(trials.gate.remote()).word != "stop":
+        while 0 < num_left < num_before and (
+            ray.get(trials.gate.remote()).admission != Admission.STOP
+        ):
             num_before = num_left
             run_trials(plan.spec, trials, limit=limit, verbose=verbose)
             ray.get(trials.release_all.remote())
             num_left = ray.get(trials.num_left.remote())
-    gate = ray.get(trials.gate.remote()) if num_left else Gate("start")
-    if num_left and gate.word == "start":
+    gate = ray.get(trials.gate.remote()) if num_left else Gate(Admission.START)
+    if num_left and gate.admission == Admission.START:
         return num_left
     if num_left:
         say(f"no more trials: {gate.reason}; {GO_ON}")
@@ -149,7 +151,7 @@ def outcome_of_left_over(gate: Gate, num_trials: int) -> TrialOutcome:
     """The outcome of a trial that was interrupted and is not taken up again: `gate` shows that the
     budget forbids it, or else the `num_trials` of the sweep, which were more once, have ended.
     """
-    reason = gate.reason if gate.word != "start" else f"sweep.num_trials = {num_trials} have ended"
+    reason = gate.reason or f"sweep.num_trials = {num_trials} have ended"
     return TrialOutcome(TrialState.PRUNED, reason)
 
 

@@ -14,6 +14,8 @@ import ray
 from orchestrator.config.run_config import RunConfig, parse_config, to_tree
 from orchestrator.config.sweep_spec import SweepSpec
 from orchestrator.coordinator.coordinator import CoordinatorHandle
+from orchestrator.cost.account import TaskCost
+from orchestrator.cost.meter import Held
 from orchestrator.data.open_data import open_data
 from orchestrator.journal.sweep_folder import ENCODER
 from orchestrator.ray_cluster.worker_group import worker_bundle
@@ -171,8 +173,11 @@ def record_cost(
 ) -> None:
     """Write the resources that a task held into the ledger; `number` -1: of no trial."""
     bundle = worker_bundle(config)
-    ray.get(
-        coordinator.recorder.book_task.remote(
-            kind, number, found.started, found.ended, bundle.get("GPU", 0.0), bundle["CPU"]
-        )
+    task = TaskCost(
+        kind=kind,
+        trial=number,
+        started=found.started,
+        ended=found.ended,
+        held=Held(bundle.get("GPU", 0.0), bundle["CPU"]),
     )
+    ray.get(coordinator.recorder.book_task.remote(task))

@@ -13,6 +13,7 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from orchestrator.config.sweep_spec import SweepSpec
+from orchestrator.cost.budget import Admission
 from orchestrator.ray_cluster.composed_actor import PartHandle
 from orchestrator.ray_cluster.connect import keep_credentials_out_of_runtime_env
 from orchestrator.trial.driver import DRIVER_RESOURCES, run_trial
@@ -64,9 +65,9 @@ class CoordinatorSearcher(Searcher):
             # one that runs may lose its driver, and is suggested again
             is_over = not self._running and not ray.get(self._trials.num_left.remote())
             return Searcher.FINISHED if is_over else self._ask_later()
-        word = ray.get(self._trials.gate.remote()).word
-        if word != "start":
-            return self._ask_later() if word == "wait" else Searcher.FINISHED
+        admission = ray.get(self._trials.gate.remote()).admission
+        if admission != Admission.START:
+            return self._ask_later() if admission == Admission.WAIT else Searcher.FINISHED
         if not ray.get(self._trials.choose.remote(trial_id)):
             return self._ask_later(CHOOSE_AGAIN_SECONDS)
         task = ray.get(self._trials.ask.remote(trial_id))

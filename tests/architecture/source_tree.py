@@ -14,9 +14,9 @@ FOLDERS = (*PACKAGES, "benchmarks", "tests", "docs", ".ci")
 
 def text_files() -> Iterator[Path]:
     """Every text file of the project, relative to its root, sorted; the lock file is no prose of
-    ours.
+    ours, nor is the file by which a worktree of git names its repository.
     """
-    top_level = (path for path in REPOSITORY.iterdir() if path.is_file())
+    top_level = (path for path in REPOSITORY.iterdir() if path.is_file() and path.name != ".git")
     inside = (
         path for folder in FOLDERS for path in (REPOSITORY / folder).rglob("*") if path.is_file()
     )

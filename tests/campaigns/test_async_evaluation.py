@@ -16,7 +16,7 @@ from ray.cluster_utils import Cluster
 
 from orchestrator.config.run_config import RunConfig, flatten, with_values
 from orchestrator.coordinator.coordinator import start_coordinator
-from orchestrator.cost.budget import Gate
+from orchestrator.cost.budget import Admission, Gate
 from orchestrator.ray_cluster.concurrency import ConcurrencyLimit, ConcurrencyPlan, plan_concurrency
 from orchestrator.ray_cluster.connect import use_environment
 from orchestrator.search.warm_start import plan_warm_start
@@ -147,7 +147,7 @@ class Asking:
         return 4 - self.asked
 
     def gate(self) -> Gate:
-        return Gate("start")
+        return Gate(Admission.START)
 
     def ask(self, slot: str) -> TrialTask:
         self.asked += 1

@@ -20,7 +20,9 @@ from orchestrator.config.sweep_spec import SweepSpec
 from orchestrator.confirmation import ConfirmedRun
 from orchestrator.coordinator.coordinator import Coordinator
 from orchestrator.coordinator.sweep_state import CoordinatorSetup
+from orchestrator.cost.account import TaskCost
 from orchestrator.cost.ledger import LedgerEntry, read_ledger, total
+from orchestrator.cost.meter import Held
 from orchestrator.cost.pricing import find_price, money_line
 from orchestrator.journal.object_journal import JournalReader
 from orchestrator.ray_cluster.concurrency import EvaluationPlan
@@ -145,8 +147,11 @@ def test_what_a_trial_costs_is_in_the_ledger_in_its_run_and_in_the_parents(
 ) -> None:
     coordinator, clock = coordinator_at(**{"sweep.pruner": "none"})
     assert train(coordinator, clock, 10.0, 0.5) == (0, "finished")
-    coordinator.recorder.book_task("baseline", -1, 2000.0, 2060.0, 0.0, 1.0)
-    coordinator.recorder.book_task("baseline", -1, 2000.0, 2060.0, 0.0, 1.0)
+    baseline = TaskCost(
+        kind="baseline", trial=-1, started=2000.0, ended=2060.0, held=Held(0.0, 1.0)
+    )
+    coordinator.recorder.book_task(baseline)
+    coordinator.recorder.book_task(baseline)
     entries = ledger_in(tmp_path)
     assert [
         (one.kind, one.rung_epoch, one.busy_seconds) for one in entries if one.busy_seconds
@@ -191,17 +196,19 @@ def test_a_budget_keeps_its_reserve_prunes_at_a_rung_and_goes_on_when_it_is_rais
         (0, "finished"),
         (1, "finished"),
     ]
-    assert coordinator.trials.gate().word == "start", "80 spent, 40 kept, 10 for the first rung"
+    assert coordinator.trials.gate().admission == "start", (
+        "80 spent, 40 kept, 10 for the first rung"
+    )
     assert train(coordinator, clock, 10.0, 0.9) == (2, "pruned"), (
         "90 spent: the way to the second rung is not covered"
     )
-    assert coordinator.trials.gate().word == "stop"
+    assert coordinator.trials.gate().admission == "stop"
     pruned = coordinator.screen.views()[2]
     assert "budget: 0.025 of 0.0388889 CPU-hours spent, 0.0111 kept for the end" in pruned.reason
     coordinator.recorder.close("finished")
     assert runs_by_name(tmp_path)["trial-0002"].data.tags["prp.state"] == "pruned"
     again, clock = coordinator_at(**{**values, "budget.cpu_hours": 1.0})
-    assert again.trials.gate().word == "start"
+    assert again.trials.gate().admission == "start"
     assert again.screen.cost_line().startswith("cost 0.025 of 1 CPU-hours"), "the account goes on"
     assert train(again, clock, 10.0, 0.5) == (3, "finished")
     again.recorder.close("finished")
@@ -212,9 +219,9 @@ def test_while_trials_run_a_new_one_waits_for_what_they_may_free(coordinator_at:
     train(coordinator, clock, 10.0, 0.5)
     task = coordinator.trials.ask()
     coordinator.trials.workers_started(task.sender)
-    assert coordinator.trials.gate().word == "wait"
+    assert coordinator.trials.gate().admission == "wait"
     coordinator.trials.tell(task.sender, TrialOutcome(TrialState.FAILED, "made to"))
-    assert coordinator.trials.gate().word == "start"
+    assert coordinator.trials.gate().admission == "start"
 
 
 def _trial_and_death(spec: SweepSpec, ready: Any) -> None:

@@ -20,7 +20,7 @@ from ray import train
 
 from orchestrator.config.run_config import load_config, to_tree
 from orchestrator.config.sweep_spec import SweepSpec
-from orchestrator.cost.budget import Gate
+from orchestrator.cost.budget import Admission, Gate
 from orchestrator.ray_cluster.connect import ray_cluster
 from orchestrator.ray_cluster.worker_group import fit_workers
 from orchestrator.trial import run_trials
@@ -47,7 +47,7 @@ class OneTrial:
         return 0
 
     def gate(self) -> Gate:
-        return Gate("start")
+        return Gate(Admission.START)
 
     def ask(self, slot: str) -> TrialTask:
         self._left = 0

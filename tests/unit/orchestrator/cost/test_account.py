@@ -10,7 +10,7 @@ import pytest
 
 from cluster.prices import Price
 from orchestrator.config.run_config import RunConfig, with_values
-from orchestrator.cost.account import SweepAccount, trial_owner
+from orchestrator.cost.account import SweepAccount, TaskCost, trial_owner
 from orchestrator.cost.budget import Account, Cost
 from orchestrator.cost.ledger import read_ledger, total, total_of_trial
 from orchestrator.cost.meter import Held
@@ -62,7 +62,14 @@ class Sweep:
                 metrics = {"time/data_wait_share": draw.random()}
                 self.account.on_progress(owner, self.running[number], metrics)
             elif kind == "book":
-                self.account.book("evaluation", number, self.now - 5, self.now, Held(0.0, 1.0))
+                task = TaskCost(
+                    kind="evaluation",
+                    trial=number,
+                    started=self.now - 5,
+                    ended=self.now,
+                    held=Held(0.0, 1.0),
+                )
+                self.account.book(task)
             elif kind == "rung" and self.reached[number] < rungs[-1]:
                 epoch = next(rung for rung in rungs if rung > self.reached[number])
                 self.reached[number] = epoch

@@ -46,7 +46,7 @@ def test_whether_a_new_trial_starts(
 ) -> None:
     account = Account(TEN, hours(spent), hours(expected), hours(reserved))
     answer = gate(account, hours(first_rung), num_running)
-    assert answer.word == word
+    assert answer.admission == word
     assert (answer.reason == "") == (word == "start")
 
 

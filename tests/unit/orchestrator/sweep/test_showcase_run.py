@@ -13,6 +13,8 @@ import pytest
 import torch
 
 from orchestrator.config.run_config import load_config
+from orchestrator.cost.account import TaskCost
+from orchestrator.cost.meter import Held
 from orchestrator.report.showcase_choice import spread_over_classes
 from orchestrator.report.showcase_page import showcase_html
 from orchestrator.sweep import showcase_run
@@ -109,7 +111,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.notes: dict[str, str] = {}
-        self.booked: list[tuple[Any, ...]] = []
+        self.booked: list[TaskCost] = []
         self.stored: dict[int, tuple[str, str]] = {}
 
     def __getattr__(self, name: str) -> Any:
@@ -125,8 +127,8 @@ class Recorder:
             self.notes[name] = value
         return self.notes.get(name)
 
-    def _book(self, *entry: Any) -> None:
-        self.booked.append(entry)
+    def _book(self, task: TaskCost) -> None:
+        self.booked.append(task)
 
     def _store(self, number: int, path: str, text: str) -> None:
         self.stored[number] = (path, text)
@@ -169,8 +171,8 @@ def test_a_showcase_that_fails_is_one_line_and_is_tried_again_by_a_resume(
     ]
     assert recorder.stored == {4: ("showcase.html", "page"), 1: ("showcase.html", "page")}
     assert recorder.booked == [
-        ("showcase", 4, 10.0, 12.0, 0.0, 1.0),
-        ("showcase", 1, 10.0, 12.0, 0.0, 1.0),
+        TaskCost(kind="showcase", trial=number, started=10.0, ended=12.0, held=Held(0.0, 1.0))
+        for number in (4, 1)
     ]
 
     failing.clear()

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from orchestrator.config.run_config import load_config, with_values
-from orchestrator.cost.budget import Gate
+from orchestrator.cost.budget import Admission, Gate
 from orchestrator.sweep.driver import outcome_of_left_over
 from orchestrator.sweep.finish import line_of_test_part
 from orchestrator.trial.worker import permanent_failure
@@ -107,6 +107,8 @@ def test_the_stored_figures_of_the_test_part_are_shown_with_whose_they_are() -> 
 
 
 def test_a_trial_that_is_left_over_says_why() -> None:
-    spent = outcome_of_left_over(Gate("stop", "budget: spent"), 4)
+    spent = outcome_of_left_over(Gate(Admission.STOP, "budget: spent"), 4)
     assert (spent.state, spent.reason) == ("pruned", "budget: spent")
-    assert outcome_of_left_over(Gate("start"), 4).reason == "sweep.num_trials = 4 have ended"
+    assert (
+        outcome_of_left_over(Gate(Admission.START), 4).reason == "sweep.num_trials = 4 have ended"
+    )
