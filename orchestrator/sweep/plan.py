@@ -23,9 +23,11 @@ from orchestrator.storage.manifest_file import read_manifest
 from orchestrator.sweep.claim import Claim
 from orchestrator.sweep.corpus import check_region_of, find_corpus
 from orchestrator.sweep.settings import default_mlflow, is_set, kept_options
+from orchestrator.tracking.mlflow_client import TrackerUnavailable
 from orchestrator.tracking.past_trials import read_past_trials
 from orchestrator.tracking.provenance import provenance_tags
-from orchestrator.tracking.tracking_uri import check_reachable, default_tracking_uri
+from orchestrator.tracking.start_check import check_tracking
+from orchestrator.tracking.tracking_uri import default_tracking_uri
 from prp_core.catalogue import look_up, unknown
 from prp_core.data.feasibility import check_feasible
 from prp_core.data.manifest import Manifest, Parts, parts
@@ -100,7 +102,8 @@ def _new_plan(
     look_up("sweep.pruner", config.sweep.pruner, PRUNERS)
     home = home_dir()
     tracking_uri = claim.options.get("mlflow") or default_mlflow() or default_tracking_uri(home)
-    check_reachable(tracking_uri)
+    for line in check_tracking(tracking_uri, config.sweep.name):
+        say(line)
     database_url = claim.options.get("database", "")
     if database_url:
         check_storage_url(database_url)
@@ -133,7 +136,8 @@ def _resumed_plan(
         # with the password, which is stored nowhere
         database_url=claim.options.get("database") or kept.database_url,
     )
-    check_reachable(spec.tracking_uri)
+    for line in check_tracking(spec.tracking_uri, config.sweep.name):
+        say(line)
     check_region_of(spec.data_uri, config, say)
     manifest = read_manifest(spec.manifest_uri, config.store)
     return _plan_for(spec, space, config, manifest, is_resumed=True)
@@ -207,9 +211,19 @@ def warm_start_of(plan: Plan, choice: str, say: Say) -> WarmStart:
         return NOTHING_KNOWN
     sweep = plan.config.sweep
     name, sweep_id = (sweep.name, "") if choice == "auto" else (sweep_name_of(choice), choice)
-    past = read_past_trials(
-        plan.spec.tracking_uri, name, sweep.objective, sweep_id=sweep_id, but_not=plan.spec.sweep_id
-    )
+    try:
+        past = read_past_trials(
+            plan.spec.tracking_uri,
+            name,
+            sweep.objective,
+            sweep_id=sweep_id,
+            but_not=plan.spec.sweep_id,
+        )
+    except TrackerUnavailable as error:
+        if choice != "auto":
+            raise
+        say(f"nothing of earlier sweeps is known, and this one begins without it: {error}")
+        return NOTHING_KNOWN
     params = {path: str(value) for path, value in flatten(plan.config).items()}
     warm = plan_warm_start(past, plan.space, params, plan.spec.tags["prp.protocol_hash"])
     say(warm.line())

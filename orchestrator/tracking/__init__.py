@@ -5,7 +5,8 @@ run, by a name of `run_names`, as records (`recorded`: what they say so far), wh
 keeps in the sweep's storage. `sender` (a thread) takes them from there to `delivery`, which sends
 them to MLflow: `tracking_uri` validates its address (`local_files`: a sqlite file and locks on this
 machine), `mlflow_client` connects to it, `experiment` opens the experiment, `runs` finds or creates
-the runs by their tags, which `tags` names. `provenance` gives the tags of a result's origin,
+the runs by their tags, which `tags` names. `start_check` asks what MLflow can take before a sweep
+spends anything. `provenance` gives the tags of a result's origin,
 `encoder_file` the files of an encoder, `models` logs and loads them as a model, and
 `registered_models` makes it a version of a registered model and moves the alias ``best``.
 `reading` reads the runs of a sweep, `past_trials` those of earlier sweeps.
@@ -18,15 +19,11 @@ from orchestrator.tracking.mlflow_client import TrackerUnavailable
 from orchestrator.tracking.mlflow_tracker import MlflowTracker, TrackedSweep
 from orchestrator.tracking.models import load_encoder
 from orchestrator.tracking.provenance import provenance_tags
-from orchestrator.tracking.tracking_uri import (
-    check_reachable,
-    default_tracking_uri,
-    run_page,
-    ui_command,
-)
+from orchestrator.tracking.start_check import check_tracking
+from orchestrator.tracking.tracking_uri import default_tracking_uri, run_page, ui_command
 
 __all__ = [
-    "check_reachable",
+    "check_tracking",
     "default_tracking_uri",
     "ui_command",
     "run_page",

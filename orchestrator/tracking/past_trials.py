@@ -21,7 +21,7 @@ from orchestrator.trial_state import TrialState
 from prp_core.errors import UserError
 
 MAX_RUNS = 500
-TIMEOUT_SECONDS = 60.0
+TIMEOUT_SECONDS = 15.0
 
 
 @dataclass(frozen=True)

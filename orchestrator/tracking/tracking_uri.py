@@ -1,20 +1,16 @@
-"""Tracking URIs: the default one, which are valid, whether one answers, and its web page."""
+"""Tracking URIs: the default one, which are valid, and the web page of one."""
 
 from __future__ import annotations
 
 import os
 import shlex
-import threading
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from orchestrator.tracking.local_files import SQLITE, sqlite_file
-from orchestrator.tracking.mlflow_client import first_line
 from prp_core.errors import UserError
 
 SQLITE_MAGIC = b"SQLite format 3\0"
-ANSWER_SECONDS = 8
 
 
 def default_tracking_uri(state_dir: Path) -> str:
@@ -64,74 +60,6 @@ def check_usable(tracking_uri: str) -> None:
         _check_sqlite(tracking_uri)
     elif scheme in ("http", "https") and not urlsplit(tracking_uri).hostname:
         raise UserError(f"MLflow URI {tracking_uri!r} names no host; write http://HOST:PORT")
-
-
-def check_reachable(tracking_uri: str) -> None:
-    """Raise `UserError` within about 10 s unless MLflow can be used at `tracking_uri`.
-
-    A sqlite file is only looked at. A server is asked for its experiments, with the credentials
-    that MLflow's own variables give.
-    """
-    check_usable(tracking_uri)
-    if tracking_uri.startswith(("http://", "https://")):
-        # Imported before the clock starts: it takes seconds.
-        from mlflow.utils.credentials import get_default_host_creds
-
-        error = _ask(lambda: _list_one_experiment(get_default_host_creds(tracking_uri)))
-        if error:
-            raise UserError(
-                f"Cannot use MLflow at {tracking_uri}: {error}. Start it, or check "
-                "--mlflow; without the option a local database is used"
-            )
-
-
-def _list_one_experiment(credentials: Any) -> str:
-    """What is wrong with the server's answer; empty where nothing is."""
-    from mlflow.utils.rest_utils import http_request
-
-    response = http_request(
-        host_creds=credentials,
-        endpoint="/api/2.0/mlflow/experiments/search",
-        method="POST",
-        json={"max_results": 1},
-        timeout=ANSWER_SECONDS,
-        max_retries=0,
-        raise_on_status=False,
-    )
-    if response.status_code in (401, 403):
-        return (
-            f"it refuses these credentials (HTTP {response.status_code}); see "
-            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_TOKEN"
-        )
-    if response.status_code != 200:
-        return f"it answers HTTP {response.status_code}"
-    return "" if response.text.lstrip().startswith("{") else "what answers there is not MLflow"
-
-
-def _ask(question: Any) -> str:
-    """The result of `question`, or why there is none.
-
-    It waits a little longer than one request may take: a name may resolve slowly.
-    """
-    answers: list[str] = []
-
-    def ask() -> None:
-        try:
-            answers.append(question())
-        # whatever it is, it is why MLflow cannot be used, and the user is told
-        except Exception as error:  # noqa: BLE001
-            answers.append(_root_cause(error))
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(ANSWER_SECONDS + 2)
-    return answers[0] if answers else f"no answer within {ANSWER_SECONDS + 2} s"
-
-
-def _root_cause(error: BaseException) -> str:
-    while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__  # type: ignore[assignment]
-    return first_line(error) if isinstance(error, Exception) else repr(error)
 
 
 def _check_sqlite(tracking_uri: str) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.server
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import pytest
 from mlflow import MlflowClient
 
 from orchestrator.journal.sweep_folder import RECORDS, open_sweep_folder
-from orchestrator.tracking import MlflowTracker, check_reachable, default_tracking_uri
+from orchestrator.tracking import MlflowTracker, check_tracking, default_tracking_uri
 from orchestrator.tracking.mlflow_tracker import EndedRun
 from orchestrator.tracking.recorded import RunEnd
 from orchestrator.tracking.run_names import SWEEP_RUN, confirm_run, trial_run
@@ -431,7 +433,7 @@ def test_trackers_that_create_one_database_at_once_all_get_it(tmp_path: Path) ->
 
 def test_two_trackers_share_one_new_sqlite_file(experiment: str, tmp_path: Path) -> None:
     uri = default_tracking_uri(tmp_path / "state")
-    check_reachable(uri)
+    assert check_tracking(uri, experiment) == []
     child = TrackingProcess(uri, experiment, tmp_path, "child", 200, "finished")
     tracker = tracker_of(uri, experiment, "mine", tmp_path)
     start(tracker)
@@ -459,10 +461,53 @@ def test_two_trackers_share_one_new_sqlite_file(experiment: str, tmp_path: Path)
     ).read_text() == "on purpose"
 
 
-def test_a_server_that_answers_is_accepted(mlflow_server: MlflowServer) -> None:
-    environment = dict(os.environ)
-    check_reachable(mlflow_server.uri)
-    assert dict(os.environ) == environment
+def test_a_server_is_asked_for_all_that_a_sweep_needs_and_left_as_it_was(
+    mlflow_server: MlflowServer, client: Any, experiment: str
+) -> None:
+    assert check_tracking(mlflow_server.uri, experiment) == []
+    assert runs_of(client, experiment) == []
+    assert not [one for one in client.search_registered_models() if "probe" in one.name]
+    assert not list(mlflow_server.folder.rglob("probe.txt"))
+    with FaultProxy(mlflow_server.uri) as proxy:
+        proxy.add("status", code=500, path="mlflow-artifacts")
+        proxy.add("status", code=500, path="registered-models")
+        without_files, without_model = check_tracking(proxy.url, experiment)
+    assert "will not have report, showcases and encoder of this sweep" in without_files
+    assert "MLflow will not register the encoder of this sweep" in without_model
+    client.delete_experiment(client.get_experiment_by_name(experiment).experiment_id)
+    (deleted,) = check_tracking(mlflow_server.uri, experiment)
+    assert "takes no run of this sweep at the moment" in deleted
+    assert "is in the bin: restore it): what it is to be told is kept" in deleted
+
+
+class OldServer(http.server.BaseHTTPRequestHandler):
+    """The two answers of MLflow 2.22 that its version is told by."""
+
+    def do_GET(self) -> None:
+        self._answer(b"2.22.0")
+
+    def do_POST(self) -> None:
+        self._answer(b"{}")
+
+    def log_message(self, *arguments: Any) -> None:
+        """Nothing is printed."""
+
+    def _answer(self, body: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def test_an_older_server_is_told_in_one_line() -> None:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), OldServer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        lines = check_tracking(f"http://127.0.0.1:{server.server_port}", "demo")
+        server.shutdown()
+    assert lines[0] == (
+        "MLflow 2.22.0 is older than 3.0 and cannot register the encoder of this sweep, which is "
+        "kept in the sweep's storage"
+    )
 
 
 def test_a_server_that_is_not_mlflow_is_refused(
@@ -481,7 +526,7 @@ def test_a_server_that_is_not_mlflow_is_refused(
         with pytest.raises(
             UserError, match=rf"Cannot use MLflow at http://127.0.0.1:{port}: it answers HTTP 501"
         ):
-            check_reachable(f"http://127.0.0.1:{port}")
+            check_tracking(f"http://127.0.0.1:{port}", "demo")
     finally:
         other.kill()
         other.wait()

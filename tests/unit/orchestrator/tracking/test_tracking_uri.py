@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from pathlib import Path
 
 import pytest
 
 from orchestrator.tracking import (
-    check_reachable,
+    check_tracking,
     default_tracking_uri,
     run_page,
-    tracking_uri,
+    start_check,
     ui_command,
 )
 from prp_core.errors import UserError
@@ -24,44 +25,48 @@ def test_folders_are_refused_with_what_to_use_instead(uri: str) -> None:
         match=r"is a folder; this MLflow keeps runs in a database: use "
         r"sqlite:////.*/mlflow\.db or http://HOST:PORT",
     ):
-        check_reachable(uri)
+        check_tracking(uri, "demo")
 
 
 @pytest.mark.parametrize("uri", ["sqlite://", "sqlite:///", "sqlite:///:memory:", "http://"])
 def test_addresses_that_name_nothing_are_refused(uri: str) -> None:
     with pytest.raises(UserError, match=r"names no (file|host)"):
-        check_reachable(uri)
+        check_tracking(uri, "demo")
 
 
 def test_a_sqlite_file_that_cannot_be_one_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("not a database at all")
     with pytest.raises(UserError, match=r"is no sqlite database; choose another place"):
-        check_reachable(f"sqlite:///{tmp_path / 'text'}")
+        check_tracking(f"sqlite:///{tmp_path / 'text'}", "demo")
     with pytest.raises(UserError, match=r"text is no folder that can be written"):
-        check_reachable(f"sqlite:///{tmp_path / 'text' / 'mlflow.db'}")
+        check_tracking(f"sqlite:///{tmp_path / 'text' / 'mlflow.db'}", "demo")
     with pytest.raises(UserError, match=r"cannot be written"):
-        check_reachable(f"sqlite:///{tmp_path}")
-    check_reachable(default_tracking_uri(tmp_path / "new" / "state"))
+        check_tracking(f"sqlite:///{tmp_path}", "demo")
+    check_tracking(default_tracking_uri(tmp_path / "new" / "state"), "demo")
     assert not (tmp_path / "new").exists()
 
 
 def test_a_server_that_is_away_or_silent_is_said_in_one_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(tracking_uri, "ANSWER_SECONDS", 1)
+    monkeypatch.setattr(start_check, "ANSWER_SECONDS", 1)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        with pytest.raises(
-            UserError, match=rf"Cannot use MLflow at {uri}: .*refused.*check --mlflow"
-        ) as refused:
-            check_reachable(uri)
+        (refused,) = check_tracking(uri, "demo")
         silent.listen()
-        with pytest.raises(
-            UserError, match=rf"Cannot use MLflow at {uri}: .*(timed out|no answer)"
-        ) as timed_out:
-            check_reachable(uri)
-    assert "\n" not in str(refused.value) + str(timed_out.value)
+        (timed_out,) = check_tracking(uri, "demo")
+    end = "the sweep goes on without it, what it is to be told is kept in the sweep's storage"
+    assert re.match(rf"MLflow at {uri} does not answer \(.*refused.*\): {end}", refused)
+    assert re.match(rf"MLflow at {uri} does not answer \(.*(timed out|no answer)", timed_out)
+    assert "\n" not in refused + timed_out
+
+
+def test_a_folder_of_artifacts_that_cannot_be_written_to_is_said(tmp_path: Path) -> None:
+    (tmp_path / "mlartifacts").write_text("a file is in the way")
+    (line,) = check_tracking(f"sqlite:///{tmp_path / 'mlflow.db'}", "demo")
+    assert f"{tmp_path / 'mlartifacts'} cannot be written to" in line
+    assert "report, showcases and encoder" in line and "`prp publish` sends them" in line
 
 
 def test_the_line_that_opens_the_page() -> None:
