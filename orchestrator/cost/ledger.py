@@ -67,6 +67,9 @@ class LedgerEntry:
         return self.kind, self.trial, self.seed
 
 
+FIELDS = frozenset(field.name for field in dataclasses.fields(LedgerEntry))
+
+
 @dataclass(frozen=True)
 class Totals:
     """Sums over entries: hours of single GPUs and CPUs, seconds of runs, as in `LedgerEntry`.
@@ -213,21 +216,25 @@ class Ledger:
 
 
 def read_ledger(journal: JournalReader) -> list[LedgerEntry]:
-    """The entries that `journal` holds, without fields of later releases.
+    """The entries that `journal` holds.
 
-    Raises `UserError` for a record that is no entry: sums would be wrong in silence.
+    Raises `UserError` for a record that is no entry, or has a field of another release: sums
+    without it would be wrong in silence.
     """
     entries = []
     for number, record in enumerate(journal.read(LEDGER), start=1):
         try:
-            entries.append(_entry(record["entry"]))
-        except (KeyError, TypeError, AttributeError) as error:
+            fields = dict[str, Any](record["entry"])
+            unknown = sorted(fields.keys() - FIELDS)
+            entry = LedgerEntry(**{name: fields[name] for name in fields.keys() & FIELDS})
+        except (KeyError, TypeError, ValueError) as error:
             raise UserError(
                 f"{journal.uri}: ledger entry {number} is none ({error}): {str(record)[:80]}"
             ) from None
+        if unknown:
+            raise UserError(
+                f"{journal.uri}: ledger entry {number} has what this release does not know: "
+                f"{', '.join(unknown)}. Read this sweep with the release that wrote it"
+            )
+        entries.append(entry)
     return entries
-
-
-def _entry(fields: dict[str, Any]) -> LedgerEntry:
-    known = {entry.name for entry in dataclasses.fields(LedgerEntry)}
-    return LedgerEntry(**{name: value for name, value in fields.items() if name in known})

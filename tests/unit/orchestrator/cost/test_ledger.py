@@ -188,14 +188,28 @@ def test_what_is_written_is_there_again_and_a_slice_told_twice_counts_once(tmp_p
     assert list(ledger.of(("confirm", 0, 8))) == []
 
 
-def test_a_damaged_record_is_named_and_later_fields_are_ignored(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        ({"trial": 1}, "ledger entry 2 is none (LedgerEntry.__init__() missing "),
+        ("text", "ledger entry 2 is none ("),
+        (
+            {**dataclasses.asdict(entry()), "waiting_seconds": 1.0, "redone_seconds": 2.0},
+            "ledger entry 2 has what this release does not know: redone_seconds, waiting_seconds. "
+            "Read this sweep with the release that wrote it",
+        ),
+    ],
+    ids=["too little", "no record", "of another release"],
+)
+def test_a_record_that_would_be_counted_wrongly_is_refused(
+    record: object, said: str, tmp_path: Path
+) -> None:
     journal = journal_in(tmp_path)
-    later = {**dataclasses.asdict(entry()), "of_a_later_version": 1}
-    journal.append([{"kind": LEDGER, "entry": later}])
-    assert read_ledger(journal) == [entry()]
-    journal.append([{"kind": LEDGER, "entry": {"trial": 1}}])
-    with pytest.raises(UserError, match="ledger entry 2 is none"):
+    Ledger(journal).append(entry())
+    journal.append([{"kind": LEDGER, "entry": record}])
+    with pytest.raises(UserError) as refused:
         read_ledger(journal)
+    assert str(refused.value).startswith(f"{journal.uri}: {said}")
 
 
 def test_an_empty_journal_has_no_entries(tmp_path: Path) -> None:
