@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -106,11 +107,13 @@ def make_video(
     encoding: Encoding | None = None,
     seed: int = 0,
     moving: bool = True,
+    ticks: Sequence[int] | None = None,
 ) -> Path:
     """Write a video of `size` (width, height) to `path`, with the suffix as given. Frame n shows n
     in binary above a moving bar.
 
-    With `moving` off every frame is the same picture (and shows 0).
+    With `moving` off every frame is the same picture (and shows 0). `ticks` says when each frame is
+    shown, in units of ``1 / fps`` seconds (default: 0, 1, 2, ...).
     """
     encoding = encoding or Encoding()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -126,6 +129,9 @@ def make_video(
             frame = av.VideoFrame.from_ndarray(
                 picture(number if moving else 0, size, seed), format="rgb24"
             )
+            if ticks is not None:
+                frame.pts = ticks[number]
+                frame.time_base = Fraction(1, fps)
             for packet in stream.encode(frame):
                 container.mux(packet)
         for packet in stream.encode():

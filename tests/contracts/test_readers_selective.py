@@ -15,10 +15,15 @@ from prp_core.data.readers.pyav_reader import PyavReader
 from prp_core.data.readers.selective_decode import SelectiveDecode
 from prp_core.data.readers.sequential_reader import SequentialReader
 from prp_core.errors import BrokenVideo
-from tests.video_factory import SELECTIVE, SEQUENTIAL, make_packed_b_frames, make_video
+from tests.video_factory import (
+    SELECTIVE,
+    SEQUENTIAL,
+    Encoding,
+    make_packed_b_frames,
+    make_video,
+)
 
 NUM_FRAMES = 90
-SHARED_VIDEOS = Path(__file__).parents[3] / "shared" / "videos"
 
 
 def _questions(num_frames: int, seed: int, count: int) -> list[list[int]]:
@@ -36,7 +41,7 @@ def _questions(num_frames: int, seed: int, count: int) -> list[list[int]]:
     return questions
 
 
-def _check(path: Path, *, seed: int, count: int = 6) -> PyavReader:
+def check_selective_decode(path: Path, *, seed: int, count: int = 6) -> PyavReader:
     """One handle through all questions, RGB and planes; the handle."""
     every_NHWC = np.stack(list(SequentialReader(str(path)).frames()))
     planes_NHW = _all_planes(path)
@@ -77,7 +82,7 @@ def test_chosen_packets_give_the_frames_of_a_full_decode(name: str, tmp_path: Pa
     path = make_video(
         tmp_path / f"video{SELECTIVE[name].suffix}", NUM_FRAMES, encoding=SELECTIVE[name]
     )
-    reader = _check(path, seed=len(name))
+    reader = check_selective_decode(path, seed=len(name))
     assert reader.is_selective, "this stream can be proved safe"
     assert reader.read_planes([0, 50]) is not None
 
@@ -87,7 +92,7 @@ def test_streams_that_cannot_be_proved_are_decoded_whole(name: str, tmp_path: Pa
     path = make_video(
         tmp_path / f"video{SEQUENTIAL[name].suffix}", NUM_FRAMES, encoding=SEQUENTIAL[name]
     )
-    assert not _check(path, seed=len(name), count=3).is_selective
+    assert not check_selective_decode(path, seed=len(name), count=3).is_selective
 
 
 @pytest.mark.parametrize(("num_b_frames", "keyframe_every"), [(1, 300), (2, 12), (3, 50)])
@@ -97,7 +102,7 @@ def test_packed_b_frames_are_unpacked_first(
     path = make_packed_b_frames(
         tmp_path / "packed.avi", 91, num_b_frames=num_b_frames, keyframe_every=keyframe_every
     )
-    reader = _check(path, seed=num_b_frames)
+    reader = check_selective_decode(path, seed=num_b_frames)
     decode = SelectiveDecode(str(path))
     assert reader.is_selective and decode.index is not None
     assert len(decode.index.layout.disposable) > 40, "there are B-frames to leave out"
@@ -151,20 +156,61 @@ def test_a_packet_that_decodes_otherwise_than_it_says_ends_in_a_full_decode(tmp_
     )
 
 
-@pytest.mark.skipif(
-    not SHARED_VIDEOS.exists(), reason="the videos from elsewhere are not beside this checkout"
-)
-def test_videos_from_elsewhere() -> None:
-    paths = sorted(
-        path
-        for path in SHARED_VIDEOS.glob("odd/*.*")
-        if path.suffix in (".mp4", ".avi", ".mov", ".mkv") and path.stat().st_size < 1 << 20
-    )
-    read = 0
-    for path in paths:
-        try:
-            _check(path, seed=1, count=2)
-        except BrokenVideo:
-            continue
-        read += 1
-    assert read >= 8
+# What cameras, recorders and other people's encoders make: (encoding, width and height, ticks).
+EVERY = range(NUM_FRAMES)
+UNUSUAL = {
+    "starts late": (Encoding(num_b_frames=2), (96, 64), [50 + n for n in EVERY]),
+    "starts late in AVI": (
+        Encoding(codec="mpeg4", suffix=".avi", num_b_frames=1),
+        (96, 64),
+        [9 + n for n in EVERY],
+    ),
+    "variable frame rate": (Encoding(num_b_frames=2), (96, 64), [n + n // 7 for n in EVERY]),
+    "long gap": (
+        Encoding(suffix=".mkv", keyframe_every=30),
+        (96, 64),
+        [n + 500 * (n > 40) for n in EVERY],
+    ),
+    "odd size": (Encoding(pixel_format="yuv444p", num_b_frames=2), (95, 63), None),
+    "odd width, MPEG-2": (Encoding(codec="mpeg2video", num_b_frames=2), (95, 64), None),
+    "odd size, MPEG-4": (Encoding(codec="mpeg4", suffix=".avi", num_b_frames=2), (95, 63), None),
+    "full range": (Encoding(pixel_format="yuvj420p", num_b_frames=2), (96, 64), None),
+    "VP9, 4:4:4, odd size": (
+        Encoding(
+            codec="libvpx-vp9",
+            suffix=".webm",
+            pixel_format="yuv444p",
+            options={"cpu-used": "8", "deadline": "realtime"},
+        ),
+        (95, 63),
+        None,
+    ),
+    "VP8 with transparency": (
+        Encoding(
+            codec="libvpx",
+            suffix=".webm",
+            pixel_format="yuva420p",
+            options={"auto-alt-ref": "0"},
+        ),
+        (96, 64),
+        None,
+    ),
+    "HEVC, 4:4:4, 10 bit": (
+        Encoding(
+            codec="libx265",
+            pixel_format="yuv444p10le",
+            options={"x265-params": "log-level=none:pools=1:frame-threads=1"},
+        ),
+        (96, 64),
+        None,
+    ),
+    "animated picture": (Encoding(codec="gif", suffix=".gif", pixel_format="rgb8"), (96, 64), None),
+}
+
+
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_unusual_videos(name: str, tmp_path: Path) -> None:
+    encoding, size, ticks = UNUSUAL[name]
+    path = tmp_path / f"video{encoding.suffix}"
+    make_video(path, NUM_FRAMES, size=size, encoding=encoding, ticks=ticks)
+    check_selective_decode(path, seed=1, count=2)

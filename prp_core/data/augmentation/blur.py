@@ -1,7 +1,7 @@
 """Gaussian blur: hides compression artefacts, which differ between frames near and far apart.
 
-SpeedNet (Benaim et al., CVPR 2020) resizes its frames at random for this reason: the blur of
-resizing hides what a codec leaves in the pixels.
+SpeedNet (Benaim et al., CVPR 2020) augments its frames too, against cues that are no motion; this
+blur is not its recipe.
 """
 
 from __future__ import annotations

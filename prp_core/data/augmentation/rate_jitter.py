@@ -1,11 +1,11 @@
 """Rate jitter: a clip labelled with a rate is played a few per cent faster or slower.
 
 Frames that are exactly s apart carry marks of s: a codec's groups of pictures, cameras that repeat
-every fifth frame, a lamp that flickers. SpeedNet (Benaim et al., CVPR 2020) therefore varies the
-speed-up within a class. Here a clip at rate s, jittered to p per cent, reads for the position q of
-its span (0, 1, 2, ...) the native frame ``(q * p + 50) // 100``: whole numbers, rounded. Clip,
-target and key frames go through the same mapping, so what slow motion reconstructs are the frames
-in between at the jittered rate::
+every fifth frame, a lamp that flickers. SpeedNet (Benaim et al., CVPR 2020) augments in time
+against such cues; the rule here is our own. A clip at rate s, jittered to p per cent, reads for the
+position q of its span (0, 1, 2, ...) the native frame ``(q * p + 50) // 100``: whole numbers,
+rounded. Clip, target and key frames go through the same mapping, so what slow motion reconstructs
+are the frames in between at the jittered rate::
 
     rate 2, T = 4, r = 2      position in the span      0  1  2  3  4  5  6  7
     p = 100                   native frame              0  1  2  3  4  5  6  7

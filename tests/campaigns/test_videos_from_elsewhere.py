@@ -1,0 +1,35 @@
+"""Campaign: selective decoding of videos that we did not make, against a full decode.
+
+``PRP_VIDEOS_FROM_ELSEWHERE`` names a folder of them, which is searched through. The suite's own
+part is `tests/contracts/test_readers_selective.py`, on videos that it makes.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from prp_core.errors import BrokenVideo
+from tests.contracts.test_readers_selective import check_selective_decode
+
+pytestmark = pytest.mark.campaign
+VARIABLE = "PRP_VIDEOS_FROM_ELSEWHERE"
+SUFFIXES = {".avi", ".mkv", ".mov", ".mp4", ".webm"}
+
+
+def test_videos_from_elsewhere() -> None:
+    folder = os.environ.get(VARIABLE, "")
+    assert folder, f"{VARIABLE} has to name a folder of videos"
+    read, broken = 0, list[str]()
+    for path in sorted(path for path in Path(folder).rglob("*") if path.suffix in SUFFIXES):
+        try:
+            check_selective_decode(path, seed=1, count=2)
+        except BrokenVideo as error:
+            broken.append(f"{path.name}: {error.reason}")
+        else:
+            read += 1
+    said = f"{read} videos, each frame that was asked for as in a full decode; not read: {broken}"
+    print(f"\n{said}")  # noqa: T201
+    assert read, f"no video below {folder} could be read"
