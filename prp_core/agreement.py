@@ -36,21 +36,30 @@ def together(world: World, doing: str, action: Callable[[], Value]) -> Value:
     `doing` completes "failed while ...". Costs one small all-reduce when all is well and nothing at
     all when alone.
     """
+    value, _ = together_asking(world, doing, action, asks=False)
+    return value
+
+
+def together_asking(
+    world: World, doing: str, action: Callable[[], Value], *, asks: bool
+) -> tuple[Value, bool]:
+    """As `together`, and whether any worker asks: the question travels in the same all-reduce."""
     if world.size == 1:
-        return action()
+        return action(), asks
     error: Exception | None = None
     try:
         value = action()
     # every worker is told, then it is raised again below
     except Exception as caught:  # noqa: BLE001
         error = caught
-    if world.any(error is not None):
+    told = world.sum({"failed": float(error is not None), "asked": float(asks)})
+    if told["failed"] > 0:
         causes = world.gather(None if error is None else f"{type(error).__name__}: {error}")
         if error is not None:
             raise error
         rank = next(rank for rank, cause in enumerate(causes) if cause is not None)
         raise OtherWorkerFailed(rank, doing, causes[rank])
-    return value
+    return value, told["asked"] > 0
 
 
 def first_alone(world: World, doing: str, action: Callable[[], Value]) -> Value:

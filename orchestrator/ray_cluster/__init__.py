@@ -1,7 +1,8 @@
 """Ray cluster: the connection to Ray, and what a sweep takes of the cluster's resources.
 
-`connect.py` joins a cluster or starts a local one, `concurrency.py` says how many trials run there
-at once and where their rungs are evaluated, `worker_group.py` runs one training on a group of Ray
-Train workers, `worker_failures.py` reads the errors of a group that was lost, `composed_actor.py`
-is an actor of several objects with a handle for each.
+`connect.py` joins a cluster or starts a local one (`local_ray.py`), `concurrency.py` says how many
+trials run there at once and where their rungs are evaluated, `worker_group.py` runs one training on
+a group of Ray Train workers, which hear of it when a machine of theirs goes away (`preemption.py`),
+`worker_failures.py` reads the errors of a group that was lost, `composed_actor.py` is an actor of
+several objects with a handle for each.
 """

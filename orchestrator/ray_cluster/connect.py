@@ -6,20 +6,22 @@ import contextlib
 import logging
 import os
 import signal
+import sys
 import threading
-import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray._private.node import Node  # no public name
 
-from prp_core.errors import PrpError, UserError
+from orchestrator.ray_cluster.local_ray import (
+    close_token_file,
+    job_config_without_working_dir,
+    start_local_ray,
+    token_of_its_own,
+)
+from prp_core.errors import UserError
 
-_LOGGER = logging.getLogger(__name__)
-
-NUM_STARTS = 3
 # Checkpoints and videos never go through Ray's object store; only small messages do.
 LOCAL_OBJECT_STORE_BYTES = 128 << 20
 # Timeouts of Ray Train, which reads them in every process of a run.
@@ -32,6 +34,12 @@ TRAIN_ENVIRONMENT = {
 }
 # A trial's threads are set by `use_threads`; its loader's threads share its CPUs.
 WORKER_DEFAULTS = {**TRAIN_ENVIRONMENT, "OMP_NUM_THREADS": "1"}
+# Nobody preempts this machine (saves a process a trial), and the processes of a trial talk to each
+# other over loopback.
+LOCAL_VARIABLES = {
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    **({"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}),
+}
 JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 WORKING_DIR_EXCLUDES = [".git", ".venv", ".prp", "**/__pycache__", "*.mp4", "*.avi"]
@@ -52,8 +60,10 @@ def ray_cluster(
     on_sigterm = signal.getsignal(signal.SIGTERM)
     quiet = logging.INFO if verbose else logging.ERROR
     given = address or os.environ.get("RAY_ADDRESS", "")
+    stack = contextlib.ExitStack()
     try:
         if given:
+            close_token_file()
             # A job's own environment and working directory reach its workers by themselves; Ray
             # refuses a value given twice.
             inside_job = JOB_VARIABLE in os.environ
@@ -63,26 +73,30 @@ def ray_cluster(
                 else {"env_vars": worker_environment(), **_our_code()}
             )
             ray.init(
-                address=given, runtime_env=runtime_env, log_to_driver=verbose, logging_level=quiet
+                address=given,
+                job_config=job_config_without_working_dir(),
+                runtime_env=runtime_env,
+                log_to_driver=verbose,
+                logging_level=quiet,
             )
         else:
             # A trial is a handful of small processes; Ray's default warns on the terminal of every
             # machine with few cores.
             os.environ.setdefault("RAY_worker_maximum_startup_concurrency", "8")
-            os.environ.setdefault(
-                "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0"
-            )  # nobody preempts this machine; saves a process a trial
-            _start_local(
+            for name, value in LOCAL_VARIABLES.items():
+                os.environ.setdefault(name, value)
+            stack.enter_context(token_of_its_own())
+            start_local_ray(
                 num_cpus=num_cpus,
                 include_dashboard=False,
                 log_to_driver=verbose,
                 logging_level=quiet,
                 object_store_memory=LOCAL_OBJECT_STORE_BYTES,
-                runtime_env={
-                    "env_vars": {**worker_environment(), "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
-                },
+                job_config=job_config_without_working_dir(),
+                runtime_env={"env_vars": {**worker_environment(), **LOCAL_VARIABLES}},
             )
     except (ConnectionError, RuntimeError, ValueError) as error:
+        stack.close()
         first_line = (str(error).strip().splitlines() or [""])[0]
         raise UserError(
             f"No Ray cluster answers at {given or 'this machine'}: {first_line[:300]}; "
@@ -93,6 +107,7 @@ def ray_cluster(
         yield
     finally:
         ray.shutdown()
+        stack.close()
 
 
 def _handle_sigterm_by(handler: Any) -> None:
@@ -101,48 +116,6 @@ def _handle_sigterm_by(handler: Any) -> None:
     """
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, handler or signal.SIG_DFL)
-
-
-def _start_local(**options: Any) -> None:
-    """Start Ray on this machine with `ray.init`, in `NUM_STARTS` tries.
-
-    Ray's own timeout of 30 seconds is sometimes too short on a busy machine.
-    """
-    for attempt in range(NUM_STARTS):
-        try:
-            ray.init(address="local", **options)
-            return
-        except Exception as error:
-            if "timed out during startup" not in str(error):  # Ray has no class of its own for that
-                raise
-            _end_half_started(error)
-            if attempt + 1 < NUM_STARTS:
-                _LOGGER.warning(
-                    "Ray was not up within its 30 seconds on this busy machine: starting it again"
-                )
-    raise PrpError(
-        f"Ray did not start on this machine in {NUM_STARTS} tries of 30 seconds: the "
-        "machine is overloaded; try again when it is not"
-    )
-
-
-def _end_half_started(error: Exception) -> None:
-    """Kill the processes of a node whose start Ray gave up.
-
-    Ray forgets the node, but the error's traceback holds it, and the command lines of its processes
-    name its session.
-    """
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    for node in [
-        frame.f_locals["self"] for frame in frames if isinstance(frame.f_locals.get("self"), Node)
-    ]:
-        node.kill_all_processes(check_alive=False, wait=True)
-        for entry in Path("/proc").glob(
-            "[0-9]*"
-        ):  # agents of a node that goes so early do not notice
-            with contextlib.suppress(OSError):  # it ended while we looked
-                if node.session_name.encode() in (entry / "cmdline").read_bytes():
-                    os.kill(int(entry.name), signal.SIGKILL)
 
 
 def use_environment(*, verbose: bool = False) -> dict[str, str]:

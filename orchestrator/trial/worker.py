@@ -19,6 +19,7 @@ from orchestrator.config.run_config import RunConfig, parse_config
 from orchestrator.config.sweep_spec import SweepSpec
 from orchestrator.data.open_data import open_data
 from orchestrator.ray_cluster.composed_actor import PartHandle
+from orchestrator.ray_cluster.preemption import is_preempted
 from orchestrator.storage.open_store import open_store
 from orchestrator.trial.messages import Answer, Sender, TrialOutcome
 from orchestrator.trial.pending_points import PendingPoints, poll_of
@@ -31,6 +32,7 @@ from prp_core.training.checkpoint import CheckpointFolder
 from prp_core.training.loop import pretrain
 from prp_core.training.memory import is_out_of_memory
 from prp_core.training.rung_weights import StoredRung, list_rungs, remove_rungs, write_rung
+from prp_core.training.watchdog import Signals, Watchdog
 from prp_core.world import World, use_threads
 
 FLUSH_SECONDS = 20.0  # how long a run that has ended waits until the storage has its points
@@ -135,7 +137,10 @@ def train_worker(task: Mapping[str, Any]) -> dict[str, Any] | None:
         task["trials"].workers_started.remote(sender)
     reporter = CoordinatorReporter(task["trials"], sender)
     try:
-        with open_data(spec, config, world) as data:
+        with (
+            Watchdog(config.training.step_timeout_seconds) as watchdog,
+            open_data(spec, config, world) as data,
+        ):
             evaluator = rung_submitter(task, config, world)
             outcome = pretrain(
                 config,
@@ -144,6 +149,7 @@ def train_worker(task: Mapping[str, Any]) -> dict[str, Any] | None:
                 checkpoints=checkpoints,
                 reporter=reporter,
                 evaluator=evaluator,
+                signals=Signals(watchdog, is_preempted),
             )
     except Exception as error:
         reason = permanent_failure(error, config)

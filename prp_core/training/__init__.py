@@ -10,6 +10,7 @@ In the order that data flows:
 - `checkpoint`: files that are committed whole or not at all, under the names of
   `checkpoint_keys`;
 - `progress_state`: how far a run has got, and what a resume needs to continue bit for bit;
+- `watchdog`: ends a worker that hangs, its threads' stacks in the log;
 - `data_health`: whether training waits for its videos, and what would help;
 - `loop`: `pretrain(...)`, from the first step to the last;
 - `encoder_export`, `rung_weights`: the encoder's weights, for evaluation and for use elsewhere;

@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import cast
 
-from prp_core.agreement import first_alone, together
+from prp_core.agreement import first_alone, together, together_asking
 from prp_core.data.frame_source import FrameSource
 from prp_core.data.loader import SpanLoader
 from prp_core.data.manifest import Parts
@@ -24,6 +24,7 @@ from prp_core.training.learner import Learner
 from prp_core.training.metrics import RunningMean, renamed
 from prp_core.training.pretrain_config import PretrainConfig
 from prp_core.training.progress_state import Progress, resume_progress, save_progress
+from prp_core.training.watchdog import Signals
 from prp_core.world import World
 
 log = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ def pretrain(
     checkpoints: CheckpointFolder,
     reporter: Reporter,
     evaluator: AsyncEvaluator | None = None,
+    signals: Signals | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> PretrainOutcome:
     """Train to the last epoch, or to the rung at which `reporter` says stop.
@@ -70,10 +72,14 @@ def pretrain(
     checkpoint, at the very step. A rung is evaluated and reported again when its checkpoint is the
     newest, so that a pruning decision that was lost with its worker still arrives. With
     `evaluator` nothing is evaluated here: a rung's weights are submitted, training continues, and
-    the workers leave together at the first log window or epoch's end at which it says stop. Raises
-    `UserError` for data that cannot be trained on, `DivergedError` for a loss that is not finite.
+    the workers leave together at the first log window or epoch's end at which it says stop. When
+    the machine of any worker is announced to go away (`signals`), all commit a checkpoint after
+    the step that they are in, once. Raises `UserError` for data that cannot be trained on,
+    `DivergedError` for a loss that is not finite.
     """
-    run = PretrainRun(config, data, world, checkpoints, reporter, evaluator, clock)
+    run = PretrainRun(
+        config, data, world, checkpoints, reporter, evaluator, signals or Signals(), clock
+    )
     while True:
         if run.at_rung:
             metrics = run.evaluate() if evaluator is None else {}
@@ -95,6 +101,7 @@ class PretrainRun:
         checkpoints: CheckpointFolder,
         reporter: Reporter,
         evaluator: AsyncEvaluator | None,
+        signals: Signals,
         clock: Callable[[], float],
     ) -> None:
         check_labels(data.parts.train, data.parts.val)
@@ -104,7 +111,12 @@ class PretrainRun:
         self._checkpoints = checkpoints
         self._reporter = reporter
         self._evaluator = evaluator
+        self._signals = signals
+        self._watchdog = signals.watchdog
         self._clock = clock
+        self._last_save = clock()
+        self._save_is_due = False
+        self._heard_notice = False
         self._loader = build_loader(config, data, world)
         self._learner = Learner(config, world, self._loader.steps_per_epoch)
         self._times = RunningMean()
@@ -139,8 +151,10 @@ class PretrainRun:
             for spans in batches:
                 self._train_step(spans)
                 if self._should_stop():
+                    self._watchdog.pause()
                     return False
         self._end_epoch()
+        self._watchdog.pause()
         return True
 
     def evaluate(self) -> dict[str, float]:
@@ -162,6 +176,7 @@ class PretrainRun:
 
     def report_rung(self, metrics: Mapping[str, float]) -> bool:
         """Whether the run goes on, from the reporter; the same on every worker."""
+        self._watchdog.pause()
         epoch = self.progress.num_epochs
         step = self._learner.global_step
         return first_alone(
@@ -172,6 +187,7 @@ class PretrainRun:
 
     def submit_rung(self, evaluator: AsyncEvaluator) -> bool:
         """Submit the rung's weights to the asynchronous evaluator, on the first worker."""
+        self._watchdog.pause()
         epoch = self.progress.num_epochs
         step = self._learner.global_step
         weights = encoder_weights(self._learner.network) if self._world.is_first else {}
@@ -206,7 +222,7 @@ class PretrainRun:
         ) as batches:  # its threads end with it, not with the garbage collection
             started = self._clock()
             for _ in range(self.progress.num_steps, self._loader.steps_per_epoch):
-                spans = together(self._world, "reading videos", lambda: next(batches))
+                spans = self._next_spans(batches)
                 waited = self._clock()
                 yield spans
                 computed = self._clock()
@@ -217,6 +233,25 @@ class PretrainRun:
                 self._times.add(times)
                 self._epoch_times.add(times)
                 started = computed
+
+    def _next_spans(self, batches: Generator[SpanBatch, None, None]) -> SpanBatch:
+        """The next batch, once every worker has its own; with it travels whether a checkpoint is
+        due after the step: by the first worker's clock, or because any worker's machine goes away.
+        """
+        minutes = self._config.training.checkpoint_every_minutes
+        by_time = minutes > 0 and self._clock() - self._last_save >= 60 * minutes
+        notice = not self._heard_notice and self._signals.is_preempted()
+        self._heard_notice = self._heard_notice or notice
+        self._watchdog.outer("reading videos, or waiting for a worker that does")
+        spans, asked = together_asking(
+            self._world,
+            "reading videos",
+            lambda: next(batches),
+            asks=notice or (by_time and self._world.is_first),
+        )
+        self._save_is_due = self._save_is_due or asked
+        self._watchdog.step()
+        return spans
 
     def _train_step(self, spans: SpanBatch) -> None:
         config = self._config
@@ -231,7 +266,8 @@ class PretrainRun:
         last_of_epoch = (
             self.progress.num_steps == self._loader.steps_per_epoch
         )  # then the end of the epoch belongs into the checkpoint
-        if every and step % every == 0 and not last_of_epoch:
+        due = self._save_is_due or (every and step % every == 0)
+        if due and not last_of_epoch:
             self._save()
 
     def _end_epoch(self) -> None:
@@ -243,10 +279,12 @@ class PretrainRun:
             metrics.update(task.epoch_metrics(means))
         self._log({**metrics, **self._data_metrics()})
         every = self._config.training.checkpoint_every_steps
-        if self.at_rung or not every or self._learner.global_step % every == 0:
+        by_step = not every or self._learner.global_step % every == 0
+        if self.at_rung or by_step or self._save_is_due:
             self._save()
 
     def _save(self) -> None:
+        self._watchdog.outer("writing a checkpoint")
         self.progress.unconfirmed = self._reporter.unconfirmed() if self._world.is_first else []
         save_progress(
             self._checkpoints,
@@ -256,6 +294,8 @@ class PretrainRun:
             self._loader.steps_per_epoch,
             self._world,
         )
+        self._last_save = self._clock()
+        self._save_is_due = False
 
     def _log_window(self) -> None:
         times = self._world.mean(self._times.means())
@@ -306,6 +346,7 @@ class PretrainRun:
     def _log(self, metrics: Mapping[str, float]) -> None:
         step = self._learner.global_step
         is_first = self._world.is_first
+        self._watchdog.outer("logging")
         together(
             self._world,
             "logging",

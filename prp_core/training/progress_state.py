@@ -23,6 +23,8 @@ from prp_core.world import World
 FREE_TO_CHANGE = (
     "loader.",
     "training.checkpoint_every_steps",
+    "training.checkpoint_every_minutes",
+    "training.step_timeout_seconds",
     "training.num_checkpoints_kept",
     "training.log_every_steps",
     "evaluation.",

@@ -66,6 +66,14 @@ class TrainingConfig:
     checkpoint_every_steps: int = 0
     """Steps between two checkpoints, beside those at rungs; 0 saves after each epoch."""
 
+    checkpoint_every_minutes: float = 5.0
+    """Minutes after which a checkpoint is written at the next step, beside all others; 0: never."""
+
+    step_timeout_seconds: float = 75.0
+    """Seconds after which a worker in the middle of a step is ended and started again from the
+    newest checkpoint, its threads' stacks in its log; a step may also take ten times the slowest
+    one before it. 0: never."""
+
     num_checkpoints_kept: int = 2
     """The newest checkpoints that stay in the store."""
 
@@ -106,6 +114,8 @@ class TrainingConfig:
             "max_gradient_norm",
             "warmup_epochs",
             "checkpoint_every_steps",
+            "checkpoint_every_minutes",
+            "step_timeout_seconds",
         ):
             check(
                 getattr(self, name) >= 0,

@@ -11,7 +11,7 @@ import pytest
 import ray
 from ray._private import node, services
 
-from orchestrator.ray_cluster import connect
+from orchestrator.ray_cluster import local_ray
 from orchestrator.ray_cluster.connect import ray_cluster
 from prp_core.errors import PrpError
 from tests.tools.marked_processes import MARKER_VARIABLE, marked_processes
@@ -52,7 +52,7 @@ def test_it_is_started_again_and_nothing_of_the_first_try_stays(
 ) -> None:
     busy = BusyMachine(monkeypatch, 1)
     with (
-        caplog.at_level(logging.WARNING, "orchestrator.ray_cluster.connect"),
+        caplog.at_level(logging.WARNING, "orchestrator.ray_cluster.local_ray"),
         ray_cluster(num_cpus=1),
     ):
         assert ray.cluster_resources()["CPU"] == 1
@@ -61,7 +61,7 @@ def test_it_is_started_again_and_nothing_of_the_first_try_stays(
 
 
 def test_in_the_end_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connect, "NUM_STARTS", 2)
+    monkeypatch.setattr(local_ray, "NUM_STARTS", 2)
     busy = BusyMachine(monkeypatch, 2)
     with (
         pytest.raises(PrpError, match="did not start on this machine in 2 tries"),

@@ -1,0 +1,167 @@
+"""The start of a local Ray that other users of the machine cannot reach.
+
+Ray itself listens on every interface, makes its folders writable for all, and writes its token
+readable for all. Here its processes listen on loopback, its sessions lie in a folder of mode 0700,
+and its token is a file of mode 0600 in there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import signal
+import stat
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray._private import ray_constants  # no public names for what is used of these
+from ray._private.node import Node
+from ray._raylet import AuthenticationTokenLoader
+from ray.job_config import JobConfig
+
+from prp_core.errors import PrpError
+
+_LOGGER = logging.getLogger(__name__)
+
+NUM_STARTS = 3
+TOKEN = "RAY_AUTH_TOKEN"
+TOKEN_PATH = "RAY_AUTH_TOKEN_PATH"
+OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+def start_local_ray(**options: Any) -> None:
+    """Start Ray on this machine with `ray.init`, in `NUM_STARTS` tries.
+
+    Ray's own timeout of 30 seconds is sometimes too short on a busy machine.
+    """
+    sessions = private_folder() / "ray"
+    for attempt in range(NUM_STARTS):
+        try:
+            with _on_loopback():
+                ray.init(address="local", _temp_dir=str(sessions), **options)
+            return
+        except Exception as error:
+            if "timed out during startup" not in str(error):  # Ray has no class of its own for that
+                raise
+            _end_half_started(error)
+            if attempt + 1 < NUM_STARTS:
+                _LOGGER.warning(
+                    "Ray was not up within its 30 seconds on this busy machine: starting it again"
+                )
+    raise PrpError(
+        f"Ray did not start on this machine in {NUM_STARTS} tries of 30 seconds: the "
+        "machine is overloaded; try again when it is not"
+    )
+
+
+@contextlib.contextmanager
+def _on_loopback() -> Iterator[None]:
+    """A context in which a node that starts takes 127.0.0.1 for its address.
+
+    Ray's servers then listen there and nowhere else, as they do on a Mac. Ray has no option for it
+    on Linux: `_node_ip_address` is replaced by the address of a network interface.
+    """
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+def private_folder() -> Path:
+    """The folder of this user's local Rays, below ``RAY_TMPDIR`` or ``/tmp``: mode 0700.
+
+    Where somebody else holds its name, a new folder with a name of its own. Its path is short,
+    because Ray puts Unix sockets below it.
+    """
+    base = Path(os.environ.get("RAY_TMPDIR") or "/tmp")
+    folder = base / f"prp-ray-{os.getuid()}"
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700, parents=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        return Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=base))
+    if found.st_mode & OTHERS:
+        folder.chmod(0o700)
+    return folder
+
+
+@contextlib.contextmanager
+def token_of_its_own() -> Iterator[None]:
+    """A context in which Ray asks for a token that only this user can read.
+
+    A token that the user has set in the environment stays.
+    """
+    if TOKEN in os.environ or TOKEN_PATH in os.environ:
+        yield
+        return
+    path = private_folder() / "auth_token"
+    with contextlib.suppress(FileExistsError):
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w") as file:
+            file.write(secrets.token_hex(32))
+    os.environ[TOKEN_PATH] = str(path)
+    AuthenticationTokenLoader.instance().reset_cache()
+    try:
+        yield
+    finally:
+        os.environ.pop(TOKEN_PATH, None)
+
+
+def close_token_file() -> None:
+    """Take the right to read ``~/.ray/auth_token`` from other users, with a warning where they had
+    it: Ray writes it so. Whoever reads it runs code as its owner."""
+    AuthenticationTokenLoader.instance().reset_cache()
+    path = Path.home() / ".ray" / "auth_token"
+    with contextlib.suppress(FileNotFoundError, PermissionError):
+        mode = stat.S_IMODE(path.stat().st_mode)
+        if mode & OTHERS:
+            path.chmod(0o600)
+            _LOGGER.warning(
+                "%s could be read by other users (mode %04o) and is 0600 now; "
+                "make a new token if others have accounts on this machine",
+                path,
+                mode,
+            )
+
+
+def job_config_without_working_dir() -> JobConfig:
+    """A job's settings by which workers import from where this process does, and not from its
+    working directory as well, where a ``numpy.py`` may lie beside the videos."""
+    config = JobConfig()
+    config._py_driver_sys_path = _ImportPath()
+    return config
+
+
+class _ImportPath(list[str]):
+    """The folders that Ray hands to its workers, without those that this process does not use."""
+
+    def extend(self, folders: Any) -> None:
+        super().extend(folder for folder in folders if folder in sys.path)
+
+
+def _end_half_started(error: Exception) -> None:
+    """Kill the processes of a node whose start Ray gave up.
+
+    Ray forgets the node, but the error's traceback holds it, and the command lines of its processes
+    name its session.
+    """
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    for node in [
+        frame.f_locals["self"] for frame in frames if isinstance(frame.f_locals.get("self"), Node)
+    ]:
+        node.kill_all_processes(check_alive=False, wait=True)
+        for entry in Path("/proc").glob(
+            "[0-9]*"
+        ):  # agents of a node that goes so early do not notice
+            with contextlib.suppress(OSError):  # it ended while we looked
+                if node.session_name.encode() in (entry / "cmdline").read_bytes():
+                    os.kill(int(entry.name), signal.SIGKILL)

@@ -1,0 +1,97 @@
+"""When checkpoints are written: by time, and when the machine of any worker is to go away."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prp_core.data.object_store import LocalStore
+from prp_core.reporting import MemoryReporter
+from prp_core.training.checkpoint import CheckpointFolder
+from prp_core.training.loop import PretrainData, pretrain
+from prp_core.training.watchdog import Signals
+from prp_core.world import World
+from tests.tiny_corpus import make_corpus, open_source
+from tests.tiny_training import ALONE, config_with
+from tests.worker_group import run_workers
+
+
+@dataclass
+class MinuteReporter(MemoryReporter):
+    """A minute passes with every step."""
+
+    now: float = 0.0
+    steps: set[int] = field(default_factory=set)
+
+    def log(self, metrics: Mapping[str, float], *, step: int) -> None:
+        self.now += 60.0 * (step not in self.steps)
+        self.steps.add(step)
+
+
+def committed_steps(
+    corpus: Path, folder: Path, world: World, signals: Signals | None = None, **training: Any
+) -> list[int]:
+    """The steps of all checkpoints of a run of two steps an epoch for three epochs."""
+    parts = make_corpus(corpus / str(world.rank), num_train=8)
+    source = open_source(corpus / str(world.rank))
+    reporter = MinuteReporter()
+    values = {"checkpoint_every_steps": 1000, "num_checkpoints_kept": 100, **training}
+    pretrain(
+        config_with(**values),
+        PretrainData(source, parts),
+        world,
+        checkpoints=CheckpointFolder(LocalStore(folder), num_kept=100),
+        reporter=reporter,
+        signals=signals,
+        clock=lambda: reporter.now,
+    )
+    source.close()
+    return sorted(int(path.parent.name[5:]) for path in folder.rglob("commit.json"))
+
+
+@pytest.mark.parametrize(
+    ("minutes", "steps"),
+    [
+        (0.0, [2, 6]),  # the rungs after the first and the last epoch
+        (1.5, [2, 5, 6]),  # 1.5 minutes after step 2, before step 5
+        (1.0, [2, 4, 6]),  # step 4 ends an epoch that is no rung
+        (60.0, [2, 6]),
+    ],
+)
+def test_checkpoints_go_by_time(tmp_path: Path, minutes: float, steps: list[int]) -> None:
+    found = committed_steps(
+        tmp_path / "videos", tmp_path / "kept", ALONE, checkpoint_every_minutes=minutes
+    )
+    assert found == steps
+
+
+def test_a_notice_commits_once_after_the_step_that_is_under_way(tmp_path: Path) -> None:
+    signals = Signals(is_preempted=lambda: True)
+    found = committed_steps(
+        tmp_path / "videos", tmp_path / "kept", ALONE, signals, checkpoint_every_minutes=0.0
+    )
+    assert found == [1, 2, 6]
+
+
+def in_a_group(world: World, folder: str) -> list[int]:
+    """The second worker hears a notice before its third step; the first one has the clock."""
+    heard = iter([False, False, True, True, True, True])
+    signals = Signals(is_preempted=lambda: world.rank == 1 and next(heard))
+    return committed_steps(
+        Path(folder) / "videos",
+        Path(folder) / "kept",
+        world,
+        signals,
+        checkpoint_every_minutes=3.5,
+        first_rung_epochs=3,
+        num_epochs=3,
+    )
+
+
+def test_all_workers_commit_when_one_hears_a_notice(tmp_path: Path) -> None:
+    answers = run_workers(in_a_group, tmp_path / "group", str(tmp_path))
+    assert answers == [[3, 6], [3, 6]], "3.5 minutes count from the checkpoint of the notice"

@@ -1,0 +1,111 @@
+"""The watchdog: what it lets pass, what it ends, and what it leaves in the log."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from prp_core.training.watchdog import HANG_EXIT_CODE, Watchdog
+
+REPOSITORY = Path(__file__).resolve().parents[4]
+
+
+def test_the_limits_follow_what_goes_on() -> None:
+    watchdog = Watchdog(10.0)
+    assert watchdog.limit_seconds == 0 and not watchdog.tick(1e6)
+    watchdog.outer("reading videos")
+    assert watchdog.limit_seconds == 40
+    watchdog.step()
+    assert watchdog.limit_seconds == 100, "the first step warms up"
+    assert not watchdog.tick(99.0)
+    watchdog.outer("reading videos")
+    watchdog.step()
+    assert watchdog.limit_seconds == 990, "ten times the slowest so far"
+    watchdog.tick(0.5)
+    watchdog.pause()
+    assert watchdog.limit_seconds == 0 and not watchdog.tick(1e6)
+    watchdog.step()
+    assert watchdog.limit_seconds == 990
+
+
+def test_quick_steps_keep_the_limit_that_was_given() -> None:
+    watchdog = Watchdog(10.0)
+    for _ in range(3):
+        watchdog.step()
+        watchdog.tick(0.25)
+        watchdog.outer("reading videos")
+    watchdog.step()
+    assert watchdog.limit_seconds == 10
+    assert not watchdog.tick(9.5) and watchdog.tick(1.0)
+
+
+def test_zero_switches_it_off() -> None:
+    with Watchdog(0.0) as watchdog:
+        watchdog.step()
+        assert not watchdog.tick(1e9)
+        assert not any(thread.name == "watchdog" for thread in threading.enumerate())
+
+
+def test_a_hang_leaves_the_stacks_of_all_threads(tmp_path: Path) -> None:
+    ended = threading.Event()
+    codes: list[int] = []
+
+    def end(code: int) -> None:
+        codes.append(code)
+        ended.set()
+
+    with (tmp_path / "log").open("w+") as log, Watchdog(0.05, log=log, end=end) as watchdog:
+        watchdog.step()
+        assert ended.wait(60)
+        log.seek(0)
+        text = log.read()
+    assert codes == [HANG_EXIT_CODE]
+    assert "watchdog: this worker made no step: for " in text
+    assert "it was training a step (training.step_timeout_seconds = 0.05)" in text
+    assert "in test_a_hang_leaves_the_stacks_of_all_threads" in text
+
+
+@pytest.mark.parametrize("module", ["debugpy", "pydevd"])
+def test_nothing_is_ended_under_a_debugger(
+    module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prp_core.training import watchdog
+
+    assert not watchdog.is_debugged() or sys.gettrace() is not None
+    monkeypatch.setitem(sys.modules, module, watchdog)
+    assert watchdog.is_debugged()
+
+
+def test_the_peer_of_a_stopped_worker_ends_itself(tmp_path: Path) -> None:
+    """Two real workers of one process group; one is stopped and takes part no more."""
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.tools.training_worker", str(rank), str(tmp_path)],
+            cwd=REPOSITORY,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        first = workers[0].stdout
+        assert first is not None
+        for _ in range(3):
+            assert first.readline().startswith("step "), workers[0].communicate()[1][-2000:]
+        os.kill(workers[1].pid, signal.SIGSTOP)
+        _, said = workers[0].communicate(timeout=120)
+        assert workers[0].returncode == HANG_EXIT_CODE, said[-2000:]
+        assert "watchdog: this worker made no step: for " in said
+        assert "prp_core/training/loop.py" in said and "torch/distributed" in said
+        assert workers[1].poll() is None
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.wait()
