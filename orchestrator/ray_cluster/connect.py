@@ -53,61 +53,56 @@ def ray_cluster(
     runs on, or to a local one that ends with the context.
 
     The process's handler of SIGTERM stays what it was. `num_cpus` sizes the local one (default: the
-    cores of this machine). Raises `UserError` when
-    `address` does not answer.
+    cores of this machine). Raises `UserError` when `address` does not answer.
     """
     added = use_environment(verbose=verbose)
     on_sigterm = signal.getsignal(signal.SIGTERM)
     quiet = logging.INFO if verbose else logging.ERROR
     given = address or os.environ.get("RAY_ADDRESS", "")
-    stack = contextlib.ExitStack()
-    try:
-        if given:
-            close_token_file()
-            # A job's own environment and working directory reach its workers by themselves; Ray
-            # refuses a value given twice.
-            inside_job = JOB_VARIABLE in os.environ
-            runtime_env = (
-                {"env_vars": added}
-                if inside_job
-                else {"env_vars": worker_environment(), **_our_code()}
-            )
-            ray.init(
-                address=given,
-                job_config=job_config_without_working_dir(),
-                runtime_env=runtime_env,
-                log_to_driver=verbose,
-                logging_level=quiet,
-            )
-        else:
-            # A trial is a handful of small processes; Ray's default warns on the terminal of every
-            # machine with few cores.
-            os.environ.setdefault("RAY_worker_maximum_startup_concurrency", "8")
-            for name, value in LOCAL_VARIABLES.items():
-                os.environ.setdefault(name, value)
-            stack.enter_context(token_of_its_own())
-            start_local_ray(
-                num_cpus=num_cpus,
-                include_dashboard=False,
-                log_to_driver=verbose,
-                logging_level=quiet,
-                object_store_memory=LOCAL_OBJECT_STORE_BYTES,
-                job_config=job_config_without_working_dir(),
-                runtime_env={"env_vars": {**worker_environment(), **LOCAL_VARIABLES}},
-            )
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        stack.close()
-        first_line = (str(error).strip().splitlines() or [""])[0]
-        raise UserError(
-            f"No Ray cluster answers at {given or 'this machine'}: {first_line[:300]}; "
-            "check --address and RAY_AUTH_TOKEN"
-        ) from None
-    _handle_sigterm_by(on_sigterm)
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            if given:
+                close_token_file()
+                # A job's own environment and working directory reach its workers by themselves; Ray
+                # refuses a value given twice.
+                inside_job = JOB_VARIABLE in os.environ
+                runtime_env = (
+                    {"env_vars": added}
+                    if inside_job
+                    else {"env_vars": worker_environment(), **_our_code()}
+                )
+                ray.init(
+                    address=given,
+                    job_config=job_config_without_working_dir(),
+                    runtime_env=runtime_env,
+                    log_to_driver=verbose,
+                    logging_level=quiet,
+                )
+            else:
+                # A trial is a handful of small processes; Ray's default warns on the terminal of
+                # every machine with few cores.
+                os.environ.setdefault("RAY_worker_maximum_startup_concurrency", "8")
+                for name, value in LOCAL_VARIABLES.items():
+                    os.environ.setdefault(name, value)
+                stack.enter_context(token_of_its_own())
+                start_local_ray(
+                    num_cpus=num_cpus,
+                    include_dashboard=False,
+                    log_to_driver=verbose,
+                    logging_level=quiet,
+                    object_store_memory=LOCAL_OBJECT_STORE_BYTES,
+                    job_config=job_config_without_working_dir(),
+                    runtime_env={"env_vars": {**worker_environment(), **LOCAL_VARIABLES}},
+                )
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            first_line = (str(error).strip().splitlines() or [""])[0]
+            raise UserError(
+                f"No Ray cluster answers at {given or 'this machine'}: {first_line[:300]}; "
+                "check --address and RAY_AUTH_TOKEN"
+            ) from None
+        stack.callback(ray.shutdown)
+        _handle_sigterm_by(on_sigterm)
         yield
-    finally:
-        ray.shutdown()
-        stack.close()
 
 
 def _handle_sigterm_by(handler: Any) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 import ray
 from ray._private import ray_constants  # no public names for what is used of these
 from ray._private.node import Node
-from ray._raylet import AuthenticationTokenLoader
+from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
 from ray.job_config import JobConfig
 
 from prp_core.errors import PrpError
