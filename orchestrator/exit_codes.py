@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable
 
+from orchestrator.config.redaction import redacted
 from prp_core.errors import PrpError
 
 
@@ -31,7 +32,7 @@ def run_command(function: Callable[[], int | None], name: str = "prp") -> int:
 
 def _complain(name: str, error: object, exit_code: int) -> int:
     print(
-        f"{name}: error: {' '.join(str(error).split())}"
+        f"{name}: error: {' '.join(redacted(error).split())}"
         if exit_code != 130
         else f"{name}: {error}",
         file=sys.stderr,

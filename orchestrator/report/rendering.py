@@ -7,17 +7,19 @@ from pathlib import Path
 
 import jinja2
 
+from orchestrator.config.redaction import redacted
 from orchestrator.report.formatting import unbreakable_pieces
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 
 def render(template: str, page: object) -> str:
-    """The HTML of `page` by the file `template`; every value in it is escaped.
+    """The HTML of `page` by the file `template`; every value in it is escaped,
+    and passwords of addresses are hidden.
 
     Raises `jinja2.UndefinedError` where the template names a value that `page` lacks.
     """
-    return _environment().get_template(template).render(page=page)
+    return redacted(_environment().get_template(template).render(page=page))
 
 
 @functools.cache

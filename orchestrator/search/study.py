@@ -19,6 +19,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from orchestrator.config.redaction import refuse_password
 from orchestrator.search.dimensions import config_values
 from orchestrator.search.hand_out import NOT_HANDED_OUT, HandOut
 from orchestrator.search.mirrored_storage import MirroredStorage
@@ -406,7 +407,8 @@ class SweepStudy:
 
 
 def check_storage_url(url: str) -> None:
-    """Raise `UserError` when the database at `url` cannot be opened."""
+    """Raise `UserError` when the database at `url` cannot be opened, or `url` holds a password."""
+    refuse_password("The database of trials", url)
     try:
         optuna.storages.get_storage(url)
     # whatever a database driver raises, the user reads one line

@@ -14,11 +14,15 @@ from botocore import exceptions as boto_errors
 from botocore.config import Config
 from botocore.utils import InstanceMetadataRegionFetcher
 
+from orchestrator.config.redaction import refuse_password
 from orchestrator.config.store_config import StoreConfig
 from orchestrator.storage.read_timeout import AdaptiveReadTimeout
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+
+ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 
 
 class S3Clients:
@@ -74,11 +78,7 @@ def clients_of_process() -> S3Clients:
 
 def is_custom_endpoint(config: StoreConfig) -> bool:
     """Whether requests go to another server than Amazon's."""
-    return bool(
-        config.endpoint_url
-        or os.environ.get("AWS_ENDPOINT_URL_S3")
-        or os.environ.get("AWS_ENDPOINT_URL")
-    )
+    return bool(config.endpoint_url or any(os.environ.get(name) for name in ENDPOINT_VARIABLES))
 
 
 def region_of_this_machine() -> str | None:
@@ -96,6 +96,8 @@ def region_of_this_machine() -> str | None:
 
 
 def _make_client(config: StoreConfig, read_timeout_seconds: float) -> S3Client:
+    for name in ENDPOINT_VARIABLES:
+        refuse_password(name, os.environ.get(name, ""), "AWS_ACCESS_KEY_ID and its neighbours")
     base = botocore.session.Session(profile=config.profile)
     # To parse AWS's models is nine tenths of what a client costs.
     base.register_component("data_loader", _loader())

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
+from orchestrator.config.redaction import redacted
 from orchestrator.coordinator.coordinator import CoordinatorHandle, start_coordinator
 from orchestrator.coordinator.sweep_state import CoordinatorSetup
 from orchestrator.cost.budget import GO_ON, Admission, Gate
@@ -106,7 +107,7 @@ def run_sweep(
             return INTERRUPTED
         ray.get(coordinator.recorder.close.remote("failed", f"{type(error).__name__}: {error}"))
         raise
-    for line in ending_lines(plan, ending):
+    for line in map(redacted, ending_lines(plan, ending)):
         say(line)
     if num_missing:
         say(missing_line(plan, num_missing))

@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from orchestrator.config.redaction import refuse_password
 from orchestrator.tracking.local_files import SQLITE, sqlite_file
 from prp_core.errors import UserError
 
@@ -49,6 +50,7 @@ def run_page(tracking_uri: str, experiment_id: str, run_id: str, port: int = 500
 
 def check_usable(tracking_uri: str) -> None:
     """Raise `UserError` for an invalid URI, without a request and without importing MLflow."""
+    refuse_password("The MLflow URI", tracking_uri)
     scheme = tracking_uri.split(":", 1)[0] if ":" in tracking_uri else ""
     if scheme in ("", "file"):
         default = default_tracking_uri(Path())

@@ -1,0 +1,77 @@
+"""Redaction of passwords in addresses, and the refusal of addresses that hold one.
+
+An address ends up in specs, tags, reports, logs and on command lines. A password that a variable or
+a file can carry is refused where the address comes in; what is shown passes `redacted`, for
+addresses of elsewhere: an older sweep, a library's error.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from prp_core.errors import UserError
+
+HIDDEN = "***"
+WEB = ("http", "https")
+SECRET_WORDS = ("password", "passwd", "pwd", "secret", "token", "sslkey", "access_key")
+# The user's part reaches to the last @ before the path: a password may hold an @ of its own.
+USER_PART = re.compile(r"\b([A-Za-z][A-Za-z0-9+.-]*)://([^/\s'\"<>]*)@")
+SECRET_PARAMETER = re.compile(
+    rf"([?&;][A-Za-z_.-]*(?:{'|'.join(SECRET_WORDS)})[A-Za-z_.-]*=)([^&;#\s'\"<>]*)", re.IGNORECASE
+)
+# (what it opens, where its password belongs) by the first word of the scheme
+REMEDIES: Mapping[str, str] = {
+    "http": "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
+    "https": "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
+    "postgresql": "~/.pgpass, or the variables PGUSER and PGPASSWORD",
+    "postgres": "~/.pgpass, or the variables PGUSER and PGPASSWORD",
+    "mysql": "the file that read_default_file names",
+}
+
+
+def redacted(text: object) -> str:
+    """`text` with the passwords of all addresses in it replaced by ``***``.
+
+    The user's name stays; of a web address, where it may be a token, it goes as well when it stands
+    alone.
+    """
+    return SECRET_PARAMETER.sub(rf"\g<1>{HIDDEN}", USER_PART.sub(_hide, str(text)))
+
+
+def _hide(found: re.Match[str]) -> str:
+    scheme, user_part = found.groups()
+    user, colon, _ = user_part.partition(":")
+    if colon:
+        return f"{scheme}://{user}:{HIDDEN}@"
+    return f"{scheme}://{HIDDEN if scheme.lower() in WEB else user}@"
+
+
+def refuse_password(what: str, address: str, remedy: str = "") -> None:
+    """Raise `UserError` if `address` holds a password; `what` names where it stands (``--mlflow``).
+
+    `remedy` says where it belongs; by default what the address's scheme reads.
+    """
+    if not holds_password(address):
+        return
+    scheme = address.partition(":")[0].partition("+")[0].lower()
+    place = remedy or REMEDIES.get(scheme, "a file that its driver reads")
+    without = re.sub(r"://[^/\s]*@", "://", address)
+    raise UserError(
+        f"{what} {redacted(address)} holds a password, which would stand in the sweep's files, in "
+        f"MLflow and in logs: write {redacted(without)} and put the password into {place}"
+    )
+
+
+def holds_password(address: str) -> bool:
+    """Whether a password, or a name that may be a token, stands in `address`."""
+    scheme = address.partition(":")[0].lower()
+    found = USER_PART.match(address)
+    if found is not None and (":" in found[2] or scheme in WEB):
+        return True
+    try:
+        names = [name.lower() for name, _ in parse_qsl(urlsplit(address).query)]
+    except ValueError:
+        return False
+    return any(word in unquote(name) for name in names for word in SECRET_WORDS)

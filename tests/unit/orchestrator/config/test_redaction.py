@@ -1,0 +1,84 @@
+"""Passwords in addresses: hidden wherever they are shown, refused where they come in."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.config.redaction import holds_password, redacted, refuse_password
+from orchestrator.exit_codes import run_command
+from orchestrator.search.study import check_storage_url
+from orchestrator.storage.open_store import open_store
+from orchestrator.tracking.tracking_uri import check_usable
+from prp_core.errors import PrpError, UserError
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("http://host:5000", "http://host:5000"),
+        ("http://ada:canary@host:5000/x", "http://ada:***@host:5000/x"),
+        ("https://canary@host", "https://***@host"),
+        ("http://ada:ca@nary@host", "http://ada:***@host"),
+        ("http://:canary@host", "http://:***@host"),
+        ("postgresql://prp@db/prp", "postgresql://prp@db/prp"),
+        ("postgresql+psycopg2://prp:canary@db:5/d", "postgresql+psycopg2://prp:***@db:5/d"),
+        ("postgresql://db/prp?password=canary&x=1", "postgresql://db/prp?password=***&x=1"),
+        ("mysql://db/prp?x=1&ssl_key_password=canary", "mysql://db/prp?x=1&ssl_key_password=***"),
+        ("http://a:canary@h/ or 'mysql://b:canary@i/'", "http://a:***@h/ or 'mysql://b:***@i/'"),
+        ("s3://bucket/a@b", "s3://bucket/a@b"),
+        ("mail ada@example.org about http://host", "mail ada@example.org about http://host"),
+        ("sqlite:////srv/trials.db", "sqlite:////srv/trials.db"),
+    ],
+)  # fmt: skip
+def test_passwords_are_hidden_and_nothing_else(text: str, shown: str) -> None:
+    assert redacted(text) == shown
+    assert redacted(shown) == shown
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        (
+            "http://ada:canary@host:5000/x",
+            "--mlflow http://ada:***@host:5000/x holds a password, which would stand in the "
+            "sweep's files, in MLflow and in logs: write http://host:5000/x and put the password "
+            "into MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
+        ),
+        (
+            "postgresql+psycopg2://prp:canary@db/prp",
+            "write postgresql+psycopg2://db/prp and put the password into ~/.pgpass, or the "
+            "variables PGUSER and PGPASSWORD",
+        ),
+        ("postgresql://db/prp?password=canary", "password=*** holds a password"),
+    ],
+)  # fmt: skip
+def test_a_password_is_refused_with_the_place_where_it_belongs(address: str, said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        refuse_password("--mlflow", address)
+    assert said in str(caught.value) and "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["http://host", "postgresql://prp@db/prp", "sqlite:///x.db"])
+def test_addresses_without_a_password_pass(address: str) -> None:
+    assert not holds_password(address)
+    refuse_password("--mlflow", address)
+
+
+def test_every_door_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match=r"The MLflow URI http://a:\*\*\*@h holds a password"):
+        check_usable("http://a:canary@h")
+    with pytest.raises(UserError, match="The database of trials postgresql.* holds a password"):
+        check_storage_url("postgresql://a:canary@h/d")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://a:canary@127.0.0.1:9")
+    with pytest.raises(UserError, match=r"AWS_ENDPOINT_URL http://a:\*\*\*@127.0.0.1:9 holds"):
+        next(open_store("s3://bucket/prefix", check=False).list(), None)
+
+
+def test_an_error_of_a_library_is_shown_without_passwords(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail() -> int:
+        raise PrpError("cannot reach postgresql://prp:canary@db/prp")
+
+    assert run_command(fail) == 1
+    assert capsys.readouterr().err == "prp: error: cannot reach postgresql://prp:***@db/prp\n"
