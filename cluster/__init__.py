@@ -8,6 +8,7 @@
 - `kuberay/`: the same for Kubernetes, as a RayCluster and a RayJob; `Dockerfile` is the image of
   both.
 - `mlflow/`: an MLflow server that asks for a password.
+- `drain_node`: passes on to Ray the notice that a machine goes away.
 - `uv.txt`: uv itself, pinned by hash, with which nodes and images install `uv.lock`.
 
 Nothing here knows what a clip is, and `prp_core` never meets it: `orchestrator` asks, this package
