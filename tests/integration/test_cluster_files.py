@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import copy
 import json
 import os
@@ -19,6 +20,8 @@ from botocore.validate import ParamValidator
 from ray.autoscaler._private.util import fillout_defaults, prepare_config, validate_config
 
 from cluster.capacity import NodeShape, TrialBundle, plan_capacity, read_cluster
+from orchestrator.config.run_config import load_config
+from orchestrator.sweep.arguments import parse_arguments
 
 ROOT = Path(__file__).resolve().parents[2]
 CLUSTER = ROOT / "cluster"
@@ -100,7 +103,7 @@ class TestAws:
         assert types["gpu_on_demand"]["resources"] == types["gpu_spot"]["resources"]
 
     def test_every_ray_command_runs_with_the_token(self, aws: dict[str, Any]) -> None:
-        commands = aws["head_start_ray_commands"] + aws["worker_start_ray_commands"]
+        commands = aws["head_start_ray_commands"] + aws["worker_start_ray_commands"][:2]
         starts = [command for command in commands if "ray start" in command]
         assert len(starts) == 2
         for command in commands:
@@ -110,6 +113,16 @@ class TestAws:
         assert not re.search(r"RAY_AUTH_TOKEN=", (CLUSTER / "aws/cluster.yaml").read_text()), (
             "the token itself never stands in a command line"
         )
+
+    def test_a_worker_passes_on_that_its_machine_goes_away(self, aws: dict[str, Any]) -> None:
+        """The watcher runs with Ray's token, apart from the SSH session that starts it."""
+        (command,) = aws["worker_start_ray_commands"][2:]
+        assert "RAY_AUTH_MODE=token setsid nohup ~/prp-node/.venv/bin/python" in command
+        assert command.endswith("2>&1 < /dev/null &")
+        script = "/home/ubuntu/prp-node/drain_node.py"
+        assert script.replace("/home/ubuntu", "~") in command
+        assert aws["file_mounts"][script] == "cluster/drain_node.py"
+        assert "--watch-spot --address=$RAY_HEAD_IP:6379" in command
 
     def test_the_dashboard_is_on_loopback(self, aws: dict[str, Any]) -> None:
         assert "--dashboard-host=127.0.0.1" in aws["head_start_ray_commands"][1]
@@ -327,13 +340,113 @@ class TestKubeRay:
             )
 
 
-def test_the_job_brings_up_the_cluster_of_the_other_file_and_runs_a_study() -> None:
+def entrypoint_arguments(job: dict[str, Any]) -> argparse.Namespace:
+    """The job's arguments as the study that it starts reads them."""
+    words = job["spec"]["entrypoint"].split()
+    assert words[0] == "python" and (ROOT / words[1]).is_file()
+    return parse_arguments(words[2:], "")
+
+
+def test_the_job_brings_up_the_cluster_of_the_other_file_and_goes_on_with_its_sweep() -> None:
     job = load("kuberay/rayjob.yaml")
     assert ray_cluster_spec(job) == ray_cluster_spec(load("kuberay/raycluster.yaml"))
-    words = job["spec"]["entrypoint"].split()
-    assert words[:3] == ["python", "sweeps/rate_search.py", "--preset"]
     assert job["spec"]["shutdownAfterJobFinishes"] is True
-    assert job["spec"]["backoffLimit"] == 0
+    assert job["spec"]["backoffLimit"] > 0
+    arguments = entrypoint_arguments(job)
+    assert arguments.sweep, "a retry would start another sweep"
+    assert arguments.storage.startswith("s3://"), "the head's disk goes with it"
+    assert arguments.preset == "ucf101_r3d" and arguments.data.startswith("s3://")
+
+
+def test_nothing_of_a_sweep_lives_on_the_head_alone() -> None:
+    pod = ray_cluster_spec(load("kuberay/raycluster.yaml"))["headGroupSpec"]["template"]["spec"]
+    (head,) = pod["containers"]
+    home = next(one["value"] for one in head["env"] if one["name"] == "PRP_HOME")
+    mount = next(one for one in head["volumeMounts"] if home.startswith(one["mountPath"]))
+    (volume,) = [one for one in pod["volumes"] if one["name"] == mount["name"]]
+    assert set(volume) == {"name", "emptyDir"}
+    terms = pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    (term,) = terms["nodeSelectorTerms"]
+    assert {one["operator"] for one in term["matchExpressions"]} == {"NotIn"}, "no spot node"
+
+
+def test_a_worker_pod_announces_its_end_and_has_time_for_a_checkpoint() -> None:
+    spec = ray_cluster_spec(load("kuberay/raycluster.yaml"))
+    for group in spec["workerGroupSpecs"]:
+        pod = group["template"]["spec"]
+        (container,) = pod["containers"]
+        command = container["lifecycle"]["preStop"]["exec"]["command"]
+        assert command[:3] == ["python", "-m", "cluster.drain_node"]
+        seconds = float(command[command.index("--seconds") + 1])
+        assert pod["terminationGracePeriodSeconds"] >= seconds + 30
+
+
+@pytest.mark.parametrize("preset", ["ucf101_r3d", "ucf101_c3d", "ucf101_r2plus1d"])
+def test_a_worker_of_each_preset_fits_a_node_of_each_template(preset: str) -> None:
+    resources = load_config(preset).resources
+    nodes = [
+        group["rayStartParams"]
+        for group in ray_cluster_spec(load("kuberay/raycluster.yaml"))["workerGroupSpecs"]
+    ]
+    shapes = [(float(one["num-cpus"]), float(one["num-gpus"])) for one in nodes]
+    for name in ("gpu_spot", "gpu_on_demand"):
+        held = load("aws/cluster.yaml")["available_node_types"][name]["resources"]
+        shapes.append((held["CPU"], held["GPU"]))
+    for cpus, gpus in shapes:
+        assert resources.cpus_per_worker <= cpus and resources.gpus_per_worker <= gpus
+
+
+def test_pods_leave_room_for_the_daemons_of_the_machine_that_is_named() -> None:
+    """A g5.2xlarge is sold with 8 CPUs and 32 GiB; the kubelet gives about 7.9 and 30 of them."""
+    spec = ray_cluster_spec(load("kuberay/raycluster.yaml"))
+    assert "g5.2xlarge" in (CLUSTER / "kuberay/raycluster.yaml").read_text()
+    for group in spec["workerGroupSpecs"]:
+        requests = group["template"]["spec"]["containers"][0]["resources"]["requests"]
+        assert float(requests["cpu"]) <= 7.5
+        assert int(requests["memory"].removesuffix("Gi")) <= 28
+
+
+def test_kueue_gets_a_job_of_a_fixed_size_that_its_queue_can_hold() -> None:
+    """Kueue admits a whole cluster at once, so the patch takes the autoscaler out."""
+    job = load("kuberay/rayjob.yaml")
+    for step in json.loads((CLUSTER / "kuberay/kueue-patch.json").read_text()):
+        apply_json_patch(job, step)
+    schema = strict_schema("rayjob")
+    if schema is not None:
+        assert list(jsonschema.Draft7Validator(schema).iter_errors(job)) == []
+    spec = ray_cluster_spec(job)
+    assert spec["enableInTreeAutoscaling"] is False and "autoscalerOptions" not in spec
+    (group,) = spec["workerGroupSpecs"]
+    assert group["replicas"] == group["minReplicas"] == group["maxReplicas"] == 4
+    head = spec["headGroupSpec"]["template"]["spec"]["containers"][0]
+    assert json.loads(head["env"][0]["value"])[0]["max_count"] == 4
+    documents = list(yaml.safe_load_all((CLUSTER / "kuberay/kueue.yaml").read_text()))
+    by_kind = {one["kind"]: one for one in documents}
+    queue = by_kind["LocalQueue"]
+    assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == queue["metadata"]["name"]
+    assert queue["spec"]["clusterQueue"] == by_kind["ClusterQueue"]["metadata"]["name"]
+    (flavor,) = by_kind["ClusterQueue"]["spec"]["resourceGroups"][0]["flavors"]
+    assert flavor["name"] == by_kind["ResourceFlavor"]["metadata"]["name"]
+    quota = {one["name"]: one["nominalQuota"] for one in flavor["resources"]}
+    requests = group["template"]["spec"]["containers"][0]["resources"]["requests"]
+    assert set(requests) <= set(quota)
+    assert 2 * 4 * float(requests["cpu"]) + 2 * 2 <= quota["cpu"]
+    assert quota["nvidia.com/gpu"] >= 2 * 4
+
+
+def apply_json_patch(document: Any, step: dict[str, Any]) -> None:
+    """Apply one operation (add, replace, remove) of RFC 6902 to `document`, in place."""
+    *path, last = [
+        word.replace("~1", "/").replace("~0", "~") for word in step["path"].split("/")[1:]
+    ]
+    for word in path:
+        document = document[int(word) if isinstance(document, list) else word]
+    key: Any = int(last) if isinstance(document, list) else last
+    if step["op"] == "remove":
+        del document[key]
+        return
+    assert step["op"] == "add" or key in document or isinstance(document, list), step
+    document[key] = step["value"]
 
 
 def test_the_network_policy_covers_the_ray_pods() -> None:
