@@ -49,6 +49,9 @@ class OneTrial:
     def gate(self) -> Gate:
         return Gate(Admission.START)
 
+    def choose(self, slot: str) -> bool:
+        return True
+
     def ask(self, slot: str) -> TrialTask:
         self._left = 0
         return TrialTask(0, "", to_tree(load_config("demo", [])), is_resumed=False)
