@@ -28,6 +28,7 @@ FULL = {
 }
 FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 UNFINISHED_PREFIX = ".unfinished-"
+ABANDONED_SECONDS = 86_400.0
 LOCK_NAME = f"{UNFINISHED_PREFIX}lock"
 
 
@@ -133,6 +134,8 @@ class LocalStore:
         """The files under the folder, sorted by key, without those that are still being written."""
         top = prefix.rpartition("/")[0]
         folder = self._path(top) if top else self.root
+        if not self._is_inside(folder):
+            return iter(())
         return self._walk(folder, f"{top}/" if top else "", prefix, after)
 
     def _walk(self, folder: Path, above: str, prefix: str, after: str) -> Iterator[ObjectInfo]:
@@ -147,7 +150,10 @@ class LocalStore:
                 is_listed = key.startswith(prefix) or prefix.startswith(below)
                 if is_listed and (below > after or after.startswith(below)):
                     yield from self._walk(folder / name, below, prefix, after)
-            elif key.startswith(prefix) and key > after and not name.startswith(UNFINISHED_PREFIX):
+            elif name.startswith(UNFINISHED_PREFIX):
+                if name != LOCK_NAME:
+                    _remove_abandoned(folder / name)
+            elif key.startswith(prefix) and key > after:
                 info = self._info(key, folder / name)
                 if info is not None:
                     yield info
@@ -222,7 +228,7 @@ class LocalStore:
     def _write(
         self, key: str, data: bytes | Path, if_absent: bool, if_match: str | None
     ) -> ObjectInfo:
-        path = self._path(key)
+        path = self._path_to_change(key)
         make_folder(path.parent, 0o700 if self._is_private else 0o777)
         unfinished = path.parent / f"{UNFINISHED_PREFIX}{secrets.token_hex(8)}"
         try:
@@ -260,7 +266,7 @@ class LocalStore:
 
     def delete(self, key: str) -> None:
         """See `ObjectStore.delete`."""
-        path = self._path(key)
+        path = self._path_to_change(key)
         # Between the look and the rename of a write with `if_match`, nothing may go.
         with (
             contextlib.suppress(FileNotFoundError, NotADirectoryError),
@@ -293,6 +299,19 @@ class LocalStore:
         self._expect(ref.key, path.stat(), ref.etag)
         return path
 
+    def _path_to_change(self, key: str) -> Path:
+        path = self._path(key)
+        if not self._is_inside(path.parent):
+            raise UserError(
+                f"{self.uri}/{key} may not be changed: {path.parent} leads out of the folder, to "
+                f"{path.parent.resolve()}; links must stay inside it"
+            )
+        return path
+
+    def _is_inside(self, folder: Path) -> bool:
+        """Whether `folder`, links followed, is the store's own or lies below it."""
+        return folder == self.root or folder.resolve().is_relative_to(self.root.resolve())
+
     def _path(self, key: str) -> Path:
         parts = key.split("/")
         if "\0" in key or any(part in ("", ".", "..") for part in parts):
@@ -311,6 +330,13 @@ def list_folder(folder: Path) -> list[tuple[str, bool]]:
     with os.scandir(folder) as entries:
         found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
     return sorted(found, key=lambda item: f"{item[0]}/" if item[1] else item[0])
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove an unfinished file whose writer died, after a day."""
+    with contextlib.suppress(OSError):  # gone already, or not ours to remove
+        if time.time() - path.lstat().st_mtime > ABANDONED_SECONDS:
+            path.unlink()
 
 
 def _etag(status: os.stat_result) -> str:

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import pickle
+import time
 from pathlib import Path
 
 import pytest
@@ -165,3 +166,38 @@ def test_where_folders_cannot_be_locked_a_file_in_them_is(
         locked_folder(tmp_path, LOCK_NAME, lock_seconds=0.0),
     ):
         pass
+
+
+def test_nothing_is_changed_through_a_link_that_leaves_the_folder(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious").write_text("mine")
+    root = tmp_path / "store"
+    (root / "inner").mkdir(parents=True)
+    (root / "link").symlink_to(outside)
+    (root / "within").symlink_to(root / "inner")
+    (root / "file").symlink_to(outside / "precious")
+    store = LocalStore(root)
+    for key in ("link/new", "link/precious", "link/deep/new"):
+        with pytest.raises(UserError, match="leads out of the folder, to .*outside"):
+            store.write(key, b"theirs")
+        with pytest.raises(UserError, match="links must stay inside it"):
+            store.delete(key)
+    assert list(store.list("link/")) == []
+    store.write("file", b"replaces the link, not what it names")
+    store.write("within/new", b"stays inside")
+    assert {path.name: path.read_text() for path in outside.iterdir()} == {"precious": "mine"}
+    assert (root / "inner" / "new").read_bytes() == b"stays inside"
+
+
+def test_what_a_dead_writer_left_goes_after_a_day(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    store.write("a/kept", b"x")
+    old = tmp_path / "a" / f"{UNFINISHED_PREFIX}0123456789abcdef"
+    young = tmp_path / "a" / f"{UNFINISHED_PREFIX}fedcba9876543210"
+    old.write_bytes(b"half")
+    young.write_bytes(b"half")
+    long_ago = time.time() - 2 * 86_400
+    os.utime(old, (long_ago, long_ago))
+    assert [info.key for info in store.list()] == ["a/kept"]
+    assert young.exists() and not old.exists()
