@@ -20,9 +20,9 @@ from orchestrator.journal.journal_writer import Fenced, JournalWriter
 from orchestrator.journal.object_journal import JournalReader
 from orchestrator.journal.segments import MergeSizes
 from orchestrator.search.journal_backend import open_study_storage
-from prp_core.data.object_store import ObjectStore
+from prp_core.data.object_store import LocalStore, ObjectStore
 from tests.contracts.stores import SWEEP_STORES
-from tests.dying_store import DyingStore
+from tests.dying_store import DyingStore, ends_of_each_kind
 
 FORK = multiprocessing.get_context("fork")
 SMALL = MergeSizes(smallest=4, fan_in=2, largest=32)
@@ -197,15 +197,21 @@ def test_threads_append_in_one_order(store: ObjectStore) -> None:
 # ---- processes that die
 
 
-def write_until_killed(store: DyingStore, prefix: str, acknowledged: Connection) -> None:
-    """Run in a process of its own: opens a journal twice, appends pairs of records, merges."""
+def write_and_merge(store: DyingStore, prefix: str) -> Iterator[tuple[int, int]]:
+    """Open a journal twice, append pairs of records, merge; what was appended, as it is."""
     for epoch in (1, 2):
         mine = writer(store, epoch, prefix=prefix)
         for number in range(5):
             mine.append([{"kind": "step", "number": [epoch, number, part]} for part in range(2)])
-            acknowledged.send((epoch, number))
+            yield epoch, number
             if number % 2:
                 mine.merge()
+
+
+def write_until_killed(store: DyingStore, prefix: str, acknowledged: Connection) -> None:
+    """Run in a process of its own."""
+    for append in write_and_merge(store, prefix):
+        acknowledged.send(append)
 
 
 def killed_at(
@@ -228,30 +234,47 @@ def killed_at(
     return process.exitcode, acknowledged
 
 
+def kinds_of_requests(store: ObjectStore) -> list[str]:
+    """The kinds of the requests of `write_and_merge` when nothing dies, in their order."""
+    counting = DyingStore(store)
+    for _ in write_and_merge(counting, "counted/"):
+        pass
+    return counting.kinds
+
+
+def check_kill_9(store: ObjectStore, dies_at: int, after: bool) -> None:
+    """Kill a writer at its request `dies_at` (0: not at all), and look at what it left."""
+    prefix = f"journal-{dies_at}/"
+    exit_code, acknowledged = killed_at(store, prefix, dies_at, after)
+    assert exit_code == (-signal.SIGKILL if dies_at else 0)
+    watcher = JournalReader(store, prefix, sizes=SMALL)
+    found = [tuple(number) for number in numbers(watcher)]
+    appends = [(epoch, number) for epoch in (1, 2) for number in range(5)]
+    num_found = len(found) // 2
+    assert found == [(*append, part) for append in appends[:num_found] for part in range(2)]
+    assert acknowledged == appends[: len(acknowledged)]
+    assert len(acknowledged) <= num_found <= len(acknowledged) + 1
+    last = writer(store, 3, prefix=prefix)
+    last.append(steps(1))
+    last.merge()
+    watcher.refresh()
+    assert numbers(watcher) == numbers(last) == [*map(list, found), 1]
+    fresh = JournalReader(store, prefix, sizes=SMALL)
+    assert numbers(fresh) == numbers(last), "whatever a killed merge has left"
+
+
 @pytest.mark.parametrize("after", [False, True], ids=["before it applies", "after it applied"])
-def test_kill_9_at_every_request(store: ObjectStore, after: bool) -> None:
-    exit_code, dies_at = -signal.SIGKILL, 0
-    while exit_code == -signal.SIGKILL:
-        dies_at += 1
-        prefix = f"journal-{dies_at}/"
-        exit_code, acknowledged = killed_at(store, prefix, dies_at, after)
-        watcher = JournalReader(store, prefix, sizes=SMALL)
-        found = [tuple(number) for number in numbers(watcher)]
-        appends = [(epoch, number) for epoch in (1, 2) for number in range(5)]
-        num_found = len(found) // 2
-        assert found == [(*append, part) for append in appends[:num_found] for part in range(2)]
-        assert acknowledged == appends[: len(acknowledged)]
-        assert len(acknowledged) <= num_found <= len(acknowledged) + 1
-        last = writer(store, 3, prefix=prefix)
-        last.append(steps(1))
-        last.merge()
-        watcher.refresh()
-        assert numbers(watcher) == numbers(last) == [*map(list, found), 1]
-        fresh = JournalReader(store, prefix, sizes=SMALL)
-        assert numbers(fresh) == numbers(last), "whatever a killed merge has left"
-    assert exit_code == 0
-    assert dies_at > 25, "the writer was killed at each of its requests"
-    segments = list(store.list(f"{prefix}segments/"))
+def test_kill_9_at_requests(store: ObjectStore, after: bool) -> None:
+    """Each request in a folder; on a server the first and the last of each kind, and all of them in
+    `tests/campaigns/test_kill_journal.py`.
+    """
+    kinds = kinds_of_requests(store)
+    assert len(kinds) > 25 and len(set(kinds)) > 4
+    everywhere = isinstance(store, LocalStore)
+    for dies_at in range(1, len(kinds) + 1) if everywhere else ends_of_each_kind(kinds):
+        check_kill_9(store, dies_at, after)
+    check_kill_9(store, 0, after)
+    segments = list(store.list("journal-0/segments/"))
     assert len(segments) == 2, "of 8 and of 4 entries"
 
 
