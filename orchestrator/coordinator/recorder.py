@@ -1,6 +1,6 @@
 """The records of a sweep: its runs, metrics, tags, texts and model in MLflow, notes in its study.
 
-Nothing here decides anything, and nothing waits for MLflow but the registration of an encoder. The
+Nothing here decides anything, and nothing waits long for MLflow. The
 caller in mind is the end of the sweep's driver, which measures the winner and writes the report;
 the desks record through it as well.
 """
@@ -20,7 +20,7 @@ from orchestrator.journal.journal_writer import JournalWriter
 from orchestrator.journal.process_identity import this_process
 from orchestrator.journal.sweep_folder import ARTIFACTS, RECORDS, open_sweep_folder
 from orchestrator.search.study import Proposal, SweepStudy
-from orchestrator.tracking.encoder_file import CARD_NAME, WEIGHTS_NAME
+from orchestrator.tracking.mlflow_client import TrackerUnavailable
 from orchestrator.tracking.mlflow_tracker import EndedRun, MlflowTracker, TrackedSweep
 from orchestrator.tracking.record_log import PointsHeld
 from orchestrator.tracking.recorded import RunEnd
@@ -172,33 +172,37 @@ class Recorder:
         self.log_costs()
 
     def register_winner(self, number: int, key: str) -> str:
-        """Store trial `number`'s encoder, which lies under `key` of the sweep's folder, as a logged
-        model of its run and register it; where it loads, for a person. Waits for MLflow.
+        """Make trial `number`'s encoder, which lies under `key` of the sweep's folder, a logged
+        model of its run and register it; where it loads, for a person.
+
+        Raises `TrackerUnavailable` where MLflow does not take it soon: then it waits.
         """
         view = self._table.view(number)
-        name = f"prp-{self._name}"
-        store = self._open_store()
-        files = {file: read_all(store, f"{key}/{file}") for file in (CARD_NAME, WEIGHTS_NAME)}
+        run = trial_run(number)
         scores = {
             metric: value
             for metric, value in view.metrics.items()
             if metric.startswith(DOWNSTREAM) and math.isfinite(value)
         }
-        model_id = self._tracker.log_encoder(
-            trial_run(number),
-            files,
-            name=name,
-            metrics=scores,
-            step=view.step,
-            tags=self._spec.tags,
-        )
         measured = Measured(
             metric=self._objective,
             value=view.objective,
             protocol_hash=self._spec.tags["prp.protocol_hash"],
         )
-        registered = self._tracker.register(model_id, name, measured)
-        self.tag_sweep({"prp.winner": str(number), "prp.model": registered.uri})
+        self._tracker.register_encoder(
+            run,
+            key,
+            f"prp-{self._name}",
+            measured,
+            metrics=scores,
+            step=view.step,
+            tags=self._spec.tags,
+        )
+        self._tracker.flush(timeout_seconds=FLUSH_SECONDS)
+        registered = self._tracker.registered(run)
+        if registered is None:
+            reason = self._tracker.unsent().reason or "it takes too long"
+            raise TrackerUnavailable(f"it waits, see below ({reason})")
         return registered.line()
 
     def flush(self) -> bool:

@@ -14,9 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from orchestrator.tracking.encoder_file import CARD_NAME, WEIGHTS_NAME
 from orchestrator.tracking.experiment import check_experiment
 from orchestrator.tracking.mlflow_client import Refused, first_line, is_refusal, is_temporary
+from orchestrator.tracking.models import log_encoder_files
 from orchestrator.tracking.recorded import KILLED, Record
+from orchestrator.tracking.registered_models import Measured, Registered, register_model
 from orchestrator.tracking.run_names import SWEEP_RUN, run_of_tags
 from orchestrator.tracking.runs import RUNNING, OurRun, RunDirectory
 from orchestrator.tracking.tags import (
@@ -33,7 +36,8 @@ _LOGGER = logging.getLogger(__name__)
 METRICS_PER_REQUEST = 1000  # MLflow's limit
 TAGS_PER_REQUEST = 100  # MLflow's limit
 FILE_ATTEMPTS = 3
-TEXTS = " texts"  # after a run's name: its texts, which wait alone
+ENCODER_FILES = (CARD_NAME, WEIGHTS_NAME)
+FILES = " files"  # after a run's name: its files, which wait alone
 
 # How a run ends for us, and MLflow's status for it.
 STATUSES: dict[str, str] = {
@@ -67,6 +71,7 @@ class RunBatch:
     points: list[Point] = field(default_factory=list)
     tags: dict[str, str] = field(default_factory=dict)
     texts: dict[str, Record] = field(default_factory=dict)
+    models: dict[str, Record] = field(default_factory=dict)
     state: Record | None = None
 
     def add(self, one: Record) -> None:
@@ -83,6 +88,8 @@ class RunBatch:
             self.tags.update(one["tags"])
         elif what == "file":
             self.texts[one["path"]] = one
+        elif what == "model":
+            self.models[one["name"]] = one
 
 
 class Delivery:
@@ -102,6 +109,7 @@ class Delivery:
         self.runs = RunDirectory(client, experiment_id, sweep_id, start_of)
         self.num_points = 0
         self.num_refused = 0  # for good
+        self.registered: dict[str, Registered] = {}  # by the run whose encoder it is
         self._client = client
         self._uri = tracking_uri
         self._experiment_id = experiment_id
@@ -133,18 +141,18 @@ class Delivery:
         """
         still: dict[str, Aside] = {}
         for channel, one in waiting.items():
-            run = channel.removesuffix(TEXTS)
+            run = channel.removesuffix(FILES)
             mine = records_of(run, [found for found in records if found[0] >= one.first])
             if channel == run:
                 self.deliver(mine, still)
             else:
-                self._deliver_texts(mine, still)
+                self._deliver_files(mine, still)
         return still
 
-    def _deliver_texts(self, records: Sequence[Numbered], aside: dict[str, Aside]) -> None:
+    def _deliver_files(self, records: Sequence[Numbered], aside: dict[str, Aside]) -> None:
         for batch in batches_of(records):
             assert isinstance(batch, RunBatch), batch
-            self._send_texts(self.runs.get(batch.run), batch, aside)
+            self._send_files(self.runs.get(batch.run), batch, aside)
 
     def _send(self, batch: RunBatch, aside: dict[str, Aside]) -> None:
         ours = self._made(batch)
@@ -152,7 +160,7 @@ class Delivery:
             self._send_points(ours, batch.points[first : first + METRICS_PER_REQUEST])
         tags = batch.tags | (_state_tags(batch.state) if batch.state else {})
         self._send_tags(ours, tags)
-        self._send_texts(ours, batch, aside)
+        self._send_files(ours, batch, aside)
         if batch.state is not None:  # last: a run that looks finished is complete
             self._set_status(ours, batch.state)
 
@@ -222,18 +230,19 @@ class Delivery:
             self._send_tags(ours, _state_tags(end))
             self._terminate(ours.run_id, end)
 
-    # ---- texts, which have a store of their own that may refuse them alone
+    # ---- files, which have a store of their own that may refuse them alone
 
-    def _send_texts(self, run: OurRun, batch: RunBatch, aside: dict[str, Aside]) -> None:
-        channel = batch.run + TEXTS
+    def _send_files(self, run: OurRun, batch: RunBatch, aside: dict[str, Aside]) -> None:
+        channel = batch.run + FILES
         if channel in aside:
             return
-        for path, read in self._texts_of(batch):
-            try:
+        try:
+            for path, read in self._texts_of(batch):
                 self._send_text(run, path, read)
-            except Refused as error:
-                aside[channel] = Aside(batch.first, str(error))
-                return
+            for one in batch.models.values():
+                self._send_model(run, one)
+        except Refused as error:
+            aside[channel] = Aside(batch.first, str(error))
 
     def _texts_of(self, batch: RunBatch) -> Iterator[tuple[str, Callable[[], bytes]]]:
         for name, value in (batch.start or {"params": {}})["params"].items():
@@ -248,14 +257,45 @@ class Delivery:
         except ObjectMissing as error:
             self._refuse_for_good(run, path, error)
             return
+        self._store(run, path, lambda: log_file(self._client, run.run_id, path, data))
+
+    def _send_model(self, run: OurRun, one: Record) -> None:
+        try:
+            files = {name: self._read_file(f"{one['key']}/{name}") for name in ENCODER_FILES}
+        except ObjectMissing as error:
+            self._refuse_for_good(run, "its encoder", error)
+            return
+
+        def register() -> None:
+            model_id = log_encoder_files(
+                self._client,
+                run.run_id,
+                files,
+                name=one["name"],
+                metrics=one["metrics"],
+                step=one["step"],
+                tags=one["tags"],
+            )
+            measured = Measured(**one["measured"])
+            found = register_model(self._client, model_id, one["name"], measured)
+            number = one["run"].rpartition("/")[2]
+            self._send_tags(
+                self.runs.get(SWEEP_RUN), {"prp.winner": number, "prp.model": found.uri}
+            )
+            self.registered[one["run"]] = found
+
+        self._store(run, "the encoder", register)
+
+    def _store(self, run: OurRun, what: str, call: Callable[[], None]) -> None:
+        """Do `call`, some times; raises `Refused` where that alone fails."""
         for attempt in range(FILE_ATTEMPTS):
             try:
-                log_file(self._client, run.run_id, path, data)
+                call()
                 return
             except Exception as error:  # of any library that stores artifacts
                 self._client.get_run(run.run_id)  # raises where MLflow itself is away
                 if attempt == FILE_ATTEMPTS - 1:
-                    raise Refused(f"{path} cannot be stored: {first_line(error)}") from error
+                    raise Refused(f"{what} cannot be stored: {first_line(error)}") from error
 
     # ---- what MLflow refuses
 

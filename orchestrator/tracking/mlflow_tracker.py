@@ -2,30 +2,26 @@
 
 It lives in one process of a sweep and serves many callers. Nothing that is said here waits for
 MLflow or raises because MLflow or the storage is away: it becomes a record (`record_log.py`), which
-a thread sends (`sender.py`). Runs go by their names (`run_names.py`). Only an encoder waits, up to
-a limit, because it is asked for where it went.
+a thread sends (`sender.py`). Runs go by their names (`run_names.py`).
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from orchestrator.journal.journal_writer import JournalWriter
 from orchestrator.tracking.delivery import STATUSES, Delivery
 from orchestrator.tracking.experiment import open_experiment
-from orchestrator.tracking.mlflow_client import TrackerUnavailable, connect, limit_requests, retry
-from orchestrator.tracking.models import log_encoder_files
+from orchestrator.tracking.mlflow_client import connect, limit_requests
 from orchestrator.tracking.record_log import MakeRecords, PointsHeld, RecordLog
 from orchestrator.tracking.recorded import Record, Recorded, RunEnd, record
-from orchestrator.tracking.registered_models import Measured, Registered, register_model
+from orchestrator.tracking.registered_models import Measured, Registered
 from orchestrator.tracking.sender import Sender, Sent, Unsent
 from orchestrator.tracking.tracking_uri import artifact_root_of, check_usable
 from prp_core.catalogue import look_up
-
-Result = TypeVar("Result")
 
 PATIENCE_SECONDS = 5.0  # with an MLflow that is known to be away
 CLOSE_SECONDS = 5.0  # for the threads to leave
@@ -57,15 +53,14 @@ class EndedRun:
 
 
 class MlflowTracker:
-    """Tracks one sweep; `timeout_seconds` bounds each call that waits."""
+    """Tracks one sweep."""
 
-    def __init__(self, sweep: TrackedSweep, *, timeout_seconds: float = 10.0) -> None:
+    def __init__(self, sweep: TrackedSweep) -> None:
         """Start the threads, which send what an earlier tracker left. Raises `UserError` for a
         tracking URI that cannot be used.
         """
         check_usable(sweep.tracking_uri)
         self._sweep = sweep
-        self._timeout_seconds = timeout_seconds
         self._log = RecordLog(sweep.open_journal)
         self._sender = Sender(self._log, self._connect)
         self._is_closed = False
@@ -112,6 +107,38 @@ class MlflowTracker:
     def send_file(self, run: str, path: str, key: str) -> None:
         """Store the file `key` of the sweep's folder as the run's artifact `path`, replacing it."""
         self._log.add(record("file", run, path=path, key=key))
+
+    def register_encoder(
+        self,
+        run: str,
+        key: str,
+        name: str,
+        measured: Measured,
+        *,
+        metrics: Mapping[str, float],
+        step: int,
+        tags: Mapping[str, str],
+    ) -> None:
+        """Make the encoder of a run, which lies under `key` of the sweep's folder, a logged model
+        with `metrics` and a version of the registered model `name`; see `register_model`.
+        """
+        self._log.add(
+            record(
+                "model",
+                run,
+                key=key,
+                name=name,
+                measured=asdict(measured),
+                metrics=dict(metrics),
+                step=step,
+                tags=_texts(tags),
+            )
+        )
+
+    def registered(self, run: str) -> Registered | None:
+        """Where the encoder of `run` is registered; None where it is not known here."""
+        delivery = self._sender.delivery
+        return delivery.registered.get(run) if delivery is not None else None
 
     def reconcile(self, ended: Iterable[EndedRun]) -> None:
         """Say again how runs ended of which the records say otherwise, or nothing."""
@@ -169,55 +196,6 @@ class MlflowTracker:
         delivery = self._sender.delivery
         found = delivery.runs.known(run) if delivery is not None else None
         return found.run_id if found is not None else ""
-
-    # ---- encoders wait for MLflow; each raises `TrackerUnavailable`
-
-    def log_encoder(
-        self,
-        run: str,
-        files: Mapping[str, bytes],
-        *,
-        name: str,
-        metrics: Mapping[str, float],
-        step: int,
-        tags: Mapping[str, str] | None = None,
-    ) -> str:
-        """The id of the logged model that stores an encoder (`encoder_file.pack`) with `metrics`.
-
-        Called again with the same weights it gives the same model.
-        """
-        # The same points may be on their way: two writers of one point break sqlite's uniqueness.
-        client = self._flushed_client()
-        run_id = self.run_id(run) or self._find(run)
-        return self._retry(
-            lambda: log_encoder_files(
-                client, run_id, files, name=name, metrics=metrics, step=step, tags=tags or {}
-            )
-        )
-
-    def register(self, model_id: str, name: str, measured: Measured) -> Registered:
-        """Register a logged model as a version of `name`; the alias ``best`` moves to it unless
-        what stands there is better or was measured otherwise.
-        """
-        client = self._flushed_client()
-        return self._retry(lambda: register_model(client, model_id, name, measured))
-
-    def _find(self, run: str) -> str:
-        delivery = self._sender.delivery
-        assert delivery is not None, "flushed before"
-        return self._retry(lambda: delivery.runs.get(run).run_id)
-
-    def _flushed_client(self) -> Any:
-        if not self.flush(self._timeout_seconds):
-            reason = self.unsent().reason or "it takes too long"
-            raise TrackerUnavailable(
-                f"MLflow at {self._sweep.tracking_uri} did not take all records within "
-                f"{self._timeout_seconds:.0f} s ({reason})"
-            )
-        return connect(self._sweep.tracking_uri)
-
-    def _retry(self, call: Callable[[], Result]) -> Result:
-        return retry(call, self._sweep.tracking_uri, self._timeout_seconds)
 
     def _connect(self) -> Delivery:
         uri = self._sweep.tracking_uri

@@ -9,6 +9,7 @@ A record is a JSON object of kind ``record``; `what` it says is one of:
 | ``tags`` | tags |
 | ``end`` | how it ended |
 | ``file`` | a text that lies in the sweep's folder is an artifact of it |
+| ``model`` | its encoder, which lies in the sweep's folder, is a registered model |
 | ``end_all`` | of all runs of the sweep: those that still run have ended |
 """
 

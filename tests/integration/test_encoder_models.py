@@ -10,12 +10,15 @@ import pytest
 import torch
 from mlflow import MlflowClient
 
+from orchestrator.journal.sweep_folder import open_sweep_folder
 from orchestrator.tracking import DamagedEncoder, EncoderCard, MlflowTracker, load_encoder, pack
-from orchestrator.tracking.registered_models import Measured
+from orchestrator.tracking.models import log_encoder_files
+from orchestrator.tracking.registered_models import Measured, register_model
 from orchestrator.tracking.run_names import SWEEP_RUN, trial_run
 from prp_core.encoders import build_encoder
 from prp_core.errors import UserError
 from tests.fixtures_mlflow import MlflowServer
+from tests.tools.fault_proxy import FaultProxy
 from tests.tools.track_points import tracker_of
 
 
@@ -27,6 +30,20 @@ def tracker(
     tracker.start(SWEEP_RUN, {}, {})
     yield tracker
     tracker.close(5)
+
+
+@pytest.fixture
+def client(mlflow_server: MlflowServer) -> Any:
+    return MlflowClient(mlflow_server.uri, mlflow_server.uri)
+
+
+def log_encoder(
+    client: Any, tracker: MlflowTracker, seed: int, run: str = SWEEP_RUN, **logged: Any
+) -> str:
+    """The id of the model of the encoder of that seed, logged in `run`."""
+    assert tracker.flush(60)
+    values = {"name": "encoder", "metrics": {}, "step": 0, "tags": {}, **logged}
+    return log_encoder_files(client, tracker.run_id(run), packed_encoder(seed)[1], **values)
 
 
 def packed_encoder(seed: int) -> tuple[torch.nn.Module, dict[str, bytes]]:
@@ -43,19 +60,15 @@ def measured(value: float, protocol_hash: str = "abc") -> Measured:
 
 
 def test_best_never_moves_to_what_is_worse_or_was_measured_otherwise(
-    tracker: MlflowTracker, mlflow_server: MlflowServer
+    tracker: MlflowTracker, mlflow_server: MlflowServer, client: Any
 ) -> None:
-    client: Any = MlflowClient(mlflow_server.uri, mlflow_server.uri)
-    models = [
-        tracker.log_encoder(SWEEP_RUN, packed_encoder(seed)[1], name="encoder", metrics={}, step=0)
-        for seed in range(5)
-    ]
+    models = [log_encoder(client, tracker, seed) for seed in range(5)]
 
     def best() -> str:
         return str(client.get_model_version_by_alias("prp-alias", "best").version)
 
     first, worse, other, equal, old = (
-        tracker.register(model_id, "prp-alias", how)
+        register_model(client, model_id, "prp-alias", how)
         for model_id, how in zip(
             models,
             (
@@ -77,32 +90,29 @@ def test_best_never_moves_to_what_is_worse_or_was_measured_otherwise(
     assert equal.is_best and old.is_best, "what is at least as good takes the alias"
     assert best() == "5"
 
-    again = tracker.register(models[1], "prp-alias", measured(0.5))
+    again = register_model(client, models[1], "prp-alias", measured(0.5))
     assert (again.version, again.is_best, best()) == ("2", False, "5")
     for tag in ("prp.metric", "prp.metric_value", "prp.protocol_hash"):  # of an earlier release
         client.delete_model_version_tag("prp-alias", "5", tag)
-    assert "nobody recorded how" in tracker.register(models[1], "prp-alias", measured(1)).reason
+    assert (
+        "nobody recorded how" in register_model(client, models[1], "prp-alias", measured(1)).reason
+    )
 
 
 def test_the_best_encoder_loads_in_three_lines_with_equal_weights(
-    tracker: MlflowTracker, mlflow_server: MlflowServer
+    tracker: MlflowTracker, mlflow_server: MlflowServer, client: Any
 ) -> None:
-    client: Any = MlflowClient(mlflow_server.uri, mlflow_server.uri)
     models = []
     for number, recall in enumerate((0.4, 0.6)):
         run = trial_run(number)
         tracker.start(run, {}, {})
-        encoder, files = packed_encoder(number)
+        encoder, _ = packed_encoder(number)
         for _ in range(2):  # the second changes nothing
-            model_id = tracker.log_encoder(
-                run,
-                files,
-                name="encoder",
-                metrics={"retrieval/recall_at_1": recall},
-                step=7,
-                tags={"a": "b"},
+            scores = {"retrieval/recall_at_1": recall}
+            model_id = log_encoder(
+                client, tracker, number, run, metrics=scores, step=7, tags={"a": "b"}
             )
-            registered = tracker.register(model_id, "prp-test", measured(recall))
+            registered = register_model(client, model_id, "prp-test", measured(recall))
             assert registered.line() == "models:/prp-test@best"
         models.append((model_id, registered.version, encoder, tracker.run_id(run)))
 
@@ -133,13 +143,9 @@ def test_the_best_encoder_loads_in_three_lines_with_equal_weights(
 
 
 def test_a_model_that_is_not_there_is_named_with_those_that_are(
-    tracker: MlflowTracker, mlflow_server: MlflowServer
+    tracker: MlflowTracker, mlflow_server: MlflowServer, client: Any
 ) -> None:
-    tracker.register(
-        tracker.log_encoder(SWEEP_RUN, packed_encoder(0)[1], name="encoder", metrics={}, step=0),
-        "prp-there",
-        measured(0.5),
-    )
+    register_model(client, log_encoder(client, tracker, 0), "prp-there", measured(0.5))
     with pytest.raises(
         UserError, match=r"No 'models:/prp-gone@best' at http.*registered there: .*prp-there"
     ):
@@ -147,11 +153,9 @@ def test_a_model_that_is_not_there_is_named_with_those_that_are(
 
 
 def test_bytes_that_changed_in_the_artifact_store_are_refused(
-    tracker: MlflowTracker, mlflow_server: MlflowServer
+    tracker: MlflowTracker, mlflow_server: MlflowServer, client: Any
 ) -> None:
-    model_id = tracker.log_encoder(
-        SWEEP_RUN, packed_encoder(5)[1], name="encoder", metrics={}, step=0
-    )
+    model_id = log_encoder(client, tracker, 5)
     (weights,) = mlflow_server.folder.glob(f"artifacts/**/{model_id}/**/encoder.safetensors")
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
@@ -163,3 +167,43 @@ def test_bytes_that_changed_in_the_artifact_store_are_refused(
     weights.unlink()
     with pytest.raises(DamagedEncoder, match=r"encoder\.safetensors missing at"):
         load_encoder(f"models:/{model_id}", mlflow_server.uri)
+
+
+def test_an_encoder_that_mlflow_cannot_take_yet_is_registered_by_the_next_tracker(
+    mlflow_server: MlflowServer, client: Any, tmp_path: Path
+) -> None:
+    encoder, files = packed_encoder(9)
+    folder = open_sweep_folder(str(tmp_path), "s1").store
+    for name, data in files.items():
+        folder.write(f"encoder/0003/{name}", data)
+    with FaultProxy(mlflow_server.uri) as proxy:
+        proxy.add("status", code=404, path="logged-models")  # as servers before 3.0 answer
+        tracker = tracker_of(proxy.url, "later", "s1", tmp_path)
+        tracker.start(SWEEP_RUN, {}, {})
+        tracker.start(trial_run(3), {}, {})
+        tracker.register_encoder(
+            trial_run(3),
+            "encoder/0003",
+            "prp-later",
+            measured(0.7),
+            metrics={"retrieval/recall_at_1": 0.7},
+            step=12,
+            tags={"a": "b"},
+        )
+        tracker.finish_all("finished")
+        left = tracker.close()
+        assert tracker.registered(trial_run(3)) is None
+        assert left.num_records == 1 and "the encoder cannot be stored" in left.reason
+        proxy.clear()
+        later = tracker_of(proxy.url, "later", "s1", tmp_path)
+        assert later.flush(60)
+    registered = later.registered(trial_run(3))
+    assert registered is not None and registered.line() == "models:/prp-later@best"
+    parent = client.get_run(later.run_id(SWEEP_RUN))
+    assert parent.data.tags["prp.winner"] == "3"
+    assert parent.data.tags["prp.model"] == registered.uri
+    assert later.close().num_records == 0
+    clip_BCTHW = torch.rand(1, 3, 16, 32, 32)
+    with torch.no_grad():
+        loaded = load_encoder("models:/prp-later@best", mlflow_server.uri)
+        assert torch.equal(loaded(clip_BCTHW), encoder(clip_BCTHW))
