@@ -22,8 +22,9 @@ HANG_EXIT_CODE = 75
 # A step may take this many times the slowest one so far, however long that was.
 SLOWEST_FACTOR = 10.0
 # Where a worker waits for videos or for a store, those have limits of their own that end it with
-# their reason; the watchdog is for what they miss.
-OUTER_FACTOR = 4.0
+# their reason, and a large object on a slow line may take long; the watchdog is for what they miss.
+# By default half an hour, after which collective calls give up too.
+OUTER_FACTOR = 24.0
 TICKS_PER_LIMIT = 50
 LONGEST_TICK_SECONDS = 1.0
 DEBUGGERS = ("debugpy", "pydevd")
@@ -34,8 +35,8 @@ class Watchdog:
 
     `step_seconds` is how long a step may take, 0: for ever. The first step may take ten times as
     long, since libraries warm up in it, and every later one ten times the slowest before it.
-    Reading videos and writing checkpoints may take four times as long; what is announced as
-    `pause` is not limited. Only time in which this process ran counts, so that a machine that was
+    Reading videos and writing checkpoints may take `OUTER_FACTOR` times `step_seconds`; what is
+    announced as `pause` is not limited. Only time in which this process ran counts, so that a machine that was
     suspended wakes up unharmed; nothing is ended under a debugger.
     """
 

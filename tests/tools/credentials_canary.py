@@ -1,9 +1,9 @@
-"""A tiny sweep on a local Ray whose driver holds AWS credentials; prints where they can be read.
+"""A tiny sweep on a local Ray whose driver holds credentials; prints where they can be read.
 
 A process of its own, because Ray passes its environment on: `python -m
-tests.tools.credentials_canary FOLDER`, with ``AWS_SECRET_ACCESS_KEY`` set. Prints one JSON object:
-what a trial and a nested worker have in their environment, and the files of Ray's session and the
-command lines that hold the value.
+tests.tools.credentials_canary FOLDER`, with `VARIABLES` set to STEM/NAME. Prints
+one JSON object: what a trial and a nested worker have in their environment, and the files of Ray's
+session, of the sweep and the command lines that hold STEM.
 """
 
 from __future__ import annotations
@@ -27,6 +27,28 @@ from orchestrator.trial import run_trials
 from orchestrator.trial.messages import TrialTask
 
 VARIABLE = "AWS_SECRET_ACCESS_KEY"
+VARIABLES = (
+    VARIABLE,
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SESSION_TOKEN",
+    "AWS_SECURITY_TOKEN",
+    "AZURE_CLIENT_SECRET",
+    "AZURE_STORAGE_CONNECTION_STRING",
+    "DATABASE_URL",
+    "DOCKER_PASSWORD",
+    "GITHUB_TOKEN",
+    "GOOGLE_API_KEY",
+    "HF_TOKEN",
+    "MLFLOW_FLASK_SERVER_SECRET_KEY",
+    "MLFLOW_TRACKING_PASSWORD",
+    "MLFLOW_TRACKING_TOKEN",
+    "MLFLOW_TRACKING_USERNAME",
+    "MYSQL_PWD",
+    "OPENAI_API_KEY",
+    "PGPASSWORD",
+    "SSH_PASSPHRASE",
+    "WANDB_API_KEY",
+)
 
 
 @ray.remote(num_cpus=0)
@@ -99,15 +121,16 @@ def trial(config: Mapping[str, Any], *, spec: SweepSpec, trials: Any) -> dict[st
     found = fit_workers(
         worker, {}, run_config, state_dir=spec.state_dir, name="canary", max_failures=0
     )
-    canary = os.environ.get(VARIABLE, "")
-    lines = command_lines_with(canary) if canary else ["the trial has no credentials"]
-    ray.get(trials.keep.remote({**found, "trial": canary, "command_lines": lines}))
+    value = os.environ.get(VARIABLE, "")
+    stem = value.partition("/")[0]
+    lines = command_lines_with(stem) if stem else ["the trial has no credentials"]
+    ray.get(trials.keep.remote({**found, "trial": value, "command_lines": lines}))
     return {"number": float(task.number)}
 
 
 def main(folder: Path) -> None:
     """Run the sweep in `folder` and print what was found."""
-    canary = os.environ[VARIABLE]
+    stem = os.environ[VARIABLE].partition("/")[0]
     spec = SweepSpec(
         sweep_id="canary",
         config={},
@@ -123,8 +146,9 @@ def main(folder: Path) -> None:
         run_trials.run_trials(spec, trials, limit=lambda: 1, verbose=False)
         session = Path(ray._private.worker._global_node.get_session_dir_path())
         found = ray.get(trials.found.remote())
-        found["files"] = files_with(canary, session)
+        found["files"] = files_with(stem, session)
         found["num_logs"] = len(list(session.glob("logs/*")))
+    found["sweep"] = files_with(stem, folder)
     sys.stdout.write(json.dumps(found) + "\n")
 
 
