@@ -36,8 +36,8 @@ class Watchdog:
     `step_seconds` is how long a step may take, 0: for ever. The first step may take ten times as
     long, since libraries warm up in it, and every later one ten times the slowest before it.
     Reading videos and writing checkpoints may take `OUTER_FACTOR` times `step_seconds`; what is
-    announced as `pause` is not limited. Only time in which this process ran counts, so that a machine that was
-    suspended wakes up unharmed; nothing is ended under a debugger.
+    announced as `pause` is not limited. Only time in which this process ran counts, so that a
+    machine that was suspended wakes up unharmed; nothing is ended under a debugger.
     """
 
     def __init__(
