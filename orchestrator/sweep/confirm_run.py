@@ -35,11 +35,10 @@ from orchestrator.ray_cluster.worker_group import fit_workers
 from orchestrator.storage.open_store import open_store
 from orchestrator.sweep.plan import Plan
 from orchestrator.trial.driver import DRIVER_RESOURCES
-from orchestrator.trial.pending_points import PendingPoints, poll_of
-from orchestrator.trial.worker import FLUSH_SECONDS, open_data, permanent_failure
+from orchestrator.trial.pending_points import PointsReporter
+from orchestrator.trial.worker import open_data, permanent_failure
 from prp_core.data.manifest import VideoRecord
 from prp_core.evaluation.downstream import query_hits
-from prp_core.reporting import Points
 from prp_core.training.checkpoint import CheckpointFolder
 from prp_core.training.encoder_export import checkpoint_encoder_weights, rebuild_encoder
 from prp_core.training.loop import pretrain
@@ -172,31 +171,11 @@ def _drive(task: ConfirmTask, spec: SweepSpec, confirming: PartHandle) -> str:
     return f"{OBJECTIVE} {run.recall_at_1:.3f}"
 
 
-class ConfirmReporter:
+class ConfirmReporter(PointsReporter):
     """The `Reporter` of a confirming run: sends what it logs; such a run is never stopped."""
 
     def __init__(self, confirming: PartHandle, task: ConfirmTask) -> None:
-        run = (task.number, task.seed)
-        self._points = PendingPoints(
-            lambda metrics, step: poll_of(confirming.log.remote(*run, dict(metrics), step)),
-            lambda points: poll_of(confirming.log_again.remote(*run, points)),
-        )
-
-    def log(self, metrics: Mapping[str, float], *, step: int) -> None:
-        """Send `metrics` and go on."""
-        self._points.add(metrics, step)
-
-    def unconfirmed(self) -> Points:
-        """What the sweep's storage is not known to have yet."""
-        return self._points.as_points()
-
-    def log_again(self, points: Points) -> None:
-        """Send what an earlier process of this run had unconfirmed."""
-        self._points.add_again(points)
-
-    def flush(self) -> None:
-        """Wait until the storage has all points, for `FLUSH_SECONDS` at most."""
-        self._points.flush(FLUSH_SECONDS)
+        super().__init__(confirming, task.number, task.seed)
 
     def at_rung(self, *, epoch: int, step: int, metrics: Mapping[str, float]) -> bool:
         """The one rung is the end."""

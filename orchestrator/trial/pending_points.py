@@ -15,6 +15,7 @@ from typing import Any
 
 import ray
 
+from orchestrator.ray_cluster.composed_actor import PartHandle
 from orchestrator.tracking.record_log import EVERY_STEP, PointsHeld
 from orchestrator.trial.messages import Answer
 from prp_core.reporting import Points
@@ -22,6 +23,7 @@ from prp_core.reporting import Points
 Poll = Callable[[], PointsHeld | None]  # None: there is no answer yet
 NOBODY = PointsHeld("", -1)  # has them: the call was lost
 ASK_AGAIN_SECONDS = 0.2
+FLUSH_SECONDS = 20.0  # how long a run that has ended waits until the storage has its points
 
 
 def poll_of(future: Any) -> Poll:
@@ -142,3 +144,32 @@ class PendingPoints:
             or point.order > call.order
             or point.step > held.durable_step
         ]
+
+
+class PointsReporter:
+    """What the `Reporter`s of all runs share: points are sent without waiting."""
+
+    def __init__(self, desk: PartHandle, *run: Any) -> None:
+        """`desk` is the part of the coordinator whose `log` and `log_again` take the values `run`,
+        which name the run, and then the points.
+        """
+        self._points = PendingPoints(
+            lambda metrics, step: poll_of(desk.log.remote(*run, dict(metrics), step)),
+            lambda points: poll_of(desk.log_again.remote(*run, points)),
+        )
+
+    def log(self, metrics: Mapping[str, float], *, step: int) -> None:
+        """Send `metrics` and go on."""
+        self._points.add(metrics, step)
+
+    def unconfirmed(self) -> Points:
+        """What the sweep's storage is not known to have yet."""
+        return self._points.as_points()
+
+    def log_again(self, points: Points) -> None:
+        """Send what an earlier process of this run had unconfirmed."""
+        self._points.add_again(points)
+
+    def flush(self) -> None:
+        """Wait until the storage has all points, for `FLUSH_SECONDS` at most."""
+        self._points.flush(FLUSH_SECONDS)

@@ -22,12 +22,11 @@ from orchestrator.ray_cluster.composed_actor import PartHandle
 from orchestrator.ray_cluster.preemption import is_preempted
 from orchestrator.storage.open_store import open_store
 from orchestrator.trial.messages import Answer, Sender, TrialOutcome
-from orchestrator.trial.pending_points import PendingPoints, poll_of
+from orchestrator.trial.pending_points import PointsReporter
 from orchestrator.trial_state import TrialState
 from prp_core.agreement import first_alone
 from prp_core.data.object_store import ObjectStore
 from prp_core.errors import DivergedError, UserError
-from prp_core.reporting import Points
 from prp_core.training.checkpoint import CheckpointFolder
 from prp_core.training.loop import pretrain
 from prp_core.training.memory import is_out_of_memory
@@ -35,10 +34,8 @@ from prp_core.training.rung_weights import StoredRung, list_rungs, remove_rungs,
 from prp_core.training.watchdog import Signals, Watchdog
 from prp_core.world import World, use_threads
 
-FLUSH_SECONDS = 20.0  # how long a run that has ended waits until the storage has its points
 
-
-class CoordinatorReporter:
+class CoordinatorReporter(PointsReporter):
     """The `Reporter` of a trial: sends metrics without waiting, and waits for an answer at rungs.
 
     `trials` is the coordinator's trial desk, `sender` this attempt. `has_left`: the coordinator
@@ -46,29 +43,10 @@ class CoordinatorReporter:
     """
 
     def __init__(self, trials: PartHandle, sender: Sender) -> None:
+        super().__init__(trials, sender)
         self._trials = trials
         self._sender = sender
-        self._points = PendingPoints(
-            lambda metrics, step: poll_of(trials.log.remote(sender, dict(metrics), step)),
-            lambda points: poll_of(trials.log_again.remote(sender, points)),
-        )
         self.has_left = False
-
-    def log(self, metrics: Mapping[str, float], *, step: int) -> None:
-        """Send `metrics` and go on."""
-        self._points.add(metrics, step)
-
-    def unconfirmed(self) -> Points:
-        """What the sweep's storage is not known to have yet."""
-        return self._points.as_points()
-
-    def log_again(self, points: Points) -> None:
-        """Send what an earlier process of this trial had unconfirmed."""
-        self._points.add_again(points)
-
-    def flush(self) -> None:
-        """Wait until the storage has all points, for `FLUSH_SECONDS` at most."""
-        self._points.flush(FLUSH_SECONDS)
 
     def at_rung(self, *, epoch: int, step: int, metrics: Mapping[str, float]) -> bool:
         """Whether the trial goes on, by the coordinator's pruning decision."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from prp_core.data.clip_config import ClipConfig
 from prp_core.data.dilated_sampling import (
@@ -19,9 +20,12 @@ from prp_core.data.dilated_sampling import (
 )
 from prp_core.data.feasibility import check_feasible
 from prp_core.data.manifest import VideoRecord
-from prp_core.data.spans import SpanSampling
+from prp_core.data.spans import SpanSample, SpanSampling
 from prp_core.errors import UserError
 from prp_core.randomness import draw_below, draw_unit, permutation
+
+if TYPE_CHECKING:
+    from prp_core.data.colour import Frames
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,20 @@ class SampleDraw:
     index: int
     percent: int = 100
     is_reversed: bool = False
+
+    def sample(self, frames_NHWC: Frames, positions: tuple[int, ...]) -> SpanSample:
+        """The sample, given the frames at `positions` of its span."""
+        return SpanSample(
+            frames_NHWC,
+            positions,
+            self.rate,
+            self.rate_label,
+            self.video_index,
+            self.start,
+            self.epoch,
+            self.index,
+            self.is_reversed,
+        )
 
 
 class ClipDataset:

@@ -159,18 +159,7 @@ class SpanLoader:
 
     def _sample(self, draw: SampleDraw, record: VideoRecord) -> SpanSample:
         positions, frames = self.dataset.positions(draw)
-        carried = self._shrink(self._read(record, frames))
-        return SpanSample(
-            carried,
-            positions,
-            draw.rate,
-            draw.rate_label,
-            draw.video_index,
-            draw.start,
-            draw.epoch,
-            draw.index,
-            draw.is_reversed,
-        )
+        return draw.sample(self._shrink(self._read(record, frames)), positions)
 
     def _shrink(self, frames: Frames) -> Frames:
         """The frames, resized to the clip's size if they are too large to be carried.

@@ -106,17 +106,7 @@ def read_span(dataset: ClipDataset, draw: SampleDraw, source: FrameSource) -> Sp
     """The frames that training would read for `draw`. Raises `BrokenVideo`."""
     positions, frame_numbers = dataset.positions(draw)
     frames_NHWC = source.frames(dataset.records[draw.video_index], frame_numbers)
-    return SpanSample(
-        frames_NHWC,
-        positions,
-        draw.rate,
-        draw.rate_label,
-        draw.video_index,
-        draw.start,
-        draw.epoch,
-        draw.index,
-        draw.is_reversed,
-    )
+    return draw.sample(frames_NHWC, positions)
 
 
 @torch.no_grad()
