@@ -32,7 +32,7 @@ from orchestrator.trial.messages import (
 )
 from orchestrator.trial_state import TrialState
 from prp_core.errors import PrpError, StoreError
-from prp_core.training.checkpoint_keys import newest_step
+from prp_core.training.checkpoint_record import newest_step
 
 _LOGGER = logging.getLogger(__name__)
 

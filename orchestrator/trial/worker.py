@@ -28,6 +28,8 @@ from prp_core.agreement import first_alone
 from prp_core.data.object_store import ObjectStore
 from prp_core.errors import DivergedError, UserError
 from prp_core.training.checkpoint import CheckpointFolder
+from prp_core.training.checkpoint_keys import ONLY_ATTEMPT, RunAttempt
+from prp_core.training.checkpoint_record import Superseded
 from prp_core.training.loop import pretrain
 from prp_core.training.memory import is_out_of_memory
 from prp_core.training.rung_weights import StoredRung, list_rungs, remove_rungs, write_rung
@@ -110,11 +112,13 @@ def train_worker(task: Mapping[str, Any]) -> dict[str, Any] | None:
     config = parse_config(task["config"])
     use_threads(int(config.resources.cpus_per_worker))
     world = World.of_process_group(ray.train.torch.get_device())
-    checkpoints = checkpoint_folder(spec, config, sender.number)
+    attempt = RunAttempt(sender.epoch, sender.attempt)
+    checkpoints = checkpoint_folder(spec, config, sender.number, attempt)
     if world.is_first:
         task["trials"].workers_started.remote(sender)
     reporter = CoordinatorReporter(task["trials"], sender)
     try:
+        checkpoints.begin(world)
         with (
             Watchdog(config.training.step_timeout_seconds) as watchdog,
             open_data(spec, config, world) as data,
@@ -129,6 +133,8 @@ def train_worker(task: Mapping[str, Any]) -> dict[str, Any] | None:
                 evaluator=evaluator,
                 signals=Signals(watchdog, is_preempted),
             )
+    except Superseded:
+        return None
     except Exception as error:
         reason = permanent_failure(error, config)
         if reason is None:
@@ -186,11 +192,14 @@ def permanent_failure(error: Exception, config: RunConfig) -> str | None:
     return None
 
 
-def checkpoint_folder(spec: SweepSpec, config: RunConfig, number: int) -> CheckpointFolder:
-    """Where trial `number` keeps its checkpoints."""
+def checkpoint_folder(
+    spec: SweepSpec, config: RunConfig, number: int, attempt: RunAttempt = ONLY_ATTEMPT
+) -> CheckpointFolder:
+    """Where trial `number` keeps its checkpoints, as `attempt` writes them."""
     store = open_store(spec.folder_uri, config.store, check=False)
     return CheckpointFolder(
         store,
         spec.checkpoints_folder(number),
         num_kept=config.training.num_checkpoints_kept,
+        attempt=attempt,
     )

@@ -8,7 +8,7 @@ In the order that data flows:
   weights and named numbers;
 - `metrics`: the names of those numbers, and their means over steps;
 - `checkpoint`: files that are committed whole or not at all, under the names of
-  `checkpoint_keys`;
+  `checkpoint_keys`, by the newest attempt at a run alone, as `checkpoint_record` says;
 - `progress_state`: how far a run has got, and what a resume needs to continue bit for bit;
 - `watchdog`: ends a worker that hangs, its threads' stacks in the log;
 - `data_health`: whether training waits for its videos, and what would help;

@@ -2,14 +2,16 @@
 
 Under the folder's prefix, each checkpoint has a folder of its own::
 
-    step-0000000120/3f9c...-common.pt     a part, named by its sha256: no attempt overwrites it
-    step-0000000120/81aa...-rank-0.pt
-    step-0000000120/commit.json           every part's size and sha256; written last
+    step-0000000120/000001.000003-3f9c...-common.pt   a part, named by its attempt and its sha256
+    step-0000000120/000001.000003-81aa...-rank-0.pt
+    step-0000000120/000001.000003-commit.json         every part's size and sha256
+    committed.json                                    the commits that count; written last
 
 Every part has been read back and compared before the commit is written, and older checkpoints go
 only after that. Who reads compares again, and falls back to the checkpoint before when anything is
 missing, torn or altered. A store that cannot be reached is an error, never a reason to start from
-the beginning.
+the beginning. `committed.json` (`checkpoint_record.py`) is written on the condition that no later
+attempt at the run has begun, so one that was stopped and wakes up commits and removes nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -26,7 +28,16 @@ import torch
 from prp_core.agreement import first_alone, together
 from prp_core.data.object_store import ObjectInfo, ObjectStore, read_all
 from prp_core.errors import CorruptObject, ObjectChanged, ObjectMissing
-from prp_core.training.checkpoint_keys import COMMIT_NAME, step_folder, step_of
+from prp_core.training.checkpoint_keys import (
+    ONLY_ATTEMPT,
+    RunAttempt,
+    attempt_of,
+    commit_key,
+    is_commit,
+    step_folder,
+    step_of,
+)
+from prp_core.training.checkpoint_record import CommitRecord, RecordFile, Superseded
 from prp_core.world import World
 
 
@@ -60,21 +71,36 @@ class Checkpoint:
 class CheckpointFolder:
     """The checkpoints of one run under `prefix` of `store`, of which the newest `num_kept` stay.
 
-    One run has one writer at a time.
+    One run has one writer at a time: the newest `attempt` at it. Every method that writes raises
+    `Superseded`, on every worker, once a later attempt has begun.
     """
 
     def __init__(
-        self, store: ObjectStore, prefix: str = "checkpoints", *, num_kept: int = 2
+        self,
+        store: ObjectStore,
+        prefix: str = "checkpoints",
+        *,
+        num_kept: int = 2,
+        attempt: RunAttempt = ONLY_ATTEMPT,
     ) -> None:
         assert num_kept >= 1, num_kept
         self._store = store
         self._prefix = prefix.strip("/")
         self._num_kept = num_kept
+        self._attempt = attempt
+        self._record = RecordFile(store, self._prefix, attempt)
 
     @property
     def uri(self) -> str:
         """The folder's address."""
         return f"{self._store.uri}/{self._prefix}"
+
+    def begin(self, world: World) -> None:
+        """Begin this attempt, before its first checkpoint is read: no earlier one commits any more.
+
+        Called by every worker.
+        """
+        self._first_alone(world, "beginning an attempt", self._record.begin)
 
     def save(
         self, step: int, files: Mapping[str, bytes], *, facts: Mapping[str, Any], world: World
@@ -96,7 +122,7 @@ class CheckpointFolder:
         )
         assert len({part.name for part in parts}) == len(parts), [part.name for part in parts]
         checkpoint = Checkpoint(step, dict(facts), parts)
-        first_alone(
+        self._first_alone(
             world, f"committing the checkpoint of step {step}", lambda: self._commit(checkpoint)
         )
         return checkpoint
@@ -122,7 +148,9 @@ class CheckpointFolder:
 
     def _write_part(self, step: int, name: str, data: bytes) -> Part:
         sha256 = hashlib.sha256(data).hexdigest()
-        part = Part(name, f"{self._folder(step)}/{sha256[:16]}-{name}", len(data), sha256)
+        folder = step_folder(self._prefix, step)
+        key = f"{folder}/{self._attempt.tag}{sha256[:16]}-{name}"
+        part = Part(name, key, len(data), sha256)
         self._store.write(part.key, data)
         self._verify(part)
         return part
@@ -142,41 +170,52 @@ class CheckpointFolder:
                 f"written were {part.num_bytes} bytes {part.sha256[:16]}"
             )
 
+    def _first_alone(self, world: World, doing: str, action: Callable[[], Any]) -> None:
+        """Do `action` on the first worker; every one raises `Superseded` where it did."""
+
+        def superseded_by() -> str:
+            try:
+                action()
+            except Superseded as error:
+                return str(error)
+            return ""
+
+        if later := first_alone(world, doing, superseded_by):
+            raise Superseded(later)
+
     def _commit(self, checkpoint: Checkpoint) -> None:
-        key = f"{self._folder(checkpoint.step)}/{COMMIT_NAME}"
+        key = commit_key(self._prefix, checkpoint.step, self._attempt)
         data = _encode_commit(checkpoint)
         self._store.write(key, data)
         if read_all(self._store, key) != data:
             raise CorruptObject(
                 f"{self._store.uri}/{key} reads back different from what was written"
             )
-        self._prune(checkpoint)
+        self._prune(checkpoint, self._record.add(checkpoint.step, self._num_kept))
 
-    def _prune(self, newest: Checkpoint) -> None:
-        """Remove what is older than the kept checkpoints, each commit before its parts.
+    def _prune(self, newest: Checkpoint, record: CommitRecord) -> None:
+        """Remove what is not of the checkpoints of `record`, each commit before its parts, and
+        nothing of a later attempt.
 
-        So no checkpoint is ever there in part. Checkpoints of later steps stay: a resume skipped
-        them, and will write them again when it gets there.
+        So no checkpoint is ever there in part.
         """
-        objects = [info for info in self._objects() if self._step_of(info.key) <= newest.step]
-        commits = [info.key for info in objects if info.key.endswith(f"/{COMMIT_NAME}")]
-        dropped = commits[: -self._num_kept]
-        for key in dropped:
-            self._store.delete(key)
-        kept_steps = {self._step_of(key) for key in commits} - {
-            self._step_of(key) for key in dropped
-        }
+        kept = {self._place_of(key) for key in record.commits}
         named = {part.key for part in newest.parts}
-        for info in objects:
-            step = self._step_of(info.key)
-            orphan = step not in kept_steps or (step == newest.step and info.key not in named)
-            if orphan and not info.key.endswith(f"/{COMMIT_NAME}"):
-                self._store.delete(info.key)
+        newest_place = newest.step, self._attempt
+        dropped = []
+        for info in self._objects():
+            place = self._place_of(info.key)
+            is_litter = place == newest_place and info.key not in named
+            if (place not in kept and place[1] <= self._attempt) or (
+                is_litter and not is_commit(info.key)
+            ):
+                dropped.append(info.key)
+        for key in sorted(dropped, key=lambda key: not is_commit(key)):
+            self._store.delete(key)
 
     def _latest_committed(self) -> Checkpoint | None:
         skipped: list[str] = []
-        commits = [info.key for info in self._objects() if info.key.endswith(f"/{COMMIT_NAME}")]
-        for key in reversed(commits):
+        for key in reversed(self._record.read().commits):
             try:
                 checkpoint = _decode_commit(read_all(self._store, key), skipped)
                 for part in checkpoint.parts:
@@ -196,11 +235,8 @@ class CheckpointFolder:
         """The objects in step folders, sorted by key, that is by step."""
         return list(self._store.list(f"{self._prefix}/step-"))
 
-    def _folder(self, step: int) -> str:
-        return step_folder(self._prefix, step)
-
-    def _step_of(self, key: str) -> int:
-        return step_of(self._prefix, key)
+    def _place_of(self, key: str) -> tuple[int, RunAttempt]:
+        return step_of(self._prefix, key), attempt_of(key)
 
 
 def _encode_commit(checkpoint: Checkpoint) -> bytes:

@@ -1,18 +1,53 @@
-"""The names of a run's checkpoints in a store, which can be read where torch is not."""
+"""The names of a run's checkpoints in a store, which can be read where torch is not.
+
+An attempt at a run writes under names of its own: no attempt overwrites what another one wrote, and
+none removes it too late.
+"""
 
 from __future__ import annotations
 
-from prp_core.data.object_store import ObjectStore
+from dataclasses import dataclass
 
 COMMIT_NAME = "commit.json"
 STEP_PREFIX = "step-"
+NUM_DIGITS = 6
+
+
+@dataclass(frozen=True, order=True)
+class RunAttempt:
+    """An attempt at a run; of two, the later is the larger one. A run that is tried once, by one
+    process at a time, has the attempt 0 of the epoch 0.
+    """
+
+    epoch: int = 0
+    number: int = 0
+
+    @property
+    def tag(self) -> str:
+        """What the names of its objects begin with."""
+        if self == ONLY_ATTEMPT:
+            return ""
+        return f"{self.epoch:0{NUM_DIGITS}d}.{self.number:0{NUM_DIGITS}d}-"
+
+
+ONLY_ATTEMPT = RunAttempt()
 
 
 def step_folder(prefix: str, step: int) -> str:
-    """The folder of the checkpoint after `step` optimiser steps; sorted by name, they are sorted by
-    step.
+    """The folder of the checkpoints after `step` optimiser steps; sorted by name, they are sorted
+    by step.
     """
     return f"{prefix}/{STEP_PREFIX}{step:010d}"
+
+
+def commit_key(prefix: str, step: int, attempt: RunAttempt) -> str:
+    """The object that commits the checkpoint of `attempt` after `step` steps."""
+    return f"{step_folder(prefix, step)}/{attempt.tag}{COMMIT_NAME}"
+
+
+def is_commit(key: str) -> bool:
+    """Whether the object `key` commits a checkpoint."""
+    return key.endswith((f"/{COMMIT_NAME}", f"-{COMMIT_NAME}"))
 
 
 def step_of(prefix: str, key: str) -> int:
@@ -20,11 +55,8 @@ def step_of(prefix: str, key: str) -> int:
     return int(key.removeprefix(f"{prefix}/{STEP_PREFIX}").partition("/")[0])
 
 
-def newest_step(store: ObjectStore, prefix: str) -> int:
-    """The step of the newest checkpoint that was committed below `prefix`; 0 without any.
-
-    Raises `StoreUnavailable` when the store cannot say.
-    """
-    keys = [info.key for info in store.list(f"{prefix}/{STEP_PREFIX}")]
-    steps = [step_of(prefix, key) for key in keys if key.endswith(f"/{COMMIT_NAME}")]
-    return max(steps, default=0)
+def attempt_of(key: str) -> RunAttempt:
+    """The attempt that wrote the object `key`."""
+    epoch, _, number = key.rpartition("/")[2].partition("-")[0].partition(".")
+    is_tagged = len(epoch) >= NUM_DIGITS and epoch.isdigit() and number.isdigit()
+    return RunAttempt(int(epoch), int(number)) if is_tagged else ONLY_ATTEMPT

@@ -14,12 +14,12 @@ from prp_core.agreement import OtherWorkerFailed
 from prp_core.data.object_store import LocalStore, ObjectInfo
 from prp_core.errors import CorruptObject, StoreUnavailable
 from prp_core.training.checkpoint import (
-    COMMIT_NAME,
     Checkpoint,
     CheckpointFolder,
     from_bytes,
     to_bytes,
 )
+from prp_core.training.checkpoint_keys import COMMIT_NAME
 from prp_core.world import World
 from tests.worker_group import run_workers
 
@@ -56,9 +56,16 @@ class FragileStore:
             raise StoreUnavailable(f"{self.uri}/{key}: no answer")
         return self.inner.read(key, start=start, num_bytes=num_bytes, etag=etag)
 
-    def write(self, key: str, data: bytes | Path, *, if_absent: bool = False) -> ObjectInfo:
+    def write(
+        self,
+        key: str,
+        data: bytes | Path,
+        *,
+        if_absent: bool = False,
+        if_match: str | None = None,
+    ) -> ObjectInfo:
         self._maybe_die(self.after is False)
-        info = self.inner.write(key, data, if_absent=if_absent)
+        info = self.inner.write(key, data, if_absent=if_absent, if_match=if_match)
         self._maybe_die(self.after is True, count=False)
         return info
 
@@ -114,7 +121,7 @@ def test_the_newest_are_kept_and_nothing_else(tmp_path: Path) -> None:
     store = LocalStore(tmp_path)
     for step in (9, 10, 100, 1000):
         save(store, step)
-    folders = sorted({info.key.split("/")[2] for info in store.list()})
+    folders = sorted({info.key.split("/")[2] for info in store.list("run/checkpoints/step-")})
     assert folders == ["step-0000000100", "step-0000001000"]
     expect_whole(store, latest(store), 1000)
 
@@ -139,12 +146,12 @@ def test_dying_at_any_change_leaves_a_whole_checkpoint(tmp_path: Path, after: bo
             assert found.step in (20, 30) and found.skipped == ()
             save(inner, 30)  # the next attempt repeats the step
             expect_whole(inner, latest(inner), 30)
-            assert len(list(inner.list())) == 6, (
-                "two checkpoints of two parts and a commit; no litter"
+            assert len(list(inner.list())) == 7, (
+                "the record, two checkpoints of two parts and a commit; no litter"
             )
         else:
             break
-    assert num_seen == 6, "2 parts, 1 commit, then 1 commit and 2 parts removed"
+    assert num_seen == 7, "2 parts, 1 commit, the record, then 1 commit and 2 parts removed"
 
 
 def damage(path: Path, how: str) -> None:
@@ -206,10 +213,10 @@ def test_a_store_that_does_not_answer_is_an_error_not_a_fresh_start(tmp_path: Pa
 
 def test_a_part_that_reads_back_different_is_never_committed(tmp_path: Path) -> None:
     class Lossy(LocalStore):
-        def write(self, key: str, data: bytes | Path, *, if_absent: bool = False) -> ObjectInfo:
+        def write(self, key: str, data: bytes | Path, **conditions: Any) -> ObjectInfo:
             assert isinstance(data, bytes)
             return super().write(
-                key, data[:-1] if key.endswith("rank-0.pt") else data, if_absent=if_absent
+                key, data[:-1] if key.endswith("rank-0.pt") else data, **conditions
             )
 
     save(LocalStore(tmp_path), 10)
