@@ -1,4 +1,4 @@
-"""A sweep of four trials that is interrupted, killed, driven twice at once, and run to its end."""
+"""A sweep of four trials that is interrupted, killed in every part, driven twice, and ends."""
 
 from __future__ import annotations
 
@@ -59,7 +59,8 @@ class Swept:
 
 def sweep_with_disturbances(home: Path, videos: Path) -> Swept:
     """Start the sweep, press Ctrl-C, resume it, kill its driver with SIGKILL, and resume it until
-    it ends; the last driver is asked for one trial more. The best trial has a showcase.
+    it ends; the last driver is asked for one trial more, and loses its coordinator, the driver of a
+    trial and a controller of Ray Train on its way. The best trial has a showcase.
     """
     words = ["--preset", str(TINY_PRESET), "--data", str(videos), "--trials", "3"]
     # a model's draws would depend on which trial was first
@@ -86,11 +87,23 @@ def sweep_with_disturbances(home: Path, videos: Path) -> Swept:
         second.wait_for("trial 0 running")
         second.kill()
         with StudyProcess(home, ["--resume", sweep_id, "--trials", "4"], ENVIRONMENT) as third:
+            third.wait_for(r"trial 0 running at epoch")
+            kill_parts(third)
             assert third.wait() == 0, third.output[-4000:]
             left = {"ended": third.left_behind()}
         left["killed"] = second.left_behind()
         outputs = [one.output for one in (first, second, third)]
     return Swept(home, sweep_id, interrupted, rival, outputs[-1], "\n".join(outputs), left)
+
+
+def kill_parts(study: StudyProcess) -> None:
+    """kill -9 of the driver of a trial, of the coordinator while it is told of that, and of the
+    controller of Ray Train with which the trial is tried again.
+    """
+    controllers = study.ray_processes("TrainController")
+    study.kill_ray_process("ImplicitFunc")
+    study.kill_ray_process("Coordinator")
+    study.kill_ray_process("TrainController", but_not=controllers)
 
 
 def runs_at(home: Path) -> tuple[MlflowClient, list[Run]]:

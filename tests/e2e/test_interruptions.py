@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from tests.e2e.disturbed_sweep import RUNGS_OF_FIRST, Swept
+from tests.e2e.disturbed_sweep import RUNGS_OF_FIRST, Swept, runs_at
 from tests.tools.study_process import rung_rows, trial_rows
 
 pytestmark = pytest.mark.timeout(1800)  # the first test runs the sweep
@@ -40,6 +40,15 @@ def test_nothing_is_lost_and_nothing_runs_twice(swept: Swept) -> None:
     )
     assert set(Counter((number, epoch) for number, epoch, _ in finished).values()) == {1}
     assert [epoch for number, epoch, _ in finished if number == 0] == RUNGS_OF_FIRST
+
+
+def test_each_trial_has_one_run_and_none_is_left_running(swept: Swept) -> None:
+    """Also though the coordinator, the driver of a trial and a controller were killed."""
+    _, runs = runs_at(swept.home)
+    names = sorted(run.data.tags.get("prp.trial", "parent") for run in runs)
+    assert names == ["0", "1", "2", "3", "parent"]
+    assert {run.info.status for run in runs} == {"FINISHED", "FAILED"}, "one trial diverges"
+    assert "missing" not in swept.output
 
 
 def test_no_process_outlives_its_driver(swept: Swept) -> None:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from tests.journals import study_of
@@ -100,6 +100,21 @@ class StudyProcess:
         """kill -9 of the driver alone."""
         self.process.kill()
         self.process.wait()
+
+    def ray_processes(self, name: str) -> set[int]:
+        """The ids of its Ray cluster's processes that show themselves as ``ray::name...``."""
+        processes = marked_processes(self.marker)
+        return {one for one in processes if _command_line(one).startswith(f"ray::{name}")}
+
+    def kill_ray_process(
+        self, name: str, *, but_not: Collection[int] = (), timeout_seconds: float = 120.0
+    ) -> None:
+        """kill -9 of one of them, once there is one that is not among `but_not`."""
+        deadline = time.monotonic() + timeout_seconds
+        while not (found := self.ray_processes(name) - set(but_not)):
+            assert time.monotonic() < deadline, f"no ray::{name}:\n{self.output[-3000:]}"
+            time.sleep(0.2)
+        os.kill(min(found), signal.SIGKILL)
 
     def left_behind(self, patience_seconds: float = 90.0) -> list[str]:
         """Command lines of processes that it started and that outlive it by more than
