@@ -77,6 +77,10 @@ class SweepSpec:
         """The folder of a trial's checkpoints, relative to `folder_uri`."""
         return f"{self.trial_folder(number)}/checkpoints"
 
+    def rungs_folder(self, number: int) -> str:
+        """The folder with the weights of a trial's submitted rungs, relative to `folder_uri`."""
+        return f"{self.trial_folder(number)}/rungs"
+
     def trial_uri(self, number: int) -> str:
         """A trial's folder as a URI."""
         return f"{self.folder_uri}/{self.trial_folder(number)}"

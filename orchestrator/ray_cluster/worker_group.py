@@ -30,10 +30,13 @@ def fit_workers(
     from ray.train import FailureConfig, ScalingConfig
     from ray.train import RunConfig as RayRunConfig
 
+    from orchestrator.ray_cluster.process_group import ProcessGroupConfig
+
     resources = config.resources
     trainer = _trainer_class()(
         function,
         train_loop_config=dict(work),
+        backend_config=ProcessGroupConfig("nccl" if resources.gpus_per_worker else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=resources.num_workers,
             use_gpu=resources.gpus_per_worker > 0,
@@ -61,12 +64,12 @@ def worker_bundle(config: RunConfig) -> dict[str, float]:
 
 
 def _trainer_class() -> Any:
-    """A `TorchTrainer` that starts no process for Ray Data: we have no datasets there, and it costs
-    five CPU-seconds a trial, for imports.
+    """A trainer that imports no torch here and in its controller, and starts no process for Ray
+    Data: we have no datasets there, and it costs five CPU-seconds a trial, for imports.
     """
-    from ray.train.torch import TorchTrainer
+    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
-    class OwnDataTrainer(TorchTrainer):
+    class OwnDataTrainer(DataParallelTrainer):
         def _create_default_callbacks(self) -> list[Any]:
             return [
                 callback

@@ -137,8 +137,6 @@ def train(
     Raises Ray Train's error when workers, their nodes or Ray Train's controller are lost, and when
     a worker raises.
     """
-    from orchestrator.trial.worker import train_worker
-
     work = {
         "spec": spec,
         "sender": sender,
@@ -147,7 +145,7 @@ def train(
         "evaluator": task.evaluator,
     }
     return fit_workers(
-        train_worker,
+        train_on_worker,
         work,
         parse_config(task.config),
         state_dir=spec.state_dir,
@@ -156,14 +154,23 @@ def train(
     )
 
 
+def train_on_worker(work: Mapping[str, Any]) -> dict[str, Any] | None:
+    """As `train_worker`, whose torch is imported where it runs: this process and the controller,
+    which are handed the function, do without.
+    """
+    from orchestrator.trial.worker import train_worker
+
+    return train_worker(work)
+
+
 def remove_stored_rungs(task: TrialTask, spec: SweepSpec) -> None:
     """Remove the weights of the trial's rungs, which nothing reads any more; where the store is
     away they stay, with a warning.
     """
-    from orchestrator.trial.worker import remove_trial_rungs
-
     try:
-        remove_trial_rungs(spec, parse_config(task.config), task.number)
+        store = open_store(spec.folder_uri, parse_config(task.config).store, check=False)
+        for info in list(store.list(f"{spec.rungs_folder(task.number)}/")):
+            store.delete(info.key)
     except PrpError as error:
         _LOGGER.warning(
             "trial %d: the weights of its rungs stay where they are: %s", task.number, error

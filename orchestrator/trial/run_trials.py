@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import ray
@@ -16,6 +16,7 @@ from orchestrator.config.sweep_spec import SweepSpec
 from orchestrator.cost.budget import Admission
 from orchestrator.ray_cluster.composed_actor import PartHandle
 from orchestrator.ray_cluster.connect import keep_credentials_out_of_runtime_env
+from orchestrator.ray_cluster.driver_placement import driver_labels
 from orchestrator.trial.driver import DRIVER_RESOURCES, run_trial
 
 _LOGGER = logging.getLogger(__name__)
@@ -96,6 +97,13 @@ class CoordinatorSearcher(Searcher):
         return None
 
 
+def driver_request(config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
+    """What the driver of a trial asks of the cluster as it is now."""
+    labels = driver_labels(DRIVER_RESOURCES["memory"])
+    selector = {"bundle_label_selector": [labels]} if labels else {}
+    return tune.PlacementGroupFactory([DRIVER_RESOURCES], **selector)
+
+
 def run_trials(
     spec: SweepSpec,
     trials: PartHandle,
@@ -109,7 +117,7 @@ def run_trials(
     `trials` is the coordinator's trial desk, `verbose` shows Ray Tune's own progress.
     """
     trainable = tune.with_resources(
-        tune.with_parameters(run_trial, spec=spec, trials=trials), DRIVER_RESOURCES
+        tune.with_parameters(run_trial, spec=spec, trials=trials), driver_request
     )
     keep_credentials_out_of_runtime_env()
     if not verbose:  # what happens to a driver is no failure of its trial, and is said by us

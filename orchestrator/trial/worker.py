@@ -32,7 +32,7 @@ from prp_core.training.checkpoint_keys import ONLY_ATTEMPT, RunAttempt
 from prp_core.training.checkpoint_record import Superseded
 from prp_core.training.loop import pretrain
 from prp_core.training.memory import is_out_of_memory
-from prp_core.training.rung_weights import StoredRung, list_rungs, remove_rungs, write_rung
+from prp_core.training.rung_weights import StoredRung, list_rungs, write_rung
 from prp_core.training.watchdog import Signals, Watchdog
 from prp_core.world import World, use_threads
 
@@ -157,20 +157,10 @@ def rung_submitter(
     spec: SweepSpec = task["spec"]
     store = open_store(spec.folder_uri, config.store, check=False)
     sender: Sender = task["sender"]
-    folder = rungs_folder(spec, sender.number)
+    folder = spec.rungs_folder(sender.number)
     submitter = RungSubmitter(task["trials"], sender, store, folder)
     first_alone(world, "looking for rungs", lambda: submitter.submit_again())
     return submitter
-
-
-def rungs_folder(spec: SweepSpec, number: int) -> str:
-    """The folder, below the sweep's, with the weights of trial `number`'s submitted rungs."""
-    return f"{spec.trial_folder(number)}/rungs"
-
-
-def remove_trial_rungs(spec: SweepSpec, config: RunConfig, number: int) -> None:
-    """Remove the weights of the rungs of trial `number`, which has ended."""
-    remove_rungs(open_store(spec.folder_uri, config.store, check=False), rungs_folder(spec, number))
 
 
 def permanent_failure(error: Exception, config: RunConfig) -> str | None:

@@ -57,12 +57,6 @@ def read_rung(store: ObjectStore, key: str) -> dict[str, torch.Tensor]:
     return from_bytes(data)
 
 
-def remove_rungs(store: ObjectStore, folder: str) -> None:
-    """Remove the rungs stored under `folder`."""
-    for rung in list_rungs(store, folder):
-        store.delete(rung.key)
-
-
 def _place(key: str) -> tuple[int, int]:
     epoch, step, _ = key.rsplit("/", 1)[-1].split("-")
     return int(epoch), int(step)

@@ -16,6 +16,7 @@ SEED = 38
 # The first trial takes long enough to be interrupted.
 ENVIRONMENT = {"PRP_TEST_DIVERGE": "1", "PRP_TEST_SLOW": "1"}
 RUNGS_OF_FIRST = [1, 2, 4, 8, 16, 24]
+BESIDE_WORKERS = ("Coordinator", "ImplicitFunc", "TrainController")  # by their names in Ray
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ class Swept:
     """What all drivers printed that drove the sweep."""
     left_behind: dict[str, list[str]]
     """The processes that outlived the driver that was killed, and the one that ended."""
+    with_torch: list[str]
+    """Which processes beside the workers had torch in their memory while trials trained."""
 
 
 def sweep_with_disturbances(home: Path, videos: Path) -> Swept:
@@ -88,12 +91,14 @@ def sweep_with_disturbances(home: Path, videos: Path) -> Swept:
         second.kill()
         with StudyProcess(home, ["--resume", sweep_id, "--trials", "4"], ENVIRONMENT) as third:
             third.wait_for(r"trial 0 running at epoch")
+            with_torch = third.ray_processes_with_torch(*BESIDE_WORKERS)
             kill_parts(third)
             assert third.wait() == 0, third.output[-4000:]
             left = {"ended": third.left_behind()}
         left["killed"] = second.left_behind()
         outputs = [one.output for one in (first, second, third)]
-    return Swept(home, sweep_id, interrupted, rival, outputs[-1], "\n".join(outputs), left)
+    whole_output = "\n".join(outputs)
+    return Swept(home, sweep_id, interrupted, rival, outputs[-1], whole_output, left, with_torch)
 
 
 def kill_parts(study: StudyProcess) -> None:

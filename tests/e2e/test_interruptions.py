@@ -53,3 +53,7 @@ def test_each_trial_has_one_run_and_none_is_left_running(swept: Swept) -> None:
 
 def test_no_process_outlives_its_driver(swept: Swept) -> None:
     assert swept.left_behind == {"ended": [], "killed": []}, "Ray's agents stay for a minute"
+
+
+def test_no_process_beside_the_workers_has_torch(swept: Swept) -> None:
+    assert swept.with_torch == [], "it costs each of them some 300 MB"

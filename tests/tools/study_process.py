@@ -106,6 +106,10 @@ class StudyProcess:
         processes = marked_processes(self.marker)
         return {one for one in processes if _command_line(one).startswith(f"ray::{name}")}
 
+    def ray_processes_with_torch(self, *names: str) -> list[str]:
+        """Those of `names` of which a process has torch in its memory."""
+        return [name for name in names if any(map(_maps_torch, self.ray_processes(name)))]
+
     def kill_ray_process(
         self, name: str, *, but_not: Collection[int] = (), timeout_seconds: float = 120.0
     ) -> None:
@@ -159,6 +163,13 @@ def _listen_to_ctrl_c() -> None:
     inherited.
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _maps_torch(process_id: int) -> bool:
+    try:
+        return "libtorch" in Path(f"/proc/{process_id}/maps").read_text()
+    except OSError:  # it has just ended
+        return False
 
 
 def _command_line(process_id: int) -> str:
