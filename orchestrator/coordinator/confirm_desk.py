@@ -21,6 +21,7 @@ from orchestrator.trial_state import TrialState
 from prp_core.reporting import Points
 
 NOTE = "confirm/"  # + TRIAL/SEED: the note of the sweep with a run's result
+RUNNING = "confirming/"  # + TRIAL/SEED: the epoch of the driver that runs it, empty at its end
 Pair = tuple[int, int]  # a trial's number and a seed
 
 
@@ -41,7 +42,12 @@ class ConfirmDesk:
         self._table = state.table
         self._account = state.account
         self._recorder = state.recorder
-        self._open: set[Pair] = set()
+        # with those that began before Ray restarted the coordinator
+        self._open: set[Pair] = {
+            pair_of(name, RUNNING)
+            for name, epoch in self._study.sweep_notes(RUNNING).items()
+            if epoch == str(self._study.epoch)
+        }
 
     def affordable_candidates(self) -> int:
         """How many candidates the rest of the budget can confirm."""
@@ -62,6 +68,7 @@ class ConfirmDesk:
         config = with_values(
             config, {"seed": seed, "training.first_rung_epochs": config.training.num_epochs}
         )
+        self._study.set_sweep_note(f"{RUNNING}{number}/{seed}", str(self._study.epoch))
         self._recorder.start_confirm(number, seed, config)
         self._open.add((number, seed))
         self._account.on_requested(owner_of(number, seed), config)
@@ -102,6 +109,7 @@ class ConfirmDesk:
             )
         if (number, seed) in self._open:
             self._open.remove((number, seed))
+            self._study.set_sweep_note(f"{RUNNING}{number}/{seed}", "")
             self._account.on_ended(owner_of(number, seed))
         if is_first:
             state = TrialState.FAILED if run is None else TrialState.FINISHED
@@ -113,7 +121,7 @@ class ConfirmDesk:
         runs = []
         failed = {}
         for name, value in self._study.sweep_notes(NOTE).items():
-            number, seed = (int(part) for part in name.removeprefix(NOTE).split("/"))
+            number, seed = pair_of(name, NOTE)
             found = json.loads(value)
             if "failed" in found:
                 failed[number, seed] = found["failed"]
@@ -121,6 +129,12 @@ class ConfirmDesk:
                 found.pop("run_id", None)  # a note of an earlier release
                 runs.append(ConfirmedRun(**found))
         return sorted(runs, key=lambda run: (run.trial, run.seed)), failed
+
+
+def pair_of(name: str, prefix: str) -> Pair:
+    """The trial's number and the seed in the name of a note."""
+    number, seed = name.removeprefix(prefix).split("/")
+    return int(number), int(seed)
 
 
 def owner_of(number: int, seed: int) -> Owner:

@@ -30,8 +30,9 @@ from orchestrator.coordinator.confirm_desk import ConfirmTask
 from orchestrator.coordinator.coordinator import CoordinatorHandle
 from orchestrator.cost.budget import GO_ON
 from orchestrator.ray_cluster.composed_actor import PartHandle
-from orchestrator.ray_cluster.worker_failures import failure_reason
+from orchestrator.ray_cluster.worker_failures import failure_reason, is_nodes_failure
 from orchestrator.ray_cluster.worker_group import fit_workers
+from orchestrator.search.hand_out import NOT_HANDED_OUT
 from orchestrator.storage.open_store import open_store
 from orchestrator.sweep.plan import Plan
 from orchestrator.trial.driver import DRIVER_RESOURCES
@@ -40,6 +41,7 @@ from orchestrator.trial.worker import open_data, permanent_failure
 from prp_core.data.manifest import VideoRecord
 from prp_core.evaluation.downstream import query_hits
 from prp_core.training.checkpoint import CheckpointFolder
+from prp_core.training.checkpoint_record import newest_step
 from prp_core.training.encoder_export import checkpoint_encoder_weights, rebuild_encoder
 from prp_core.training.loop import pretrain
 from prp_core.world import World, use_threads
@@ -143,18 +145,8 @@ def run_missing(
 
 def _drive(task: ConfirmTask, spec: SweepSpec, confirming: PartHandle) -> str:
     """Run one confirming run and tell the coordinator its result; the result in a few words."""
-    work = {"spec": spec, "task": asdict(task), "confirming": confirming}
     try:
-        name = f"{spec.sweep_id}-confirm-{task.number:04d}-{task.seed}"
-        config = parse_config(task.config)
-        found = fit_workers(
-            confirm_worker,
-            work,
-            config,
-            state_dir=spec.state_dir,
-            name=name,
-            max_failures=config.resources.max_failures,
-        )
+        found = train_until_done(task, spec, confirming)
     # one run's failure ends neither the others nor the sweep; the reason is told
     except Exception as error:  # noqa: BLE001
         ray.get(
@@ -169,6 +161,35 @@ def _drive(task: ConfirmTask, spec: SweepSpec, confirming: PartHandle) -> str:
     run = ConfirmedRun(**found)
     ray.get(confirming.end.remote(task.number, task.seed, run))
     return f"{OBJECTIVE} {run.recall_at_1:.3f}"
+
+
+def train_until_done(task: ConfirmTask, spec: SweepSpec, confirming: PartHandle) -> dict[str, Any]:
+    """The answer of `confirm_worker`, whose workers are started again after a failure as those of a
+    trial are. Raises the last error when there were too many without a new checkpoint.
+    """
+    config = parse_config(task.config)
+    work = {"spec": spec, "task": asdict(task), "confirming": confirming}
+    store = open_store(spec.folder_uri, config.store, check=False)
+    attempts = NOT_HANDED_OUT.to(0, "confirm")
+    last_error: Exception | None = None
+    while True:
+        attempts = attempts.begun(newest_step(store, checkpoints_folder(spec, task)))
+        if last_error is not None and attempts.num_failures > config.resources.max_failures:
+            raise last_error
+        try:
+            return fit_workers(
+                confirm_worker,
+                work,
+                config,
+                state_dir=spec.state_dir,
+                name=f"{spec.sweep_id}-confirm-{task.number:04d}-{task.seed}",
+                max_failures=0,
+            )
+        # whatever it was, it is tried again unless there were too many
+        except Exception as error:  # noqa: BLE001
+            is_counted = not is_nodes_failure(error)
+            attempts = attempts.failed(failure_reason(error), is_counted=is_counted)
+            last_error = error
 
 
 class ConfirmReporter(PointsReporter):
@@ -221,9 +242,12 @@ def confirm_worker(work: Mapping[str, Any]) -> dict[str, Any]:
 def confirm_checkpoints(spec: SweepSpec, config: RunConfig, task: ConfirmTask) -> CheckpointFolder:
     """Where a confirming run keeps its newest checkpoint, which is all that a resume needs."""
     store = open_store(spec.folder_uri, config.store, check=False)
-    return CheckpointFolder(
-        store, f"{spec.confirm_folder(task.number, task.seed)}/checkpoints", num_kept=1
-    )
+    return CheckpointFolder(store, checkpoints_folder(spec, task), num_kept=1)
+
+
+def checkpoints_folder(spec: SweepSpec, task: ConfirmTask) -> str:
+    """The folder of the run's checkpoints, below the sweep's."""
+    return f"{spec.confirm_folder(task.number, task.seed)}/checkpoints"
 
 
 def query_keys(queries: Sequence[VideoRecord]) -> list[str]:

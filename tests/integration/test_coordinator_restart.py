@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 
+from orchestrator.confirmation import ConfirmedRun
 from orchestrator.coordinator.coordinator import Coordinator
 from orchestrator.coordinator.sweep_state import CoordinatorSetup
 from orchestrator.search.space import TrialLimits
@@ -116,3 +117,26 @@ def test_an_outdated_attempt_is_told_to_leave_and_changes_nothing(tmp_path: Path
     )
     assert (view.state, view.step, dict(view.metrics)) == seen
     assert trials.at_rung(new, 1, 10, {METRIC: 0.5}) == Answer.GO_ON
+
+
+def test_a_confirming_run_is_heard_by_the_coordinator_that_comes_after(tmp_path: Path) -> None:
+    setup = setup_at(tmp_path)
+    first = Coordinator(setup)
+    sender = begun(first, "slot-1")
+    first.trials.at_rung(sender, 4, 40, {METRIC: 0.5})
+    first.trials.tell(sender, FINISHED)
+    first.confirming.start(0, 633)
+    first.recorder.flush()
+
+    again = Coordinator(setup)
+    again.confirming.log(0, 633, {"train/loss": 2.0}, 5)
+    again.confirming.end(0, 633, ConfirmedRun(trial=0, seed=633, recall_at_1=0.5, hits="0101"))
+    again.recorder.flush()
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("tiny")
+    (run,) = client.search_runs([experiment.experiment_id], "tags.`prp.confirm` = '0'")
+    assert (run.info.status, run.data.metrics["train/loss"]) == ("FINISHED", 2.0)
+    another = Coordinator(setup)
+    another.confirming.log(0, 633, {"train/loss": 9.0}, 6)
+    another.recorder.flush()
+    assert client.get_run(run.info.run_id).data.metrics["train/loss"] == 2.0, "it has ended"
