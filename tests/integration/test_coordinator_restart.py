@@ -134,7 +134,7 @@ def test_a_confirming_run_is_heard_by_the_coordinator_that_comes_after(tmp_path:
     again.recorder.flush()
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("tiny")
-    (run,) = client.search_runs([experiment.experiment_id], "tags.`prp.confirm` = '0'")
+    (run,) = client.search_runs([experiment.experiment_id], "tags.`prp.confirm_of` = '0'")
     assert (run.info.status, run.data.metrics["train/loss"]) == ("FINISHED", 2.0)
     another = Coordinator(setup)
     another.confirming.log(0, 633, {"train/loss": 9.0}, 6)
