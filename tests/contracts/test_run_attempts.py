@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +21,7 @@ from prp_core.training.checkpoint_record import RECORD_NAME, Superseded, newest_
 from prp_core.world import World
 from tests.contracts.stores import SWEEP_STORES
 
+FORK = multiprocessing.get_context("fork")
 ALONE = World.alone()
 PREFIX = "trials/0007/checkpoints"
 OLD, NEW = RunAttempt(1, 3), RunAttempt(1, 4)
@@ -151,6 +156,40 @@ def test_an_earlier_attempt_cannot_begin_after_a_later_one(store: ObjectStore) -
     with pytest.raises(Superseded):
         save(later, 20, "new")
     assert newest(store) == (10, "new")
+
+
+def train_as_old(store: ObjectStore, parent: Connection) -> None:
+    """A worker of the old attempt: saves a step each time that it is told to, until it leaves."""
+    folder = folder_of(store, OLD)
+    folder.begin(ALONE)
+    while True:
+        step = parent.recv()
+        try:
+            save(folder, step, "old")
+        except Superseded:
+            parent.send("left")
+            return
+        parent.send("saved")
+
+
+def test_a_worker_that_is_stopped_and_wakes_up_leaves(store: ObjectStore) -> None:
+    ours, theirs = FORK.Pipe()
+    worker = FORK.Process(target=train_as_old, args=(store, theirs), daemon=True)
+    worker.start()
+    assert worker.pid is not None
+    ours.send(10)
+    assert ours.recv() == "saved"
+    os.kill(worker.pid, signal.SIGSTOP)
+    ours.send(20)
+    later = folder_of(store, NEW)
+    later.begin(ALONE)
+    save(later, 20, "new")
+    before = [(info.key, info.etag) for info in store.list(f"{PREFIX}/{RECORD_NAME}")]
+    os.kill(worker.pid, signal.SIGCONT)
+    assert ours.recv() == "left"
+    worker.join()
+    assert newest(store) == (20, "new")
+    assert [(info.key, info.etag) for info in store.list(f"{PREFIX}/{RECORD_NAME}")] == before
 
 
 def test_of_eight_that_begin_at_once_the_last_number_commits(store: ObjectStore) -> None:

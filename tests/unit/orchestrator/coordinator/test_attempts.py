@@ -116,6 +116,60 @@ def test_what_was_chosen_and_never_started_is_no_trial(tmp_path: Path) -> None:
     assert (sweep.study.running(), sweep.study.num_told()) == ([0], 0)
 
 
+class Killed(Exception):
+    """The coordinator dies here."""
+
+
+class DyingStorage:
+    """Optuna's storage, whose process dies at its n-th write: before it, or right after it."""
+
+    def __init__(self, inner: Any, dies_at: int, *, after: bool) -> None:
+        self._inner = inner
+        self._dies_at = dies_at
+        self._after = after
+        self.num_writes = 0
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._inner, name)
+        if not name.startswith(("create_", "set_")):
+            return method
+
+        def write(*arguments: Any, **named: Any) -> Any:
+            self.num_writes += 1
+            if self.num_writes == self._dies_at and not self._after:
+                raise Killed
+            answer = method(*arguments, **named)
+            if self.num_writes == self._dies_at:
+                raise Killed
+            return answer
+
+        return write
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_an_ask_that_is_killed_at_any_write_and_made_again_is_one_trial(
+    tmp_path: Path, after: bool
+) -> None:
+    undisturbed = Sweep(tmp_path, "driver").ask("slot-1")
+    for dies_at in range(1, 50):
+        folder = tmp_path / str(dies_at)
+        folder.mkdir()
+        first = Sweep(folder, "driver")
+        dying: Any = DyingStorage(first.study._storage._backend, dies_at, after=after)
+        first.study._storage._backend = dying
+        try:
+            first.ask("slot-1")
+        except Killed:
+            restarted = Sweep(folder, "driver")
+            again = restarted.ask("slot-1")
+            assert (again.number, again.values) == (0, undisturbed.values)
+            assert (len(restarted.study.trials()), restarted.study.handed_out()) == (1, [0])
+            assert again.hand_out == undisturbed.hand_out
+        else:
+            break
+    assert dying.num_writes == dies_at - 1 >= 4
+
+
 def test_a_driver_that_died_is_followed_by_another_and_not_heard_any_more(tmp_path: Path) -> None:
     sweep = Sweep(tmp_path, "driver")
     old = begun(sweep.attempts.begin(sender_of(sweep.ask("slot-1")), 0))
