@@ -107,7 +107,8 @@ class TrialDesk:
         if self._choice is not None:
             if not self._choice.done():
                 return False
-            choice, self._choice = self._choice, None
+            choice = self._choice
+            self._choice = None
             choice.result()
         if self._study.is_chosen(slot):
             return True
@@ -119,7 +120,8 @@ class TrialDesk:
         driver that died. A slot that asks again gets the same trial.
         """
         if self._choice is not None:  # else two would be chosen at once
-            choice, self._choice = self._choice, None
+            choice = self._choice
+            self._choice = None
             choice.result()
         proposal = self._study.ask(self._fits, slot)
         number = proposal.number

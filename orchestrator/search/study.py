@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import optuna
@@ -22,6 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 from orchestrator.config.redaction import refuse_password
 from orchestrator.search.dimensions import config_values
 from orchestrator.search.hand_out import NOT_HANDED_OUT, HandOut
+from orchestrator.search.handed_out_trials import VALUES, HandedOutTrials
 from orchestrator.search.mirrored_storage import MirroredStorage
 from orchestrator.search.pruner import (
     PruningDecision,
@@ -40,9 +41,6 @@ from orchestrator.search.warm_start import WarmStart, add_to_study
 from prp_core.errors import UserError
 
 DECISION = "pruning_decision/"  # + epoch: the note of a trial with the decision at that rung
-VALUES = "values"  # the note of a trial with its values by path of the config: it is whole
-HAND_OUT = "hand_out"  # the note of a trial with its `HandOut`
-DRIVER = "driver"  # the note of the sweep with its present driver, and the driver's epoch
 MAX_REPEATS_IN_A_ROW = 20
 
 
@@ -61,7 +59,7 @@ class Proposal:
     hand_out: HandOut = NOT_HANDED_OUT
 
 
-class SweepStudy:
+class SweepStudy(HandedOutTrials):
     """Ask and tell over one study, by one process at a time (the coordinator)."""
 
     def __init__(
@@ -100,8 +98,8 @@ class SweepStudy:
             load_if_exists=True,
         )
         self._space = space
-        self._num_at_opening = len(self.trials())
-        self.is_reopened, self.epoch = self._enter(driver or secrets.token_hex(8))
+        self.num_at_opening = len(self.trials())
+        self.is_reopened, self.epoch = self.enter(driver or secrets.token_hex(8))
 
     def trials(self) -> list[FrozenTrial]:
         """Every trial by number, as the database has it; read from memory."""
@@ -129,7 +127,7 @@ class SweepStudy:
         slot = slot or secrets.token_hex(8)
         number = self.trial_of(slot)
         if number is None:
-            number = next(self._free(), None)
+            number = next(self.free(), None)
             proposal = self._new(fits) if number is None else self._adopt(number, fits)
             hand_out = self.hand_out(proposal.number).to(self.epoch, slot)
             self.set_hand_out(proposal.number, hand_out)
@@ -139,7 +137,7 @@ class SweepStudy:
 
     def is_chosen(self, slot: str) -> bool:
         """Whether `ask` by `slot` need not choose: a trial waits for somebody who runs it."""
-        return self.trial_of(slot) is not None or next(self._free(), None) is not None
+        return self.trial_of(slot) is not None or next(self.free(), None) is not None
 
     def choose(self, fits: Fits) -> None:
         """Choose a new trial, which the next `ask` hands out; raises as `ask`. It may run in a
@@ -149,54 +147,10 @@ class SweepStudy:
 
     def drop_unstarted(self) -> None:
         """Take out the trials that were chosen and never handed out: they never began."""
-        for number in list(self._free()):
+        for number in list(self.free()):
             if self.hand_out(number) == NOT_HANDED_OUT:
                 self.set_note(number, "unfit", "it was chosen, and never started")
                 self._tell(number, TrialState.FAIL)
-
-    def running(self) -> list[int]:
-        """The trials that have not ended, by number."""
-        return [trial.number for trial in self.trials() if trial.state == TrialState.RUNNING]
-
-    def handed_out(self) -> list[int]:
-        """The trials that have not ended and that somebody runs in this epoch."""
-        return [number for number in self.running() if self._is_handed_out(number)]
-
-    def trial_of(self, slot: str) -> int | None:
-        """The trial that was handed out to `slot` in this epoch and has not ended."""
-        handed = (number for number in self.handed_out() if self.hand_out(number).slot == slot)
-        return next(handed, None)
-
-    def hand_out(self, number: int) -> HandOut:
-        """Who has trial `number`, and how often it was tried."""
-        note = self.trials()[number].user_attrs.get(HAND_OUT)
-        return NOT_HANDED_OUT if note is None else HandOut(**json.loads(note))
-
-    def set_hand_out(self, number: int, hand_out: HandOut) -> None:
-        """Store who has trial `number`; of one that has ended it stays as it was."""
-        self.set_note(number, HAND_OUT, json.dumps(asdict(hand_out)))
-
-    def _free(self) -> Iterator[int]:
-        """The trials that have not ended and that nobody runs. One that lacks its values is being
-        chosen, unless it did so when the study was opened: its coordinator died over it.
-        """
-        for number in self.running():
-            is_whole = VALUES in self.trials()[number].user_attrs
-            if not self._is_handed_out(number) and (is_whole or number < self._num_at_opening):
-                yield number
-
-    def _is_handed_out(self, number: int) -> bool:
-        hand_out = self.hand_out(number)
-        return bool(hand_out.slot) and hand_out.epoch == self.epoch
-
-    def _enter(self, driver: str) -> tuple[bool, int]:
-        """Whether `driver` has opened the study before, and its epoch."""
-        last = json.loads(self.sweep_note(DRIVER) or '{"name": "", "epoch": 0}')
-        if last["name"] == driver:
-            return True, last["epoch"]
-        epoch = last["epoch"] + 1
-        self.set_sweep_note(DRIVER, json.dumps({"name": driver, "epoch": epoch}))
-        return False, epoch
 
     def _new(self, fits: Fits) -> Proposal:
         """A trial with values that fit and that no other had."""
