@@ -30,6 +30,7 @@ from orchestrator.coordinator.confirm_desk import ConfirmTask
 from orchestrator.coordinator.coordinator import CoordinatorHandle
 from orchestrator.cost.budget import GO_ON
 from orchestrator.ray_cluster.composed_actor import PartHandle
+from orchestrator.ray_cluster.driver_placement import driver_labels
 from orchestrator.ray_cluster.worker_failures import failure_reason, is_nodes_failure
 from orchestrator.ray_cluster.worker_group import fit_workers
 from orchestrator.search.hand_out import NOT_HANDED_OUT
@@ -132,7 +133,9 @@ def run_missing(
         while waiting and len(running) < max_concurrent:
             number, seed = waiting.pop(0)
             task = ray.get(confirming.start.remote(number, seed))
-            running[drive.remote(task, spec, confirming)] = (number, seed)
+            labels = driver_labels(DRIVER_RESOURCES["memory"])
+            placed = drive.options(label_selector=labels) if labels else drive
+            running[placed.remote(task, spec, confirming)] = (number, seed)
         (ready,), _ = ray.wait(list(running), num_returns=1)
         number, seed = running.pop(ready)
         try:
