@@ -70,9 +70,10 @@ def build_sweep(
     ledger: bool = False,
     with_end: bool = True,
     state_of_last: str = "ended",
+    storage: str = "",
 ) -> SweepSpec:
-    """Run `num_trials` trials on paper and leave under `home` what a sweep leaves; `state_of_last`
-    ``running`` leaves the last one open.
+    """Run `num_trials` trials on paper and leave in `storage` (empty: `home`) what a sweep leaves,
+    and MLflow's database in `home`; `state_of_last` ``running`` leaves the last one open.
     """
     config = load_config("demo", [f"sweep.num_trials={num_trials}", "sweep.num_startup_trials=8"])
     manifest = manifest_of()
@@ -80,7 +81,7 @@ def build_sweep(
     spec = SweepSpec(
         sweep_id=sweep_id,
         config=to_tree(config),
-        storage_uri=str(home),
+        storage_uri=storage or str(home),
         tracking_uri=f"sqlite:///{home / 'mlflow.db'}",
         data_uri="/videos",
         manifest_uri=write_manifest(manifest, open_store(home / "manifests")),

@@ -195,9 +195,9 @@ def _read_again(claim: Claim, space: Space) -> None:
 
 def _interrupt_driver(loss: LeaseLost) -> None:
     """End what the main thread is at; `claim_sweep` says why."""
-    main = threading.main_thread().ident
-    if main is not None:
-        signal.pthread_kill(main, signal.SIGINT)
+    main = threading.main_thread()
+    if main is not threading.current_thread() and main.ident is not None:
+        signal.pthread_kill(main.ident, signal.SIGINT)
 
 
 def _remove_empty(claim: Claim) -> None:

@@ -56,6 +56,8 @@ def given_options(arguments: argparse.Namespace) -> dict[str, Any]:
     for name in FILES:
         if name in options:
             options[name] = absolute(options[name])
+    if "storage" in options:
+        options["storage"] = options["storage"].rstrip("/")
     if str(options.get("preset", "")).endswith(".toml"):
         options["preset"] = absolute(options["preset"])
     return options
