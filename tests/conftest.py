@@ -14,6 +14,7 @@ from tests.running_order import GroupScheduling, in_running_order
 pytest_plugins = [
     "tests.fixtures_s3",
     "tests.fixtures_mlflow",
+    "tests.fixtures_postgres",
     "tests.fixtures_videos",
 ]
 

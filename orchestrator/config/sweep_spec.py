@@ -22,7 +22,6 @@ from prp_core.errors import UserError
 STUDY_TAG = "prp.study"  # the script that was started, for whoever wants to resume the sweep
 SPEC_FORMAT = 1
 NOT_STORED = ("epoch", "storage_uri")
-PASSWORD = re.compile(r"(://[^/@:]*):[^/@]*@")
 OF_TIME = re.compile(r"(.+)-\d{8}-\d{6}-[0-9a-f]{4}")
 
 
@@ -90,9 +89,8 @@ class SweepSpec:
         return dataclasses.replace(self, config=config)
 
     def to_values(self) -> dict[str, Any]:
-        """What ``spec.json`` holds: without the place, which its reader knows, and passwords."""
+        """What ``spec.json`` holds: without the place, which its reader knows."""
         values = dataclasses.asdict(self) | {"format": SPEC_FORMAT}
-        values["database_url"] = without_password(self.database_url)
         return {name: value for name, value in values.items() if name not in NOT_STORED}
 
 
@@ -114,11 +112,6 @@ def spec_of_values(values: Mapping[str, Any], storage_uri: str) -> SweepSpec:
         )
     except TypeError as error:
         raise UserError(f"A spec in {storage_uri} is incomplete: {error}") from None
-
-
-def without_password(url: str) -> str:
-    """`url` without the password in it, which is kept nowhere and shown to nobody."""
-    return PASSWORD.sub(r"\1@", url)
 
 
 def new_sweep_id(name: str) -> str:

@@ -15,6 +15,7 @@ from orchestrator.cost.account import SweepAccount, trial_owner
 from orchestrator.journal.journal_writer import JournalWriter
 from orchestrator.journal.stored_sweep import open_journal
 from orchestrator.ray_cluster.concurrency import EVALUATED_BY_WORKERS, EvaluationPlan
+from orchestrator.search.database import open_database
 from orchestrator.search.journal_backend import open_study_storage
 from orchestrator.search.samplers import startup_trials
 from orchestrator.search.space import Space, TrialLimits
@@ -94,8 +95,9 @@ class SweepState:
 
 def _open_study(setup: CoordinatorSetup, base: RunConfig, journal: JournalWriter) -> SweepStudy:
     sweep = base.sweep
+    url = setup.spec.database_url
     study = SweepStudy(
-        setup.spec.database_url or open_study_storage(journal),
+        open_database(url, journal.check) if url else open_study_storage(journal),
         setup.spec.sweep_id,
         setup.space,
         seed=base.seed,

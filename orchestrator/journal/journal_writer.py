@@ -86,6 +86,18 @@ class JournalWriter(JournalReader, ClosedAtExit):
             if not getattr(self._batch, "depth", 0):
                 self.flush()
 
+    def check(self) -> None:
+        """Raise `Fenced` when another writer has opened the journal since; one request.
+
+        For what is written elsewhere under this writer's epoch. It says nothing while an append is
+        in doubt: the next one settles that.
+        """
+        with self._append_lock:
+            self._check_fence()
+            if self._unsure is None and self._list_numbers(1):
+                self._fence = self._fenced_by(self._next)
+                self._check_fence()
+
     def flush(self) -> None:
         """Write what is pending; when this returns, everything that was appended is in the
         store.

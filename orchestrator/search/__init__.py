@@ -6,6 +6,6 @@ sweep keeps it, `samplers/` draw the values of the next trial, `pruner.py` decid
 `warm_start.py` takes in the trials of earlier sweeps, `hand_out.py` says which driver and which
 attempt has a trial, `handed_out_trials.py` keeps that for all of them, `study.py` is the
 ask-and-tell interface over all of these, `journal_backend.py` keeps its study in a sweep's journal,
-`mirrored_storage.py` reads a database's study from memory, and `record.py` reads a study for
-reports.
+`database.py` in a database that may go away, `mirrored_storage.py` reads it from memory, and
+`record.py` reads a study for reports.
 """

@@ -15,13 +15,13 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial
 
-from orchestrator.config.sweep_spec import SweepSpec, without_password
+from orchestrator.config.sweep_spec import SweepSpec
 from orchestrator.journal.object_journal import JournalReader
 from orchestrator.journal.stored_sweep import read_journal
+from orchestrator.search.database import open_database
 from orchestrator.search.journal_backend import open_study_storage
 from orchestrator.search.study import DECISION
 from orchestrator.trial_state import TrialState
-from prp_core.errors import PrpError, UserError
 
 SQLITE = "sqlite:///"
 STATES = {
@@ -194,19 +194,11 @@ def _load(spec: SweepSpec, journal: JournalReader | None) -> optuna.Study | None
     url = spec.database_url
     if url.startswith(SQLITE) and not Path(url.removeprefix(SQLITE)).exists():
         return None
+    storage = open_database(url) if url else open_study_storage(journal or read_journal(spec))
     try:
-        storage = url or open_study_storage(journal or read_journal(spec))
         return optuna.load_study(study_name=spec.sweep_id, storage=storage)
     except KeyError:
         return None
-    except PrpError:
-        raise
-    # whatever a database driver raises, the user reads one line
-    except Exception as error:  # noqa: BLE001
-        raise UserError(
-            f"The database of trials {without_password(url)!r} cannot be read: "
-            f"{type(error).__name__}: {str(error).splitlines()[0]}"
-        ) from None
 
 
 def study_trial(trial: FrozenTrial) -> StudyTrial:

@@ -19,7 +19,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from orchestrator.config.redaction import refuse_password
+from orchestrator.search.database import open_database
 from orchestrator.search.dimensions import config_values
 from orchestrator.search.hand_out import NOT_HANDED_OUT, HandOut
 from orchestrator.search.handed_out_trials import VALUES, HandedOutTrials
@@ -87,8 +87,10 @@ class SweepStudy(HandedOutTrials):
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._sampler = make_sampler(sampler, seed=seed, num_startup=num_startup_trials)
         self._proposed = ProposedValues(self._sampler)
-        database = optuna.storages.get_storage(storage)
-        self._storage = database if storage is None else MirroredStorage(database)
+        database = open_database(storage) if isinstance(storage, str) else storage
+        self._storage = (
+            optuna.storages.InMemoryStorage() if database is None else MirroredStorage(database)
+        )
         self._study = optuna.create_study(
             storage=self._storage,
             study_name=sweep_id,
@@ -358,16 +360,3 @@ class SweepStudy(HandedOutTrials):
             and trial.params == dict(values)
             for trial in self.trials()
         )
-
-
-def check_storage_url(url: str) -> None:
-    """Raise `UserError` when the database at `url` cannot be opened, or `url` holds a password."""
-    refuse_password("The database of trials", url)
-    try:
-        optuna.storages.get_storage(url)
-    # whatever a database driver raises, the user reads one line
-    except Exception as error:  # noqa: BLE001
-        raise UserError(
-            f"The database of trials {url!r} cannot be opened: {type(error).__name__}: "
-            f"{str(error).splitlines()[0]}"
-        ) from None

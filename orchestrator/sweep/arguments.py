@@ -76,7 +76,7 @@ def _add_place_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--database",
         metavar="URL",
-        help="a database for Optuna's study, such as postgresql+psycopg://host/name (default: the "
+        help="a database for Optuna's study, such as postgresql://host/name (default: the "
         "sweep's own journal in --storage)",
     )
     group.add_argument(

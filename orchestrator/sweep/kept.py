@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.config.run_config import RunConfig, flatten, parse_config, with_settings
-from orchestrator.config.sweep_spec import SweepSpec, without_password
+from orchestrator.config.sweep_spec import SweepSpec
 from orchestrator.sweep.settings import (
     PATHS,
     config_tree,
@@ -95,7 +95,7 @@ def kept_lines(spec: SweepSpec, kept: Kept) -> list[str]:
         f"it keeps preset {options.get('preset', 'demo')}"
         f"{''.join(f', --set {text}' for text in options.get('settings', ()))}, "
         f"videos {spec.data_uri}, storage {spec.storage_uri}, "
-        f"study in {without_password(spec.database_url) or OF_JOURNAL}, "
+        f"study in {spec.database_url or OF_JOURNAL}, "
         f"MLflow {spec.tracking_uri}"
     ]
     if kept.changes:
@@ -130,10 +130,7 @@ def _other_options(spec: SweepSpec, options: Mapping[str, Any], study: str) -> l
     """How `options` that are not in the config, and the study, differ from those of `spec`."""
     given = {
         "--storage": (spec.storage_uri, options.get("storage")),
-        "--database": (
-            without_password(spec.database_url) or OF_JOURNAL,
-            without_password(options["database"]) if "database" in options else None,
-        ),
+        "--database": (spec.database_url or OF_JOURNAL, options.get("database")),
         "--mlflow": (spec.tracking_uri, options.get("mlflow")),
         "--warm-start": (spec.options.get("warm_start", NOT_GIVEN), options.get("warm_start")),
         "the study": (spec.study, study if spec.study else None),

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.config.run_config import RunConfig, digest, flatten, to_tree, with_values
 from orchestrator.config.sweep_spec import STUDY_TAG, SweepSpec, home_dir, sweep_name_of
+from orchestrator.search.database import open_database
 from orchestrator.search.pruner import PRUNERS
 from orchestrator.search.samplers import SAMPLERS, name_of
 from orchestrator.search.samplers.design import first_fit
 from orchestrator.search.space import Fit, Space, TrialLimits, apply_space
 from orchestrator.search.space_record import record_space
-from orchestrator.search.study import check_storage_url
 from orchestrator.search.warm_start import NOTHING_KNOWN, WarmStart, plan_warm_start
 from orchestrator.storage.manifest_file import read_manifest
 from orchestrator.sweep.claim import Claim
@@ -106,7 +106,7 @@ def _new_plan(
         say(line)
     database_url = claim.options.get("database", "")
     if database_url:
-        check_storage_url(database_url)
+        open_database(database_url)
     corpus = find_corpus(config, home, f"{claim.storage_uri}/manifests", say)
     spec = SweepSpec(
         sweep_id=claim.sweep_id,
@@ -133,8 +133,6 @@ def _resumed_plan(
         kept,
         config=to_tree(config),
         epoch=claim.epoch,
-        # with the password, which is stored nowhere
-        database_url=claim.options.get("database") or kept.database_url,
     )
     for line in check_tracking(spec.tracking_uri, config.sweep.name):
         say(line)

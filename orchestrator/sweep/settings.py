@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.config.run_config import RunConfig, load_tree, parse_config, replace_path
 from orchestrator.config.store_config import StoreConfig
 from orchestrator.config.sweep_config import STUDY_PLACE
-from orchestrator.config.sweep_spec import home_dir, without_password
+from orchestrator.config.sweep_spec import home_dir
 from orchestrator.storage.store_profiles import read_store_profile
 
 if TYPE_CHECKING:
@@ -65,11 +65,7 @@ def given_options(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def kept_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Of `options` those that a sweep keeps as it was started with them."""
-    kept = {name: value for name, value in options.items() if name in KEPT_OPTIONS}
-    return {
-        name: without_password(value) if name == "database" else value
-        for name, value in kept.items()
-    }
+    return {name: value for name, value in options.items() if name in KEPT_OPTIONS}
 
 
 def config_tree(options: Mapping[str, Any], study: str) -> dict[str, Any]:

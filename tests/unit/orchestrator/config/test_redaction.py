@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.config.redaction import holds_password, redacted, refuse_password
 from orchestrator.exit_codes import run_command
-from orchestrator.search.study import check_storage_url
+from orchestrator.search.database import open_database
 from orchestrator.storage.open_store import open_store
 from orchestrator.tracking.tracking_uri import check_usable
 from prp_core.errors import PrpError, UserError
@@ -68,7 +68,7 @@ def test_every_door_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"The MLflow URI http://a:\*\*\*@h holds a password"):
         check_usable("http://a:canary@h")
     with pytest.raises(UserError, match="The database of trials postgresql.* holds a password"):
-        check_storage_url("postgresql://a:canary@h/d")
+        open_database("postgresql://a:canary@h/d")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://a:canary@127.0.0.1:9")
     with pytest.raises(UserError, match=r"AWS_ENDPOINT_URL http://a:\*\*\*@127.0.0.1:9 holds"):
         next(open_store("s3://bucket/prefix", check=False).list(), None)

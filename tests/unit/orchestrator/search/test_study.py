@@ -8,9 +8,10 @@ import pytest
 from optuna.trial import TrialState
 
 from orchestrator.config.run_config import RunConfig, with_values
+from orchestrator.search.database import open_database
 from orchestrator.search.pruner import PruningRule
 from orchestrator.search.space import Fit, apply_space, fits_corpus, fits_memory
-from orchestrator.search.study import SweepStudy, check_storage_url
+from orchestrator.search.study import SweepStudy
 from prp_core.errors import UserError
 from tests.study_databases import study_database
 
@@ -114,7 +115,7 @@ def test_rate_sets_survive_the_database_and_two_sweeps_share_it(tmp_path: Path) 
 
 def test_a_database_that_cannot_be_opened_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be opened"):
-        check_storage_url(f"sqlite:///{tmp_path}/no/such/folder/trials.db")
+        open_database(f"sqlite:///{tmp_path}/no/such/folder/trials.db")
 
 
 def test_a_space_that_names_no_path_of_the_tree_is_refused() -> None:
