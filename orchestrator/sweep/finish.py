@@ -15,6 +15,7 @@ from typing import Any
 import ray
 
 from orchestrator.config.run_config import parse_config, to_tree
+from orchestrator.config.sweep_spec import SweepSpec
 from orchestrator.confirmation import best_trials
 from orchestrator.coordinator.coordinator import CoordinatorHandle
 from orchestrator.journal.sweep_folder import REPORT
@@ -129,21 +130,7 @@ def measure_validation(
         ),
         None,
     )
-    recognition = (
-        parts.once(
-            f"recognition/{number}",
-            f"the recognition of trial {number}",
-            lambda: started(
-                measure_recognition(spec, number, tree),
-                "recognition",
-                number,
-                f"fine-tuning trial {number} for recognition",
-            ),
-            {},
-        )
-        if parse_config(tree).evaluation.recognition is not None
-        else dict
-    )
+    recognition = _fine_tuning(spec, number, tree, parts, started)
     metrics = logged_baselines(coordinator, baselines())
     uri = "" if export() is None else f"{spec.folder_uri}/{encoder_key(number)}"
     measured: dict[str, float] = recognition()
@@ -151,6 +138,31 @@ def measure_validation(
         winner.metrics.update(measured)
         ray.get(coordinator.recorder.log_trial.remote(number, measured))
     return metrics, uri
+
+
+def _fine_tuning(
+    spec: SweepSpec,
+    number: int,
+    tree: dict[str, Any],
+    parts: EndParts,
+    started: Callable[[Any, str, int, str], Callable[[], dict[str, float]]],
+) -> Callable[[], dict[str, float]]:
+    """The metrics of trial `number` fine-tuned for recognition, as `started` has them; none where
+    its config leaves that out.
+    """
+    if parse_config(tree).evaluation.recognition is None:
+        return dict
+    return parts.once(
+        f"recognition/{number}",
+        f"the recognition of trial {number}",
+        lambda: started(
+            measure_recognition(spec, number, tree),
+            "recognition",
+            number,
+            f"fine-tuning trial {number} for recognition",
+        ),
+        {},
+    )
 
 
 def collected(
