@@ -7,7 +7,7 @@ hour later. So what can fail on one worker only (a read, a write, a reporter) ru
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from prp_core.errors import PrpError
@@ -36,30 +36,33 @@ def together(world: World, doing: str, action: Callable[[], Value]) -> Value:
     `doing` completes "failed while ...". Costs one small all-reduce when all is well and nothing at
     all when alone.
     """
-    value, _ = together_asking(world, doing, action, asks=False)
+    value, _ = together_asking(world, doing, action, {})
     return value
 
 
 def together_asking(
-    world: World, doing: str, action: Callable[[], Value], *, asks: bool
-) -> tuple[Value, bool]:
-    """As `together`, and whether any worker asks: the question travels in the same all-reduce."""
+    world: World, doing: str, action: Callable[[], Value], asks: Mapping[str, bool]
+) -> tuple[Value, set[str]]:
+    """As `together`, and what any worker asks for: of the same names on every worker those that are
+    true on one. They travel in the same all-reduce.
+    """
     if world.size == 1:
-        return action(), asks
+        return action(), {name for name, is_asked in asks.items() if is_asked}
     error: Exception | None = None
     try:
         value = action()
     # every worker is told, then it is raised again below
     except Exception as caught:  # noqa: BLE001
         error = caught
-    told = world.sum({"failed": float(error is not None), "asked": float(asks)})
+    flags = {f"asks {name}": float(is_asked) for name, is_asked in asks.items()}
+    told = world.sum({"failed": float(error is not None), **flags})
     if told["failed"] > 0:
         causes = world.gather(None if error is None else f"{type(error).__name__}: {error}")
         if error is not None:
             raise error
         rank = next(rank for rank, cause in enumerate(causes) if cause is not None)
         raise OtherWorkerFailed(rank, doing, causes[rank])
-    return value, told["asked"] > 0
+    return value, {name for name in asks if told[f"asks {name}"] > 0}
 
 
 def first_alone(world: World, doing: str, action: Callable[[], Value]) -> Value:

@@ -7,10 +7,12 @@ import itertools
 import os
 import random
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,6 +52,7 @@ class S3Server:
     endpoint_url: str
     access_key: str = "AKTEST"
     secret_key: str = "SKTESTSECRET"
+    folder: Path | None = None
     _bucket_numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1), repr=False)
 
     @property
@@ -85,6 +88,18 @@ class S3Server:
         )  # half a second: where a test can, it takes a prefix of its own instead
         return name
 
+    def kill_and_restart(self, seconds_away: float) -> None:
+        """kill -9 of the gateway; after `seconds_away` it answers again, with the same objects."""
+        assert self.folder is not None
+        store = self.folder / "store"
+        os.kill(int((store / "rgw.pid").read_text()), signal.SIGKILL)
+        time.sleep(seconds_away)
+        port = self.endpoint_url.rpartition(":")[2]
+        environment = os.environ | {"RGW_DATA": str(store), "RGW_PORT": port}
+        subprocess.run(
+            [str(SCRIPT), "up"], env=environment, check=True, capture_output=True, timeout=120
+        )
+
     def upload_folder(self, folder: Path, bucket: str, prefix: str = "") -> None:
         """Put every file under `folder` into `bucket`."""
         client = self.client()
@@ -114,7 +129,7 @@ def running_server(extra: str = "") -> Iterator[S3Server]:
     try:
         process, endpoint_url = _start(data, extra)
         try:
-            yield S3Server(endpoint_url)
+            yield S3Server(endpoint_url, folder=data)
         finally:
             assert process.stdin is not None
             process.stdin.close()

@@ -10,7 +10,7 @@ A command's module is imported when it is chosen, and Ray, MLflow, Optuna and Py
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
 from orchestrator.argument_parser import ArgumentParser
@@ -46,6 +46,15 @@ def _reproduce() -> CommandModule:
     return reproduce
 
 
+def _steering(action: str) -> Callable[[], CommandModule]:
+    def load() -> CommandModule:
+        from orchestrator.commands.steer import SteeringCommand
+
+        return SteeringCommand(action)
+
+    return load
+
+
 COMMANDS: dict[str, Command | Group] = {
     "status": Command("How a sweep stands, live; without a sweep, the list of sweeps.", _status),
     "report": Command("Write the report of a sweep as one HTML page; prints where it is.", _report),
@@ -54,6 +63,13 @@ COMMANDS: dict[str, Command | Group] = {
         "Train a trial again from its MLflow run alone and say whether the metrics agree.",
         _reproduce,
     ),
+    "stop": Command(
+        "Stop a running sweep, which --resume goes on with, or end one of its trials.",
+        _steering("stop"),
+    ),
+    "pause": Command("Let a running sweep start no more trials.", _steering("pause")),
+    "continue": Command("Let a paused sweep start trials again.", _steering("continue")),
+    "try": Command("Let a running sweep try certain values next.", _steering("try")),
     "cache": Group("This node's cache of objects and decoded frames.", CACHE_COMMANDS),
     "data": Group("Videos and their manifests.", DATA_COMMANDS),
 }

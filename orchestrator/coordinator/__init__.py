@@ -10,5 +10,6 @@
 `confirm_desk` serves the confirming runs of the best trials.
 `recorder` writes what was decided to MLflow, and serves the driver at the end of a sweep.
 `publishing` sends what a sweep without a driver still has to tell MLflow.
-`screen_desk` serves the live screen.
+`screen_desk` serves the live screen, `steering_desk` those who steer the sweep while it runs
+(`steering_notes` are the notes that it leaves).
 """

@@ -18,6 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from orchestrator.coordinator.confirm_desk import ConfirmDesk
 from orchestrator.coordinator.publishing import DeadSweeps
 from orchestrator.coordinator.screen_desk import ScreenDesk
+from orchestrator.coordinator.steering_desk import SteeringDesk
 from orchestrator.coordinator.sweep_state import CoordinatorSetup, SweepState
 from orchestrator.coordinator.trial_desk import TrialDesk
 from orchestrator.ray_cluster.composed_actor import ComposedActor, PartHandle
@@ -29,7 +30,7 @@ WITHOUT_LIMIT = -1
 class Coordinator(ComposedActor):
     """The desks of one sweep over one `SweepState`."""
 
-    PARTS = ("trials", "confirming", "recorder", "screen", "dead_sweeps")
+    PARTS = ("trials", "confirming", "recorder", "screen", "steering", "dead_sweeps")
 
     def __init__(self, setup: CoordinatorSetup) -> None:
         state = SweepState.open(setup)
@@ -38,6 +39,8 @@ class Coordinator(ComposedActor):
         self.recorder = state.recorder
         self.screen = ScreenDesk(state)
         self.dead_sweeps = DeadSweeps(setup.spec)
+        self.steering = SteeringDesk(state, setup, self.trials.num_to_start)
+        self.steering.start()
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,8 @@ class CoordinatorHandle:
     """The coordinator as other processes call it; ``handle.trials.ask.remote()`` and so on.
 
     `trials` is a `TrialDesk` there, `confirming` a `ConfirmDesk`, `recorder` a `Recorder`, `screen`
-    a `ScreenDesk` and `dead_sweeps` a `DeadSweeps`. A trial or a confirming run is given its own
-    desk and no other.
+    a `ScreenDesk`, `steering` a `SteeringDesk` and `dead_sweeps` a `DeadSweeps`. A trial or a
+    confirming run is given its own desk and no other.
     """
 
     actor: Any
@@ -75,6 +78,11 @@ class CoordinatorHandle:
     def dead_sweeps(self) -> PartHandle:
         """For the driver, when it starts."""
         return PartHandle(self.actor, "dead_sweeps")
+
+    @property
+    def steering(self) -> PartHandle:
+        """For the driver, which lets it do what people asked of the sweep."""
+        return PartHandle(self.actor, "steering")
 
 
 def start_coordinator(setup: CoordinatorSetup) -> CoordinatorHandle:

@@ -19,9 +19,10 @@ from orchestrator.coordinator.async_evaluation import SUBMITTED, AsyncEvaluation
 from orchestrator.coordinator.attempts import Attempts
 from orchestrator.coordinator.evaluation_queue import EvaluationQueue
 from orchestrator.coordinator.pruning import Pruning
+from orchestrator.coordinator.steering_notes import PAUSED, TRIAL_STOPPED
 from orchestrator.coordinator.sweep_state import CoordinatorSetup, SweepState
 from orchestrator.cost.account import TaskCost, trial_owner
-from orchestrator.cost.budget import Gate
+from orchestrator.cost.budget import Admission, Gate
 from orchestrator.cost.ledger import EVALUATION
 from orchestrator.cost.meter import Held
 from orchestrator.data.health_line import advice_of
@@ -89,8 +90,9 @@ class TrialDesk:
         return max(0, self._base.sweep.num_trials - self._study.num_told())
 
     def gate(self) -> Gate:
-        """Whether the budget lets a new trial start."""
-        return self._account.gate()
+        """Whether a new trial may start, by the budget and by who paused the sweep."""
+        paused = self._study.sweep_note(PAUSED)
+        return Gate(Admission.WAIT, paused) if paused else self._account.gate()
 
     def num_waiting(self) -> int:
         """How many running trials hold no worker any more and wait for their last evaluation."""
@@ -191,8 +193,9 @@ class TrialDesk:
         decision = self._pruning.decide(number, epoch, view.num_epochs)
         view.rungs[epoch] = value
         view.objective = value
-        view.reason = decision.reason
-        return Answer.GO_ON if decision.go_on else Answer.STOP
+        stopped = self._stopped_by_a_person(number)
+        view.reason = stopped or decision.reason
+        return Answer.GO_ON if decision.go_on and not stopped else Answer.STOP
 
     def submit_rung(self, sender: Sender, epoch: int, step: int, key: str) -> Answer:
         """Queue a rung for a task while its trial trains on; its weights lie under `key` of the
@@ -207,12 +210,13 @@ class TrialDesk:
         return Answer.GO_ON
 
     def should_stop(self, sender: Sender) -> Answer:
-        """Whether a trial was pruned while it trained on."""
+        """Whether a trial was pruned, or stopped by a person, while it trained on."""
         if not self._is_heard(sender):
             return Answer.LEAVE
         self._evaluation.advance()
-        reason = self._evaluation.stop_reason(sender.number)
-        if reason is None:
+        stopped = self._stopped_by_a_person(sender.number)
+        reason = stopped or self._evaluation.stop_reason(sender.number)
+        if not reason:
             return Answer.GO_ON
         self._table.view(sender.number).reason = reason
         return Answer.STOP
@@ -265,6 +269,10 @@ class TrialDesk:
         self._study.drop_unstarted()
 
     # ----
+
+    def _stopped_by_a_person(self, number: int) -> str:
+        """Why trial `number` is to stop; empty where nobody asked for it."""
+        return str(self._study.notes(number).get(TRIAL_STOPPED, ""))
 
     def _is_heard(self, sender: Sender) -> bool:
         return self._attempts.is_newest(sender)

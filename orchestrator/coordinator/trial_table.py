@@ -35,6 +35,10 @@ class TrialTable:
         """Trial `number`; what is changed in it is changed in the table."""
         return self._views[number]
 
+    def find(self, number: int) -> TrialView | None:
+        """Trial `number`; None where there is none."""
+        return self._views.get(number)
+
     def in_state(self, state: TrialState) -> list[TrialView]:
         """The trials in `state`, by number."""
         return [view for view in self.views() if view.state == state]

@@ -7,8 +7,16 @@ depend on nothing: the same space gives the same record, on any machine.
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
 
-from optuna.distributions import distribution_to_json
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    distribution_to_json,
+    json_to_distribution,
+)
 
 from orchestrator.search.samplers.design import drawn_from
 from orchestrator.search.space import Space
@@ -24,3 +32,31 @@ def record_space(space: Space) -> dict[str, str]:
         for name, distribution in trial.distributions.items():
             dimensions.setdefault(name, distribution_to_json(distribution))
     return dimensions
+
+
+def refused_values(space: Mapping[str, str], values: Mapping[str, Any]) -> str:
+    """Why `values` by name cannot be tried in the recorded `space`; empty where they can.
+
+    Names the dimension, the value and what there is.
+    """
+    for name, value in values.items():
+        if name not in space:
+            near = get_close_matches(name, space, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            return f"the space has no dimension {name!r}.{hint} It has {', '.join(space)}"
+        distribution = json_to_distribution(space[name])
+        try:
+            is_inside = distribution._contains(distribution.to_internal_repr(value))
+        except (ValueError, TypeError):
+            is_inside = False
+        if not is_inside:
+            return f"{name} = {value!r} is not in the space: {in_words(distribution)}"
+    return ""
+
+
+def in_words(distribution: BaseDistribution) -> str:
+    """The values of a dimension, for a person."""
+    if isinstance(distribution, CategoricalDistribution):
+        return f"one of {', '.join(map(str, distribution.choices))}"
+    low, high = getattr(distribution, "low", "?"), getattr(distribution, "high", "?")
+    return f"from {low} to {high}"

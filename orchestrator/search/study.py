@@ -41,6 +41,7 @@ from orchestrator.search.warm_start import WarmStart, add_to_study
 from prp_core.errors import UserError
 
 DECISION = "pruning_decision/"  # + epoch: the note of a trial with the decision at that rung
+REQUEST = "request"  # the note of a trial that a person asked for: the id of the request
 MAX_REPEATS_IN_A_ROW = 20
 
 
@@ -162,7 +163,9 @@ class SweepStudy(HandedOutTrials):
             self._draw(trial, fits)
             fit = fits(trial.params)
             if fit.ok and (
-                attempt >= MAX_REPEATS_IN_A_ROW or not self._was_tried(trial.number, trial.params)
+                attempt >= MAX_REPEATS_IN_A_ROW
+                or REQUEST in trial.user_attrs
+                or not self._was_tried(trial.number, trial.params)
             ):
                 return self._proposal(trial, is_resumed=False)
             last_reason = fit.reason or "these values were tried before"
@@ -174,6 +177,17 @@ class SweepStudy(HandedOutTrials):
             "Nothing that the search space suggests can be trained here; the last "
             f"reason: {last_reason}"
         )
+
+    def enqueue(self, values: Mapping[str, Any], request: str) -> None:
+        """Let the next new trial have `values` by name, because `request` (an id) asks for it; once
+        for each request.
+        """
+        if not self.has_enqueued(request):
+            self._study.enqueue_trial(dict(values), user_attrs={REQUEST: request})
+
+    def has_enqueued(self, request: str) -> bool:
+        """Whether `enqueue` was called for `request`."""
+        return any(trial.user_attrs.get(REQUEST) == request for trial in self.trials())
 
     def report(self, number: int, epoch: int, value: float) -> None:
         """Store the score of trial `number` at the rung after `epoch` epochs; only the first report

@@ -33,6 +33,7 @@ from orchestrator.sweep.kept import kept_lines
 from orchestrator.sweep.leaderboard import ending_lines
 from orchestrator.sweep.live_screen import Progress
 from orchestrator.sweep.plan import Plan, make_plan, warm_start_of
+from orchestrator.sweep.steering_loop import SteeringLoop
 from orchestrator.trial.messages import TrialOutcome
 from orchestrator.trial.run_trials import run_trials
 from orchestrator.trial_state import TrialState
@@ -95,15 +96,17 @@ def run_sweep(
     """
     coordinator = start_coordinator(setup)
     coordinator.dead_sweeps.close.remote()
+    steering = SteeringLoop(coordinator)
     try:
-        num_missing = _run_trials(plan, coordinator, limit, verbose)
-        ending = finish(plan, coordinator, limit(), say)
+        with steering:
+            num_missing = _run_trials(plan, coordinator, limit, verbose)
+            ending = finish(plan, coordinator, limit(), say)
     except BaseException as error:
         if (loss := get_loss()) is not None:
             ray.kill(coordinator.actor)
             raise loss from None
         if isinstance(error, KeyboardInterrupt):
-            _close_interrupted(plan, coordinator)
+            _close_interrupted(plan, coordinator, steering.stopped_by)
             return INTERRUPTED
         ray.get(coordinator.recorder.close.remote("failed", f"{type(error).__name__}: {error}"))
         raise
@@ -128,7 +131,7 @@ def _run_trials(
         num_trials=sweep.num_trials,
         objective=sweep.objective,
         clock=time.monotonic,
-        get_cost=lambda: ray.get(coordinator.screen.cost_line.remote(), timeout=10),
+        get_cost=lambda: ray.get(coordinator.screen.status_line.remote(), timeout=10),
     ):
         num_left = ray.get(trials.num_left.remote())
         num_before = num_left + 1
@@ -169,12 +172,13 @@ def resume_command(plan: Plan) -> str:
     return f"uv run python {sys.argv[0]} --resume {plan.spec.sweep_id}"
 
 
-def _close_interrupted(plan: Plan, coordinator: CoordinatorHandle) -> None:
+def _close_interrupted(plan: Plan, coordinator: CoordinatorHandle, stopped_by: str) -> None:
     # a second Ctrl-C must not cut the closing of the runs short
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    say("interrupted: closing the runs")
+    reason = f"stopped by {stopped_by}" if stopped_by else "interrupted"
+    say(f"{reason}: closing the runs")
     with contextlib.suppress(ray.exceptions.RayError):
-        waiting = ray.get(coordinator.recorder.close.remote("killed", "interrupted"), timeout=40)
+        waiting = ray.get(coordinator.recorder.close.remote("killed", reason), timeout=40)
         if waiting:
             say(waiting)
     say(f"resume with: {resume_command(plan)}")

@@ -8,7 +8,9 @@ from the newest checkpoint.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -36,6 +38,8 @@ from prp_core.training.rung_weights import StoredRung, list_rungs, write_rung
 from prp_core.training.watchdog import Signals, Watchdog
 from prp_core.world import World, use_threads
 
+STOP_QUESTION_SECONDS = 2.0  # between two questions whether a person has stopped the trial
+
 
 class CoordinatorReporter(PointsReporter):
     """The `Reporter` of a trial: sends metrics without waiting, and waits for an answer at rungs.
@@ -58,11 +62,47 @@ class CoordinatorReporter(PointsReporter):
         return answer == Answer.GO_ON
 
 
+class StopQuestion:
+    """Asks the coordinator whether a trial is to stop, without waiting: one question under way at a
+    time, at most one every `min_seconds`. `has_left`: another attempt has the trial.
+    """
+
+    def __init__(
+        self,
+        trials: PartHandle,
+        sender: Sender,
+        *,
+        min_seconds: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._trials = trials
+        self._sender = sender
+        self._min_seconds = min_seconds
+        self._clock = clock
+        self._asked_at = -math.inf
+        self._answer: Any = None
+        self.has_left = False
+
+    def __call__(self) -> bool:
+        """The answer to the question asked the last time, if it is there; then the next
+        question.
+        """
+        answer = Answer.GO_ON
+        if self._answer is not None and ray.wait([self._answer], timeout=0)[0]:
+            answer = ray.get(self._answer)
+            self._answer = None
+        if self._answer is None and self._clock() - self._asked_at >= self._min_seconds:
+            self._asked_at = self._clock()
+            self._answer = self._trials.should_stop.remote(self._sender)
+        self.has_left = self.has_left or answer == Answer.LEAVE
+        return answer != Answer.GO_ON
+
+
 class RungSubmitter:
     """The `AsyncEvaluator` of a trial: stores a rung's weights and submits it to the coordinator.
 
-    Whether to stop is asked without waiting, one question under way at a time. What an earlier
-    process of this trial stored is submitted again: its message may have been lost with it.
+    What an earlier process of this trial stored is submitted again: its message may have been lost
+    with it.
     """
 
     def __init__(self, trials: PartHandle, sender: Sender, store: ObjectStore, folder: str) -> None:
@@ -70,8 +110,12 @@ class RungSubmitter:
         self._sender = sender
         self._store = store
         self._folder = folder
-        self._answer: Any = None
-        self.has_left = False
+        self._question = StopQuestion(trials, sender)
+
+    @property
+    def has_left(self) -> bool:
+        """Whether another attempt has the trial."""
+        return self._question.has_left
 
     def submit_rung(self, *, epoch: int, step: int, weights: Mapping[str, Any]) -> None:
         """Store the weights and submit the rung."""
@@ -83,17 +127,8 @@ class RungSubmitter:
             self._submit(rung)
 
     def should_stop(self) -> bool:
-        """The answer to the question asked the last time, if it is there; then the next
-        question.
-        """
-        answer = Answer.GO_ON
-        if self._answer is not None and ray.wait([self._answer], timeout=0)[0]:
-            answer = ray.get(self._answer)
-            self._answer = None
-        if self._answer is None:
-            self._answer = self._trials.should_stop.remote(self._sender)
-        self.has_left = answer == Answer.LEAVE
-        return answer != Answer.GO_ON
+        """Whether the coordinator has said stop."""
+        return self._question()
 
     def _submit(self, rung: StoredRung) -> None:
         self._trials.submit_rung.remote(self._sender, rung.epoch, rung.step, rung.key)
@@ -117,6 +152,7 @@ def train_worker(task: Mapping[str, Any]) -> dict[str, Any] | None:
     if world.is_first:
         task["trials"].workers_started.remote(sender)
     reporter = CoordinatorReporter(task["trials"], sender)
+    question = StopQuestion(task["trials"], sender, min_seconds=STOP_QUESTION_SECONDS)
     try:
         checkpoints.begin(world)
         with (
@@ -131,7 +167,7 @@ def train_worker(task: Mapping[str, Any]) -> dict[str, Any] | None:
                 checkpoints=checkpoints,
                 reporter=reporter,
                 evaluator=evaluator,
-                signals=Signals(watchdog, is_preempted),
+                signals=Signals(watchdog, is_preempted, question),
             )
     except Superseded:
         return None
@@ -142,7 +178,7 @@ def train_worker(task: Mapping[str, Any]) -> dict[str, Any] | None:
         reporter.flush()
         return asdict(TrialOutcome(TrialState.FAILED, reason))
     reporter.flush()
-    if reporter.has_left or (evaluator is not None and evaluator.has_left):
+    if reporter.has_left or question.has_left or (evaluator is not None and evaluator.has_left):
         return None
     state = TrialState.PRUNED if outcome.stopped_early else TrialState.FINISHED
     return asdict(TrialOutcome(state, "", dict(outcome.metrics)))

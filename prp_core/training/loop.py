@@ -74,7 +74,8 @@ def pretrain(
     `evaluator` nothing is evaluated here: a rung's weights are submitted, training continues, and
     the workers leave together at the first log window or epoch's end at which it says stop. When
     the machine of any worker is announced to go away (`signals`), all commit a checkpoint after
-    the step that they are in, once. Raises `UserError` for data that cannot be trained on,
+    the step that they are in, once; when the first worker is told to leave, all leave after that
+    step. Raises `UserError` for data that cannot be trained on,
     `DivergedError` for a loss that is not finite.
     """
     run = PretrainRun(
@@ -117,6 +118,7 @@ class PretrainRun:
         self._last_save = clock()
         self._save_is_due = False
         self._heard_notice = False
+        self._leaves = False
         self._loader = build_loader(config, data, world)
         self._learner = Learner(config, world, self._loader.steps_per_epoch)
         self._times = RunningMean()
@@ -145,12 +147,13 @@ class PretrainRun:
     def train_epoch(self) -> bool:
         """Train the rest of the epoch; a rung's end is saved.
 
-        False: the asynchronous evaluator said stop, and every worker is at the same step.
+        False: the asynchronous evaluator or a signal said stop, and every worker is at the same
+        step.
         """
         with closing(self._timed_batches()) as batches:
             for spans in batches:
                 self._train_step(spans)
-                if self._should_stop():
+                if self._leaves or self._should_stop():
                     self._watchdog.pause()
                     return False
         self._end_epoch()
@@ -235,8 +238,9 @@ class PretrainRun:
                 started = computed
 
     def _next_spans(self, batches: Generator[SpanBatch, None, None]) -> SpanBatch:
-        """The next batch, once every worker has its own; with it travels whether a checkpoint is
-        due after the step: by the first worker's clock, or because any worker's machine goes away.
+        """The next batch, once every worker has its own. With it travels what follows the step: a
+        checkpoint, by the first worker's clock or because any worker's machine goes away; the end
+        of the run, because the first worker was told so.
         """
         minutes = self._config.training.checkpoint_every_minutes
         by_time = minutes > 0 and self._clock() - self._last_save >= 60 * minutes
@@ -247,9 +251,13 @@ class PretrainRun:
             self._world,
             "reading videos",
             lambda: next(batches),
-            asks=notice or (by_time and self._world.is_first),
+            {
+                "save": notice or (by_time and self._world.is_first),
+                "leave": self._world.is_first and self._signals.should_leave(),
+            },
         )
-        self._save_is_due = self._save_is_due or asked
+        self._save_is_due = self._save_is_due or "save" in asked
+        self._leaves = "leave" in asked
         self._watchdog.step()
         return spans
 

@@ -142,11 +142,13 @@ class Watchdog:
 class Signals:
     """What watches a run and what it is told from outside.
 
-    `is_preempted` says, at once, whether this worker's machine has been announced to go away.
+    Both answer at once: `is_preempted` whether this worker's machine has been announced to go
+    away, `should_leave` whether the run is to end now, which the first worker alone is asked.
     """
 
     watchdog: Watchdog = field(default_factory=Watchdog)
     is_preempted: Callable[[], bool] = lambda: False
+    should_leave: Callable[[], bool] = lambda: False
 
 
 def is_debugged() -> bool:

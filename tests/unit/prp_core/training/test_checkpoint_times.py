@@ -77,8 +77,35 @@ def test_a_notice_commits_once_after_the_step_that_is_under_way(tmp_path: Path) 
     assert found == [1, 2, 6]
 
 
-def in_a_group(world: World, folder: str) -> list[int]:
-    """The second worker hears a notice before its third step; the first one has the clock."""
+def in_a_group(world: World, folder: str) -> tuple[list[int], int]:
+    """The second worker hears a notice before its third step; the first one has the clock. Then,
+    of another run, the steps after which each worker leaves: the first is told so in the fourth,
+    the second is never asked.
+    """
+    return hears_a_notice(world, folder), epochs_until_told_to_leave(world, folder)
+
+
+def epochs_until_told_to_leave(world: World, folder: str) -> int:
+    """How many epochs of two steps a run ends on this worker that could end three."""
+    told = iter([False, False, False, True])
+    watched = Signals(should_leave=lambda: next(told) if world.is_first else False)
+    corpus = Path(folder) / "videos" / str(world.rank)
+    parts = make_corpus(corpus, num_train=8)
+    source = open_source(corpus)
+    outcome = pretrain(
+        config_with(first_rung_epochs=3, num_epochs=3),
+        PretrainData(source, parts),
+        world,
+        checkpoints=CheckpointFolder(LocalStore(Path(folder) / "left")),
+        reporter=MemoryReporter(),
+        signals=watched,
+    )
+    source.close()
+    assert outcome.stopped_early
+    return outcome.last_epoch
+
+
+def hears_a_notice(world: World, folder: str) -> list[int]:
     heard = iter([False, False, True, True, True, True])
     signals = Signals(is_preempted=lambda: world.rank == 1 and next(heard))
     return committed_steps(
@@ -94,4 +121,9 @@ def in_a_group(world: World, folder: str) -> list[int]:
 
 def test_all_workers_commit_when_one_hears_a_notice(tmp_path: Path) -> None:
     answers = run_workers(in_a_group, tmp_path / "group", str(tmp_path))
-    assert answers == [[3, 6], [3, 6]], "3.5 minutes count from the checkpoint of the notice"
+    assert [steps for steps, _ in answers] == [[3, 6], [3, 6]], (
+        "3.5 minutes count from the checkpoint of the notice"
+    )
+    assert [num_epochs for _, num_epochs in answers] == [1, 1], (
+        "both leave after the fourth step, before the second epoch ends"
+    )

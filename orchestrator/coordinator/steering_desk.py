@@ -1,0 +1,164 @@
+"""The steering desk: does what people asked of the running sweep, and answers them in the journal.
+
+A thread looks for requests, so that no decision waits for the storage; the driver calls `advance`
+every second, and what was found is done then. A request and its answer are one entry of the
+journal, and each action is harmless when it is done twice: a coordinator that dies in between finds
+the request again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+
+from orchestrator.coordinator.steering_notes import PAUSED, STOPPED, TRIAL_STOPPED
+from orchestrator.coordinator.sweep_state import CoordinatorSetup, SweepState
+from orchestrator.journal.requests import Action, BadRequest, Request, RequestDesk
+from orchestrator.journal.stored_sweep import open_folder
+from orchestrator.search.space import apply_space
+from orchestrator.search.space_record import refused_values
+from orchestrator.trial_state import TrialState
+from prp_core.data.object_store import ObjectStore
+from prp_core.errors import PrpError, UserError
+
+_LOGGER = logging.getLogger(__name__)
+LOOK_SECONDS = 1.5
+
+
+class SteeringDesk:
+    """Serves the driver, which passes a stop of the sweep on to itself."""
+
+    def __init__(
+        self,
+        state: SweepState,
+        setup: CoordinatorSetup,
+        num_left: Callable[[], int],
+        *,
+        store: ObjectStore | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """`num_left` says how many trials are still to be started; `store` is the sweep's folder
+        (None: opened by the spec), `now` the time in seconds since 1970.
+        """
+        self._spec = state.spec
+        self._base = state.base
+        self._journal = state.journal
+        self._study = state.study
+        self._table = state.table
+        self._limits = setup.limits
+        self._num_left = num_left
+        self._now = now
+        self._desk = RequestDesk(store or open_folder(state.spec).store, state.journal)
+        self._inbox: queue.SimpleQueue[Request | BadRequest] = queue.SimpleQueue()
+        self._taken: set[str] = set()
+        self._do: dict[Action, Callable[[Request], tuple[bool, str]]] = {
+            Action.STOP: self._stop,
+            Action.PAUSE: self._pause,
+            Action.CONTINUE: self._continue,
+            Action.TRY: self._try,
+        }
+
+    def start(self) -> None:
+        """Look for requests from now on, in a thread."""
+        threading.Thread(target=self._look_again_and_again, name="requests", daemon=True).start()
+
+    def look(self) -> None:
+        """Look for requests once. Raises what the store raises."""
+        for request in self._desk.waiting():
+            if request.id not in self._taken:
+                self._taken.add(request.id)
+                self._inbox.put(request)
+
+    def advance(self) -> str:
+        """Do what was asked since the last call; why the sweep stops now (empty: it goes on)."""
+        while not self._inbox.empty():
+            self._handle(self._inbox.get())
+        stopped = json.loads(self._study.sweep_note(STOPPED) or "{}")
+        return str(stopped["by"]) if stopped.get("epoch") == self._spec.epoch else ""
+
+    def paused(self) -> str:
+        """Who paused the sweep, for the screen; empty: nobody."""
+        return self._study.sweep_note(PAUSED) or ""
+
+    def _look_again_and_again(self) -> None:
+        while True:
+            try:
+                self.look()
+            except PrpError as error:  # the storage is away: it is looked at again
+                _LOGGER.warning("requests to the sweep were not read: %s", error)
+            time.sleep(LOOK_SECONDS)
+
+    def _handle(self, request: Request | BadRequest) -> None:
+        with self._journal.batch():
+            if isinstance(request, BadRequest):
+                is_done, text = False, request.problem
+            elif request.action not in self._do:
+                is_done, text = False, f"this release knows no '{request.action}'"
+            else:
+                is_done, text = self._tried(request)
+            self._desk.answer(request, is_done=is_done, text=text, at=self._now())
+
+    def _tried(self, request: Request) -> tuple[bool, str]:
+        try:
+            return self._do[request.action](request)
+        except UserError as error:
+            return False, str(error)
+
+    # ---- the actions: whether it was done, and what to say
+
+    def _stop(self, request: Request) -> tuple[bool, str]:
+        if request.trial is None:
+            note = {"by": who(request), "epoch": self._spec.epoch}
+            self._study.set_sweep_note(STOPPED, json.dumps(note))
+            return True, (
+                f"sweep {self._spec.sweep_id} stops now and keeps what it has; --resume goes on"
+            )
+        number = request.trial
+        view = self._table.find(number)
+        if view is None:
+            return False, f"there is no trial {number}; there are {len(self._table.views())}"
+        if view.state != TrialState.RUNNING:
+            return False, f"trial {number} has ended already: it is {view.state}"
+        self._study.set_note(number, TRIAL_STOPPED, f"stopped by {who(request)}")
+        return True, f"trial {number} leaves at its next step and counts as pruned"
+
+    def _pause(self, request: Request) -> tuple[bool, str]:
+        self._study.set_sweep_note(PAUSED, f"paused by {who(request)}")
+        running = len(self._table.in_state(TrialState.RUNNING))
+        return True, (
+            f"no more trials start until `prp continue {self._spec.sweep_id}`; {running} running "
+            f"trial{'s go' if running != 1 else ' goes'} on"
+        )
+
+    def _continue(self, request: Request) -> tuple[bool, str]:
+        if not self.paused():
+            return True, "the sweep was not paused"
+        self._study.set_sweep_note(PAUSED, "")
+        return True, "trials start again"
+
+    def _try(self, request: Request) -> tuple[bool, str]:
+        values = dict(request.values)
+        refused = refused_values(self._spec.space, values)
+        if refused:
+            return False, refused
+        fit = self._limits.fits(apply_space(self._base, values))
+        if not fit.ok:
+            return False, f"it cannot be trained on these videos: {fit.reason}"
+        if not self._study.has_enqueued(request.id) and self._num_left() < 1:
+            return False, (
+                f"all {self._base.sweep.num_trials} trials were started; raise their number with "
+                f"--resume {self._spec.sweep_id} --trials N"
+            )
+        self._study.enqueue(values, request.id)
+        words = ", ".join(f"{name}={value}" for name, value in values.items())
+        return True, f"the next trial that starts has {words}"
+
+
+def who(request: Request) -> str:
+    """Who made `request`, and when, for people."""
+    when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(request.at))
+    return f"{request.by or 'somebody'}, {when}"

@@ -1,0 +1,52 @@
+"""Placement groups of Ray Train under the name of their run, so that left ones can be removed.
+
+A placement group outlives the controller that made it: Ray removes it with the job. When a trial's
+driver or controller is killed, the group holds the workers' CPUs and GPUs for nobody. Ray Train's
+own remedy, a detached actor for each run, asks Ray's dashboard, which a local cluster has not. Here
+a group has a name, and whoever starts the run again removes what bears it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from typing import Any
+
+RAYS_CLEANER = "PlacementGroupCleanerCallback"
+
+
+def remove_left_groups(run: str) -> int:
+    """Remove every placement group of the run called `run`, with the workers in it; how many."""
+    from ray.util import get_placement_group, placement_group_table, remove_placement_group
+
+    left = [
+        entry["name"]
+        for entry in placement_group_table().values()
+        if entry["name"].startswith(f"{run}/") and entry["state"] != "REMOVED"
+    ]
+    for name in left:
+        with contextlib.suppress(ValueError):  # it has gone since
+            remove_placement_group(get_placement_group(name))
+    return len(left)
+
+
+def naming_callback(run: str, attempt: str) -> Any:
+    """A callback of Ray Train's controller that names the placement groups of its workers after
+    `run` and `attempt`, which nobody else has.
+    """
+    from ray.train.v2._internal.execution.callback import ControllerCallback  # no public name
+
+    class NamePlacementGroups(ControllerCallback):
+        def after_controller_start(self, *_: Any, **__: Any) -> None:
+            from ray.train.v2._internal.execution.worker_group import worker_group
+
+            create = worker_group.placement_group
+            numbers = itertools.count(1)
+
+            def named(*arguments: Any, **options: Any) -> Any:
+                return create(*arguments, **options, name=f"{run}/{attempt}-{next(numbers)}")
+
+            # The controller's process serves this run alone.
+            worker_group.placement_group = named
+
+    return NamePlacementGroups()

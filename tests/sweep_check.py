@@ -1,0 +1,143 @@
+"""The check of a sweep that was disturbed: its records against those of an undisturbed one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from mlflow import MlflowClient
+
+from tests.journals import ledger_of, study_of
+
+# What was learnt; times, costs and counters of a disturbed sweep are its own.
+NOT_COMPARED = ("time/", "data/", "cost/", "waste/", "tracking/")
+MLFLOW_STATUS = {"COMPLETE": "FINISHED", "PRUNED": "FINISHED", "FAIL": "FAILED"}
+
+
+@dataclass(frozen=True)
+class Records:
+    """What a sweep left: Optuna's state of each trial, its rungs, and the points of its run."""
+
+    states: dict[int, str]
+    rungs: dict[int, dict[int, float]]
+    points: dict[int, Counter[tuple[str, int, float]]]
+
+
+def records_of(storage: str, sweep_id: str, tracking_uri: str) -> Records:
+    """The records of a sweep, from its storage and from MLflow."""
+    trials = [
+        trial for trial in study_of(storage, sweep_id).trials if "unfit" not in trial.user_attrs
+    ]
+    client = MlflowClient(tracking_uri)
+    return Records(
+        {trial.number: trial.state.name for trial in trials},
+        {trial.number: dict(trial.intermediate_values) for trial in trials},
+        {
+            int(run.data.tags["prp.trial"]): points_of(client, run)
+            for run in runs_of(client, sweep_id)
+            if "prp.trial" in run.data.tags
+        },
+    )
+
+
+def runs_of(client: MlflowClient, sweep_id: str) -> list[Any]:
+    """Every run of a sweep, parent and confirming runs included."""
+    experiments = [one.experiment_id for one in client.search_experiments()]
+    condition = f"tags.`prp.sweep` = '{sweep_id}'"
+    return list(client.search_runs(experiments, condition, max_results=1000))
+
+
+def points_of(client: MlflowClient, run: Any) -> Counter[tuple[str, int, float]]:
+    """Each point of a run that says what was learnt, and how often it is there."""
+    return Counter(
+        (metric, point.step, point.value)
+        for metric in run.data.metrics
+        if not metric.startswith(NOT_COMPARED)
+        for point in client.get_metric_history(run.info.run_id, metric)
+    )
+
+
+def faults_of(
+    storage: str,
+    sweep_id: str,
+    tracking_uri: str,
+    *,
+    num_trials: int,
+    reference: Records,
+    may_fail: Iterable[int] = (),
+) -> list[str]:
+    """What is wrong with an ended sweep, line by line: a trial that is lost, repeated or different
+    from the `reference`, a run too many or left RUNNING, a second that is paid for twice.
+
+    A trial of `may_fail` may end as FAIL.
+    """
+    found = records_of(storage, sweep_id, tracking_uri)
+    faults = []
+    if sorted(found.states) != list(range(num_trials)):
+        faults.append(f"trials {sorted(found.states)}, asked for were {num_trials}")
+    for number, state in found.states.items():
+        if number in may_fail and state == "FAIL":
+            continue
+        if state != reference.states.get(number):
+            faults.append(f"trial {number} is {state}, undisturbed {reference.states.get(number)}")
+        if found.rungs[number] != reference.rungs.get(number):
+            faults.append(
+                f"trial {number} has rungs {found.rungs[number]}, undisturbed "
+                f"{reference.rungs.get(number)}"
+            )
+        faults += differing_points(
+            number, found.points.get(number, Counter()), reference.points.get(number, Counter())
+        )
+    faults += faults_of_runs(MlflowClient(tracking_uri), sweep_id, found.states)
+    faults += faults_of_ledger(storage, sweep_id, found.states)
+    return faults
+
+
+def differing_points(
+    number: int,
+    found: Counter[tuple[str, int, float]],
+    reference: Counter[tuple[str, int, float]],
+) -> list[str]:
+    """The points of trial `number` that are lost, and those that are new or there twice."""
+    lost = reference - found
+    added = found - reference
+    faults = []
+    if lost:
+        faults.append(f"trial {number} lacks {len(lost)} points, for example {min(lost)}")
+    if added:
+        faults.append(f"trial {number} has {len(added)} points too many: {min(added)}")
+    return faults
+
+
+def faults_of_runs(client: MlflowClient, sweep_id: str, states: dict[int, str]) -> list[str]:
+    """Runs that are missing, too many, or not in the state of their trial."""
+    runs = runs_of(client, sweep_id)
+    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    trials = [run for run in runs if "prp.trial" in run.data.tags]
+    faults = [f"run {run.info.run_name} is RUNNING" for run in runs if run.info.status == "RUNNING"]
+    if [run.info.status for run in parents] != ["FINISHED"]:
+        faults.append(f"parent runs: {[run.info.status for run in parents]}")
+    counts = Counter(int(run.data.tags["prp.trial"]) for run in trials)
+    if counts != Counter(states.keys()):
+        faults.append(f"runs by trial: {dict(counts)}")
+    for run in trials:
+        number = int(run.data.tags["prp.trial"])
+        if run.info.status != MLFLOW_STATUS[states.get(number, "FAIL")]:
+            faults.append(f"the run of trial {number}, {states.get(number)}, is {run.info.status}")
+    return faults
+
+
+def faults_of_ledger(storage: str, sweep_id: str, states: dict[int, str]) -> list[str]:
+    """Trials that the ledger does not know, and seconds that it counts twice."""
+    entries = [entry for entry in ledger_of(storage, sweep_id) if entry.kind == "train"]
+    faults = []
+    if {entry.trial for entry in entries} != set(states):
+        faults.append(f"the ledger knows trials {sorted({entry.trial for entry in entries})}")
+    for number in states:
+        slices = sorted((one.started, one.ended) for one in entries if one.trial == number)
+        if any(one[1] > two[0] for one, two in pairwise(slices)):
+            faults.append(f"the ledger counts seconds of trial {number} twice")
+    return faults

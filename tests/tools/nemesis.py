@@ -1,0 +1,226 @@
+"""The nemesis of a sweep: kill -9 and SIGSTOP of every kind of process that a sweep consists of.
+
+A sweep runs on a local Ray cluster of a head and two nodes, with a real MLflow server and a real S3
+server behind a fault proxy. `Battlefield` starts them, finds the processes of each kind, and brings
+back what does not come back by itself (a node, a server, the driver).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import ray
+from ray.cluster_utils import Cluster
+
+from orchestrator.ray_cluster.connect import use_environment
+from orchestrator.storage.open_store import open_store
+from tests.fixtures_mlflow import MlflowServer
+from tests.tools.study_process import TINY_PRESET, StudyProcess
+
+OBJECT_STORE_BYTES = 80 << 20
+NUM_NODES = 2
+PATIENCE_SECONDS = 240.0
+
+
+STEP = re.compile(r"/step-(\d+)[^/]*/")
+
+
+class Kind(StrEnum):
+    """A kind of process of a sweep."""
+
+    DRIVER = "driver"
+    """The study's own process, which a scheduler starts again."""
+    COORDINATOR = "coordinator"
+    """The actor that owns the study; Ray restarts it."""
+    TRIAL_DRIVER = "trial driver"
+    """The actor of Ray Tune that drives a trial."""
+    CONTROLLER = "controller"
+    """The controller of Ray Train of a trial."""
+    WORKER = "worker"
+    """A training worker."""
+    RAYLET = "raylet"
+    """A node of the cluster, with all that runs there."""
+    MLFLOW = "mlflow"
+    """The MLflow server."""
+    S3 = "s3"
+    """The S3 server."""
+
+
+# What an actor of each kind is called in Ray's table of actors.
+ACTORS = {
+    Kind.COORDINATOR: ("Coordinator",),
+    Kind.TRIAL_DRIVER: ("ImplicitFunc", "run_trial"),
+    Kind.CONTROLLER: ("TrainController",),
+    Kind.WORKER: ("RayTrainWorker",),
+}
+
+
+class Battlefield:
+    """``with Battlefield(home, videos, storage, mlflow) as field: field.strike(Kind.WORKER)``."""
+
+    def __init__(
+        self,
+        home: Path,
+        videos: Path,
+        storage: str,
+        mlflow: MlflowServer,
+        *,
+        name: str,
+        settings: Sequence[str],
+        s3: Callable[[], None] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """The sweep called `name` over `videos`, kept in `storage`; `s3` kills the S3 server and
+        starts it again, `settings` are values of its config.
+        """
+        self.home = home
+        self.mlflow = mlflow
+        self._s3 = s3
+        self._environment = dict(environment or {})
+        self._folder_uri = f"{storage}/sweeps/{name}"
+        self._words = ["--preset", str(TINY_PRESET), "--data", str(videos), "--sweep", name]
+        self._words += ["--storage", storage, "--mlflow", mlflow.uri]
+        for setting in settings:
+            self._words += ["--set", setting]
+        self.study: StudyProcess | None = None
+        self.outputs: list[str] = []
+        self._num_drivers = 0
+
+    def __enter__(self) -> Battlefield:
+        use_environment()
+        head = {"num_cpus": 0, "object_store_memory": OBJECT_STORE_BYTES}
+        self._cluster = Cluster(
+            initialize_head=True, head_node_args={**head, "include_dashboard": False}
+        )
+        self._nodes: list[Any] = []
+        for _ in range(NUM_NODES):
+            self._add_node()
+        ray.init(address=self._cluster.address, log_to_driver=False, logging_level="ERROR")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._end_study()
+        ray.shutdown()
+        self._cluster.shutdown()
+
+    # ---- the sweep
+
+    def start(self) -> StudyProcess:
+        """Start the driver, or start it again: the same command both times."""
+        self._end_study()
+        self._num_drivers += 1
+        self.study = StudyProcess(
+            self.home / f"driver-{self._num_drivers}",  # a home of its own: another machine
+            [*self._words, "--address", self._cluster.address],
+            self._environment,
+        )
+        return self.study
+
+    def wait_until(self, what: Callable[[], bool], title: str) -> None:
+        """Wait until `what()` is true. Raises `AssertionError` with what the driver said."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not what():
+            said = self.study.output[-3000:] if self.study else ""
+            assert time.monotonic() < deadline, f"{title} did not come true:\n{said}"
+            assert self.study is None or self.study.process.poll() is None, (
+                f"the driver ended before {title}:\n{said}"
+            )
+            time.sleep(0.2)
+
+    def num_steps(self) -> int:
+        """How many steps all trials have committed together, by their newest checkpoints."""
+        newest: dict[str, int] = {}
+        for info in open_store(self._folder_uri, check=False).list("trials/"):
+            found = STEP.search(info.key)
+            if found:
+                trial = info.key.split("/")[1]
+                newest[trial] = max(newest.get(trial, 0), int(found[1]))
+        return sum(newest.values())
+
+    # ---- its processes
+
+    def processes(self, kind: Kind) -> list[int]:
+        """The ids of the processes of `kind` that run now."""
+        if kind == Kind.DRIVER:
+            return [self.study.process.pid] if self.study else []
+        if kind == Kind.RAYLET:
+            return [node.all_processes["raylet"][0].process.pid for node in self._nodes]
+        if kind == Kind.MLFLOW:
+            return [self.mlflow.process.pid] if self.mlflow.process else []
+        alive: list[Any] = [
+            actor for actor in ray._private.state.actors().values() if actor["State"] == "ALIVE"
+        ]
+        return [
+            actor["Pid"]
+            for actor in alive
+            if any(name in actor["ActorClassName"] for name in ACTORS[kind])
+            and is_there(actor["Pid"])
+        ]
+
+    def strike(self, kind: Kind, which: int = 0) -> None:
+        """kill -9 of a process of `kind`, the one at `which`, as soon as there is one; what nobody
+        restarts is brought back.
+        """
+        if kind == Kind.S3:
+            assert self._s3 is not None
+            self._s3()
+            return
+        self.wait_until(lambda: bool(self.processes(kind)), f"a {kind}")
+        if kind == Kind.MLFLOW:
+            self.mlflow.kill()
+            time.sleep(3.0)
+            self.mlflow.start()
+        elif kind == Kind.RAYLET:
+            node = self._nodes.pop(which % len(self._nodes))
+            node.kill_raylet(check_alive=False)
+            self._cluster.remove_node(node, allow_graceful=False)
+            self._add_node()
+        elif kind == Kind.DRIVER:
+            assert self.study is not None
+            self.study.kill()
+            self.start()
+        else:
+            victims = self.processes(kind)
+            os.kill(victims[which % len(victims)], signal.SIGKILL)
+
+    def pause(self, kind: Kind, seconds: float, which: int = 0) -> None:
+        """SIGSTOP of a process of `kind` for `seconds`, then SIGCONT."""
+        self.wait_until(lambda: bool(self.processes(kind)), f"a {kind}")
+        victims = self.processes(kind)
+        victim = victims[which % len(victims)]
+        os.kill(victim, signal.SIGSTOP)
+        time.sleep(seconds)
+        if is_there(victim):
+            os.kill(victim, signal.SIGCONT)
+
+    def _add_node(self) -> None:
+        node = self._cluster.add_node(num_cpus=1, object_store_memory=OBJECT_STORE_BYTES)
+        self._nodes.append(node)
+
+    def _end_study(self) -> None:
+        if self.study is not None:
+            self.outputs.append(self.study.output)
+            self.study.__exit__()
+            self.study = None
+
+
+def is_there(process_id: int) -> bool:
+    """Whether a process of that id runs, and is no zombie."""
+    try:
+        state = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in ("Z", "X")
