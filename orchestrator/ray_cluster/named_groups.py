@@ -16,13 +16,16 @@ RAYS_CLEANER = "PlacementGroupCleanerCallback"
 
 
 def remove_left_groups(run: str) -> int:
-    """Remove every placement group of the run called `run`, with the workers in it; how many."""
+    """Remove every placement group of the run called `run` in this job, with the workers in it;
+    how many.
+    """
     from ray.util import get_placement_group, placement_group_table, remove_placement_group
 
+    prefix = _prefix(run)
     left = [
         entry["name"]
         for entry in placement_group_table().values()
-        if entry["name"].startswith(f"{run}/") and entry["state"] != "REMOVED"
+        if entry["name"].startswith(prefix) and entry["state"] != "REMOVED"
     ]
     for name in left:
         with contextlib.suppress(ValueError):  # it has gone since
@@ -41,12 +44,20 @@ def naming_callback(run: str, attempt: str) -> Any:
             from ray.train.v2._internal.execution.worker_group import worker_group
 
             create = worker_group.placement_group
+            prefix = _prefix(run)
             numbers = itertools.count(1)
 
             def named(*arguments: Any, **options: Any) -> Any:
-                return create(*arguments, **options, name=f"{run}/{attempt}-{next(numbers)}")
+                return create(*arguments, **options, name=f"{prefix}{attempt}-{next(numbers)}")
 
             # The controller's process serves this run alone.
             worker_group.placement_group = named
 
     return NamePlacementGroups()
+
+
+def _prefix(run: str) -> str:
+    """What the names of a run's groups begin with: another sweep of that name is another job."""
+    import ray
+
+    return f"{run}/{ray.get_runtime_context().get_job_id()}/"

@@ -8,6 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.config.run_config import RunConfig
+from orchestrator.ray_cluster.named_groups import (
+    RAYS_CLEANER,
+    naming_callback,
+    remove_left_groups,
+)
 
 MAX_START_FAILURES = 3  # tries to start a group on a cluster whose nodes come and go
 
@@ -25,7 +30,8 @@ def fit_workers(
 
     Ray's own state of the run lies below `state_dir` under `name` and a random suffix, so that no
     run is taken for an earlier one. Raises Ray Train's error when the workers were lost more than
-    `max_failures` times; with 0, also when a node was taken away.
+    `max_failures` times; with 0, also when a node was taken away. What an earlier run under `name`
+    still holds is taken from it first (`named_groups.py`).
     """
     from ray.train import FailureConfig, ScalingConfig
     from ray.train import RunConfig as RayRunConfig
@@ -33,7 +39,9 @@ def fit_workers(
     from orchestrator.ray_cluster.process_group import ProcessGroupConfig
 
     resources = config.resources
-    trainer = _trainer_class()(
+    attempt = uuid.uuid4().hex[:6]
+    remove_left_groups(name)
+    trainer = _trainer_class(naming_callback(name, attempt))(
         function,
         train_loop_config=dict(work),
         backend_config=ProcessGroupConfig("nccl" if resources.gpus_per_worker else "gloo"),
@@ -43,7 +51,7 @@ def fit_workers(
             resources_per_worker=worker_bundle(config),
         ),
         run_config=RayRunConfig(
-            name=f"{name}-{uuid.uuid4().hex[:6]}",
+            name=f"{name}-{attempt}",
             storage_path=str(state_dir / "ray-train"),
             failure_config=FailureConfig(
                 max_failures=max_failures,
@@ -63,18 +71,20 @@ def worker_bundle(config: RunConfig) -> dict[str, float]:
     return bundle
 
 
-def _trainer_class() -> Any:
+def _trainer_class(naming: Any) -> Any:
     """A trainer that imports no torch here and in its controller, and starts no process for Ray
-    Data: we have no datasets there, and it costs five CPU-seconds a trial, for imports.
+    Data (we have no datasets there, and it costs five CPU-seconds a trial, for imports) and none
+    to remove placement groups, which the callback `naming` names instead.
     """
     from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
     class OwnDataTrainer(DataParallelTrainer):
         def _create_default_callbacks(self) -> list[Any]:
-            return [
+            kept = [
                 callback
                 for callback in super()._create_default_callbacks()
-                if type(callback).__name__ != "DatasetsCallback"
+                if type(callback).__name__ not in ("DatasetsCallback", RAYS_CLEANER)
             ]
+            return [*kept, naming]
 
     return OwnDataTrainer

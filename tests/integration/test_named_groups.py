@@ -1,0 +1,81 @@
+"""What the workers of a killed driver or controller held is free for the next start of the run.
+
+The local cluster has one CPU and no dashboard: a placement group that stays would hold it for ever.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+from ray.util import placement_group_table
+
+from orchestrator.config.run_config import RunConfig, load_config
+from orchestrator.ray_cluster.connect import ray_cluster
+from orchestrator.ray_cluster.worker_group import fit_workers
+
+CONFIG = load_config("demo")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_cpu() -> Iterator[None]:
+    with ray_cluster(num_cpus=1):
+        yield
+
+
+def work(task: Mapping[str, Any]) -> int:
+    """Say that it runs, then hang unless told what to return."""
+    Path(task["folder"], "runs").write_text(str(os.getpid()))
+    while task["result"] is None:
+        time.sleep(0.1)
+    return task["result"]
+
+
+def fit(folder: Path, result: int | None, config: RunConfig = CONFIG) -> int:
+    return fit_workers(
+        work,
+        {"folder": str(folder), "result": result},
+        config,
+        state_dir=folder,
+        name="run-0001",
+        max_failures=0,
+    )
+
+
+def wait_until(what: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def pids_of(class_name: str) -> list[int]:
+    """The processes of the living actors of a class."""
+    actors: Any = ray._private.state.actors()
+    return [
+        actor["Pid"]
+        for actor in actors.values()
+        if class_name in actor["ActorClassName"] and actor["State"] == "ALIVE"
+    ]
+
+
+@pytest.mark.parametrize("victim", ["driver", "controller"])
+def test_the_next_start_of_the_run_has_the_cpu(tmp_path: Path, victim: str) -> None:
+    drive = ray.remote(num_cpus=0, max_retries=0)(fit)
+    first = drive.remote(tmp_path, None)
+    wait_until(lambda: (tmp_path / "runs").exists())
+    if victim == "driver":
+        ray.cancel(first, force=True)
+    else:
+        os.kill(pids_of("TrainController")[0], signal.SIGKILL)
+    with pytest.raises(ray.exceptions.RayError):
+        ray.get(first)
+    assert ray.get(drive.remote(tmp_path, 7), timeout=120) == 7
+    names = [one["name"] for one in placement_group_table().values() if one["state"] != "REMOVED"]
+    assert [name for name in names if name.startswith("run-0001")] == []
