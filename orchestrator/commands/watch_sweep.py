@@ -35,11 +35,12 @@ def list_sweeps(specs: Sequence[SweepSpec]) -> int:
 
     The runs of those whose driver died are closed in MLflow.
     """
-    close_dead(specs)
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("sweep", "state", "trials", "best", "cost", ""):
         table.add_column(name, overflow="fold", no_wrap=name in ("sweep", "state", "cost"))
-    for row in summary_rows([read_status(spec) for spec in specs]):
+    statuses = [read_status(spec) for spec in specs]
+    close_dead([spec for spec, one in zip(specs, statuses, strict=True) if one.driver is None])
+    for row in summary_rows(statuses):
         table.add_row(*row)
     _console().print(table)
     return 0
@@ -50,9 +51,10 @@ def watch(spec: SweepSpec, *, once: bool, wait: Callable[[float], None] = time.s
 
     A terminal gets the screen, anything else a line for each event. `once` shows it once.
     """
-    close_dead([spec])
     sweep = SweepWatch(spec)
     status = sweep.status()
+    if status.driver is None:
+        close_dead([spec])
     progress = Progress(
         list,
         title=spec.sweep_id,

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from orchestrator.config.run_config import to_tree, with_values
+from orchestrator.config.run_config import to_tree
 from orchestrator.confirmation import ConfirmedRun
+from orchestrator.coordinator.recorder import CONFIRM_NOTE, confirm_config
 from orchestrator.coordinator.sweep_state import SweepState
 from orchestrator.cost.account import Owner
 from orchestrator.tracking.record_log import PointsHeld
@@ -20,7 +21,6 @@ from orchestrator.tracking.run_names import confirm_run
 from orchestrator.trial_state import TrialState
 from prp_core.reporting import Points
 
-NOTE = "confirm/"  # + TRIAL/SEED: the note of the sweep with a run's result
 RUNNING = "confirming/"  # + TRIAL/SEED: the epoch of the driver that runs it, empty at its end
 Pair = tuple[int, int]  # a trial's number and a seed
 
@@ -64,10 +64,7 @@ class ConfirmDesk:
         """The run that trains trial `number`'s config with `seed`, at full length and evaluated at
         its end only.
         """
-        config = self._table.config_of(number)
-        config = with_values(
-            config, {"seed": seed, "training.first_rung_epochs": config.training.num_epochs}
-        )
+        config = confirm_config(self._table.config_of(number), seed)
         self._study.set_sweep_note(f"{RUNNING}{number}/{seed}", str(self._study.epoch))
         self._recorder.start_confirm(number, seed, config)
         self._open.add((number, seed))
@@ -101,7 +98,7 @@ class ConfirmDesk:
         """End a run with its result; told twice, the first result stands. Failed (`run` None), a
         resume tries it again unless `is_final`.
         """
-        name = f"{NOTE}{number}/{seed}"
+        name = f"{CONFIRM_NOTE}{number}/{seed}"
         is_first = self._study.sweep_note(name) is None
         if (run is not None or is_final) and is_first:
             self._study.set_sweep_note(
@@ -120,8 +117,8 @@ class ConfirmDesk:
         """The runs that are done, and why others failed for good."""
         runs = []
         failed = {}
-        for name, value in self._study.sweep_notes(NOTE).items():
-            number, seed = pair_of(name, NOTE)
+        for name, value in self._study.sweep_notes(CONFIRM_NOTE).items():
+            number, seed = pair_of(name, CONFIRM_NOTE)
             found = json.loads(value)
             if "failed" in found:
                 failed[number, seed] = found["failed"]

@@ -12,9 +12,15 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orchestrator.config.run_config import parse_config
+from orchestrator.config.run_config import RunConfig, parse_config
 from orchestrator.config.sweep_spec import SweepSpec
-from orchestrator.coordinator.recorder import as_params, trial_tags
+from orchestrator.coordinator.recorder import (
+    as_params,
+    confirm_config,
+    confirm_tags,
+    ended_confirmations,
+    trial_tags,
+)
 from orchestrator.cost.ledger import LedgerEntry, read_ledger, total_of_trial
 from orchestrator.journal.journal_writer import JournalWriter
 from orchestrator.journal.lease_record import read_lease
@@ -25,7 +31,12 @@ from orchestrator.journal.stored_sweep import load_sweep, open_folder
 from orchestrator.journal.sweep_folder import JOURNAL, LEASE, RECORDS
 from orchestrator.search.record import StudyTrial, read_study
 from orchestrator.search.space import apply_space
-from orchestrator.tracking.mlflow_tracker import EndedRun, MlflowTracker, TrackedSweep
+from orchestrator.tracking.mlflow_tracker import (
+    EndedRun,
+    MlflowTracker,
+    ParamsAndTags,
+    TrackedSweep,
+)
 from orchestrator.tracking.reading import read_running_sweeps
 from orchestrator.tracking.recorded import KILLED, Record, Recorded, RunEnd, record
 from orchestrator.tracking.run_names import trial_run
@@ -58,7 +69,7 @@ def publish(spec: SweepSpec, timeout_seconds: float) -> Published:
         raise UserError(
             f"Sweep {spec.sweep_id} is driven by {holder}, which sends what waits by itself"
         )
-    ended = ended_trials(spec, JournalReader(store, JOURNAL))
+    ended = ended_runs(spec, JournalReader(store, JOURNAL))
     lease = read_lease(store, LEASE)
     epoch = lease.record.epoch if lease is not None else spec.epoch
     tracker = MlflowTracker(
@@ -131,25 +142,34 @@ class DeadSweeps:
             _LOGGER.info("whether other sweeps are dead was not found out: %s", error)
 
 
-def ended_trials(spec: SweepSpec, journal: JournalReader) -> list[EndedRun]:
-    """How the trials ended that have ended by the study; none, with a warning, where the study lies
-    in a database that cannot be read from here.
+def ended_runs(spec: SweepSpec, journal: JournalReader) -> list[EndedRun]:
+    """How the trials and confirming runs ended that have ended by the study; none, with a warning,
+    where the study lies in a database that cannot be read from here.
     """
     ledger = read_ledger(journal)
     try:
-        trials = read_study(spec, journal).trials
+        study = read_study(spec, journal)
     except UserError as error:
         _LOGGER.warning("how the trials ended is not compared with the study: %s", error)
         return []
-    return [
-        _ended(spec, trial, ledger)
-        for trial in trials
+    base = parse_config(spec.config)
+    values = {trial.number: trial.values for trial in study.trials}
+
+    def start_of(number: int, seed: int) -> ParamsAndTags:
+        config = confirm_config(apply_space(base, values[number]), seed)
+        return as_params(config), confirm_tags(spec, number, seed)
+
+    trials = [
+        _ended(spec, base, trial, ledger)
+        for trial in study.trials
         if trial.state.is_over and trial.is_drawn and not trial.unfit
     ]
+    return [*trials, *ended_confirmations(study.notes, start_of)]
 
 
-def _ended(spec: SweepSpec, trial: StudyTrial, ledger: list[LedgerEntry]) -> EndedRun:
-    base = parse_config(spec.config)
+def _ended(
+    spec: SweepSpec, base: RunConfig, trial: StudyTrial, ledger: list[LedgerEntry]
+) -> EndedRun:
     return EndedRun(
         run=trial_run(trial.number),
         end=RunEnd(trial.state, trial.reason),

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
+from functools import partial
 
-from orchestrator.config.run_config import RunConfig, flatten
+from orchestrator.config.run_config import RunConfig, flatten, with_values
 from orchestrator.config.sweep_spec import SweepSpec
 from orchestrator.coordinator.trial_table import TrialTable
 from orchestrator.cost.account import SweepAccount, TaskCost
@@ -21,13 +22,19 @@ from orchestrator.journal.process_identity import this_process
 from orchestrator.journal.sweep_folder import ARTIFACTS, RECORDS, open_sweep_folder
 from orchestrator.search.study import Proposal, SweepStudy
 from orchestrator.tracking.mlflow_client import TrackerUnavailable
-from orchestrator.tracking.mlflow_tracker import EndedRun, MlflowTracker, TrackedSweep
+from orchestrator.tracking.mlflow_tracker import (
+    EndedRun,
+    MlflowTracker,
+    ParamsAndTags,
+    TrackedSweep,
+)
 from orchestrator.tracking.record_log import PointsHeld
 from orchestrator.tracking.recorded import RunEnd
 from orchestrator.tracking.registered_models import Measured
 from orchestrator.tracking.run_names import SWEEP_RUN, confirm_run, trial_run
 from orchestrator.tracking.tags import SAMPLED_TAG
 from orchestrator.trial.messages import TrialView
+from orchestrator.trial_state import TrialState
 from prp_core.data.object_store import ObjectStore, read_all
 from prp_core.evaluation.evaluation_config import Evaluations
 from prp_core.reporting import Points
@@ -36,6 +43,7 @@ from prp_core.reporting import Points
 NO_PARAMS = ("sweep.num_trials", "budget.", "confirm.", "showcase.")
 DOWNSTREAM = tuple(f"{entry.name}/" for entry in fields(Evaluations))
 FLUSH_SECONDS = 10.0
+CONFIRM_NOTE = "confirm/"  # + TRIAL/SEED: the note of the sweep with a run's result
 DURABLE_SECONDS = 1.0  # no decision waits for longer
 
 
@@ -53,6 +61,36 @@ def as_params(config: RunConfig) -> dict[str, str]:
 def trial_tags(spec: SweepSpec, number: int) -> dict[str, str]:
     """The tags of every run of trial `number`: where its results come from."""
     return {**spec.tags, "prp.checkpoints_uri": spec.trial_uri(number)}
+
+
+def confirm_tags(spec: SweepSpec, number: int, seed: int) -> dict[str, str]:
+    """As `trial_tags`, of the run that confirms trial `number` with `seed`."""
+    folder = f"{spec.folder_uri}/{spec.confirm_folder(number, seed)}"
+    return {**spec.tags, "prp.checkpoints_uri": folder}
+
+
+def ended_confirmations(
+    notes: Mapping[str, str], start_of: Callable[[int, int], ParamsAndTags]
+) -> Iterator[EndedRun]:
+    """How the confirming runs ended whose results are `notes` of the sweep."""
+    for name, value in notes.items():
+        if name.startswith(CONFIRM_NOTE):
+            number, seed = (int(part) for part in name.removeprefix(CONFIRM_NOTE).split("/"))
+            reason = json.loads(value).get("failed", "")
+            yield EndedRun(
+                run=confirm_run(number, seed),
+                end=RunEnd(TrialState.FAILED if reason else TrialState.FINISHED, reason),
+                costs={},
+                params_and_tags=partial(start_of, number, seed),
+            )
+
+
+def confirm_config(config: RunConfig, seed: int) -> RunConfig:
+    """The config that confirms a trial of `config` with `seed`: at full length, evaluated at its
+    end only.
+    """
+    last_rung = {"training.first_rung_epochs": config.training.num_epochs}
+    return with_values(config, {"seed": seed, **last_rung})
 
 
 class Recorder:
@@ -85,7 +123,8 @@ class Recorder:
         )
         self._tracker.start(SWEEP_RUN, as_params(base), spec.tags)
         ended = [self._ended(view) for view in table.views() if view.state.is_over]
-        self._tracker.reconcile(ended)
+        confirmed = ended_confirmations(study.sweep_notes(CONFIRM_NOTE), self._start_of_confirm)
+        self._tracker.reconcile([*ended, *confirmed])
 
     # ---- runs of trials, for the desks
 
@@ -96,8 +135,7 @@ class Recorder:
 
     def start_confirm(self, number: int, seed: int, config: RunConfig) -> None:
         """The run that confirms trial `number` with `seed` starts, or goes on."""
-        folder = f"{self._spec.folder_uri}/{self._spec.confirm_folder(number, seed)}"
-        tags = {**self._spec.tags, "prp.checkpoints_uri": folder}
+        tags = confirm_tags(self._spec, number, seed)
         self._tracker.start(confirm_run(number, seed), as_params(config), tags)
 
     def log(self, run: str, metrics: Mapping[str, float], step: int) -> PointsHeld:
@@ -210,13 +248,17 @@ class Recorder:
         return self._tracker.flush(timeout_seconds=FLUSH_SECONDS)
 
     def close(self, end: str, reason: str = "") -> str:
-        """Finish every run that is still open as `end`, and wait a little for MLflow; what waits
-        for it then, in one line, empty where nothing does.
+        """Finish the parent run as `end` and every other one that is still open as killed, and wait
+        a little for MLflow; what waits for it then, in one line, empty where nothing does.
         """
         self._tracker.finish_all(end, reason)
         return self._tracker.close().line(self._spec.sweep_id)
 
     # ----
+
+    def _start_of_confirm(self, number: int, seed: int) -> ParamsAndTags:
+        config = confirm_config(self._table.config_of(number), seed)
+        return as_params(config), confirm_tags(self._spec, number, seed)
 
     def _ended(self, view: TrialView) -> EndedRun:
         number = view.number

@@ -18,7 +18,7 @@ from orchestrator.tracking.encoder_file import CARD_NAME, WEIGHTS_NAME
 from orchestrator.tracking.experiment import check_experiment
 from orchestrator.tracking.mlflow_client import Refused, first_line, is_refusal, is_temporary
 from orchestrator.tracking.models import log_encoder_files
-from orchestrator.tracking.recorded import KILLED, Record
+from orchestrator.tracking.recorded import KILLED, Record, state_at_end
 from orchestrator.tracking.registered_models import Measured, Registered, register_model
 from orchestrator.tracking.run_names import SWEEP_RUN, run_of_tags
 from orchestrator.tracking.runs import RUNNING, OurRun, RunDirectory
@@ -227,8 +227,9 @@ class Delivery:
         running = self.runs.runs_in_state(RUNNING)
         for run in sorted(running, key=lambda run: run_of_tags(run.data.tags) == SWEEP_RUN):
             ours = OurRun(run.info.run_id, run.info.start_time)
-            self._send_tags(ours, _state_tags(end))
-            self._terminate(ours.run_id, end)
+            its_end = {**end, "state": state_at_end(end, run_of_tags(run.data.tags))}
+            self._send_tags(ours, _state_tags(its_end))
+            self._terminate(ours.run_id, its_end)
 
     # ---- files, which have a store of their own that may refuse them alone
 
@@ -355,7 +356,8 @@ def records_of(run: str, records: Sequence[Numbered]) -> list[Numbered]:
             found.append((number, one))
         elif one["what"] == "end_all" and is_open:
             is_open = False
-            found.append((number, {**one, "what": "end", "run": run}))
+            its_end = {**one, "what": "end", "run": run, "state": state_at_end(one, run)}
+            found.append((number, its_end))
     return found
 
 

@@ -40,6 +40,9 @@ class TrackedSweep:
     read_file: Callable[[str], bytes]
 
 
+ParamsAndTags = tuple[Mapping[str, str], Mapping[str, str]]
+
+
 @dataclass(frozen=True, kw_only=True)
 class EndedRun:
     """A run that the study knows to have ended: what it cost, and the parameters and tags that it
@@ -49,7 +52,7 @@ class EndedRun:
     run: str
     end: RunEnd
     costs: Mapping[str, float]
-    params_and_tags: Callable[[], tuple[Mapping[str, str], Mapping[str, str]]]
+    params_and_tags: Callable[[], ParamsAndTags]
 
 
 class MlflowTracker:
@@ -100,7 +103,7 @@ class MlflowTracker:
         self._log.add(record("end", run, state=str(state), reason=reason))
 
     def finish_all(self, state: str, reason: str = "") -> None:
-        """End every run of the sweep that still runs, the parent too."""
+        """End the parent run as one of `STATUSES`; every other run that still runs was killed."""
         look_up("end of a run", state, STATUSES)
         self._log.add(record("end_all", state=str(state), reason=reason))
 

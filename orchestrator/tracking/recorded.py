@@ -10,7 +10,7 @@ A record is a JSON object of kind ``record``; `what` it says is one of:
 | ``end`` | how it ended |
 | ``file`` | a text that lies in the sweep's folder is an artifact of it |
 | ``model`` | its encoder, which lies in the sweep's folder, is a registered model |
-| ``end_all`` | of all runs of the sweep: those that still run have ended |
+| ``end_all`` | of the parent how it ended; what else still runs was killed |
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from orchestrator.tracking.run_names import SWEEP_RUN
 from orchestrator.tracking.tags import NONFINITE_TAG
 from orchestrator.trial_state import TrialState
 
@@ -139,7 +140,7 @@ class Recorded:
             self._end(run, RunEnd(one["state"], one["reason"]))
         elif what == "end_all":
             for open_run in self.starts.keys() - self.ends.keys():
-                self._end(open_run, RunEnd(one["state"], one["reason"]))
+                self._end(open_run, RunEnd(state_at_end(one, open_run), one["reason"]))
 
     def _add_points(self, run: str, step: int, metrics: Mapping[str, float]) -> None:
         points = self._points.setdefault(run, _Points())
@@ -150,6 +151,11 @@ class Recorded:
         self.ends[run] = end
         if end.state in FOR_GOOD and run in self._points:
             self._points[run].forget_steps()
+
+
+def state_at_end(end_all: Record, run: str) -> str:
+    """How an ``end_all`` ends `run`: the parent as it says, any other one was cut off."""
+    return str(end_all["state"]) if run == SWEEP_RUN else KILLED
 
 
 def _as_float(value: Any) -> float | None:

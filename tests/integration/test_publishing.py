@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,8 @@ REASON = "DivergedError: train/loss is nan"
 
 
 def left_by_a_dead_driver(folder: Path, **changes: Any) -> SweepSpec:
-    """A sweep of two trials, one of which has failed by the study, which MLflow does not know; the
-    other one runs. Its coordinator has said no end.
+    """A sweep of two trials and a confirming run, of which one trial and that run have failed by
+    the study, which MLflow does not know; the other trial runs. Its coordinator has said no end.
     """
     spec = dataclasses.replace(spec_at(folder), **changes)
     open_folder(spec).create_spec(spec.to_values())
@@ -37,9 +38,12 @@ def left_by_a_dead_driver(folder: Path, **changes: Any) -> SweepSpec:
     begun(coordinator, "slot-1")
     failed = begun(coordinator, "slot-2")
     coordinator.trials.log(failed, {METRIC: 0.1}, 10)
+    coordinator.confirming.start(0, 8)
     coordinator.recorder.make_durable()
     coordinator.recorder.flush()
     coordinator.trials._study.tell_failed(failed.number, REASON)
+    note = json.dumps({"failed": "its data are gone"})
+    coordinator.trials._study.set_sweep_note("confirm/0/8", note)
     return spec
 
 
@@ -57,6 +61,7 @@ CLOSED = {
     "sweep": ("KILLED", "the driver of the sweep died"),
     "trial-0000": ("KILLED", "the driver of the sweep died"),
     "trial-0001": ("FAILED", REASON),
+    "confirm-0000-seed-8": ("FAILED", "its data are gone"),
 }
 
 
