@@ -66,8 +66,8 @@ class SweepState:
     def open(cls, setup: CoordinatorSetup) -> SweepState:
         """The state as an earlier coordinator left it; new where there was none.
 
-        Raises `UserError` for a database or an MLflow that cannot serve, `TrackerUnavailable` when
-        MLflow does not answer, `Fenced` when a later driver has taken the sweep over.
+        Raises `UserError` for a database that cannot serve and for a tracking URI that is none,
+        `Fenced` when a later driver has taken the sweep over. Waits for no MLflow.
         """
         spec = setup.spec
         base = parse_config(spec.config)
