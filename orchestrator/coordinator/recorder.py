@@ -236,7 +236,7 @@ class Recorder:
             step=view.step,
             tags=self._spec.tags,
         )
-        self._tracker.flush(timeout_seconds=FLUSH_SECONDS)
+        self._tracker.settle(FLUSH_SECONDS)
         registered = self._tracker.registered(run)
         if registered is None:
             reason = self._tracker.unsent().reason or "it takes too long"
@@ -245,7 +245,7 @@ class Recorder:
 
     def flush(self) -> bool:
         """Wait until MLflow has what was logged so far; False when it does not answer in time."""
-        return self._tracker.flush(timeout_seconds=FLUSH_SECONDS)
+        return self._tracker.settle(FLUSH_SECONDS)
 
     def close(self, end: str, reason: str = "") -> str:
         """Finish the parent run as `end` and every other one that is still open as killed, and wait

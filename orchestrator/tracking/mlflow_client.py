@@ -89,6 +89,13 @@ def first_line(error: Exception) -> str:
     return text.splitlines()[0][:300]
 
 
+def root_cause(error: BaseException) -> str:
+    """The error that was the first one, as one line: why a server does not answer."""
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__  # type: ignore[assignment]
+    return first_line(error) if isinstance(error, Exception) else repr(error)
+
+
 def retry(call: Callable[[], Result], tracking_uri: str, timeout_seconds: float) -> Result:
     """The result of `call`, retried with exponential back-off while its errors are temporary.
 

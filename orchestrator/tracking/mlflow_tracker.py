@@ -158,6 +158,13 @@ class MlflowTracker:
         """Wait until MLflow has everything that was said; False when the time is up."""
         return self._log.flush(timeout_seconds) and self._sender.flush(timeout_seconds)
 
+    def settle(self, timeout_seconds: float) -> bool:
+        """As `flush`, but where MLflow is known to be away for `PATIENCE_SECONDS` alone."""
+        first = min(PATIENCE_SECONDS, timeout_seconds)
+        if self.flush(first):
+            return True
+        return not self.unsent().reason and self.flush(timeout_seconds - first)
+
     def sent(self) -> Sent:
         """What was sent here."""
         return self._sender.sent()
@@ -182,13 +189,11 @@ class MlflowTracker:
         return self._log.flush(timeout_seconds)
 
     def close(self, timeout_seconds: float = 20.0) -> Unsent:
-        """Flush and end; what is left, which the next tracker of the sweep sends. Where MLflow is
-        known to be away it waits for `PATIENCE_SECONDS` alone. It is safe to call it again.
+        """Settle and end; what is left, which the next tracker of the sweep sends. It is safe to
+        call it again.
         """
         if not self._is_closed:
-            first = min(PATIENCE_SECONDS, timeout_seconds)
-            if not self.flush(first) and not self.unsent().reason:
-                self.flush(timeout_seconds - first)
+            self.settle(timeout_seconds)
             self._is_closed = True
             self._sender.close(CLOSE_SECONDS)
             self._log.close(CLOSE_SECONDS)

@@ -90,15 +90,6 @@ class RunDirectory:
         self._start_of = start_of
         self._known: dict[str, OurRun] = {}
 
-    def find(self, run: str) -> OurRun | None:
-        """`run` as MLflow has it; None where it has none."""
-        if run not in self._known:
-            tags = identity_of(self._sweep_id, run)
-            found = find_runs(self._client, self._experiment_id, tags)
-            if found:
-                self._known[run] = OurRun(found[0].info.run_id, found[0].info.start_time)
-        return self._known.get(run)
-
     def known(self, run: str) -> OurRun | None:
         """`run` if it was looked for before; asks nobody."""
         return self._known.get(run)

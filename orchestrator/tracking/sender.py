@@ -18,8 +18,8 @@ from orchestrator.tracking.delivery import Aside, Delivery, Numbered
 from orchestrator.tracking.mlflow_client import (
     FIRST_PAUSE_SECONDS,
     Refused,
-    first_line,
     is_temporary,
+    root_cause,
 )
 from orchestrator.tracking.record_log import RecordLog
 
@@ -209,7 +209,7 @@ class Sender:
         if isinstance(error, Refused):
             reason = str(error)
         else:
-            reason = f"MLflow does not answer: {first_line(error)}"
+            reason = f"MLflow does not answer: {root_cause(error)}"
         if not self._problem:
             _LOGGER.warning("records wait for MLflow: %s", reason)
         self._problem = reason

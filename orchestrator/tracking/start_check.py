@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 from orchestrator.tracking.delivery import log_file
 from orchestrator.tracking.experiment import open_experiment
-from orchestrator.tracking.mlflow_client import Refused, connect, first_line, limit_requests
+from orchestrator.tracking.mlflow_client import Refused, connect, limit_requests, root_cause
 from orchestrator.tracking.tags import ROLE_TAG
 from orchestrator.tracking.tracking_uri import artifact_root_of, check_usable
 from prp_core.errors import UserError
@@ -92,7 +92,7 @@ def _check_server(tracking_uri: str, credentials: Any) -> None:
     try:
         answer = _post(credentials, "/api/2.0/mlflow/experiments/search", {"max_results": 1})
     except Exception as error:
-        raise _Away(_root_cause(error)) from error
+        raise _Away(root_cause(error)) from error
     if answer.status_code in (401, 403):
         problem = (
             f"it refuses these credentials (HTTP {answer.status_code}); see "
@@ -140,7 +140,7 @@ def _check_run(client: Any, tracking_uri: str, experiment: str) -> list[str]:
         run = client.create_run(experiment_id, tags={ROLE_TAG: PROBE}, run_name="probe")
     # whatever a server says to its first run, the person is told
     except Exception as error:  # noqa: BLE001
-        reason = str(error) if isinstance(error, Refused) else _root_cause(error)
+        reason = str(error) if isinstance(error, Refused) else root_cause(error)
         return [
             f"MLflow takes no run of this sweep at the moment ({reason}): what it is to be told is "
             f"{KEPT} and sent when that is repaired"
@@ -150,7 +150,7 @@ def _check_run(client: Any, tracking_uri: str, experiment: str) -> list[str]:
         lines = []
     # a store of artifacts is any library's
     except Exception as error:  # noqa: BLE001
-        lines = [_without_files(_root_cause(error))]
+        lines = [_without_files(root_cause(error))]
     with contextlib.suppress(Exception):  # a file of 14 bytes in a deleted run
         client._tracking_client._get_artifact_repo(run.info.run_id).delete_artifacts("probe.txt")
     with contextlib.suppress(Exception):
@@ -166,7 +166,7 @@ def _check_model(client: Any) -> list[str]:
     # whatever a registry says, the person is told
     except Exception as error:  # noqa: BLE001
         return [
-            f"MLflow will not register the encoder of this sweep ({_root_cause(error)}), which is "
+            f"MLflow will not register the encoder of this sweep ({root_cause(error)}), which is "
             f"{KEPT}"
         ]
     return []
@@ -206,9 +206,3 @@ def _within(seconds: float, call: Callable[[], None]) -> None:
         raise _Away(f"no answer within {seconds:.0f} s")
     if errors:
         raise errors[0]
-
-
-def _root_cause(error: BaseException) -> str:
-    while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__  # type: ignore[assignment]
-    return first_line(error) if isinstance(error, Exception) else repr(error)
