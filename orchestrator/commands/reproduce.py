@@ -24,7 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "run", metavar="RUN_ID", help="the MLflow run of a trial; `prp report` names the best one's"
     )
     parser.add_argument(
-        "--mlflow", metavar="URI", help="MLflow's tracking URI (default: sqlite under ~/.prp)"
+        "--mlflow",
+        metavar="URI",
+        help="MLflow's tracking URI (default: $MLFLOW_TRACKING_URI, else sqlite under ~/.prp)",
     )
     parser.add_argument(
         "--data", metavar="URI", help="where the videos are now (default: where the run found them)"
@@ -62,12 +64,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Train again and compare; 0 where the figures agree, 1 where not."""
     from orchestrator.config.sweep_spec import home_dir
+    from orchestrator.sweep.settings import default_mlflow
     from orchestrator.tracking.reading import read_run
     from orchestrator.tracking.tracking_uri import default_tracking_uri
     from orchestrator.trial.reproduction import check_can_repeat, code_differences
 
     home = home_dir()
-    tracking_uri = arguments.mlflow or default_tracking_uri(home)
+    tracking_uri = arguments.mlflow or default_mlflow() or default_tracking_uri(home)
     recorded = read_run(tracking_uri, arguments.run)
     last_epoch = check_can_repeat(recorded)
     differences = code_differences(recorded)
