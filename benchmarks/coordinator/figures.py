@@ -89,6 +89,8 @@ def measure(setup: CoordinatorSetup, num_running: int) -> list[Figure]:
     figures.append(timed("screen: views", [coordinator.screen.views] * NUM_POLLS, goal_ms=2.0))
     kib = len(pickle.dumps(coordinator.screen.views())) / 1024
     figures.append(Figure("screen: views, pickled", kib, kib, "KiB"))
+    while not coordinator.recorder.flush():
+        pass  # MLflow is still being told; the database goes with the folder
     coordinator.recorder.close("finished")
     return figures
 
