@@ -154,7 +154,7 @@ class Asking:
 
     def ask(self, slot: str) -> TrialTask:
         self.asked += 1
-        return TrialTask(self.asked, "", {}, is_resumed=False)
+        return TrialTask(self.asked, {}, is_resumed=False)
 
     def enter(self) -> None:
         self.present += 1

@@ -76,7 +76,7 @@ class OneTrial:
 
     def ask(self, slot: str) -> TrialTask:
         self._left = 0
-        return TrialTask(0, "", to_tree(load_config("demo", [])), is_resumed=False)
+        return TrialTask(0, to_tree(load_config("demo", [])), is_resumed=False)
 
     def keep(self, found: dict[str, Any]) -> None:
         self._found.update(found)
