@@ -36,8 +36,9 @@ from prp_core.training.checkpoint_record import newest_step
 
 _LOGGER = logging.getLogger(__name__)
 
-# A driver only waits. It asks for memory instead of a CPU, so that every CPU is left to training.
-DRIVER_RESOURCES = {"memory": 256 << 20}
+# A driver only waits. It asks for memory instead of a CPU, so that every CPU is left to training:
+# its own memory, and that of Ray Train's processes beside the workers (docs/experiments.md).
+DRIVER_RESOURCES = {"memory": 512 << 20}
 
 TOLD_TO_LEAVE = "its workers were told to leave though no other attempt had begun"
 FINAL_OUTCOME_SECONDS = 0.5  # between two questions for the outcome of the last evaluation
