@@ -59,10 +59,17 @@ def add_sweep_argument(parser: argparse.ArgumentParser, *, is_optional: bool = F
 
 
 def named_sweep(arguments: argparse.Namespace) -> SweepSpec:
-    """The spec of the sweep that `add_sweep_argument` took. Raises `UserError` for none."""
+    """The spec of the sweep that `add_sweep_argument` took, with S3 as this command reaches it.
+
+    Raises `UserError` where there is none.
+    """
     from orchestrator.journal.stored_sweep import load_sweep
 
-    return load_sweep(arguments.sweep, storage_uri(arguments), given_store(arguments)).spec
+    store = given_store(arguments)
+    spec = load_sweep(arguments.sweep, storage_uri(arguments), store).spec
+    if store is None:
+        return spec
+    return spec.with_config({**spec.config, "store": dataclasses.asdict(store)})
 
 
 def storage_uri(arguments: argparse.Namespace) -> str | None:

@@ -61,6 +61,11 @@ def open_folder(spec: SweepSpec) -> SweepFolder:
     return open_sweep_folder(spec.storage_uri, spec.sweep_id, store_of(spec))
 
 
+def has_journal(spec: SweepSpec) -> bool:
+    """Whether a coordinator of the sweep of `spec` has ever opened its journal; one request."""
+    return next(iter(open_folder(spec).store.list(JOURNAL)), None) is not None
+
+
 def read_journal(spec: SweepSpec) -> JournalReader:
     """The journal of the sweep of `spec`, for reading."""
     return JournalReader(open_folder(spec).store, JOURNAL)
@@ -83,11 +88,13 @@ def load_sweep(
     place, sweep_id = split_sweep(sweep)
     if place and storage and place != storage.rstrip("/"):
         raise UserError(f"{sweep} does not lie in --storage {storage}; leave one of them out")
-    place = place or storage or ""
+    place = (place or storage or "").rstrip("/")
     if not place:
         return _find(sweep_id, config)
+    if config is None:
+        config = next((known.store for known in known_places() if known.uri == place), None)
     folder, stored = find_sweep(place, sweep_id, config)
-    return StoredSweep(folder, stored, spec_of_values(stored.values, place.rstrip("/")))
+    return StoredSweep(folder, stored, spec_of_values(stored.values, place))
 
 
 def split_sweep(sweep: str) -> tuple[str, str]:

@@ -65,7 +65,7 @@ def drive(
         say(f"{concurrency.capacity.reason}; {concurrency.evaluation.reason}")
         price = find_price(plan.config)
         say(money_line(plan.config, price))
-        warm = warm_start_of(plan, arguments.warm_start or "none", say)
+        warm = warm_start_of(plan, plan.spec.options.get("warm_start", "none"), say)
         if arguments.dry_run:
             return 0
         claim.keep(plan.spec)

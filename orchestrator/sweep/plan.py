@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.config.run_config import RunConfig, digest, flatten, to_tree, with_values
 from orchestrator.config.sweep_spec import STUDY_TAG, SweepSpec, home_dir, sweep_name_of
+from orchestrator.journal.stored_sweep import has_journal, load_sweep
 from orchestrator.search.database import open_database
 from orchestrator.search.pruner import PRUNERS
 from orchestrator.search.samplers import SAMPLERS, name_of
@@ -203,12 +204,12 @@ def check_space(plan: Plan) -> None:
 def warm_start_of(plan: Plan, choice: str, say: Say) -> WarmStart:
     """What the results of earlier sweeps are worth to this one, by ``--warm-start``.
 
-    A resumed sweep has them in its study already.
+    A sweep that goes on has them in its study already, unless its driver died before there was one.
     """
-    if choice == "none" or plan.is_resumed:
+    if choice == "none" or (plan.is_resumed and has_journal(plan.spec)):
         return NOTHING_KNOWN
     sweep = plan.config.sweep
-    name, sweep_id = (sweep.name, "") if choice == "auto" else (sweep_name_of(choice), choice)
+    name, sweep_id = (sweep.name, "") if choice == "auto" else names_of(choice)
     try:
         past = read_past_trials(
             plan.spec.tracking_uri,
@@ -226,3 +227,15 @@ def warm_start_of(plan: Plan, choice: str, say: Say) -> WarmStart:
     warm = plan_warm_start(past, plan.space, params, plan.spec.tags["prp.protocol_hash"])
     say(warm.line())
     return warm
+
+
+def names_of(sweep: str) -> tuple[str, str]:
+    """(name, id) of the earlier sweep `sweep`: an id, or the URI of a folder.
+
+    Of one that is in no known storage MLflow may know what it found; then its id says the name.
+    """
+    try:
+        spec = load_sweep(sweep).spec
+    except UserError:
+        return sweep_name_of(sweep), sweep
+    return str(spec.config["sweep"]["name"]), spec.sweep_id

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from orchestrator.config.sweep_spec import new_sweep_id, sweep_name_of
+from orchestrator.config.run_config import to_tree
+from orchestrator.config.sweep_spec import SweepSpec, new_sweep_id, sweep_name_of
+from orchestrator.journal.stored_sweep import open_folder
+from orchestrator.sweep.plan import names_of
 from orchestrator.sweep.settings import new_config, study_name
 from sweeps import generated_rates, rate_search
 
@@ -40,3 +44,22 @@ def test_a_sweep_is_named_after_its_study(
 def test_an_id_tells_the_name(name: str) -> None:
     assert sweep_name_of(new_sweep_id(name)) == name
     assert sweep_name_of(name) == name, "one that a person chose"
+
+
+def test_an_earlier_sweep_is_found_by_the_name_that_its_spec_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PRP_HOME", str(tmp_path))
+    spec = SweepSpec(
+        sweep_id="mine",
+        config=to_tree(new_config({"settings": ["sweep.name=by-chance"]}, "study")),
+        storage_uri=str(tmp_path),
+        tracking_uri="",
+        data_uri="",
+        manifest_uri="",
+        tags={},
+    )
+    open_folder(spec).create_spec(spec.to_values())
+    assert names_of("mine") == names_of(f"{tmp_path}/sweeps/mine") == ("by-chance", "mine")
+    old = "rate-search-20260101-000000-abcd"
+    assert names_of(old) == ("rate-search", old), "of an earlier release"
