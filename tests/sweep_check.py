@@ -10,6 +10,7 @@ from typing import Any
 
 from mlflow import MlflowClient
 
+from orchestrator.tracking.tags import SWEEP_TAG
 from tests.journals import ledger_of, study_of
 
 # What was learnt; times, costs and counters of a disturbed sweep are its own.
@@ -46,7 +47,7 @@ def records_of(storage: str, sweep_id: str, tracking_uri: str) -> Records:
 def runs_of(client: MlflowClient, sweep_id: str) -> list[Any]:
     """Every run of a sweep, parent and confirming runs included."""
     experiments = [one.experiment_id for one in client.search_experiments()]
-    condition = f"tags.`prp.sweep` = '{sweep_id}'"
+    condition = f"tags.`{SWEEP_TAG}` = '{sweep_id}'"
     return list(client.search_runs(experiments, condition, max_results=1000))
 
 

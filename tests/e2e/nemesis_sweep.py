@@ -1,0 +1,51 @@
+"""A short sweep on a cluster of three nodes over S3, in peace or under fire.
+
+Its trials do not depend on one another: values are drawn at random by number, nothing is pruned. So
+a trial that was disturbed has the points of one that was not, to the last digit.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.fixtures_mlflow import MlflowServer
+from tests.fixtures_s3 import S3Server
+from tests.sweep_check import Records, records_of
+from tests.tools.nemesis import Battlefield
+
+NUM_TRIALS = 3
+SETTINGS = (
+    f"sweep.num_trials={NUM_TRIALS}",
+    "sweep.sampler=random",
+    "sweep.pruner=none",
+    "showcase.num_trials=0",
+    "training.num_epochs=16",
+    "training.checkpoint_every_steps=2",
+    "resources.num_workers=1",
+)
+SECONDS_AWAY = 4.0
+
+
+def under_fire(
+    home: Path, videos: Path, storage: str, mlflow: MlflowServer, s3: S3Server, name: str
+) -> Battlefield:
+    """The battlefield of the sweep called `name`, kept in `storage`."""
+    return Battlefield(
+        home,
+        videos,
+        storage,
+        mlflow,
+        name=name,
+        settings=SETTINGS,
+        s3=lambda: s3.kill_and_restart(SECONDS_AWAY),
+    )
+
+
+def in_peace(
+    home: Path, videos: Path, storage: str, mlflow: MlflowServer, s3: S3Server, name: str
+) -> Records:
+    """The records of the sweep called `name`, which nothing disturbs."""
+    with under_fire(home, videos, storage, mlflow, s3, name) as field:
+        study = field.start()
+        assert study.wait(600) == 0, study.output[-4000:]
+    return records_of(storage, name, mlflow.uri)
