@@ -24,12 +24,12 @@ FIRST: tuple[tuple[str, ...], ...] = (
         "integration/test_tracking.py",
         "integration/test_encoder_models.py",
     ),
+    ("e2e/test_nemesis.py", "integration/test_shared_frames_s3.py"),
     ("e2e/test_workers.py",),
     ("integration/test_token_cluster.py",),
     ("integration/test_prepare.py",),
     ("integration/test_slow_ray_start.py",),
     ("unit/prp_core/pretext/test_published_networks.py",),
-    ("integration/test_shared_frames_s3.py",),
     ("contracts/test_readers_selective.py",),
 )
 # Files whose tests share nothing and are long: each test goes to the next process that is free.
