@@ -41,7 +41,7 @@ from orchestrator.tracking.reading import read_running_sweeps
 from orchestrator.tracking.recorded import KILLED, Record, Recorded, RunEnd, record
 from orchestrator.tracking.run_names import trial_run
 from orchestrator.tracking.sender import Sent, Unsent
-from prp_core.data.object_store import read_all
+from prp_core.data.object_store import ObjectStore, read_all
 from prp_core.errors import PrpError, UserError
 
 _LOGGER = logging.getLogger(__name__)
@@ -70,8 +70,7 @@ def publish(spec: SweepSpec, timeout_seconds: float) -> Published:
             f"Sweep {spec.sweep_id} is driven by {holder}, which sends what waits by itself"
         )
     ended = ended_runs(spec, JournalReader(store, JOURNAL))
-    lease = read_lease(store, LEASE)
-    epoch = lease.record.epoch if lease is not None else spec.epoch
+    epoch = last_epoch(store)
     tracker = MlflowTracker(
         TrackedSweep(
             tracking_uri=spec.tracking_uri,
@@ -87,7 +86,18 @@ def publish(spec: SweepSpec, timeout_seconds: float) -> Published:
     tracker.say(_end_what_runs)
     tracker.drain(timeout_seconds)
     left = tracker.close(0.0)
+    if tracker.fenced:
+        raise UserError(f"Somebody else sends for sweep {spec.sweep_id} now: {tracker.fenced}")
     return Published(tracker.sent(), left)
+
+
+def last_epoch(store: ObjectStore) -> int:
+    """The epoch of the last driver of the sweep whose folder is `store`."""
+    lease = read_lease(store, LEASE)
+    if lease is not None:
+        return lease.record.epoch
+    openings = JournalReader(store, RECORDS).openings
+    return openings[-1].epoch if openings else 0
 
 
 def close_dead_sweeps(spec: SweepSpec) -> None:

@@ -165,6 +165,13 @@ class MlflowTracker:
             return True
         return not self.unsent().reason and self.flush(timeout_seconds - first)
 
+    @property
+    def fenced(self) -> str:
+        """By whom this tracker was replaced, so that it writes and sends nothing more; else
+        empty.
+        """
+        return self._log.fenced
+
     def sent(self) -> Sent:
         """What was sent here."""
         return self._sender.sent()
@@ -176,6 +183,8 @@ class MlflowTracker:
         num_sent = 0
         moved_at = time.monotonic()
         while not self.flush(1.0):
+            if self.fenced:
+                return False
             if self.sent().num_records > num_sent:
                 num_sent = self.sent().num_records
                 moved_at = time.monotonic()

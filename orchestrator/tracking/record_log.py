@@ -134,9 +134,10 @@ class RecordLog:
     def wait_until_open(self, timeout_seconds: float) -> bool:
         """Whether the journal is open, within the time."""
         with self._changed:
-            return self._changed.wait_for(
+            self._changed.wait_for(
                 lambda: self._journal is not None or bool(self.fenced), timeout_seconds
             )
+            return self._journal is not None
 
     def wait_for_records(self, after: int, timeout_seconds: float) -> bool:
         """Whether there are more than `after` records, within the time."""

@@ -124,7 +124,7 @@ class Sender:
 
     def _run(self) -> None:
         while not self._log.wait_until_open(1.0):
-            if self._closing:
+            if self._closing or self._log.fenced:
                 return
         self._take_up()
         pause = 0.0
