@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from orchestrator.config.run_config import parse_config
 from orchestrator.config.sweep_spec import STUDY_TAG, SweepSpec, home_dir
+from orchestrator.coordinator.steering_notes import PAUSED
 from orchestrator.cost.budget import Account, Cost, cost_line
 from orchestrator.cost.ledger import read_ledger, total
 from orchestrator.journal.lease_watch import LeaseWatch
@@ -137,7 +138,13 @@ class SweepWatch:
             objective=config.sweep.objective,
             trials=trials,
             started=min((trial.started for trial in trials if trial.started), default=0.0),
-            advice=advice(spec, phase, driver, is_whole=num_ended >= num_trials),
+            advice=advice(
+                spec,
+                phase,
+                driver,
+                is_whole=num_ended >= num_trials,
+                paused=study.notes.get(PAUSED, ""),
+            ),
             cost=cost_line(Account(config.budget, Cost.of(spent)), spent.is_priced),
             warning=warning,
         )
@@ -148,10 +155,20 @@ def read_status(spec: SweepSpec) -> SweepStatus:
     return SweepWatch(spec).status()
 
 
-def advice(spec: SweepSpec, phase: SweepPhase, driver: str | None, *, is_whole: bool = True) -> str:
-    """What to do next, in one line; `is_whole`: every trial is over (else its budget ended it)."""
+def advice(
+    spec: SweepSpec,
+    phase: SweepPhase,
+    driver: str | None,
+    *,
+    is_whole: bool = True,
+    paused: str = "",
+) -> str:
+    """What to do next, in one line; `is_whole`: every trial is over (else its budget ended it);
+    `paused` says who paused the sweep.
+    """
     if phase == SweepPhase.RUNNING:
-        return f"driven by {driver}"
+        go_on = f"; {paused}: prp continue {name_of_sweep(spec)}" if paused else ""
+        return f"driven by {driver}{go_on}"
     if phase == SweepPhase.ENDED:
         page = f"its page: uv run prp report {name_of_sweep(spec)}"
         return (

@@ -113,6 +113,8 @@ def test_what_to_do_next() -> None:
     assert advice(SPEC, SweepPhase.RUNNING, "me@here, process 4711") == (
         "driven by me@here, process 4711"
     )
+    paused = advice(SPEC, SweepPhase.RUNNING, "me@here, process 4711", paused="paused by anna")
+    assert paused.endswith("4711; paused by anna: prp continue rate-search-1")
     assert advice(SPEC, SweepPhase.ENDED, None) == "its page: uv run prp report rate-search-1"
     resume = "resume with: uv run python sweeps/rate_search.py --resume rate-search-1"
     assert advice(SPEC, SweepPhase.STOPPED, None) == f"its driver is not running any more; {resume}"
