@@ -7,7 +7,6 @@ are a cache: ``--storage URI`` and the full URI of a sweep's folder do without.
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -174,8 +173,8 @@ def _find(sweep_id: str, config: StoreConfig | None) -> StoredSweep:
 def iterate_sweeps(
     storage: str | None = None, config: StoreConfig | None = None
 ) -> Iterator[StoredSweep | str]:
-    """The sweeps of `storage`, without one those of every known storage, by id; instead of those
-    of a storage that cannot be read a line that says so.
+    """The sweeps of `storage`, without one those of every known storage, by id; for a sweep or a
+    storage that cannot be read a line that says so.
     """
     places = (
         [Place(storage.rstrip("/"), config or StoreConfig())]
@@ -191,9 +190,11 @@ def iterate_sweeps(
             yield f"{place.uri} cannot be read: {error}"
             continue
         for name in names:
-            with contextlib.suppress(UserError):  # removed since it was listed
+            try:
                 folder, stored = find_sweep(place.uri, name, place.store)
                 yield StoredSweep(folder, stored, spec_of_values(stored.values, place.uri))
+            except UserError as error:  # of another release, damaged, or removed since
+                yield str(error)
 
 
 def _read_place(path: Path) -> Place | None:

@@ -283,6 +283,18 @@ def test_a_driver_that_was_silent_too_long_says_so_and_writes_nothing(
     assert left is not None and left.record == taken, "the other's lease is not given up"
 
 
+def test_a_sweep_that_cannot_be_read_is_said_beside_the_others(
+    storage: str, go_home: Callable[[str], Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    go_home("first")
+    for name, text in (("damaged", b"{"), ("later", b'{"sweep_id": "later", "format": 9}')):
+        open_store(storage).write(f"sweeps/{name}/spec.json", text)
+    assert prp(["status", "--storage", storage]) == 2
+    said = capfd.readouterr()
+    assert "sweeps/damaged/spec.json is no sweep's spec" in said.out
+    assert f"The sweep 'later' in {storage} was made by another release (format 9" in said.out
+
+
 def test_a_sweep_of_an_earlier_release_is_named(
     go_home: Callable[[str], Path], capfd: pytest.CaptureFixture[str]
 ) -> None:
