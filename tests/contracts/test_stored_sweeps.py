@@ -34,11 +34,11 @@ from orchestrator.journal.stored_sweep import (
 )
 from orchestrator.journal.sweep_folder import LEASE
 from orchestrator.report.page import sweep_page
-from orchestrator.storage.open_store import open_store
+from orchestrator.storage.open_store import STORES, open_store
 from orchestrator.sweep import main
 from orchestrator.sweep.arguments import parse_arguments
 from orchestrator.sweep.claim import claim_sweep
-from prp_core.data.object_store import read_all
+from prp_core.data.object_store import LocalStore, ObjectInfo, read_all
 from prp_core.errors import UserError
 from sweeps.rate_search import space
 from tests.e2e.tiny_study import space as tiny_space
@@ -311,3 +311,46 @@ def test_a_sweep_of_an_earlier_release_is_named(
     assert f"of an earlier release, which this one does not read: {folder.name}" in (
         capfd.readouterr().out
     )
+
+
+def test_a_storage_without_conditional_writes_is_refused_before_anything_is_kept(
+    go_home: Callable[[str], Path],
+    tiny_videos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    class Overwriting(LocalStore):
+        def write(self, key: str, data: bytes | Path, **conditions: object) -> ObjectInfo:
+            return super().write(key, data)
+
+    go_home("first")
+    storage = tmp_path / "storage"
+    monkeypatch.setitem(STORES, "file", lambda uri, config, check: Overwriting(uri))
+    words = words_of(str(storage), tiny_videos, tmp_path)
+    assert main(tiny_space, words) == 2
+    said = capfd.readouterr().err
+    assert len(said.strip().splitlines()) == 1
+    assert "cannot hold a sweep: it overwrites an object" in said
+    assert "Amazon S3, Ceph, MinIO and a local folder can" in said
+    assert [path for path in storage.rglob("*") if path.is_file()] == []
+
+
+def test_mlflows_own_variable_is_the_default(
+    go_home: Callable[[str], Path],
+    tiny_videos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    home = go_home("first")
+    words = words_of(str(tmp_path / "storage"), tiny_videos, tmp_path)
+    place = words.index("--mlflow")
+    without = [*words[:place], *words[place + 2 :]]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///its-own.db")
+    assert kept_plan(without, tiny_space).spec.tracking_uri == f"sqlite:///{tmp_path}/its-own.db"
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    kept = kept_plan(without, tiny_space).spec
+    assert kept.tracking_uri == f"sqlite:///{tmp_path}/its-own.db", "it stays where it is"
+    other = [*without, "--sweep", "two"]
+    assert kept_plan(other, tiny_space).spec.tracking_uri == f"sqlite:///{home}/mlflow.db"
