@@ -96,11 +96,11 @@ class PendingPoints:
 
     def collect(self) -> None:
         """Take in the answers that are there, and send again what nobody has any more."""
-        for call in list(self._calls):
-            held = call.poll()
-            if held is not None:
-                self._calls.remove(call)
-                self._answered(call, held)
+        while self._calls:
+            held = self._calls[0].poll()
+            if held is None:
+                break  # calls are answered in their order: so are those after it
+            self._answered(self._calls.pop(0), held)
         under_way = {id(point) for call in self._calls for point in call.points}
         lost = [
             point
