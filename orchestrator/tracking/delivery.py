@@ -16,7 +16,13 @@ from typing import Any
 
 from orchestrator.tracking.encoder_file import CARD_NAME, WEIGHTS_NAME
 from orchestrator.tracking.experiment import check_experiment
-from orchestrator.tracking.mlflow_client import Refused, first_line, is_refusal, is_temporary
+from orchestrator.tracking.mlflow_client import (
+    Refused,
+    first_line,
+    is_refusal,
+    is_temporary,
+    repeated,
+)
 from orchestrator.tracking.models import log_encoder_files
 from orchestrator.tracking.recorded import KILLED, Record, state_at_end
 from orchestrator.tracking.registered_models import Measured, Registered, register_model
@@ -193,7 +199,7 @@ class Delivery:
         from mlflow.entities import Metric
 
         metrics = [Metric(name, value, run.start_ms + step, step) for name, value, step in points]
-        self._client.log_batch(run.run_id, metrics=metrics, synchronous=True)
+        repeated(lambda: self._client.log_batch(run.run_id, metrics=metrics, synchronous=True))
         self.num_points += len(points)
 
     def _send_tags(self, run: OurRun, tags: Mapping[str, str]) -> None:
@@ -220,7 +226,7 @@ class Delivery:
 
     def _terminate(self, run_id: str, end: Record) -> None:
         status = STATUSES[end["state"]]
-        self._client.set_terminated(run_id, status, end_time=end["time"])
+        repeated(lambda: self._client.set_terminated(run_id, status, end_time=end["time"]))
 
     def _end_all(self, end: Record) -> None:
         """End every run of the sweep that still is RUNNING, the parent last."""
@@ -303,7 +309,7 @@ class Delivery:
     def _attempt(self, call: Callable[[], Any], run: OurRun, what: str) -> None:
         """Do `call`; what MLflow refuses for good is said and counted."""
         try:
-            call()
+            repeated(call)
         # raised again unless it is about what was sent
         except Exception as error:  # noqa: BLE001
             self._raise_unless_bad(error, run)

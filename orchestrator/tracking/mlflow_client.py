@@ -16,6 +16,8 @@ Result = TypeVar("Result")
 REQUEST_SECONDS = 20
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 10.0
+NUM_TRIES = 3  # of a call whose reply may have been lost
+REPEAT_SECONDS = 2.0
 
 # The error codes of MLflow that no retry can cure. Everything else (no connection, 5xx, a locked
 # database, 401 of a token that is being renewed, a proxy's own 404 page) is temporary.
@@ -94,6 +96,20 @@ def root_cause(error: BaseException) -> str:
     while error.__cause__ or error.__context__:
         error = error.__cause__ or error.__context__  # type: ignore[assignment]
     return first_line(error) if isinstance(error, Exception) else repr(error)
+
+
+def repeated(call: Callable[[], Result]) -> Result:
+    """The result of `call`, which is tried again at once where its reply was lost; for a call that
+    may be repeated. A server that is away or silent for seconds is not asked again.
+    """
+    deadline = time.monotonic() + REPEAT_SECONDS
+    for _ in range(NUM_TRIES - 1):
+        try:
+            return call()
+        except Exception as error:
+            if not is_temporary(error) or is_refusal(error) or time.monotonic() > deadline:
+                raise
+    return call()
 
 
 def retry(call: Callable[[], Result], tracking_uri: str, timeout_seconds: float) -> Result:

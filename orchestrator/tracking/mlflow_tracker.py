@@ -7,6 +7,7 @@ a thread sends (`sender.py`). Runs go by their names (`run_names.py`).
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -160,10 +161,26 @@ class MlflowTracker:
 
     def settle(self, timeout_seconds: float) -> bool:
         """As `flush`, but where MLflow is known to be away for `PATIENCE_SECONDS` alone."""
-        first = min(PATIENCE_SECONDS, timeout_seconds)
-        if self.flush(first):
-            return True
-        return not self.unsent().reason and self.flush(timeout_seconds - first)
+        return self._wait_for_mlflow(timeout_seconds, timeout_seconds)
+
+    def drain(self, timeout_seconds: float) -> bool:
+        """Wait until MLflow has everything, as long as something moves; False when nothing does
+        for that long, or for `PATIENCE_SECONDS` with an MLflow that is known to be away.
+        """
+        return self._wait_for_mlflow(timeout_seconds, math.inf)
+
+    def _wait_for_mlflow(self, idle_seconds: float, most_seconds: float) -> bool:
+        started = moved_at = time.monotonic()
+        seen = self.sent()
+        while not self.flush(min(1.0, most_seconds)):
+            now = time.monotonic()
+            if self.sent() != seen:
+                seen = self.sent()
+                moved_at = now
+            idle = min(PATIENCE_SECONDS, idle_seconds) if self.unsent().reason else idle_seconds
+            if self.fenced or now - moved_at > idle or now - started > most_seconds:
+                return False
+        return True
 
     @property
     def fenced(self) -> str:
@@ -175,23 +192,6 @@ class MlflowTracker:
     def sent(self) -> Sent:
         """What was sent here."""
         return self._sender.sent()
-
-    def drain(self, timeout_seconds: float) -> bool:
-        """Wait until MLflow has everything, as long as something moves; False when nothing does
-        for that long, or for `PATIENCE_SECONDS` with an MLflow that is known to be away.
-        """
-        num_sent = 0
-        moved_at = time.monotonic()
-        while not self.flush(1.0):
-            if self.fenced:
-                return False
-            if self.sent().num_records > num_sent:
-                num_sent = self.sent().num_records
-                moved_at = time.monotonic()
-            patience = PATIENCE_SECONDS if self.unsent().reason else timeout_seconds
-            if time.monotonic() - moved_at > patience:
-                return False
-        return True
 
     def flush_to_storage(self, timeout_seconds: float) -> bool:
         """Wait until the storage has everything that was said; False when the time is up."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.tracking.mlflow_client import Refused
+from orchestrator.tracking.mlflow_client import Refused, repeated
 from orchestrator.tracking.recorded import Record
 from orchestrator.tracking.run_names import SWEEP_RUN, identity_of, run_of_tags, title_of
 from orchestrator.tracking.tags import (
@@ -49,12 +49,14 @@ def find_runs(
     runs: list[Any] = []
     token = None
     while True:
-        page = client.search_runs(
-            [experiment_id],
-            condition,
-            run_view_type=2 if deleted else 1,  # mlflow.entities.ViewType
-            max_results=1000,
-            page_token=token,
+        page = repeated(
+            lambda token=token: client.search_runs(  # type: ignore[misc]
+                [experiment_id],
+                condition,
+                run_view_type=2 if deleted else 1,  # mlflow.entities.ViewType
+                max_results=1000,
+                page_token=token,
+            )
         )
         runs.extend(page)
         token = page.token
@@ -168,9 +170,13 @@ class RunDirectory:
         missing = [Param(key, value) for key, value in short.items() if key not in present]
         for first in range(0, len(missing), PARAMS_PER_REQUEST):
             some = missing[first : first + PARAMS_PER_REQUEST]
-            self._client.log_batch(mine.info.run_id, params=some, synchronous=True)
+            repeated(
+                lambda some=some: self._client.log_batch(  # type: ignore[misc]
+                    mine.info.run_id, params=some, synchronous=True
+                )
+            )
         new_tags = [RunTag(*item) for item in shortened_tags(tags).items()]
-        self._client.log_batch(mine.info.run_id, tags=new_tags, synchronous=True)
+        repeated(lambda: self._client.log_batch(mine.info.run_id, tags=new_tags, synchronous=True))
 
 
 def _quotable(value: str) -> str:
