@@ -341,6 +341,10 @@ def _top(values: Sequence[float]) -> float:
 def _svg(figure: Figure, name: str) -> Drawing:
     """The figure as a drawing that scales; its ids begin with `name`, as a page holds several."""
     stream = io.StringIO()
+    layout = figure.get_layout_engine()
+    if layout is not None:  # else savefig draws once for the layout alone, and once more
+        layout.execute(figure)
+        figure.set_layout_engine("none")
     figure.savefig(
         stream,
         format="svg",
