@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,15 +62,19 @@ class Swept:
 
 
 def sweep_with_disturbances(home: Path, videos: Path) -> Swept:
-    """Start the sweep, press Ctrl-C, resume it, kill its driver with SIGKILL, and resume it until
-    it ends; the last driver is asked for one trial more, and loses its coordinator, the driver of a
-    trial and a controller of Ray Train on its way. The best trial has a showcase.
+    """Start the sweep, press Ctrl-C, resume it, kill its driver with SIGKILL, lose the home that it
+    had, and resume it from its storage, `home`, until it ends; the last driver is asked for one
+    trial more, and loses its coordinator, the driver of a trial and a controller of Ray Train on
+    its way. The best trial has a showcase. MLflow's database is in the storage as well.
     """
+    machine = home / "machine-1"
+    other_machine = home / "machine-2"
     words = ["--preset", str(TINY_PRESET), "--data", str(videos), "--trials", "3"]
+    words += ["--storage", str(home), "--mlflow", f"sqlite:///{home / 'mlflow.db'}"]
     # a model's draws would depend on which trial was first
     for setting in ("showcase.num_trials=1", f"seed={SEED}", "sweep.sampler=random"):
         words += ["--set", setting]
-    with StudyProcess(home, words, ENVIRONMENT) as first:
+    with StudyProcess(machine, words, ENVIRONMENT) as first:
         first.wait_for(r"trial 0 running at epoch [1-9]")
         first.interrupt()
         exit_code = first.wait(120)
@@ -83,20 +88,24 @@ def sweep_with_disturbances(home: Path, videos: Path) -> Swept:
             {number: state for number, state, _ in trial_rows(home, sweep_id)},
             rung_rows(home, sweep_id),
         )
-    with StudyProcess(home, ["--resume", sweep_id], ENVIRONMENT) as second:
+    with StudyProcess(machine, ["--resume", sweep_id], ENVIRONMENT) as second:
         second.wait_for("resuming tiny")
-        with StudyProcess(home, ["--resume", sweep_id], ENVIRONMENT) as other:
+        by_uri = ["--resume", f"{home}/sweeps/{sweep_id}"]
+        with StudyProcess(other_machine, by_uri, ENVIRONMENT) as other:
             rival = Rival(other.wait(300), other.output, second.process.pid)
         second.wait_for("trial 0 running")
         second.kill()
-        with StudyProcess(home, ["--resume", sweep_id, "--trials", "4"], ENVIRONMENT) as third:
+        outputs = [first.output, second.output]
+        shutil.rmtree(machine, ignore_errors=True)
+        last = [*by_uri, "--trials", "4"]
+        with StudyProcess(other_machine, last, ENVIRONMENT) as third:
             third.wait_for(r"trial 0 running at epoch")
             with_torch = third.ray_processes_with_torch(*BESIDE_WORKERS)
             kill_parts(third)
             assert third.wait() == 0, third.output[-4000:]
             left = {"ended": third.left_behind()}
         left["killed"] = second.left_behind()
-        outputs = [one.output for one in (first, second, third)]
+        outputs.append(third.output)
     whole_output = "\n".join(outputs)
     return Swept(home, sweep_id, interrupted, rival, outputs[-1], whole_output, left, with_torch)
 
