@@ -20,7 +20,7 @@ def test_no_log_and_no_command_line_holds_the_key_that_trials_have(tmp_path: Pat
     clean = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     run = subprocess.run(
         [sys.executable, "-m", "tests.tools.credentials_canary", str(tmp_path)],
-        env={**clean, "PYTHONPATH": str(REPOSITORY), **canaries},
+        env={**clean, **canaries, "PYTHONPATH": str(REPOSITORY), "PRP_HOME": str(tmp_path)},
         cwd=tmp_path,
         capture_output=True,
         text=True,
