@@ -27,11 +27,14 @@ Pair = tuple[int, int]  # a trial's number and a seed
 
 @dataclass(frozen=True)
 class ConfirmTask:
-    """What the driver of a confirming run needs; crosses processes."""
+    """What the driver of a confirming run needs, in the epoch `epoch` of the sweep's drivers;
+    crosses processes.
+    """
 
     number: int
     seed: int
     config: dict[str, Any]
+    epoch: int = 0
 
 
 class ConfirmDesk:
@@ -69,7 +72,7 @@ class ConfirmDesk:
         self._recorder.start_confirm(number, seed, config)
         self._open.add((number, seed))
         self._account.on_requested(owner_of(number, seed), config)
-        return ConfirmTask(number, seed, to_tree(config))
+        return ConfirmTask(number, seed, to_tree(config), self._study.epoch)
 
     def workers_started(self, number: int, seed: int) -> None:
         """The workers of a run are running."""

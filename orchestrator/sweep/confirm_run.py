@@ -42,7 +42,8 @@ from orchestrator.trial.worker import open_data, permanent_failure
 from prp_core.data.manifest import VideoRecord
 from prp_core.evaluation.downstream import query_hits
 from prp_core.training.checkpoint import CheckpointFolder
-from prp_core.training.checkpoint_record import newest_step
+from prp_core.training.checkpoint_keys import RunAttempt
+from prp_core.training.checkpoint_record import newest_step, next_attempt
 from prp_core.training.encoder_export import checkpoint_encoder_weights, rebuild_encoder
 from prp_core.training.loop import pretrain
 from prp_core.world import World, use_threads
@@ -172,17 +173,18 @@ def train_until_done(task: ConfirmTask, spec: SweepSpec, confirming: PartHandle)
     """
     config = parse_config(task.config)
     work = {"spec": spec, "task": asdict(task), "confirming": confirming}
+    folder = checkpoints_folder(spec, task)
     store = open_store(spec.folder_uri, config.store, check=False)
     attempts = NOT_HANDED_OUT.to(0, "confirm")
     last_error: Exception | None = None
     while True:
-        attempts = attempts.begun(newest_step(store, checkpoints_folder(spec, task)))
+        attempts = attempts.begun(newest_step(store, folder))
         if last_error is not None and attempts.num_failures > config.resources.max_failures:
             raise last_error
         try:
             return fit_workers(
                 confirm_worker,
-                work,
+                work | {"attempt": next_attempt(store, folder, task.epoch)},
                 config,
                 state_dir=spec.state_dir,
                 name=f"{spec.sweep_id}-confirm-{task.number:04d}-{task.seed}",
@@ -219,8 +221,9 @@ def confirm_worker(work: Mapping[str, Any]) -> dict[str, Any]:
     world = World.of_process_group(ray.train.torch.get_device())
     if world.is_first:
         confirming.workers_started.remote(task.number, task.seed)
-    folder = confirm_checkpoints(spec, config, task)
+    folder = confirm_checkpoints(spec, config, task, work["attempt"])
     try:
+        folder.begin(world)
         with open_data(spec, config) as data:
             reporter = ConfirmReporter(confirming, task)
             outcome = pretrain(config, data, world, checkpoints=folder, reporter=reporter)
@@ -242,8 +245,12 @@ def confirm_worker(work: Mapping[str, Any]) -> dict[str, Any]:
     return asdict(ConfirmedRun(trial=task.number, seed=task.seed, recall_at_1=recall, hits=marks))
 
 
-def confirm_checkpoints(spec: SweepSpec, config: RunConfig, task: ConfirmTask) -> CheckpointFolder:
-    """Where a confirming run keeps its newest checkpoint, which is all that a resume needs."""
+def confirm_checkpoints(
+    spec: SweepSpec, config: RunConfig, task: ConfirmTask, attempt: RunAttempt
+) -> CheckpointFolder:
+    """Where `attempt` at a confirming run keeps its newest checkpoint, which is all that a resume
+    needs.
+    """
     store = open_store(spec.folder_uri, config.store, check=False)
     return CheckpointFolder(store, checkpoints_folder(spec, task), num_kept=1)
 

@@ -148,6 +148,14 @@ def newest_step(store: ObjectStore, prefix: str) -> int:
     return max((step_of(prefix, key) for key in commits), default=0)
 
 
+def next_attempt(store: ObjectStore, prefix: str, epoch: int) -> RunAttempt:
+    """The attempt of `epoch` that follows those which have begun below `prefix`, for a run whose
+    attempts nobody else counts. Of an epoch that is over it is one that cannot begin.
+    """
+    newest = RecordFile(store, prefix, RunAttempt()).read().attempt
+    return RunAttempt(epoch, newest.number + 1 if newest.epoch == epoch else 1)
+
+
 def _parse(data: bytes) -> CommitRecord:
     try:
         document = json.loads(data)
