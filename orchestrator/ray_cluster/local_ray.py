@@ -114,6 +114,7 @@ def token_of_its_own() -> Iterator[None]:
         yield
     finally:
         os.environ.pop(TOKEN_PATH, None)
+        AuthenticationTokenLoader.instance().reset_cache()  # or the next Ray here is given this one
 
 
 def close_token_file() -> None:

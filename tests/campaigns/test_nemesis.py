@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.nemesis_sweep import NUM_TRIALS, in_peace, under_fire
+from tests.e2e.nemesis_sweep import NUM_TRIALS, faults_after, in_peace, under_fire
 from tests.fixtures_mlflow import MlflowServer
 from tests.fixtures_s3 import S3Server
 from tests.sweep_check import faults_of
@@ -24,7 +24,33 @@ from tests.tools.nemesis import Kind
 NUM_STRIKES = int(os.environ.get("PRP_NUM_STRIKES", "20"))
 SEED = int(os.environ.get("PRP_NEMESIS_SEED", "0"))
 KINDS = [Kind(name) for name in os.environ.get("PRP_KINDS", ",".join(Kind)).split(",")]
-LONGEST_PAUSE_SECONDS = 30.0
+# What is lost at once first, the whole driver last.
+EACH_KIND = (
+    Kind.WORKER,
+    Kind.COORDINATOR,
+    Kind.S3,
+    Kind.CONTROLLER,
+    Kind.MLFLOW,
+    Kind.TRIAL_DRIVER,
+    Kind.RAYLET,
+    Kind.DRIVER,
+)
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(3600)
+def test_each_kind_is_killed_once_in_one_sweep(
+    tmp_path: Path,
+    tiny_videos: Path,
+    mlflow_server: MlflowServer,
+    s3_environment: S3Server,
+    s3_bucket: str,
+) -> None:
+    storage = f"s3://{s3_bucket}/prp"
+    faults, said = faults_after(
+        EACH_KIND, tmp_path, tiny_videos, storage, mlflow_server, s3_environment
+    )
+    assert faults == [], said
 
 
 @pytest.mark.campaign

@@ -6,14 +6,15 @@ a trial that was disturbed has the points of one that was not, to the last digit
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.fixtures_mlflow import MlflowServer
 from tests.fixtures_s3 import S3Server
-from tests.sweep_check import Records, records_of
-from tests.tools.nemesis import Battlefield
+from tests.sweep_check import Records, faults_of, records_of
+from tests.tools.nemesis import Battlefield, Kind
 
-NUM_TRIALS = 3
+NUM_TRIALS = 2
 SETTINGS = (
     f"sweep.num_trials={NUM_TRIALS}",
     "sweep.sampler=random",
@@ -49,3 +50,31 @@ def in_peace(
         study = field.start()
         assert study.wait(600) == 0, study.output[-4000:]
     return records_of(storage, name, mlflow.uri)
+
+
+def faults_after(
+    strikes: Sequence[Kind],
+    folder: Path,
+    videos: Path,
+    storage: str,
+    mlflow: MlflowServer,
+    s3: S3Server,
+) -> tuple[list[str], str]:
+    """What is wrong with a sweep that ended after `strikes`, one after the other, each as soon as a
+    worker trains and a step followed the one before; and what its last driver said.
+    """
+    reference = in_peace(folder / "peace", videos, storage, mlflow, s3, "peace")
+    assert set(reference.states.values()) == {"COMPLETE"}
+    assert len(reference.points) == NUM_TRIALS and all(reference.points.values())
+    with under_fire(folder / "fire", videos, storage, mlflow, s3, "fire") as field:
+        field.start()
+        for kind in strikes:
+            field.wait_until(lambda: bool(field.processes(Kind.WORKER)), "a worker")
+            field.strike(kind)
+            known = field.num_steps()
+            field.wait_until(lambda known=known: field.num_steps() > known, f"a step after {kind}")
+        study = field.study
+        assert study is not None and study.wait(900) == 0, study and study.output[-4000:]
+        said = study.output
+    faults = faults_of(storage, "fire", mlflow.uri, num_trials=NUM_TRIALS, reference=reference)
+    return faults, said

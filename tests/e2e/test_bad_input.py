@@ -21,7 +21,6 @@ CASES = [
     (["--preset", "tinny"], "Unknown preset 'tinny'"),
     (["--set", "encoder.name=r3dd"], "Did you mean 'r3d'?"),
     (["--data", "/no/such/folder"], "/no/such/folder"),
-    (["--mlflow", "http://127.0.0.1:9"], "http://127.0.0.1:9"),
     (["--mlflow", "./mlruns"], "sqlite:///"),
     (["--database", "sqlite:////no/such/folder/trials.db"], "cannot be opened"),
     (["--resume", "rate-search-19700101"], "There is no sweep 'rate-search-19700101'"),

@@ -150,7 +150,7 @@ def test_a_submitted_sweep_brings_up_its_nodes_and_leaves_its_records(
     )
     assert "Winner: trial" in log
     (state_dir,) = (place.home / "sweeps").iterdir()
-    states = {state for _, state, _ in trial_rows(place.home, state_dir.name)}
+    states = {state for _, state, _ in trial_rows(f"s3://{bucket}/prp", state_dir.name)}
     assert states <= {"COMPLETE", "PRUNED"}, log[-3000:] + cluster.monitor_log
     check_runs(mlflow_server, original_hash, prepared_hash)
     keys = [

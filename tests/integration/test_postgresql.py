@@ -84,6 +84,13 @@ def plain(study: SweepStudy) -> list[tuple[Any, ...]]:
     ]
 
 
+def restart(postgres: PostgresServer, kind: signal.Signals) -> None:
+    """Stop the server, and start it again half a second later."""
+    postgres.stop(kind)
+    time.sleep(0.5)
+    postgres.start()
+
+
 def test_a_server_that_is_restarted_again_and_again_loses_and_doubles_nothing(
     postgres: PostgresServer, tmp_path: Path
 ) -> None:
@@ -92,26 +99,14 @@ def test_a_server_that_is_restarted_again_and_again_loses_and_doubles_nothing(
         run_trial(calm)
 
     study = study_over(postgres.url)
-    done = threading.Event()
-    num_restarts = 0
-
-    def disturb() -> None:
-        nonlocal num_restarts
-        while not done.wait(1.0):
-            postgres.stop(signal.SIGQUIT if num_restarts % 2 else signal.SIGINT)
-            time.sleep(0.5)
-            postgres.start()
-            num_restarts += 1
-
-    disturber = threading.Thread(target=disturb)
-    disturber.start()
-    try:
-        for _ in range(NUM_TRIALS):
+    for number in range(NUM_TRIALS):
+        kind = signal.SIGQUIT if number % 2 else signal.SIGINT  # a crash, or an orderly stop
+        disturber = threading.Thread(target=restart, args=(postgres, kind))
+        disturber.start()
+        try:
             run_trial(study)
-    finally:
-        done.set()
-        disturber.join()
-    assert num_restarts >= 1
+        finally:
+            disturber.join()
     assert plain(study) == plain(calm)
     assert plain(study_over(postgres.url)) == plain(calm), "the mirror is what the server holds"
     record = read_study(spec_of(postgres.url, tmp_path))
