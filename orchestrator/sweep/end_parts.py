@@ -58,14 +58,20 @@ class EndParts:
             return otherwise
 
     def once(
-        self, name: str, title: str, start: Callable[[], Callable[[], Any]], otherwise: Any
+        self,
+        name: str,
+        title: str,
+        start: Callable[[], Callable[[], Any]],
+        otherwise: Any,
+        is_there: Callable[[], bool] = lambda: True,
     ) -> Callable[[], Any]:
         """Start part `name` unless it was found before; a function that waits for the result.
 
         `start` returns a function that waits for what it started; what that returns is kept.
+        `is_there` says whether what was found before still is.
         """
         found = self.found(name)
-        if found is not None:
+        if found is not None and self.attempt(title, is_there, False):
             return lambda: found
         wait = self.attempt(title, start, None)
         if wait is None:

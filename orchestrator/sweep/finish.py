@@ -34,6 +34,7 @@ from orchestrator.sweep.final_evaluation import (
 from orchestrator.sweep.leaderboard import Ending
 from orchestrator.sweep.plan import Plan
 from orchestrator.sweep.showcase_run import keep_showcases
+from orchestrator.tracking.encoder_file import CARD_NAME, WEIGHTS_NAME
 from orchestrator.trial.messages import TrialView
 from orchestrator.trial_state import TrialState
 
@@ -129,6 +130,7 @@ def measure_validation(
             f"exporting trial {number}'s encoder",
         ),
         None,
+        lambda: has_encoder(plan, number),
     )
     recognition = _fine_tuning(spec, number, tree, parts, started)
     metrics = logged_baselines(coordinator, baselines())
@@ -138,6 +140,13 @@ def measure_validation(
         winner.metrics.update(measured)
         ray.get(coordinator.recorder.log_trial.remote(number, measured))
     return metrics, uri
+
+
+def has_encoder(plan: Plan, number: int) -> bool:
+    """Whether trial `number`'s encoder lies in the sweep's folder. Raises what the store raises."""
+    store = open_store(plan.spec.folder_uri, plan.config.store, check=False)
+    names = {info.key.rpartition("/")[2] for info in store.list(f"{encoder_key(number)}/")}
+    return {CARD_NAME, WEIGHTS_NAME} <= names
 
 
 def _fine_tuning(

@@ -1,4 +1,4 @@
-"""A sweep whose processes are killed and stopped at seeded times, each kind, against one in peace.
+"""A sweep whose processes are killed at seeded times, each kind, against one in peace.
 
 Run it with ``uv run pytest -s -m campaign tests/campaigns/test_nemesis.py``. ``PRP_NUM_STRIKES=3``
 makes a short one of it, ``PRP_NEMESIS_SEED=5`` another, ``PRP_KINDS=worker,raylet`` one of these

@@ -1,4 +1,4 @@
-"""The nemesis of a sweep: kill -9 and SIGSTOP of every kind of process that a sweep consists of.
+"""The nemesis of a sweep: kill -9 of every kind of process that a sweep consists of.
 
 A sweep runs on a local Ray cluster of a head and two nodes, with a real MLflow server and a real S3
 server behind a fault proxy. `Battlefield` starts them, finds the processes of each kind, and brings
@@ -195,16 +195,6 @@ class Battlefield:
         else:
             victims = self.processes(kind)
             os.kill(victims[which % len(victims)], signal.SIGKILL)
-
-    def pause(self, kind: Kind, seconds: float, which: int = 0) -> None:
-        """SIGSTOP of a process of `kind` for `seconds`, then SIGCONT."""
-        self.wait_until(lambda: bool(self.processes(kind)), f"a {kind}")
-        victims = self.processes(kind)
-        victim = victims[which % len(victims)]
-        os.kill(victim, signal.SIGSTOP)
-        time.sleep(seconds)
-        if is_there(victim):
-            os.kill(victim, signal.SIGCONT)
 
     def _add_node(self) -> None:
         node = self._cluster.add_node(num_cpus=1, object_store_memory=OBJECT_STORE_BYTES)

@@ -61,6 +61,10 @@ def test_a_part_that_fails_is_one_line_and_the_next_start_makes_it_up(
     assert (baselines(), recognition(), second.missing) == ({"b": 1.0}, {"a": 0.5}, {})
     assert starts == ["baselines", "recognition", "baselines"], "what is known is not measured"
 
+    third = parts_over(notes, said)
+    again = third.once("baselines", "the baselines", start("again", {"c": 2.0}), {}, lambda: False)
+    assert again() == {"c": 2.0} and starts[-1] == "again", "what was removed is made again"
+
 
 def test_what_cannot_be_started_fails_alone_and_a_lost_lease_ends_everything(
     notes: dict[str, str],
