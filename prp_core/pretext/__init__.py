@@ -8,6 +8,7 @@ In the order that data flows:
   head, loss and metrics; `motion_attention`: the weights of slow motion's loss;
 - `targets`: clips and targets of a batch, on the device;
 - `network`: encoder, branches and heads; `heads`: the heads that tasks choose from;
+  `fused_upsampling`: two convolutions of the decoder as one;
 - `reconstruction_sample`: one clip's reconstruction, frame by frame, for a page;
 - `official_checkpoint`: loads weights that the method's authors and their followers published.
 """

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import nn
 
 from prp_core.checks import check
 from prp_core.encoders.blocks import conv_norm_relu
+from prp_core.pretext.fused_upsampling import Pair, upsample_and_convolve
 
 
 class ClipClassifier(nn.Module):
@@ -32,16 +35,18 @@ class Doubling(nn.Module):
         self.up = nn.ConvTranspose3d(in_channels, in_channels, kernel_size=2, stride=2)
         self.conv = conv_norm_relu(in_channels, out_channels)
 
-    def forward(self, hidden_BCTHW: torch.Tensor) -> torch.Tensor:
-        """``(B, C, t, h, w)`` to ``(B, out_channels, 2t, 2h, 2w)``."""
-        return self.conv(self.up(hidden_BCTHW))
+    def forward(self, hidden_BCTHW: torch.Tensor, *, fused: bool = False) -> torch.Tensor:
+        """``(B, C, t, h, w)`` to ``(B, out_channels, 2t, 2h, 2w)``; `fused` rounds differently."""
+        return pair_norm_relu(hidden_BCTHW, self.up, self.conv, fused=fused)
 
 
 class Decoder(nn.Module):
     """Decodes features to frames, `upsampling` times as many as the clip has (method §3).
 
-    Undoes the encoder's strides (8 in time, 16 in space). Raises `UserError` for `channels` that
-    are no multiple of 8, or an `upsampling` below 1.
+    Undoes the encoder's strides (8 in time, 16 in space). Each stage is a transposed convolution
+    and a convolution, which are computed as one (`fused_upsampling.py`) where that is cheaper for
+    the batch at hand; parameters and results are the same either way, but for rounding. Raises
+    `UserError` for `channels` that are no multiple of 8, or an `upsampling` below 1.
     """
 
     def __init__(self, channels: int, upsampling: int) -> None:
@@ -61,7 +66,42 @@ class Decoder(nn.Module):
             last, last, kernel_size=(upsampling, 2, 2), stride=(upsampling, 2, 2)
         )
         self.out = conv_norm_relu(last, 3)
+        self.fuses: bool | None = None
+        """Whether every stage is fused (True) or none is (False); None: those that are cheaper."""
+        self._pairs = {
+            "up1": Pair(channels, channels // 2, 2),
+            "up2": Pair(channels // 2, channels // 4, 2),
+            "up3": Pair(channels // 4, last, 2),
+            "up4": Pair(last, 3, upsampling),
+        }
 
     def forward(self, features_BCTHW: torch.Tensor) -> torch.Tensor:
         """``(B, C, T/8, H/16, W/16)`` to frames ``(B, 3, upsampling * T, H, W)``, at least 0."""
-        return self.out(self.up4(self.up3(self.up2(self.up1(features_BCTHW)))))
+        batch, _, *size = features_BCTHW.shape
+        fused = self.fused_stages(batch * math.prod(size))
+        hidden = features_BCTHW
+        for name, stage in (("up1", self.up1), ("up2", self.up2), ("up3", self.up3)):
+            hidden = stage(hidden, fused=name in fused)
+        return pair_norm_relu(hidden, self.up4, self.out, fused="up4" in fused)
+
+    def fused_stages(self, num_positions: int) -> tuple[str, ...]:
+        """The stages that are fused for features at `num_positions` (B x T/8 x H/16 x W/16)."""
+        if self.fuses is not None:
+            return tuple(self._pairs) if self.fuses else ()
+        return tuple(
+            name
+            for place, (name, pair) in enumerate(self._pairs.items())
+            if pair.pays_off(num_positions * 8**place)
+        )
+
+
+def pair_norm_relu(
+    hidden_BCTHW: torch.Tensor, up: nn.ConvTranspose3d, conv: nn.Sequential, *, fused: bool
+) -> torch.Tensor:
+    """`conv` (of `conv_norm_relu`) after `up`, its convolution fused with `up` where `fused`."""
+    convolution, norm, relu = conv
+    assert isinstance(convolution, nn.Conv3d), convolution
+    output: torch.Tensor = relu(
+        norm(upsample_and_convolve(hidden_BCTHW, up, convolution, fused=fused))
+    )
+    return output

@@ -13,7 +13,7 @@ from prp_core.encoders import ENCODERS
 from prp_core.encoders.blocks import conv_norm_relu
 from prp_core.encoders.encoder import SPACE_STRIDE, TIME_STRIDE
 from prp_core.encoders.encoder_config import EncoderConfig
-from prp_core.pretext.heads import ClipClassifier
+from prp_core.pretext.heads import ClipClassifier, Decoder
 from prp_core.pretext.pretext_config import PretextTasks
 from prp_core.randomness import seed_everything
 
@@ -60,6 +60,24 @@ class PrpNetwork(nn.Module):
         """
         classifiers = (head for head in self.heads.values() if isinstance(head, ClipClassifier))
         return [parameter for head in classifiers for parameter in head.parameters()]
+
+    def fuse_decoders(self, fuses: bool | None) -> None:
+        """Fuse every stage of every decoder, or none; None: those that are cheaper that way."""
+        for head in self.heads.values():
+            if isinstance(head, Decoder):
+                head.fuses = fuses
+
+    def fused_stages(self, num_clips: int, length: int, crop: int) -> dict[str, tuple[str, ...]]:
+        """Of each task with a decoder, the stages that are computed fused, for clips of a size.
+
+        `num_clips` go through the network together, `length` frames of `crop` x `crop` pixels each.
+        """
+        num_positions = num_clips * length * crop * crop // (TIME_STRIDE * SPACE_STRIDE**2)
+        return {
+            name: head.fused_stages(num_positions)
+            for name, head in self.heads.items()
+            if isinstance(head, Decoder)
+        }
 
 
 class NetworkConfig(Protocol):

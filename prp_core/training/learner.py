@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -25,6 +26,8 @@ from prp_core.training.schedule import (
 )
 from prp_core.training.training_config import TrainingConfig
 from prp_core.world import World, load_buffers, share_buffers
+
+log = logging.getLogger(__name__)
 
 
 def check_precision(precision: str, device: torch.device) -> None:
@@ -103,6 +106,22 @@ class Learner:
         self.global_step = 0
         self._optimiser = build_optimiser(self.network, config.training)
         self._wrapped = world.wrap(self.network)
+        self._log_fused_stages()
+
+    def _log_fused_stages(self) -> None:
+        """Say once which stages of a decoder are computed fused, for this worker's clips."""
+        num_clips = max(1, self._training.batch_size // self._world.size)
+        clip = self._config.clip
+        for name, stages in self.network.fused_stages(num_clips, clip.length, clip.crop).items():
+            log.info(
+                "the decoder of %s fuses %s (by their cost for %d clips of %d x %d x %d)",
+                name,
+                ", ".join(stages) or "no stage",
+                num_clips,
+                clip.length,
+                clip.crop,
+                clip.crop,
+            )
 
     @property
     def learning_rate(self) -> float:

@@ -2,7 +2,8 @@
 
 The network runs once on torch's meta device, where tensors have shapes and no bytes. What it keeps
 for the backward pass grows with the number of pixels of the clips and, behind the decoder, with the
-upsampling, so runs of a small clip give the figures for every size.
+upsampling, so runs of small clips give the figures for every size. Every stage of the decoder is
+fused here (`prp_core.pretext.fused_upsampling`), which keeps the least.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from prp_core.pretext.pretext_config import PretextTasks
 from prp_core.pretext.slow_motion import SlowMotion, reconstruction_loss
 
 COPIES_OF_WEIGHTS = 4  # the weights, their gradients and the optimiser's two moments
+PROBE_CLIPS = 16  # so many that the largest activation is larger than any composed kernel
 PROBE_LENGTH = 16
 PROBE_CROP = 64
 
@@ -61,14 +63,11 @@ class NetworkMemory:
 @cache
 def network_memory(encoder: str) -> NetworkMemory:
     """The figures of the network around the encoder called `encoder`."""
-    values = 3 * PROBE_LENGTH * PROBE_CROP * PROBE_CROP
-    (once, state_bytes), (twice, _) = (
-        _kept_bytes(encoder, SlowMotion(upsampling=upsampling)) for upsampling in (1, 2)
-    )
-    each = (twice - once) / values
-    decoder = BranchMemory(once / values - each, each, state_bytes)
-    kept, state_bytes = _kept_bytes(encoder, None)
-    return NetworkMemory(decoder, BranchMemory(kept / values, 0.0, state_bytes))
+    once, state_bytes = _bytes_per_value(encoder, SlowMotion(upsampling=1))
+    twice, _ = _bytes_per_value(encoder, SlowMotion(upsampling=2))
+    decoder = BranchMemory(2 * once - twice, twice - once, state_bytes)
+    kept, state_bytes = _bytes_per_value(encoder, None)
+    return NetworkMemory(decoder, BranchMemory(kept, 0.0, state_bytes))
 
 
 def memory_table() -> dict[str, NetworkMemory]:
@@ -76,8 +75,20 @@ def memory_table() -> dict[str, NetworkMemory]:
     return {name: network_memory(name) for name in ENCODERS}
 
 
-def _kept_bytes(encoder: str, slow_motion: SlowMotion | None) -> tuple[int, int]:
-    """(bytes of a step on one clip, bytes of weights and optimiser), with one branch.
+def _bytes_per_value(encoder: str, slow_motion: SlowMotion | None) -> tuple[float, int]:
+    """(bytes of a step for each value of a clip, bytes of weights and optimiser).
+
+    What does not grow with the clips (the composed kernels of the decoder) is left out.
+    """
+    (once, state_bytes), (twice, _) = (
+        _kept_bytes(encoder, slow_motion, num_clips) for num_clips in (PROBE_CLIPS, 2 * PROBE_CLIPS)
+    )
+    values = PROBE_CLIPS * 3 * PROBE_LENGTH * PROBE_CROP * PROBE_CROP
+    return (twice - once) / values, state_bytes
+
+
+def _kept_bytes(encoder: str, slow_motion: SlowMotion | None, num_clips: int) -> tuple[int, int]:
+    """(bytes of a step on `num_clips` clips, bytes of weights and optimiser), with one branch.
 
     A step holds what its backward pass needs and the gradients beside it. The branch is that of
     `slow_motion`, or a classifier where that is None.
@@ -98,13 +109,14 @@ def _kept_bytes(encoder: str, slow_motion: SlowMotion | None) -> tuple[int, int]
     )
     with torch.device("meta"):
         network = PrpNetwork(encoder, tasks)
-        clip_BCTHW = torch.zeros(1, 3, PROBE_LENGTH, PROBE_CROP, PROBE_CROP)
+        network.fuse_decoders(True)
+        clip_BCTHW = torch.zeros(num_clips, 3, PROBE_LENGTH, PROBE_CROP, PROBE_CROP)
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             (output,) = network(clip_BCTHW).values()
             if slow_motion is None:
-                rate_loss(output, torch.zeros(1, dtype=torch.long))
+                rate_loss(output, torch.zeros(num_clips, dtype=torch.long))
             else:
-                supervised_BT = torch.ones(1, output.shape[2], dtype=torch.bool)
+                supervised_BT = torch.ones(num_clips, output.shape[2], dtype=torch.bool)
                 reconstruction_loss(
                     output, torch.zeros_like(output), torch.ones_like(output), supervised_BT
                 )

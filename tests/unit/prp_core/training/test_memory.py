@@ -61,4 +61,4 @@ def test_without_a_decoder_less_is_needed() -> None:
     memory = network_memory("r3d")
     clip = {"num_clips": 8, "length": 16, "crop": 112}
     without = memory.worker_bytes(**clip, upsampling=0)
-    assert 0 < without < 0.6 * memory.worker_bytes(**clip, upsampling=1)
+    assert 0 < without < 0.8 * memory.worker_bytes(**clip, upsampling=1)
