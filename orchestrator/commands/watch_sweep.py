@@ -51,7 +51,7 @@ def watch(spec: SweepSpec, *, once: bool, wait: Callable[[float], None] = time.s
 
     A terminal gets the screen, anything else a line for each event. `once` shows it once.
     """
-    sweep = SweepWatch(spec)
+    sweep = SweepWatch(spec, with_answer=True)
     status = sweep.status()
     if status.driver is None:
         close_dead([spec])
@@ -92,10 +92,18 @@ def _print_events(sweep: SweepWatch, status: SweepStatus, wait: Callable[[float]
 
 
 def _screen(status: SweepStatus, progress: Progress) -> Group:
-    lines = [Text(f"{status.phase}: {status.advice}")]
+    lines = [Text(f"{status.phase}: {status.advice}"), *map(Text, answer_lines(status))]
     if status.warning:
         lines.append(Text(status.warning))
     return Group(progress.screen(views_of(status), status.cost), *lines)
+
+
+def answer_lines(status: SweepStatus) -> list[str]:
+    """The answer of the sweep as its report has it; so far, where it still runs."""
+    if status.answer is None:
+        return []
+    so_far = "" if status.phase == SweepPhase.ENDED else "So far: "
+    return [f"{so_far}{status.answer.headline}", *status.answer.notes]
 
 
 def clock_of(status: SweepStatus) -> Callable[[], float]:

@@ -190,9 +190,9 @@ class Recorder:
         """Tags of the parent run."""
         self.tag(SWEEP_RUN, tags)
 
-    def log_sweep_text(self, path: str, text: str) -> None:
-        """A text artifact of the parent run, which is kept in the sweep's folder as well."""
-        self._send_text(SWEEP_RUN, path, text)
+    def send_sweep_file(self, path: str) -> None:
+        """The file `path` of the sweep's folder is an artifact of the parent run."""
+        self._tracker.send_file(SWEEP_RUN, path, path)
 
     def log_trial_text(self, number: int, path: str, text: str) -> None:
         """A text artifact of trial `number`'s run; kept in the sweep's folder as well."""
@@ -242,6 +242,10 @@ class Recorder:
             reason = self._tracker.unsent().reason or "it takes too long"
             raise TrackerUnavailable(f"it waits, see below ({reason})")
         return registered.line()
+
+    def describe_encoder(self, number: int, text: str) -> None:
+        """`text` is the description of trial `number`'s encoder in MLflow's registry."""
+        self._tracker.describe_encoder(trial_run(number), f"prp-{self._name}", text)
 
     def flush(self) -> bool:
         """Wait until MLflow has what was logged so far; False when it does not answer in time."""

@@ -1,4 +1,8 @@
-"""The answer of a sweep in one sentence: which rates are best, and what qualifies that."""
+"""The answer of a sweep in one sentence: which rates are best, and what qualifies that.
+
+Terminal, report, `prp status`, MLflow's tags and descriptions and the model card all show what
+`answer` returns; none of them words a verdict of its own.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +23,11 @@ class Answer:
     headline: str
     notes: tuple[str, ...]
 
+    @property
+    def text(self) -> str:
+        """The headline and the notes as one paragraph."""
+        return " ".join((self.headline, *self.notes))
+
 
 def answer(record: SweepRecord) -> Answer:
     """The answer of the confirmation, else that of the search's own trials."""
@@ -31,6 +40,13 @@ def answer(record: SweepRecord) -> Answer:
         best = next((row.best for row in rate_sets(record) if row.best is not None), None)
         notes = () if best is None else _untrained_notes(record, best)
     return Answer(outcome, headline, notes)
+
+
+def confirmed_word(record: SweepRecord) -> str:
+    """Whether the answer is confirmed by new seeds: ``yes``, ``tie`` or ``no``."""
+    if record.confirmation is None:
+        return "no"
+    return "yes" if answer(record).outcome == Outcome.WINNER else "tie"
 
 
 def leaderboard_answer(record: SweepRecord) -> Answer:

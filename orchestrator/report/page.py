@@ -34,8 +34,14 @@ def sweep_page(spec: SweepSpec) -> str:
 
     Raises as `load_record` does.
     """
+    return record_and_page(spec)[1]
+
+
+def record_and_page(spec: SweepSpec) -> tuple[SweepRecord, str]:
+    """The record of the sweep of `spec` and its page; raises as `load_record` does."""
     journal = read_journal(spec)
-    return report_html(load_record(spec, journal), importance(spec, journal))
+    record = load_record(spec, journal)
+    return record, report_html(record, importance(spec, journal))
 
 
 def report_html(record: SweepRecord, dimensions: Importance) -> str:

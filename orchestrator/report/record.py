@@ -168,6 +168,19 @@ def load_record(spec: SweepSpec, journal: JournalReader | None = None) -> SweepR
     except TrackerUnavailable as error:
         warning = f"{error}; what only it knows (the ids of runs) is missing here"
     manifest = read_manifest(spec.manifest_uri, config.store)
+    return joined_record(spec, config, study, runs, data_facts(config, manifest), journal, warning)
+
+
+def joined_record(
+    spec: SweepSpec,
+    config: RunConfig,
+    study: StudyRecord,
+    runs: SweepRead,
+    data: DataFacts,
+    journal: JournalReader,
+    warning: str = "",
+) -> SweepRecord:
+    """The record of the sweep of `spec` from what was read of it."""
     parent = runs.parent
     return SweepRecord(
         spec=spec,
@@ -178,7 +191,7 @@ def load_record(spec: SweepSpec, journal: JournalReader | None = None) -> SweepR
         parent_run_id=parent.run_id if parent else "",
         parent_state=parent.state if parent else "",
         tags=spec.tags,
-        data=data_facts(config, manifest),
+        data=data,
         ledger=tuple(read_ledger(journal)) or None,
         confirmation=read_confirmation(study.notes.get("confirmation")),
         showcases=tuple(json.loads(study.notes.get("showcases") or "[]")),

@@ -19,6 +19,9 @@ from orchestrator.config.sweep_spec import SweepSpec
 from orchestrator.confirmation import best_trials
 from orchestrator.coordinator.coordinator import CoordinatorHandle
 from orchestrator.journal.sweep_folder import REPORT
+from orchestrator.report.answer import Answer, answer, confirmed_word
+from orchestrator.report.descriptions import model_card, sweep_description
+from orchestrator.report.record import SweepRecord
 from orchestrator.search.space import apply_space
 from orchestrator.storage.open_store import open_store
 from orchestrator.sweep.confirm_run import confirm
@@ -35,6 +38,7 @@ from orchestrator.sweep.leaderboard import Ending
 from orchestrator.sweep.plan import Plan
 from orchestrator.sweep.showcase_run import keep_showcases
 from orchestrator.tracking.encoder_file import CARD_NAME, WEIGHTS_NAME
+from orchestrator.tracking.tags import ANSWER_TAG, CONFIRMED_TAG, NOTE_TAG
 from orchestrator.trial.messages import TrialView
 from orchestrator.trial_state import TrialState
 
@@ -73,7 +77,7 @@ def finish(plan: Plan, coordinator: CoordinatorHandle, max_concurrent: int, say:
     showcases = parts.attempt(
         "showcases", lambda: keep_showcases(plan, coordinator, views, taken, say), no_showcases
     )
-    keep_report(plan, coordinator, parts)
+    found = keep_answer(plan, coordinator, parts)
     ending = Ending(
         views=views,
         winner=winner,
@@ -86,6 +90,7 @@ def finish(plan: Plan, coordinator: CoordinatorHandle, max_concurrent: int, say:
         cost=ray.get(coordinator.screen.cost_line.remote(is_over=True)),
         showcases=tuple(showcases),
         missing=parts.missing,
+        answer=found,
     )
     return replace(ending, waiting=ray.get(coordinator.recorder.close.remote("finished")))
 
@@ -261,21 +266,36 @@ def line_of_test_part(test: Mapping[str, Any], winner: int, objective: str) -> s
     )
 
 
-def keep_report(plan: Plan, coordinator: CoordinatorHandle, parts: EndParts) -> None:
-    """Store the sweep's page in its folder, and in the parent run in MLflow."""
-    from orchestrator.report.page import sweep_page  # matplotlib, which the start does not wait for
+def keep_answer(plan: Plan, coordinator: CoordinatorHandle, parts: EndParts) -> Answer | None:
+    """Store the sweep's page in its folder, and tell MLflow of it and of the sweep's answer, which
+    is returned (None: it could not be made).
+    """
 
-    def write() -> str:
+    def write() -> Answer:
+        from orchestrator.report.page import record_and_page  # a second that the start saves
+
         ray.get(coordinator.recorder.flush.remote())
-        page = sweep_page(plan.spec)
+        record, page = record_and_page(plan.spec)
         store = open_store(plan.spec.folder_uri, plan.config.store, check=False)
         store.write(REPORT, page.encode())
-        return page
+        ray.get(coordinator.recorder.send_sweep_file.remote(REPORT))
+        return describe(coordinator, record)
 
-    page = parts.attempt("the report", write, "")
-    if page:
-        parts.attempt(
-            "the report in MLflow",
-            lambda: ray.get(coordinator.recorder.log_sweep_text.remote(REPORT, page)),
-            None,
-        )
+    return parts.attempt("the report", write, None)
+
+
+def describe(coordinator: CoordinatorHandle, record: SweepRecord) -> Answer:
+    """Tell MLflow the answer of the sweep of `record`, which is returned: the parent run's tags and
+    description, and the card of the encoder that was taken.
+    """
+    found = answer(record)
+    tags = {
+        ANSWER_TAG: found.headline,
+        CONFIRMED_TAG: confirmed_word(record),
+        NOTE_TAG: sweep_description(record, found),
+    }
+    ray.get(coordinator.recorder.tag_sweep.remote(tags))
+    if record.taken is not None:
+        card = model_card(record, found)
+        ray.get(coordinator.recorder.describe_encoder.remote(record.taken.number, card))
+    return found

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator.confirmation import Confirmation, ConfirmationOutcome
+from orchestrator.report.answer import Answer
 from orchestrator.report.formatting import joined
 from orchestrator.report.record import BASELINE_TITLES
 from orchestrator.report.showcase_choice import SHOWCASE_FILE
@@ -35,7 +36,8 @@ class Ending:
     at `encoder_uri` in the storage and as `model` in MLflow, each empty where it is not there;
     `baselines` are metrics by name; `run_id` is the parent run's (empty: not known yet). `test` and
     `cost` are sentences, empty where there is none. `showcases` are the trials that have one.
-    `missing` is each part that failed, with the reason, `waiting` says what waits for MLflow.
+    `missing` is each part that failed, with the reason, `waiting` says what waits for MLflow,
+    `answer` the sentence of the sweep (None: it could not be made, see `missing`).
     """
 
     views: Sequence[TrialView]
@@ -50,6 +52,7 @@ class Ending:
     showcases: tuple[int, ...] = ()
     missing: Mapping[str, str] = field(default_factory=dict)
     waiting: str = ""
+    answer: Answer | None = None
 
 
 def ending_lines(plan: Plan, ending: Ending) -> Iterator[str]:
@@ -62,14 +65,16 @@ def ending_lines(plan: Plan, ending: Ending) -> Iterator[str]:
     else:
         recognition = ending.winner.metrics.get("recognition/accuracy")
         fine_tuned = "" if recognition is None else f"; fine-tuned recognition {recognition:.3f}"
+        if ending.answer is not None:
+            yield f"Answer:      {ending.answer.headline}"
+            yield from (f"             {note}" for note in ending.answer.notes)
         confirmation = ending.confirmation
         is_tie = confirmation is not None and confirmation.outcome == ConfirmationOutcome.TIE
+        why = " (the cheapest to train of those that tie)" if is_tie else ""
         yield (
-            f"{'Taken' if is_tie else 'Winner'}: trial {ending.winner.number}, {objective} "
+            f"Taken:       trial {ending.winner.number}{why}, {objective} "
             f"{interval_text(plan, ending.winner.objective)}{fine_tuned}"
         )
-        if confirmation is not None:
-            yield f"Confirmed: {confirmation.text}"
         if ending.test:
             yield ending.test
         for place in filter(None, (ending.model, ending.encoder_uri)):

@@ -17,8 +17,16 @@ from orchestrator.journal.lease_watch import LeaseWatch
 from orchestrator.journal.object_journal import JournalReader
 from orchestrator.journal.stored_sweep import known_place, open_folder
 from orchestrator.journal.sweep_folder import JOURNAL, LEASE
-from orchestrator.report.record import TrialRecord, trial_records
-from orchestrator.search.record import read_study
+from orchestrator.report.answer import Answer, answer
+from orchestrator.report.record import (
+    DataFacts,
+    TrialRecord,
+    data_facts,
+    joined_record,
+    trial_records,
+)
+from orchestrator.search.record import StudyRecord, read_study
+from orchestrator.storage.manifest_file import read_manifest
 from orchestrator.tracking.mlflow_client import TrackerUnavailable
 from orchestrator.tracking.reading import SweepRead, read_history, read_sweep_runs
 from orchestrator.trial.messages import TrialView
@@ -42,7 +50,8 @@ class SweepPhase(StrEnum):
 class SweepStatus:
     """A sweep now, with the process that is its `driver` (None: none is).
 
-    `cost` is what was spent, in one phrase; `warning` is shown below the screen.
+    `cost` is what was spent, in one phrase; `warning` is shown below the screen; `answer` is what
+    the report says (None before the first trial has finished).
     """
 
     sweep_id: str
@@ -55,6 +64,7 @@ class SweepStatus:
     advice: str
     cost: str = ""
     warning: str = ""
+    answer: Answer | None = None
 
     @property
     def num_ended(self) -> int:
@@ -94,8 +104,11 @@ def sweep_phase(
 class SweepWatch:
     """The records of one sweep, read again and again: its journal, its lease and MLflow."""
 
-    def __init__(self, spec: SweepSpec) -> None:
+    def __init__(self, spec: SweepSpec, *, with_answer: bool = False) -> None:
+        """`with_answer`: also make the report's answer, for which the manifest is read once."""
         self.spec = spec
+        self._with_answer = with_answer
+        self._data: DataFacts | None = None
         store = open_folder(spec).store
         self._journal = JournalReader(store, JOURNAL)
         self._lease = LeaseWatch(store, LEASE)
@@ -147,7 +160,17 @@ class SweepWatch:
             ),
             cost=cost_line(Account(config.budget, Cost.of(spent)), spent.is_priced),
             warning=warning,
+            answer=self._answer(study, runs) if self._with_answer else None,
         )
+
+    def _answer(self, study: StudyRecord, runs: SweepRead) -> Answer | None:
+        """The answer as the report has it; None before the first trial has finished."""
+        if not any(trial.state == TrialState.FINISHED for trial in study.trials):
+            return None
+        spec, config = self.spec, self._config
+        if self._data is None:
+            self._data = data_facts(config, read_manifest(spec.manifest_uri, config.store))
+        return answer(joined_record(spec, config, study, runs, self._data, self._journal))
 
 
 def read_status(spec: SweepSpec) -> SweepStatus:

@@ -3,13 +3,13 @@
 In the order that data flows: `mlflow_tracker` is the tracker of a sweep. It says what happens to a
 run, by a name of `run_names`, as records (`recorded`: what they say so far), which `record_log`
 keeps in the sweep's storage. `sender` (a thread) takes them from there to `delivery`, which sends
-them to MLflow: `tracking_uri` validates its address (`local_files`: a sqlite file and locks on this
-machine), `mlflow_client` connects to it, `experiment` opens the experiment, `runs` finds or creates
-the runs by their tags, which `tags` names. `start_check` asks what MLflow can take before a sweep
-spends anything. `provenance` gives the tags of a result's origin,
-`encoder_file` the files of an encoder, `models` logs and loads them as a model, and
-`registered_models` makes it a version of a registered model and moves the alias ``best``.
-`reading` reads the runs of a sweep, `past_trials` those of earlier sweeps.
+them to MLflow, folded by run (`run_batches`): `tracking_uri` validates its address (`local_files`:
+a sqlite file and locks on this machine), `mlflow_client` connects to it, `experiment` opens the
+experiment, `runs` finds or creates the runs by their tags, which `tags` names. `start_check` asks
+what MLflow can take before a sweep spends anything. `provenance` gives the tags of a result's
+origin, `encoder_file` the files of an encoder, `models` logs and loads them as a model, and
+`registered_models` makes it a version of a registered model and moves the alias ``best``. `reading`
+reads the runs of a sweep, `past_trials` those of earlier sweeps.
 
 Importing this package is cheap: MLflow (seconds) and torch are imported when first used.
 """

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -25,7 +25,13 @@ from orchestrator.tracking.mlflow_client import (
 )
 from orchestrator.tracking.models import log_encoder_files
 from orchestrator.tracking.recorded import KILLED, Record, state_at_end
-from orchestrator.tracking.registered_models import Measured, Registered, register_model
+from orchestrator.tracking.registered_models import (
+    Measured,
+    Registered,
+    describe_versions,
+    register_model,
+)
+from orchestrator.tracking.run_batches import Numbered, Point, RunBatch, batches_of, records_of
 from orchestrator.tracking.run_names import SWEEP_RUN, run_of_tags
 from orchestrator.tracking.runs import RUNNING, OurRun, RunDirectory
 from orchestrator.tracking.tags import (
@@ -53,9 +59,6 @@ STATUSES: dict[str, str] = {
     KILLED: "KILLED",
 }
 
-Point = tuple[str, float, int]  # metric, value, step
-Numbered = tuple[int, Record]  # a record and its place among all
-
 
 @dataclass(frozen=True)
 class Aside:
@@ -65,37 +68,6 @@ class Aside:
 
     first: int
     reason: str
-
-
-@dataclass
-class RunBatch:
-    """Records of one run, folded: what is overwritten later is not sent."""
-
-    run: str
-    first: int
-    start: Record | None = None
-    points: list[Point] = field(default_factory=list)
-    tags: dict[str, str] = field(default_factory=dict)
-    texts: dict[str, Record] = field(default_factory=dict)
-    models: dict[str, Record] = field(default_factory=dict)
-    state: Record | None = None
-
-    def add(self, one: Record) -> None:
-        """Fold in a further record."""
-        what = one["what"]
-        if what == "start":
-            self.start = self.state = one
-        elif what == "end":
-            self.state = one
-        elif what == "points":
-            step = int(one["step"])
-            self.points += [(name, value, step) for name, value in one["metrics"].items()]
-        elif what == "tags":
-            self.tags.update(one["tags"])
-        elif what == "file":
-            self.texts[one["path"]] = one
-        elif what == "model":
-            self.models[one["name"]] = one
 
 
 class Delivery:
@@ -248,6 +220,14 @@ class Delivery:
                 self._send_text(run, path, read)
             for one in batch.models.values():
                 self._send_model(run, one)
+            for name, text in batch.descriptions.items():
+                self._store(
+                    run,
+                    "its encoder's description",
+                    lambda name=name, text=text: describe_versions(  # type: ignore[misc]
+                        self._client, name, run.run_id, text
+                    ),
+                )
         except Refused as error:
             aside[channel] = Aside(batch.first, str(error))
 
@@ -332,43 +312,6 @@ class Delivery:
         _LOGGER.warning(
             "MLflow will never take %s of run %s: %s", what, run.run_id, first_line(error)
         )
-
-
-def batches_of(records: Sequence[Numbered]) -> Iterator[RunBatch | Record]:
-    """`records` by run, the parent's first; an ``end_all`` stands alone between those before it
-    and those after it.
-    """
-    batches: dict[str, RunBatch] = {}
-    for number, one in records:
-        if one["what"] == "end_all":
-            yield from _parent_first(batches)
-            batches = {}
-            yield one
-        else:
-            run = one["run"]
-            batches.setdefault(run, RunBatch(run, number)).add(one)
-    yield from _parent_first(batches)
-
-
-def records_of(run: str, records: Sequence[Numbered]) -> list[Numbered]:
-    """Those of `records` that are about `run`, which runs at the first of them; an ``end_all`` ends
-    it where it still runs then.
-    """
-    found = []
-    is_open = True
-    for number, one in records:
-        if one.get("run") == run:
-            is_open = one["what"] != "end" and (is_open or one["what"] == "start")
-            found.append((number, one))
-        elif one["what"] == "end_all" and is_open:
-            is_open = False
-            its_end = {**one, "what": "end", "run": run, "state": state_at_end(one, run)}
-            found.append((number, its_end))
-    return found
-
-
-def _parent_first(batches: Mapping[str, RunBatch]) -> list[RunBatch]:
-    return sorted(batches.values(), key=lambda batch: batch.run != SWEEP_RUN)
 
 
 def _state_tags(state: Record) -> dict[str, str]:

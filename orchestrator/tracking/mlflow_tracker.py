@@ -139,6 +139,10 @@ class MlflowTracker:
             )
         )
 
+    def describe_encoder(self, run: str, name: str, text: str) -> None:
+        """Describe the versions of the registered model `name` that are the encoder of `run`."""
+        self._log.add(record("describe", run, name=name, text=text))
+
     def registered(self, run: str) -> Registered | None:
         """Where the encoder of `run` is registered; None where it is not known here."""
         delivery = self._sender.delivery

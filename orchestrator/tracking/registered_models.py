@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.tracking.models import MODEL_TAG, VERSIONS_TAG
+from orchestrator.tracking.tags import NOTE_TAG
 
 # On a registered version: the figure that it was chosen by, and the protocol that measured it.
 METRIC_TAG = "prp.metric"
@@ -94,6 +95,16 @@ def register_model(client: Any, model_id: str, name: str, measured: Measured) ->
     if not reason:
         client.set_registered_model_alias(name, BEST_ALIAS, version)
     return Registered(name=name, version=version, is_best=not reason, reason=reason)
+
+
+def describe_versions(client: Any, name: str, run_id: str, text: str) -> None:
+    """Make `text` the description of the versions of `name` that come from the run, and of their
+    logged models.
+    """
+    for version in client.search_model_versions(f"name='{name}' and run_id='{run_id}'"):
+        client.update_model_version(name, version.version, description=text)
+        if MODEL_TAG in version.tags:
+            client.set_logged_model_tags(version.tags[MODEL_TAG], {NOTE_TAG: text})
 
 
 def _tags_of(measured: Measured) -> dict[str, str]:

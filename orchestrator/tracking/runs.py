@@ -16,6 +16,7 @@ from orchestrator.tracking.tags import (
     PARENT_TAG,
     STATE_TAG,
     SWEEP_TAG,
+    is_canonical,
     shortened,
     shortened_tags,
 )
@@ -65,7 +66,7 @@ def find_runs(
     return sorted(
         runs,
         key=lambda run: (
-            CANONICAL_TAG not in run.data.tags,
+            not is_canonical(run.data.tags),
             run.info.start_time,
             run.info.run_id,
         ),
@@ -111,7 +112,7 @@ class RunDirectory:
         if run != SWEEP_RUN:
             tags[PARENT_TAG] = self.get(SWEEP_RUN).run_id
         found = find_runs(self._client, self._experiment_id, identity)
-        if not found or CANONICAL_TAG not in found[0].data.tags:
+        if not found or not is_canonical(found[0].data.tags):
             self._refuse_deleted(run, identity)
         mine = (
             found[0]
@@ -132,10 +133,10 @@ class RunDirectory:
         which go into MLflow's bin.
         """
         runs = find_runs(self._client, self._experiment_id, {SWEEP_TAG: self._sweep_id})
-        canonical = {run_of_tags(run.data.tags) for run in runs if CANONICAL_TAG in run.data.tags}
+        canonical = {run_of_tags(run.data.tags) for run in runs if is_canonical(run.data.tags)}
         kept = []
         for run in runs:
-            if CANONICAL_TAG not in run.data.tags and run_of_tags(run.data.tags) in canonical:
+            if not is_canonical(run.data.tags) and run_of_tags(run.data.tags) in canonical:
                 self._client.delete_run(run.info.run_id)
             elif run.info.status == status:
                 kept.append(run)
@@ -143,7 +144,7 @@ class RunDirectory:
 
     def _refuse_deleted(self, run: str, identity: Mapping[str, str]) -> None:
         for gone in find_runs(self._client, self._experiment_id, identity, deleted=True):
-            if CANONICAL_TAG in gone.data.tags:
+            if is_canonical(gone.data.tags):
                 raise Refused(
                     f"run {gone.info.run_id} ({title_of(self._sweep_id, run)}) was deleted in "
                     "MLflow; restore it"

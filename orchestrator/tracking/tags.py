@@ -16,11 +16,21 @@ SAMPLED_TAG = "prp.sampled"
 PROTOCOL_TAG = "prp.protocol_hash"
 NONFINITE_TAG = "prp.nonfinite."  # followed by the metric's name
 # On the run that was chosen when it was created; a duplicate after a lost reply never gets it.
-CANONICAL_TAG = "prp.confirmed"
+CANONICAL_TAG = "prp.canonical"
+CONFIRMED_TAG = "prp.confirmed"  # on the parent: whether new seeds confirm the answer
+ANSWER_TAG = "prp.answer"  # on the parent: the sentence that answers the sweep
+NOTE_TAG = "mlflow.note.content"  # MLflow's own: the description that its page shows
 PARENT_TAG = "mlflow.parentRunId"  # MLflow's own: its page shows the run below its parent
 
 LONGEST_PARAM = 6000  # MLflow's limit, characters
 LONGEST_TAG = 8000  # MLflow's limit, characters
+
+
+def is_canonical(tags: Mapping[str, str]) -> bool:
+    """Whether the run with `tags` is the one that was chosen; an earlier release wrote that as
+    ``prp.confirmed = yes``.
+    """
+    return CANONICAL_TAG in tags or tags.get(CONFIRMED_TAG) == "yes"
 
 
 def shortened(text: str, limit: int) -> str:

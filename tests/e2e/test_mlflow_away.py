@@ -33,7 +33,7 @@ def test_a_sweep_ends_without_mlflow_and_is_published_when_it_is_back(
     finally:
         mlflow_server.start()
     assert f"MLflow at {mlflow_server.uri} does not answer" in output
-    assert "Winner: trial" in output and "Traceback" not in output
+    assert "Taken:       trial" in output and "Traceback" not in output
     assert f"send them with: uv run prp publish {sweep_id}" in output
 
     monkeypatch.setenv("PRP_HOME", str(tmp_path))

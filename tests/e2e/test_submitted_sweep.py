@@ -148,7 +148,7 @@ def test_a_submitted_sweep_brings_up_its_nodes_and_leaves_its_records(
     assert (
         "room for 2 trials of 1 worker x 1 CPU at once, 0 of them on the nodes that are up" in log
     )
-    assert "Winner: trial" in log
+    assert "Taken:       trial" in log
     (state_dir,) = (place.home / "sweeps").iterdir()
     states = {state for _, state, _ in trial_rows(f"s3://{bucket}/prp", state_dir.name)}
     assert states <= {"COMPLETE", "PRUNED"}, log[-3000:] + cluster.monitor_log

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from itertools import pairwise
@@ -11,6 +12,9 @@ import pytest
 
 from orchestrator.commands.prp import main
 from orchestrator.cost.ledger import total, total_of_trial
+from orchestrator.journal.stored_sweep import load_sweep
+from orchestrator.report.answer import answer
+from orchestrator.report.record import load_record
 from orchestrator.search.warm_start import plan_warm_start
 from orchestrator.tracking import load_encoder
 from orchestrator.tracking.past_trials import read_past_trials
@@ -213,7 +217,7 @@ def test_the_terminal_ends_with_a_leaderboard_and_every_place(swept: Swept) -> N
     text = swept.output
     for words in (
         "random initialisation",
-        "Winner: trial",
+        "Taken:       trial",
         "fine-tuned recognition",
         "Checkpoints:",
         "MLflow:",
@@ -224,6 +228,32 @@ def test_the_terminal_ends_with_a_leaderboard_and_every_place(swept: Swept) -> N
         assert words in text, text
     assert "Traceback" not in text
     assert "DivergedError" in swept.whole_output
+
+
+def test_terminal_report_status_mlflow_and_model_say_the_same_sentence(
+    swept: Swept, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PRP_HOME", str(swept.home))
+    sentence = answer(load_record(load_sweep(swept.sweep_id).spec)).headline
+    client, runs = runs_at(swept.home)
+    parent = next(run for run in runs if "mlflow.parentRunId" not in run.data.tags)
+    tags = parent.data.tags
+    (version,) = client.search_model_versions("name='prp-tiny'")
+    page = Path(client.download_artifacts(parent.info.run_id, "report.html")).read_text()
+    assert main(["status", swept.sweep_id, "--once"]) == 0
+    said = {
+        "terminal": swept.output,
+        "status": " ".join(capsys.readouterr().out.split()),
+        "report": " ".join(html.unescape(re.sub(r"<[^>]+>", "", page)).split()),
+        "MLflow's tag": tags["prp.answer"],
+        "the run's description": tags["mlflow.note.content"],
+        "the model's description": version.description,
+    }
+    assert not [place for place, text in said.items() if sentence not in text], (sentence, said)
+    assert tags["prp.confirmed"] == "no" and "Not confirmed: " in said["report"]
+    assert not any("prp.confirmed" in run.data.tags for run in runs if run is not parent)
+    folder = swept.home / "sweeps" / swept.sweep_id
+    assert [path.name for path in folder.rglob("report.html")] == ["report.html"], "once"
 
 
 def test_the_best_encoder_loads_in_three_lines_with_the_winners_weights(
