@@ -66,10 +66,14 @@ def train(
     folder: Path,
     reporter: Reporter,
     world: World = ALONE,
+    *,
+    continues: Path | None = None,
     **training: object,
 ) -> PretrainOutcome:
     config = config_with(**training)
     checkpoints = CheckpointFolder(
-        LocalStore(folder), num_kept=config.training.num_checkpoints_kept
+        LocalStore(folder),
+        num_kept=config.training.num_checkpoints_kept,
+        continues=None if continues is None else CheckpointFolder(LocalStore(continues)),
     )
     return pretrain(config, data, world, checkpoints=checkpoints, reporter=reporter)

@@ -70,6 +70,10 @@ COMMANDS: dict[str, Command | Group] = {
     "pause": Command("Let a running sweep start no more trials.", _steering("pause")),
     "continue": Command("Let a paused sweep start trials again.", _steering("continue")),
     "try": Command("Let a running sweep try certain values next.", _steering("try")),
+    "extend": Command(
+        "Train a trial that has ended on to more epochs, as a trial of its own.",
+        _steering("extend"),
+    ),
     "cache": Group("This node's cache of objects and decoded frames.", CACHE_COMMANDS),
     "data": Group("Videos and their manifests.", DATA_COMMANDS),
 }

@@ -1,6 +1,7 @@
-"""``prp stop | pause | continue | try``: ask something of a running sweep and print its answer.
+"""``prp stop | pause | continue | try | extend``: ask something of a sweep and print its answer.
 
 The request goes through the sweep's storage, so it can be made from any machine that reaches it.
+A running sweep answers; where none runs, an extension is left for its next start.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from prp_core.errors import UserError
 if TYPE_CHECKING:
     from orchestrator.config.sweep_spec import SweepSpec
     from orchestrator.journal.requests import Answer, Request
+    from prp_core.data.object_store import ObjectStore
 
 ANSWER_SECONDS = 30.0
 
@@ -47,6 +49,21 @@ class SteeringCommand:
                 metavar="NAME=VALUE",
                 help="a value of one of the space's dimensions; the sampler draws the others",
             )
+        if self.action == "extend":
+            parser.add_argument(
+                "--trial",
+                type=int,
+                required=True,
+                metavar="N",
+                help="the trial, which has ended, that a new one continues from its checkpoint",
+            )
+            parser.add_argument(
+                "--epochs",
+                type=int,
+                required=True,
+                metavar="E",
+                help="how many epochs it then has in all",
+            )
         add_store_arguments(parser)
 
     def run(self, arguments: argparse.Namespace) -> int:
@@ -59,6 +76,7 @@ class SteeringCommand:
             Action(self.action),
             trial=getattr(arguments, "trial", None),
             values=parse_values(getattr(arguments, "settings", ())),
+            epochs=getattr(arguments, "epochs", None),
             by=f"{here.user}@{here.host}",
         )
         answer = ask(named_sweep(arguments), request)
@@ -94,15 +112,18 @@ def _value(text: str) -> Any:
 def ask(spec: SweepSpec, request: Request) -> Answer:
     """The answer of the sweep of `spec` to `request`.
 
-    Raises `UserError` where nobody drives the sweep, and where no answer came; the request is taken
+    Where nobody drives it, an extension is checked here and left for its next start. Raises
+    `UserError` for anything else that is asked then, and where no answer came; the request is taken
     back then.
     """
     from orchestrator.journal.lease_watch import LeaseWatch
-    from orchestrator.journal.requests import REQUESTS, await_answer, submit
+    from orchestrator.journal.requests import REQUESTS, Action, await_answer, submit
     from orchestrator.journal.stored_sweep import open_folder, read_journal
 
     store = open_folder(spec).store
     if LeaseWatch(store).holder() is None:
+        if request.action == Action.EXTEND:
+            return leave_extension(spec, store, request)
         raise UserError(
             f"Nobody drives sweep {spec.sweep_id}, so nobody would answer; `prp status "
             f"{spec.sweep_id}` says how to go on with it"
@@ -120,3 +141,37 @@ def ask(spec: SweepSpec, request: Request) -> Answer:
             "how it stands"
         )
     return answer
+
+
+def leave_extension(spec: SweepSpec, store: ObjectStore, request: Request) -> Answer:
+    """Leave `request` for the next start of the sweep of `spec`, which nobody drives, unless it
+    would be refused.
+    """
+    from orchestrator.journal.requests import Answer, submit
+    from orchestrator.search.extension import refused_extension
+    from orchestrator.search.record import read_study
+    from orchestrator.sweep.status import resume_command
+    from orchestrator.trial_state import TrialState
+    from prp_core.training.checkpoint_record import trained_epochs
+
+    number = request.trial or 0
+    epochs = request.epochs or 0
+    trials = {one.number: one for one in read_study(spec).trials if not one.unfit and one.is_drawn}
+    trial = trials.get(number)
+    trained = trained_epochs(store, spec.checkpoints_folder(number))
+    state = None if trial is None else trial.state
+    refused = refused_extension(
+        number,
+        epochs,
+        num_trials=len(trials),
+        state=TrialState.WAITING if state == TrialState.RUNNING else state,
+        trained_epochs=trained,
+    )
+    if refused:
+        return Answer("", False, refused, request.at)
+    sent = submit(store, request)
+    text = (
+        f"nobody drives sweep {spec.sweep_id}: its next start continues trial {number} from epoch "
+        f"{trained} to {epochs}: {resume_command(spec)}"
+    )
+    return Answer(sent.id, True, text, sent.at)

@@ -32,7 +32,7 @@ from orchestrator.tracking.record_log import PointsHeld
 from orchestrator.tracking.recorded import RunEnd
 from orchestrator.tracking.registered_models import Measured
 from orchestrator.tracking.run_names import SWEEP_RUN, confirm_run, trial_run
-from orchestrator.tracking.tags import SAMPLED_TAG
+from orchestrator.tracking.tags import CONTINUES_TAG, SAMPLED_TAG
 from orchestrator.trial.messages import TrialView
 from orchestrator.trial_state import TrialState
 from prp_core.data.object_store import ObjectStore, read_all
@@ -131,6 +131,9 @@ class Recorder:
     def start_trial(self, proposal: Proposal, config: RunConfig) -> None:
         """The trial of `proposal` starts, or goes on."""
         tags = trial_tags(self._spec, proposal.number) | {SAMPLED_TAG: json.dumps(proposal.sampled)}
+        extension = self._study.extension(proposal.number)
+        if extension:
+            tags[CONTINUES_TAG] = str(extension.trial)
         self._tracker.start(trial_run(proposal.number), as_params(config), tags)
 
     def start_confirm(self, number: int, seed: int, config: RunConfig) -> None:

@@ -10,3 +10,6 @@ STOPPED = "steering/stopped"
 
 TRIAL_STOPPED = "stopped_by"
 """Of a trial: why it stops, for a person."""
+
+TRIALS_OVER = "steering/trials_over"
+"""Of the sweep: the epoch of the driver that starts no more trials, because it ends the sweep."""

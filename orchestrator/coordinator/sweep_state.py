@@ -76,6 +76,8 @@ class SweepState:
         table = TrialTable(study, base)
         account = SweepAccount(journal, base, setup.price, table.config_of)
         for view in table.views():
+            if extension := study.extension(view.number):
+                account.begins_at(view.number, extension.trained_epochs)
             account.reached(view.number, max(view.rungs, default=0))
         alive = study.handed_out()
         for view in table.in_state(TrialState.RUNNING):

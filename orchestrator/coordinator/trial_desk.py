@@ -26,6 +26,7 @@ from orchestrator.cost.budget import Admission, Gate
 from orchestrator.cost.ledger import EVALUATION
 from orchestrator.cost.meter import Held
 from orchestrator.data.health_line import advice_of
+from orchestrator.search.extension import num_extending
 from orchestrator.search.pruner import PruningRule
 from orchestrator.search.space import Fit, apply_space
 from orchestrator.tracking.record_log import PointsHeld
@@ -84,10 +85,15 @@ class TrialDesk:
     # ---- for the searcher, which starts trials
 
     def num_left(self) -> int:
-        """How many trials are still to be run to reach ``sweep.num_trials``; those that a dead
-        driver left behind are among them.
+        """How many trials are still to be run to reach ``sweep.num_trials``, and the extensions;
+        those that a dead driver left behind are among them.
         """
-        return max(0, self._base.sweep.num_trials - self._study.num_told())
+        asked = num_extending(self._study.trials())
+        return max(0, self._base.sweep.num_trials - self._study.num_told()) + asked
+
+    def num_over(self) -> int:
+        """How many trials have ended, whatever they count for."""
+        return sum(view.state.is_over for view in self._table.views())
 
     def gate(self) -> Gate:
         """Whether a new trial may start, by the budget and by who paused the sweep."""
@@ -130,6 +136,9 @@ class TrialDesk:
         config = apply_space(self._base, proposal.values)
         self._recorder.start_trial(proposal, config)
         self._table.open(proposal, config.training.num_epochs)
+        extension = self._study.extension(number)
+        if extension:
+            self._account.begins_at(number, extension.trained_epochs)
         self._account.on_requested(trial_owner(number), config)
         self._evaluation.begin(number, config.training.num_epochs)
         evaluator = self._evaluator_of(number)
@@ -141,6 +150,7 @@ class TrialDesk:
             evaluator,
             proposal.hand_out.epoch,
             proposal.hand_out.attempt,
+            extension.trial if extension else None,
         )
 
     def driver_died(self, slot: str) -> None:

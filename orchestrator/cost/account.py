@@ -94,6 +94,7 @@ class SweepAccount:
         self._meters: dict[Owner, CostMeter] = {}
         self._running: dict[Owner, RunConfig] = {}
         self._reached: dict[int, int] = {}
+        self._begun_at: dict[int, int] = {}
         self._progress: dict[int, _Progress] = {}
         self._mean_pace: float | None = None
 
@@ -122,6 +123,11 @@ class SweepAccount:
         self._write(self._meter(owner).on_rung(self._clock(), epoch))
         if owner[0] == TRAIN:
             self.reached(owner[1], epoch)
+
+    def begins_at(self, number: int, epoch: int) -> None:
+        """Trial `number` starts after `epoch` epochs, which another one has trained and paid."""
+        self._begun_at[number] = epoch
+        self.reached(number, epoch)
 
     def reached(self, number: int, epoch: int) -> None:
         """Trial `number` is known to have reached the rung after `epoch` epochs (at a restart:
@@ -185,12 +191,12 @@ class SweepAccount:
         0 before the first.
         """
         epoch = self._reached.get(number, 0)
+        begun_at = self._begun_at.get(number, 0)
+        if epoch <= begun_at:
+            return 0.0
         config = self._running.get(trial_owner(number)) or self._config_of(number)
-        return (
-            learning_pace(self._ledger.of(trial_owner(number)), epoch) * config.training.num_epochs
-            if epoch
-            else 0.0
-        )
+        entries = self._ledger.of(trial_owner(number))
+        return learning_pace(entries, epoch, begun_at) * config.training.num_epochs
 
     def account(self, without: int | None = None, *, at_end: bool = False) -> Account:
         """How the sweep stands; `without` leaves a trial's expectation out, `at_end` reserves and
@@ -273,8 +279,9 @@ class SweepAccount:
     def _refresh(self, number: int) -> None:
         entries = self._ledger.of(trial_owner(number))
         epoch = self._reached.get(number, 0)
+        begun_at = self._begun_at.get(number, 0)
         self._progress[number] = _Progress(
-            pace(entries, epoch) if epoch else 0.0, busy_after(entries, epoch)
+            pace(entries, epoch, begun_at) if epoch > begun_at else 0.0, busy_after(entries, epoch)
         )
         self._mean_pace = None
 
@@ -290,6 +297,8 @@ class SweepAccount:
             config = self._running.get(owner) or self._config_of(owner[1])
             self._running.setdefault(owner, config)
             rungs = config.training.rungs if owner[0] == TRAIN else (config.training.num_epochs,)
+            begun_at = self._begun_at.get(owner[1], 0) if owner[0] == TRAIN else 0
+            rungs = tuple(rung for rung in rungs if rung > begun_at)
             entries = self._ledger.of(owner)
             last = entries[-1] if entries else None
             self._meters[owner] = CostMeter(owner, held_by(config), rungs, last)

@@ -123,14 +123,16 @@ def prune_for_budget(account: Account, next_rung: Cost) -> str:
     return f"budget: {lacking}" if lacking else ""
 
 
-def pace(entries: Iterable[LedgerEntry], epoch: int) -> float:
+def pace(entries: Iterable[LedgerEntry], epoch: int, begun_at: int = 0) -> float:
     """Busy seconds an epoch, evaluation included, of a trial whose training's `entries` these are,
-    up to the rung after `epoch` epochs; 0 where nothing is known.
+    up to the rung after `epoch` epochs, which is later than `begun_at`, the epoch that it started
+    from; 0 where nothing is known.
     """
-    return sum(entry.busy_seconds for entry in entries if entry.rung_epoch <= epoch) / epoch
+    seconds = sum(entry.busy_seconds for entry in entries if entry.rung_epoch <= epoch)
+    return seconds / (epoch - begun_at)
 
 
-def learning_pace(entries: Iterable[LedgerEntry], epoch: int) -> float:
+def learning_pace(entries: Iterable[LedgerEntry], epoch: int, begun_at: int = 0) -> float:
     """As `pace`, less what the trial's own values do not explain.
 
     Left out are waiting for videos (the first trial of a node decodes for all) and recomputed
@@ -141,7 +143,7 @@ def learning_pace(entries: Iterable[LedgerEntry], epoch: int) -> float:
         for entry in entries
         if entry.rung_epoch <= epoch
     )
-    return max(0.0, seconds) / epoch
+    return max(0.0, seconds) / (epoch - begun_at)
 
 
 def seconds_to_rung(pace: float, last_rung: int, next_rung: int, busy_since: float) -> float:

@@ -4,8 +4,9 @@
 into a config, `stand_in.py` runs a space without a database, `space_record.py` is a space as a
 sweep keeps it, `samplers/` draw the values of the next trial, `pruner.py` decides at rungs,
 `warm_start.py` takes in the trials of earlier sweeps, `hand_out.py` says which driver and which
-attempt has a trial, `handed_out_trials.py` keeps that for all of them, `study.py` is the
-ask-and-tell interface over all of these, `journal_backend.py` keeps its study in a sweep's journal,
+attempt has a trial, `handed_out_trials.py` keeps that for all of them, `extension.py` is a trial
+that continues another one, `study.py` is the ask-and-tell interface over all of these,
+`journal_backend.py` keeps its study in a sweep's journal,
 `database.py` in a database that may go away, `mirrored_storage.py` reads it from memory, and
 `record.py` reads a study for reports.
 """

@@ -19,6 +19,7 @@ from orchestrator.config.sweep_spec import SweepSpec
 from orchestrator.journal.object_journal import JournalReader
 from orchestrator.journal.stored_sweep import read_journal
 from orchestrator.search.database import open_database
+from orchestrator.search.extension import EXTENSION, Extension, extension_of
 from orchestrator.search.journal_backend import open_study_storage
 from orchestrator.search.study import DECISION
 from orchestrator.trial_state import TrialState
@@ -43,7 +44,8 @@ class StudyTrial:
 
     `unfit` is why it could not be trained on these videos ("" where it could). `rungs` is epoch ->
     objective, `decisions` epoch -> the reason of the pruning decision. Times are seconds since
-    1970, 0 where there is none. `is_drawn`: all its values were drawn.
+    1970, 0 where there is none. `is_drawn`: all its values were drawn. `extension`: how it
+    continues another trial.
     """
 
     number: int
@@ -58,6 +60,7 @@ class StudyTrial:
     started: float = 0.0
     ended: float = 0.0
     is_drawn: bool = True
+    extension: Extension | None = None
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,9 @@ def importance(
     study = _load(spec, journal)
     every = study.get_trials(deepcopy=False) if study else []
     trials = [
-        trial for trial in every if trial.intermediate_values and "warm" not in trial.user_attrs
+        trial
+        for trial in every
+        if trial.intermediate_values and not {"warm", EXTENSION} & trial.user_attrs.keys()
     ]
     epoch = min((min(trial.intermediate_values) for trial in trials), default=0)
     trials = [trial for trial in trials if epoch in trial.intermediate_values]
@@ -222,4 +227,5 @@ def study_trial(trial: FrozenTrial) -> StudyTrial:
         started=trial.datetime_start.timestamp() if trial.datetime_start else 0.0,
         ended=trial.datetime_complete.timestamp() if trial.datetime_complete else 0.0,
         is_drawn="values" in notes,
+        extension=extension_of(trial),
     )

@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from orchestrator.search.database import open_database
 from orchestrator.search.dimensions import config_values
+from orchestrator.search.extension import EXTENSION, Extension, comparable_scores, extension_of
 from orchestrator.search.hand_out import NOT_HANDED_OUT, HandOut
 from orchestrator.search.handed_out_trials import VALUES, HandedOutTrials
 from orchestrator.search.mirrored_storage import MirroredStorage
@@ -110,12 +111,17 @@ class SweepStudy(HandedOutTrials):
 
     def num_told(self) -> int:
         """How many trials count towards the sweep's number: finished, pruned at a rung or failed;
-        not those that never fitted or ran elsewhere.
+        not those that never fitted or ran elsewhere, and no extensions.
         """
+        not_counted = {"unfit", "warm", EXTENSION}
         return sum(
-            trial.state.is_finished() and not {"unfit", "warm"} & trial.user_attrs.keys()
+            trial.state.is_finished() and not not_counted & trial.user_attrs.keys()
             for trial in self.trials()
         )
+
+    def extension(self, number: int) -> Extension | None:
+        """How trial `number` continues another one; None where it does not."""
+        return extension_of(self.trials()[number])
 
     def warm_up(self, warm: WarmStart) -> None:
         """Take in what earlier sweeps found; see `warm_start.py`."""
@@ -178,16 +184,22 @@ class SweepStudy(HandedOutTrials):
             f"reason: {last_reason}"
         )
 
-    def enqueue(self, values: Mapping[str, Any], request: str) -> None:
+    def enqueue(
+        self, values: Mapping[str, Any], request: str, extension: Extension | None = None
+    ) -> int:
         """Let the next new trial have `values` by name, because `request` (an id) asks for it; once
-        for each request.
+        for each request. The trial's number.
         """
-        if not self.has_enqueued(request):
-            self._study.enqueue_trial(dict(values), user_attrs={REQUEST: request})
+        if (number := self.enqueued(request)) is None:
+            number = len(self.trials())
+            note = {EXTENSION: extension.note()} if extension else {}
+            self._study.enqueue_trial(dict(values), user_attrs={REQUEST: request, **note})
+        return number
 
-    def has_enqueued(self, request: str) -> bool:
-        """Whether `enqueue` was called for `request`."""
-        return any(trial.user_attrs.get(REQUEST) == request for trial in self.trials())
+    def enqueued(self, request: str) -> int | None:
+        """The number of the trial that was enqueued for `request`; None: it was not."""
+        asked = (one.number for one in self.trials() if one.user_attrs.get(REQUEST) == request)
+        return next(asked, None)
 
     def report(self, number: int, epoch: int, value: float) -> None:
         """Store the score of trial `number` at the rung after `epoch` epochs; only the first report
@@ -205,9 +217,9 @@ class SweepStudy(HandedOutTrials):
         """
         if (stored := self._stored_decision(number, epoch)) is not None:
             return stored
-        scores = self.scores()
+        scores = comparable_scores(self.trials(), number)
         decision = decide(
-            rule,
+            self._rule_for(number, rule),
             epoch=epoch,
             value=scores[number][epoch],
             others_at_rung=values_at(epoch, scores, without=number),
@@ -229,11 +241,11 @@ class SweepStudy(HandedOutTrials):
         if (stored := self._stored_decision(number, epoch)) is not None:
             return stored
         decision = decide_late(
-            rule,
+            self._rule_for(number, rule),
             number=number,
             epoch=epoch,
             last_epoch=last_epoch,
-            scores=self.scores(),
+            scores=comparable_scores(self.trials(), number),
             submitted=submitted,
         )
         self.set_decision(number, epoch, decision)
@@ -246,12 +258,15 @@ class SweepStudy(HandedOutTrials):
 
         `last_epochs` is running trial -> its number of epochs. Decisions are stored.
         """
-        decisions = decide_overtaken(
-            rule, epoch=epoch, last_epochs=last_epochs, scores=self.scores()
-        )
+        compared = {one: last for one, last in last_epochs.items() if not self.extension(one)}
+        scores = comparable_scores(self.trials())
+        decisions = decide_overtaken(rule, epoch=epoch, last_epochs=compared, scores=scores)
         for number, decision in decisions.items():
             self.set_decision(number, epoch, decision)
         return decisions
+
+    def _rule_for(self, number: int, rule: PruningRule) -> PruningRule:
+        return replace(rule, pruner="none") if self.extension(number) else rule
 
     def _stored_decision(self, number: int, epoch: int) -> PruningDecision | None:
         stored = self.trials()[number].user_attrs.get(f"{DECISION}{epoch}")
@@ -337,7 +352,11 @@ class SweepStudy(HandedOutTrials):
         history = History(
             space=self._space,
             number=trial.number,
-            trials=[one for one in trials if one.number != trial.number],
+            trials=[
+                one
+                for one in trials
+                if one.number != trial.number and EXTENSION not in one.user_attrs
+            ],
             study=self._study,
             fixed={**fixed, **trial.params},
         )
@@ -360,7 +379,8 @@ class SweepStudy(HandedOutTrials):
         return self._proposal(trial, is_resumed=is_resumed)
 
     def _proposal(self, trial: optuna.trial.Trial, *, is_resumed: bool) -> Proposal:
-        values = config_values(trial.params)
+        extension = self.extension(trial.number)
+        values = config_values(trial.params) | (extension.values() if extension else {})
         trial.set_user_attr(VALUES, json.dumps(values))
         return Proposal(trial.number, values, is_resumed, dict(trial.params))
 

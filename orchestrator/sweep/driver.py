@@ -33,6 +33,7 @@ from orchestrator.sweep.kept import kept_lines
 from orchestrator.sweep.leaderboard import ending_lines
 from orchestrator.sweep.live_screen import Progress
 from orchestrator.sweep.plan import Plan, make_plan, warm_start_of
+from orchestrator.sweep.rounds import run_rounds
 from orchestrator.sweep.steering_loop import SteeringLoop
 from orchestrator.trial.messages import TrialOutcome
 from orchestrator.trial.run_trials import run_trials
@@ -133,22 +134,42 @@ def _run_trials(
         clock=time.monotonic,
         get_cost=lambda: ray.get(coordinator.screen.status_line.remote(), timeout=10),
     ):
-        num_left = ray.get(trials.num_left.remote())
-        num_before = num_left + 1
-        while 0 < num_left < num_before and (
-            ray.get(trials.gate.remote()).admission != Admission.STOP
-        ):
-            num_before = num_left
-            run_trials(plan.spec, trials, limit=limit, verbose=verbose)
-            ray.get(trials.release_all.remote())
-            num_left = ray.get(trials.num_left.remote())
-    gate = ray.get(trials.gate.remote()) if num_left else Gate(Admission.START)
+        ray.get(coordinator.steering.take_up.remote())
+        num_left, gate = run_rounds(
+            CoordinatorCounts(coordinator),
+            lambda: run_trials(plan.spec, trials, limit=limit, verbose=verbose),
+        )
     if num_left and gate.admission == Admission.START:
         return num_left
+    gate = gate if num_left else Gate(Admission.START)
     if num_left:
         say(f"no more trials: {gate.reason}; {GO_ON}")
     ray.get(trials.end_left_over.remote(outcome_of_left_over(gate, sweep.num_trials)))
     return 0
+
+
+class CoordinatorCounts:
+    """The `TrialCounts` of the coordinator, in its process."""
+
+    def __init__(self, coordinator: CoordinatorHandle) -> None:
+        self._coordinator = coordinator
+
+    def num_over(self) -> int:
+        """See `TrialCounts`."""
+        return int(ray.get(self._coordinator.trials.num_over.remote()))
+
+    def gate(self) -> Gate:
+        """See `TrialCounts`."""
+        gate: Gate = ray.get(self._coordinator.trials.gate.remote())
+        return gate
+
+    def release_all(self) -> None:
+        """See `TrialCounts`."""
+        ray.get(self._coordinator.trials.release_all.remote())
+
+    def close_trials(self, *, is_forced: bool) -> int:
+        """See `TrialCounts`."""
+        return int(ray.get(self._coordinator.steering.close_trials.remote(is_forced=is_forced)))
 
 
 def outcome_of_left_over(gate: Gate, num_trials: int) -> TrialOutcome:

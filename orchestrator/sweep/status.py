@@ -134,7 +134,8 @@ class SweepWatch:
         holder = self._lease.holder()
         driver = None if holder is None else str(holder)
         num_ended = sum(trial.state.is_over for trial in trials)
-        num_trials = config.sweep.num_trials
+        num_extensions = sum(one.extension is not None for one in study.trials)
+        num_trials = config.sweep.num_trials + num_extensions
         phase = sweep_phase(
             driver=driver,
             num_ended=num_ended,

@@ -10,6 +10,7 @@ from typing import Any
 
 from orchestrator.tracking.mlflow_client import connect, limit_requests, retry
 from orchestrator.tracking.tags import (
+    CONTINUES_TAG,
     PROTOCOL_TAG,
     ROLE_TAG,
     SAMPLED_TAG,
@@ -83,6 +84,7 @@ def read_past_trials(
         _record(client, tracking_uri, run, objective)
         for run in runs
         if run.data.tags.get(STATE_TAG) in (TrialState.FINISHED, TrialState.PRUNED)
+        and CONTINUES_TAG not in run.data.tags  # trained for longer: it compares with no other
     ]
     if sweep_id and not records:
         raise UserError(

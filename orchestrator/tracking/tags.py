@@ -9,6 +9,7 @@ SWEEP_TAG = "prp.sweep_id"
 TRIAL_TAG = "prp.trial"
 ROLE_TAG = "prp.role"  # "sweep", "trial" or "confirm"
 CONFIRM_TAG = "prp.confirm_of"  # on a run that repeats a trial with a new seed: its number
+CONTINUES_TAG = "prp.continues"  # on a trial that trains another one on: its number
 SEED_TAG = "prp.seed"
 STATE_TAG = "prp.state"
 REASON_TAG = "prp.reason"

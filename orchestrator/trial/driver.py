@@ -144,6 +144,7 @@ def train(
         "config": task.config,
         "trials": trials,
         "evaluator": task.evaluator,
+        "continues": task.continues,
     }
     return fit_workers(
         train_on_worker,

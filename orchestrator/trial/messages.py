@@ -60,7 +60,8 @@ class TrialTask:
 
     `config` is the trial's config as a plain tree. `is_resumed`: it ran before and continues from
     its newest checkpoint. `evaluator` says who evaluates its rungs, ``worker`` or ``task``. `epoch`
-    and `attempt` are those of the hand-out.
+    and `attempt` are those of the hand-out. `continues`: the trial from whose newest checkpoint it
+    starts (None: it starts anew).
     """
 
     number: int
@@ -69,6 +70,7 @@ class TrialTask:
     evaluator: str = "worker"
     epoch: int = 0
     attempt: int = 0
+    continues: int | None = None
 
     @property
     def sender(self) -> Sender:

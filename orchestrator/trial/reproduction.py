@@ -18,6 +18,7 @@ from typing import Any
 from orchestrator.config.run_config import RunConfig, parse_config, replace_path
 from orchestrator.tracking.provenance import PROJECT_ROOT, UNKNOWN, git_commit, lock_digest
 from orchestrator.tracking.reading import RunFacts
+from orchestrator.tracking.tags import CONTINUES_TAG
 from orchestrator.trial_state import ENDED
 from prp_core.errors import UserError
 
@@ -145,7 +146,7 @@ def _typed(path: str, text: str) -> Any:
 
 def check_can_repeat(run: RunFacts) -> int:
     """The epoch of the last rung of `run`. Raises `UserError` for what is no trial, has not ended,
-    or has no rung.
+    has no rung, or continues another trial.
     """
     if run.tags.get("prp.role") != "trial":
         raise UserError(
@@ -161,6 +162,11 @@ def check_can_repeat(run: RunFacts) -> int:
         raise UserError(
             f"Run {run.run_id} {run.state} before its first rung "
             f"({run.tags.get('prp.reason', '')}): there is nothing to compare"
+        )
+    if CONTINUES_TAG in run.tags:
+        raise UserError(
+            f"Run {run.run_id} trained trial {run.tags[CONTINUES_TAG]} on, from its checkpoint: "
+            "name the run of that trial, which began at the beginning"
         )
     return int(run.metrics["epoch"])
 

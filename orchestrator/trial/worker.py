@@ -139,8 +139,9 @@ def train_worker(task: Mapping[str, Any]) -> dict[str, Any] | None:
     every rank. None on the first rank when another attempt has the trial.
 
     `task` holds ``spec`` (`SweepSpec`), ``sender`` (the attempt), ``config`` (the trial's tree),
-    ``trials`` (the handle of the coordinator's trial desk) and ``evaluator``, who evaluates the
-    rungs (``worker`` or ``task``).
+    ``trials`` (the handle of the coordinator's trial desk), ``evaluator``, who evaluates the
+    rungs (``worker`` or ``task``), and ``continues``, the number of the trial that this one
+    continues, or None.
     """
     spec = task["spec"]
     sender: Sender = task["sender"]
@@ -148,7 +149,9 @@ def train_worker(task: Mapping[str, Any]) -> dict[str, Any] | None:
     use_threads(int(config.resources.cpus_per_worker))
     world = World.of_process_group(ray.train.torch.get_device())
     attempt = RunAttempt(sender.epoch, sender.attempt)
-    checkpoints = checkpoint_folder(spec, config, sender.number, attempt)
+    checkpoints = checkpoint_folder(
+        spec, config, sender.number, attempt, continues=task["continues"]
+    )
     if world.is_first:
         task["trials"].workers_started.remote(sender)
     reporter = CoordinatorReporter(task["trials"], sender)
@@ -219,13 +222,22 @@ def permanent_failure(error: Exception, config: RunConfig) -> str | None:
 
 
 def checkpoint_folder(
-    spec: SweepSpec, config: RunConfig, number: int, attempt: RunAttempt = ONLY_ATTEMPT
+    spec: SweepSpec,
+    config: RunConfig,
+    number: int,
+    attempt: RunAttempt = ONLY_ATTEMPT,
+    *,
+    continues: int | None = None,
 ) -> CheckpointFolder:
-    """Where trial `number` keeps its checkpoints, as `attempt` writes them."""
+    """Where trial `number` keeps its checkpoints, as `attempt` writes them; it starts from those of
+    the trial that it `continues`.
+    """
     store = open_store(spec.folder_uri, config.store, check=False)
+    earlier = None if continues is None else spec.checkpoints_folder(continues)
     return CheckpointFolder(
         store,
         spec.checkpoints_folder(number),
         num_kept=config.training.num_checkpoints_kept,
         attempt=attempt,
+        continues=None if earlier is None else CheckpointFolder(store, earlier),
     )

@@ -72,7 +72,8 @@ class CheckpointFolder:
     """The checkpoints of one run under `prefix` of `store`, of which the newest `num_kept` stay.
 
     One run has one writer at a time: the newest `attempt` at it. Every method that writes raises
-    `Superseded`, on every worker, once a later attempt has begun.
+    `Superseded`, on every worker, once a later attempt has begun. `continues` are the checkpoints
+    of the run from whose newest one this run starts, while it has none of its own.
     """
 
     def __init__(
@@ -82,8 +83,10 @@ class CheckpointFolder:
         *,
         num_kept: int = 2,
         attempt: RunAttempt = ONLY_ATTEMPT,
+        continues: CheckpointFolder | None = None,
     ) -> None:
         assert num_kept >= 1, num_kept
+        self.continues = continues
         self._store = store
         self._prefix = prefix.strip("/")
         self._num_kept = num_kept

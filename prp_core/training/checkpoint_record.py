@@ -148,6 +148,18 @@ def newest_step(store: ObjectStore, prefix: str) -> int:
     return max((step_of(prefix, key) for key in commits), default=0)
 
 
+def trained_epochs(store: ObjectStore, prefix: str) -> int | None:
+    """The finished epochs of the newest checkpoint below `prefix` whose commit can be read; None
+    without any. Raises `StoreUnavailable` when the store cannot say.
+    """
+    for key in reversed(RecordFile(store, prefix, RunAttempt()).read().commits):
+        try:
+            return int(json.loads(read_all(store, key))["checkpoint"]["facts"]["num_epochs"])
+        except (ObjectMissing, ObjectChanged, ValueError, KeyError, TypeError):
+            continue  # damaged: a run falls back to the one before as well
+    return None
+
+
 def next_attempt(store: ObjectStore, prefix: str, epoch: int) -> RunAttempt:
     """The attempt of `epoch` that follows those which have begun below `prefix`, for a run whose
     attempts nobody else counts. Of an epoch that is over it is one that cannot begin.

@@ -29,6 +29,7 @@ FREE_TO_CHANGE = (
     "training.log_every_steps",
     "evaluation.",
 )
+FREE_TO_EXTEND = (*FREE_TO_CHANGE, "training.num_epochs")
 
 
 @dataclass
@@ -108,28 +109,49 @@ def resume_progress(
 ) -> Progress:
     """The progress of the newest committed checkpoint, with `learner` brought to it.
 
-    The very start where there is no checkpoint. With as many workers as before the run continues
-    bit for bit (where the device's kernels are deterministic). A worker that had no predecessor
-    takes the first one's running statistics. Raises `UserError` when the checkpoint was written
-    under another config.
+    Where there is none, that of the run which this one continues, under the learning-rate schedule
+    of `config`; the very start where there is no such run. With as many workers as before the run
+    continues bit for bit (where the device's kernels are deterministic). A worker that had no
+    predecessor takes the first one's running statistics. Raises `UserError` when the checkpoint was
+    written under another config, and when the run that this one continues has none.
     """
     progress = Progress()
     seed_everything(config.seed, "train", world.rank)
-    checkpoint = checkpoints.latest_committed(world)
-    if checkpoint is None:
+    found = _newest(checkpoints, config, steps, world)
+    if found is None:
         return progress
-    check_same_run(checkpoint, config, steps, checkpoints.uri)
+    folder, checkpoint = found
     common, own = together(
-        world, "reading a checkpoint", lambda: _read_states(checkpoints, checkpoint, world.rank)
+        world, "reading a checkpoint", lambda: _read_states(folder, checkpoint, world.rank)
     )
     learner.load_state(common["learner"])
     if own is not None:
         learner.load_own_state(own)
     progress.load_state(common["progress"])
     progress.saved_at_step = learner.global_step
+    if folder is not checkpoints:  # its points are those of another run
+        return progress
     points = checkpoint.facts.get("unconfirmed_points", [])
     progress.unconfirmed = [(int(step), dict(metrics)) for step, metrics in points]
     return progress
+
+
+def _newest(
+    checkpoints: CheckpointFolder, config: PretrainConfig, steps: int, world: World
+) -> tuple[CheckpointFolder, Checkpoint] | None:
+    """The checkpoint to start from and its folder; None: the run starts anew."""
+    checkpoint = checkpoints.latest_committed(world)
+    if checkpoint is not None:
+        check_same_run(checkpoint, config, steps, checkpoints.uri)
+        return checkpoints, checkpoint
+    earlier = checkpoints.continues
+    if earlier is None:
+        return None
+    checkpoint = earlier.latest_committed(world)
+    if checkpoint is None:
+        raise UserError(f"{earlier.uri} holds no checkpoint to go on from")
+    check_same_run(checkpoint, config, steps, earlier.uri, free=FREE_TO_EXTEND)
+    return earlier, checkpoint
 
 
 def _read_states(
@@ -140,10 +162,17 @@ def _read_states(
     return from_bytes(checkpoints.read(checkpoint, "common.pt")), own
 
 
-def check_same_run(checkpoint: Checkpoint, config: PretrainConfig, steps: int, uri: str) -> None:
+def check_same_run(
+    checkpoint: Checkpoint,
+    config: PretrainConfig,
+    steps: int,
+    uri: str,
+    *,
+    free: tuple[str, ...] = FREE_TO_CHANGE,
+) -> None:
     """Raise `UserError` with the first value in which the checkpoint's run differs from this one.
 
-    Only values that decide what is learnt count.
+    Only values that decide what is learnt count, and not those whose paths begin as one of `free`.
     """
     now = {**flatten(asdict(config)), "steps per epoch (the number of training videos)": steps}
     then = {
@@ -155,7 +184,7 @@ def check_same_run(checkpoint: Checkpoint, config: PretrainConfig, steps: int, u
     }  # where a run takes place, and what its sweep may spend, may change
     for path in sorted(now.keys() | then.keys()):
         decides = path.partition(".")[0] in learning or path.startswith("steps per epoch")
-        if decides and not path.startswith(FREE_TO_CHANGE) and now.get(path) != then.get(path):
+        if decides and not path.startswith(free) and now.get(path) != then.get(path):
             raise UserError(
                 f"{uri} holds the checkpoint of another run: {path} is "
                 f"{now.get(path)!r} here and {then.get(path)!r} there; "

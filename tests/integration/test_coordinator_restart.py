@@ -13,9 +13,15 @@ from mlflow import MlflowClient
 from orchestrator.confirmation import ConfirmedRun
 from orchestrator.coordinator.coordinator import Coordinator
 from orchestrator.coordinator.sweep_state import CoordinatorSetup
+from orchestrator.cost.budget import Admission, Gate
+from orchestrator.journal.requests import Action, Request, submit
+from orchestrator.journal.stored_sweep import open_folder
 from orchestrator.search.space import TrialLimits
+from orchestrator.sweep.rounds import run_rounds
 from orchestrator.trial.messages import Answer, Sender, TrialOutcome
 from orchestrator.trial_state import TrialState
+from prp_core.training.checkpoint import CheckpointFolder
+from prp_core.world import World
 from tests.integration.test_sweep_account import METRIC, space, spec_at
 
 FINISHED = TrialOutcome(TrialState.FINISHED, "", {METRIC: 0.5})
@@ -138,3 +144,75 @@ def test_a_confirming_run_is_heard_by_the_coordinator_that_comes_after(tmp_path:
     assert (run.info.status, run.data.metrics["train/loss"]) == ("FINISHED", 2.0)
     runs, failed = Coordinator(setup).confirming.results()
     assert ([(one.trial, one.seed) for one in runs], failed) == ([(0, 633)], {})
+
+
+def test_trials_that_end_are_rounds_and_what_no_round_ends_is_missing(tmp_path: Path) -> None:
+    setup = setup_at(tmp_path)
+    coordinator = Coordinator(setup)
+    trials = coordinator.trials
+    num_trials = trials.num_left()
+    rounds: list[int] = []
+
+    def run_round(num_ended: int) -> None:
+        """As Ray Tune: the drivers of the other trials die."""
+        rounds.append(num_ended)
+        for place in range(trials.num_left()):
+            sender = begun(coordinator, f"slot-{len(rounds)}-{place}")
+            if place < num_ended:
+                trials.at_rung(sender, 4, 40, {METRIC: 0.5})
+                trials.tell(sender, FINISHED)
+
+    left = run_rounds(Counts(coordinator), lambda: run_round(int(not rounds)))
+    assert left == (num_trials - 1, Gate(Admission.START)), "missing for no reason that is known"
+    assert rounds == [1, 0], "tried once more"
+
+    coordinator = Coordinator(setup)
+    trials = coordinator.trials
+    assert run_rounds(Counts(coordinator), lambda: run_round(num_trials))[0] == 0
+    assert rounds == [1, 0, num_trials]
+
+
+class Counts:
+    """The `TrialCounts` of a coordinator in this process."""
+
+    def __init__(self, coordinator: Coordinator) -> None:
+        self.num_over = coordinator.trials.num_over
+        self.gate = coordinator.trials.gate
+        self.release_all = coordinator.trials.release_all
+        self.close_trials = coordinator.steering.close_trials
+
+
+def test_an_extension_is_run_beyond_the_trials_of_the_sweep_and_its_run_says_of_which(
+    tmp_path: Path,
+) -> None:
+    setup = setup_at(tmp_path)
+    first = Coordinator(setup)
+    sender = begun(first, "slot-1")
+    first.trials.at_rung(sender, 4, 40, {METRIC: 0.5})
+    first.trials.tell(sender, FINISHED)
+    store = open_folder(setup.spec).store
+    folder = CheckpointFolder(store, setup.spec.checkpoints_folder(0))
+    folder.save(40, {"common.pt": b""}, facts={"num_epochs": 4}, world=World.alone())
+    num_left = first.trials.num_left()
+    submit(store, Request(Action.EXTEND, trial=0, epochs=9))
+    first.steering.take_up()
+    assert first.trials.num_left() == num_left + 1
+    task = first.trials.ask("slot-2")
+    assert (task.number, task.continues, task.is_resumed) == (1, 0, False)
+    assert task.config["training"]["num_epochs"] == 9
+    assert first.trials.begin_attempt(task.sender, 0).sender is not None
+
+    again = Coordinator(setup)
+    assert again.trials.ask("slot-2").continues == 0, "also to a slot that asks again"
+    sender = again.trials.begin_attempt(task.sender, 0).sender
+    assert sender is not None
+    assert again.trials.at_rung(sender, 4, 40, {METRIC: 0.5}) == Answer.GO_ON
+    assert again.trials.at_rung(sender, 9, 90, {METRIC: 0.1}) == Answer.GO_ON
+    again.trials.tell(sender, TrialOutcome(TrialState.FINISHED, "", {METRIC: 0.1}))
+    assert again.trials.num_left() == num_left
+    again.recorder.flush()
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("tiny")
+    (run,) = client.search_runs([experiment.experiment_id], "tags.`prp.continues` = '0'")
+    assert (run.info.status, run.data.tags["prp.trial"]) == ("FINISHED", "1")
+    assert run.data.params["training.num_epochs"] == "9"

@@ -23,11 +23,16 @@ from orchestrator.coordinator.trial_table import TrialTable
 from orchestrator.journal.journal_writer import JournalWriter
 from orchestrator.journal.object_journal import JournalReader
 from orchestrator.journal.requests import Action, Request, answers, submit
+from orchestrator.search.extension import Extension, num_extending
 from orchestrator.search.journal_backend import open_study_storage
-from orchestrator.search.space import Fit, TrialLimits
+from orchestrator.search.pruner import PruningRule
+from orchestrator.search.space import Fit, TrialLimits, apply_space
 from orchestrator.search.space_record import record_space
 from orchestrator.search.study import SweepStudy
+from orchestrator.trial_state import TrialState
 from prp_core.data.object_store import LocalStore, ObjectStore
+from prp_core.training.checkpoint import CheckpointFolder
+from prp_core.world import World
 from tests.dying_store import DyingStore
 
 CONFIG = load_config("demo")
@@ -57,6 +62,7 @@ class Coordinator:
     """What the steering desk needs of one, over the journal in `store`."""
 
     def __init__(self, store: ObjectStore, *, num_left: int = 2) -> None:
+        self.store = store
         self.journal = JournalWriter(store, epoch=3, holder="a test", merges_in_background=False)
         self.study = SweepStudy(
             open_study_storage(self.journal),
@@ -76,8 +82,16 @@ class Coordinator:
 
     def ask(self) -> int:
         proposal = self.study.ask(lambda values: Fit(True, ""))
-        self.table.open(proposal, 1)
+        self.table.open(proposal, apply_space(CONFIG, proposal.values).training.num_epochs)
         return proposal.number
+
+    def end(self, number: int, epochs: int | None = None) -> None:
+        """End trial `number`, whose newest checkpoint is that after `epochs` epochs."""
+        self.study.tell_finished(number, 0.5)
+        self.table.view(number).state = TrialState.FINISHED
+        if epochs is not None:
+            folder = CheckpointFolder(self.store, SPEC.checkpoints_folder(number))
+            folder.save(9, {"common.pt": b""}, facts={"num_epochs": epochs}, world=World.alone())
 
     def obey(self) -> str:
         self.desk.look()
@@ -156,6 +170,62 @@ def test_nothing_more_can_be_tried_when_all_trials_were_started(tmp_path: Path) 
     assert not done and "--resume steered --trials N" in text
 
 
+def test_a_trial_is_extended_as_a_trial_of_its_own_which_nothing_prunes(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    one = Coordinator(store, num_left=0)
+    numbers = [one.ask(), one.ask(), one.ask()]
+    assert numbers == [0, 1, 3], "2 had values that were tried"
+    one.end(1)
+    one.end(3, epochs=5)
+
+    def extend(trial: int, epochs: int) -> tuple[bool, str]:
+        return asked(one, store, action=Action.EXTEND, trial=trial, epochs=epochs)
+
+    assert extend(7, 9) == (False, "there is no trial 7; there are 3")
+    assert extend(0, 9) == (False, "trial 0 is running: it can be extended when it has ended")
+    assert extend(1, 9) == (False, "trial 1 has no checkpoint to go on from: it is finished")
+    assert extend(3, 5) == (
+        False,
+        "trial 3 is trained for 5 epochs already; name more than that, not 5",
+    )
+    done, text = extend(3, 9)
+    assert done and text == (
+        "trial 4 continues trial 3 from epoch 5 to 9, under the learning rates of 9 epochs from "
+        "there on; it starts as soon as there is a place for it"
+    )
+    assert extend(3, 9) == (False, "trial 4 continues trial 3 to 9 epochs already")
+    assert num_extending(one.study.trials()) == 1 and one.study.num_told() == 2
+
+    assert one.ask() == 4
+    again = Coordinator(store)
+    assert again.study.trials()[4].params == again.study.trials()[3].params
+    assert again.study.extension(4) == Extension(trial=3, trained_epochs=5, num_epochs=9)
+    assert again.table.config_of(4).training.num_epochs == 9
+    assert again.table.config_of(3).training.num_epochs == CONFIG.training.num_epochs
+
+    rule = PruningRule("asha", reduction_factor=2, num_startup=1)
+    reasons = []
+    for number, score in ((4, 0.1), (0, 0.5)):
+        again.study.report(number, 3, score)
+        decision = again.study.decide(number, 3, rule, is_last_rung=False)
+        reasons.append(decision.reason)
+        assert decision.go_on
+    assert reasons[0].endswith("pruning is off")
+    assert "only 0 others have been here" in reasons[1], "nothing is compared with it"
+    again.end(4, epochs=9)
+    assert num_extending(again.study.trials()) == 0 and again.study.num_told() == 2, (
+        "it comes on top of the sweep's trials"
+    )
+
+    assert again.desk.close_trials(is_forced=False) == 2
+    assert asked(again, store, action=Action.EXTEND, trial=4, epochs=20)[1].endswith(
+        "a place for it"
+    )
+    assert again.desk.close_trials(is_forced=True) == 2
+    done, text = asked(again, store, action=Action.EXTEND, trial=4, epochs=30)
+    assert done and text.endswith("is ending: it starts with the next --resume steered")
+
+
 def obey_twice(store: ObjectStore) -> None:
     """Do what is asked, and look again, which removes what was answered."""
     coordinator = Coordinator(store)
@@ -169,11 +239,14 @@ def test_kill_9_at_every_request_to_the_store(tmp_path: Path, after: bool) -> No
     while exit_code == -signal.SIGKILL:
         dies_at += 1
         store = LocalStore(tmp_path / str(dies_at))
-        Coordinator(store).ask()
+        before = Coordinator(store)
+        assert [before.ask(), before.ask()] == [0, 1]
+        before.end(1, epochs=2)
         sent = [
             submit(store, Request(Action.PAUSE, by="anna")).id,
             submit(store, Request(Action.TRY, values={RATES: "1-4", "clip.length": 8})).id,
             submit(store, Request(Action.STOP, trial=0)).id,
+            submit(store, Request(Action.EXTEND, trial=1, epochs=4)).id,
         ]
 
         dying = DyingStore(store, dies_at, after)
@@ -187,6 +260,7 @@ def test_kill_9_at_every_request_to_the_store(tmp_path: Path, after: bool) -> No
         assert last.desk.paused().startswith("paused by anna")
         assert TRIAL_STOPPED in last.study.notes(0)
         waiting = [trial for trial in last.study.trials() if trial.state.name == "WAITING"]
-        assert len(waiting) == 1, "it is tried once"
+        assert len(waiting) == 2, "each is tried once"
+        assert num_extending(last.study.trials()) == 1
         assert list(store.list("requests/")) == []
     assert exit_code == 0 and dies_at > 7

@@ -59,11 +59,16 @@ def test_help_of_a_command_imports_nothing_heavy(words: list[str], tmp_path: Pat
     ("words", "exit_code", "said"),
     [
         (["--version"], 0, "prp 0."),
-        (["statsu"], 2, "Unknown prp command 'statsu'; known: cache, continue, data, pause, "),
+        (
+            ["statsu"],
+            2,
+            "Unknown prp command 'statsu'; known: cache, continue, data, extend, ",
+        ),
         (["statsu"], 2, "Did you mean 'status'?"),
         (["data", "indx", "videos"], 2, "Did you mean 'index'?"),
         (["stop", "--help"], 0, "end this trial alone"),
         (["try", "a-sweep"], 2, "--set"),
+        (["extend", "a-sweep", "--trial", "3"], 2, "--epochs"),
         (["status", "--onc"], 0, "no sweeps in"),
         (["status", "--json"], 2, "Unknown option '--json'. "),
         (["data", "index", "x", "--lables", "t.csv"], 2, "Did you mean '--labels'?"),

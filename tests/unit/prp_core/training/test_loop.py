@@ -252,6 +252,32 @@ def test_a_resumed_run_is_the_whole_run_bit_for_bit(
         )
 
 
+@pytest.mark.usefixtures("samples")
+def test_a_run_that_continues_a_shorter_one_is_the_whole_run_bit_for_bit(
+    whole: WholeRun, data: PretrainData, tmp_path: Path
+) -> None:
+    """Where the schedule does not know how long a run is: a cosine takes up the longer run's."""
+    earlier, folder = tmp_path / "earlier", tmp_path / "extended"
+    train(data, earlier, MemoryReporter(), num_epochs=1)
+    before = last_state(earlier)
+    reporter = MortalReporter(dies_at_step=4)
+    with pytest.raises(Died):
+        train(data, folder, reporter, continues=earlier)
+    again = MemoryReporter()
+    assert train(data, folder, again, continues=earlier) == whole.outcome
+    assert_same(last_state(folder), last_state(whole.folder))
+    assert_same(last_state(earlier), before)
+    losses = dict(reporter.series("train/loss")) | dict(again.series("train/loss"))
+    assert losses == {
+        step: loss for step, loss in whole.reporter.series("train/loss") if step > 2
+    }, "no step of the earlier run is taken or logged again"
+
+    with pytest.raises(UserError, match=r"training\.learning_rate is 0\.5 here and 0\.01 there"):
+        train(data, tmp_path / "other", again, continues=earlier, learning_rate=0.5)
+    with pytest.raises(UserError, match="nothing.checkpoints holds no checkpoint to go on from"):
+        train(data, tmp_path / "other", again, continues=tmp_path / "nothing")
+
+
 def test_a_run_leaves_at_the_rung_where_it_is_told_to(
     whole: WholeRun, data: PretrainData, tmp_path: Path, samples: list[tuple[Any, ...]]
 ) -> None:
