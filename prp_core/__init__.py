@@ -7,7 +7,7 @@ In the order that data flows:
 - `isolated_start`: how a child process starts, with a safe import path and without secrets;
 - `randomness`: draws that are pure functions of their keys; `world`: this worker's rank and device;
   `agreement`: workers that succeed or fail together; `reporting`: the protocols of a run's
-  reporter and evaluator;
+  reporter and evaluator; `step_numbers`: the numbers of steps, read when they are asked for;
 - `data`: an object in a store becomes a verified video, then a span of uint8 frames, then a batch;
 - `encoders`: C3D, R3D and R(2+1)D, and small ones that train on a CPU;
 - `pretext`: the tasks: clips and targets of a batch, the network and its heads, the losses;

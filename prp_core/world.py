@@ -8,7 +8,7 @@ describes the one that a launcher (Ray Train, torchrun) has set up. Nothing else
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -18,11 +18,16 @@ from torch import nn
 
 @dataclass(frozen=True)
 class World:
-    """A worker's place among all: `rank` of `size`, computing on `device`."""
+    """A worker's place among all: `rank` of `size`, computing on `device`.
+
+    `host_group` exchanges plain values where the default group is the GPUs': so that what workers
+    tell each other waits for no kernel.
+    """
 
     rank: int
     size: int
     device: torch.device
+    host_group: Any = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         assert 0 <= self.rank < self.size, self
@@ -37,7 +42,13 @@ class World:
         """The process group that the launcher initialised; alone where there is none."""
         if not (dist.is_available() and dist.is_initialized()):
             return cls.alone(device)
-        return cls(rank=dist.get_rank(), size=dist.get_world_size(), device=torch.device(device))
+        of_gpus = torch.device(device).type == "cuda"
+        return cls(
+            rank=dist.get_rank(),
+            size=dist.get_world_size(),
+            device=torch.device(device),
+            host_group=dist.new_group(backend="gloo") if of_gpus else None,
+        )
 
     @property
     def is_first(self) -> bool:
@@ -61,9 +72,14 @@ class World:
             return dict(values)
         names = sorted(values)
         packed = torch.tensor([values[name] for name in names], dtype=torch.float64)
-        packed = packed.to(self.device) if self.device.type == "cuda" else packed
-        dist.all_reduce(packed)
+        dist.all_reduce(packed, group=self.host_group)
         return dict(zip(names, packed.tolist(), strict=True))
+
+    def sum_tensor(self, values: torch.Tensor) -> torch.Tensor:
+        """`values` (on this worker's device) summed over the workers; waits for no kernel."""
+        if self.size > 1:
+            dist.all_reduce(values)
+        return values
 
     def any(self, flag: bool) -> bool:
         """Whether any worker says yes."""
@@ -74,7 +90,7 @@ class World:
         if self.size == 1:
             return value
         box = [value]
-        dist.broadcast_object_list(box, src=0, device=self._exchange_device())
+        dist.broadcast_object_list(box, src=0, group=self.host_group)
         return box[0]
 
     def gather(self, value: Any) -> list[Any]:
@@ -82,16 +98,13 @@ class World:
         if self.size == 1:
             return [value]
         boxes: list[Any] = [None] * self.size
-        dist.all_gather_object(boxes, value)
+        dist.all_gather_object(boxes, value, group=self.host_group)
         return boxes
 
     def barrier(self) -> None:
         """Wait for every worker."""
         if self.size > 1:
-            dist.barrier()
-
-    def _exchange_device(self) -> torch.device | None:
-        return self.device if self.device.type == "cuda" else None
+            dist.barrier(group=self.host_group)
 
 
 def use_threads(number: int) -> None:

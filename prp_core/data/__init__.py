@@ -8,7 +8,7 @@ reads them with one of `readers/` in a process that can be killed; `video_source
 whatever returns decoded frames. `dilated_sampling` is the integer arithmetic of a sample,
 `clip_dataset` chooses the sample of each step, `feasibility` counts the videos that are long
 enough, `loader` decodes ahead (and prefetches, with `fetch_ahead`) and yields batches of `spans`;
-`colour` and `transforms` convert, resize and crop them on the device, and `augmentation/` varies
-them at random. `clip_config` and
-`loader_config` hold the settings.
+`device_feed` has them copied (`transfer`) to the device one ahead of the step; there `colour` and
+`transforms` convert, resize and crop them and `augmentation/` varies them at random. `clip_config`
+and `loader_config` hold the settings.
 """

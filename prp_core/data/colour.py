@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -50,27 +49,6 @@ class PlanarFrames:
 
 
 Frames = torch.Tensor | PlanarFrames
-
-
-def kind_of(frames: Frames) -> tuple[object, ...]:
-    """What must be equal so that frames can be concatenated: colour format and picture size."""
-    return (frames.kind if isinstance(frames, PlanarFrames) else None, tuple(frames.shape[1:]))
-
-
-def to_device(frames: Sequence[Frames], device: torch.device) -> torch.Tensor:
-    """The frames of several samples, equal by `kind_of`, as RGB on `device`: uint8 (N, H, W, 3)."""
-    first = frames[0]
-    together = torch.cat(
-        [part.planes_NHW if isinstance(part, PlanarFrames) else part for part in frames]
-    )
-    if device.type == "cuda":
-        together = together.pin_memory()
-    together = together.to(device, non_blocking=True)
-    return (
-        rgb_from_planes(PlanarFrames(together, *first.kind))
-        if isinstance(first, PlanarFrames)
-        else together
-    )
 
 
 def rgb_from_planes(frames: PlanarFrames) -> torch.Tensor:

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from prp_core.checks import check
 from prp_core.data.clip_config import ClipConfig
@@ -31,10 +31,10 @@ class SpanLoader:
     """Batches of spans for one worker of `world`, in the order that (seed, epoch) decides.
 
     `batch_size` counts samples over all workers; the last incomplete batch is dropped. Threads and
-    prefetching follow the settings that `source` was opened with. A video that turns out broken is
-    quarantined for this loader's life: logged once with its reason, counted, and replaced by a draw
-    that depends on the sample alone. Raises `UserError` when the records cannot fill one batch or
-    cannot be drawn at all rates.
+    prefetching follow the settings that `source` was opened with; the threads live until `close`.
+    A video that turns out broken is quarantined for this loader's life: logged once with its
+    reason, counted, and replaced by a draw that depends on the sample alone. Raises `UserError`
+    when the records cannot fill one batch or cannot be drawn at all rates.
     """
 
     def __init__(
@@ -70,6 +70,13 @@ class SpanLoader:
         self._world = world
         self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()
+        self._threads = ThreadPoolExecutor(
+            self._loader.num_decoders, thread_name_prefix="span-loader"
+        )
+
+    def close(self) -> None:
+        """End the threads; no batch is read any more."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
 
     @property
     def counters(self) -> dict[str, float]:
@@ -92,7 +99,7 @@ class SpanLoader:
     def batches(self, epoch: int, first_step: int = 0) -> Iterator[SpanBatch]:
         """This worker's share of each batch of `epoch`, from `first_step` on.
 
-        Leaving the loop early ends the threads.
+        Leaving the loop early ends what is being read.
         """
         indices = [self._indices(step) for step in range(first_step, self.steps_per_epoch)]
         place_of = {
@@ -106,16 +113,16 @@ class SpanLoader:
                 fetching.reach(place_of[index])
                 return self._load(epoch, index)
 
-            pool = ThreadPoolExecutor(self._loader.num_decoders, thread_name_prefix="span-loader")
             try:
                 for share in indices:
-                    ahead.append([pool.submit(load, index) for index in share])
+                    ahead.append([self._threads.submit(load, index) for index in share])
                     if len(ahead) > self._loader.num_prefetched_batches:
-                        yield self._wait(ahead.popleft())
+                        yield self._wait(ahead)
                 while ahead:
-                    yield self._wait(ahead.popleft())
+                    yield self._wait(ahead)
             finally:
-                pool.shutdown(wait=True, cancel_futures=True)
+                left = [future for futures in ahead for future in futures]
+                wait([future for future in left if not future.cancel()])
                 self._count("data/prefetch_failures", fetching.num_failures)
 
     def _fetching_ahead(self, epoch: int, indices: list[int]) -> FetchAhead:
@@ -136,8 +143,9 @@ class SpanLoader:
         first = step * self._batch_size
         return shares(range(first, first + self._batch_size), self._world.rank, self._world.size)
 
-    def _wait(self, futures: list[Future[SpanSample]]) -> SpanBatch:
-        samples = tuple(future.result() for future in futures)
+    def _wait(self, ahead: deque[list[Future[SpanSample]]]) -> SpanBatch:
+        samples = tuple(future.result() for future in ahead[0])
+        ahead.popleft()
         self._count("data/samples", len(samples))
         return SpanBatch(samples)
 

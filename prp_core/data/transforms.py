@@ -6,11 +6,15 @@ differ from PIL's by at most one grey level.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch.nn.functional import interpolate
 
 from prp_core.data.clip_config import ClipConfig
+from prp_core.data.transfer import PackedFrames
 from prp_core.randomness import draw_below, draw_unit
 
 
@@ -78,6 +82,35 @@ def crop_frames(
     cropped_NCHW = frames_NCHW[..., top : top + crop, left : left + crop]
     assert cropped_NCHW.shape[-2:] == (crop, crop), (frames_NCHW.shape, crop, top, left)
     return cropped_NCHW.flip(-1) if flip else cropped_NCHW
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a sample's frames are cropped, and whether they are mirrored."""
+
+    top: int
+    left: int
+    flip: bool
+
+
+def cropped_pieces(
+    frames: PackedFrames, placements: Sequence[Placement], clip: ClipConfig
+) -> list[torch.Tensor]:
+    """The frames of each sample, resized and cropped: float32 (N, 3, crop, crop) in [0, 1].
+
+    Neighbours that are alike are resized together.
+    """
+    resized = [
+        frames_NCHW
+        for group_NHWC, counts in frames.groups()
+        for frames_NCHW in resize_antialiased(
+            group_NHWC, clip.resize_height, clip.resize_width
+        ).split(counts)
+    ]
+    return [
+        crop_frames(frames_NCHW, clip.crop, place.top, place.left, flip=place.flip)
+        for frames_NCHW, place in zip(resized, placements, strict=True)
+    ]
 
 
 def resize_and_centre_crop(frames_NHWC: torch.Tensor, clip: ClipConfig) -> torch.Tensor:

@@ -27,6 +27,9 @@ from prp_core.world import World
 
 POOLING = "max-1-2-2-flatten-mean"
 
+ROWS_PER_WAIT = 64
+"""Videos whose features are described before they are fetched from the device together."""
+
 Describe = Callable[[torch.Tensor], torch.Tensor]
 """From clips (B, 3, T, H, W) in [0, 1] to features (B, D) or larger."""
 
@@ -150,10 +153,16 @@ def _describe_share(
         )
         indices.append(index)
         for name, describe in describers.items():
-            columns[name].append(mean_over_clips(describe, clips_BCTHW, views.batch_size).cpu())
+            columns[name].append(mean_over_clips(describe, clips_BCTHW, views.batch_size))
+            if len(indices) % ROWS_PER_WAIT == 0:  # the one wait for the device
+                columns[name][-ROWS_PER_WAIT:] = torch.stack(columns[name][-ROWS_PER_WAIT:]).cpu()
     return (
         indices,
-        {name: torch.stack(column) for name, column in columns.items() if column},
+        {
+            name: torch.stack([row.cpu() for row in column])
+            for name, column in columns.items()
+            if column
+        },
         broken,
     )
 

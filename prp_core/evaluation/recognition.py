@@ -6,18 +6,28 @@ The usual measure of a pretrained video network.
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
 from prp_core.agreement import together
+from prp_core.data.clip_config import ClipConfig
+from prp_core.data.device_feed import DeviceFeed
 from prp_core.data.dilated_sampling import num_starts
 from prp_core.data.manifest import VideoRecord
-from prp_core.data.transforms import crop_frames, draws_flip, random_offsets, resize_antialiased
-from prp_core.errors import BrokenVideo, DivergedError, UserError
+from prp_core.data.transfer import (
+    PackedFrames,
+    PackedNumbers,
+    allocate_for,
+    pack_frames,
+    pack_numbers,
+)
+from prp_core.data.transforms import Placement, cropped_pieces, draws_flip, random_offsets
+from prp_core.errors import BrokenVideo, UserError
 from prp_core.evaluation.decode_ahead import decode_ahead
 from prp_core.evaluation.downstream import EvaluatedConfig, EvaluationVideos
 from prp_core.evaluation.evaluation_config import RecognitionConfig
@@ -25,6 +35,7 @@ from prp_core.evaluation.features import extract_tables, in_evaluation_mode
 from prp_core.evaluation.views import clip_positions
 from prp_core.randomness import draw_below, permutation, seed_everything, shares
 from prp_core.reporting import Reporter
+from prp_core.step_numbers import EPOCH, StepNumbers, StepSums
 from prp_core.world import World, share_buffers
 
 MAX_REPLACEMENTS = 10
@@ -42,6 +53,32 @@ class Recogniser(nn.Module):
     def forward(self, clip_BCTHW: torch.Tensor) -> torch.Tensor:
         """Logits (B, num_classes) of clips in [0, 1]."""
         return self.linear(self.encoder(clip_BCTHW).mean(dim=(2, 3, 4)))
+
+
+@dataclass(frozen=True)
+class PackedClips:
+    """The frames and labels of a step, in two tensors, and where each clip is cropped."""
+
+    frames: PackedFrames
+    labels: PackedNumbers
+    placements: tuple[Placement, ...]
+
+    def to(self, device: torch.device) -> PackedClips:
+        """The same on `device`, in two copies."""
+        return replace(self, frames=self.frames.to(device), labels=self.labels.to(device))
+
+    @property
+    def tensors(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """What was copied: the pixels and the labels."""
+        return self.frames.packed, self.labels.packed
+
+    def clips(self, clip: ClipConfig) -> tuple[torch.Tensor, torch.Tensor]:
+        """Clips (B, 3, T, crop, crop) in [0, 1], and class numbers (B,)."""
+        clips_CTHW = [
+            piece_NCHW.transpose(0, 1)
+            for piece_NCHW in cropped_pieces(self.frames, self.placements, clip)
+        ]
+        return torch.stack(clips_CTHW), self.labels.tables()["labels"]
 
 
 def fine_tune(
@@ -114,20 +151,23 @@ class FineTuning:
         """Epoch `epoch`, counted from 0; mean loss and accuracy over all workers' clips."""
         for group in self._optimiser.param_groups:
             group["lr"] = self.config.learning_rate_of(epoch + 1)
-        sums = {"loss": 0.0, "correct": 0.0, "clips": 0.0}
-        batches = self._batches(epoch)
-        for size in batch_sizes(len(self._train), self.config.batch_size, self._world.size):
-            clips_BCTHW, labels_B = together(self._world, "reading videos", lambda: next(batches))
-            for name, value in self._step(clips_BCTHW, labels_B, size).items():
-                sums[name] += value
+        feed: DeviceFeed[PackedClips] = DeviceFeed(lambda packed: packed, self._world.device)
+        steps = StepSums()
+        with closing(feed), closing(feed.batches(self._batches(epoch))) as batches:
+            for size in batch_sizes(len(self._train), self.config.batch_size, self._world.size):
+                packed = together(self._world, "reading videos", lambda: next(batches))
+                clips_BCTHW, labels_B = packed.clips(self._clip)
+                steps.add(self._step(clips_BCTHW, labels_B, size))
+        sums = steps.sums(EPOCH)
         return {
-            "recognition/train_loss": sums["loss"] / sums["clips"],
+            "recognition/train_loss": sums["recognition/train_loss"] / sums["clips"],
             "recognition/train_accuracy": sums["correct"] / sums["clips"],
         }
 
     def _step(
         self, clips_BCTHW: torch.Tensor, labels_B: torch.Tensor, batch_size: int
-    ) -> dict[str, float]:
+    ) -> StepNumbers:
+        """One update; sums over all workers' clips, which nothing waits for here."""
         self.network.train()
         logits = self._wrapped(clips_BCTHW)
         loss = cross_entropy(logits, labels_B)
@@ -138,16 +178,13 @@ class FineTuning:
         self._optimiser.step()
         self.num_steps += 1
         correct = (logits.argmax(dim=1) == labels_B).sum()
-        loss_value, num_correct = torch.stack([loss.detach(), correct.to(loss.dtype)]).tolist()
-        total = self._world.sum(
-            {"loss": loss_value * len(labels_B), "correct": num_correct, "clips": len(labels_B)}
-        )
-        if not math.isfinite(total["loss"]):
-            raise DivergedError(self.num_steps, "recognition/train_loss", total["loss"])
-        return total
+        sums = torch.stack([loss.detach() * len(labels_B), correct]).double()
+        values = torch.cat([sums, sums.new_full((1,), len(labels_B))])
+        names = ("recognition/train_loss", "correct", "clips")
+        return StepNumbers(self.num_steps, names, self._world.sum_tensor(values))
 
-    def _batches(self, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """This worker's share of each batch of the epoch: clips in [0, 1] and class numbers."""
+    def _batches(self, epoch: int) -> Iterator[PackedClips]:
+        """This worker's share of each batch of the epoch."""
         order = permutation(len(self._train), self._seed, "recognition", epoch)
         own: list[list[int]] = []
         for size in batch_sizes(len(order), self.config.batch_size, self._world.size):
@@ -160,9 +197,13 @@ class FineTuning:
         )
         for share in own:
             items = [_good(outcome) for _, outcome in (next(reads) for _ in share)]
-            clips = [self._augment(frames_NHWC, index, epoch) for index, frames_NHWC in items]
+            allocate = allocate_for(self._world.device)
             labels = [self._labels.index(self._train[index].label or "") for index, _ in items]
-            yield torch.stack(clips), torch.tensor(labels, device=self._world.device)
+            yield PackedClips(
+                pack_frames([frames_NHWC for _, frames_NHWC in items], allocate),
+                pack_numbers({"labels": labels}, allocate),
+                tuple(self._placement(index, epoch) for index, _ in items),
+            )
 
     def _read(self, index: int, epoch: int) -> tuple[int, torch.Tensor]:
         """(the video's index, its clip's frames); another video, by draw, for a broken one."""
@@ -192,17 +233,12 @@ class FineTuning:
             f"{record.key!r}; index the videos again"
         )
 
-    def _augment(self, frames_NHWC: torch.Tensor, index: int, epoch: int) -> torch.Tensor:
-        """(3, T, crop, crop) with one random crop and one flip for the whole clip."""
+    def _placement(self, index: int, epoch: int) -> Placement:
+        """One random crop and one flip for a whole clip."""
         key = (self._seed, "recognition", epoch, index)
         clip = self._clip
-        frames_NCHW = resize_antialiased(
-            frames_NHWC.to(self._world.device), clip.resize_height, clip.resize_width
-        )
-        top, left = random_offsets(clip.resize_height, clip.resize_width, clip.crop, *key)
-        return crop_frames(
-            frames_NCHW, clip.crop, top, left, flip=draws_flip(clip, *key)
-        ).transpose(0, 1)
+        offsets = random_offsets(clip.resize_height, clip.resize_width, clip.crop, *key)
+        return Placement(*offsets, draws_flip(clip, *key))
 
     def evaluate(self, records: Sequence[VideoRecord]) -> dict[str, float]:
         """Top-1 of the mean logits over the views.

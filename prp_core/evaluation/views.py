@@ -77,14 +77,12 @@ def arrange_clips(
     Resized and centre-cropped. `frames_NHWC` are the frames of `distinct_positions(clips)` in that
     order, uint8.
     """
-    import torch
-
+    from prp_core.data.transfer import allocate_for, pack_numbers, to_device
     from prp_core.data.transforms import resize_and_centre_crop
 
     row_of = {position: row for row, position in enumerate(distinct_positions(clips))}
     assert len(row_of) == len(frames_NHWC), (len(row_of), frames_NHWC.shape)
-    frames_NCHW = resize_and_centre_crop(frames_NHWC.to(device), clip)
-    rows = torch.tensor(
-        [[row_of[position] for position in positions] for positions in clips], device=device
-    )
-    return frames_NCHW[rows].transpose(1, 2).contiguous()
+    ((on_device_NHWC, _),) = to_device([frames_NHWC], device).groups()
+    rows = [[row_of[position] for position in positions] for positions in clips]
+    table = pack_numbers({"rows": rows}, allocate_for(device)).to(device).tables()["rows"]
+    return resize_and_centre_crop(on_device_NHWC, clip)[table].transpose(1, 2).contiguous()

@@ -6,7 +6,7 @@ In the order that data flows:
 - `optimisers`, `schedule`: the optimisers and learning-rate schedules to choose from;
 - `learner`: network, optimiser, schedule and precision; one `step` turns a batch into updated
   weights and named numbers;
-- `metrics`: the names of those numbers, and their means over steps;
+- `metrics`: the names of those numbers, and means over steps;
 - `checkpoint`: files that are committed whole or not at all, under the names of
   `checkpoint_keys`, by the newest attempt at a run alone, as `checkpoint_record` says;
 - `progress_state`: how far a run has got, and what a resume needs to continue bit for bit;

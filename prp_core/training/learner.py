@@ -5,16 +5,17 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import nn
 
 from prp_core.checks import check
-from prp_core.errors import DivergedError
 from prp_core.pretext.network import PrpNetwork, build_network
 from prp_core.pretext.targets import PretextBatch
 from prp_core.pretext.task import PretextTask
+from prp_core.step_numbers import StepNumbers
 from prp_core.training.optimisers import OPTIMISERS
 from prp_core.training.pretrain_config import PretrainConfig
 from prp_core.training.schedule import (
@@ -128,12 +129,13 @@ class Learner:
         """The encoder's learning rate for the next step."""
         return self._training.learning_rate * self.schedule.factor(self.global_step)
 
-    def step(self, batch: PretextBatch) -> dict[str, float]:
+    def step(self, batch: PretextBatch) -> StepNumbers:
         """Update the weights once; the step's numbers as means over the clips of all workers.
 
         ``train/loss``, ``train/gradient_norm``, and of each task that is on its loss and its
-        metrics (`prp_core.training.metrics`). Raises `DivergedError` on every worker at the same
-        step when a loss or the gradient is not finite.
+        metrics (`prp_core.training.metrics`). Nothing waits for the device: a loss or gradient that
+        is not finite is found, on every worker, when the numbers are read. Whoever saves, evaluates
+        or exports the weights reads them before.
         """
         self.network.train()
         for group in self._optimiser.param_groups:
@@ -158,14 +160,14 @@ class Learner:
 
     def _forward(self, batch: PretextBatch) -> dict[str, torch.Tensor]:
         """Each head's output, in float32 whatever the precision of the network."""
-        autocast = torch.autocast(
-            self._world.device.type,
-            dtype=torch.bfloat16,
-            enabled=self._training.precision == "bfloat16",
-        )
-        with autocast:
+        with self._autocast():
             outputs = self._wrapped(batch.clip_BCTHW)
         return {name: output.float() for name, output in outputs.items()}
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        if self._training.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self._world.device.type, dtype=torch.bfloat16)
 
     def _share(self, batch: PretextBatch) -> float:
         """The factor that makes the workers' averaged gradients that of the whole batch's mean.
@@ -184,21 +186,17 @@ class Learner:
         batch: PretextBatch,
         scalars: Mapping[str, torch.Tensor],
         outputs: Mapping[str, torch.Tensor],
-    ) -> dict[str, float]:
+    ) -> StepNumbers:
         """Each number's mean over the clips of all workers, by true counts."""
         names = list(scalars)
         vectors = [torch.stack(list(scalars.values())).double()]
         for name, task in self._tasks.items():
             names.extend(task.metric_names)
             vectors.append(task.metrics(outputs[name], batch.targets[name]))
-        values = torch.cat(vectors).tolist()  # the one wait for the device
-        sums = {name: value * len(batch) for name, value in zip(names, values, strict=True)}
-        total = self._world.sum({**sums, "clips": len(batch)})
-        numbers = {name: total[name] / total["clips"] for name in sums}
-        for name, value in numbers.items():
-            if not math.isfinite(value):
-                raise DivergedError(self.global_step, name, value)
-        return numbers
+        values = torch.cat(vectors)
+        num_clips = values.new_full((1,), len(batch))
+        sums = self._world.sum_tensor(torch.cat([values * num_clips, num_clips]))
+        return StepNumbers(self.global_step, tuple(names), sums[:-1] / sums[-1])
 
     def share_buffers(self) -> None:
         """Copy the first worker's running statistics to every worker, for an evaluation."""

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import cast
 
 from prp_core.agreement import first_alone, together, together_asking
+from prp_core.data.device_feed import DeviceFeed
 from prp_core.data.frame_source import FrameSource
 from prp_core.data.loader import SpanLoader
 from prp_core.data.manifest import Parts
 from prp_core.data.spans import SpanBatch
 from prp_core.evaluation.downstream import EvaluationVideos, check_labels, evaluate_encoder
-from prp_core.pretext.targets import build_pretext_batch
+from prp_core.pretext.targets import PackedBatch, assemble_batch, pack_batch
 from prp_core.reporting import AsyncEvaluator, Reporter
 from prp_core.training.checkpoint import CheckpointFolder
 from prp_core.training.data_health import ADVICE, data_advice, with_hit_rates
@@ -81,14 +82,17 @@ def pretrain(
     run = PretrainRun(
         config, data, world, checkpoints, reporter, evaluator, signals or Signals(), clock
     )
-    while True:
-        if run.at_rung:
-            metrics = run.evaluate() if evaluator is None else {}
-            go_on = run.report_rung(metrics) if evaluator is None else run.submit_rung(evaluator)
-            if run.finished or not go_on:
-                return PretrainOutcome(run.progress.num_epochs, not run.finished, metrics)
-        if not run.train_epoch():
-            return PretrainOutcome(run.progress.num_epochs, True, {})
+    with closing(run):
+        while True:
+            if run.at_rung:
+                metrics = run.evaluate() if evaluator is None else {}
+                go_on = (
+                    run.report_rung(metrics) if evaluator is None else run.submit_rung(evaluator)
+                )
+                if run.finished or not go_on:
+                    return PretrainOutcome(run.progress.num_epochs, not run.finished, metrics)
+            if not run.train_epoch():
+                return PretrainOutcome(run.progress.num_epochs, True, {})
 
 
 class PretrainRun:
@@ -120,6 +124,7 @@ class PretrainRun:
         self._heard_notice = False
         self._leaves = False
         self._loader = build_loader(config, data, world)
+        self._feed: DeviceFeed[SpanBatch] = DeviceFeed(self._pack, world.device)
         self._learner = Learner(config, world, self._loader.steps_per_epoch)
         self._times = RunningMean()
         self._epoch_times = RunningMean()
@@ -131,6 +136,16 @@ class PretrainRun:
         points = self.progress.unconfirmed
         if points:
             first_alone(world, "logging points again", lambda: reporter.log_again(points))
+
+    def close(self) -> None:
+        """End the threads that read and copy batches."""
+        self._feed.close()
+        self._loader.close()
+
+    def _pack(self, spans: SpanBatch) -> PackedBatch:
+        config = self._config
+        key = (config.seed, "transform")
+        return pack_batch(spans, config.clip, config.pretext, self._world.device, key)
 
     @property
     def at_rung(self) -> bool:
@@ -151,8 +166,8 @@ class PretrainRun:
         step.
         """
         with closing(self._timed_batches()) as batches:
-            for spans in batches:
-                self._train_step(spans)
+            for packed in batches:
+                self._train_step(packed)
                 if self._leaves or self._should_stop():
                     self._watchdog.pause()
                     return False
@@ -214,20 +229,23 @@ class PretrainRun:
             return False
         return first_alone(self._world, "asking whether to stop", self._evaluator.should_stop)
 
-    def _timed_batches(self) -> Generator[SpanBatch, None, None]:
-        """The rest of the epoch's batches, each once every worker has its share.
+    def _timed_batches(self) -> Generator[PackedBatch, None, None]:
+        """The rest of the epoch's batches on the device, each once every worker has its share.
 
-        Waiting and computing are timed.
+        Waiting and computing are timed. On a GPU computing ends with the next log window, and
+        waiting is at most what is said: the device may still compute.
         """
-        ahead = self._loader.batches(self.progress.num_epochs, self.progress.num_steps)
-        with closing(
-            cast("Generator[SpanBatch, None, None]", ahead)
-        ) as batches:  # its threads end with it, not with the garbage collection
+        spans = self._loader.batches(self.progress.num_epochs, self.progress.num_steps)
+        # Their threads' work ends here, not with the garbage collection: the feed's first.
+        with (
+            closing(cast("Generator[SpanBatch, None, None]", spans)) as ahead,
+            closing(self._feed.batches(ahead)) as batches,
+        ):
             started = self._clock()
             for _ in range(self.progress.num_steps, self._loader.steps_per_epoch):
-                spans = self._next_spans(batches)
+                packed = self._next_batch(batches)
                 waited = self._clock()
-                yield spans
+                yield packed
                 computed = self._clock()
                 times = {
                     "time/data_wait_seconds": waited - started,
@@ -237,7 +255,7 @@ class PretrainRun:
                 self._epoch_times.add(times)
                 started = computed
 
-    def _next_spans(self, batches: Generator[SpanBatch, None, None]) -> SpanBatch:
+    def _next_batch(self, batches: Generator[PackedBatch, None, None]) -> PackedBatch:
         """The next batch, once every worker has its own. With it travels what follows the step: a
         checkpoint, by the first worker's clock or because any worker's machine goes away; the end
         of the run, because the first worker was told so.
@@ -247,7 +265,7 @@ class PretrainRun:
         notice = not self._heard_notice and self._signals.is_preempted()
         self._heard_notice = self._heard_notice or notice
         self._watchdog.outer("reading videos, or waiting for a worker that does")
-        spans, asked = together_asking(
+        packed, asked = together_asking(
             self._world,
             "reading videos",
             lambda: next(batches),
@@ -259,13 +277,11 @@ class PretrainRun:
         self._save_is_due = self._save_is_due or "save" in asked
         self._leaves = "leave" in asked
         self._watchdog.step()
-        return spans
+        return packed
 
-    def _train_step(self, spans: SpanBatch) -> None:
+    def _train_step(self, packed: PackedBatch) -> None:
         config = self._config
-        batch = build_pretext_batch(
-            spans, config.clip, config.pretext, self._world.device, (config.seed, "transform")
-        )
+        batch = assemble_batch(packed, config.clip, config.pretext)
         self.progress.count_step(self._learner.step(batch))
         step = self._learner.global_step
         if step % config.training.log_every_steps == 0:
@@ -279,9 +295,8 @@ class PretrainRun:
             self._save()
 
     def _end_epoch(self) -> None:
-        means = self.progress.epoch_mean.means()
+        means = self.progress.end_epoch()
         self._learner.schedule.end_epoch(means["train/loss"])
-        self.progress.end_epoch()
         metrics = renamed(means, "train/", "epoch/")
         for task in self._config.pretext.active.values():
             metrics.update(task.epoch_metrics(means))
@@ -306,17 +321,17 @@ class PretrainRun:
         self._save_is_due = False
 
     def _log_window(self) -> None:
+        means = self.progress.end_window()
         times = self._world.mean(self._times.means())
         if times:
             times["time/data_wait_share"] = wait_share(times)
         self._log(
             {
-                **self.progress.window_mean.means(),
+                **means,
                 "train/learning_rate": self._learner.learning_rate,
                 **times,
             }
         )
-        self.progress.window_mean.clear()
         self._times.clear()
 
     def _data_metrics(self) -> dict[str, float]:

@@ -14,9 +14,9 @@ from prp_core.agreement import together
 from prp_core.errors import UserError
 from prp_core.randomness import seed_everything
 from prp_core.reporting import Points
+from prp_core.step_numbers import EPOCH, WINDOW, StepNumbers, StepSums
 from prp_core.training.checkpoint import Checkpoint, CheckpointFolder, from_bytes, to_bytes
 from prp_core.training.learner import Learner
-from prp_core.training.metrics import RunningMean
 from prp_core.training.pretrain_config import PretrainConfig
 from prp_core.world import World
 
@@ -36,42 +36,46 @@ FREE_TO_EXTEND = (*FREE_TO_CHANGE, "training.num_epochs")
 class Progress:
     """`num_epochs` finished epochs, and `num_steps` finished steps of the next one.
 
-    The means run over that epoch and since the last log. `unconfirmed` are the points that were
+    The sums run over that epoch and since the last log. `unconfirmed` are the points that were
     logged before and are not known to be kept (on the first worker, and after a resume).
     """
 
     num_epochs: int = 0
     num_steps: int = 0
     saved_at_step: int = -1
-    epoch_mean: RunningMean = field(default_factory=RunningMean)
-    window_mean: RunningMean = field(default_factory=RunningMean)
+    sums: StepSums = field(default_factory=StepSums)
     unconfirmed: Points = field(default_factory=list)
 
-    def count_step(self, numbers: Mapping[str, float]) -> None:
+    def count_step(self, numbers: StepNumbers) -> None:
         """One more step of the epoch, with its numbers."""
         self.num_steps += 1
-        self.epoch_mean.add(numbers)
-        self.window_mean.add(
-            {name: value for name, value in numbers.items() if name.startswith("train/")}
-        )
+        self.sums.add(numbers)
 
-    def end_epoch(self) -> None:
-        """The epoch is over: the next one starts at step 0."""
+    def end_window(self) -> dict[str, float]:
+        """The means of ``train/...`` since the last log; waits for the device."""
+        means = self.sums.means(WINDOW)
+        self.sums.clear(WINDOW)
+        return {name: value for name, value in means.items() if name.startswith("train/")}
+
+    def end_epoch(self) -> dict[str, float]:
+        """The epoch is over: the next one starts at step 0. Its means; waits for the device."""
+        means = self.sums.means(EPOCH)
         self.num_epochs = self.num_epochs + 1
         self.num_steps = 0
-        self.epoch_mean.clear()
+        self.sums.clear(EPOCH)
+        return means
 
     def state(self) -> dict[str, Any]:
         """What `load_state` needs."""
-        means = {"epoch_mean": self.epoch_mean.state(), "window_mean": self.window_mean.state()}
+        means = {"epoch_mean": self.sums.state(EPOCH), "window_mean": self.sums.state(WINDOW)}
         return {"num_epochs": self.num_epochs, "num_steps": self.num_steps, **means}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Continue where `state` was taken."""
         self.num_epochs = state["num_epochs"]
         self.num_steps = state["num_steps"]
-        self.epoch_mean.load_state(state["epoch_mean"])
-        self.window_mean.load_state(state["window_mean"])
+        self.sums.load_state(EPOCH, state["epoch_mean"])
+        self.sums.load_state(WINDOW, state["window_mean"])
 
 
 def save_progress(
@@ -85,9 +89,10 @@ def save_progress(
     """Commit a checkpoint, once for each step; `steps` is the number of steps of an epoch."""
     if progress.saved_at_step == learner.global_step:
         return
+    state = progress.state()  # on every worker: all raise where a loss was not finite
     files = {f"rank-{world.rank}.pt": to_bytes(learner.own_state())}
     if world.is_first:
-        files["common.pt"] = to_bytes({"learner": learner.state(), "progress": progress.state()})
+        files["common.pt"] = to_bytes({"learner": learner.state(), "progress": state})
     facts = {
         "config": flatten(asdict(config)),
         "steps_per_epoch": steps,

@@ -11,6 +11,7 @@ import torch
 from prp_core.data.clip_config import ClipConfig
 from prp_core.data.dilated_sampling import span_length
 from prp_core.data.spans import SpanBatch, SpanSample
+from prp_core.data.transfer import allocate_for, pack_numbers
 from prp_core.encoders.encoder_config import EncoderConfig
 from prp_core.errors import UserError
 from prp_core.pretext.network import build_network
@@ -20,7 +21,6 @@ from prp_core.pretext.targets import (
     build_pretext_batch,
     crop_spans,
     span_rows,
-    to_tensors,
 )
 from prp_core.pretext.task import PretextTask
 from prp_core.training.learner import Learner
@@ -104,7 +104,8 @@ def test_tables_are_whole_numbers_and_say_all_that_targets_need(name: str) -> No
     """So a batch can be arranged on a device from one upload of integers."""
     task, chosen = getattr(alone(name), name), samples(name)
     frames_NCHW = crop_spans(tuple(chosen), CLIP, torch.device("cpu"), ("contract",))
-    tables = to_tensors(task.tables(span_rows(tuple(chosen), CLIP.length)), torch.device("cpu"))
+    rows = task.tables(span_rows(tuple(chosen), CLIP.length))
+    tables = pack_numbers(rows, allocate_for(torch.device("cpu"))).tables()
     assert all(not table.is_floating_point() for table in tables.values())
     output = build_network(config_of(name))(batch_of(name, chosen).clip_BCTHW)[name]
     first, second = (task.targets(frames_NCHW, tables) for _ in range(2))
@@ -136,7 +137,7 @@ def test_losses_and_metrics_are_means_over_clips(name: str) -> None:
 def test_a_step_reports_the_task_and_learns_it(name: str) -> None:
     task = getattr(alone(name), name)
     learner, batch = Learner(config_of(name), World.alone(), 1), batch_of(name, samples(name))
-    steps = [learner.step(batch) for _ in range(12)]
+    steps = [learner.step(batch).read() for _ in range(12)]
     expected = {"train/loss", "train/gradient_norm", task.loss_name, *task.metric_names}
     assert all(set(numbers) == expected for numbers in steps)
     assert task.loss_name.startswith("train/")

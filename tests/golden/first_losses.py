@@ -53,7 +53,7 @@ def first_losses(encoder: str) -> list[dict[str, float]]:
         SpanBatch(tuple(samples)), config.clip, config.pretext, "cpu", ("golden",)
     )
     learner = Learner(config, World.alone(), steps_per_epoch=1)
-    steps = [learner.step(batch) for _ in range(NUM_STEPS)]
+    steps = [learner.step(batch).read() for _ in range(NUM_STEPS)]
     return [{name: numbers[name] for name in NUMBERS} for numbers in steps]
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from prp_core.data.clip_config import ClipConfig
-from prp_core.data.colour import PlanarFrames, kind_of, rgb_from_planes, to_device
+from prp_core.data.colour import PlanarFrames, rgb_from_planes
 from prp_core.data.decode_process import DecodeProcess
 from prp_core.data.indexing import index_videos
 from prp_core.data.loader import SpanLoader
@@ -19,6 +19,7 @@ from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.object_store import LocalStore
 from prp_core.data.readers.frame_arrays import RgbConverter, copy_planes, planes_kind
 from prp_core.data.readers.video_reader import YuvPlanes
+from prp_core.data.transfer import to_device
 from prp_core.data.video_source import VideoSource
 from prp_core.errors import UserError
 from prp_core.pretext.targets import crop_spans
@@ -75,28 +76,25 @@ def test_known_colours() -> None:
     assert one(63, 102, 240, "bt709", False) == [255, 1, 0]
 
 
-def test_joining_asks_for_one_kind() -> None:
+def test_neighbours_of_one_kind_and_size_are_joined() -> None:
     small, large = (
         torch.zeros(1, 12, 8, dtype=torch.uint8),
         torch.zeros(1, 24, 8, dtype=torch.uint8),
     )
     first, other = PlanarFrames(small, "bt601", False), PlanarFrames(small, "bt709", False)
     assert first.shape == (1, 8, 8, 3) and len(first) == 1
-    rgb = torch.zeros(first.shape, dtype=torch.uint8)
-    assert (
-        len(
-            {
-                kind_of(first),
-                kind_of(other),
-                kind_of(PlanarFrames(large, "bt601", False)),
-                kind_of(rgb),
-            }
-        )
-        == 4
-    )
-    assert to_device([first, first], torch.device("cpu")).shape == (2, 8, 8, 3) and torch.equal(
-        to_device([rgb], torch.device("cpu")), rgb
-    )
+    rgb = torch.full(first.shape, 7, dtype=torch.uint8)
+    frames = [first, first, other, PlanarFrames(large, "bt601", False), rgb, rgb, first]
+    groups = list(to_device(frames, torch.device("cpu")).groups())
+    assert [counts for _, counts in groups] == [[1, 1], [1], [1], [1, 1], [1]]
+    assert [tuple(group.shape) for group, _ in groups] == [
+        (2, 8, 8, 3),
+        (1, 8, 8, 3),
+        (1, 16, 8, 3),
+        (2, 8, 8, 3),
+        (1, 8, 8, 3),
+    ]
+    assert torch.equal(groups[3][0], torch.cat([rgb, rgb]))
 
 
 @pytest.fixture(scope="module")

@@ -152,7 +152,7 @@ def test_jittered_spans_hold_the_frames_at_their_own_rate(
 def test_leaving_early_ends_threads_and_close_ends_processes(
     folder: Path, records: list[VideoRecord]
 ) -> None:
-    before = threading.active_count()
+    before = set(threading.enumerate())
     with VideoSource(LocalStore(folder), None, LoaderConfig(num_decoders=2)) as source:
         loader = _loader(source, records)
         batches = loader.batches(0)
@@ -162,7 +162,12 @@ def test_leaving_early_ends_threads_and_close_ends_processes(
         with pytest.raises(ZeroDivisionError):
             _break_in(loader)
         batches.close()  # type: ignore[attr-defined]
-        assert threading.active_count() == before
+        own = set(threading.enumerate()) - before
+        assert 1 <= len(own) <= 2, "the loader's, which serve the next epoch"
+        assert len(list(loader.batches(1))) == loader.steps_per_epoch
+        assert own <= set(threading.enumerate()) and len(set(threading.enumerate()) - before) <= 2
+        loader.close()
+        assert set(threading.enumerate()) <= before
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 

@@ -194,7 +194,7 @@ def six_spans() -> list[SpanSample]:
 
 def test_a_step_reports_the_direction_and_learns_it() -> None:
     learner, batch = Learner(CONFIG, World.alone(), 1), batch_of(*six_spans())
-    steps = [learner.step(batch) for _ in range(15)]
+    steps = [learner.step(batch).read() for _ in range(15)]
     for numbers in steps:
         parts = {
             "train/rate_loss": 0.1,
@@ -216,7 +216,7 @@ def learn(world: World) -> dict[str, Any]:
     if world.size > 1:
         samples = samples[:4] if world.rank == 0 else samples[4:]
     batch = batch_of(*samples)
-    numbers = [learner.step(batch) for _ in range(2)]
+    numbers = [learner.step(batch).read() for _ in range(2)]
     weights = {
         name: tensor.detach().clone() for name, tensor in learner.network.state_dict().items()
     }

@@ -120,7 +120,7 @@ def test_a_step_says_what_the_formulas_say() -> None:
     ).norm()
     accuracy = (logits.argmax(1) == labels).float().mean().item()
     pairs = list(zip(labels.tolist(), logits.argmax(1).tolist(), strict=True))
-    assert Learner(config_with(), ALONE, 1).step(batch) == {
+    assert Learner(config_with(), ALONE, 1).step(batch).read() == {
         **{
             f"rate_confusion/{2**i}_as_{2**j}": pytest.approx(pairs.count((i, j)) / 4)
             for i in range(3)
@@ -170,7 +170,7 @@ def test_sgd_by_hand_with_the_classifier_ten_times_faster() -> None:
 )
 def test_repeating_a_batch_lowers_its_loss(changes: dict[str, object]) -> None:
     learner, batch = Learner(config_with(**changes), ALONE, 1), drawn_batch(4)
-    losses = [learner.step(batch)["train/loss"] for _ in range(12)]
+    losses = [learner.step(batch).read()["train/loss"] for _ in range(12)]
     assert losses[-1] < 0.9 * losses[0]
     assert all(
         tensor.dtype in (torch.float32, torch.int64)
@@ -196,7 +196,7 @@ def test_clipping_bounds_what_a_step_changes() -> None:
         before = torch.cat(
             [parameter.detach().flatten().clone() for parameter in learner.network.parameters()]
         )
-        norm = learner.step(drawn_batch(4))["train/gradient_norm"]
+        norm = learner.step(drawn_batch(4)).read()["train/gradient_norm"]
         after = torch.cat(
             [parameter.detach().flatten() for parameter in learner.network.parameters()]
         )
@@ -226,7 +226,7 @@ def test_a_loss_that_is_not_finite_ends_it() -> None:
         DivergedError,
         match="train/loss is nan at step 2: training diverged; lower training.learning_rate",
     ):
-        learner.step(batch)
+        learner.step(batch).read()
 
 
 @pytest.mark.parametrize("off", ["playback_rate", "slow_motion"])
@@ -239,7 +239,7 @@ def test_a_task_without_weight_has_no_head_and_no_numbers(off: str) -> None:
     batch = PretextBatch(batch.clip_BCTHW, {name: batch.targets[name]})
     learner = Learner(config, ALONE, 1)
     assert list(learner.network.heads) == list(learner.network.stems) == [name]
-    numbers = learner.step(batch)
+    numbers = learner.step(batch).read()
     assert set(numbers) == {
         "train/loss",
         "train/gradient_norm",
@@ -271,7 +271,10 @@ def test_a_resumed_learner_is_the_same_bit_for_bit(changes: dict[str, object]) -
     torch.rand(1)
     assert part.global_step == 2 and part.schedule.state() == whole.schedule.state()
     for seed in (2, 3):
-        assert part.step(drawn_batch(4, seed=seed)) == whole.step(drawn_batch(4, seed=seed))
+        assert (
+            part.step(drawn_batch(4, seed=seed)).read()
+            == whole.step(drawn_batch(4, seed=seed)).read()
+        )
     assert_equal(weights_of(part), weights_of(whole))
 
 
@@ -313,7 +316,9 @@ def learn_as_worker(world: World, sizes: list[int]) -> dict[str, Any]:
     learner.network.train = keep_mode  # type: ignore[method-assign]
     first = sum(sizes[: world.rank])
     share = slice(first, first + sizes[world.rank]) if world.size > 1 else slice(None)
-    numbers = [learner.step(rows(drawn_batch(sum(sizes), seed=seed), share)) for seed in (0, 1)]
+    numbers = [
+        learner.step(rows(drawn_batch(sum(sizes), seed=seed), share)).read() for seed in (0, 1)
+    ]
     return {"numbers": numbers, "weights": weights_of(learner)}
 
 
@@ -366,7 +371,7 @@ def diverge_as_worker(world: World) -> dict[str, Any]:
     if world.rank == 1:
         batch.targets["slow_motion"].target_BCTHW[0, 0, 0, 0, 0] = float("inf")
     try:
-        learner.step(batch)
+        learner.step(batch).read()
         error = ""
     except DivergedError as raised:
         error = str(raised)

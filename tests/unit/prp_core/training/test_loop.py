@@ -17,10 +17,10 @@ import torch
 import prp_core.training.loop as loop
 from prp_core.agreement import OtherWorkerFailed
 from prp_core.data.object_store import LocalStore
-from prp_core.data.spans import SpanBatch
 from prp_core.data.video_source import VideoSource
 from prp_core.errors import DivergedError, UserError
 from prp_core.evaluation.downstream import evaluate_encoder
+from prp_core.pretext.targets import PackedBatch
 from prp_core.reporting import MemoryReporter
 from prp_core.training.checkpoint import CheckpointFolder, from_bytes
 from prp_core.training.encoder_export import checkpoint_encoder_weights, rebuild_encoder
@@ -103,19 +103,19 @@ def samples(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 
 def record_samples(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     seen: list[tuple[Any, ...]] = []
-    real = loop.build_pretext_batch
+    real = loop.assemble_batch
 
-    def recording(spans: SpanBatch, *arguments: Any) -> Any:
+    def recording(packed: PackedBatch, *arguments: Any) -> Any:
         seen.extend(
             (sample.epoch, sample.index, sample.video_index, sample.start, sample.rate)
-            for sample in spans.samples
+            for sample in packed.spans.samples
         )
         torch.rand(
             1
         )  # as a network with dropout draws: a resume has to bring the generator back as well
-        return real(spans, *arguments)
+        return real(packed, *arguments)
 
-    monkeypatch.setattr(loop, "build_pretext_batch", recording)
+    monkeypatch.setattr(loop, "assemble_batch", recording)
     return seen
 
 
