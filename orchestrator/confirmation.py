@@ -23,6 +23,7 @@ from typing import Any
 
 from prp_core.evaluation.intervals import Interval, bootstrap_interval
 
+OBJECTIVE = "retrieval/recall_at_1"
 BROKEN = "-"
 
 

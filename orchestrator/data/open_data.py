@@ -15,7 +15,7 @@ from prp_core.data.cache.node_cache import NodeCache
 from prp_core.data.frame_source import FrameSource
 from prp_core.data.manifest import Manifest, parts
 from prp_core.data.object_store import ObjectStore
-from prp_core.data.shards.index import ShardIndex, check_size
+from prp_core.data.shards.index import check_size
 from prp_core.data.shards.source import ShardSource
 from prp_core.data.video_source import VideoSource
 from prp_core.training.loop import PretrainData
@@ -57,7 +57,7 @@ def open_source(
         )
     check_size(marker.settings, config.clip.resize_height, config.clip.resize_width, store.uri)
     index = read_index(store, marker)
-    expect_all(index, manifest)
+    index.expect_all(manifest)
     device = world.device if config.loader.decode_jpegs_on == "device" else None
     shards = ShardSource(
         index,
@@ -70,9 +70,3 @@ def open_source(
     if device is not None:
         return shards
     return through_frame_cache(shards, config, made_from=f"{store.uri} {marker.plan_hash}")
-
-
-def expect_all(index: ShardIndex, manifest: Manifest) -> None:
-    """Raise `UserError` unless the shards hold every usable video of `manifest`, unchanged."""
-    for record in manifest.usable():
-        index.expect(record.key, record.sha256)

@@ -46,6 +46,13 @@ AFTER_SLASH = chr(ord("/") + 1)  # what sorts behind every key of a folder
 NUM_NAMED = 10  # of other sweeps, in an error
 
 
+def encoder_key(number: int) -> str:
+    """The folder, below the sweep's, with the encoder of trial `number`; `load_encoder` reads it
+    without MLflow.
+    """
+    return f"{ENCODER}{number:04d}"
+
+
 @dataclass(frozen=True)
 class StoredSpec:
     """A sweep's spec as it was read, and the etag that it had."""

@@ -7,8 +7,9 @@ makes the videos, and `plan` checks config and videos against the search space. 
 coordinator and the trials, in `rounds` until none is left, while `live_screen` shows them and
 `steering_loop` has the coordinator read what people ask of the sweep. After the last trial `finish`
 calls the others, each as a part that may fail alone (`end_parts`): `confirm_run` trains the best
-again with new seeds, `final_evaluation` measures baselines, winner and test part, `showcase_run`
-makes the pages of the best trials, and `leaderboard` prints the results. `status` reads how a sweep
+again with new seeds (`confirm_worker` on each rank), `final_evaluation` starts the tasks that
+measure baselines, winner and test part (`final_tasks`), `showcase_run` those that make the pages of
+the best trials (`showcase_task`), and `leaderboard` prints the results. `status` reads how a sweep
 stands from its records, with or without a driver.
 """
 

@@ -13,12 +13,11 @@ from dataclasses import asdict
 from typing import Any
 
 import ray
-import ray.train.torch
 
-from orchestrator.config.run_config import RunConfig, parse_config
+from orchestrator.config.run_config import parse_config
 from orchestrator.config.sweep_spec import SweepSpec
 from orchestrator.confirmation import (
-    BROKEN,
+    OBJECTIVE,
     Confirmation,
     ConfirmedRun,
     candidates_of,
@@ -37,19 +36,9 @@ from orchestrator.search.hand_out import NOT_HANDED_OUT
 from orchestrator.storage.open_store import open_store
 from orchestrator.sweep.plan import Plan
 from orchestrator.trial.driver import DRIVER_RESOURCES
-from orchestrator.trial.pending_points import PointsReporter
-from orchestrator.trial.worker import open_data, permanent_failure
-from prp_core.data.manifest import VideoRecord
-from prp_core.evaluation.downstream import query_hits
-from prp_core.training.checkpoint import CheckpointFolder
-from prp_core.training.checkpoint_keys import RunAttempt
 from prp_core.training.checkpoint_record import newest_step, next_attempt
-from prp_core.training.encoder_export import checkpoint_encoder_weights, rebuild_encoder
-from prp_core.training.loop import pretrain
-from prp_core.world import World, use_threads
 
 Say = Callable[[str], None]
-OBJECTIVE = "retrieval/recall_at_1"
 
 
 def confirm(
@@ -168,8 +157,8 @@ def _drive(task: ConfirmTask, spec: SweepSpec, confirming: PartHandle) -> str:
 
 
 def train_until_done(task: ConfirmTask, spec: SweepSpec, confirming: PartHandle) -> dict[str, Any]:
-    """The answer of `confirm_worker`, whose workers are started again after a failure as those of a
-    trial are. Raises the last error when there were too many without a new checkpoint.
+    """The answer of `confirm_on_worker`, whose workers are started again after a failure as those
+    of a trial are. Raises the last error when there were too many without a new checkpoint.
     """
     config = parse_config(task.config)
     work = {"spec": spec, "task": asdict(task), "confirming": confirming}
@@ -183,8 +172,8 @@ def train_until_done(task: ConfirmTask, spec: SweepSpec, confirming: PartHandle)
             raise last_error
         try:
             return fit_workers(
-                confirm_worker,
-                work | {"attempt": next_attempt(store, folder, task.epoch)},
+                confirm_on_worker,
+                work | {"folder": folder, "attempt": next_attempt(store, folder, task.epoch)},
                 config,
                 state_dir=spec.state_dir,
                 name=f"{spec.sweep_id}-confirm-{task.number:04d}-{task.seed}",
@@ -197,69 +186,13 @@ def train_until_done(task: ConfirmTask, spec: SweepSpec, confirming: PartHandle)
             last_error = error
 
 
-class ConfirmReporter(PointsReporter):
-    """The `Reporter` of a confirming run: sends what it logs; such a run is never stopped."""
+def confirm_on_worker(work: Mapping[str, Any]) -> dict[str, Any]:
+    """As `confirm_worker`, whose torch is imported where it runs: the driver does without."""
+    from orchestrator.sweep.confirm_worker import confirm_worker
 
-    def __init__(self, confirming: PartHandle, task: ConfirmTask) -> None:
-        super().__init__(confirming, task.number, task.seed)
-
-    def at_rung(self, *, epoch: int, step: int, metrics: Mapping[str, float]) -> bool:
-        """The one rung is the end."""
-        self.log({**metrics, "epoch": epoch}, step=step)
-        return True
-
-
-def confirm_worker(work: Mapping[str, Any]) -> dict[str, Any]:
-    """Train one confirming run on this worker; a `ConfirmedRun` as a plain dict, or ``{"failed":
-    why}`` where it would fail again.
-    """
-    spec = work["spec"]
-    task = ConfirmTask(**work["task"])
-    confirming = work["confirming"]
-    config = parse_config(task.config)
-    use_threads(int(config.resources.cpus_per_worker))
-    world = World.of_process_group(ray.train.torch.get_device())
-    if world.is_first:
-        confirming.workers_started.remote(task.number, task.seed)
-    folder = confirm_checkpoints(spec, config, task, work["attempt"])
-    try:
-        folder.begin(world)
-        with open_data(spec, config) as data:
-            reporter = ConfirmReporter(confirming, task)
-            outcome = pretrain(config, data, world, checkpoints=folder, reporter=reporter)
-            reporter.flush()
-            checkpoint = folder.latest_committed(world)
-            assert checkpoint is not None, "training ended without a checkpoint"
-            encoder = rebuild_encoder(
-                config.encoder.name, checkpoint_encoder_weights(folder, checkpoint)
-            ).to(world.device)
-            part = data.parts
-            hits = query_hits(encoder, config, data.validation, world)
-    except Exception as error:
-        reason = permanent_failure(error, config)
-        if reason is None:
-            raise
-        return {"failed": reason}
-    marks = "".join(str(int(hits[key])) if key in hits else BROKEN for key in query_keys(part.val))
-    recall = float(outcome.metrics[OBJECTIVE])
-    return asdict(ConfirmedRun(trial=task.number, seed=task.seed, recall_at_1=recall, hits=marks))
-
-
-def confirm_checkpoints(
-    spec: SweepSpec, config: RunConfig, task: ConfirmTask, attempt: RunAttempt
-) -> CheckpointFolder:
-    """Where `attempt` at a confirming run keeps its newest checkpoint, which is all that a resume
-    needs.
-    """
-    store = open_store(spec.folder_uri, config.store, check=False)
-    return CheckpointFolder(store, checkpoints_folder(spec, task), num_kept=1)
+    return confirm_worker(work)
 
 
 def checkpoints_folder(spec: SweepSpec, task: ConfirmTask) -> str:
     """The folder of the run's checkpoints, below the sweep's."""
     return f"{spec.confirm_folder(task.number, task.seed)}/checkpoints"
-
-
-def query_keys(queries: Sequence[VideoRecord]) -> list[str]:
-    """The keys of the queries in the order in which `ConfirmedRun.hits` has them."""
-    return sorted(record.key for record in queries)

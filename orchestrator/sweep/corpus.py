@@ -11,7 +11,6 @@ from orchestrator.data import demo_videos
 from orchestrator.data.index import IndexJob, index
 from orchestrator.data.label_source import LabelSource
 from orchestrator.data.manifest_check import check_unchanged
-from orchestrator.data.open_data import expect_all
 from orchestrator.storage.manifest_file import read_manifest
 from orchestrator.storage.open_store import open_store
 from orchestrator.storage.prepared_place import read_index, read_marker
@@ -62,7 +61,7 @@ def check_prepared(data_uri: str, manifest: Manifest, config: RunConfig) -> None
     marker = read_marker(store)
     if marker is not None:
         check_size(marker.settings, config.clip.resize_height, config.clip.resize_width, data_uri)
-        expect_all(read_index(store, marker), manifest)
+        read_index(store, marker).expect_all(manifest)
 
 
 def check_region_of(data_uri: str, config: RunConfig, say: Say) -> None:

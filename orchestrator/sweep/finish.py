@@ -18,7 +18,7 @@ from orchestrator.config.run_config import parse_config, to_tree
 from orchestrator.config.sweep_spec import SweepSpec
 from orchestrator.confirmation import best_trials
 from orchestrator.coordinator.coordinator import CoordinatorHandle
-from orchestrator.journal.sweep_folder import REPORT
+from orchestrator.journal.sweep_folder import REPORT, encoder_key
 from orchestrator.report.answer import Answer, answer, confirmed_word
 from orchestrator.report.descriptions import model_card, sweep_description
 from orchestrator.report.record import SweepRecord
@@ -27,7 +27,6 @@ from orchestrator.storage.open_store import open_store
 from orchestrator.sweep.confirm_run import confirm
 from orchestrator.sweep.end_parts import EndParts
 from orchestrator.sweep.final_evaluation import (
-    encoder_key,
     export_winner,
     measure_baselines,
     measure_recognition,

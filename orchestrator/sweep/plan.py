@@ -34,7 +34,6 @@ from prp_core.data.feasibility import check_feasible
 from prp_core.data.manifest import Manifest, Parts, parts
 from prp_core.errors import UserError
 from prp_core.evaluation.protocol import protocol_hash
-from prp_core.training.memory import memory_table
 
 if TYPE_CHECKING:
     from orchestrator.search.samplers import GivenSampler
@@ -61,7 +60,11 @@ class Plan:
     @cached_property
     def limits(self) -> TrialLimits:
         """What every trial has to fit: the training videos, and a worker's memory where known."""
-        memory = memory_table() if self.config.resources.worker_memory_gib else {}
+        memory = {}
+        if self.config.resources.worker_memory_gib:
+            from prp_core.training.memory import memory_table  # torch, which few drivers need
+
+            memory = memory_table()
         return TrialLimits(tuple(record.num_frames for record in self.parts.train), memory)
 
 

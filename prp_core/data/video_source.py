@@ -6,18 +6,21 @@ import contextlib
 import queue
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from prp_core.closed_at_exit import ClosedAtExit
 from prp_core.data.cache.node_cache import NodeCache
-from prp_core.data.colour import Frames, PlanarFrames
 from prp_core.data.decode_process import DecodeProcess
 from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.manifest import VideoRecord
 from prp_core.data.object_store import LocalStore, ObjectRef, ObjectStore
 from prp_core.data.readers.video_reader import VideoInfo, YuvPlanes
 from prp_core.errors import BrokenVideo, CorruptObject, ObjectChanged, ObjectMissing, UserError
+
+if TYPE_CHECKING:  # torch is imported where frames are read: what only indexes does without
+    import torch
+
+    from prp_core.data.colour import Frames
 
 REASON_OF_STORE_ERROR = {
     ObjectMissing: "missing",
@@ -76,6 +79,8 @@ class VideoSource(ClosedAtExit):
             record.num_frames,
             tuple(positions),
         )
+        import torch
+
         with self.local_file(record.ref) as path, self._decoder() as decoder, _named(record.key):
             return torch.from_numpy(decoder.read(path, positions, num_frames=record.num_frames))
 
@@ -86,6 +91,10 @@ class VideoSource(ClosedAtExit):
             record.num_frames,
             tuple(positions),
         )
+        import torch
+
+        from prp_core.data.colour import PlanarFrames
+
         with self.local_file(record.ref) as path, self._decoder() as decoder, _named(record.key):
             read = decoder.read_planes(path, positions, num_frames=record.num_frames)
         if isinstance(read, YuvPlanes):
@@ -96,6 +105,8 @@ class VideoSource(ClosedAtExit):
         self, record: VideoRecord, num_frames_at_a_time: int
     ) -> Iterator[torch.Tensor]:
         """See `ReadsThrough.read_through`; one decoder is kept until the last frame."""
+        import torch
+
         with self.local_file(record.ref) as path, self._decoder() as decoder, _named(record.key):
             for first in range(0, record.num_frames, num_frames_at_a_time):
                 yield torch.from_numpy(

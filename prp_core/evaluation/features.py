@@ -25,8 +25,6 @@ from prp_core.evaluation.views import (
 from prp_core.randomness import shares
 from prp_core.world import World
 
-POOLING = "max-1-2-2-flatten-mean"
-
 ROWS_PER_WAIT = 64
 """Videos whose features are described before they are fetched from the device together."""
 

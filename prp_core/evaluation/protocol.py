@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from prp_core.data.clip_config import ClipConfig
 from prp_core.data.manifest import Manifest, VideoRecord
 from prp_core.evaluation.evaluation_config import Evaluations
-from prp_core.evaluation.features import POOLING
+from prp_core.evaluation.views import POOLING
 
 
 def protocol_facts(

@@ -15,6 +15,8 @@ from prp_core.data.dilated_sampling import evenly_spaced_starts
 if TYPE_CHECKING:  # a config is read where torch is not loaded
     import torch
 
+POOLING = "max-1-2-2-flatten-mean"  # of an encoder's output over the views, in `features`
+
 
 @dataclass(frozen=True, kw_only=True)
 class ViewsConfig:

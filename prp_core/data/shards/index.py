@@ -20,6 +20,8 @@ from prp_core.errors import UserError
 if TYPE_CHECKING:
     import numpy as np
 
+    from prp_core.data.manifest import Manifest
+
 TAR_BLOCK = 512
 TAR_END = 2 * TAR_BLOCK
 SHARD_KINDS = {
@@ -189,6 +191,11 @@ class ShardIndex:
                 "use the manifest of the prepared place itself"
             )
         return video
+
+    def expect_all(self, manifest: Manifest) -> None:
+        """Raise `UserError` unless the shards hold every usable video of `manifest`, unchanged."""
+        for record in manifest.usable():
+            self.expect(record.key, record.sha256)
 
 
 def check_size(settings: ShardSettings, height: int, width: int, where: str) -> None:

@@ -9,9 +9,14 @@ import pytest
 
 
 @pytest.mark.parametrize(
-    "module", ["orchestrator.coordinator.coordinator", "orchestrator.trial.run_trials"]
+    "module",
+    [
+        "orchestrator.coordinator.coordinator",
+        "orchestrator.trial.run_trials",
+        "orchestrator.sweep.driver",
+    ],
 )
-def test_the_coordinator_and_the_drivers_of_trials_do_without_torch(module: str) -> None:
+def test_the_coordinator_and_all_drivers_do_without_torch(module: str) -> None:
     program = f"import sys, {module}; print('torch' in sys.modules, 'ray' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert answer.stdout.split() == ["False", "True"], answer.stderr

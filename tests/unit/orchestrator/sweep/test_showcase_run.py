@@ -19,7 +19,8 @@ from orchestrator.report.showcase_choice import spread_over_classes
 from orchestrator.report.showcase_page import showcase_html
 from orchestrator.sweep import showcase_run
 from orchestrator.sweep.final_evaluation import Evaluated
-from orchestrator.sweep.showcase_run import keep_showcases, show
+from orchestrator.sweep.showcase_run import keep_showcases
+from orchestrator.sweep.showcase_task import show
 from orchestrator.trial.messages import TrialView
 from orchestrator.trial_state import TrialState
 from prp_core.data.manifest import VideoRecord

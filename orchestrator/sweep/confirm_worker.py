@@ -1,0 +1,82 @@
+"""The training worker of a confirming run: the function that Ray Train calls on every rank."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import ray
+import ray.train.torch
+
+from orchestrator.config.run_config import parse_config
+from orchestrator.confirmation import (
+    BROKEN,
+    OBJECTIVE,
+    ConfirmedRun,
+)
+from orchestrator.coordinator.confirm_desk import ConfirmTask
+from orchestrator.ray_cluster.composed_actor import PartHandle
+from orchestrator.storage.open_store import open_store
+from orchestrator.trial.pending_points import PointsReporter
+from orchestrator.trial.worker import open_data, permanent_failure
+from prp_core.data.manifest import VideoRecord
+from prp_core.evaluation.downstream import query_hits
+from prp_core.training.checkpoint import CheckpointFolder
+from prp_core.training.encoder_export import checkpoint_encoder_weights, rebuild_encoder
+from prp_core.training.loop import pretrain
+from prp_core.world import World, use_threads
+
+
+class ConfirmReporter(PointsReporter):
+    """The `Reporter` of a confirming run: sends what it logs; such a run is never stopped."""
+
+    def __init__(self, confirming: PartHandle, task: ConfirmTask) -> None:
+        super().__init__(confirming, task.number, task.seed)
+
+    def at_rung(self, *, epoch: int, step: int, metrics: Mapping[str, float]) -> bool:
+        """The one rung is the end."""
+        self.log({**metrics, "epoch": epoch}, step=step)
+        return True
+
+
+def confirm_worker(work: Mapping[str, Any]) -> dict[str, Any]:
+    """Train one confirming run on this worker; a `ConfirmedRun` as a plain dict, or ``{"failed":
+    why}`` where it would fail again.
+    """
+    spec = work["spec"]
+    task = ConfirmTask(**work["task"])
+    confirming = work["confirming"]
+    config = parse_config(task.config)
+    use_threads(int(config.resources.cpus_per_worker))
+    world = World.of_process_group(ray.train.torch.get_device())
+    if world.is_first:
+        confirming.workers_started.remote(task.number, task.seed)
+    store = open_store(spec.folder_uri, config.store, check=False)
+    folder = CheckpointFolder(store, work["folder"], num_kept=1, attempt=work["attempt"])
+    try:
+        folder.begin(world)
+        with open_data(spec, config) as data:
+            reporter = ConfirmReporter(confirming, task)
+            outcome = pretrain(config, data, world, checkpoints=folder, reporter=reporter)
+            reporter.flush()
+            checkpoint = folder.latest_committed(world)
+            assert checkpoint is not None, "training ended without a checkpoint"
+            encoder = rebuild_encoder(
+                config.encoder.name, checkpoint_encoder_weights(folder, checkpoint)
+            ).to(world.device)
+            part = data.parts
+            hits = query_hits(encoder, config, data.validation, world)
+    except Exception as error:
+        reason = permanent_failure(error, config)
+        if reason is None:
+            raise
+        return {"failed": reason}
+    marks = "".join(str(int(hits[key])) if key in hits else BROKEN for key in query_keys(part.val))
+    recall = float(outcome.metrics[OBJECTIVE])
+    return asdict(ConfirmedRun(trial=task.number, seed=task.seed, recall_at_1=recall, hits=marks))
+
+
+def query_keys(queries: Sequence[VideoRecord]) -> list[str]:
+    """The keys of the queries in the order in which `ConfirmedRun.hits` has them."""
+    return sorted(record.key for record in queries)

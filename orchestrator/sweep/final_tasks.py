@@ -1,0 +1,94 @@
+"""The final evaluation's tasks, as nodes run them: baselines, encoder, recognition, test part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.config.run_config import RunConfig, parse_config, to_tree
+from orchestrator.config.sweep_spec import SweepSpec
+from orchestrator.data.open_data import open_data
+from orchestrator.journal.sweep_folder import encoder_key
+from orchestrator.storage.open_store import open_store
+from orchestrator.tracking.encoder_file import EncoderCard, pack
+from orchestrator.trial.worker import checkpoint_folder
+from prp_core.errors import UserError
+from prp_core.evaluation.baselines import evaluate_baselines
+from prp_core.evaluation.downstream import EvaluationVideos, evaluate_encoder
+from prp_core.evaluation.recognition import fine_tune
+from prp_core.reporting import MemoryReporter
+from prp_core.training.checkpoint import Checkpoint, CheckpointFolder
+from prp_core.training.encoder_export import checkpoint_encoder_weights, rebuild_encoder
+from prp_core.world import World, best_device, use_threads
+
+
+def baselines(spec: SweepSpec) -> dict[str, float]:
+    """Metrics of random initialisation and of pixels alone on the sweep's own parts."""
+    config = parse_config(spec.config)
+    use_threads(int(config.resources.cpus_per_worker))
+    world = World.alone(best_device())
+    with open_data(spec, config, world) as data:
+        metrics = evaluate_baselines(config, data.validation, world, is_final=True)
+    return {f"baseline/{name}": value for name, value in metrics.items()}
+
+
+def export(spec: SweepSpec, number: int, tree: Mapping[str, Any]) -> None:
+    """Write trial `number`'s encoder and its card into the sweep's folder, under `encoder_key`."""
+    config = parse_config(tree)
+    card = EncoderCard(
+        encoder=config.encoder.name,
+        config=to_tree(config),
+        dataset_hash=spec.tags["prp.dataset_hash"],
+        protocol_hash=spec.tags["prp.protocol_hash"],
+        provenance=spec.tags,
+    )
+    store = open_store(spec.folder_uri, config.store, check=False)
+    for name, data in pack(trial_weights(spec, config, number), card).items():
+        store.write(f"{encoder_key(number)}/{name}", data)
+
+
+def recognition(spec: SweepSpec, number: int, tree: Mapping[str, Any]) -> dict[str, float]:
+    """Metrics of trial `number`'s encoder after fine-tuning."""
+    config = parse_config(tree)
+    use_threads(int(config.resources.cpus_per_worker))
+    world = World.alone(best_device())
+    with open_data(spec, config, world) as data:
+        encoder = rebuild_encoder(config.encoder.name, trial_weights(spec, config, number))
+        metrics = fine_tune(encoder, config, data.validation, world, MemoryReporter())
+    return metrics
+
+
+def test_part(spec: SweepSpec, number: int, tree: Mapping[str, Any]) -> dict[str, float]:
+    """The published protocol: queries of the test part, gallery and fine-tuning on all the rest."""
+    config = parse_config(tree)
+    use_threads(int(config.resources.cpus_per_worker))
+    encoder = rebuild_encoder(config.encoder.name, trial_weights(spec, config, number))
+    world = World.alone(best_device())
+    encoder = encoder.to(world.device)
+    with open_data(spec, config) as data:
+        known = (*data.parts.train, *data.parts.val)
+        videos = EvaluationVideos(known, data.parts.test, data.source)
+        metrics = evaluate_encoder(encoder, config, videos, world, is_final=True)
+        untrained = evaluate_baselines(config, videos, world, is_final=True)
+        metrics.update({f"baseline/{name}": value for name, value in untrained.items()})
+        if config.evaluation.recognition is not None:
+            metrics.update(fine_tune(encoder, config, videos, world, MemoryReporter()))
+    return {f"test/{name}": value for name, value in metrics.items()}
+
+
+def trial_weights(spec: SweepSpec, config: RunConfig, number: int) -> dict[str, Any]:
+    """The encoder's weights in the newest checkpoint. Raises `UserError` when there is none."""
+    return checkpoint_encoder_weights(*newest_checkpoint(spec, config, number))
+
+
+def newest_checkpoint(
+    spec: SweepSpec, config: RunConfig, number: int
+) -> tuple[CheckpointFolder, Checkpoint]:
+    """The folder of trial `number` and its newest checkpoint. Raises `UserError` without one."""
+    folder = checkpoint_folder(spec, config, number)
+    checkpoint = folder.latest_committed()
+    if checkpoint is None:
+        raise UserError(
+            f"Trial {number} has no checkpoint under {folder.uri}; was the folder emptied?"
+        )
+    return folder, checkpoint
