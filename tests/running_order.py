@@ -26,7 +26,7 @@ FIRST: tuple[tuple[str, ...], ...] = (
     ),
     ("e2e/test_nemesis.py", "integration/test_shared_frames_s3.py"),
     ("e2e/test_workers.py",),
-    ("e2e/test_mlflow_away.py", "integration/test_points.py"),
+    ("integration/test_points.py",),
     ("integration/test_token_cluster.py",),
     ("integration/test_prepare.py",),
     ("integration/test_slow_ray_start.py",),

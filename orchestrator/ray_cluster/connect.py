@@ -123,6 +123,9 @@ def use_environment(*, verbose: bool = False) -> dict[str, str]:
     os.environ.setdefault(
         "RAY_AIR_NEW_OUTPUT", "1" if verbose else "0"
     )  # Tune's own tables, which ignore verbose=0 otherwise
+    # Tune's own CSV, JSON and TensorBoard files: MLflow and the journal have what they would say,
+    # and the TensorBoard writer loads torch into the driver.
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = (
         "1"  # an interrupt belongs to the sweep, which closes its runs
     )

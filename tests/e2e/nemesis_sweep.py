@@ -37,7 +37,7 @@ def under_fire(
         storage,
         mlflow,
         name=name,
-        settings=SETTINGS,
+        settings=[*SETTINGS, f"sweep.name={name}"],
         s3=lambda: s3.kill_and_restart(SECONDS_AWAY),
     )
 
@@ -59,11 +59,14 @@ def faults_after(
     storage: str,
     mlflow: MlflowServer,
     s3: S3Server,
+    reference: Records | None = None,
 ) -> tuple[list[str], str]:
     """What is wrong with a sweep that ended after `strikes`, one after the other, each as soon as a
     worker trains and a step followed the one before; and what its last driver said.
+
+    `reference` holds the records of an undisturbed sweep; without it one is run first.
     """
-    reference = in_peace(folder / "peace", videos, storage, mlflow, s3, "peace")
+    reference = reference or in_peace(folder / "peace", videos, storage, mlflow, s3, "peace")
     assert set(reference.states.values()) == {"COMPLETE"}
     assert len(reference.points) == NUM_TRIALS and all(reference.points.values())
     with under_fire(folder / "fire", videos, storage, mlflow, s3, "fire") as field:

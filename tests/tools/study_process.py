@@ -107,8 +107,11 @@ class StudyProcess:
         return {one for one in processes if _command_line(one).startswith(f"ray::{name}")}
 
     def ray_processes_with_torch(self, *names: str) -> list[str]:
-        """Those of `names` of which a process has torch in its memory."""
-        return [name for name in names if any(map(_maps_torch, self.ray_processes(name)))]
+        """Those of `names` of which a process has torch in its memory, and ``driver`` where this
+        one has.
+        """
+        beside = [name for name in names if any(map(_maps_torch, self.ray_processes(name)))]
+        return [*beside, *(["driver"] if _maps_torch(self.process.pid) else [])]
 
     def kill_ray_process(
         self, name: str, *, but_not: Collection[int] = (), timeout_seconds: float = 120.0
