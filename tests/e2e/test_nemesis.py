@@ -43,7 +43,7 @@ def test_nothing_is_lost_without_mlflow_nor_when_servers_and_a_node_are_killed(
     finally:
         mlflow_server.start()
     assert f"MLflow at {mlflow_server.uri} does not answer" in study.output
-    assert "trial" in study.output and "Traceback" not in study.output
+    assert "Taken:       trial" in study.output and "Traceback" not in study.output
     assert "send them with: uv run prp publish" in study.output
 
     monkeypatch.setenv("PRP_HOME", str(tmp_path / "another-machine"))
