@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from itertools import pairwise
 from typing import Any
@@ -13,10 +14,41 @@ import torch
 
 from prp_core.data.augmentation import AUGMENTATIONS, AugmentationConfig
 from prp_core.data.augmentation.augmentation import Augmentation
-from prp_core.data.augmentation.batches import augment_inputs, augment_spans
+from prp_core.data.augmentation.batches import (
+    Draws,
+    Key,
+    augment_frames,
+    draw_for_inputs,
+    draw_for_spans,
+)
 
 PIXELS = [name for name, one in AUGMENTATIONS.items() if isinstance(one, Augmentation)]
 KEYS = [(3, epoch, index) for epoch in range(2) for index in range(4)]
+
+
+def tensors(draws: Draws) -> dict[str, torch.Tensor]:
+    """The draws as they arrive on the device."""
+    return {name: torch.tensor(rows) for name, rows in draws.items()}
+
+
+def augment_spans(
+    frames_NCHW: torch.Tensor,
+    num_frames: Sequence[int],
+    keys: Sequence[Key],
+    config: AugmentationConfig,
+) -> torch.Tensor:
+    """Spans as a batch has them, one after the other: span b has ``num_frames[b]`` frames."""
+    draws = tensors(draw_for_spans(num_frames, keys, config))
+    return augment_frames(frames_NCHW, draws, config, per_frame=False)
+
+
+def augment_inputs(
+    clip_BTCHW: torch.Tensor, keys: Sequence[Key], config: AugmentationConfig
+) -> torch.Tensor:
+    """Clips as the encoder takes them."""
+    draws = tensors(draw_for_inputs(keys, clip_BTCHW.shape[1], config))
+    changed = augment_frames(clip_BTCHW.flatten(0, 1), draws, config, per_frame=True)
+    return changed.unflatten(0, clip_BTCHW.shape[:2])
 
 
 def switched_on(name: str, *, per_frame: bool = False) -> AugmentationConfig:
