@@ -8,6 +8,7 @@ describes the one that a launcher (Ray Train, torchrun) has set up. Nothing else
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,12 +56,26 @@ class World:
         """Whether this is the worker that writes checkpoints and reports."""
         return self.rank == 0
 
-    def wrap(self, network: nn.Module) -> nn.Module:
-        """`network` with gradients averaged over the workers (DDP); itself when alone."""
+    def wrap(self, network: nn.Module, *, is_static: bool = False) -> nn.Module:
+        """`network` with gradients averaged over the workers (DDP); itself when alone.
+
+        `is_static`: each backward pass reaches the same parameters, and averages. Buffers stay each
+        worker's own (`share_buffers` makes them equal).
+        """
         if self.size == 1:
             return network
-        ids = [self.device.index] if self.device.type == "cuda" else None
-        return nn.parallel.DistributedDataParallel(network, device_ids=ids)
+        return nn.parallel.DistributedDataParallel(
+            network,
+            broadcast_buffers=False,
+            gradient_as_bucket_view=True,
+            static_graph=is_static,
+        )
+
+    def gradients_stay(self, wrapped: nn.Module, *, stay: bool) -> AbstractContextManager[None]:
+        """Where gradients of `wrapped` are added up on this worker and not averaged yet."""
+        if stay and isinstance(wrapped, nn.parallel.DistributedDataParallel):
+            return wrapped.no_sync()
+        return nullcontext()
 
     def mean(self, values: Mapping[str, float]) -> dict[str, float]:
         """Each value averaged over the workers; every worker passes the same names."""

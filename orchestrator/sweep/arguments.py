@@ -148,4 +148,13 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="index, check everything, print the plan; run no trial",
     )
+    group.add_argument(
+        "--profile",
+        dest="settings",
+        action="append",
+        type=lambda steps: f"training.profile_steps={steps}",
+        metavar="STEPS",
+        help="profile so many steps of each trial: a trace and its largest kernels, beside the "
+        "trial's checkpoints",
+    )
     group.add_argument("--verbose", action="store_true", help="Ray's own output as well")

@@ -22,6 +22,7 @@ from prp_core.evaluation.views import (
     distinct_positions,
     view_positions,
 )
+from prp_core.numerics import strict_float32
 from prp_core.randomness import shares
 from prp_core.world import World
 
@@ -93,11 +94,12 @@ def extract_tables(
     stands in `broken`. Raises `UserError` when none can be read.
     """
     mine = shares(range(len(records)), world.rank, world.size)
-    share = together(
-        world,
-        "extracting features",
-        lambda: _describe_share(describers, records, mine, source, clip, views, world.device),
-    )
+    with strict_float32():
+        share = together(
+            world,
+            "extracting features",
+            lambda: _describe_share(describers, records, mine, source, clip, views, world.device),
+        )
     rows: dict[int, dict[str, torch.Tensor]] = {}
     broken: dict[int, tuple[str, str]] = {}
     for indices, columns, reasons in world.gather(share):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from prp_core.data.clip_config import ClipConfig
 from prp_core.data.manifest import Manifest, VideoRecord
 from prp_core.evaluation.evaluation_config import Evaluations
-from prp_core.evaluation.views import POOLING
+from prp_core.evaluation.views import EVALUATION_PRECISION, POOLING
 
 
 def protocol_facts(
@@ -37,6 +37,7 @@ def protocol_facts(
             "place": "centre",
         },
         "pooling": POOLING,
+        "precision": EVALUATION_PRECISION,
         **measured,
         "videos": manifest.videos_hash,
         "gallery": keys_digest(gallery),

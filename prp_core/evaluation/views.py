@@ -17,6 +17,9 @@ if TYPE_CHECKING:  # a config is read where torch is not loaded
 
 POOLING = "max-1-2-2-flatten-mean"  # of an encoder's output over the views, in `features`
 
+EVALUATION_PRECISION = "float32"
+"""Features are computed in strict float32 (`numerics.strict_float32`), whatever training does."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ViewsConfig:

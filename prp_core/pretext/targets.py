@@ -134,7 +134,10 @@ def assemble_batch(packed: PackedBatch, clip: ClipConfig, tasks: PretextTasks) -
         name: task.targets(frames_NCHW, _named(tables, f"{name}."))
         for name, task in tasks.active.items()
     }
-    return PretextBatch(clip_BTCHW.transpose(1, 2).contiguous(), targets)
+    # On a GPU as its convolutions want it; a CPU's rounding depends on the layout.
+    is_gpu = clip_BTCHW.device.type == "cuda"
+    layout = torch.channels_last_3d if is_gpu else torch.contiguous_format
+    return PretextBatch(clip_BTCHW.transpose(1, 2).contiguous(memory_format=layout), targets)
 
 
 def cropped_frames(

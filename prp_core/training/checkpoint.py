@@ -130,6 +130,15 @@ class CheckpointFolder:
         )
         return checkpoint
 
+    def attach(self, files: Mapping[str, bytes], world: World) -> None:
+        """Write `files` beside the checkpoints, from the first worker; they stay when those go."""
+
+        def write() -> None:
+            for name, data in files.items():
+                self._store.write(f"{self._prefix}/{name}", data)
+
+        first_alone(world, "writing beside the checkpoints", write)
+
     def latest_committed(self, world: World | None = None) -> Checkpoint | None:
         """The newest checkpoint of which every part is whole, on every worker; None without any.
 

@@ -67,3 +67,9 @@ def data_advice(wait_share: float, counters: Mapping[str, float]) -> str:
     if counters.get("data/frames_misses", 0.0) > OFTEN * samples:
         return "none"
     return "more decoders"
+
+
+def wait_share(times: Mapping[str, float]) -> float:
+    """The share (0 to 1) of the time of steps that was spent waiting for videos."""
+    total = times["time/data_wait_seconds"] + times["time/compute_seconds"]
+    return times["time/data_wait_seconds"] / total if total else 0.0

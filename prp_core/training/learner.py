@@ -12,12 +12,17 @@ import torch
 from torch import nn
 
 from prp_core.checks import check
+from prp_core.numerics import set_determinism, set_precision
 from prp_core.pretext.network import PrpNetwork, build_network
 from prp_core.pretext.targets import PretextBatch
 from prp_core.pretext.task import PretextTask
 from prp_core.step_numbers import StepNumbers
+from prp_core.training.loss_model import LossModel, compile_model
+from prp_core.training.micro_batches import MicroBatches
 from prp_core.training.optimisers import OPTIMISERS
+from prp_core.training.precision_canary import check_bfloat16
 from prp_core.training.pretrain_config import PretrainConfig
+from prp_core.training.recompute import recompute_blocks
 from prp_core.training.schedule import (
     MIN_LEARNING_RATE,
     SCHEDULES,
@@ -32,18 +37,19 @@ log = logging.getLogger(__name__)
 
 
 def check_precision(precision: str, device: torch.device) -> None:
-    """Raise `UserError` for bfloat16 on a CPU.
+    """Raise `UserError` for bfloat16 and tf32 on a CPU.
 
     There oneDNN's weight gradient of a 3x3x3 convolution over two frames is left-over memory (torch
     2.15: errors of 100 % up to infinity), and two frames are what the encoders' last stages see of
-    a clip of 16.
+    a clip of 16. TF32 is a format of GPUs.
     """
-    ok = precision != "bfloat16" or device.type != "cpu"
+    ok = precision == "float32" or device.type != "cpu"
+    reason = {"bfloat16": "on a CPU torch's bfloat16 convolutions return wrong gradients; "}
     check(
         ok,
         "training.precision",
         precision,
-        "needs a GPU; on a CPU torch's bfloat16 convolutions return wrong gradients; use 'float32'",
+        f"needs a GPU; {reason.get(precision, '')}use 'float32'",
     )
 
 
@@ -66,6 +72,7 @@ def build_optimiser(network: PrpNetwork, training: TrainingConfig) -> torch.opti
         learning_rate=training.learning_rate,
         momentum=training.momentum,
         weight_decay=training.weight_decay,
+        fused=next(network.parameters()).device.type == "cuda",
     )
 
 
@@ -97,21 +104,43 @@ class Learner:
     """
 
     def __init__(self, config: PretrainConfig, world: World, steps_per_epoch: int) -> None:
-        check_precision(config.training.precision, world.device)
+        training = config.training
+        check_precision(training.precision, world.device)
+        set_precision(training.precision)
+        set_determinism(training.deterministic)
         self._config = config
         self._world = world
-        self._training = config.training
+        self._training = training
         self._tasks = config.pretext.active
         self.network: PrpNetwork = build_network(config).to(world.device)
-        self.schedule = build_schedule(config.training, steps_per_epoch)
+        self.schedule = build_schedule(training, steps_per_epoch)
         self.global_step = 0
-        self._optimiser = build_optimiser(self.network, config.training)
-        self._wrapped = world.wrap(self.network)
+        self._optimiser = build_optimiser(self.network, training)
+        self._micro = MicroBatches(training.micro_batch_size, may_halve=world.size == 1)
+        if training.precision == "bfloat16":
+            self._check_bfloat16()
+        if training.recompute:
+            recompute_blocks(self.network)
+        model = LossModel(self.network, self._tasks)
+        compile_model(model, training.compile)
+        # The graph of a step is always the same, unless only its last part is shared.
+        self._model = world.wrap(model, is_static=not training.micro_batch_size)
         self._log_fused_stages()
+
+    @property
+    def _clips_at_a_time(self) -> int:
+        share = max(1, self._training.batch_size // self._world.size)
+        return min(self._micro.size or share, share)
+
+    def _check_bfloat16(self) -> None:
+        """See `check_bfloat16`; on clips as this worker will see them."""
+        clip = self._config.clip
+        size = (self._clips_at_a_time, 3, clip.length, clip.crop, clip.crop)
+        check_bfloat16(self.network.eval(), torch.rand(size, device=self._world.device))
 
     def _log_fused_stages(self) -> None:
         """Say once which stages of a decoder are computed fused, for this worker's clips."""
-        num_clips = max(1, self._training.batch_size // self._world.size)
+        num_clips = self._clips_at_a_time
         clip = self._config.clip
         for name, stages in self.network.fused_stages(num_clips, clip.length, clip.crop).items():
             log.info(
@@ -140,39 +169,57 @@ class Learner:
         self.network.train()
         for group in self._optimiser.param_groups:
             group["lr"] = group["base_rate"] * self.schedule.factor(self.global_step)
-        self._optimiser.zero_grad(set_to_none=True)
-        outputs = self._forward(batch)
-        losses = {
-            name: task.loss(outputs[name], batch.targets[name])
-            for name, task in self._tasks.items()
-        }
-        loss = total_loss(losses, self._tasks)
-        (loss * self._share(batch)).backward()  # type: ignore[no-untyped-call]
-        gradient_norm = self._clip_gradients()
+        buffers = self._buffers_before() if self._micro.may_halve else {}
+        sums, names = self._micro.run(batch, self._backward, lambda: self._undo(buffers))
+        gradient_norm = self._clip_gradients().double()[None]
         self._optimiser.step()
         self.global_step += 1
-        scalars = {
-            "train/loss": loss,
-            **{self._tasks[name].loss_name: value for name, value in losses.items()},
-            "train/gradient_norm": gradient_norm,
-        }
-        return self._numbers(batch, scalars, outputs)
+        num_clips = sums[-1:]
+        totals = self._world.sum_tensor(
+            torch.cat([sums[:-1], gradient_norm * num_clips, num_clips])
+        )
+        return StepNumbers(
+            self.global_step, (*names, "train/gradient_norm"), totals[:-1] / totals[-1]
+        )
 
-    def _forward(self, batch: PretextBatch) -> dict[str, torch.Tensor]:
-        """Each head's output, in float32 whatever the precision of the network."""
-        with self._autocast():
-            outputs = self._wrapped(batch.clip_BCTHW)
-        return {name: output.float() for name, output in outputs.items()}
+    def _backward(self, parts: list[PretextBatch]) -> tuple[torch.Tensor, tuple[str, ...]]:
+        """Gradients of the mean over all workers' clips; this worker's sums of numbers, by name.
+
+        The last sum is the number of its clips.
+        """
+        self._optimiser.zero_grad(set_to_none=True)
+        sums: list[torch.Tensor] = []
+        names: tuple[str, ...] = ()
+        for place, part in enumerate(parts, start=1):
+            is_last = place == len(parts)
+            with self._world.gradients_stay(self._model, stay=not is_last):
+                with self._autocast():
+                    outputs, losses = self._model(part.clip_BCTHW, part.targets)
+                loss = total_loss(losses, self._tasks)
+                (loss * self._share(part)).backward()
+            numbers, names = self._numbers(part, loss, losses, outputs)
+            sums.append(numbers)
+        return (sums[0] if len(sums) == 1 else torch.stack(sums).sum(dim=0)), names
+
+    def _buffers_before(self) -> dict[str, torch.Tensor]:
+        return {name: buffer.clone() for name, buffer in self.network.named_buffers()}
+
+    def _undo(self, buffers: Mapping[str, torch.Tensor]) -> None:
+        """Forget an attempt at a step that ended before its update."""
+        self._optimiser.zero_grad(set_to_none=True)
+        load_buffers(self.network, buffers)
+        if self._world.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def _autocast(self) -> AbstractContextManager[object]:
-        if self._training.precision == "float32":
+        if self._training.precision != "bfloat16":
             return nullcontext()
         return torch.autocast(self._world.device.type, dtype=torch.bfloat16)
 
     def _share(self, batch: PretextBatch) -> float:
         """The factor that makes the workers' averaged gradients that of the whole batch's mean.
 
-        It differs from 1 where the workers' shares differ by a clip.
+        It differs from 1 where the workers' shares differ by a clip, and for a part of a share.
         """
         return len(batch) * self._world.size / self._training.batch_size
 
@@ -184,19 +231,19 @@ class Learner:
     def _numbers(
         self,
         batch: PretextBatch,
-        scalars: Mapping[str, torch.Tensor],
+        loss: torch.Tensor,
+        losses: Mapping[str, torch.Tensor],
         outputs: Mapping[str, torch.Tensor],
-    ) -> StepNumbers:
-        """Each number's mean over the clips of all workers, by true counts."""
-        names = list(scalars)
-        vectors = [torch.stack(list(scalars.values())).double()]
+    ) -> tuple[torch.Tensor, tuple[str, ...]]:
+        """Each number summed over the clips of `batch`, and their names; last how many clips."""
+        names = ["train/loss", *(self._tasks[name].loss_name for name in losses)]
+        vectors = [torch.stack([loss, *losses.values()]).double()]
         for name, task in self._tasks.items():
             names.extend(task.metric_names)
             vectors.append(task.metrics(outputs[name], batch.targets[name]))
         values = torch.cat(vectors)
         num_clips = values.new_full((1,), len(batch))
-        sums = self._world.sum_tensor(torch.cat([values * num_clips, num_clips]))
-        return StepNumbers(self.global_step, tuple(names), sums[:-1] / sums[-1])
+        return torch.cat([values * num_clips, num_clips]), tuple(names)
 
     def share_buffers(self) -> None:
         """Copy the first worker's running statistics to every worker, for an evaluation."""

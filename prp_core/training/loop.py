@@ -19,11 +19,12 @@ from prp_core.evaluation.downstream import EvaluationVideos, check_labels, evalu
 from prp_core.pretext.targets import PackedBatch, assemble_batch, pack_batch
 from prp_core.reporting import AsyncEvaluator, Reporter
 from prp_core.training.checkpoint import CheckpointFolder
-from prp_core.training.data_health import ADVICE, data_advice, with_hit_rates
+from prp_core.training.data_health import ADVICE, data_advice, wait_share, with_hit_rates
 from prp_core.training.encoder_export import encoder_weights
 from prp_core.training.learner import Learner
 from prp_core.training.metrics import RunningMean, renamed
 from prp_core.training.pretrain_config import PretrainConfig
+from prp_core.training.profiling import StepProfiler
 from prp_core.training.progress_state import Progress, resume_progress, save_progress
 from prp_core.training.watchdog import Signals
 from prp_core.world import World
@@ -126,6 +127,7 @@ class PretrainRun:
         self._loader = build_loader(config, data, world)
         self._feed: DeviceFeed[SpanBatch] = DeviceFeed(self._pack, world.device)
         self._learner = Learner(config, world, self._loader.steps_per_epoch)
+        self._profiler = StepProfiler(config.training.profile_steps, world.device)
         self._times = RunningMean()
         self._epoch_times = RunningMean()
         self._last_counters: dict[str, float] = {}
@@ -283,6 +285,9 @@ class PretrainRun:
         config = self._config
         batch = assemble_batch(packed, config.clip, config.pretext)
         self.progress.count_step(self._learner.step(batch))
+        if files := self._profiler.step():
+            self._watchdog.outer("writing a profile")
+            self._checkpoints.attach(files, self._world)
         step = self._learner.global_step
         if step % config.training.log_every_steps == 0:
             self._log_window()
@@ -375,12 +380,6 @@ class PretrainRun:
             "logging",
             lambda: self._reporter.log(metrics, step=step) if is_first else None,
         )
-
-
-def wait_share(times: Mapping[str, float]) -> float:
-    """The share (0 to 1) of the time of steps that was spent waiting for videos."""
-    total = times["time/data_wait_seconds"] + times["time/compute_seconds"]
-    return times["time/data_wait_seconds"] / total if total else 0.0
 
 
 def build_loader(config: PretrainConfig, data: PretrainData, world: World) -> SpanLoader:

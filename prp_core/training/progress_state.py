@@ -27,6 +27,8 @@ FREE_TO_CHANGE = (
     "training.step_timeout_seconds",
     "training.num_checkpoints_kept",
     "training.log_every_steps",
+    "training.recompute",
+    "training.profile_steps",
     "evaluation.",
 )
 FREE_TO_EXTEND = (*FREE_TO_CHANGE, "training.num_epochs")
@@ -181,6 +183,7 @@ def check_same_run(
     """
     now = {**flatten(asdict(config)), "steps per epoch (the number of training videos)": steps}
     then = {
+        **flatten(asdict(PretrainConfig())),  # what the release that wrote it did not have yet
         **checkpoint.facts["config"],
         "steps per epoch (the number of training videos)": checkpoint.facts["steps_per_epoch"],
     }

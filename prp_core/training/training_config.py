@@ -9,8 +9,14 @@ from prp_core.training.optimisers import OPTIMISERS
 from prp_core.training.schedule import SCHEDULES
 
 PRECISIONS = {
-    "float32": "as torch computes it: convolutions use TF32 on GPUs that have it",
+    "float32": "strict: on a GPU, too, products have 24 bits",
+    "tf32": "float32 whose convolutions and matrix products have 11 bits, on GPUs alone",
     "bfloat16": "mixed precision by autocast, on GPUs alone; losses and weights stay float32",
+}
+COMPILING = {
+    "off": "operator by operator",
+    "default": "network and losses as one compiled graph",
+    "cuda-graphs": "compiled, and replayed as a CUDA graph: for small batches on a GPU",
 }
 
 
@@ -55,7 +61,29 @@ class TrainingConfig:
     """The norm that gradients are clipped to; 0 clips nothing."""
 
     precision: str = "float32"
-    """float32, or bfloat16 (mixed precision, needs a GPU)."""
+    """float32 (strict), tf32 or bfloat16 (mixed precision); both need a GPU. Evaluation computes in
+    strict float32 whatever it is."""
+
+    compile: str = "off"
+    """off, default (network and losses become one compiled graph) or cuda-graphs (replayed as one,
+    on a GPU). The first step takes minutes."""
+
+    micro_batch_size: int = 0
+    """Clips that go through the network at a time on a worker, gradients added up; 0: its whole
+    share. When memory runs out on a single worker it is halved, at most twice. Batch norm takes its
+    statistics from these clips."""
+
+    recompute: bool = False
+    """Whether activations are computed again in the backward pass instead of kept: less memory, a
+    step about a third longer, the same numbers."""
+
+    deterministic: bool = False
+    """Whether a GPU uses only kernels that return the same bits each time, so that a resumed run
+    equals one that was not interrupted to the last bit; slower."""
+
+    profile_steps: int = 0
+    """Steps that are profiled after the first three: a trace and the table of the largest kernels
+    are written beside the checkpoints, as `profile/`; 0: none."""
 
     first_rung_epochs: int = 10
     """Epochs until the first rung: the first evaluation, and the first pruning decision."""
@@ -104,6 +132,13 @@ class TrainingConfig:
         check_choice("training.optimiser", self.optimiser, OPTIMISERS)
         check_choice("training.schedule", self.schedule, SCHEDULES)
         check_choice("training.precision", self.precision, PRECISIONS)
+        check_choice("training.compile", self.compile, COMPILING)
+        check(
+            self.compile == "off" or not self.recompute,
+            "training.recompute",
+            self.recompute,
+            "does not go with training.compile, which keeps little by itself; choose one of them",
+        )
         check(
             self.learning_rate > 0, "training.learning_rate", self.learning_rate, "must be positive"
         )
@@ -116,6 +151,8 @@ class TrainingConfig:
             "checkpoint_every_steps",
             "checkpoint_every_minutes",
             "step_timeout_seconds",
+            "micro_batch_size",
+            "profile_steps",
         ):
             check(
                 getattr(self, name) >= 0,

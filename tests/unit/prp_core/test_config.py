@@ -124,7 +124,7 @@ BAD_VALUES: list[tuple[Callable[[], object], str]] = [
     ),
     (
         lambda: TrainingConfig(precision="float16"),
-        "Unknown value of training.precision 'float16'; known: bfloat16, float32. Did "
+        "Unknown value of training.precision 'float16'; known: bfloat16, float32, tf32. Did "
         "you mean 'bfloat16'?",
     ),
     (lambda: ViewsConfig(num_clips=0), "evaluation.views.num_clips = 0: must be at least 1"),

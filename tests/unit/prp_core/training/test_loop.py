@@ -6,6 +6,8 @@ Rungs, resumes that continue bit for bit, workers that agree.
 from __future__ import annotations
 
 import dataclasses
+import gzip
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,7 +136,7 @@ def whole(data: PretrainData, tmp_path_factory: pytest.TempPathFactory) -> Whole
     folder, reporter = tmp_path_factory.mktemp("whole"), MemoryReporter()
     with pytest.MonkeyPatch.context() as monkeypatch:
         seen = record_samples(monkeypatch)
-        outcome = train(data, folder, reporter)
+        outcome = train(data, folder, reporter, profile_steps=2)
     return WholeRun(folder, outcome, reporter, seen)
 
 
@@ -178,6 +180,15 @@ def test_a_run_trains_is_evaluated_and_measured(whole: WholeRun, data: PretrainD
     assert sorted({(epoch, index) for epoch, index, *_ in whole.samples}) == [
         (epoch, index) for epoch in range(3) for index in range(8)
     ]
+
+
+def test_steps_are_profiled_beside_the_checkpoints(whole: WholeRun) -> None:
+    table = (whole.folder / "checkpoints/profile/kernels.txt").read_text()
+    assert "convolution" in table and "Self CPU" in table
+    trace = gzip.decompress((whole.folder / "checkpoints/profile/trace.json.gz").read_bytes())
+    names = [event.get("name") for event in json.loads(trace)["traceEvents"]]
+    forward_passes = names.count("aten::native_batch_norm"), names.count("aten::batch_norm")
+    assert max(forward_passes) > 0
 
 
 def test_the_checkpoint_holds_the_encoder_that_was_measured(
