@@ -10,7 +10,7 @@ from typing import Any
 
 from orchestrator.config.run_config import load_config, to_tree
 from orchestrator.config.sweep_spec import SweepSpec
-from orchestrator.coordinator.recorder import as_params
+from orchestrator.coordinator.run_starts import sweep_start, trial_start
 from orchestrator.cost.ledger import LEDGER
 from orchestrator.journal.stored_sweep import open_folder, open_journal
 from orchestrator.search.journal_backend import open_study_storage
@@ -22,6 +22,7 @@ from orchestrator.storage.open_store import open_store
 from orchestrator.tracking.mlflow_tracker import MlflowTracker
 from orchestrator.tracking.provenance import provenance_tags
 from orchestrator.tracking.run_names import SWEEP_RUN, trial_run
+from orchestrator.tracking.saved_view import ViewedSweep, view_tags
 from prp_core.data.manifest import Manifest, VideoRecord
 from sweeps.rate_search import space
 from tests.tools.track_points import tracker_of
@@ -94,13 +95,17 @@ def build_sweep(
     journal = open_journal(spec)
     study = SweepStudy(open_study_storage(journal), sweep_id, space, seed=1, num_startup_trials=8)
     tracker = tracker_of(spec.tracking_uri, config.sweep.name, sweep_id, home)
-    tracker.start(SWEEP_RUN, as_params(config), spec.tags)
+    tracker.start(SWEEP_RUN, sweep_start(spec, config))
+    tracker.tag_experiment(view_tags(viewed(spec.sweep_id)))
     draw, frame_counts = random.Random(3), tuple(record.num_frames for record in manifest.usable())
     rows: list[dict[str, Any]] = []
     for place in range(num_trials):
         proposal = study.ask(lambda values: fits_corpus(apply_space(config, values), frame_counts))
         trial_config = apply_space(config, proposal.values)
-        tracker.start(trial_run(proposal.number), as_params(trial_config), spec.tags)
+        tracker.start(
+            trial_run(proposal.number),
+            trial_start(spec, proposal.number, trial_config, proposal.values),
+        )
         level = quality[proposal.values["pretext.playback_rate.rates"]] + draw.gauss(0, noise)
         is_open = state_of_last == "running" and place == num_trials - 1
         metrics = walk(
@@ -127,6 +132,18 @@ def build_sweep(
     assert tracker.close(60).num_records == 0
     journal.close()
     return spec
+
+
+def viewed(sweep_id: str) -> ViewedSweep:
+    """What the saved view of the recorded sweep shows."""
+    varied = ("pretext.playback_rate.rates", "pretext.playback_rate.loss_weight")
+    return ViewedSweep(
+        sweep_id=sweep_id,
+        objective="retrieval/recall_at_1",
+        varied=varied,
+        shared=varied,
+        cost="cost/cpu_hours",
+    )
 
 
 def walk(

@@ -34,6 +34,12 @@ def _report() -> CommandModule:
     return report
 
 
+def _ui() -> CommandModule:
+    from orchestrator.commands import ui
+
+    return ui
+
+
 def _publish() -> CommandModule:
     from orchestrator.commands import publish
 
@@ -58,6 +64,7 @@ def _steering(action: str) -> Callable[[], CommandModule]:
 COMMANDS: dict[str, Command | Group] = {
     "status": Command("How a sweep stands, live; without a sweep, the list of sweeps.", _status),
     "report": Command("Write the report of a sweep as one HTML page; prints where it is.", _report),
+    "ui": Command("Open MLflow's page on a sweep's answer; without a sweep, the newest.", _ui),
     "publish": Command("Send MLflow what waits for it of a sweep without a driver.", _publish),
     "reproduce": Command(
         "Train a trial again from its MLflow run alone and say whether the metrics agree.",

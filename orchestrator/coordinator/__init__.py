@@ -8,6 +8,7 @@
 `async_evaluation` follows rungs that tasks evaluate while training goes on, from
 `evaluation_queue`, which starts those tasks, to the decision.
 `confirm_desk` serves the confirming runs of the best trials.
+`run_starts` says what each run is started with, `shown_metrics` which metrics MLflow gets.
 `recorder` writes what was decided to MLflow, and serves the driver at the end of a sweep.
 `publishing` sends what a sweep without a driver still has to tell MLflow.
 `screen_desk` serves the live screen, `steering_desk` those who steer the sweep while it runs

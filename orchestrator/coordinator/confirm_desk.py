@@ -13,7 +13,8 @@ from typing import Any
 
 from orchestrator.config.run_config import to_tree
 from orchestrator.confirmation import ConfirmedRun
-from orchestrator.coordinator.recorder import CONFIRM_NOTE, confirm_config
+from orchestrator.coordinator.recorder import CONFIRM_NOTE
+from orchestrator.coordinator.run_starts import confirm_config
 from orchestrator.coordinator.sweep_state import SweepState
 from orchestrator.cost.account import Owner
 from orchestrator.tracking.record_log import PointsHeld

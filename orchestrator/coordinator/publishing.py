@@ -14,13 +14,8 @@ from dataclasses import dataclass
 
 from orchestrator.config.run_config import RunConfig, parse_config
 from orchestrator.config.sweep_spec import SweepSpec
-from orchestrator.coordinator.recorder import (
-    as_params,
-    confirm_config,
-    confirm_tags,
-    ended_confirmations,
-    trial_tags,
-)
+from orchestrator.coordinator.recorder import ended_confirmations
+from orchestrator.coordinator.run_starts import confirm_config, confirm_start, trial_start
 from orchestrator.cost.ledger import LedgerEntry, read_ledger, total_of_trial
 from orchestrator.journal.journal_writer import JournalWriter
 from orchestrator.journal.lease_record import read_lease
@@ -34,12 +29,12 @@ from orchestrator.search.space import apply_space
 from orchestrator.tracking.mlflow_tracker import (
     EndedRun,
     MlflowTracker,
-    ParamsAndTags,
     TrackedSweep,
 )
 from orchestrator.tracking.reading import read_running_sweeps
 from orchestrator.tracking.recorded import KILLED, Record, Recorded, RunEnd, record
 from orchestrator.tracking.run_names import trial_run
+from orchestrator.tracking.run_start import RunStart
 from orchestrator.tracking.sender import Sent, Unsent
 from prp_core.data.object_store import ObjectStore, read_all
 from prp_core.errors import PrpError, UserError
@@ -165,9 +160,9 @@ def ended_runs(spec: SweepSpec, journal: JournalReader) -> list[EndedRun]:
     base = parse_config(spec.config)
     values = {trial.number: trial.values for trial in study.trials}
 
-    def start_of(number: int, seed: int) -> ParamsAndTags:
+    def start_of(number: int, seed: int) -> RunStart:
         config = confirm_config(apply_space(base, values[number]), seed)
-        return as_params(config), confirm_tags(spec, number, seed)
+        return confirm_start(spec, number, seed, config, values[number])
 
     trials = [
         _ended(spec, base, trial, ledger)
@@ -184,9 +179,8 @@ def _ended(
         run=trial_run(trial.number),
         end=RunEnd(trial.state, trial.reason),
         costs=total_of_trial(ledger, trial.number).metrics(),
-        params_and_tags=lambda: (
-            as_params(apply_space(base, trial.values)),
-            trial_tags(spec, trial.number),
+        start=lambda: trial_start(
+            spec, trial.number, apply_space(base, trial.values), trial.values
         ),
     )
 

@@ -10,11 +10,26 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
+from typing import Any
 
-from orchestrator.config.run_config import RunConfig, flatten, with_values
+from orchestrator.config.run_config import RunConfig
 from orchestrator.config.sweep_spec import SweepSpec
+from orchestrator.coordinator.run_starts import (
+    baseline_start,
+    confirm_config,
+    confirm_start,
+    sweep_start,
+    trial_start,
+)
+from orchestrator.coordinator.shown_metrics import (
+    COUNTERS_TAG,
+    ended_words,
+    hidden,
+    interval_of,
+    shown,
+)
 from orchestrator.coordinator.trial_table import TrialTable
 from orchestrator.cost.account import SweepAccount, TaskCost
 from orchestrator.journal.journal_writer import JournalWriter
@@ -25,52 +40,29 @@ from orchestrator.tracking.mlflow_client import TrackerUnavailable
 from orchestrator.tracking.mlflow_tracker import (
     EndedRun,
     MlflowTracker,
-    ParamsAndTags,
     TrackedSweep,
 )
 from orchestrator.tracking.record_log import PointsHeld
 from orchestrator.tracking.recorded import RunEnd
 from orchestrator.tracking.registered_models import Measured
-from orchestrator.tracking.run_names import SWEEP_RUN, confirm_run, trial_run
-from orchestrator.tracking.tags import CONTINUES_TAG, SAMPLED_TAG
+from orchestrator.tracking.run_names import SWEEP_RUN, baseline_run, confirm_run, trial_run
+from orchestrator.tracking.run_start import RunStart
+from orchestrator.tracking.saved_view import ViewedSweep, view_tags
+from orchestrator.tracking.tags import CONTINUES_TAG, INTERVAL_TAG, NOTE_TAG
 from orchestrator.trial.messages import TrialView
 from orchestrator.trial_state import TrialState
 from prp_core.data.object_store import ObjectStore, read_all
 from prp_core.evaluation.evaluation_config import Evaluations
 from prp_core.reporting import Points
 
-# What a resume may change: MLflow's parameters cannot be changed.
-NO_PARAMS = ("sweep.num_trials", "budget.", "confirm.", "showcase.")
 DOWNSTREAM = tuple(f"{entry.name}/" for entry in fields(Evaluations))
 FLUSH_SECONDS = 10.0
 CONFIRM_NOTE = "confirm/"  # + TRIAL/SEED: the note of the sweep with a run's result
 DURABLE_SECONDS = 1.0  # no decision waits for longer
 
 
-def as_params(config: RunConfig) -> dict[str, str]:
-    """The config by path, as MLflow's parameters; without what decides nothing that a trial does
-    (`NO_PARAMS`).
-    """
-    return {
-        path: str(value)
-        for path, value in flatten(config).items()
-        if not path.startswith(NO_PARAMS)
-    }
-
-
-def trial_tags(spec: SweepSpec, number: int) -> dict[str, str]:
-    """The tags of every run of trial `number`: where its results come from."""
-    return {**spec.tags, "prp.checkpoints_uri": spec.trial_uri(number)}
-
-
-def confirm_tags(spec: SweepSpec, number: int, seed: int) -> dict[str, str]:
-    """As `trial_tags`, of the run that confirms trial `number` with `seed`."""
-    folder = f"{spec.folder_uri}/{spec.confirm_folder(number, seed)}"
-    return {**spec.tags, "prp.checkpoints_uri": folder}
-
-
 def ended_confirmations(
-    notes: Mapping[str, str], start_of: Callable[[int, int], ParamsAndTags]
+    notes: Mapping[str, str], start_of: Callable[[int, int], RunStart]
 ) -> Iterator[EndedRun]:
     """How the confirming runs ended whose results are `notes` of the sweep."""
     for name, value in notes.items():
@@ -81,16 +73,8 @@ def ended_confirmations(
                 run=confirm_run(number, seed),
                 end=RunEnd(TrialState.FAILED if reason else TrialState.FINISHED, reason),
                 costs={},
-                params_and_tags=partial(start_of, number, seed),
+                start=partial(start_of, number, seed),
             )
-
-
-def confirm_config(config: RunConfig, seed: int) -> RunConfig:
-    """The config that confirms a trial of `config` with `seed`: at full length, evaluated at its
-    end only.
-    """
-    last_rung = {"training.first_rung_epochs": config.training.num_epochs}
-    return with_values(config, {"seed": seed, **last_rung})
 
 
 class Recorder:
@@ -121,7 +105,9 @@ class Recorder:
                 read_file=lambda key: read_all(self._open_store(), key),
             )
         )
-        self._tracker.start(SWEEP_RUN, as_params(base), spec.tags)
+        self._tracker.start(SWEEP_RUN, sweep_start(spec, base))
+        self._shown: ViewedSweep | None = None
+        self._show_view()
         ended = [self._ended(view) for view in table.views() if view.state.is_over]
         confirmed = ended_confirmations(study.sweep_notes(CONFIRM_NOTE), self._start_of_confirm)
         self._tracker.reconcile([*ended, *confirmed])
@@ -130,25 +116,31 @@ class Recorder:
 
     def start_trial(self, proposal: Proposal, config: RunConfig) -> None:
         """The trial of `proposal` starts, or goes on."""
-        tags = trial_tags(self._spec, proposal.number) | {SAMPLED_TAG: json.dumps(proposal.sampled)}
-        extension = self._study.extension(proposal.number)
+        number = proposal.number
+        start = trial_start(self._spec, number, config, proposal.values, proposal.sampled)
+        extension = self._study.extension(number)
         if extension:
-            tags[CONTINUES_TAG] = str(extension.trial)
-        self._tracker.start(trial_run(proposal.number), as_params(config), tags)
+            tags = {**start.tags, CONTINUES_TAG: str(extension.trial)}
+            start = replace(start, tags=tags)
+        self._tracker.start(trial_run(number), start)
+        self._show_view(proposal.values)
 
     def start_confirm(self, number: int, seed: int, config: RunConfig) -> None:
         """The run that confirms trial `number` with `seed` starts, or goes on."""
-        tags = confirm_tags(self._spec, number, seed)
-        self._tracker.start(confirm_run(number, seed), as_params(config), tags)
+        values = self._table.view(number).values
+        start = confirm_start(self._spec, number, seed, config, values)
+        self._tracker.start(confirm_run(number, seed), start)
 
     def log(self, run: str, metrics: Mapping[str, float], step: int) -> PointsHeld:
         """Metrics of a run after `step` steps, and what is held of its points."""
-        return self._tracker.log(run, metrics, step)
+        if interval := interval_of(metrics, self._objective):
+            self._tracker.set_tags(run, {INTERVAL_TAG: interval})
+        return self._tracker.log(run, shown(metrics), step)
 
     def log_again(self, run: str, points: Points) -> PointsHeld:
         """Points that may have been logged before, and what is held of the run's points."""
         for step, metrics in points:
-            self._tracker.log(run, metrics, step)
+            self._tracker.log(run, shown(metrics), step)
         return self._tracker.held(run)
 
     def make_durable(self) -> None:
@@ -163,11 +155,34 @@ class Recorder:
         """Close a run as `end`."""
         self._tracker.finish(run, end, reason)
 
-    def log_costs(self) -> None:
-        """What the sweep has cost so far, into the parent run; the step is the number of the
-        ledger's entries.
+    def finish_trial(self, number: int) -> None:
+        """Close the run of trial `number`, which has ended, with its description and its counters
+        of the data path, which are no metrics there (`hidden`).
         """
-        self.log(SWEEP_RUN, self._account.totals().metrics(), self._account.num_entries)
+        view = self._table.view(number)
+        run = trial_run(number)
+        words = ended_words(view, self._objective)
+        tags = {NOTE_TAG: words, COUNTERS_TAG: json.dumps(hidden(view.metrics))}
+        self._tracker.set_tags(run, tags)
+        self._tracker.finish(run, view.state, view.reason)
+
+    def log_costs(self) -> None:
+        """What the sweep has cost so far and the best finished trial's figures, into the parent
+        run; the step is the number of the ledger's entries.
+        """
+        figures = {**self._account.totals().metrics(), **self._best_figures()}
+        self.log(SWEEP_RUN, figures, self._account.num_entries)
+
+    def _best_figures(self) -> dict[str, float]:
+        """The objective of the best finished trial with its interval, and how many have ended."""
+        views = [view for view in self._table.views() if view.state.is_over]
+        finished = [view for view in views if view.state == TrialState.FINISHED]
+        found = {"trials_ended": float(len(views))}
+        if finished:
+            best = max(finished, key=lambda view: (view.objective, -view.number))
+            names = [self._objective, *(f"{self._objective}_{end}" for end in ("low", "high"))]
+            found |= {name: best.metrics[name] for name in names if name in best.metrics}
+        return found
 
     # ---- the sweep itself, for its driver
 
@@ -200,6 +215,24 @@ class Recorder:
     def log_trial_text(self, number: int, path: str, text: str) -> None:
         """A text artifact of trial `number`'s run; kept in the sweep's folder as well."""
         self._send_text(trial_run(number), path, text)
+
+    def log_baselines(self, metrics: Mapping[str, float], titles: Mapping[str, str]) -> None:
+        """The baselines' metrics, which begin with ``baseline/NAME/``: a run for each name in
+        `titles`, and the objective and the linear probe of each in the parent run.
+        """
+        for name, title in titles.items():
+            prefix = f"baseline/{name}/"
+            mine = {
+                metric.removeprefix(prefix): value
+                for metric, value in metrics.items()
+                if metric.startswith(prefix)
+            }
+            if mine:
+                self._tracker.start(baseline_run(name), baseline_start(self._spec, title))
+                self.log(baseline_run(name), mine, 0)
+                self._tracker.finish(baseline_run(name), TrialState.FINISHED)
+        told = (f"/{self._objective}", "/linear_probe/accuracy")
+        self.log_sweep({name: value for name, value in metrics.items() if name.endswith(told)})
 
     def note(self, name: str, value: str | None = None) -> str | None:
         """The sweep's note called `name`, after setting it to `value` where one is given."""
@@ -263,9 +296,34 @@ class Recorder:
 
     # ----
 
-    def _start_of_confirm(self, number: int, seed: int) -> ParamsAndTags:
+    def _show_view(self, newest: Mapping[str, Any] | None = None) -> None:
+        """Keep the saved view of MLflow's page current: with every path that a trial varied."""
+        sampled: list[Mapping[str, Any]] = [view.values for view in self._table.views()]
+        sampled += [newest] if newest else []
+        varied = list(dict.fromkeys(path for values in sampled for path in values))
+        on_gpu = self._base.resources.gpus_per_worker > 0
+        view = ViewedSweep(
+            sweep_id=self._spec.sweep_id,
+            objective=self._objective,
+            varied=varied,
+            shared=[path for path in varied if all(path in values for values in sampled)],
+            cost="cost/gpu_hours" if on_gpu else "cost/cpu_hours",
+        )
+        if view != self._shown:
+            self._shown = view
+            self._tracker.tag_experiment({**view_tags(view), NOTE_TAG: self._about()})
+
+    def _about(self) -> str:
+        """The description of the experiment."""
+        return (
+            f"Sweeps called {self._name}: playback rate perception, each trial ranked by "
+            f"{self._objective} on validation videos. The newest: `{self._spec.sweep_id}`; "
+            f"`prp ui {self._spec.sweep_id}` opens its runs, charts and baselines."
+        )
+
+    def _start_of_confirm(self, number: int, seed: int) -> RunStart:
         config = confirm_config(self._table.config_of(number), seed)
-        return as_params(config), confirm_tags(self._spec, number, seed)
+        return confirm_start(self._spec, number, seed, config, self._table.view(number).values)
 
     def _ended(self, view: TrialView) -> EndedRun:
         number = view.number
@@ -273,9 +331,8 @@ class Recorder:
             run=trial_run(number),
             end=RunEnd(view.state, view.reason),
             costs=self._account.totals(number).metrics(),
-            params_and_tags=lambda: (
-                as_params(self._table.config_of(number)),
-                trial_tags(self._spec, number),
+            start=lambda: trial_start(
+                self._spec, number, self._table.config_of(number), view.values
             ),
         )
 

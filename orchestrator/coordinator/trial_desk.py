@@ -337,7 +337,7 @@ class TrialDesk:
         view.metrics.update(costs)
         self._recorder.log(trial_run(number), costs, view.step)
         self._recorder.log_costs()
-        self._recorder.finish(trial_run(number), view.state, view.reason)
+        self._recorder.finish_trial(number)
 
     def _reach_rung(self, number: int, epoch: int) -> None:
         """Trial `number` is at the rung after `epoch` epochs: the account closes the way there, and

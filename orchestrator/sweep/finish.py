@@ -21,7 +21,7 @@ from orchestrator.coordinator.coordinator import CoordinatorHandle
 from orchestrator.journal.sweep_folder import REPORT, encoder_key
 from orchestrator.report.answer import Answer, answer, confirmed_word
 from orchestrator.report.descriptions import model_card, sweep_description
-from orchestrator.report.record import SweepRecord
+from orchestrator.report.record import BASELINE_TITLES, SweepRecord
 from orchestrator.search.space import apply_space
 from orchestrator.storage.open_store import open_store
 from orchestrator.sweep.confirm_run import confirm
@@ -190,9 +190,9 @@ def collected(
 def logged_baselines(
     coordinator: CoordinatorHandle, metrics: Mapping[str, float]
 ) -> Mapping[str, float]:
-    """`metrics`, after writing them into the parent run."""
+    """`metrics`, after writing them into the baselines' runs and the parent run."""
     if metrics:
-        ray.get(coordinator.recorder.log_sweep.remote(metrics))
+        ray.get(coordinator.recorder.log_baselines.remote(metrics, BASELINE_TITLES))
     return metrics
 
 

@@ -18,7 +18,7 @@ from orchestrator.report.record import BASELINE_TITLES
 from orchestrator.report.showcase_choice import SHOWCASE_FILE
 from orchestrator.sweep.live_screen import short, value_names
 from orchestrator.sweep.plan import Plan
-from orchestrator.sweep.status import resume_command
+from orchestrator.sweep.status import name_of_sweep, resume_command
 from orchestrator.tracking.tracking_uri import ui_command
 from orchestrator.trial.messages import TrialView
 from orchestrator.trial_state import TrialState
@@ -94,7 +94,8 @@ def ending_lines(plan: Plan, ending: Ending) -> Iterator[str]:
         yield f"Missing:     {title} ({reason})"
     if ending.missing:
         yield f"What is missing is made up by: {resume_command(plan.spec)}"
-    yield f"Open the page with: {ui_command(plan.spec.tracking_uri)}"
+    yield f"Open the page with: uv run prp ui {name_of_sweep(plan.spec)}"
+    yield f"             or:    {ui_command(plan.spec.tracking_uri)}"
     if ending.waiting:
         yield ending.waiting
 

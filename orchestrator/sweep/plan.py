@@ -26,8 +26,9 @@ from orchestrator.sweep.corpus import check_region_of, find_corpus
 from orchestrator.sweep.settings import default_mlflow, is_set, kept_options
 from orchestrator.tracking.mlflow_client import TrackerUnavailable
 from orchestrator.tracking.past_trials import read_past_trials
-from orchestrator.tracking.provenance import provenance_tags
+from orchestrator.tracking.provenance import provenance_tags, source_tags
 from orchestrator.tracking.start_check import check_tracking
+from orchestrator.tracking.tags import VIDEOS_TAG
 from orchestrator.tracking.tracking_uri import default_tracking_uri
 from prp_core.catalogue import look_up, unknown
 from prp_core.data.feasibility import check_feasible
@@ -153,6 +154,8 @@ def _plan_for(
     protocol = protocol_hash(config.clip, config.evaluation, manifest, split.train, split.val)
     tags = {
         **provenance_tags(dataset_hash=manifest.content_hash, protocol_hash=protocol),
+        VIDEOS_TAG: manifest.videos_hash,
+        **source_tags(sys.argv[0]),
         "prp.config_digest": digest(config),
         "prp.data_uri": spec.data_uri,
         "prp.manifest_uri": spec.manifest_uri,

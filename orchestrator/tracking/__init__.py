@@ -1,15 +1,16 @@
 """Experiment tracking: the runs of a sweep in MLflow. The only package that knows MLflow.
 
 In the order that data flows: `mlflow_tracker` is the tracker of a sweep. It says what happens to a
-run, by a name of `run_names`, as records (`recorded`: what they say so far), which `record_log`
-keeps in the sweep's storage. `sender` (a thread) takes them from there to `delivery`, which sends
-them to MLflow, folded by run (`run_batches`): `tracking_uri` validates its address (`local_files`:
-a sqlite file and locks on this machine), `mlflow_client` connects to it, `experiment` opens the
-experiment, `runs` finds or creates the runs by their tags, which `tags` names. `start_check` asks
-what MLflow can take before a sweep spends anything. `provenance` gives the tags of a result's
-origin, `encoder_file` the files of an encoder, `models` logs and loads them as a model, and
-`registered_models` makes it a version of a registered model and moves the alias ``best``. `reading`
-reads the runs of a sweep, `past_trials` those of earlier sweeps.
+run (`run_start`: what one is started with), by a name of `run_names`, as records (`recorded`: what
+they say so far), which `record_log` keeps in the sweep's storage. `sender` (a thread) takes them
+from there to `delivery`, which sends them to MLflow, folded by run (`run_batches`): `tracking_uri`
+validates its address (`local_files`: a sqlite file and locks on this machine), `mlflow_client`
+connects to it, `experiment` opens the experiment, `runs` finds or creates the runs by their tags,
+which `tags` names. `start_check` asks what MLflow can take before a sweep spends anything.
+`provenance` gives the tags of a result's origin, `encoder_file` the files of an encoder, `models`
+logs and loads them as a model, and `registered_models` makes it a version of a registered model and
+moves the alias ``best``. `saved_view` is the view of a sweep that MLflow's page opens, `ui_server`
+serves that page. `reading` reads the runs of a sweep, `past_trials` those of earlier sweeps.
 
 Importing this package is cheap: MLflow (seconds) and torch are imported when first used.
 """
@@ -18,7 +19,7 @@ from orchestrator.tracking.encoder_file import DamagedEncoder, EncoderCard, pack
 from orchestrator.tracking.mlflow_client import TrackerUnavailable
 from orchestrator.tracking.mlflow_tracker import MlflowTracker, TrackedSweep
 from orchestrator.tracking.models import load_encoder
-from orchestrator.tracking.provenance import provenance_tags
+from orchestrator.tracking.provenance import provenance_tags, source_tags
 from orchestrator.tracking.start_check import check_tracking
 from orchestrator.tracking.tracking_uri import default_tracking_uri, run_page, ui_command
 
@@ -31,6 +32,7 @@ __all__ = [
     "TrackedSweep",
     "TrackerUnavailable",
     "provenance_tags",
+    "source_tags",
     "EncoderCard",
     "pack",
     "DamagedEncoder",

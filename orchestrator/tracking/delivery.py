@@ -7,6 +7,7 @@ and drops it, and tags, status and files overwrite.
 
 from __future__ import annotations
 
+import json
 import logging
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -49,6 +50,7 @@ METRICS_PER_REQUEST = 1000  # MLflow's limit
 TAGS_PER_REQUEST = 100  # MLflow's limit
 FILE_ATTEMPTS = 3
 ENCODER_FILES = (CARD_NAME, WEIGHTS_NAME)
+CONFIG_FILE = "config.json"
 FILES = " files"  # after a run's name: its files, which wait alone
 
 # How a run ends for us, and MLflow's status for it.
@@ -136,6 +138,9 @@ class Delivery:
         ours = self._made(batch)
         for first in range(0, len(batch.points), METRICS_PER_REQUEST):
             self._send_points(ours, batch.points[first : first + METRICS_PER_REQUEST])
+        self._send_experiment_tags(ours, batch.experiment_tags)
+        if batch.start is not None:
+            self._send_datasets(ours, batch.start.get("datasets", ()))
         tags = batch.tags | (_state_tags(batch.state) if batch.state else {})
         self._send_tags(ours, tags)
         self._send_files(ours, batch, aside)
@@ -188,6 +193,24 @@ class Delivery:
                 f"the tags {', '.join(tag.key for tag in some)}",
             )
 
+    def _send_experiment_tags(self, run: OurRun, tags: Mapping[str, str]) -> None:
+        for key, value in tags.items():
+            self._attempt(
+                lambda key=key, value=value: self._client.set_experiment_tag(  # type: ignore[misc]
+                    self._experiment_id, key, value
+                ),
+                run,
+                f"the experiment's tag {key}",
+            )
+
+    def _send_datasets(self, run: OurRun, datasets: Sequence[Mapping[str, str]]) -> None:
+        if not datasets:
+            return
+        inputs = dataset_inputs(datasets)
+        self._attempt(
+            lambda: self._client.log_inputs(run.run_id, datasets=inputs), run, "its data sets"
+        )
+
     def _set_status(self, run: OurRun, state: Record) -> None:
         if state["what"] == "start":
             self._attempt(
@@ -232,9 +255,12 @@ class Delivery:
             aside[channel] = Aside(batch.first, str(error))
 
     def _texts_of(self, batch: RunBatch) -> Iterator[tuple[str, Callable[[], bytes]]]:
-        for name, value in (batch.start or {"params": {}})["params"].items():
+        start = batch.start or {"params": {}}
+        for name, value in start["params"].items():
             if len(value) > LONGEST_PARAM:  # MLflow has its beginning
                 yield f"params/{name}.txt", value.encode
+        if config := start.get("config"):
+            yield CONFIG_FILE, json.dumps(config, indent=1).encode
         for path, one in batch.texts.items():
             yield path, lambda key=one["key"]: self._read_file(key)  # type: ignore[misc]
 
@@ -318,6 +344,24 @@ def _state_tags(state: Record) -> dict[str, str]:
     if state["what"] == "start":
         return {STATE_TAG: TrialState.RUNNING, REASON_TAG: ""}
     return {STATE_TAG: state["state"], REASON_TAG: state["reason"]}
+
+
+def dataset_inputs(datasets: Sequence[Mapping[str, str]]) -> list[Any]:
+    """The data sets of a run's start as MLflow's inputs."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    return [
+        DatasetInput(
+            Dataset(
+                name=one["name"],
+                digest=one["digest"],
+                source_type="uri",
+                source=json.dumps({"uri": one["source"]}),
+            ),
+            [InputTag("mlflow.data.context", one["context"])],
+        )
+        for one in datasets
+    ]
 
 
 def log_file(client: Any, run_id: str, path: str, data: bytes) -> None:

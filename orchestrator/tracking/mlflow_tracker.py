@@ -20,6 +20,8 @@ from orchestrator.tracking.mlflow_client import connect, limit_requests
 from orchestrator.tracking.record_log import MakeRecords, PointsHeld, RecordLog
 from orchestrator.tracking.recorded import Record, Recorded, RunEnd, record
 from orchestrator.tracking.registered_models import Measured, Registered
+from orchestrator.tracking.run_names import SWEEP_RUN
+from orchestrator.tracking.run_start import RunStart
 from orchestrator.tracking.sender import Sender, Sent, Unsent
 from orchestrator.tracking.tracking_uri import artifact_root_of, check_usable
 from prp_core.catalogue import look_up
@@ -41,19 +43,16 @@ class TrackedSweep:
     read_file: Callable[[str], bytes]
 
 
-ParamsAndTags = tuple[Mapping[str, str], Mapping[str, str]]
-
-
 @dataclass(frozen=True, kw_only=True)
 class EndedRun:
-    """A run that the study knows to have ended: what it cost, and the parameters and tags that it
-    is made with where it was never recorded.
+    """A run that the study knows to have ended: what it cost, and what it is started with where it
+    was never recorded.
     """
 
     run: str
     end: RunEnd
     costs: Mapping[str, float]
-    params_and_tags: Callable[[], ParamsAndTags]
+    start: Callable[[], RunStart]
 
 
 class MlflowTracker:
@@ -76,9 +75,9 @@ class MlflowTracker:
 
     # ---- what is said; nothing waits
 
-    def start(self, run: str, params: Mapping[str, str], tags: Mapping[str, str]) -> None:
+    def start(self, run: str, start: RunStart) -> None:
         """`run` starts, or goes on."""
-        self._log.add(start_record(run, params, tags))
+        self._log.add(start.record(run))
 
     def log(self, run: str, metrics: Mapping[str, float], step: int) -> PointsHeld:
         """Log the metrics of one step; a metric that has a value at this step keeps it."""
@@ -95,6 +94,10 @@ class MlflowTracker:
     def set_tags(self, run: str, tags: Mapping[str, str]) -> None:
         """Set tags on a run."""
         self._log.add(record("tags", run, tags=_texts(tags)))
+
+    def tag_experiment(self, tags: Mapping[str, str]) -> None:
+        """Set tags on the experiment."""
+        self._log.add(record("experiment", SWEEP_RUN, tags=_texts(tags)))
 
     def finish(self, run: str, state: str, reason: str = "") -> None:
         """End a run as one of `STATUSES`, after all that was logged before. A pruned run is
@@ -233,18 +236,13 @@ class MlflowTracker:
         )
 
 
-def start_record(run: str, params: Mapping[str, str], tags: Mapping[str, str]) -> Record:
-    """The record of a run's start."""
-    return record("start", run, params=_texts(params), tags=_texts(tags))
-
-
 def _told_again(one: EndedRun, recorded: Recorded) -> list[Record]:
     known = recorded.ends.get(one.run)
     if known is not None and known.state == one.end.state:
         return []
     records = []
     if one.run not in recorded.starts:
-        records.append(start_record(one.run, *one.params_and_tags()))
+        records.append(one.start().record(one.run))
     records += recorded.points(one.run, one.costs, recorded.last_step(one.run))
     return [*records, record("end", one.run, state=str(one.end.state), reason=one.end.reason)]
 

@@ -17,6 +17,7 @@ from orchestrator.tracking.tags import (
     STATE_TAG,
     SWEEP_TAG,
     TRIAL_TAG,
+    whole_config,
 )
 from orchestrator.trial_state import TrialState
 from prp_core.errors import UserError
@@ -111,7 +112,7 @@ def _record(client: Any, tracking_uri: str, run: Any, objective: str) -> PastTri
         number=int(tags[TRIAL_TAG]),
         state=TrialState(tags[STATE_TAG]),
         protocol_hash=tags.get(PROTOCOL_TAG, ""),
-        params=dict(run.data.params),
+        params=whole_config(run.data.params, run.data.tags),
         sampled=json.loads(tags.get(SAMPLED_TAG, "{}")),
         rungs=dict(sorted(rungs.items())),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import hashlib
 import os
 import platform
@@ -34,6 +35,20 @@ def provenance_tags(
         "prp.protocol_hash": protocol_hash or UNKNOWN,
         "prp.version.python": platform.python_version(),
         **{f"prp.version.{name}": _version_of(name) for name in LIBRARIES},
+    }
+
+
+def source_tags(script: str, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """MLflow's own tags of who started `script`, and whether as a job of a cluster."""
+    is_job = "RAY_JOB_CONFIG_JSON_ENV_VAR" in environment
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user id without a name
+        user = UNKNOWN
+    return {
+        "mlflow.user": environment.get("PRP_USER") or user,
+        "mlflow.source.name": script,
+        "mlflow.source.type": "JOB" if is_job else "LOCAL",
     }
 
 

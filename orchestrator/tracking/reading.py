@@ -15,7 +15,14 @@ from orchestrator.tracking.mlflow_client import (
     retry,
 )
 from orchestrator.tracking.runs import find_runs
-from orchestrator.tracking.tags import CONFIRM_TAG, STATE_TAG, SWEEP_TAG, TRIAL_TAG
+from orchestrator.tracking.tags import (
+    BASELINE_TAG,
+    CONFIRM_TAG,
+    STATE_TAG,
+    SWEEP_TAG,
+    TRIAL_TAG,
+    whole_config,
+)
 from orchestrator.tracking.tracking_uri import check_usable
 from prp_core.errors import UserError
 
@@ -27,8 +34,9 @@ MAX_RUNNING = 1000
 class RunFacts:
     """A run as MLflow has it, with the last value of each metric.
 
-    `state` is ours (running, finished, pruned, failed, killed). `started` and `ended` are seconds
-    since 1970; `ended` is 0 for a run that has not ended.
+    `params` is its whole config by path. `state` is ours (running, finished, pruned, failed,
+    killed). `started` and `ended` are seconds since 1970; `ended` is 0 for a run that has not
+    ended.
     """
 
     run_id: str
@@ -64,7 +72,11 @@ def read_sweep_runs(tracking_uri: str, experiment_name: str, sweep_id: str) -> S
         tracking_uri,
         TIMEOUT_SECONDS,
     )
-    found = [run for run in reversed(every) if CONFIRM_TAG not in run.data.tags]
+    found = [
+        run
+        for run in reversed(every)
+        if CONFIRM_TAG not in run.data.tags and BASELINE_TAG not in run.data.tags
+    ]
     runs = [(run.data.tags.get(TRIAL_TAG), _facts(run, experiment_name)) for run in found]
     parents = [facts for trial, facts in runs if trial is None]
     return SweepRead(
@@ -136,7 +148,7 @@ def _facts(run: Any, experiment_name: str) -> RunFacts:
         run_id=run.info.run_id,
         experiment=experiment_name,
         state=run.data.tags.get(STATE_TAG, status),
-        params=dict(run.data.params),
+        params=whole_config(run.data.params, run.data.tags),
         metrics={name: float(value) for name, value in run.data.metrics.items()},
         tags=dict(run.data.tags),
         started=(run.info.start_time or 0) / 1000,

@@ -4,9 +4,10 @@ A record is a JSON object of kind ``record``; `what` it says is one of:
 
 | what | says of a run (`run_names.py`) |
 |---|---|
-| ``start`` | it runs, from now on or again: its parameters and tags |
+| ``start`` | it runs, from now on or again: its parameters, tags, title, config, data sets |
 | ``points`` | metrics after so many steps |
 | ``tags`` | tags |
+| ``experiment`` | tags of the experiment |
 | ``end`` | how it ended |
 | ``file`` | a text that lies in the sweep's folder is an artifact of it |
 | ``model`` | its encoder, which lies in the sweep's folder, is a registered model |

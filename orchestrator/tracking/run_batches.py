@@ -23,6 +23,7 @@ class RunBatch:
     tags: dict[str, str] = field(default_factory=dict)
     texts: dict[str, Record] = field(default_factory=dict)
     models: dict[str, Record] = field(default_factory=dict)
+    experiment_tags: dict[str, str] = field(default_factory=dict)
     descriptions: dict[str, str] = field(default_factory=dict)
     state: Record | None = None
 
@@ -38,6 +39,8 @@ class RunBatch:
             self.points += [(name, value, step) for name, value in one["metrics"].items()]
         elif what == "tags":
             self.tags.update(one["tags"])
+        elif what == "experiment":
+            self.experiment_tags.update(one["tags"])
         elif what == "file":
             self.texts[one["path"]] = one
         elif what == "model":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from orchestrator.tracking.recorded import Record
 from orchestrator.tracking.run_names import SWEEP_RUN, identity_of, run_of_tags, title_of
 from orchestrator.tracking.tags import (
     CANONICAL_TAG,
+    CONFIG_TAG,
     LONGEST_PARAM,
     PARENT_TAG,
     STATE_TAG,
@@ -109,6 +111,8 @@ class RunDirectory:
         start = start or {"params": {}, "tags": {}, "time": 0}
         identity = identity_of(self._sweep_id, run)
         tags = dict(start["tags"])
+        if config := start.get("config"):
+            tags[CONFIG_TAG] = json.dumps(config)
         if run != SWEEP_RUN:
             tags[PARENT_TAG] = self.get(SWEEP_RUN).run_id
         found = find_runs(self._client, self._experiment_id, identity)
@@ -121,7 +125,7 @@ class RunDirectory:
                 self._experiment_id,
                 start_time=start["time"],
                 tags=shortened_tags({**tags, **identity, STATE_TAG: TrialState.RUNNING}),
-                run_name=title_of(self._sweep_id, run),
+                run_name=start.get("title") or title_of(self._sweep_id, run),
             )
         )
         self._complete(run, mine, start["params"], {**tags, CANONICAL_TAG: "yes"})

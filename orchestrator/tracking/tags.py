@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 
 SWEEP_TAG = "prp.sweep_id"
 TRIAL_TAG = "prp.trial"
-ROLE_TAG = "prp.role"  # "sweep", "trial" or "confirm"
+ROLE_TAG = "prp.role"  # "sweep", "trial", "confirm" or "baseline"
 CONFIRM_TAG = "prp.confirm_of"  # on a run that repeats a trial with a new seed: its number
 CONTINUES_TAG = "prp.continues"  # on a trial that trains another one on: its number
 SEED_TAG = "prp.seed"
 STATE_TAG = "prp.state"
 REASON_TAG = "prp.reason"
+BASELINE_TAG = "prp.baseline"  # on the run of a baseline: its name
+CONFIG_TAG = "prp.config"  # the whole config by path, as JSON
+VIDEOS_TAG = "prp.videos_hash"  # equal for the same videos, wherever they lie
 SAMPLED_TAG = "prp.sampled"
 PROTOCOL_TAG = "prp.protocol_hash"
 NONFINITE_TAG = "prp.nonfinite."  # followed by the metric's name
@@ -20,6 +24,7 @@ NONFINITE_TAG = "prp.nonfinite."  # followed by the metric's name
 CANONICAL_TAG = "prp.canonical"
 CONFIRMED_TAG = "prp.confirmed"  # on the parent: whether new seeds confirm the answer
 ANSWER_TAG = "prp.answer"  # on the parent: the sentence that answers the sweep
+INTERVAL_TAG = "prp.interval"  # of the objective: "[0.433, 0.683]"
 NOTE_TAG = "mlflow.note.content"  # MLflow's own: the description that its page shows
 PARENT_TAG = "mlflow.parentRunId"  # MLflow's own: its page shows the run below its parent
 
@@ -32,6 +37,16 @@ def is_canonical(tags: Mapping[str, str]) -> bool:
     ``prp.confirmed = yes``.
     """
     return CANONICAL_TAG in tags or tags.get(CONFIRMED_TAG) == "yes"
+
+
+def whole_config(params: Mapping[str, str], tags: Mapping[str, str]) -> dict[str, str]:
+    """The config by path of a run with `params` and `tags`; of a run of an earlier release, or one
+    whose config is too long for a tag, its parameters.
+    """
+    try:
+        return {**params, **json.loads(tags.get(CONFIG_TAG, "{}"))}
+    except ValueError:
+        return dict(params)
 
 
 def shortened(text: str, limit: int) -> str:

@@ -15,6 +15,7 @@ from orchestrator.tracking import DamagedEncoder, EncoderCard, MlflowTracker, lo
 from orchestrator.tracking.models import log_encoder_files
 from orchestrator.tracking.registered_models import Measured, register_model
 from orchestrator.tracking.run_names import SWEEP_RUN, trial_run
+from orchestrator.tracking.run_start import RunStart
 from prp_core.encoders import build_encoder
 from prp_core.errors import UserError
 from tests.fixtures_mlflow import MlflowServer
@@ -27,7 +28,7 @@ def tracker(
     mlflow_server: MlflowServer, request: pytest.FixtureRequest, tmp_path: Path
 ) -> Iterator[MlflowTracker]:
     tracker = tracker_of(mlflow_server.uri, request.node.name, "s1", tmp_path)
-    tracker.start(SWEEP_RUN, {}, {})
+    tracker.start(SWEEP_RUN, RunStart(params={}))
     yield tracker
     tracker.close(5)
 
@@ -105,7 +106,7 @@ def test_the_best_encoder_loads_in_three_lines_with_equal_weights(
     models = []
     for number, recall in enumerate((0.4, 0.6)):
         run = trial_run(number)
-        tracker.start(run, {}, {})
+        tracker.start(run, RunStart(params={}))
         encoder, _ = packed_encoder(number)
         for _ in range(2):  # the second changes nothing
             scores = {"retrieval/recall_at_1": recall}
@@ -179,8 +180,8 @@ def test_an_encoder_that_mlflow_cannot_take_yet_is_registered_by_the_next_tracke
     with FaultProxy(mlflow_server.uri) as proxy:
         proxy.add("status", code=404, path="logged-models")  # as servers before 3.0 answer
         tracker = tracker_of(proxy.url, "later", "s1", tmp_path)
-        tracker.start(SWEEP_RUN, {}, {})
-        tracker.start(trial_run(3), {}, {})
+        tracker.start(SWEEP_RUN, RunStart(params={}))
+        tracker.start(trial_run(3), RunStart(params={}))
         tracker.register_encoder(
             trial_run(3),
             "encoder/0003",

@@ -12,7 +12,7 @@ from mlflow.tracking import MlflowClient
 
 from orchestrator.commands.prp import main
 from orchestrator.config.run_config import load_config, with_values
-from orchestrator.coordinator.recorder import as_params
+from orchestrator.coordinator.run_starts import as_params
 
 
 class Listener:

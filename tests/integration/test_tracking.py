@@ -19,6 +19,7 @@ from orchestrator.tracking import MlflowTracker, check_tracking, default_trackin
 from orchestrator.tracking.mlflow_tracker import EndedRun
 from orchestrator.tracking.recorded import RunEnd
 from orchestrator.tracking.run_names import SWEEP_RUN, confirm_run, trial_run
+from orchestrator.tracking.run_start import RunStart
 from orchestrator.tracking.tags import LONGEST_PARAM
 from prp_core.errors import UserError
 from tests.fixtures_mlflow import MlflowServer
@@ -69,9 +70,9 @@ def by_title(client: Any, experiment: str) -> dict[str, Any]:
 
 
 def start(tracker: MlflowTracker, num_trials: int = 1) -> None:
-    tracker.start(SWEEP_RUN, {}, {})
+    tracker.start(SWEEP_RUN, RunStart(params={}))
     for number in range(num_trials):
-        tracker.start(trial_run(number), {"rate": "1-2"}, {})
+        tracker.start(trial_run(number), RunStart(params={"rate": "1-2"}))
 
 
 def test_a_sweep_is_one_parent_run_with_nested_runs_however_often_it_is_started(
@@ -79,20 +80,23 @@ def test_a_sweep_is_one_parent_run_with_nested_runs_however_often_it_is_started(
 ) -> None:
     many = {f"config.value_{number:03d}": str(number) for number in range(250)}
     first = open_tracker()
-    first.start(SWEEP_RUN, {"sweep.objective": "recall"}, {"prp.dataset_hash": "abc"})
+    start = RunStart(params={"sweep.objective": "recall"}, tags={"prp.dataset_hash": "abc"})
+    first.start(SWEEP_RUN, start)
     for number in (0, 1):
-        first.start(trial_run(number), {**many, "long": "x" * 9000}, {"kind": "test"})
-    first.start(confirm_run(1, 633), {}, {})
+        first.start(
+            trial_run(number), RunStart(params={**many, "long": "x" * 9000}, tags={"kind": "test"})
+        )
+    first.start(confirm_run(1, 633), RunStart(params={}))
     assert first.flush(60)
     known = {title: run.info.run_id for title, run in by_title(client, experiment).items()}
     assert set(known) == {"s1", "trial-0000", "trial-0001", "confirm-0001-seed-633"}
     assert first.run_id(TRIAL) == known["trial-0000"]
     first.close()
     second = open_tracker()
-    second.start(SWEEP_RUN, {"sweep.objective": "another"}, {})
-    second.start(TRIAL, {**many, "added.later": "1"}, {})
+    second.start(SWEEP_RUN, RunStart(params={"sweep.objective": "another"}))
+    second.start(TRIAL, RunStart(params={**many, "added.later": "1"}))
     other = open_tracker("s2")
-    other.start(SWEEP_RUN, {}, {})
+    other.start(SWEEP_RUN, RunStart(params={}))
     assert second.flush(60) and other.flush(60)
     runs = by_title(client, experiment)
     assert known | {"s2": runs["s2"].info.run_id} == {
@@ -159,7 +163,7 @@ def test_nothing_waits_and_nothing_is_lost_or_doubled_when_the_server_is_away(
     try:
         for step in range(200, 400):
             tracker.log(TRIAL, {"loss": 1.0 / (step + 1)}, step)
-        tracker.start(trial_run(1), {}, {})
+        tracker.start(trial_run(1), RunStart(params={}))
         tracker.finish(TRIAL, "finished")
         tracker.finish_all("killed", "interrupted")
         left = tracker.close(2.0)
@@ -215,7 +219,7 @@ def test_a_second_run_that_a_late_request_made_is_removed(
         start_time=1,
         tags={"prp.sweep_id": "s1", "prp.trial": "0", "prp.role": "trial"},
     )
-    tracker.start(TRIAL, {}, {})
+    tracker.start(TRIAL, RunStart(params={}))
     tracker.finish_all("killed", "the test is over")
     assert tracker.flush(60)
     runs = {run.info.run_id: run for run in runs_of(client, experiment)}
@@ -341,13 +345,13 @@ def test_a_resumed_trial_goes_on_in_the_same_run_and_the_study_decides_how_other
     dead.close(60)
 
     tracker = open_tracker()
-    tracker.start(SWEEP_RUN, {}, {})
+    tracker.start(SWEEP_RUN, RunStart(params={}))
     tracker.reconcile(
         EndedRun(
             run=trial_run(number),
             end=RunEnd(state, reason),
             costs={"cost/cpu_hours": 0.5},
-            params_and_tags=lambda: ({"rate": "1-2"}, {}),
+            start=lambda: RunStart(params={"rate": "1-2"}),
         )
         for number, state, reason in (
             (0, "finished", "rung 4: goes on"),
@@ -355,7 +359,7 @@ def test_a_resumed_trial_goes_on_in_the_same_run_and_the_study_decides_how_other
             (7, "pruned", "never recorded"),
         )
     )
-    tracker.start(trial_run(2), {"rate": "1-2"}, {})
+    tracker.start(trial_run(2), RunStart(params={"rate": "1-2"}))
     assert tracker.flush(60)
     runs = by_title(client, experiment)
     states = {
@@ -414,7 +418,7 @@ for number in range(4):
     child = os.fork()
     if child == 0:
         tracker = tracker_of(uri, "new", f"sweep-{number}", Path(folder))
-        tracker.start("sweep", {}, {})
+        tracker.start("sweep", RunStart(params={}))
         os._exit(tracker.close(60).num_records)
     children.append(child)
 sys.exit(sum(os.waitpid(child, 0)[1] != 0 for child in children))

@@ -16,6 +16,7 @@ from orchestrator.journal.journal_writer import JournalWriter
 from orchestrator.journal.sweep_folder import RECORDS, open_sweep_folder
 from orchestrator.tracking import MlflowTracker, TrackedSweep
 from orchestrator.tracking.run_names import SWEEP_RUN, trial_run
+from orchestrator.tracking.run_start import RunStart
 from prp_core.data.object_store import read_all
 
 
@@ -37,8 +38,8 @@ def main() -> None:
     """Track and wait."""
     tracking_uri, experiment, storage, sweep_id, num_steps, end = sys.argv[1:]
     tracker = tracker_of(tracking_uri, experiment, sweep_id, Path(storage))
-    tracker.start(SWEEP_RUN, {}, {})
-    tracker.start(trial_run(0), {"rate": "1-2"}, {})
+    tracker.start(SWEEP_RUN, RunStart(params={}))
+    tracker.start(trial_run(0), RunStart(params={"rate": "1-2"}))
     assert tracker.flush(60)
     print(tracker.run_id(trial_run(0)), flush=True)
     sys.stdin.readline()

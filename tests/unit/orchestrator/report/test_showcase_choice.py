@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.config.run_config import RunConfig, load_config, parse_config, to_tree
 from orchestrator.config.showcase_config import ShowcaseConfig
-from orchestrator.coordinator.recorder import as_params
+from orchestrator.coordinator.run_starts import as_params
 from orchestrator.report.showcase_choice import spread_over_classes, trials_to_show
 from orchestrator.trial.reproduction import config_of_params
 from prp_core.data.manifest import VideoRecord

@@ -16,7 +16,7 @@ from orchestrator.config.run_config import (
     to_tree,
     with_values,
 )
-from orchestrator.coordinator.recorder import as_params
+from orchestrator.coordinator.run_starts import as_params
 from orchestrator.tracking.reading import RunFacts
 from orchestrator.tracking.tags import LONGEST_PARAM, shortened
 from orchestrator.trial.reproduce_run import HistoryReporter
