@@ -16,7 +16,7 @@ from rich.text import Text
 
 from orchestrator.config.sweep_spec import SweepSpec
 from orchestrator.coordinator.publishing import close_dead
-from orchestrator.sweep.live_screen import Progress, event_line
+from orchestrator.sweep.live_screen import Progress
 from orchestrator.sweep.status import (
     SweepPhase,
     SweepStatus,
@@ -25,6 +25,7 @@ from orchestrator.sweep.status import (
     summary_rows,
     views_of,
 )
+from orchestrator.sweep.trial_rows import event_line
 
 REFRESH_SECONDS = 2.0
 WIDTH_OF_LOG = 200
@@ -63,16 +64,18 @@ def watch(spec: SweepSpec, *, once: bool, wait: Callable[[float], None] = time.s
         clock=clock_of(status),
     )
     if once or status.phase != SweepPhase.RUNNING:
-        _console().print(_screen(status, progress))
+        console = _console()
+        console.print(_screen(status, progress, console))
         return 0
     if not sys.stdout.isatty():
         return _print_events(sweep, status, wait)
-    with Live(console=Console(file=sys.stdout), auto_refresh=False, transient=True) as live:
+    console = _console()
+    with Live(console=console, auto_refresh=False, transient=True) as live:
         while status.phase == SweepPhase.RUNNING:
-            live.update(_screen(status, progress), refresh=True)
+            live.update(_screen(status, progress, console), refresh=True)
             wait(REFRESH_SECONDS)
             status = sweep.status()
-    _console().print(_screen(status, progress))
+    console.print(_screen(status, progress, console))
     return 0
 
 
@@ -91,11 +94,13 @@ def _print_events(sweep: SweepWatch, status: SweepStatus, wait: Callable[[float]
         status = sweep.status()
 
 
-def _screen(status: SweepStatus, progress: Progress) -> Group:
+def _screen(status: SweepStatus, progress: Progress, console: Console) -> Group:
     lines = [Text(f"{status.phase}: {status.advice}"), *map(Text, answer_lines(status))]
     if status.warning:
         lines.append(Text(status.warning))
-    return Group(progress.screen(views_of(status), status.cost), *lines)
+    views = views_of(status)
+    quiet = progress.why_quiet(views) if status.phase == SweepPhase.RUNNING else ""
+    return Group(progress.screen(views, status.cost, quiet, console=console), *lines)
 
 
 def answer_lines(status: SweepStatus) -> list[str]:

@@ -15,6 +15,7 @@ from orchestrator.storage.manifest_file import read_manifest
 from orchestrator.storage.open_store import open_store
 from orchestrator.storage.prepared_place import read_index, read_marker
 from orchestrator.storage.store_region import check_region
+from orchestrator.sweep.indexing_line import IndexingLine
 from orchestrator.sweep.settings import absolute
 from prp_core.data.manifest import Manifest
 from prp_core.data.shards.index import check_size
@@ -91,7 +92,7 @@ def _indexed(data_uri: str, config: RunConfig, out_uri: str, say: Say) -> str:
         store=config.store,
         cache=config.cache,
     )
-    manifest, manifest_uri = index(job)
+    manifest, manifest_uri = index(job, on_progress=IndexingLine())
     say(
         f"{len(manifest.usable())} videos, {len(manifest.quarantined())} quarantined, "
         f"in {manifest_uri}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import math
 import shutil
@@ -9,16 +10,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
 from orchestrator.confirmation import Confirmation, ConfirmationOutcome
 from orchestrator.report.answer import Answer
-from orchestrator.report.formatting import joined
+from orchestrator.report.formatting import joined, metric_title, number_text
 from orchestrator.report.record import BASELINE_TITLES
 from orchestrator.report.showcase_choice import SHOWCASE_FILE
-from orchestrator.sweep.live_screen import short, value_names
+from orchestrator.sweep.fitting_table import Column, fitted_table
 from orchestrator.sweep.plan import Plan
 from orchestrator.sweep.status import name_of_sweep, resume_command
+from orchestrator.sweep.trial_rows import value_columns
 from orchestrator.tracking.tracking_uri import ui_command
 from orchestrator.trial.messages import TrialView
 from orchestrator.trial_state import TrialState
@@ -26,6 +28,8 @@ from prp_core.evaluation.intervals import wilson_interval
 
 LEADERBOARD_METRICS = {"linear_probe/accuracy": "linear probe"}
 """Metric -> title of the columns beside the objective."""
+WIDEST = 170
+WIDEST_STATE = 24  # where the title of a baseline breaks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +63,9 @@ def ending_lines(plan: Plan, ending: Ending) -> Iterator[str]:
     """The last screen of a sweep, line by line."""
     objective = plan.config.sweep.objective
     yield ""
-    yield _table_text(leaderboard_table(plan, ending))
+    yield leaderboard_text(
+        plan, ending, min(WIDEST, shutil.get_terminal_size((WIDEST, 40)).columns)
+    )
     if ending.winner is None:
         yield "No trial finished; the reasons are above and in the trials' runs."
     else:
@@ -128,65 +134,75 @@ def data_lines(views: Sequence[TrialView]) -> Iterator[str]:
         )
 
 
-def leaderboard_table(plan: Plan, ending: Ending) -> Table:
+def leaderboard_text(plan: Plan, ending: Ending, width: int) -> str:
+    """The leaderboard within `width`: its title, the table, what did not fit."""
+    objective = plan.config.sweep.objective
+    title = f"{plan.spec.sweep_id}: {objective} on {len(plan.parts.val)} validation videos (95 %)"
+    console = Console(width=width, file=io.StringIO())
+    with console.capture() as capture:
+        console.print(Text(title, style="italic"))
+        for part in fitted_table(leaderboard_columns(plan, ending), width):
+            console.print(part)
+    return "\n".join(line.rstrip() for line in capture.get().rstrip().splitlines())
+
+
+def leaderboard_columns(plan: Plan, ending: Ending) -> list[Column]:
     """Finished trials by objective, then pruned and failed ones, then the baselines."""
     objective = plan.config.sweep.objective
-    table = Table(
-        title=f"{plan.spec.sweep_id}: {objective} on {len(plan.parts.val)} validation videos "
-        "(95 % interval)",
-        title_justify="left",
-    )
-    names = value_names(ending.views)
-    for title in (
-        "trial",
-        "state",
-        "epochs",
-        objective.rsplit("/", 1)[-1],
-        *LEADERBOARD_METRICS.values(),
-        *(name.rsplit(".", 1)[-1] for name in names),
-    ):
-        table.add_column(title)
-    for row in rows(plan, ending):
-        table.add_row(*row)
-    return table
-
-
-def rows(plan: Plan, ending: Ending) -> list[list[str]]:
-    """The leaderboard's cells: trial, state, epochs, objective, `LEADERBOARD_METRICS`, values."""
-    names = value_names(ending.views)
-    objective = plan.config.sweep.objective
     order = {TrialState.FINISHED: 0, TrialState.PRUNED: 1}
-    ranked = sorted(
+    views = sorted(
         ending.views,
         key=lambda view: (order.get(view.state, 2), -_number(view.objective), view.number),
     )
-    table = []
-    for view in ranked:
-        scores = [interval_text(plan, view.objective), *_metric_cells(view.metrics)]
-        values = [short(view.values[name]) if name in view.values else "-" for name in names]
-        table.append(
-            [str(view.number), view.state, f"{view.epoch}/{view.num_epochs}", *scores, *values]
+    baselines = [
+        (name, title, ending.baselines[f"baseline/{name}/{objective}"])
+        for name, title in BASELINE_TITLES.items()
+        if f"baseline/{name}/{objective}" in ending.baselines
+    ]
+    empty = ["" for _ in baselines]
+    metrics = [
+        Column(
+            title=title,
+            cells=[
+                *(number_text(view.metrics.get(metric)) for view in views),
+                *(
+                    number_text(ending.baselines.get(f"baseline/{name}/{metric}"))
+                    for name, _, _ in baselines
+                ),
+            ],
+            rank=9,
+            is_number=True,
         )
-    for name, title in BASELINE_TITLES.items():
-        score = ending.baselines.get(f"baseline/{name}/{objective}")
-        if score is not None:
-            table.append(
-                [
-                    "",
-                    title,
-                    "-",
-                    interval_text(plan, score),
-                    *_metric_cells(ending.baselines, f"baseline/{name}/"),
-                    *("" for _ in names),
-                ]
-            )
-    return table
-
-
-def _metric_cells(metrics: Mapping[str, float], prefix: str = "") -> list[str]:
-    """The cells of `LEADERBOARD_METRICS`; empty where one was not measured."""
-    values = [metrics.get(prefix + name) for name in LEADERBOARD_METRICS]
-    return ["" if value is None else f"{value:.3f}" for value in values]
+        for metric, title in LEADERBOARD_METRICS.items()
+    ]
+    return [
+        Column(title="trial", cells=[*(str(one.number) for one in views), *empty], rank=0),
+        Column(
+            title="state",
+            cells=[*(one.state for one in views), *(title for _, title, _ in baselines)],
+            rank=1,
+            wraps_at=WIDEST_STATE,
+        ),
+        Column(
+            title="epochs",
+            cells=[*(f"{one.epoch}/{one.num_epochs}" for one in views), *empty],
+            rank=3,
+            is_number=True,
+        ),
+        Column(
+            title=f"{metric_title(objective)} [95 %]",
+            cells=[
+                *(interval_text(plan, one.objective) for one in views),
+                *(interval_text(plan, score) for _, _, score in baselines),
+            ],
+            rank=2,
+        ),
+        *metrics,
+        *(
+            dataclasses.replace(column, cells=[*column.cells, *empty])
+            for column in value_columns(views, views)
+        ),
+    ]
 
 
 def interval_text(plan: Plan, share: float) -> str:
@@ -200,12 +216,3 @@ def interval_text(plan: Plan, share: float) -> str:
 
 def _number(value: float) -> float:
     return -math.inf if math.isnan(value) else value
-
-
-def _table_text(table: Table) -> str:
-    console = Console(
-        width=min(170, shutil.get_terminal_size((170, 40)).columns), file=io.StringIO()
-    )
-    with console.capture() as capture:
-        console.print(table)
-    return capture.get().rstrip()

@@ -1,30 +1,33 @@
-"""The live screen of a sweep: a table on a terminal, a line for each event in a log."""
+"""The live screen of a sweep: a table on a terminal; in a log, events and a heartbeat."""
 
 from __future__ import annotations
 
 import math
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from orchestrator.data.health_line import advice_line, health_line
+from orchestrator.report.formatting import metric_title
+from orchestrator.sweep.quiet_watch import QuietWatch
+from orchestrator.sweep.trial_rows import (
+    STATE_STYLES,
+    event_line,
+    is_starting,
+    minutes,
+    trial_table,
+)
 from orchestrator.trial.messages import TrialView
 from orchestrator.trial_state import TrialState
 
-STATE_STYLES = {
-    TrialState.RUNNING: "cyan",
-    TrialState.WAITING: "dim",
-    TrialState.FINISHED: "green",
-    TrialState.PRUNED: "yellow",
-    TrialState.FAILED: "red",
-}
-MAX_ROWS = 16
+HEARTBEAT_SECONDS = 180.0
+LINES_BESIDE = 13  # of the screen, around the table, where every line is there
+FEWEST_ROWS = 4
 
 
 class Progress:
@@ -52,8 +55,10 @@ class Progress:
         self._clock = clock
         self._console = Console(file=sys.stdout)
         self._started = clock()
+        self._quiet = QuietWatch(clock)
         self._cost = ""
-        self._said: dict[int, tuple[str, int]] = {}
+        self._said: dict[int, tuple[object, ...]] = {}
+        self._beat_at = self._started
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
 
@@ -68,14 +73,20 @@ class Progress:
     def _run(self) -> None:
         if not self._console.is_terminal:
             while not self._stop.wait(1.0):
-                self._say_events(self._poll())
-            self._say_events(self._poll())
+                self.say_events(self._poll())
+            self.say_events(self._poll(), is_last=True)
             return
         with Live(console=self._console, refresh_per_second=2, transient=True) as live:
+            views: Sequence[TrialView] | None = None
             while not self._stop.wait(0.5):
-                views = self._poll()
+                polled = self._poll()
+                views = polled or views
                 if views is not None:
-                    live.update(self.screen(views, self._cost))
+                    live.update(self.screen(views, self._cost, self._quiet.look(polled)))
+
+    def why_quiet(self, views: Sequence[TrialView]) -> str:
+        """Why `views` show nothing new for a minute; empty while they do."""
+        return self._quiet.look(views)
 
     def _poll(self) -> Sequence[TrialView] | None:
         try:
@@ -86,33 +97,61 @@ class Progress:
         except Exception:  # noqa: BLE001
             return None
 
-    def screen(self, views: Sequence[TrialView], cost: str = "") -> Group:
-        """The whole screen for `views`; `cost` is a phrase on what was spent."""
+    def screen(
+        self,
+        views: Sequence[TrialView],
+        cost: str = "",
+        quiet: str = "",
+        *,
+        console: Console | None = None,
+    ) -> Group:
+        """The whole screen for `views`, as large as `console`; `cost` is a phrase on what was
+        spent, `quiet` says why nothing changes.
+        """
+        size = (console or self._console).size
         running = [view.metrics for view in views if view.state == TrialState.RUNNING]
-        lines = [Text(health_line(running)), Text(advice_line(running), style="yellow")]
+        lines = [
+            Text(health_line(running)),
+            Text(advice_line(running), style="yellow"),
+            Text(quiet, style="yellow"),
+        ]
+        table = trial_table(
+            views,
+            self._objective,
+            width=size.width,
+            max_rows=max(FEWEST_ROWS, size.height - LINES_BESIDE),
+            now=time.time(),
+        )
         return Group(
             Text(self._title, style="bold"),
-            Text(self._headline(views, cost)),
+            Text(self.headline(views, cost)),
             *filter(None, lines),
-            trial_table(views, self._objective),
+            *table,
         )
 
-    def _headline(self, views: Sequence[TrialView], cost: str) -> str:
+    def headline(self, views: Sequence[TrialView], cost: str) -> str:
+        """How far the sweep is, in one line."""
         counts = {state: sum(view.state == state for view in views) for state in STATE_STYLES}
+        starting = sum(is_starting(view) for view in views)
+        counts[TrialState.RUNNING] -= starting
         ended = sum(view.state.is_over for view in views)
-        best = max(
-            (view.objective for view in views if not math.isnan(view.objective)), default=math.nan
-        )
-        best_text = "none yet" if math.isnan(best) else f"{best:.3f}"
         parts = [
             f"{ended} of {self._num_trials} trials ended",
+            f"{starting} starting" if starting else "",
             *(f"{counts[state]} {state}" for state in STATE_STYLES if counts[state]),
-        ]
-        parts += [
-            f"best {self._objective} {best_text}",
+            f"best {self._best(views)}",
             f"{minutes(self._clock() - self._started)} gone",
+            cost,
+            self._left(views, ended),
         ]
-        return " · ".join(part for part in (*parts, cost, self._left(views, ended)) if part)
+        return " · ".join(part for part in parts if part)
+
+    def _best(self, views: Sequence[TrialView]) -> str:
+        known = [view for view in views if not math.isnan(view.objective)]
+        if not known:
+            return f"{metric_title(self._objective)} none yet"
+        best = max(known, key=lambda view: view.objective)
+        return f"{metric_title(self._objective)} {best.objective:.3f} (trial {best.number})"
 
     def _left(self, views: Sequence[TrialView], ended: int) -> str:
         """How long the trials that are left may take; nothing where none is."""
@@ -129,79 +168,28 @@ class Progress:
         left = elapsed / (ended + partly) * max(0.0, self._num_trials - ended - partly)
         return f"about {minutes(left)} left"
 
-    def _say_events(self, views: Sequence[TrialView] | None) -> None:
+    def say_events(self, views: Sequence[TrialView] | None, *, is_last: bool = False) -> None:
+        """Print what is new, and every few minutes where the sweep is, as lines of a log."""
         for view in views or ():
-            event = (view.state, len(view.rungs))
+            event = (view.state, len(view.rungs), is_starting(view))
             if self._said.get(view.number) != event:
                 self._said[view.number] = event
-                self._console.print(
-                    event_line(view, self._objective), soft_wrap=True, highlight=False, markup=False
-                )
+                self._say(event_line(view, self._objective))
+        quiet = self._quiet.look(views)
+        now = self._clock()
+        if not is_last and now - self._beat_at >= HEARTBEAT_SECONDS:
+            self._beat_at = now
+            self._say(" · ".join(filter(None, [self._beat(views), quiet])))
 
-
-def trial_table(views: Sequence[TrialView], objective: str) -> Table:
-    """Trials as rows: what runs first, then the best of those that ended."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("trial", "state", "epoch", objective, "rungs", *value_names(views)):
-        table.add_column(
-            name.rsplit(".", 1)[-1],
-            justify="right" if name in ("trial", "epoch", objective) else "left",
-        )
-    for view in sorted(views, key=_row_order)[:MAX_ROWS]:
-        rungs = " ".join(f"{epoch}:{value:.3f}" for epoch, value in sorted(view.rungs.items()))
-        score = "" if math.isnan(view.objective) else f"{view.objective:.3f}"
-        values = [short(view.values.get(name, "")) for name in value_names(views)]
-        row = [
-            str(view.number),
-            view.state,
-            f"{view.epoch}/{view.num_epochs}",
-            score,
-            rungs,
-            *values,
+    def _beat(self, views: Sequence[TrialView] | None) -> str:
+        if views is None:
+            return f"{self._title}: still here"
+        now_running = [
+            f"trial {view.number} epoch {view.epoch}/{view.num_epochs}"
+            for view in views
+            if view.state == TrialState.RUNNING and not is_starting(view)
         ]
-        table.add_row(*row, style=STATE_STYLES.get(view.state, ""))
-    return table
+        return " · ".join(filter(None, [self.headline(views, self._cost), ", ".join(now_running)]))
 
-
-def event_line(view: TrialView, objective: str) -> str:
-    """One line for a log: what happened to a trial."""
-    values = ", ".join(
-        f"{name.rsplit('.', 1)[-1]} {short(value)}" for name, value in view.values.items()
-    )
-    score = "" if math.isnan(view.objective) else f", {objective} {view.objective:.3f}"
-    reason = f" ({view.reason})" if view.reason else ""
-    return (
-        f"trial {view.number} {view.state} at epoch "
-        f"{view.epoch}/{view.num_epochs}{score}{reason} [{values}]"
-    )
-
-
-def value_names(views: Sequence[TrialView]) -> list[str]:
-    """The dotted paths that any of `views` sampled, in the order of their first appearance."""
-    return list(dict.fromkeys(name for view in views for name in view.values))
-
-
-def short(value: Any) -> str:
-    """A sampled value in few characters."""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def minutes(seconds: float) -> str:
-    """``4m10s``, ``2h05m``."""
-    whole = max(0, round(seconds))
-    return (
-        f"{whole // 3600}h{whole % 3600 // 60:02d}m"
-        if whole >= 3600
-        else f"{whole // 60}m{whole % 60:02d}s"
-    )
-
-
-def _row_order(view: TrialView) -> tuple[int, float]:
-    order = {
-        TrialState.RUNNING: 0,
-        TrialState.WAITING: 1,
-        TrialState.FINISHED: 2,
-        TrialState.PRUNED: 3,
-        TrialState.FAILED: 4,
-    }.get(view.state, 5)
-    return order, -math.inf if math.isnan(view.objective) else -view.objective
+    def _say(self, line: str) -> None:
+        self._console.print(line, soft_wrap=True, highlight=False, markup=False)

@@ -238,6 +238,7 @@ def views_of(status: SweepStatus) -> list[TrialView]:
             objective=trial.objective,
         )
         view.rungs = dict(trial.rungs)
+        view.step = 1 if trial.metrics else 0  # its workers have reported something
         view.reason = trial.reason
         view.started = trial.started
         view.ended = trial.ended

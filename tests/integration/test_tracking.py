@@ -411,6 +411,7 @@ CREATE_AT_ONCE = """
 import os, sys
 from pathlib import Path
 import mlflow.store.tracking.sqlalchemy_store
+from orchestrator.tracking.run_start import RunStart
 from tests.tools.track_points import tracker_of
 uri, folder = sys.argv[1:]
 children = []
