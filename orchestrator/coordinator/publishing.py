@@ -16,6 +16,7 @@ from orchestrator.config.run_config import RunConfig, parse_config
 from orchestrator.config.sweep_spec import SweepSpec
 from orchestrator.coordinator.recorder import ended_confirmations
 from orchestrator.coordinator.run_starts import confirm_config, confirm_start, trial_start
+from orchestrator.coordinator.shown_metrics import shown
 from orchestrator.cost.ledger import LedgerEntry, read_ledger, total_of_trial
 from orchestrator.journal.journal_writer import JournalWriter
 from orchestrator.journal.lease_record import read_lease
@@ -178,7 +179,7 @@ def _ended(
     return EndedRun(
         run=trial_run(trial.number),
         end=RunEnd(trial.state, trial.reason),
-        costs=total_of_trial(ledger, trial.number).metrics(),
+        costs=shown(total_of_trial(ledger, trial.number).metrics()),
         start=lambda: trial_start(
             spec, trial.number, apply_space(base, trial.values), trial.values
         ),

@@ -171,7 +171,7 @@ class Recorder:
         run; the step is the number of the ledger's entries.
         """
         figures = {**self._account.totals().metrics(), **self._best_figures()}
-        self.log(SWEEP_RUN, figures, self._account.num_entries)
+        self._tracker.log(SWEEP_RUN, figures, self._account.num_entries)
 
     def _best_figures(self) -> dict[str, float]:
         """The objective of the best finished trial with its interval, and how many have ended."""
@@ -330,7 +330,7 @@ class Recorder:
         return EndedRun(
             run=trial_run(number),
             end=RunEnd(view.state, view.reason),
-            costs=self._account.totals(number).metrics(),
+            costs=shown(self._account.totals(number).metrics()),
             start=lambda: trial_start(
                 self._spec, number, self._table.config_of(number), view.values
             ),

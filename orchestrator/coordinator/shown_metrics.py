@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from orchestrator.trial.messages import TrialView
 
-COUNTERS_TAG = "prp.data_counters"  # the summary: JSON, metric -> its last value
+COUNTERS_TAG = "prp.counters"  # the summary: JSON, metric -> its last value
 SUMMARISED = ("data/", "waste/")
 COUNTS = ("/num_broken", "/num_replaced", "/num_videos", "/num_gallery", "/num_queries")
 # Of what is summarised, these are metrics all the same: a person acts on them.

@@ -42,9 +42,9 @@ def runs_by_trial(home: Path) -> tuple[list[Run], dict[int, list[Run]]]:
     parents: list[Run] = []
     trials: dict[int, list[Run]] = {}
     for run in client.search_runs([experiment.experiment_id], max_results=1000):
-        if "mlflow.parentRunId" in run.data.tags:
+        if "prp.trial" in run.data.tags:
             trials.setdefault(int(run.data.tags["prp.trial"]), []).append(run)
-        else:
+        elif run.data.tags["prp.role"] == "sweep":
             parents.append(run)
     return parents, trials
 

@@ -128,6 +128,14 @@ def runs_at(home: Path) -> tuple[MlflowClient, list[Run]]:
 
 
 def run_statuses(home: Path) -> dict[str, str]:
-    """MLflow's status of each run, by the trial's number; the parent's is under ``parent``."""
+    """MLflow's status of each run, by the trial's number; the parent's is under ``parent``, a
+    baseline's under its name.
+    """
     _, runs = runs_at(home)
-    return {run.data.tags.get("prp.trial", "parent"): run.info.status for run in runs}
+    return {name_of(run): run.info.status for run in runs}
+
+
+def name_of(run: Run) -> str:
+    """A trial's number, a baseline's name, or ``parent``."""
+    tags = run.data.tags
+    return str(tags.get("prp.trial") or tags.get("prp.baseline") or "parent")

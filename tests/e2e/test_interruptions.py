@@ -6,7 +6,8 @@ from collections import Counter
 
 import pytest
 
-from tests.e2e.disturbed_sweep import RUNGS_OF_FIRST, Swept, runs_at
+from orchestrator.report.record import BASELINE_TITLES
+from tests.e2e.disturbed_sweep import RUNGS_OF_FIRST, Swept, name_of, runs_at
 from tests.tools.study_process import rung_rows, trial_rows
 
 pytestmark = pytest.mark.timeout(1800)  # the first test runs the sweep
@@ -45,8 +46,8 @@ def test_nothing_is_lost_and_nothing_runs_twice(swept: Swept) -> None:
 def test_each_trial_has_one_run_and_none_is_left_running(swept: Swept) -> None:
     """Also though the coordinator, the driver of a trial and a controller were killed."""
     _, runs = runs_at(swept.home)
-    names = sorted(run.data.tags.get("prp.trial", "parent") for run in runs)
-    assert names == ["0", "1", "2", "3", "parent"]
+    names = sorted(name_of(run) for run in runs)
+    assert names == ["0", "1", "2", "3", *sorted(BASELINE_TITLES), "parent"]
     assert {run.info.status for run in runs} == {"FINISHED", "FAILED"}, "one trial diverges"
     assert "missing" not in swept.output
 

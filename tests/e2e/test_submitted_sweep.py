@@ -170,8 +170,8 @@ def check_runs(server: MlflowServer, original_hash: str, prepared_hash: str) -> 
     """The parent's run and the trials' have ended, and the trials trained on shards."""
     client = MlflowClient(server.uri)
     runs = client.search_runs([client.get_experiment_by_name("submitted").experiment_id])
-    assert sorted(run.info.status for run in runs) == ["FINISHED"] * 3
-    trials = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    assert sorted(run.info.status for run in runs) == ["FINISHED"] * 6, "with the baselines"
+    trials = [run for run in runs if run.data.tags["prp.role"] == "trial"]
     assert len(trials) == 2
     assert any(run.data.metrics["data/shard_frames"] > 0 for run in trials), (
         "what one took from a shard, the other finds in the cache"

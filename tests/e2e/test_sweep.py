@@ -68,9 +68,10 @@ def test_mlflow_has_one_parent_and_one_run_for_each_trial_and_none_is_left_runni
 ) -> None:
     _, runs = runs_at(swept.home)
     parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
-    trials = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
-    assert (len(parents), len(trials)) == (1, 4)
-    assert {run.data.tags["mlflow.parentRunId"] for run in trials} == {parents[0].info.run_id}
+    nested = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    trials = [run for run in nested if run.data.tags["prp.role"] == "trial"]
+    assert (len(parents), len(trials), len(nested)) == (1, 4, 4 + 3), "and the baselines"
+    assert {run.data.tags["mlflow.parentRunId"] for run in nested} == {parents[0].info.run_id}
     statuses = {int(run.data.tags["prp.trial"]): run.info.status for run in trials}
     assert statuses[1] == "FAILED"
     assert all(status == "FINISHED" for number, status in statuses.items() if number != 1)
@@ -88,7 +89,7 @@ def test_a_trials_run_says_what_was_varied_measured_and_where_it_comes_from(
     finished = next(
         run
         for run in runs
-        if run.data.tags.get("prp.state") == "finished" and "mlflow.parentRunId" in run.data.tags
+        if run.data.tags.get("prp.state") == "finished" and run.data.tags["prp.role"] == "trial"
     )
     assert finished.data.params["pretext.playback_rate.rates"] in ("1-2", "1-3", "2-3")
     assert finished.data.params["clip.length"] == "8"
@@ -118,7 +119,10 @@ def test_the_parent_run_holds_baselines_and_the_report(swept: Swept) -> None:
     parent = next(run for run in runs if "mlflow.parentRunId" not in run.data.tags)
     for name in ("random_init", "mean_frame", "mean_absolute_difference"):
         assert 0 <= parent.data.metrics[f"baseline/{name}/retrieval/recall_at_1"] <= 1
-    assert [entry.path for entry in client.list_artifacts(parent.info.run_id)] == ["report.html"]
+    assert [entry.path for entry in client.list_artifacts(parent.info.run_id)] == [
+        "config.json",
+        "report.html",
+    ]
 
 
 def test_the_report_in_the_parent_run_is_the_sweeps_page(swept: Swept) -> None:
@@ -282,10 +286,14 @@ def test_the_ledger_adds_up_to_what_mlflow_shows(swept: Swept) -> None:
     assert {entry.kind for entry in entries} == KINDS_OF_COST
     _, runs = runs_at(swept.home)
     for run in runs:
+        if run.data.tags["prp.role"] == "baseline":
+            continue
         number = run.data.tags.get("prp.trial")
         sums = total(entries) if number is None else total_of_trial(entries, int(number))
+        counters = json.loads(run.data.tags.get("prp.counters", "{}"))
+        queued = {**counters, **run.data.metrics}["waste/queued_seconds"]
         assert run.data.metrics["cost/cpu_hours"] == pytest.approx(sums.cpu_hours)
-        assert run.data.metrics["waste/queued_seconds"] == pytest.approx(sums.queued_seconds)
+        assert queued == pytest.approx(sums.queued_seconds)
     for number, state in states.items():
         slices = sorted(
             (entry.started, entry.ended)
@@ -327,7 +335,7 @@ def test_the_best_of_an_ended_sweep_can_be_confirmed(swept: Swept) -> None:
     )
 
     client, runs = runs_at(swept.home)
-    assert len(runs) == 5 + 4
+    assert len(runs) == 5 + 3 + 4, "parent and trials, baselines, confirming runs"
     assert all(run.info.status in ("FINISHED", "FAILED") for run in runs)
     confirming = [run for run in runs if "prp.confirm_of" in run.data.tags]
     assert sorted(run.data.tags["prp.seed"] for run in confirming) == [

@@ -59,9 +59,9 @@ def runs_at(uri: str) -> dict[str, tuple[str, str]]:
 
 CLOSED = {
     "sweep": ("KILLED", "the driver of the sweep died"),
-    "trial-0000": ("KILLED", "the driver of the sweep died"),
-    "trial-0001": ("FAILED", REASON),
-    "confirm-0000-seed-8": ("FAILED", "its data are gone"),
+    "0000 2-3, loss_weight 2.15": ("KILLED", "the driver of the sweep died"),
+    "0001 1-2, loss_weight 0.135": ("FAILED", REASON),
+    "0000 seed 8: 2-3, loss_weight 2.15": ("FAILED", "its data are gone"),
 }
 
 

@@ -27,6 +27,7 @@ from orchestrator.cost.pricing import find_price, money_line
 from orchestrator.journal.object_journal import JournalReader
 from orchestrator.ray_cluster.concurrency import EvaluationPlan
 from orchestrator.search.space import TrialLimits
+from orchestrator.tracking.run_names import run_of_tags
 from orchestrator.trial.messages import Answer, TrialOutcome
 from orchestrator.trial_state import TrialState
 from prp_core.data.object_store import LocalStore
@@ -136,10 +137,12 @@ def test_the_evaluator_of_a_trial_stays_through_resumes(tmp_path: Path) -> None:
 
 
 def runs_by_name(folder: Path) -> dict[str, Any]:
-    """Every MLflow run of the sweep by its name."""
+    """Every MLflow run of the sweep by what it is."""
     client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("tiny")
-    return {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    return {
+        run_of_tags(run.data.tags): run for run in client.search_runs([experiment.experiment_id])
+    }
 
 
 def test_what_a_trial_costs_is_in_the_ledger_in_its_run_and_in_the_parents(
@@ -165,10 +168,11 @@ def test_what_a_trial_costs_is_in_the_ledger_in_its_run_and_in_the_parents(
     assert total(entries).usd == pytest.approx(0.1)
     assert coordinator.screen.cost_line() == "cost 0.0278 CPU-hours, 0.1 USD"
     coordinator.recorder.close("finished")
-    trial, parent = (runs_by_name(tmp_path)[name].data.metrics for name in ("trial-0000", "sweep"))
-    assert trial["cost/usd"] == pytest.approx(0.04) and trial[
-        "waste/data_wait_seconds"
-    ] == pytest.approx(10.0)
+    runs = runs_by_name(tmp_path)
+    trial, parent = (runs[name].data.metrics for name in ("trial/0", "sweep"))
+    counters = json.loads(runs["trial/0"].data.tags["prp.counters"])
+    assert trial["cost/usd"] == pytest.approx(0.04)
+    assert counters["waste/data_wait_seconds"] == pytest.approx(10.0)
     assert parent["cost/usd"] == pytest.approx(0.1) and parent["cost/cpu_hours"] == pytest.approx(
         100 / 3600
     )
@@ -206,7 +210,7 @@ def test_a_budget_keeps_its_reserve_prunes_at_a_rung_and_goes_on_when_it_is_rais
     pruned = coordinator.screen.views()[2]
     assert "budget: 0.025 of 0.0388889 CPU-hours spent, 0.0111 kept for the end" in pruned.reason
     coordinator.recorder.close("finished")
-    assert runs_by_name(tmp_path)["trial-0002"].data.tags["prp.state"] == "pruned"
+    assert runs_by_name(tmp_path)["trial/2"].data.tags["prp.state"] == "pruned"
     again, clock = coordinator_at(**{**values, "budget.cpu_hours": 1.0})
     assert again.trials.gate().admission == "start"
     assert again.screen.cost_line().startswith("cost 0.025 of 1 CPU-hours"), "the account goes on"
@@ -293,10 +297,10 @@ def test_confirming_runs_are_no_trials_and_what_is_noted_stays(
     assert again.confirming.results() == ([found], {(0, 9): "DivergedError: made to"})
     again.recorder.close("finished")
     runs = runs_by_name(tmp_path)
-    confirming = runs["confirm-0000-seed-8"]
+    confirming = runs["confirm/0/8"]
     assert confirming.data.tags["mlflow.parentRunId"] == runs["sweep"].info.run_id
     assert (confirming.data.tags["prp.confirm_of"], confirming.info.status) == ("0", "FINISHED")
-    assert runs["confirm-0000-seed-9"].info.status == "FAILED"
+    assert runs["confirm/0/9"].info.status == "FAILED"
     entries = ledger_in(tmp_path)
     assert total(entries, lambda one: one.kind == "confirm").busy_seconds == 30.0
 
