@@ -60,8 +60,11 @@ def check_that_all_was_published(uri: str, records: Records) -> None:
     """The runs of the sweep that MLflow did not see while it ran."""
     client = MlflowClient(uri, uri)
     assert faults_of_runs(client, AWAY, records.states) == []
-    parent, *trials = sorted(
-        runs_of(client, AWAY), key=lambda run: int(run.data.tags.get("prp.trial", -1))
+    runs = runs_of(client, AWAY)
+    (parent,) = (run for run in runs if run.data.tags["prp.role"] == "sweep")
+    trials = sorted(
+        (run for run in runs if "prp.trial" in run.data.tags),
+        key=lambda run: int(run.data.tags["prp.trial"]),
     )
     assert parent.data.metrics["baseline/random_init/retrieval/recall_at_1"] >= 0
     assert "report.html" in [one.path for one in client.list_artifacts(parent.info.run_id)]
