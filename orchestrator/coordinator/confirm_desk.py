@@ -13,45 +13,56 @@ from typing import Any
 
 from orchestrator.config.run_config import to_tree
 from orchestrator.confirmation import ConfirmedRun
+<<<<<<< HEAD
 from orchestrator.coordinator.recorder import CONFIRM_NOTE
 from orchestrator.coordinator.run_starts import confirm_config
+=======
+from orchestrator.coordinator.attempts import failed_too_often
+from orchestrator.coordinator.recorder import CONFIRM_NOTE, confirm_config
+>>>>>>> 4018c74 (The messages and checkpoints of a confirming run carry the attempt that sends them, and its failures are counted where a trial's are: its checkpoints had none, though their record knows attempts)
 from orchestrator.coordinator.sweep_state import SweepState
 from orchestrator.cost.account import Owner
+from orchestrator.search.hand_out import NOT_HANDED_OUT, HandOut
 from orchestrator.tracking.record_log import PointsHeld
 from orchestrator.tracking.run_names import confirm_run
+from orchestrator.trial.messages import Answer, ConfirmAttempt, ConfirmSender, Failure
 from orchestrator.trial_state import TrialState
 from prp_core.reporting import Points
 
-RUNNING = "confirming/"  # + TRIAL/SEED: the epoch of the driver that runs it, empty at its end
+RUNNING = "confirming/"  # + TRIAL/SEED: the note of the sweep with the run's `HandOut`
+DRIVEN = "driven"  # the slot of a run that has a driver
 Pair = tuple[int, int]  # a trial's number and a seed
 
 
 @dataclass(frozen=True)
 class ConfirmTask:
-    """What the driver of a confirming run needs, in the epoch `epoch` of the sweep's drivers;
-    crosses processes.
+    """What the driver of a confirming run needs; crosses processes. `epoch` and `attempt` are those
+    of the hand-out.
     """
 
     number: int
     seed: int
     config: dict[str, Any]
     epoch: int = 0
+    attempt: int = 0
+
+    @property
+    def sender(self) -> ConfirmSender:
+        """What the driver's messages carry until its first workers start."""
+        return ConfirmSender(self.number, self.seed, self.epoch, self.attempt)
 
 
 class ConfirmDesk:
-    """Starts, records and ends confirming runs, each named by its trial's number and its seed."""
+    """Starts, records and ends confirming runs, each named by its trial's number and its seed. A
+    message of an outdated attempt is answered with "leave" and changes nothing.
+    """
 
     def __init__(self, state: SweepState) -> None:
         self._study = state.study
         self._table = state.table
         self._account = state.account
         self._recorder = state.recorder
-        # with those that began before Ray restarted the coordinator
-        self._open: set[Pair] = {
-            pair_of(name, RUNNING)
-            for name, epoch in self._study.sweep_notes(RUNNING).items()
-            if epoch == str(self._study.epoch)
-        }
+        self._max_failures = state.base.resources.max_failures
 
     def affordable_candidates(self) -> int:
         """How many candidates the rest of the budget can confirm."""
@@ -64,58 +75,95 @@ class ConfirmDesk:
         totals = {view.number: self._account.totals(view.number) for view in finished}
         return {number: one.gpu_hours or one.cpu_hours for number, one in totals.items()}
 
+    # ---- for the sweep's driver, which starts runs
+
     def start(self, number: int, seed: int) -> ConfirmTask:
         """The run that trains trial `number`'s config with `seed`, at full length and evaluated at
         its end only.
         """
         config = confirm_config(self._table.config_of(number), seed)
-        self._study.set_sweep_note(f"{RUNNING}{number}/{seed}", str(self._study.epoch))
+        hand_out = self._hand_out(number, seed).to(self._study.epoch, DRIVEN)
+        self._keep(number, seed, hand_out)
         self._recorder.start_confirm(number, seed, config)
-        self._open.add((number, seed))
         self._account.on_requested(owner_of(number, seed), config)
-        return ConfirmTask(number, seed, to_tree(config), self._study.epoch)
+        return ConfirmTask(number, seed, to_tree(config), hand_out.epoch, hand_out.attempt)
 
-    def workers_started(self, number: int, seed: int) -> None:
-        """The workers of a run are running."""
-        if (number, seed) in self._open:
-            self._account.on_started(owner_of(number, seed))
+    def driver_died(self, number: int, seed: int, reason: str) -> None:
+        """The driver of a run has died, more often than Ray starts it again; a resume tries the run
+        again.
+        """
+        if self._is_open(number, seed):
+            self._end(number, seed, None, reason, is_final=False)
 
-    def log(self, number: int, seed: int, metrics: Mapping[str, float], step: int) -> PointsHeld:
-        """Record a run's metrics after `step` steps; what is held of its points."""
-        if (number, seed) in self._open:
-            self._account.on_progress(owner_of(number, seed), step, metrics)
-        return self._recorder.log(confirm_run(number, seed), metrics, step)
+    # ---- for the run's driver, which starts its workers and ends it
 
-    def log_again(self, number: int, seed: int, points: Points) -> PointsHeld:
-        """Record points that may be recorded already; what is held of the run's points."""
-        return self._recorder.log_again(confirm_run(number, seed), points)
+    def begin_attempt(self, sender: ConfirmSender, step: int) -> ConfirmAttempt:
+        """The attempt with which a driver starts workers; they continue after `step` steps."""
+        number, seed = sender.number, sender.seed
+        hand_out = self._hand_out(number, seed)
+        is_driver = sender.epoch == hand_out.epoch and sender.attempt >= hand_out.first_attempt
+        if not is_driver or not self._is_open(number, seed):
+            return ConfirmAttempt(None)
+        begun = hand_out.begun(step)
+        if begun.num_failures > self._max_failures:
+            return ConfirmAttempt(None, failed_too_often(begun.num_failures, begun.cause))
+        self._keep(number, seed, begun)
+        return ConfirmAttempt(ConfirmSender(number, seed, begun.epoch, begun.attempt))
+
+    def attempt_failed(self, sender: ConfirmSender, failure: Failure) -> Answer:
+        """An attempt ended without an outcome. Whether there is another is the answer to
+        `begin_attempt`.
+        """
+        if not self._is_heard(sender):
+            return Answer.LEAVE
+        hand_out = self._hand_out(sender.number, sender.seed)
+        failed = hand_out.failed(failure.cause, is_counted=not failure.is_nodes)
+        self._keep(sender.number, sender.seed, failed)
+        return Answer.GO_ON
 
     def end(
         self,
-        number: int,
-        seed: int,
+        sender: ConfirmSender,
         run: ConfirmedRun | None,
         reason: str = "",
         *,
         is_final: bool = True,
-    ) -> None:
+    ) -> Answer:
         """End a run with its result; told twice, the first result stands. Failed (`run` None), a
         resume tries it again unless `is_final`.
         """
-        name = f"{CONFIRM_NOTE}{number}/{seed}"
-        is_first = self._study.sweep_note(name) is None
-        if (run is not None or is_final) and is_first:
-            self._study.set_sweep_note(
-                name, json.dumps({"failed": reason} if run is None else asdict(run))
-            )
-        if (number, seed) in self._open:
-            self._open.remove((number, seed))
-            self._study.set_sweep_note(f"{RUNNING}{number}/{seed}", "")
-            self._account.on_ended(owner_of(number, seed))
-        if is_first:
-            state = TrialState.FAILED if run is None else TrialState.FINISHED
-            self._recorder.finish(confirm_run(number, seed), state, reason)
-        self._recorder.log_costs()
+        if not self._is_heard(sender):
+            return Answer.LEAVE
+        self._end(sender.number, sender.seed, run, reason, is_final=is_final)
+        return Answer.GO_ON
+
+    # ---- for the workers, which train
+
+    def workers_started(self, sender: ConfirmSender) -> Answer:
+        """The workers of an attempt run."""
+        if not self._is_heard(sender):
+            return Answer.LEAVE
+        if self._is_open(sender.number, sender.seed):
+            self._account.on_started(owner_of(sender.number, sender.seed))
+        return Answer.GO_ON
+
+    def log(
+        self, sender: ConfirmSender, metrics: Mapping[str, float], step: int
+    ) -> PointsHeld | Answer:
+        """Record a run's metrics after `step` steps; what is held of its points."""
+        if not self._is_heard(sender):
+            return Answer.LEAVE
+        if self._is_open(sender.number, sender.seed):
+            self._account.on_progress(owner_of(sender.number, sender.seed), step, metrics)
+        return self._recorder.log(confirm_run(sender.number, sender.seed), metrics, step)
+
+    def log_again(self, sender: ConfirmSender, points: Points) -> PointsHeld | Answer:
+        """Record points that may be recorded already; what is held of the run's points."""
+        if not self._is_heard(sender):
+            return Answer.LEAVE
+        return self._recorder.log_again(confirm_run(sender.number, sender.seed), points)
+
+    # ----
 
     def results(self) -> tuple[list[ConfirmedRun], dict[Pair, str]]:
         """The runs that are done, and why others failed for good."""
@@ -130,6 +178,43 @@ class ConfirmDesk:
                 found.pop("run_id", None)  # a note of an earlier release
                 runs.append(ConfirmedRun(**found))
         return sorted(runs, key=lambda run: (run.trial, run.seed)), failed
+
+    def _end(
+        self, number: int, seed: int, run: ConfirmedRun | None, reason: str, *, is_final: bool
+    ) -> None:
+        name = f"{CONFIRM_NOTE}{number}/{seed}"
+        is_first = self._study.sweep_note(name) is None
+        if (run is not None or is_final) and is_first:
+            self._study.set_sweep_note(
+                name, json.dumps({"failed": reason} if run is None else asdict(run))
+            )
+        if self._is_open(number, seed):
+            self._keep(number, seed, self._hand_out(number, seed).free())
+            self._account.on_ended(owner_of(number, seed))
+        if is_first:
+            state = TrialState.FAILED if run is None else TrialState.FINISHED
+            self._recorder.finish(confirm_run(number, seed), state, reason)
+        self._recorder.log_costs()
+
+    def _hand_out(self, number: int, seed: int) -> HandOut:
+        """Who has the run; where an earlier release kept its epoch alone, nobody."""
+        note = self._study.sweep_note(f"{RUNNING}{number}/{seed}") or ""
+        return HandOut(**json.loads(note)) if note.startswith("{") else NOT_HANDED_OUT
+
+    def _keep(self, number: int, seed: int, hand_out: HandOut) -> None:
+        self._study.set_sweep_note(f"{RUNNING}{number}/{seed}", json.dumps(asdict(hand_out)))
+
+    def _is_open(self, number: int, seed: int) -> bool:
+        """Whether the run has a driver and has not ended, also where that began before Ray
+        restarted the coordinator.
+        """
+        hand_out = self._hand_out(number, seed)
+        return bool(hand_out.slot) and hand_out.epoch == self._study.epoch
+
+    def _is_heard(self, sender: ConfirmSender) -> bool:
+        hand_out = self._hand_out(sender.number, sender.seed)
+        newest = self._study.epoch, hand_out.epoch, hand_out.attempt
+        return newest == (sender.epoch, sender.epoch, sender.attempt)
 
 
 def pair_of(name: str, prefix: str) -> Pair:

@@ -32,13 +32,14 @@ from orchestrator.ray_cluster.composed_actor import PartHandle
 from orchestrator.ray_cluster.driver_placement import driver_labels
 from orchestrator.ray_cluster.worker_failures import failure_reason, is_nodes_failure
 from orchestrator.ray_cluster.worker_group import fit_workers
-from orchestrator.search.hand_out import NOT_HANDED_OUT
 from orchestrator.storage.open_store import open_store
 from orchestrator.sweep.plan import Plan
-from orchestrator.trial.driver import DRIVER_RESOURCES
-from prp_core.training.checkpoint_record import newest_step, next_attempt
+from orchestrator.trial.driver import DRIVER_RESOURCES, TOLD_TO_LEAVE
+from orchestrator.trial.messages import Answer, ConfirmAttempt, Failure
+from prp_core.training.checkpoint_record import newest_step
 
 Say = Callable[[str], None]
+OTHER_DRIVER = "it has ended, or another driver has it"
 
 
 def confirm(
@@ -132,61 +133,87 @@ def run_missing(
             line = ray.get(ready)
         except ray.exceptions.RayError as error:
             line = failure_reason(error)
-            ray.get(confirming.end.remote(number, seed, None, line, is_final=False))
+            ray.get(confirming.driver_died.remote(number, seed, line))
         say(f"trial {number} with seed {seed}: {line}")
 
 
 def _drive(task: ConfirmTask, spec: SweepSpec, confirming: PartHandle) -> str:
     """Run one confirming run and tell the coordinator its result; the result in a few words."""
-    try:
-        found = train_until_done(task, spec, confirming)
+    driver = ConfirmDriver(task, spec, confirming)
     # one run's failure ends neither the others nor the sweep; the reason is told
+    try:
+        return driver.run()
     except Exception as error:  # noqa: BLE001
-        ray.get(
-            confirming.end.remote(
-                task.number, task.seed, None, failure_reason(error), is_final=False
-            )
-        )
-        return failure_reason(error)
-    if "failed" in found:
-        ray.get(confirming.end.remote(task.number, task.seed, None, found["failed"]))
-        return found["failed"]
-    run = ConfirmedRun(**found)
-    ray.get(confirming.end.remote(task.number, task.seed, run))
-    return f"{OBJECTIVE} {run.recall_at_1:.3f}"
+        return driver.end(None, failure_reason(error), is_final=False)
 
 
-def train_until_done(task: ConfirmTask, spec: SweepSpec, confirming: PartHandle) -> dict[str, Any]:
-    """The answer of `confirm_on_worker`, whose workers are started again after a failure as those
-    of a trial are. Raises the last error when there were too many without a new checkpoint.
+class ConfirmDriver:
+    """Drives the confirming run of `task`, attempt after attempt. Told to leave, because another
+    driver has the run, it changes nothing any more.
     """
-    config = parse_config(task.config)
-    work = {"spec": spec, "task": asdict(task), "confirming": confirming}
-    folder = checkpoints_folder(spec, task)
-    store = open_store(spec.folder_uri, config.store, check=False)
-    attempts = NOT_HANDED_OUT.to(0, "confirm")
-    last_error: Exception | None = None
-    while True:
-        attempts = attempts.begun(newest_step(store, folder))
-        if last_error is not None and attempts.num_failures > config.resources.max_failures:
-            raise last_error
+
+    def __init__(self, task: ConfirmTask, spec: SweepSpec, confirming: PartHandle) -> None:
+        self._task = task
+        self._spec = spec
+        self._confirming = confirming
+        self._config = parse_config(task.config)
+        self._sender = task.sender
+
+    def run(self) -> str:
+        """Train until an attempt has a result or there is no other attempt; the result in a few
+        words.
+        """
+        store = open_store(self._spec.folder_uri, self._config.store, check=False)
+        folder = checkpoints_folder(self._spec, self._task)
+        while True:
+            attempt: ConfirmAttempt = ray.get(
+                self._confirming.begin_attempt.remote(self._sender, newest_step(store, folder))
+            )
+            if attempt.sender is None and not attempt.failure:
+                return OTHER_DRIVER
+            if attempt.sender is None:
+                return self.end(None, attempt.failure, is_final=False)
+            self._sender = attempt.sender
+            found = self._attempt()
+            if isinstance(found, Failure):
+                ray.get(self._confirming.attempt_failed.remote(self._sender, found))
+            elif "failed" in found:
+                return self.end(None, found["failed"])
+            else:
+                return self.end(ConfirmedRun(**found))
+
+    def end(self, run: ConfirmedRun | None, reason: str = "", *, is_final: bool = True) -> str:
+        """Tell the coordinator how the run ended; what became of it, in a few words."""
+        end = self._confirming.end.remote(self._sender, run, reason, is_final=is_final)
+        if ray.get(end) == Answer.LEAVE:
+            return OTHER_DRIVER
+        return reason if run is None else f"{OBJECTIVE} {run.recall_at_1:.3f}"
+
+    def _attempt(self) -> dict[str, Any] | Failure:
+        """The answer of `confirm_on_worker`, or why there is none."""
+        work = {
+            "spec": self._spec,
+            "task": asdict(self._task),
+            "sender": self._sender,
+            "folder": checkpoints_folder(self._spec, self._task),
+            "confirming": self._confirming,
+        }
         try:
-            return fit_workers(
+            found = fit_workers(
                 confirm_on_worker,
-                work | {"folder": folder, "attempt": next_attempt(store, folder, task.epoch)},
-                config,
-                state_dir=spec.state_dir,
-                name=f"{spec.sweep_id}-confirm-{task.number:04d}-{task.seed}",
+                work,
+                self._config,
+                state_dir=self._spec.state_dir,
+                name=f"{self._spec.sweep_id}-confirm-{self._task.number:04d}-{self._task.seed}",
                 max_failures=0,
             )
-        # whatever it was, it is tried again unless there were too many
+        # whatever it was, the coordinator decides whether to try again
         except Exception as error:  # noqa: BLE001
-            is_counted = not is_nodes_failure(error)
-            attempts = attempts.failed(failure_reason(error), is_counted=is_counted)
-            last_error = error
+            return Failure(failure_reason(error), is_nodes=is_nodes_failure(error))
+        return found or Failure(TOLD_TO_LEAVE)
 
 
-def confirm_on_worker(work: Mapping[str, Any]) -> dict[str, Any]:
+def confirm_on_worker(work: Mapping[str, Any]) -> dict[str, Any] | None:
     """As `confirm_worker`, whose torch is imported where it runs: the driver does without."""
     from orchestrator.sweep.confirm_worker import confirm_worker
 

@@ -18,11 +18,14 @@ from orchestrator.confirmation import (
 from orchestrator.coordinator.confirm_desk import ConfirmTask
 from orchestrator.ray_cluster.composed_actor import PartHandle
 from orchestrator.storage.open_store import open_store
+from orchestrator.trial.messages import ConfirmSender
 from orchestrator.trial.pending_points import PointsReporter
 from orchestrator.trial.worker import open_data, permanent_failure
 from prp_core.data.manifest import VideoRecord
 from prp_core.evaluation.downstream import query_hits
 from prp_core.training.checkpoint import CheckpointFolder
+from prp_core.training.checkpoint_keys import RunAttempt
+from prp_core.training.checkpoint_record import Superseded
 from prp_core.training.encoder_export import checkpoint_encoder_weights, rebuild_encoder
 from prp_core.training.loop import pretrain
 from prp_core.world import World, use_threads
@@ -31,8 +34,8 @@ from prp_core.world import World, use_threads
 class ConfirmReporter(PointsReporter):
     """The `Reporter` of a confirming run: sends what it logs; such a run is never stopped."""
 
-    def __init__(self, confirming: PartHandle, task: ConfirmTask) -> None:
-        super().__init__(confirming, task.number, task.seed)
+    def __init__(self, confirming: PartHandle, sender: ConfirmSender) -> None:
+        super().__init__(confirming, sender)
 
     def at_rung(self, *, epoch: int, step: int, metrics: Mapping[str, float]) -> bool:
         """The one rung is the end."""
@@ -40,9 +43,9 @@ class ConfirmReporter(PointsReporter):
         return True
 
 
-def confirm_worker(work: Mapping[str, Any]) -> dict[str, Any]:
+def confirm_worker(work: Mapping[str, Any]) -> dict[str, Any] | None:
     """Train one confirming run on this worker; a `ConfirmedRun` as a plain dict, or ``{"failed":
-    why}`` where it would fail again.
+    why}`` where it would fail again; None where another attempt has the run.
     """
     spec = work["spec"]
     task = ConfirmTask(**work["task"])
@@ -50,14 +53,16 @@ def confirm_worker(work: Mapping[str, Any]) -> dict[str, Any]:
     config = parse_config(task.config)
     use_threads(int(config.resources.cpus_per_worker))
     world = World.of_process_group(ray.train.torch.get_device())
+    sender: ConfirmSender = work["sender"]
     if world.is_first:
-        confirming.workers_started.remote(task.number, task.seed)
+        confirming.workers_started.remote(sender)
     store = open_store(spec.folder_uri, config.store, check=False)
-    folder = CheckpointFolder(store, work["folder"], num_kept=1, attempt=work["attempt"])
+    attempt = RunAttempt(sender.epoch, sender.attempt)
+    folder = CheckpointFolder(store, work["folder"], num_kept=1, attempt=attempt)
     try:
         folder.begin(world)
         with open_data(spec, config) as data:
-            reporter = ConfirmReporter(confirming, task)
+            reporter = ConfirmReporter(confirming, sender)
             outcome = pretrain(config, data, world, checkpoints=folder, reporter=reporter)
             reporter.flush()
             checkpoint = folder.latest_committed(world)
@@ -67,6 +72,8 @@ def confirm_worker(work: Mapping[str, Any]) -> dict[str, Any]:
             ).to(world.device)
             part = data.parts
             hits = query_hits(encoder, config, data.validation, world)
+    except Superseded:
+        return None
     except Exception as error:
         reason = permanent_failure(error, config)
         if reason is None:

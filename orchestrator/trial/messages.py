@@ -21,6 +21,16 @@ class Sender:
     attempt: int
 
 
+@dataclass(frozen=True)
+class ConfirmSender:
+    """As `Sender`, of the confirming run that trains the config of trial `number` with `seed`."""
+
+    number: int
+    seed: int
+    epoch: int
+    attempt: int
+
+
 class Answer(StrEnum):
     """The coordinator's answer to a driver or a worker of a trial."""
 
@@ -51,6 +61,14 @@ class Attempt:
     """
 
     sender: Sender | None
+    failure: str = ""
+
+
+@dataclass(frozen=True)
+class ConfirmAttempt:
+    """As `Attempt`, of a confirming run."""
+
+    sender: ConfirmSender | None
     failure: str = ""
 
 

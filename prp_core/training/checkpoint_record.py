@@ -160,14 +160,6 @@ def trained_epochs(store: ObjectStore, prefix: str) -> int | None:
     return None
 
 
-def next_attempt(store: ObjectStore, prefix: str, epoch: int) -> RunAttempt:
-    """The attempt of `epoch` that follows those which have begun below `prefix`, for a run whose
-    attempts nobody else counts. Of an epoch that is over it is one that cannot begin.
-    """
-    newest = RecordFile(store, prefix, RunAttempt()).read().attempt
-    return RunAttempt(epoch, newest.number + 1 if newest.epoch == epoch else 1)
-
-
 def _parse(data: bytes) -> CommitRecord:
     try:
         document = json.loads(data)

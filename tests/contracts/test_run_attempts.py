@@ -17,7 +17,7 @@ from prp_core.data.object_store import LocalStore, ObjectInfo, ObjectStore
 from prp_core.errors import ObjectMissing
 from prp_core.training.checkpoint import Checkpoint, CheckpointFolder
 from prp_core.training.checkpoint_keys import ONLY_ATTEMPT, RunAttempt
-from prp_core.training.checkpoint_record import RECORD_NAME, Superseded, newest_step, next_attempt
+from prp_core.training.checkpoint_record import RECORD_NAME, Superseded, newest_step
 from prp_core.world import World
 from tests.contracts.stores import SWEEP_STORES
 
@@ -213,15 +213,6 @@ def test_of_eight_that_begin_at_once_the_last_number_commits(store: ObjectStore)
             save(folder, 10, "earlier")
     save(folders[-1], 10, "last")
     assert newest(store) == (10, "last")
-
-
-def test_who_has_no_number_takes_the_next(store: ObjectStore) -> None:
-    assert next_attempt(store, PREFIX, 1) == RunAttempt(1, 1)
-    folder_of(store, OLD).begin(ALONE)
-    assert next_attempt(store, PREFIX, 1) == NEW
-    assert next_attempt(store, PREFIX, 2) == RunAttempt(2, 1)
-    with pytest.raises(Superseded):
-        folder_of(store, next_attempt(store, PREFIX, 0)).begin(ALONE)
 
 
 def test_checkpoints_of_an_earlier_release_are_found_and_followed(store: ObjectStore) -> None:

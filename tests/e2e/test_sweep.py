@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import html
+import contextlib
+import io
 import json
 import re
 from itertools import pairwise
@@ -11,10 +12,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.commands.prp import main
+from orchestrator.confirmation import candidates_of
 from orchestrator.cost.ledger import total, total_of_trial
-from orchestrator.journal.stored_sweep import load_sweep
-from orchestrator.report.answer import answer
-from orchestrator.report.record import load_record
 from orchestrator.search.warm_start import plan_warm_start
 from orchestrator.tracking import load_encoder
 from orchestrator.tracking.past_trials import read_past_trials
@@ -221,7 +220,7 @@ def test_the_terminal_ends_with_a_leaderboard_and_every_place(swept: Swept) -> N
     text = swept.output
     for words in (
         "random initialisation",
-        "Taken:       trial",
+        "Winner: trial",
         "fine-tuned recognition",
         "Checkpoints:",
         "MLflow:",
@@ -232,32 +231,6 @@ def test_the_terminal_ends_with_a_leaderboard_and_every_place(swept: Swept) -> N
         assert words in text, text
     assert "Traceback" not in text
     assert "DivergedError" in swept.whole_output
-
-
-def test_terminal_report_status_mlflow_and_model_say_the_same_sentence(
-    swept: Swept, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("PRP_HOME", str(swept.home))
-    sentence = answer(load_record(load_sweep(swept.sweep_id).spec)).headline
-    client, runs = runs_at(swept.home)
-    parent = next(run for run in runs if "mlflow.parentRunId" not in run.data.tags)
-    tags = parent.data.tags
-    (version,) = client.search_model_versions("name='prp-tiny'")
-    page = Path(client.download_artifacts(parent.info.run_id, "report.html")).read_text()
-    assert main(["status", swept.sweep_id, "--once"]) == 0
-    said = {
-        "terminal": swept.output,
-        "status": " ".join(capsys.readouterr().out.split()),
-        "report": " ".join(html.unescape(re.sub(r"<[^>]+>", "", page)).split()),
-        "MLflow's tag": tags["prp.answer"],
-        "the run's description": tags["mlflow.note.content"],
-        "the model's description": version.description,
-    }
-    assert not [place for place, text in said.items() if sentence not in text], (sentence, said)
-    assert tags["prp.confirmed"] == "no" and "Not confirmed: " in said["report"]
-    assert not any("prp.confirmed" in run.data.tags for run in runs if run is not parent)
-    folder = swept.home / "sweeps" / swept.sweep_id
-    assert [path.name for path in folder.rglob("report.html")] == ["report.html"], "once"
 
 
 def test_the_best_encoder_loads_in_three_lines_with_the_winners_weights(
@@ -310,20 +283,48 @@ def test_the_ledger_adds_up_to_what_mlflow_shows(swept: Swept) -> None:
     assert "Cost:" in swept.output and "CPU-hours" in swept.output
 
 
-def test_the_best_of_an_ended_sweep_can_be_confirmed(swept: Swept) -> None:
+def extend(swept: Swept, number: int, epochs: int) -> tuple[int, str]:
+    """``prp extend`` while nobody drives the sweep: its exit code and its answer."""
+    words = ["extend", swept.sweep_id, "--trial", str(number), "--epochs", str(epochs)]
+    answer = io.StringIO()
+    with contextlib.redirect_stdout(answer):
+        return main(words), answer.getvalue()
+
+
+def test_the_best_of_an_ended_sweep_can_be_confirmed_and_a_trial_extended(
+    swept: Swept, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before, sweep_id = trial_rows(swept.home, swept.sweep_id), swept.sweep_id
+    monkeypatch.setenv("PRP_HOME", str(swept.home))
+    extended = next(number for number, state, _ in before if state == "PRUNED")
+    assert extend(swept, 9, 5) == (1, "there is no trial 9; there are 4\n")
+    assert extend(swept, best_number(swept), 4)[1].startswith(
+        f"trial {best_number(swept)} is trained for 4 epochs already; name more than that"
+    )
+    code, said = extend(swept, extended, 5)
+    assert code == 0 and re.search(
+        rf"its next start continues trial {extended} from epoch \d to 5: .*--resume", said
+    )
     with StudyProcess(swept.home, ["--resume", sweep_id, "--confirm", "2"], ENVIRONMENT) as last:
         assert last.wait() == 0, last.output[-4000:]
         assert last.left_behind() == []
     after = trial_rows(swept.home, sweep_id)
-    assert after == before, "a confirming run is no trial"
+    assert after[:4] == before, "a confirming run is no trial"
+    assert [(number, state) for number, state, _ in after[4:]] == [(4, "COMPLETE")]
+    own = [epoch for number, epoch, _ in rung_rows(swept.home, sweep_id) if number == 4]
+    assert own[-1] == 5 and 1 not in own[1:], "it began at the other's checkpoint"
     assert len(confirmed_pairs(last)) == 4
 
     note = json.loads(sweep_notes(swept.home, sweep_id)["confirmation"])
-    best = sorted(
-        (row for row in after if row[1] == "COMPLETE"), key=lambda row: (-(row[2] or 0), row[0])
-    )[:2]
-    assert {one["trial"] for one in note["candidates"]} == {number for number, _, _ in best}
+    _, runs = runs_at(swept.home)
+    rates = {
+        int(run.data.tags["prp.trial"]): run.data.params["pretext.playback_rate.rates"]
+        for run in runs
+        if run.data.tags["prp.role"] == "trial"
+    }
+    scores = {number: value or 0.0 for number, state, value in after if state == "COMPLETE"}
+    best = candidates_of(scores, 2, rates)
+    assert {one["trial"] for one in note["candidates"]} == set(best)
     assert all(
         one["seeds"] == [SEED + 1, SEED + 2] and len(one["recall_at_1"]) == 2
         for one in note["candidates"]
@@ -335,7 +336,9 @@ def test_the_best_of_an_ended_sweep_can_be_confirmed(swept: Swept) -> None:
     )
 
     client, runs = runs_at(swept.home)
-    assert len(runs) == 5 + 3 + 4, "parent and trials, baselines, confirming runs"
+    assert len(runs) == 5 + 1 + 3 + 4, "parent and trials, one extended, baselines, confirming runs"
+    (longer,) = [run for run in runs if run.data.tags.get("prp.continues") == str(extended)]
+    assert (longer.data.tags["prp.trial"], longer.data.tags["prp.state"]) == ("4", "finished")
     assert all(run.info.status in ("FINISHED", "FAILED") for run in runs)
     confirming = [run for run in runs if "prp.confirm_of" in run.data.tags]
     assert sorted(run.data.tags["prp.seed"] for run in confirming) == [

@@ -6,6 +6,7 @@ and MLflow, as Ray makes them after a kill -9.
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -18,7 +19,7 @@ from orchestrator.journal.requests import Action, Request, submit
 from orchestrator.journal.stored_sweep import open_folder
 from orchestrator.search.space import TrialLimits
 from orchestrator.sweep.rounds import run_rounds
-from orchestrator.trial.messages import Answer, Sender, TrialOutcome
+from orchestrator.trial.messages import Answer, ConfirmAttempt, Failure, Sender, TrialOutcome
 from orchestrator.trial_state import TrialState
 from prp_core.training.checkpoint import CheckpointFolder
 from prp_core.world import World
@@ -125,25 +126,67 @@ def test_an_outdated_attempt_is_told_to_leave_and_changes_nothing(tmp_path: Path
     assert trials.at_rung(new, 1, 10, {METRIC: 0.5}) == Answer.GO_ON
 
 
-def test_a_confirming_run_is_heard_by_the_coordinator_that_comes_after(tmp_path: Path) -> None:
+def test_a_confirming_run_is_heard_by_the_coordinator_that_comes_after_and_its_newest_attempt_alone(
+    tmp_path: Path,
+) -> None:
     setup = setup_at(tmp_path)
     first = Coordinator(setup)
     sender = begun(first, "slot-1")
     first.trials.at_rung(sender, 4, 40, {METRIC: 0.5})
     first.trials.tell(sender, FINISHED)
-    first.confirming.start(0, 633)
+    task = first.confirming.start(0, 633)
+    old = first.confirming.begin_attempt(task.sender, 0).sender
+    assert old is not None
     first.recorder.flush()
 
-    again = Coordinator(setup)
-    again.confirming.log(0, 633, {"train/loss": 2.0}, 5)
-    again.confirming.end(0, 633, ConfirmedRun(trial=0, seed=633, recall_at_1=0.5, hits="0101"))
-    again.recorder.flush()
+    again = Coordinator(setup).confirming
+    assert again.attempt_failed(old, Failure("its worker died")) == Answer.GO_ON
+    new = again.begin_attempt(old, 0).sender
+    assert new is not None and new.attempt == old.attempt + 1
+    result = ConfirmedRun(trial=0, seed=633, recall_at_1=0.5, hits="0101")
+    answers = [
+        again.workers_started(old),
+        again.log(old, {"train/loss": 9.0}, 5),
+        again.log_again(old, [(5, {"train/loss": 9.0})]),
+        again.attempt_failed(old, Failure("a zombie's")),
+        again.end(old, None, "a zombie's"),
+        again.end(dataclasses.replace(new, epoch=new.epoch + 1), result),
+    ]
+    assert answers == [Answer.LEAVE] * 6 and again.results() == ([], {})
+    assert again.begin_attempt(dataclasses.replace(old, epoch=0), 0) == ConfirmAttempt(None)
+    again.log(new, {"train/loss": 2.0}, 5)
+    assert again.end(new, result) == Answer.GO_ON
+    assert again.begin_attempt(new, 0) == ConfirmAttempt(None), "it has ended"
+    again._recorder.flush()
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("tiny")
     (run,) = client.search_runs([experiment.experiment_id], "tags.`prp.confirm_of` = '0'")
     assert (run.info.status, run.data.metrics["train/loss"]) == ("FINISHED", 2.0)
-    runs, failed = Coordinator(setup).confirming.results()
+    last = Coordinator(setup).confirming
+    runs, failed = last.results()
     assert ([(one.trial, one.seed) for one in runs], failed) == ([(0, 633)], {})
+
+    sender = last.start(0, 634).sender
+    for number in range(1, 5):
+        attempt = last.begin_attempt(sender, 10)
+        assert attempt.sender is not None
+        sender = attempt.sender
+        last.attempt_failed(sender, Failure(f"cause {number}", is_nodes=number == 1))
+    last.attempt_failed(sender, Failure("cause 4 again"))
+    assert last.begin_attempt(sender, 20).sender is not None, "there is a new checkpoint"
+    for _ in range(setup_failures(setup)):
+        attempt = last.begin_attempt(sender, 20)
+        assert attempt.sender is not None
+        sender = attempt.sender
+        last.attempt_failed(sender, Failure("no step"))
+    assert last.begin_attempt(sender, 20).failure == (
+        "4 failures in a row without a new checkpoint; the last one: no step"
+    )
+
+
+def setup_failures(setup: CoordinatorSetup) -> int:
+    """How many failures in a row a run of the sweep may have."""
+    return int(setup.spec.config["resources"]["max_failures"])
 
 
 def test_trials_that_end_are_rounds_and_what_no_round_ends_is_missing(tmp_path: Path) -> None:

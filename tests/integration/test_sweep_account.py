@@ -279,12 +279,12 @@ def test_confirming_runs_are_no_trials_and_what_is_noted_stays(
         task.config["seed"] == 8
         and task.config["training"]["first_rung_epochs"] == task.config["training"]["num_epochs"]
     )
-    coordinator.confirming.workers_started(0, 8)
+    coordinator.confirming.workers_started(task.sender)
     clock.now += 30
-    coordinator.confirming.log(0, 8, {METRIC: 0.25}, 10)
+    coordinator.confirming.log(task.sender, {METRIC: 0.25}, 10)
     found = ConfirmedRun(trial=0, seed=8, recall_at_1=0.25, hits="0100")
-    coordinator.confirming.end(0, 8, found)
-    coordinator.confirming.end(0, 8, None, "a second word")
+    coordinator.confirming.end(task.sender, found)
+    coordinator.confirming.end(task.sender, None, "a second word")
     coordinator.confirming.start(0, 9)
     coordinator.recorder.close("killed", "interrupted")
     again, _ = coordinator_at(**{"sweep.pruner": "none"})
@@ -292,8 +292,8 @@ def test_confirming_runs_are_no_trials_and_what_is_noted_stays(
     assert len(again.screen.views()) == 1 and again.trials.num_left() == 3, (
         "Optuna knows nothing of them"
     )
-    again.confirming.start(0, 9)
-    again.confirming.end(0, 9, None, "DivergedError: made to")
+    other = again.confirming.start(0, 9)
+    again.confirming.end(other.sender, None, "DivergedError: made to")
     assert again.confirming.results() == ([found], {(0, 9): "DivergedError: made to"})
     again.recorder.close("finished")
     runs = runs_by_name(tmp_path)
