@@ -88,11 +88,16 @@ class S3Server:
         )  # half a second: where a test can, it takes a prefix of its own instead
         return name
 
+    def process_id(self) -> int:
+        """The gateway's."""
+        assert self.folder is not None
+        return int((self.folder / "store" / "rgw.pid").read_text())
+
     def kill_and_restart(self, seconds_away: float) -> None:
         """kill -9 of the gateway; after `seconds_away` it answers again, with the same objects."""
         assert self.folder is not None
         store = self.folder / "store"
-        os.kill(int((store / "rgw.pid").read_text()), signal.SIGKILL)
+        os.kill(self.process_id(), signal.SIGKILL)
         time.sleep(seconds_away)
         port = self.endpoint_url.rpartition(":")[2]
         environment = os.environ | {"RGW_DATA": str(store), "RGW_PORT": port}

@@ -1,4 +1,4 @@
-"""The nemesis of a sweep: kill -9 of every kind of process that a sweep consists of.
+"""The nemesis of a sweep: kill -9 and SIGSTOP of every kind of process that a sweep consists of.
 
 A sweep runs on a local Ray cluster of a head and two nodes, with a real MLflow server and a real S3
 server behind a fault proxy. `Battlefield` starts them, finds the processes of each kind, and brings
@@ -7,6 +7,7 @@ back what does not come back by itself (a node, a server, the driver).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -23,12 +24,13 @@ from ray.cluster_utils import Cluster
 from orchestrator.ray_cluster.connect import use_environment
 from orchestrator.storage.open_store import open_store
 from tests.fixtures_mlflow import MlflowServer
+from tests.fixtures_s3 import S3Server
 from tests.tools.study_process import TINY_PRESET, StudyProcess
 
 OBJECT_STORE_BYTES = 80 << 20
 NUM_NODES = 2
 PATIENCE_SECONDS = 240.0
-
+SECONDS_AWAY = 4.0  # of an S3 server that was killed
 
 STEP = re.compile(r"/step-(\d+)[^/]*/")
 
@@ -54,6 +56,18 @@ class Kind(StrEnum):
     """The S3 server."""
 
 
+# For how long a process of each kind is stopped: longer than those wait who have something to fear
+# from one that wakes up. A node cannot be stopped alone: it goes, as one that was killed.
+STOPPED_SECONDS = {
+    Kind.DRIVER: 20.0,  # its lease may be taken over after 12
+    Kind.COORDINATOR: 30.0,  # a run that ends waits 20 for its points
+    Kind.TRIAL_DRIVER: 30.0,
+    Kind.CONTROLLER: 45.0,
+    Kind.WORKER: 90.0,  # a step may take 75
+    Kind.MLFLOW: 60.0,  # a request is tried again for 52
+    Kind.S3: 45.0,  # the longest read timeout is 30
+}
+
 # What an actor of each kind is called in Ray's table of actors.
 ACTORS = {
     Kind.COORDINATOR: ("Coordinator",),
@@ -75,11 +89,11 @@ class Battlefield:
         *,
         name: str,
         settings: Sequence[str],
-        s3: Callable[[], None] | None = None,
+        s3: S3Server | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        """The sweep called `name` over `videos`, kept in `storage`; `s3` kills the S3 server and
-        starts it again, `settings` are values of its config.
+        """The sweep called `name` over `videos`, kept in `storage`, which `s3` serves;
+        `settings` are values of its config.
         """
         self.home = home
         self.mlflow = mlflow
@@ -159,7 +173,9 @@ class Battlefield:
         if kind == Kind.RAYLET:
             return [node.all_processes["raylet"][0].process.pid for node in self._nodes]
         if kind == Kind.MLFLOW:
-            return [self.mlflow.process.pid] if self.mlflow.process else []
+            return process_group(self.mlflow.process.pid) if self.mlflow.process else []
+        if kind == Kind.S3:
+            return [self._s3.process_id()] if self._s3 else []
         alive: list[Any] = [
             actor for actor in ray._private.state.actors().values() if actor["State"] == "ALIVE"
         ]
@@ -176,7 +192,7 @@ class Battlefield:
         """
         if kind == Kind.S3:
             assert self._s3 is not None
-            self._s3()
+            self._s3.kill_and_restart(SECONDS_AWAY)
             return
         self.wait_until(lambda: bool(self.processes(kind)), f"a {kind}")
         if kind == Kind.MLFLOW:
@@ -196,6 +212,24 @@ class Battlefield:
             victims = self.processes(kind)
             os.kill(victims[which % len(victims)], signal.SIGKILL)
 
+    def stop(self, kind: Kind, which: int = 0) -> bool:
+        """SIGSTOP of a process of `kind`, the one at `which`, as soon as there is one, and SIGCONT
+        after `STOPPED_SECONDS`; of MLflow, whose server is several, all. Whether one was stopped to
+        the end of that time: it may have been ended meanwhile, or its sweep.
+        """
+        self.wait_until(lambda: bool(self.processes(kind)), f"a {kind}")
+        found = self.processes(kind)
+        victims = found if kind == Kind.MLFLOW else [found[which % len(found)]]
+        for process_id in victims:
+            os.kill(process_id, signal.SIGSTOP)
+        try:
+            time.sleep(STOPPED_SECONDS[kind])
+        finally:
+            stopped = [process_id for process_id in victims if state_of(process_id) == "T"]
+            for process_id in stopped:
+                os.kill(process_id, signal.SIGCONT)
+        return bool(stopped)
+
     def _add_node(self) -> None:
         node = self._cluster.add_node(num_cpus=1, object_store_memory=OBJECT_STORE_BYTES)
         self._nodes.append(node)
@@ -207,10 +241,26 @@ class Battlefield:
             self.study = None
 
 
+def state_of(process_id: int) -> str:
+    """The state of a process as ``/proc`` has it, ``T`` for one that is stopped; empty: it is
+    gone.
+    """
+    try:
+        return Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
+
+
 def is_there(process_id: int) -> bool:
     """Whether a process of that id runs, and is no zombie."""
-    try:
-        state = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state not in ("Z", "X")
+    return state_of(process_id) not in ("", "Z", "X")
+
+
+def process_group(leader: int) -> list[int]:
+    """The processes of the group of `leader`, which come and go."""
+    members = []
+    for path in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, ValueError):
+            if os.getpgid(int(path.name)) == leader:
+                members.append(int(path.name))
+    return members
