@@ -55,6 +55,7 @@ class TrialDesk:
     def __init__(self, state: SweepState, setup: CoordinatorSetup) -> None:
         self._spec = state.spec
         self._base = state.base
+        self._journal = state.journal
         self._study = state.study
         self._table = state.table
         self._account = state.account
@@ -197,10 +198,11 @@ class TrialDesk:
         number = sender.number
         view = self._table.view(number)
         value = metrics[self._base.sweep.objective]
-        self._log(number, {**metrics, "epoch": epoch}, step)
-        self._study.report(number, epoch, value)
-        self._reach_rung(number, epoch)
-        decision = self._pruning.decide(number, epoch, view.num_epochs)
+        with self._journal.batch():  # one request to the storage for all of it
+            self._log(number, {**metrics, "epoch": epoch}, step)
+            self._study.report(number, epoch, value)
+            self._reach_rung(number, epoch)
+            decision = self._pruning.decide(number, epoch, view.num_epochs)
         view.rungs[epoch] = value
         view.objective = value
         stopped = self._stopped_by_a_person(number)

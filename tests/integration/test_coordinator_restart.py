@@ -15,8 +15,10 @@ from orchestrator.confirmation import ConfirmedRun
 from orchestrator.coordinator.coordinator import Coordinator
 from orchestrator.coordinator.sweep_state import CoordinatorSetup
 from orchestrator.cost.budget import Admission, Gate
+from orchestrator.journal.object_journal import JournalReader
 from orchestrator.journal.requests import Action, Request, submit
 from orchestrator.journal.stored_sweep import open_folder
+from orchestrator.journal.sweep_folder import JOURNAL
 from orchestrator.search.space import TrialLimits
 from orchestrator.sweep.rounds import run_rounds
 from orchestrator.trial.messages import Answer, ConfirmAttempt, Failure, Sender, TrialOutcome
@@ -42,6 +44,11 @@ def begun(coordinator: Coordinator, slot: str) -> Sender:
     return sender
 
 
+def num_entries_at(setup: CoordinatorSetup) -> int:
+    """How many appends the sweep's journal has had."""
+    return JournalReader(open_folder(setup.spec).store, JOURNAL).num_entries
+
+
 def statuses(folder: Path) -> dict[str, str]:
     """MLflow's status of each trial's run, by the trial's number."""
     client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
@@ -56,7 +63,9 @@ def test_nothing_is_adopted_and_everything_is_heard(tmp_path: Path) -> None:
     setup = setup_at(tmp_path)
     first = Coordinator(setup)
     one, other = begun(first, "slot-1"), begun(first, "slot-2")
+    num_entries = num_entries_at(setup)
     assert first.trials.at_rung(one, 1, 10, {METRIC: 0.6}) == Answer.GO_ON
+    assert num_entries_at(setup) == num_entries + 1, "a rung is one request to the storage"
     num_left = first.trials.num_left()
     first.recorder.flush()
 
