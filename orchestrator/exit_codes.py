@@ -10,12 +10,13 @@ import os
 import sys
 from collections.abc import Callable
 
-from orchestrator.config.redaction import redacted
+from orchestrator.config.redaction import redact_logs, redacted
 from prp_core.errors import PrpError
 
 
 def run_command(function: Callable[[], int | None], name: str = "prp") -> int:
     """Run a command; its exit code. Errors of ours become one line on stderr, no traceback."""
+    redact_logs()
     try:
         exit_code = function() or 0
         sys.stdout.flush()

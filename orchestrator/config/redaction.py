@@ -7,13 +7,16 @@ addresses of elsewhere: an older sweep, a library's error.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
+from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from prp_core.errors import UserError
 
 HIDDEN = "***"
+_FORMATTER = logging.Formatter()
 WEB = ("http", "https")
 SECRET_WORDS = ("password", "passwd", "pwd", "secret", "token", "sslkey", "access_key")
 # The user's part reaches to the last @ before the path: a password may hold an @ of its own.
@@ -38,6 +41,32 @@ def redacted(text: object) -> str:
     alone.
     """
     return SECRET_PARAMETER.sub(rf"\g<1>{HIDDEN}", USER_PART.sub(_hide, str(text)))
+
+
+def redact_logs() -> None:
+    """Let every log record that this process makes from now on pass `redacted`, its traceback
+    included, whichever library makes it.
+    """
+    make = logging.getLogRecordFactory()
+    if getattr(make, "is_redacting", False):
+        return
+
+    def make_redacted(*arguments: Any, **named: Any) -> logging.LogRecord:
+        record = make(*arguments, **named)
+        try:
+            text = record.getMessage()
+        # the handler complains of a message that cannot be made
+        except Exception:  # noqa: BLE001
+            return record
+        if "://" in text:
+            record.msg = redacted(text)
+            record.args = ()
+        if record.exc_info:
+            record.exc_text = redacted(_FORMATTER.formatException(record.exc_info))
+        return record
+
+    make_redacted.is_redacting = True  # type: ignore[attr-defined]
+    logging.setLogRecordFactory(make_redacted)
 
 
 def _hide(found: re.Match[str]) -> str:

@@ -9,14 +9,22 @@ each of its callers, a desk; a caller holds the handle of its desk.
 
 from __future__ import annotations
 
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from orchestrator.config.redaction import redact_logs
 from orchestrator.coordinator.confirm_desk import ConfirmDesk
 from orchestrator.coordinator.publishing import DeadSweeps
+from orchestrator.coordinator.recorder import Recorder
 from orchestrator.coordinator.screen_desk import ScreenDesk
 from orchestrator.coordinator.steering_desk import SteeringDesk
 from orchestrator.coordinator.sweep_state import CoordinatorSetup, SweepState
@@ -24,7 +32,11 @@ from orchestrator.coordinator.trial_desk import TrialDesk
 from orchestrator.ray_cluster.composed_actor import ComposedActor, PartHandle
 from prp_core.errors import UserError
 
+_LOGGER = logging.getLogger(__name__)
+
 WITHOUT_LIMIT = -1
+LOST_ITS_RECORDS = 1  # the exit code of such a process
+FENCE_SECONDS = 1.0  # between two looks
 
 
 class Coordinator(ComposedActor):
@@ -32,7 +44,12 @@ class Coordinator(ComposedActor):
 
     PARTS = ("trials", "confirming", "recorder", "screen", "steering", "dead_sweeps")
 
-    def __init__(self, setup: CoordinatorSetup) -> None:
+    def __init__(self, setup: CoordinatorSetup, *, is_actor: bool = False) -> None:
+        """`is_actor`: Ray starts this process again when it ends, which it does when another one
+        has opened its records.
+        """
+        if is_actor:
+            redact_logs()
         state = SweepState.open(setup)
         self.trials = TrialDesk(state, setup)
         self.confirming = ConfirmDesk(state)
@@ -41,6 +58,25 @@ class Coordinator(ComposedActor):
         self.dead_sweeps = DeadSweeps(setup.spec)
         self.steering = SteeringDesk(state, setup, self.trials.num_to_start)
         self.steering.start()
+        if is_actor:
+            end = partial(os._exit, LOST_ITS_RECORDS)
+            watch = partial(end_when_fenced, state.recorder, end)
+            threading.Thread(target=watch, name="fence", daemon=True).start()
+
+
+def end_when_fenced(
+    recorder: Recorder, end: Callable[[], None], sleep: Callable[[float], None] = time.sleep
+) -> None:
+    """Call `end` once another process has opened the sweep's records.
+
+    The coordinator that Ray starts then opens them anew, and who publishes is fenced in turn; where
+    a later driver has the sweep, it does not start. What the old one had in memory alone is sent
+    again by those who said it.
+    """
+    while not recorder.fenced:
+        sleep(FENCE_SECONDS)
+    _LOGGER.warning("the coordinator ends, to be started again: %s", recorder.fenced)
+    end()
 
 
 @dataclass(frozen=True)
@@ -97,7 +133,7 @@ def start_coordinator(setup: CoordinatorSetup) -> CoordinatorHandle:
         max_restarts=WITHOUT_LIMIT,
         max_task_retries=WITHOUT_LIMIT,
     )
-    handle = CoordinatorHandle(actor.remote(setup))
+    handle = CoordinatorHandle(actor.remote(setup, is_actor=True))
     try:
         ray.get(handle.recorder.sweep_run_id.remote())
     except ray.exceptions.RayActorError as error:

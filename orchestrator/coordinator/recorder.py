@@ -112,6 +112,13 @@ class Recorder:
         confirmed = ended_confirmations(study.sweep_notes(CONFIRM_NOTE), self._start_of_confirm)
         self._tracker.reconcile([*ended, *confirmed])
 
+    @property
+    def fenced(self) -> str:
+        """Which other process has opened the records, so that nothing more is recorded; empty:
+        none.
+        """
+        return self._tracker.fenced
+
     # ---- runs of trials, for the desks
 
     def start_trial(self, proposal: Proposal, config: RunConfig) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from orchestrator.config.redaction import redacted
+
 MAX_CHARACTERS = 500
 NODE_LOST = ("its node has died", "node was terminated")
 
@@ -22,7 +24,7 @@ def failure_reason(error: BaseException) -> str:
     lines = str(cause).strip().splitlines() or [""]
     text = lines[-1] if "Traceback" in lines[0] else lines[0]
     killed = "killed: " if type(cause).__name__ in _DEATHS else ""
-    return f"{killed}{type(cause).__name__}: {text}"[:MAX_CHARACTERS]
+    return redacted(f"{killed}{type(cause).__name__}: {text}")[:MAX_CHARACTERS]
 
 
 def is_nodes_failure(error: BaseException) -> bool:

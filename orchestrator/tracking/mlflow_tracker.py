@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from orchestrator.config.redaction import redacted
 from orchestrator.journal.journal_writer import JournalWriter
 from orchestrator.tracking.delivery import STATUSES, Delivery
 from orchestrator.tracking.experiment import open_experiment
@@ -104,12 +105,12 @@ class MlflowTracker:
         FINISHED for MLflow.
         """
         look_up("end of a run", state, STATUSES)
-        self._log.add(record("end", run, state=str(state), reason=reason))
+        self._log.add(record("end", run, state=str(state), reason=redacted(reason)))
 
     def finish_all(self, state: str, reason: str = "") -> None:
         """End the parent run as one of `STATUSES`; every other run that still runs was killed."""
         look_up("end of a run", state, STATUSES)
-        self._log.add(record("end_all", state=str(state), reason=reason))
+        self._log.add(record("end_all", state=str(state), reason=redacted(reason)))
 
     def send_file(self, run: str, path: str, key: str) -> None:
         """Store the file `key` of the sweep's folder as the run's artifact `path`, replacing it."""
@@ -244,8 +245,9 @@ def _told_again(one: EndedRun, recorded: Recorded) -> list[Record]:
     if one.run not in recorded.starts:
         records.append(one.start().record(one.run))
     records += recorded.points(one.run, one.costs, recorded.last_step(one.run))
-    return [*records, record("end", one.run, state=str(one.end.state), reason=one.end.reason)]
+    reason = redacted(one.end.reason)
+    return [*records, record("end", one.run, state=str(one.end.state), reason=reason)]
 
 
 def _texts(values: Mapping[str, Any]) -> dict[str, str]:
-    return {name: str(value) for name, value in values.items()}
+    return {name: redacted(value) for name, value in values.items()}

@@ -9,16 +9,18 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import pytest
 from mlflow import MlflowClient
 
 from orchestrator.confirmation import ConfirmedRun
-from orchestrator.coordinator.coordinator import Coordinator
+from orchestrator.coordinator.coordinator import Coordinator, end_when_fenced
 from orchestrator.coordinator.sweep_state import CoordinatorSetup
 from orchestrator.cost.budget import Admission, Gate
+from orchestrator.journal.journal_writer import Fenced, JournalWriter
 from orchestrator.journal.object_journal import JournalReader
 from orchestrator.journal.requests import Action, Request, submit
 from orchestrator.journal.stored_sweep import open_folder
-from orchestrator.journal.sweep_folder import JOURNAL
+from orchestrator.journal.sweep_folder import JOURNAL, RECORDS
 from orchestrator.search.space import TrialLimits
 from orchestrator.sweep.rounds import run_rounds
 from orchestrator.trial.messages import Answer, ConfirmAttempt, Failure, Sender, TrialOutcome
@@ -101,6 +103,30 @@ def test_a_coordinator_that_dies_before_the_records_of_an_end_writes_them_when_t
     assert again.trials.tell(sender, FINISHED) == Answer.GO_ON
     again.recorder.flush()
     assert statuses(tmp_path) == {"0": "FINISHED"}
+
+
+def test_a_coordinator_whose_records_another_process_has_opened_ends_and_the_next_one_has_them(
+    tmp_path: Path,
+) -> None:
+    setup = setup_at(tmp_path)
+    first = Coordinator(setup)
+    sender = begun(first, "slot-1")
+    first.recorder.flush()
+    store = open_folder(setup.spec).store
+    publisher = JournalWriter(store, RECORDS, epoch=setup.spec.epoch, holder="who publishes")
+    first.trials.log(sender, {"train/loss": 2.0}, 5)
+    ended = []
+    end_when_fenced(first.recorder, lambda: ended.append(first.recorder.fenced))
+    assert len(ended) == 1 and "was opened by who publishes" in ended[0]
+
+    again = Coordinator(setup)
+    again.trials.log_again(sender, [(5, {"train/loss": 2.0})])  # its worker has it still
+    again.trials.at_rung(sender, 4, 40, {METRIC: 0.5})
+    again.trials.tell(sender, FINISHED)
+    again.recorder.flush()
+    assert statuses(tmp_path) == {"0": "FINISHED"} and not again.recorder.fenced
+    with pytest.raises(Fenced):
+        publisher.append([{"kind": "record", "what": "nothing"}])
 
 
 def test_an_outdated_attempt_is_told_to_leave_and_changes_nothing(tmp_path: Path) -> None:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import io
+import logging
+
 import pytest
 
-from orchestrator.config.redaction import holds_password, redacted, refuse_password
+from orchestrator.config.redaction import (
+    holds_password,
+    redact_logs,
+    redacted,
+    refuse_password,
+)
 from orchestrator.exit_codes import run_command
+from orchestrator.ray_cluster.worker_failures import failure_reason
 from orchestrator.search.database import open_database
 from orchestrator.storage.open_store import open_store
+from orchestrator.tracking.mlflow_tracker import start_record
 from orchestrator.tracking.tracking_uri import check_usable
 from prp_core.errors import PrpError, UserError
 
@@ -82,3 +92,25 @@ def test_an_error_of_a_library_is_shown_without_passwords(
 
     assert run_command(fail) == 1
     assert capsys.readouterr().err == "prp: error: cannot reach postgresql://prp:***@db/prp\n"
+
+
+def test_logs_tags_and_reasons_hide_what_a_librarys_error_shows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    address = "postgresql://prp:canary@db/prp"
+    written = io.StringIO()
+    handler = logging.StreamHandler(written)
+    logger = logging.getLogger("a library of somebody else")
+    monkeypatch.setattr(logging, "_logRecordFactory", logging.LogRecord)
+    monkeypatch.setattr(logger, "handlers", [handler])
+    redact_logs()
+    redact_logs()
+    try:
+        raise OSError(f"no answer from {address}")
+    except OSError as error:
+        logger.exception("lost %s after %d tries", address, 3)
+        assert "canary" not in failure_reason(error)
+    assert "lost postgresql://prp:***@db/prp after 3 tries" in written.getvalue()
+    assert "OSError: no answer from postgresql://prp:***@db/prp" in written.getvalue()
+    start = start_record("sweep", {"database": address}, {"prp.origin": address})
+    assert "canary" not in written.getvalue() + str(start) and str(start).count("***") == 2
