@@ -13,13 +13,9 @@ from typing import Any
 
 from orchestrator.config.run_config import to_tree
 from orchestrator.confirmation import ConfirmedRun
-<<<<<<< HEAD
+from orchestrator.coordinator.attempts import failed_too_often
 from orchestrator.coordinator.recorder import CONFIRM_NOTE
 from orchestrator.coordinator.run_starts import confirm_config
-=======
-from orchestrator.coordinator.attempts import failed_too_often
-from orchestrator.coordinator.recorder import CONFIRM_NOTE, confirm_config
->>>>>>> 4018c74 (The messages and checkpoints of a confirming run carry the attempt that sends them, and its failures are counted where a trial's are: its checkpoints had none, though their record knows attempts)
 from orchestrator.coordinator.sweep_state import SweepState
 from orchestrator.cost.account import Owner
 from orchestrator.search.hand_out import NOT_HANDED_OUT, HandOut

@@ -37,6 +37,7 @@ from orchestrator.tracking.recorded import KILLED, Record, Recorded, RunEnd, rec
 from orchestrator.tracking.run_names import trial_run
 from orchestrator.tracking.run_start import RunStart
 from orchestrator.tracking.sender import Sent, Unsent
+from orchestrator.tracking.tags import KEY_TAG
 from prp_core.data.object_store import ObjectStore, read_all
 from prp_core.errors import PrpError, UserError
 
@@ -76,6 +77,7 @@ def publish(spec: SweepSpec, timeout_seconds: float) -> Published:
                 store, RECORDS, epoch=epoch, holder=str(this_process())
             ),
             read_file=lambda key: read_all(store, key),
+            sweep_key=spec.tags.get(KEY_TAG, ""),
         )
     )
     tracker.reconcile(ended)

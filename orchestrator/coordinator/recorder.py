@@ -48,7 +48,7 @@ from orchestrator.tracking.registered_models import Measured
 from orchestrator.tracking.run_names import SWEEP_RUN, baseline_run, confirm_run, trial_run
 from orchestrator.tracking.run_start import RunStart
 from orchestrator.tracking.saved_view import ViewedSweep, view_tags
-from orchestrator.tracking.tags import CONTINUES_TAG, INTERVAL_TAG, NOTE_TAG
+from orchestrator.tracking.tags import CONTINUES_TAG, INTERVAL_TAG, KEY_TAG, NOTE_TAG
 from orchestrator.trial.messages import TrialView
 from orchestrator.trial_state import TrialState
 from prp_core.data.object_store import ObjectStore, read_all
@@ -103,6 +103,7 @@ class Recorder:
                 sweep_id=spec.sweep_id,
                 open_journal=self._open_journal,
                 read_file=lambda key: read_all(self._open_store(), key),
+                sweep_key=spec.tags.get(KEY_TAG, ""),
             )
         )
         self._tracker.start(SWEEP_RUN, sweep_start(spec, base))

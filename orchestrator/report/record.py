@@ -23,6 +23,7 @@ from orchestrator.search.space import apply_space
 from orchestrator.storage.manifest_file import read_manifest
 from orchestrator.tracking.mlflow_client import TrackerUnavailable
 from orchestrator.tracking.reading import RunFacts, SweepRead, read_sweep_runs
+from orchestrator.tracking.tags import KEY_TAG
 from orchestrator.trial_state import TrialState
 from prp_core.data.manifest import Manifest, Parts, VideoRecord, parts
 
@@ -164,7 +165,8 @@ def load_record(spec: SweepSpec, journal: JournalReader | None = None) -> SweepR
     runs = SweepRead(None, {})
     warning = ""
     try:
-        runs = read_sweep_runs(spec.tracking_uri, config.sweep.name, spec.sweep_id)
+        key = spec.tags.get(KEY_TAG, "")
+        runs = read_sweep_runs(spec.tracking_uri, config.sweep.name, spec.sweep_id, key)
     except TrackerUnavailable as error:
         warning = f"{error}; what only it knows (the ids of runs) is missing here"
     manifest = read_manifest(spec.manifest_uri, config.store)
@@ -227,7 +229,7 @@ def _trial(base: RunConfig, trial: StudyTrial, run: RunFacts | None) -> TrialRec
     resources = config.resources
     return TrialRecord(
         number=trial.number,
-        values=trial.values,
+        values=trial.sampled,
         state=trial.state,
         reason=trial.reason or trial.decisions.get(epoch, ""),
         rungs=trial.rungs,

@@ -19,6 +19,7 @@ from orchestrator.config.sweep_spec import SweepSpec
 from orchestrator.journal.object_journal import JournalReader
 from orchestrator.journal.stored_sweep import read_journal
 from orchestrator.search.database import open_database
+from orchestrator.search.dimensions import config_values
 from orchestrator.search.extension import EXTENSION, Extension, extension_of
 from orchestrator.search.journal_backend import open_study_storage
 from orchestrator.search.study import DECISION
@@ -45,7 +46,7 @@ class StudyTrial:
     `unfit` is why it could not be trained on these videos ("" where it could). `rungs` is epoch ->
     objective, `decisions` epoch -> the reason of the pruning decision. Times are seconds since
     1970, 0 where there is none. `is_drawn`: all its values were drawn. `extension`: how it
-    continues another trial.
+    continues another trial, `sampled` are the `values` without its larger number of epochs.
     """
 
     number: int
@@ -61,6 +62,7 @@ class StudyTrial:
     ended: float = 0.0
     is_drawn: bool = True
     extension: Extension | None = None
+    sampled: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -214,9 +216,12 @@ def study_trial(trial: FrozenTrial) -> StudyTrial:
         for name, text in notes.items()
         if name.startswith(DECISION)
     }
+    values = json.loads(notes["values"]) if "values" in notes else dict(trial.params)
+    extension = extension_of(trial)
+    added = extension.values().keys() - config_values(trial.params).keys() if extension else set()
     return StudyTrial(
         number=trial.number,
-        values=json.loads(notes["values"]) if "values" in notes else dict(trial.params),
+        values=values,
         state=STATES.get(trial.state.name, TrialState.RUNNING),
         reason=notes.get("reason", ""),
         unfit=notes.get("unfit", ""),
@@ -227,5 +232,6 @@ def study_trial(trial: FrozenTrial) -> StudyTrial:
         started=trial.datetime_start.timestamp() if trial.datetime_start else 0.0,
         ended=trial.datetime_complete.timestamp() if trial.datetime_complete else 0.0,
         is_drawn="values" in notes,
-        extension=extension_of(trial),
+        extension=extension,
+        sampled={name: value for name, value in values.items() if name not in added},
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import secrets
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from orchestrator.tracking.mlflow_client import TrackerUnavailable
 from orchestrator.tracking.past_trials import read_past_trials
 from orchestrator.tracking.provenance import provenance_tags, source_tags
 from orchestrator.tracking.start_check import check_tracking
-from orchestrator.tracking.tags import VIDEOS_TAG
+from orchestrator.tracking.tags import KEY_TAG, VIDEOS_TAG
 from orchestrator.tracking.tracking_uri import default_tracking_uri
 from prp_core.catalogue import look_up, unknown
 from prp_core.data.feasibility import check_feasible
@@ -163,6 +164,9 @@ def _plan_for(
         "prp.num_trials": str(config.sweep.num_trials),
         STUDY_TAG: sys.argv[0],
     }
+    key = spec.tags.get(KEY_TAG, "") if is_resumed else secrets.token_hex(8)
+    if key:
+        tags[KEY_TAG] = key
     return Plan(
         spec=dataclasses.replace(spec, tags=tags),
         space=space,

@@ -29,6 +29,7 @@ from orchestrator.search.record import StudyRecord, read_study
 from orchestrator.storage.manifest_file import read_manifest
 from orchestrator.tracking.mlflow_client import TrackerUnavailable
 from orchestrator.tracking.reading import SweepRead, read_history, read_sweep_runs
+from orchestrator.tracking.tags import KEY_TAG
 from orchestrator.trial.messages import TrialView
 from orchestrator.trial_state import TrialState
 
@@ -127,7 +128,8 @@ class SweepWatch:
         trials = trial_records(config, study)
         warning = ""
         try:
-            runs = read_sweep_runs(spec.tracking_uri, config.sweep.name, spec.sweep_id)
+            key = spec.tags.get(KEY_TAG, "")
+            runs = read_sweep_runs(spec.tracking_uri, config.sweep.name, spec.sweep_id, key)
             trials = tuple(_with_epoch(spec, trial) for trial in trial_records(config, study, runs))
         except TrackerUnavailable as error:
             warning = f"{error}; what only it knows is missing"

@@ -84,9 +84,10 @@ class Delivery:
         *,
         start_of: Callable[[str], Record | None],
         read_file: Callable[[str], bytes],
+        sweep_key: str = "",
     ) -> None:
         """`start_of` gives the last start of a run, `read_file` a file of the sweep's folder."""
-        self.runs = RunDirectory(client, experiment_id, sweep_id, start_of)
+        self.runs = RunDirectory(client, experiment_id, sweep_id, start_of, sweep_key)
         self.num_points = 0
         self.num_refused = 0  # for good
         self.registered: dict[str, Registered] = {}  # by the run whose encoder it is

@@ -34,7 +34,8 @@ CLOSE_SECONDS = 5.0  # for the threads to leave
 @dataclass(frozen=True, kw_only=True)
 class TrackedSweep:
     """Which sweep is tracked, and where: `open_journal` opens its records in its storage for
-    writing, `read_file` reads a file of its folder there.
+    writing, `read_file` reads a file of its folder there. `sweep_key` tells it from a sweep of the
+    same name in another storage.
     """
 
     tracking_uri: str
@@ -42,6 +43,7 @@ class TrackedSweep:
     sweep_id: str
     open_journal: Callable[[], JournalWriter]
     read_file: Callable[[str], bytes]
+    sweep_key: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,6 +236,7 @@ class MlflowTracker:
             self._sweep.sweep_id,
             start_of=self._log.recorded.starts.get,
             read_file=self._sweep.read_file,
+            sweep_key=self._sweep.sweep_key,
         )
 
 

@@ -14,6 +14,7 @@ from orchestrator.tracking.mlflow_client import (
     limit_requests,
     retry,
 )
+from orchestrator.tracking.run_names import tags_of_sweep
 from orchestrator.tracking.runs import find_runs
 from orchestrator.tracking.tags import (
     BASELINE_TAG,
@@ -57,8 +58,12 @@ class SweepRead:
     trials: Mapping[int, RunFacts]
 
 
-def read_sweep_runs(tracking_uri: str, experiment_name: str, sweep_id: str) -> SweepRead:
-    """The runs of `sweep_id`; empty where there are none yet. Raises `TrackerUnavailable`."""
+def read_sweep_runs(
+    tracking_uri: str, experiment_name: str, sweep_id: str, sweep_key: str = ""
+) -> SweepRead:
+    """The runs of `sweep_id` with that key; empty where there are none yet. Raises
+    `TrackerUnavailable`.
+    """
     client = _open(tracking_uri)
     if client is None:
         return SweepRead(None, {})
@@ -68,7 +73,7 @@ def read_sweep_runs(tracking_uri: str, experiment_name: str, sweep_id: str) -> S
     if experiment is None:
         return SweepRead(None, {})
     every = retry(
-        lambda: find_runs(client, experiment.experiment_id, {SWEEP_TAG: sweep_id}),
+        lambda: find_runs(client, experiment.experiment_id, tags_of_sweep(sweep_id, sweep_key)),
         tracking_uri,
         TIMEOUT_SECONDS,
     )

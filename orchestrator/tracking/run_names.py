@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from orchestrator.tracking.tags import (
     BASELINE_TAG,
     CONFIRM_TAG,
+    KEY_TAG,
     ROLE_TAG,
     SEED_TAG,
     SWEEP_TAG,
@@ -39,10 +40,17 @@ def confirm_run(number: int, seed: int) -> str:
     return f"confirm/{number}/{seed}"
 
 
-def identity_of(sweep_id: str, run: str) -> dict[str, str]:
+def tags_of_sweep(sweep_id: str, sweep_key: str) -> dict[str, str]:
+    """The tags by which all runs of a sweep are found in MLflow; one that was started by an earlier
+    release has no key.
+    """
+    return {SWEEP_TAG: sweep_id} | ({KEY_TAG: sweep_key} if sweep_key else {})
+
+
+def identity_of(sweep_id: str, run: str, sweep_key: str = "") -> dict[str, str]:
     """The tags by which `run` of the sweep is found in MLflow."""
     role, *numbers = run.split("/")
-    tags = {SWEEP_TAG: sweep_id, ROLE_TAG: role}
+    tags = {**tags_of_sweep(sweep_id, sweep_key), ROLE_TAG: role}
     names = {
         "trial": (TRIAL_TAG,),
         "confirm": (CONFIRM_TAG, SEED_TAG),

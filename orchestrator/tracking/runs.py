@@ -10,14 +10,19 @@ from typing import Any
 
 from orchestrator.tracking.mlflow_client import Refused, repeated
 from orchestrator.tracking.recorded import Record
-from orchestrator.tracking.run_names import SWEEP_RUN, identity_of, run_of_tags, title_of
+from orchestrator.tracking.run_names import (
+    SWEEP_RUN,
+    identity_of,
+    run_of_tags,
+    tags_of_sweep,
+    title_of,
+)
 from orchestrator.tracking.tags import (
     CANONICAL_TAG,
     CONFIG_TAG,
     LONGEST_PARAM,
     PARENT_TAG,
     STATE_TAG,
-    SWEEP_TAG,
     is_canonical,
     shortened,
     shortened_tags,
@@ -87,11 +92,13 @@ class RunDirectory:
         experiment_id: str,
         sweep_id: str,
         start_of: Callable[[str], Record | None],
+        sweep_key: str = "",
     ) -> None:
         """`start_of` gives the last record of a run's start, by its name."""
         self._client = client
         self._experiment_id = experiment_id
         self._sweep_id = sweep_id
+        self._sweep_key = sweep_key
         self._start_of = start_of
         self._known: dict[str, OurRun] = {}
 
@@ -109,7 +116,7 @@ class RunDirectory:
         A parameter that has another value there keeps it, with a warning: MLflow changes none.
         """
         start = start or {"params": {}, "tags": {}, "time": 0}
-        identity = identity_of(self._sweep_id, run)
+        identity = identity_of(self._sweep_id, run, self._sweep_key)
         tags = dict(start["tags"])
         if config := start.get("config"):
             tags[CONFIG_TAG] = json.dumps(config)
@@ -136,7 +143,8 @@ class RunDirectory:
         """The sweep's runs with MLflow's `status`, without the duplicates that a late request made,
         which go into MLflow's bin.
         """
-        runs = find_runs(self._client, self._experiment_id, {SWEEP_TAG: self._sweep_id})
+        own = tags_of_sweep(self._sweep_id, self._sweep_key)
+        runs = find_runs(self._client, self._experiment_id, own)
         canonical = {run_of_tags(run.data.tags) for run in runs if is_canonical(run.data.tags)}
         kept = []
         for run in runs:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 
 SWEEP_TAG = "prp.sweep_id"
+KEY_TAG = "prp.sweep_key"  # drawn at a sweep's first start: two storages may know one name
 TRIAL_TAG = "prp.trial"
 ROLE_TAG = "prp.role"  # "sweep", "trial", "confirm" or "baseline"
 CONFIRM_TAG = "prp.confirm_of"  # on a run that repeats a trial with a new seed: its number

@@ -23,6 +23,8 @@ from orchestrator.journal.stored_sweep import open_folder
 from orchestrator.journal.sweep_folder import JOURNAL, RECORDS
 from orchestrator.search.space import TrialLimits
 from orchestrator.sweep.rounds import run_rounds
+from orchestrator.tracking.reading import read_sweep_runs
+from orchestrator.tracking.tags import KEY_TAG, PROTOCOL_TAG
 from orchestrator.trial.messages import Answer, ConfirmAttempt, Failure, Sender, TrialOutcome
 from orchestrator.trial_state import TrialState
 from prp_core.training.checkpoint import CheckpointFolder
@@ -294,3 +296,24 @@ def test_an_extension_is_run_beyond_the_trials_of_the_sweep_and_its_run_says_of_
     (run,) = client.search_runs([experiment.experiment_id], "tags.`prp.continues` = '0'")
     assert (run.info.status, run.data.tags["prp.trial"]) == ("FINISHED", "1")
     assert run.data.params["training.num_epochs"] == "9"
+
+
+def test_sweeps_of_one_name_in_two_storages_have_their_own_runs_in_one_experiment(
+    tmp_path: Path,
+) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    parents = {}
+    for key in ("here", "there"):
+        spec = dataclasses.replace(
+            spec_at(tmp_path / key), tracking_uri=uri, tags={KEY_TAG: key, PROTOCOL_TAG: key}
+        )
+        setup = CoordinatorSetup(spec=spec, space=space, limits=TrialLimits((60,) * 20))
+        coordinator = Coordinator(setup)
+        begun(coordinator, "slot-1")
+        assert coordinator.recorder.flush()
+        parents[key] = coordinator.recorder.sweep_run_id()
+    assert len(set(parents.values())) == 2
+    for key, run_id in parents.items():
+        found = read_sweep_runs(uri, "tiny", "sweep", key)
+        assert found.parent is not None and found.parent.run_id == run_id
+        assert [run.tags[PROTOCOL_TAG] for run in found.trials.values()] == [key]
