@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
+from orchestrator.config.redaction import redacted
 from orchestrator.tracking.recorded import Record, record
 
 
@@ -44,4 +45,4 @@ class RunStart:
 
 
 def _texts(values: Mapping[str, object]) -> dict[str, str]:
-    return {name: str(value) for name, value in values.items()}
+    return {name: redacted(value) for name, value in values.items()}

@@ -17,7 +17,7 @@ from orchestrator.exit_codes import run_command
 from orchestrator.ray_cluster.worker_failures import failure_reason
 from orchestrator.search.database import open_database
 from orchestrator.storage.open_store import open_store
-from orchestrator.tracking.mlflow_tracker import start_record
+from orchestrator.tracking.run_start import RunStart
 from orchestrator.tracking.tracking_uri import check_usable
 from prp_core.errors import PrpError, UserError
 
@@ -112,5 +112,5 @@ def test_logs_tags_and_reasons_hide_what_a_librarys_error_shows(
         assert "canary" not in failure_reason(error)
     assert "lost postgresql://prp:***@db/prp after 3 tries" in written.getvalue()
     assert "OSError: no answer from postgresql://prp:***@db/prp" in written.getvalue()
-    start = start_record("sweep", {"database": address}, {"prp.origin": address})
+    start = RunStart(params={"database": address}, tags={"prp.origin": address}).record("sweep")
     assert "canary" not in written.getvalue() + str(start) and str(start).count("***") == 2
