@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from orchestrator.report import findings
 from orchestrator.report.content import Figure, Table
 from orchestrator.report.findings import Point
-from orchestrator.report.formatting import metric_title, ordinal, readable_unit, short_name
+from orchestrator.report.formatting import metric_title, ordinal, short_name
 from orchestrator.report.record import SweepRecord, TrialRecord
-from orchestrator.report.spending import cost_per_point, is_on_gpu, spending_table, spendings
+from orchestrator.report.spending import cost_per_point, spending_table, spendings, time_unit
 from orchestrator.search.record import Importance
 from orchestrator.trial_state import ENDED, TrialState
 
@@ -123,8 +123,7 @@ def pareto_figure(record: SweepRecord) -> Figure:
             title="The cost of the trials is not known",
             note="No trial with an evaluation has ended.",
         )
-    on_gpu = any(trial.gpus for trial in record.trials)
-    factor, unit = readable_unit(findings.hours_unit(on_gpu), max(point.cost for point in points))
+    factor, unit = time_unit(record)
     points = [replace(point, cost=point.cost * factor) for point in points]
     front = findings.pareto_front(points)
     source = (
@@ -186,4 +185,4 @@ def _spending(record: SweepRecord) -> Table | None:
     point = cost_per_point(record)
     caption = "Cost by activity; the losses are shares of their row."
     caption += f" Cost per point: {point}." if point else ""
-    return spending_table(rows, is_on_gpu(ledger), caption)
+    return spending_table(rows, time_unit(record), caption)

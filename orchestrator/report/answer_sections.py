@@ -18,6 +18,8 @@ from orchestrator.report.record import (
     ConfirmationRecord,
     SweepRecord,
 )
+from orchestrator.tracking.saved_view import link_to_view
+from orchestrator.tracking.tracking_uri import run_page, server_of
 from orchestrator.trial_state import ENDED, TrialState
 
 
@@ -30,6 +32,8 @@ class AnswerSection:
     progress: str
     headline: str
     notes: tuple[str, ...]
+    links: tuple[tuple[str, str], ...] = ()
+    is_local: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,33 @@ def answer_section(record: SweepRecord) -> AnswerSection:
         progress=progress,
         headline=found.headline,
         notes=(*found.notes, *filter(None, [record.warning])),
+        links=links_of(record),
+        is_local=not record.spec.tracking_uri.startswith(("http://", "https://")),
     )
+
+
+def links_of(record: SweepRecord) -> tuple[tuple[str, str], ...]:
+    """(words, address) of the sweep's pages in MLflow: the saved view, the parent run, the trial
+    that was taken, the showcases; none where MLflow's ids are not known.
+    """
+    if not record.experiment_id:
+        return ()
+    uri, experiment = record.spec.tracking_uri, record.experiment_id
+    found = [("all runs", link_to_view(server_of(uri), experiment, record.spec.sweep_id))]
+    if record.parent_run_id:
+        found.append(("the sweep", run_page(uri, experiment, record.parent_run_id)))
+    taken = record.taken
+    if taken is not None and taken.run_id:
+        found.append((f"trial {taken.number}", run_page(uri, experiment, taken.run_id)))
+    found += [
+        (
+            f"showcase of trial {trial.number}",
+            f"{run_page(uri, experiment, trial.run_id)}/artifacts",
+        )
+        for trial in record.trials
+        if trial.number in record.showcases and trial.run_id
+    ]
+    return tuple(found)
 
 
 def rate_sets_section(record: SweepRecord) -> RateSetsSection | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 Facts = tuple[tuple[str, str], ...]
 """Names and their texts; the templates leave out a fact whose text is empty."""
@@ -11,10 +12,13 @@ Facts = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class Row:
-    """A table row; `emphasis` is ``best``, ``soft`` or empty."""
+    """A table row; `emphasis` is ``best``, ``soft`` or empty. `link` is the address that its first
+    cell leads to, ours and no one's text; empty: none.
+    """
 
     cells: tuple[str, ...]
     emphasis: str = ""
+    link: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,3 +50,16 @@ class Figure:
     note: str = ""
     drawing: Drawing | None = None
     alternative: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plot:
+    """An interactive figure: `spec` is Plotly's data and layout, `name` its id in the page, where
+    `alternative` stands for who cannot see it.
+    """
+
+    name: str
+    title: str
+    note: str
+    spec: Mapping[str, Any]
+    alternative: str

@@ -13,13 +13,13 @@ from orchestrator.report.formatting import (
     joined,
     metric_title,
     number_text,
-    readable_unit,
     short_name,
     value_text,
 )
 from orchestrator.report.record import SweepRecord, TrialRecord
 from orchestrator.report.showcase_choice import SHOWCASE_FILE
-from orchestrator.tracking.tracking_uri import ui_command
+from orchestrator.report.spending import time_unit
+from orchestrator.tracking.tracking_uri import run_page, ui_command
 from orchestrator.trial_state import TrialState
 
 ORDER = (TrialState.FINISHED, TrialState.PRUNED, TrialState.RUNNING)
@@ -45,10 +45,7 @@ def trials_table(record: SweepRecord) -> Table:
     """All trials with their sampled values, how they ended, their cost and the pruning decision."""
     best = record.taken.number if record.taken else None
     costs = {trial.number: findings.cost_of(record, trial) for trial in record.trials}
-    on_gpu = any(trial.gpus for trial in record.trials)
-    factor, unit = readable_unit(
-        findings.hours_unit(on_gpu), max((cost.amount for cost in costs.values()), default=0.0)
-    )
+    factor, unit = time_unit(record)
     with_money = any(cost.usd is not None for cost in costs.values())
     head = (
         "trial",
@@ -70,10 +67,19 @@ def trials_table(record: SweepRecord) -> Table:
             *money,
             _decision(trial),
         )
-        rows.append(Row(cells, _emphasis(trial, best)))
+        rows.append(Row(cells, _emphasis(trial, best), page_of(record, trial.run_id)))
     first = 4 + len(record.varied)
     numeric = (0, 2, 3, *range(first, len(head) - 1))
     return Table(head=head, rows=tuple(rows), numeric=numeric)
+
+
+def page_of(record: SweepRecord, run_id: str) -> str:
+    """The address of a run in MLflow's page: on its server, or on the one that `prp ui` starts;
+    empty where it is not known.
+    """
+    if not run_id or not record.experiment_id:
+        return ""
+    return run_page(record.spec.tracking_uri, record.experiment_id, run_id)
 
 
 def failures_table(record: SweepRecord) -> Table | None:
@@ -113,6 +119,7 @@ def reproduction_section(record: SweepRecord) -> ReproductionSection:
             "# the best trial, compared with its run"
         )
     commands.append(f"uv run prp report {spec.sweep_id}")
+    commands.append(f"uv run prp ui {spec.sweep_id}    # its runs, charts and baselines in MLflow")
     commands.append(
         f"{ui_command(spec.tracking_uri)}    # run {record.parent_run_id or 'not known yet'}"
     )

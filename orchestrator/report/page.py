@@ -6,10 +6,16 @@ from dataclasses import dataclass
 
 from orchestrator.config.sweep_spec import SweepSpec
 from orchestrator.journal.stored_sweep import read_journal
-from orchestrator.report import analysis_sections, answer_sections, detail_sections
+from orchestrator.report import (
+    analysis_sections,
+    answer_sections,
+    detail_sections,
+    explore_section,
+)
 from orchestrator.report.content import Table
 from orchestrator.report.record import SweepRecord, load_record
 from orchestrator.report.rendering import render
+from orchestrator.report.scripts import Scripts, scripts_of
 from orchestrator.search.record import Importance, importance
 
 
@@ -18,6 +24,8 @@ class ReportPage:
     """Everything that ``templates/report.html`` shows, section by section."""
 
     title: str
+    scripts: Scripts
+    explore: explore_section.ExploreSection | None
     answer: answer_sections.AnswerSection
     rate_sets: answer_sections.RateSetsSection | None
     confirmation: answer_sections.ConfirmationSection | None
@@ -46,14 +54,19 @@ def record_and_page(spec: SweepSpec) -> tuple[SweepRecord, str]:
 
 def report_html(record: SweepRecord, dimensions: Importance) -> str:
     """The page for `record`; `dimensions` is the importance of its hyperparameters."""
-    return render("report.html", report_page(record, dimensions))
+    page = report_page(record, dimensions)
+    return page.scripts.filled(render("report.html", page))
 
 
 def report_page(record: SweepRecord, dimensions: Importance) -> ReportPage:
     """The values of the page for `record`."""
+    explored = explore_section.explore_section(record)
+    first = answer_sections.answer_section(record)
     return ReportPage(
-        title=f"Sweep {record.spec.sweep_id}",
-        answer=answer_sections.answer_section(record),
+        title=f"Sweep {record.spec.sweep_id}: {first.headline}",
+        scripts=scripts_of(explored.plots if explored else ()),
+        explore=explored,
+        answer=first,
         rate_sets=answer_sections.rate_sets_section(record),
         confirmation=answer_sections.confirmation_section(record),
         importance=analysis_sections.importance_section(record, dimensions),

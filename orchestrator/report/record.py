@@ -101,7 +101,7 @@ class SweepRecord:
 
     `unfit` are (values, reason) of configurations that were infeasible on these videos; `ledger` is
     None where none was written; `showcases` are the trials whose runs hold one. `warning` says what
-    could not be read (empty: nothing).
+    could not be read (empty: nothing); `experiment_id` is MLflow's, of all runs (empty: unknown).
     """
 
     spec: SweepSpec
@@ -117,6 +117,7 @@ class SweepRecord:
     confirmation: ConfirmationRecord | None
     showcases: tuple[int, ...] = ()
     warning: str = ""
+    experiment_id: str = ""
 
     @property
     def objective(self) -> str:
@@ -198,6 +199,7 @@ def joined_record(
         confirmation=read_confirmation(study.notes.get("confirmation")),
         showcases=tuple(json.loads(study.notes.get("showcases") or "[]")),
         warning=warning,
+        experiment_id=parent.experiment_id if parent else "",
     )
 
 

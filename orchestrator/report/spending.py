@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from orchestrator.cost.ledger import EVALUATION, HOUR, TRAIN, LedgerEntry
 from orchestrator.report.content import Row, Table
-from orchestrator.report.findings import hours_unit
+from orchestrator.report.findings import cost_of, hours_unit
 from orchestrator.report.formatting import metric_title, readable_unit
 from orchestrator.report.record import BASELINE_PREFIX, SweepRecord
 
@@ -95,9 +95,20 @@ def _sum(activity: str, entries: Sequence[LedgerEntry], on_gpu: bool) -> Spendin
     )
 
 
-def spending_table(rows: Sequence[Spending], on_gpu: bool, caption: str = "") -> Table:
-    """The breakdown as a table, the total emphasised, in a unit that shows it with few digits."""
-    factor, unit = readable_unit(hours_unit(on_gpu), rows[-1].held)
+def time_unit(record: SweepRecord) -> tuple[float, str]:
+    """(factor from hours, unit) of every cost in the report: one unit, in which the largest trial's
+    cost has few digits.
+    """
+    on_gpu = any(trial.gpus for trial in record.trials) or is_on_gpu(record.ledger or ())
+    costs = [cost_of(record, trial).amount for trial in record.trials]
+    return readable_unit(hours_unit(on_gpu), max(costs, default=0.0))
+
+
+def spending_table(
+    rows: Sequence[Spending], unit_of_time: tuple[float, str], caption: str = ""
+) -> Table:
+    """The breakdown as a table, the total emphasised, in `unit_of_time`."""
+    factor, unit = unit_of_time
     with_money = any(row.usd for row in rows)
     head = (
         "activity",
@@ -144,7 +155,7 @@ def cost_per_point(record: SweepRecord) -> str:
     if points <= 0:
         return f"none, the best trial is not above random initialisation ({untrained:.3f})"
     held, usd = rows[-1].held, rows[-1].usd
-    factor, unit = readable_unit(hours_unit(is_on_gpu(ledger)), held)
+    factor, unit = time_unit(record)
     money = f", ${usd / points:.2f}" if usd else ""
     return (
         f"{held * factor / points:.3g} {unit}{money} (for {points:.1f} points of "

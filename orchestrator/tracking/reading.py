@@ -48,6 +48,7 @@ class RunFacts:
     tags: Mapping[str, str]
     started: float
     ended: float
+    experiment_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -158,4 +159,5 @@ def _facts(run: Any, experiment_name: str) -> RunFacts:
         tags=dict(run.data.tags),
         started=(run.info.start_time or 0) / 1000,
         ended=(run.info.end_time or 0) / 1000,
+        experiment_id=str(run.info.experiment_id),
     )

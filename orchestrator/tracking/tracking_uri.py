@@ -40,12 +40,16 @@ def run_page(tracking_uri: str, experiment_id: str, run_id: str, port: int = 500
 
     MLflow's start page shows chat traces, not training runs.
     """
-    server = (
-        tracking_uri.rstrip("/")
-        if tracking_uri.startswith(("http://", "https://"))
-        else f"http://127.0.0.1:{port}"
-    )
-    return f"{server}/#/experiments/{experiment_id}/runs/{run_id}"
+    return f"{server_of(tracking_uri, port)}/#/experiments/{experiment_id}/runs/{run_id}"
+
+
+def server_of(tracking_uri: str, port: int = 5000) -> str:
+    """The address of the server that shows `tracking_uri`: itself, or the one on this machine that
+    `ui_command` starts.
+    """
+    if tracking_uri.startswith(("http://", "https://")):
+        return tracking_uri.rstrip("/")
+    return f"http://127.0.0.1:{port}"
 
 
 def check_usable(tracking_uri: str) -> None:

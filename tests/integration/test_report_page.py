@@ -22,6 +22,7 @@ from orchestrator.commands.prp import main
 from orchestrator.config.sweep_spec import SweepSpec
 from orchestrator.report.page import report_html
 from orchestrator.report.record import SweepRecord, load_record, read_confirmation
+from orchestrator.report.scripts import own_script, plotly_script
 from orchestrator.report.showcase import Clip, Strip
 from orchestrator.report.showcase_page import showcase_html
 from orchestrator.search.record import importance, read_study
@@ -31,7 +32,10 @@ from tests.small_showcase import FOUND, SAMPLE
 from tests.tools.imported_packages import PRP, imported_by
 
 NUM_TRIALS = 20
-SECTIONS = ["answer", "rate-sets", "importance", "cost", "trials", "failures", "data", "reproduce"]
+SECTIONS = [
+    *("answer", "rate-sets", "explore", "importance", "cost"),
+    *("trials", "failures", "data", "reproduce"),
+]
 LOADING = {"src", "srcset", "href", "xlink:href", "data", "action", "poster", "background"}
 
 
@@ -128,10 +132,14 @@ def chromium(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_page_needs_nothing_but_itself(page: Path) -> None:
-    text = page.read_text()
+    whole = page.read_text()
+    text = whole.replace(plotly_script(), "").replace(own_script(), "")
+    assert len(text) < len(whole) - 4_000_000, "the library is in it, once"
     for tag, attributes in Elements(text).found:
-        assert tag not in ("script", "iframe", "object", "embed", "img"), tag
+        assert tag not in ("iframe", "object", "embed", "img"), tag
         for name, value in attributes.items():
+            if tag == "a":  # a link loads nothing by itself
+                continue
             assert name not in LOADING or (value or "").startswith(("#", "data:")), (
                 tag,
                 name,
@@ -151,8 +159,13 @@ def test_a_browser_shows_every_section_without_a_complaint(
     assert [
         attributes["id"] for tag, attributes in found if tag in ("header", "section")
     ] == SECTIONS
-    pictures = [attributes for tag, attributes in found if tag == "svg"]
+    pictures = [
+        attributes for tag, attributes in found if tag == "svg" and attributes.get("role") == "img"
+    ]
     assert len(pictures) == 5
+    for name in ("parallel", "dimensions", "probe"):
+        drawn = done.stdout.partition(f'id="plot-{name}"')[2].partition("</figure>")[0]
+        assert "js-plotly-plot" in done.stdout and 'class="trace scatter' in drawn, name
     assert all(
         picture["role"] == "img" and len(picture["aria-label"] or "") > 40 for picture in pictures
     )
@@ -183,7 +196,37 @@ def test_a_browser_shows_a_showcase_without_a_complaint_and_draws_every_picture(
     assert drawn, "the policy lets the pictures be drawn"
 
 
-def test_it_prints_on_at_most_four_pages(page: Path, tmp_path: Path) -> None:
+def test_a_click_on_a_head_sorts_a_table_and_the_dark_page_is_dark(
+    page: Path, tmp_path: Path
+) -> None:
+    clicks = tmp_path / "clicked.html"
+    script = """
+    <iframe id="page" src="report.html"></iframe><pre id="out"></pre><script>
+    document.getElementById("page").onload = function () {
+      var inside = document.getElementById("page").contentDocument;
+      var table = inside.querySelector("#trials table");
+      var head = table.querySelectorAll("th")[0];
+      function first() { return table.tBodies[0].rows[0].cells[0].textContent.trim(); }
+      var seen = [first()];
+      head.click(); seen.push(first());
+      head.click(); seen.push(first());
+      document.getElementById("out").textContent = seen.join(" ");
+    };
+    </script>"""
+    clicks.write_text(script)
+    shutil.copy(page, tmp_path / "report.html")
+    server = Server(tmp_path)
+    done = chromium(
+        tmp_path, "--virtual-time-budget=20000", "--dump-dom", f"{server.uri}/clicked.html"
+    )
+    server.close()
+    seen = re.findall(r'<pre id="out">([^<]*)</pre>', done.stdout)[0].split()
+    assert seen[1:] == ["0", str(NUM_TRIALS - 1)], seen
+    style = page.read_text().partition("<style>")[2].partition("</style>")[0]
+    assert "prefers-color-scheme: dark" in style
+
+
+def test_it_prints_on_at_most_six_pages(page: Path, tmp_path: Path) -> None:
     chromium(
         tmp_path,
         "--no-pdf-header-footer",
@@ -191,10 +234,10 @@ def test_it_prints_on_at_most_four_pages(page: Path, tmp_path: Path) -> None:
         page.as_uri(),
     )
     pages = re.findall(rb"/Type\s*/Page\b(?!s)", (tmp_path / "report.pdf").read_bytes())
-    assert 2 <= len(pages) <= 4
+    assert 2 <= len(pages) <= 6
 
 
-def test_a_confirmed_sweep_is_answered_by_its_confirmation_and_prints_on_at_most_four_pages(
+def test_a_confirmed_sweep_is_answered_by_its_confirmation_and_prints_on_at_most_six_pages(
     recorded: Recorded, tmp_path: Path
 ) -> None:
     record = load_record(recorded.spec)
@@ -230,7 +273,7 @@ def test_a_confirmed_sweep_is_answered_by_its_confirmation_and_prints_on_at_most
         for tag, attributes in Elements(done.stdout).found
         if tag in ("header", "section")
     ]
-    assert sections == [*SECTIONS[:2], "confirmation", *SECTIONS[2:]]
+    assert sections == [*SECTIONS[:3], "confirmation", *SECTIONS[3:]]
     words = " ".join(re.sub(r"<[^>]*>", "", done.stdout).split())
     assert (
         f"Rates {best.rates} are best: trial {best.number} reaches recall@1 0.620 "
@@ -244,7 +287,7 @@ def test_a_confirmed_sweep_is_answered_by_its_confirmation_and_prints_on_at_most
         path.as_uri(),
     )
     assert (
-        2 <= len(re.findall(rb"/Type\s*/Page\b(?!s)", (tmp_path / "report.pdf").read_bytes())) <= 4
+        2 <= len(re.findall(rb"/Type\s*/Page\b(?!s)", (tmp_path / "report.pdf").read_bytes())) <= 6
     )
 
 

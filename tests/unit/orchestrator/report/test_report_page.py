@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import hashlib
+import json
 import re
+from html import unescape
 from html.parser import HTMLParser
 
 from orchestrator.confirmation import ConfirmationOutcome
@@ -14,6 +18,7 @@ from orchestrator.report.detail_sections import reproduction_section
 from orchestrator.report.page import report_html
 from orchestrator.report.record import Candidate, DataFacts, SweepRecord
 from orchestrator.report.rendering import TEMPLATES
+from orchestrator.report.scripts import json_in_html, own_script, plotly_script
 from orchestrator.search.record import Importance
 from orchestrator.trial_state import TrialState
 from tests.small_sweep import (
@@ -37,11 +42,15 @@ class Texts(HTMLParser):
     def __init__(self, html: str) -> None:
         super().__init__()
         self.tags: set[str] = set()
+        self.scripts: list[list[tuple[str, str | None]]] = []
+        self.links: list[str] = []
         self.texts: list[str] = []
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
+        self.scripts += [attrs] if tag == "script" else []
+        self.links += [value or "" for name, value in attrs if tag == "a" and name == "href"]
         self.texts += [value for _, value in attrs if value]
 
     def handle_data(self, data: str) -> None:
@@ -85,6 +94,7 @@ def hostile_record() -> SweepRecord:
         spec=spec,
         tags=tags,
         parent_run_id=evil("parent"),
+        experiment_id="7",
         baselines=UNTRAINED,
         unfit=(({"clip.length": evil("sampled")}, evil("infeasible")),),
         data=DataFacts(evil("hash"), 400, 200, 100, 6, 4, {evil("quarantined"): 2}, 1 / 6),
@@ -96,9 +106,16 @@ def hostile_record() -> SweepRecord:
 
 def test_nothing_in_a_page_is_markup_but_the_templates() -> None:
     path = evil("dimension")
-    html = report_html(hostile_record(), Importance(3, 20, {path: 0.6}, {path: 0.2}))
-    page = Texts(html)
-    assert not {"script", "b"} & page.tags
+    whole = report_html(hostile_record(), Importance(3, 20, {path: 0.6}, {path: 0.2}))
+    page = Texts(whole)
+    html = whole.replace(plotly_script(), "")
+    assert "b" not in page.tags
+    assert [dict(attributes) for attributes in page.scripts] == [
+        {"type": "application/json", "id": "plots"},  # which no browser runs
+        {},
+        {},
+    ]
+    assert all(link.startswith("http://host/") for link in page.links) and len(page.links) == 5
     assert html.count("</title>") == 1
     assert html.count("<svg ") == html.count("</svg>") == 5
     assert html.count("</style>") == 6, "the page's own, and matplotlib's in each drawing"
@@ -131,7 +148,37 @@ def test_only_our_own_drawings_are_not_escaped() -> None:
         for line in text.splitlines()
         if re.search(r"\|\s*safe|autoescape", line)
     ]
-    assert unescaped == [("parts.html", "{{ figure.drawing.markup | safe }}")]
+    assert sorted(unescaped) == [
+        ("parts.html", "{{ figure.drawing.markup | safe }}"),
+        (
+            "report.html",
+            '<script type="application/json" id="plots">{{ page.scripts.data | safe }}</script>',
+        ),
+    ]
+
+
+def test_the_policy_lets_our_scripts_run_and_no_other() -> None:
+    html = report_html(record(*TRIALS), UNKNOWN)
+    scripts = re.findall(r"<script>(.*?)</script>", html, flags=re.DOTALL)
+    assert scripts == [plotly_script(), own_script()]
+    digests = [base64.b64encode(hashlib.sha256(text.encode()).digest()) for text in scripts]
+    (policy,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', html)
+    policy = unescape(policy)
+    allowed = re.findall(r"'sha256-([^']+)'", policy.partition("script-src")[2])
+    assert sorted(allowed) == sorted(digest.decode() for digest in digests)
+    assert policy.startswith("default-src 'none';") and "unsafe-eval" not in policy
+    assert "unsafe-inline" not in policy.partition("script-src")[2]
+
+
+def test_the_figures_data_cannot_end_its_element() -> None:
+    text = json_in_html({"a": "</script><!--&\u2028"})
+    assert not set("<>&\u2028") & set(text)
+    assert json.loads(text) == {"a": "</script><!--&\u2028"}
+
+
+def test_a_page_without_a_figure_carries_no_library() -> None:
+    html = report_html(record(), UNKNOWN)
+    assert plotly_script() not in html and own_script() in html, "tables can be sorted"
 
 
 def test_a_sweep_of_no_trials_is_still_a_page() -> None:
@@ -153,6 +200,7 @@ def test_a_sweep_of_no_trials_is_still_a_page() -> None:
 
 def test_a_confirmation_is_shown_with_its_seeds_and_the_test_part() -> None:
     html = report_html(record(*TRIALS, confirmation=CONFIRMED), UNKNOWN)
+    html = re.sub(r' data-head="[^"]*"', "", html)
     assert (
         "<td>0</td><td>1-2</td><td>1, 2</td><td>0.500, 0.600</td><td>0.550 [0.400, 0.700]</td>"
         in html
@@ -193,4 +241,4 @@ def test_the_ledger_of_a_sweep_without_prices_shows_no_money() -> None:
     unpriced = LedgerEntry(trial=0, rung_epoch=3, attempt=1, started=0, ended=60, cpus=1, gpus=0)
     entries = (dataclasses.replace(unpriced, busy_seconds=60.0),)
     html = report_html(record(trial(0, "1-2", 0.5), ledger=entries), UNKNOWN)
-    assert "<td>total</td>" in html and ">$</th>" not in html
+    assert ">total</td>" in html and ">$</th>" not in html

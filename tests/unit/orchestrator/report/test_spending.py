@@ -34,7 +34,7 @@ def test_where_the_hours_went_adds_up() -> None:
 
 
 def test_the_table_of_hours_says_what_was_lost() -> None:
-    table = spending.spending_table(spending.spendings(LEDGER), on_gpu=True)
+    table = spending.spending_table(spending.spendings(LEDGER), (1, "GPU h"))
     assert table.head == (
         *("activity", "runs", "GPU h", "$", "share"),
         *("waiting for data", "recomputed steps", "after pruning", "queued"),
@@ -45,7 +45,7 @@ def test_the_table_of_hours_says_what_was_lost() -> None:
     assert table.rows[-1].emphasis == "best"
     assert table.rows[-1].cells[:5] == ("total", "5", "5", "15.50", "100%")
     unpriced = spending.spending_table(
-        spending.spendings((entry(0, cpus=1, busy_seconds=60, price=""),)), on_gpu=False
+        spending.spendings((entry(0, cpus=1, busy_seconds=60, price=""),)), (60, "CPU min")
     )
     assert unpriced.head[2:4] == ("CPU min", "share")
     assert unpriced.rows[0].cells[2:4] == ("1", "100%")
