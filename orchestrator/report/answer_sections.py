@@ -61,7 +61,10 @@ def answer_section(record: SweepRecord) -> AnswerSection:
     started = min((trial.started for trial in record.trials if trial.started), default=0.0)
     states = Counter(trial.state for trial in record.trials)
     counts = ", ".join(f"{count} {state}" for state, count in states.most_common())
-    progress = f"{len(record.trials)} of {record.config.sweep.num_trials} trials"
+    extended = sum(trial.continues is not None for trial in record.trials)
+    own = len(record.trials) - extended
+    progress = f"{own} of {record.config.sweep.num_trials} trials"
+    progress += f" and {extended} extended" if extended else ""
     progress += f" ({counts})" if counts else ""
     if ended_by_budget(record):
         progress += f" · ended by its budget of {record.config.budget.words}"

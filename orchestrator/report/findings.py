@@ -85,10 +85,15 @@ def video_interval(record: SweepRecord, share: float | None) -> Interval | None:
 
 
 def rate_sets(record: SweepRecord) -> list[RateSetRow]:
-    """All rate sets: first those with a finished trial, by the best; then by the first rung."""
+    """All rate sets: first those with a finished trial, by the best; then by the first rung.
+
+    A trial that was extended trained for longer than the others, which would decide for its rates:
+    it is left out.
+    """
     groups: dict[str, list[TrialRecord]] = {}
     for trial in record.trials:
-        groups.setdefault(trial.rates, []).append(trial)
+        if trial.continues is None:
+            groups.setdefault(trial.rates, []).append(trial)
     rows = [_rate_set(record, rates, tuple(trials)) for rates, trials in groups.items()]
     return sorted(
         rows,

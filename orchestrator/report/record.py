@@ -57,6 +57,7 @@ class TrialRecord:
     """A trial that was feasible on the corpus, joined from Optuna and MLflow.
 
     `objective` is its final value, or that of its last rung after `epoch` epochs; nan: none.
+    `continues` is the number of the trial that it trained on, for more epochs than the others.
     """
 
     number: int
@@ -74,6 +75,7 @@ class TrialRecord:
     rates: str
     gpus: float
     cpus: float
+    continues: int | None = None
 
     @property
     def seconds(self) -> float:
@@ -245,6 +247,7 @@ def _trial(base: RunConfig, trial: StudyTrial, run: RunFacts | None) -> TrialRec
         rates=config.pretext.playback_rate.rates,
         gpus=resources.num_workers * resources.gpus_per_worker,
         cpus=resources.num_workers * resources.cpus_per_worker,
+        continues=trial.extension.trial if trial.extension else None,
     )
 
 

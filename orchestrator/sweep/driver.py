@@ -126,15 +126,16 @@ def _run_trials(
     """
     sweep = plan.config.sweep
     trials = coordinator.trials
+    ray.get(coordinator.steering.take_up.remote())
+    num_left, num_over = ray.get([trials.num_left.remote(), trials.num_over.remote()])
     with Progress(
         lambda: ray.get(coordinator.screen.views.remote(), timeout=10),
         title=plan.spec.sweep_id,
-        num_trials=sweep.num_trials,
+        num_trials=num_left + num_over,  # extensions are more than the sweep's own
         objective=sweep.objective,
         clock=time.monotonic,
         get_cost=lambda: ray.get(coordinator.screen.status_line.remote(), timeout=10),
     ):
-        ray.get(coordinator.steering.take_up.remote())
         num_left, gate = run_rounds(
             CoordinatorCounts(coordinator),
             lambda: run_trials(plan.spec, trials, limit=limit, verbose=verbose),

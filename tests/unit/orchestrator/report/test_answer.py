@@ -28,6 +28,8 @@ from tests.small_sweep import (
     trial,
 )
 
+EXTENDED = dataclasses.replace(trial(2, "1-2", 0.9), continues=0)  # trained for longer
+
 # (the record, the outcome, part of the headline, part of the notes)
 ANSWERS = [
     (record(), Outcome.NONE, "No trial has finished yet: 0 of 8 ended", ""),
@@ -54,6 +56,12 @@ ANSWERS = [
         Outcome.WINNER,
         "Rates 1-4 are best: trial 1 reaches",
         "Not confirmed",
+    ),
+    (
+        record(trial(0, "1-2", 0.3), trial(1, "1-4", 0.5), EXTENDED),
+        Outcome.WINNER,
+        "Rates 1-4 are best: trial 1 reaches",
+        "",
     ),
     (
         record(trial(0, "1-2", 0.45), trial(1, "1-4", 0.5)),
