@@ -379,8 +379,10 @@ class SweepStudy(HandedOutTrials):
         return self._proposal(trial, is_resumed=is_resumed)
 
     def _proposal(self, trial: optuna.trial.Trial, *, is_resumed: bool) -> Proposal:
-        extension = self.extension(trial.number)
-        values = config_values(trial.params) | (extension.values() if extension else {})
+        values = config_values(trial.params)
+        if extension := self.extension(trial.number):  # whatever its space draws by its number
+            notes = self.trials()[extension.trial].user_attrs
+            values = json.loads(notes[VALUES]) | extension.values()
         trial.set_user_attr(VALUES, json.dumps(values))
         return Proposal(trial.number, values, is_resumed, dict(trial.params))
 
