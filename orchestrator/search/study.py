@@ -190,10 +190,11 @@ class SweepStudy(HandedOutTrials):
         """Let the next new trial have `values` by name, because `request` (an id) asks for it; once
         for each request. The trial's number.
         """
-        if (number := self.enqueued(request)) is None:
-            number = len(self.trials())
+        if self.enqueued(request) is None:
             note = {EXTENSION: extension.note()} if extension else {}
             self._study.enqueue_trial(dict(values), user_attrs={REQUEST: request, **note})
+        number = self.enqueued(request)
+        assert number is not None, request
         return number
 
     def enqueued(self, request: str) -> int | None:
