@@ -258,3 +258,61 @@ def write_playlist(path: Path, listed: Path) -> Path:
     """
     path.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\n{listed}\n#EXT-X-ENDLIST\n")
     return path
+
+
+def cut_without_reencoding(path: Path, target: Path, first: int) -> Path:
+    """What ``ffmpeg -ss ... -c copy`` makes of the mp4 at `path`: all packets are kept, and an edit
+    list hides the frames before number `first`.
+    """
+    with av.open(str(path)) as source, av.open(str(target), "w") as cut:
+        stream = source.streams.video[0]
+        copy = cut.add_stream_from_template(stream)
+        packets = [packet for packet in source.demux(stream) if packet.pts is not None]
+        start = sorted(packet.pts or 0 for packet in packets)[first]
+        for packet in packets:
+            packet.pts = (packet.pts or 0) - start
+            packet.dts = (packet.dts or 0) - start
+            packet.stream = copy
+            cut.mux(packet)
+    return target
+
+
+def with_packet(path: Path, target: Path, number: int, data: bytes) -> Path:
+    """The video at `path` with `data` as its packet `number`, in the container of `target`."""
+    with av.open(str(path)) as source, av.open(str(target), "w") as damaged:
+        stream = source.streams.video[0]
+        copy = damaged.add_stream_from_template(stream)
+        for place, packet in enumerate(source.demux(stream)):
+            if packet.pts is None:
+                continue
+            if place == number:
+                stub = av.Packet(data)
+                stub.pts = packet.pts
+                stub.dts = packet.dts
+                stub.time_base = packet.time_base
+                packet = stub
+            packet.stream = copy
+            damaged.mux(packet)
+    return target
+
+
+def with_empty_block(path: Path, number: int) -> Path:
+    """The Matroska file at `path` with nothing in its block `number`, and no byte moved."""
+    data = path.read_bytes()
+    with av.open(str(path)) as source:
+        payload = next(
+            bytes(packet) for place, packet in enumerate(source.demux(video=0)) if place == number
+        )
+    start = data.index(payload) - 4  # track, time and flags stand before it
+    size_bytes = next(length for length in range(1, 9) if data[start - length - 1] == 0xA3)
+    void = len(payload) + size_bytes - 1 - 9
+    path.write_bytes(
+        data[: start - size_bytes]
+        + b"\x84"
+        + data[start : start + 4]
+        + b"\xec\x01"
+        + void.to_bytes(7, "big")
+        + bytes(void)
+        + data[start + 4 + len(payload) :]
+    )
+    return path

@@ -57,26 +57,3 @@ def check_container(path: str | Path) -> str:
             "gif, mpeg, ts, asf",
         )
     return name
-
-
-def is_cut_short(path: str | Path) -> bool:
-    """Whether the file ends before its last mp4 box, or its AVI's RIFF chunk, does."""
-    num_bytes = Path(path).stat().st_size
-    with Path(path).open("rb") as file:
-        head = file.read(HEAD_BYTES)
-        container = sniff(head)
-        if container == "avi":
-            return 8 + int.from_bytes(head[4:8], "little") > num_bytes
-        place = 0
-        while container == "mp4" and place + 8 <= num_bytes:
-            file.seek(place)
-            box = file.read(16)
-            size = int.from_bytes(box[:4], "big")
-            if size == 1:
-                size = int.from_bytes(box[8:16], "big")
-            if size == 0:
-                return False
-            if size < 8 or place + size > num_bytes:
-                return True
-            place += size
-    return False

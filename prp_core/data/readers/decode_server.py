@@ -20,12 +20,14 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from prp_core.data.container_sniffing import check_container, is_cut_short
+from prp_core.data.container_end import is_cut_short
+from prp_core.data.container_sniffing import check_container
 from prp_core.data.readers import READERS
 from prp_core.data.readers.confinement import confine_process, confine_thread, use_one_arena
 from prp_core.data.readers.video_reader import VideoReader
@@ -48,36 +50,24 @@ def inspect(reader_name: str, path: str, max_pixels: int) -> dict[str, Any]:
             "too-large",
             f"{header.width} x {header.height} pixels, the limit is {max_pixels} in all",
         )
+    declared = header.num_frames
     try:
         reader = READERS[reader_name](path)
-        declared = max(header.num_frames, reader.num_frames_declared)
-        count, shape, failure = _count_frames(reader)
+        declared = max(declared, reader.num_frames_declared)
+        decoded = _count_frames(reader)
     except BrokenVideo as error:
-        count = 0
-        shape = (0, 0)
-        failure = error
-        declared = header.num_frames
-    if count == 0:
-        words = failure.detail if failure is not None else "no frame at all"
+        decoded = _Decoded(failure=error)
+    if decoded.num_frames == 0:
+        words = decoded.failure.detail if decoded.failure is not None else "no frame at all"
         raise BrokenVideo(
             path,
             "undecodable",
             f"{header.codec}: {words}; another loader.reader than {reader_name!r} may decode it",
         )
-    if declared - count > max(MISSING_FRAMES_ALLOWED, MISSING_SHARE_ALLOWED * declared):
-        reason = (
-            "repeated-frames"
-            if failure is not None and failure.reason == "repeated-frames"
-            else "truncated"
-        )
-        raise BrokenVideo(
-            path,
-            reason,
-            f"{count} of {declared} frames decode" + (f": {failure.detail}" if failure else ""),
-        )
-    height, width = shape
+    _check_whole(path, decoded, declared)
+    height, width = decoded.shape
     return {
-        "num_frames": count,
+        "num_frames": decoded.num_frames,
         "fps": header.fps,
         "width": width,
         "height": height,
@@ -85,18 +75,53 @@ def inspect(reader_name: str, path: str, max_pixels: int) -> dict[str, Any]:
     }
 
 
-def _count_frames(reader: VideoReader) -> tuple[int, tuple[int, int], BrokenVideo | None]:
-    count = 0
-    shape = (0, 0)
+@dataclass(kw_only=True)
+class _Decoded:
+    """What decoding a whole file gave; `shape` is (height, width) of its last frame."""
+
+    num_frames: int = 0
+    shape: tuple[int, int] = (0, 0)
+    num_refused: int = 0
+    failure: BrokenVideo | None = None
+
+
+def _check_whole(path: str, decoded: _Decoded, declared: int) -> None:
+    """Raise `BrokenVideo` where more frames are missing than the tolerance allows.
+
+    One rule for all containers: frames are missing that the container declares, or whose packets
+    are empty or damaged. A container that declares no number is asked whether it ends.
+    """
+    count = decoded.num_frames
+    expected = max(declared, count + decoded.num_refused)
+    failure = decoded.failure
+    said = f": {failure.detail}" if failure else ""
+    if expected - count > max(MISSING_FRAMES_ALLOWED, MISSING_SHARE_ALLOWED * expected):
+        repeats = failure is not None and failure.reason == "repeated-frames"
+        raise BrokenVideo(
+            path,
+            "repeated-frames" if repeats else "truncated",
+            f"{count} of {expected} frames decode{said}",
+        )
+    if declared == 0 and (failure is not None or is_cut_short(path)):
+        raise BrokenVideo(
+            path,
+            "truncated",
+            f"{count} frames decode" + (said or "; the file ends before its container does"),
+        )
+
+
+def _count_frames(reader: VideoReader) -> _Decoded:
+    decoded = _Decoded()
     try:
         for frame_HWC in reader.frames():
-            count = count + 1
-            shape = (frame_HWC.shape[0], frame_HWC.shape[1])
+            decoded.num_frames += 1
+            decoded.shape = (frame_HWC.shape[0], frame_HWC.shape[1])
     except BrokenVideo as error:
-        return count, shape, error
+        decoded.failure = error
     finally:
+        decoded.num_refused = reader.num_packets_refused
         reader.close()
-    return count, shape, None
+    return decoded
 
 
 class Server:

@@ -34,13 +34,23 @@ def video_stream(container: Any, path: str) -> Any:
     return stream
 
 
+def num_frames_shown(container: Any, stream: Any) -> int:
+    """How many frames the container says that it shows; 0 where it says nothing.
+
+    An mp4 lists coded samples, and its edit list may hide some of them (what a cut without
+    re-encoding keeps only to decode from): FFmpeg's index marks these.
+    """
+    listed = stream.index_entries if "mp4" in container.format.name and stream.frames else ()
+    return sum(not entry.is_discard for entry in listed) or int(stream.frames)
+
+
 def read_header(path: str) -> VideoInfo:
     """The best video stream's figures as the container declares them; size before rotation."""
     with open_container(path) as container:
         stream = video_stream(container, path)
         context = stream.codec_context
         return VideoInfo(
-            num_frames=int(stream.frames),
+            num_frames=num_frames_shown(container, stream),
             fps=float(stream.average_rate or 0),
             width=int(context.width),
             height=int(context.height),

@@ -34,6 +34,11 @@ class PyavReader:
         """See `VideoReader.num_frames_declared`."""
         return self._from_the_beginning().num_frames_declared
 
+    @property
+    def num_packets_refused(self) -> int:
+        """See `VideoReader.num_packets_refused`."""
+        return 0 if self._sequential is None else self._sequential.num_packets_refused
+
     def frames(self) -> Iterator[np.ndarray]:
         """See `VideoReader.frames`."""
         return self._from_the_beginning().frames()

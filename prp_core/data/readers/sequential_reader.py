@@ -9,23 +9,28 @@ import av
 import numpy as np
 
 from prp_core.data.readers.frame_arrays import RgbConverter
-from prp_core.data.readers.header import open_container, video_stream
+from prp_core.data.readers.header import num_frames_shown, open_container, video_stream
 from prp_core.data.readers.video_reader import ForwardReader
 from prp_core.errors import BrokenVideo
 
 
 class SequentialReader(ForwardReader):
-    """See `VideoReader`. Single-threaded; skipped frames are not converted to RGB."""
+    """See `VideoReader`. Single-threaded; skipped frames are not converted to RGB.
+
+    A packet that is empty or that the decoder refuses is left out and counted, whatever the
+    container: the frames after it are read as `ffmpeg` reads them.
+    """
 
     def _open(self) -> None:
         self._container = open_container(self.path)
         stream = video_stream(self._container, self.path)
         stream.thread_type = "NONE"
         stream.codec_context.thread_count = 1
-        self.num_frames_declared = int(stream.frames)
+        self.num_frames_declared = num_frames_shown(self._container, stream)
+        self.num_packets_refused = 0
         self._size: tuple[int, int] | None = None
         self._converter = RgbConverter()
-        self._decoded: Iterator[Any] = self._container.decode(stream)
+        self._decoded: Iterator[Any] = self._decode_packets(stream)
 
     def _next(self) -> np.ndarray | None:
         frame = self._decode()
@@ -44,8 +49,33 @@ class SequentialReader(ForwardReader):
     def _decode(self) -> Any:
         try:
             return next(self._decoded, None)
+        except MemoryError:
+            raise  # a limit of this process, no fault of the file's
         except (av.FFmpegError, ValueError) as error:
             raise BrokenVideo(self.path, "undecodable", str(error)[:200]) from None
+
+    def _decode_packets(self, stream: Any) -> Iterator[Any]:
+        """Every frame; an empty packet within the stream must not end it, as it would if sent."""
+        waiting = None
+        for packet in self._container.demux(stream):
+            if waiting is not None:
+                yield from self._frames_of(waiting)
+            waiting = packet
+        if waiting is not None:
+            yield from (waiting.decode() if waiting.size == 0 else self._frames_of(waiting))
+
+    def _frames_of(self, packet: Any) -> list[Any]:
+        if packet.size == 0:
+            self.num_packets_refused += 1
+            return []
+        try:
+            frames: list[Any] = packet.decode()
+        except MemoryError:
+            raise
+        except (av.FFmpegError, ValueError):
+            self.num_packets_refused += 1
+            return []
+        return frames
 
     def close(self) -> None:
         """See `VideoReader.close`."""

@@ -51,7 +51,12 @@ class VideoReader(Protocol):
 
     @property
     def num_frames_declared(self) -> int:
-        """Frames that the container declares; 0 where it declares none."""
+        """Frames that the container declares to be shown; 0 where it declares none."""
+        ...
+
+    @property
+    def num_packets_refused(self) -> int:
+        """Packets that gave no frame because they are empty or damaged, as far as was read."""
         ...
 
     def read(self, indices: Sequence[int], num_frames: int = 0) -> np.ndarray:
@@ -77,6 +82,8 @@ class VideoReader(Protocol):
 
 class ForwardReader(ABC):
     """A reader that opens, steps and skips; to read backwards it opens the file again."""
+
+    num_packets_refused = 0
 
     def __init__(self, path: str) -> None:
         self.path = path

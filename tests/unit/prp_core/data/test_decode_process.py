@@ -20,9 +20,12 @@ from tests.video_factory import (
     ENCODINGS,
     Encoding,
     cut_short,
+    cut_without_reencoding,
     make_video,
     shown_numbers,
+    with_empty_block,
     with_index_first,
+    with_packet,
     write_playlist,
 )
 
@@ -107,6 +110,63 @@ def test_a_header_may_promise_a_few_frames_too_many(tmp_path: Path) -> None:
         _claim_frames(make_video(path, 1, encoding=ENCODINGS["MPEG-4 in AVI, GOP 12"]), 16)
         with pytest.raises(BrokenVideo, match=r"truncated \(1 of 16 frames decode"):
             process.inspect(path)
+
+
+def test_frames_that_an_edit_list_hides_are_not_missed(tmp_path: Path) -> None:
+    whole = make_video(
+        tmp_path / "whole.mp4", 60, encoding=Encoding(num_b_frames=3, keyframe_every=250)
+    )
+    cut = cut_without_reencoding(whole, tmp_path / "cut.mp4", 35)
+    with DecodeProcess(LoaderConfig()) as process:
+        assert process.inspect(cut).num_frames == 25
+        assert shown_numbers(process.read(cut, [0, 7, 24], num_frames=25)) == [35, 42, 59]
+        with pytest.raises(BrokenVideo, match="truncated"):
+            process.inspect(cut_short(with_index_first(cut), 0.7))
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+def test_one_damaged_packet_costs_its_frame_in_every_container(tmp_path: Path, suffix: str) -> None:
+    encoding = Encoding(suffix=suffix, options={"x264-params": "bframes=0"})
+    whole = make_video(tmp_path / f"whole{suffix}", 60, encoding=encoding)
+    damaged = with_packet(whole, tmp_path / f"damaged{suffix}", 10, b"\0\0\0\2\x41\x9a")
+    with DecodeProcess(LoaderConfig()) as process:
+        assert process.inspect(damaged).num_frames == 59
+        shown = shown_numbers(process.read(damaged, [9, 11, 58], num_frames=59))
+        assert shown == [9, 12, 59]
+        if suffix == ".mkv":
+            assert process.inspect(with_empty_block(whole, 10)).num_frames == 59
+            assert shown_numbers(process.read(whole, [9, 11, 58], num_frames=59)) == [9, 12, 59]
+
+
+def test_many_damaged_packets_quarantine_the_video_in_matroska_too(tmp_path: Path) -> None:
+    path = make_video(tmp_path / "whole.mkv", 30, encoding=Encoding(suffix=".mkv"))
+    for number in range(5, 10):
+        path = with_packet(path, tmp_path / f"damaged-{number}.mkv", number, b"\0\0\0\2\x41\x9a")
+    with (
+        DecodeProcess(LoaderConfig()) as process,
+        pytest.raises(BrokenVideo, match=r"truncated \(25 of 30 frames decode"),
+    ):
+        process.inspect(path)
+
+
+@pytest.mark.parametrize(
+    "encoding",
+    [
+        ENCODINGS["h264 in Matroska"],
+        ENCODINGS["FLV"],
+        Encoding(codec="wmv2", suffix=".asf"),
+        Encoding(options={"movflags": "frag_keyframe+empty_moov"}),
+    ],
+    ids=lambda encoding: f"{encoding.codec}{encoding.suffix}",
+)
+def test_a_lost_tail_is_told_where_no_header_counts_frames(
+    tmp_path: Path, encoding: Encoding
+) -> None:
+    path = make_video(tmp_path / f"whole{encoding.suffix}", 40, encoding=encoding)
+    with DecodeProcess(LoaderConfig()) as process:
+        assert process.inspect(path).num_frames == 40
+        with pytest.raises(BrokenVideo, match="truncated"):
+            process.inspect(cut_short(path, 0.7))
 
 
 def _claim_frames(path: Path, num_frames: int) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from prp_core.data.container_sniffing import HEAD_BYTES, check_container, is_cut_short, sniff
+from prp_core.data.container_end import is_cut_short
+from prp_core.data.container_sniffing import HEAD_BYTES, check_container, sniff
 from prp_core.errors import BrokenVideo
 from tests.video_factory import ENCODINGS, Encoding, make_video, with_index_first, write_playlist
 
