@@ -72,7 +72,7 @@ QUARANTINE_REASONS = {
     "not-a-video": "the first bytes are those of no video container we let a decoder see",
     "no-video-stream": "the container opens but holds no video",
     "undecodable": "the decoder gives up before the first frame",
-    "truncated": "fewer frames decode than the container says, by more than the tolerance, or its end is lost",
+    "truncated": "fewer frames decode than the container says, or the file ends before it",
     "repeated-frames": "the decoder repeats one frame in place of the ones it lost",
     "too-large": "the picture is larger than the pixel budget",
     "too-slow": "decoding passed its time limit and was killed",
