@@ -7,6 +7,7 @@ describes the one that a launcher (Ray Train, torchrun) has set up. Nothing else
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -64,12 +65,14 @@ class World:
         """
         if self.size == 1:
             return network
-        return nn.parallel.DistributedDataParallel(
-            network,
-            broadcast_buffers=False,
-            gradient_as_bucket_view=True,
-            static_graph=is_static,
-        )
+        with warnings.catch_warnings():  # the new name of the second argument is not in torch 2.11
+            warnings.simplefilter("ignore", FutureWarning)
+            return nn.parallel.DistributedDataParallel(
+                network,
+                broadcast_buffers=False,
+                gradient_as_bucket_view=True,
+                static_graph=is_static,
+            )
 
     def gradients_stay(self, wrapped: nn.Module, *, stay: bool) -> AbstractContextManager[None]:
         """Where gradients of `wrapped` are added up on this worker and not averaged yet."""
@@ -96,6 +99,13 @@ class World:
             dist.all_reduce(values)
         return values
 
+    def sum_with_gradient(self, values: torch.Tensor) -> torch.Tensor:
+        """As `sum_tensor` in a new tensor; its gradient is summed over the workers too."""
+        if self.size == 1:
+            return values
+        summed: torch.Tensor = _Summed.apply(values)  # type: ignore[no-untyped-call]
+        return summed
+
     def any(self, flag: bool) -> bool:
         """Whether any worker says yes."""
         return self.sum({"flag": float(flag)})["flag"] > 0
@@ -120,6 +130,24 @@ class World:
         """Wait for every worker."""
         if self.size > 1:
             dist.barrier(group=self.host_group)
+
+
+class _Summed(torch.autograd.Function):
+    """The sum over the workers, whose gradient is the sum of all workers' gradients."""
+
+    @staticmethod
+    def forward(context: Any, values: torch.Tensor) -> torch.Tensor:
+        """A tensor of its own, the same on every worker."""
+        summed = values.clone()
+        dist.all_reduce(summed)
+        return summed
+
+    @staticmethod
+    def backward(context: Any, *gradients: torch.Tensor) -> torch.Tensor:
+        """Each worker's values are a part of every worker's sum."""
+        summed = gradients[0].clone()
+        dist.all_reduce(summed)
+        return summed
 
 
 def use_threads(number: int) -> None:

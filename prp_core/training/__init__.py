@@ -6,7 +6,7 @@ In the order that data flows:
 - `optimisers`, `schedule`: the optimisers and learning-rate schedules to choose from;
 - `loss_model`: network and losses as one function; `precision_canary`: whether this machine
   computes it in bfloat16; `recompute`: less memory by computing activations twice;
-  `micro_batches`: a batch in parts;
+  `micro_batches`: a batch in parts; `synced_norm`: batch norm over all workers;
 - `learner`: network, optimiser, schedule and precision; one `step` turns a batch into updated
   weights and named numbers;
 - `metrics`: the names of those numbers, and means over steps;

@@ -30,10 +30,13 @@ from prp_core.training.schedule import (
     ScheduleTerms,
     WarmUp,
 )
+from prp_core.training.synced_norm import sync_norms
 from prp_core.training.training_config import TrainingConfig
 from prp_core.world import World, load_buffers, share_buffers
 
 log = logging.getLogger(__name__)
+
+FEWEST_CLIPS_PER_NORM = 4
 
 
 def check_precision(precision: str, device: torch.device) -> None:
@@ -99,8 +102,8 @@ class Learner:
 
     The gradient is that of the mean loss over the whole batch, however unevenly the batch is
     shared, except that batch norm takes its statistics from each worker's share alone (as the
-    published code does on several GPUs). Evaluation, export and checkpoints use the first worker's
-    running statistics.
+    published code does on several GPUs) unless it is synced. Evaluation, export and checkpoints use
+    the first worker's running statistics.
     """
 
     def __init__(self, config: PretrainConfig, world: World, steps_per_epoch: int) -> None:
@@ -113,6 +116,8 @@ class Learner:
         self._training = training
         self._tasks = config.pretext.active
         self.network: PrpNetwork = build_network(config).to(world.device)
+        if training.batch_norm == "synced" and world.size > 1:
+            sync_norms(self.network, world)
         self.schedule = build_schedule(training, steps_per_epoch)
         self.global_step = 0
         self._optimiser = build_optimiser(self.network, training)
@@ -126,11 +131,27 @@ class Learner:
         # The graph of a step is always the same, unless only its last part is shared.
         self._model = world.wrap(model, is_static=not training.micro_batch_size)
         self._log_fused_stages()
+        self._warn_of_few_clips()
 
     @property
     def _clips_at_a_time(self) -> int:
         share = max(1, self._training.batch_size // self._world.size)
         return min(self._micro.size or share, share)
+
+    @property
+    def clips_per_norm(self) -> int:
+        """The clips whose statistics batch norm takes in training."""
+        is_synced = self._training.batch_norm == "synced"
+        return self._clips_at_a_time * (self._world.size if is_synced else 1)
+
+    def _warn_of_few_clips(self) -> None:
+        if self._world.size > 1 and self.clips_per_norm < FEWEST_CLIPS_PER_NORM:
+            log.warning(
+                "batch norm takes its statistics from %d clips a worker, fewer than %d: they are "
+                "noisy, and the run is not that of one worker; set training.batch_norm = 'synced'",
+                self.clips_per_norm,
+                FEWEST_CLIPS_PER_NORM,
+            )
 
     def _check_bfloat16(self) -> None:
         """See `check_bfloat16`; on clips as this worker will see them."""

@@ -29,8 +29,11 @@ class LossModel(nn.Module):
     def forward(
         self, clip_BCTHW: torch.Tensor, targets: Mapping[str, Any]
     ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-        """(each head's output in float32, each task's unweighted loss), by task."""
-        outputs = {name: output.float() for name, output in self.network(clip_BCTHW).items()}
+        """(each head's output in at least float32, each task's unweighted loss), by task."""
+        outputs = {
+            name: output.to(torch.promote_types(output.dtype, torch.float32))
+            for name, output in self.network(clip_BCTHW).items()
+        }
         losses = {
             name: task.loss(outputs[name], targets[name]) for name, task in self._tasks.items()
         }

@@ -99,6 +99,7 @@ def save_progress(
         "config": flatten(asdict(config)),
         "steps_per_epoch": steps,
         "num_workers": world.size,
+        "clips_per_norm": learner.clips_per_norm,
         "num_epochs": progress.num_epochs,
         "num_steps": progress.num_steps,
         "unconfirmed_points": progress.unconfirmed,

@@ -18,6 +18,10 @@ COMPILING = {
     "default": "network and losses as one compiled graph",
     "cuda-graphs": "compiled, and replayed as a CUDA graph: for small batches on a GPU",
 }
+BATCH_NORMS = {
+    "worker": "statistics of each worker's own clips, as the published code does",
+    "synced": "statistics of the clips of all workers: several learn as one does",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +67,10 @@ class TrainingConfig:
     precision: str = "float32"
     """float32 (strict), tf32 or bfloat16 (mixed precision); both need a GPU. Evaluation computes in
     strict float32 whatever it is."""
+
+    batch_norm: str = "worker"
+    """worker (statistics of each worker's clips) or synced (of the clips of all workers, so that
+    their number changes nothing but rounding). Below four clips a worker should be synced."""
 
     compile: str = "off"
     """off, default (network and losses become one compiled graph) or cuda-graphs (replayed as one,
@@ -133,6 +141,14 @@ class TrainingConfig:
         check_choice("training.schedule", self.schedule, SCHEDULES)
         check_choice("training.precision", self.precision, PRECISIONS)
         check_choice("training.compile", self.compile, COMPILING)
+        check_choice("training.batch_norm", self.batch_norm, BATCH_NORMS)
+        check(
+            self.compile == "off" or self.batch_norm == "worker",
+            "training.batch_norm",
+            self.batch_norm,
+            "does not go with training.compile: workers talk in the middle of the graph; choose "
+            "'worker' or compile = 'off'",
+        )
         check(
             self.compile == "off" or not self.recompute,
             "training.recompute",

@@ -17,9 +17,11 @@ from prp_core.pretext.playback_rate import PlaybackRate
 from prp_core.pretext.pretext_config import PretextTasks
 from prp_core.pretext.slow_motion import SlowMotion, SlowMotionTargets
 from prp_core.pretext.targets import PretextBatch
+from prp_core.training import learner as learner_module
 from prp_core.training.checkpoint import from_bytes, to_bytes
 from prp_core.training.encoder_export import encoder_weights, rebuild_encoder
 from prp_core.training.learner import Learner
+from prp_core.training.micro_batches import MicroBatches
 from prp_core.training.optimisers import OPTIMISERS
 from prp_core.training.pretrain_config import PretrainConfig
 from prp_core.training.schedule import SCHEDULES
@@ -334,7 +336,69 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 
 def work(world: World) -> dict[str, Any]:
     learnt = {name: learn_as_worker(world, sizes) for name, sizes in SIZES.items()}
-    return {**learnt, "diverging": diverge_as_worker(world)}
+    return {
+        **learnt,
+        "diverging": diverge_as_worker(world),
+        "changing": learn_with_changing_workers(world),
+    }
+
+
+def in_double(batch: PretextBatch) -> PretextBatch:
+    targets = batch.targets["slow_motion"]
+    doubled = dataclasses.replace(
+        targets,
+        target_BCTHW=targets.target_BCTHW.double(),
+        attention_BCTHW=targets.attention_BCTHW.double(),
+    )
+    return PretextBatch(batch.clip_BCTHW.double(), {**batch.targets, "slow_motion": doubled})
+
+
+def learn_with_changing_workers(world: World) -> dict[str, Any]:
+    """Three steps with synced batch norm: of two workers, of one, of two again.
+
+    In float64: in float32 four clips' norms make 1e-3 of rounding within these steps.
+    """
+    config = config_with(batch_norm="synced")
+    numbers = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            learner_module, "build_network", lambda config: build_network(config).double()
+        )
+        learner = Learner(config, world, 1)
+        for seed in (0, 1, 2):
+            now = ALONE if seed == 1 else world
+            following = Learner(config, now, 1)
+            following.load_state(learner.state())
+            share = slice(2 * now.rank, 2 * now.rank + 2) if now.size > 1 else slice(None)
+            numbers.append(following.step(rows(in_double(drawn_batch(4, seed=seed)), share)).read())
+            learner = following
+    return {
+        "numbers": numbers,
+        "weights": weights_of(learner),
+        "clips_per_norm": learner.clips_per_norm,
+    }
+
+
+def test_with_synced_norms_the_number_of_workers_changes_nothing(
+    answers: list[dict[str, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    alone = learn_with_changing_workers(ALONE)
+    for answer in answers:
+        changing = answer["changing"]
+        assert changing["clips_per_norm"] == 4
+        for step in range(3):
+            assert changing["numbers"][step] == pytest.approx(alone["numbers"][step], rel=1e-10)
+        for name, weight in alone["weights"].items():
+            torch.testing.assert_close(
+                changing["weights"][name], weight, rtol=1e-8, atol=1e-10, msg=name
+            )
+    two = World(rank=0, size=2, device=torch.device("cpu"))
+    learner = Learner.__new__(Learner)
+    learner._training = config_with().training
+    learner._micro = MicroBatches(0, may_halve=False)
+    learner._world = two
+    learner._warn_of_few_clips()
+    assert "statistics from 2 clips a worker, fewer than 4: they are noisy" in caplog.text
 
 
 @pytest.mark.parametrize("shares", SIZES)
