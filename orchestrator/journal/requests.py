@@ -115,6 +115,13 @@ def answers(journal: JournalReader, start: int = 0) -> list[Answer]:
     ]
 
 
+def num_unanswered(store: ObjectStore, journal: JournalReader) -> int:
+    """How many requests wait in `store` for an answer in `journal`."""
+    answered = {answer.id for answer in answers(journal)}
+    keys = (info.key.removeprefix(REQUESTS).removesuffix(".json") for info in store.list(REQUESTS))
+    return sum(key not in answered for key in keys)
+
+
 def await_answer(
     journal: JournalReader,
     request: Request,

@@ -15,6 +15,7 @@ from orchestrator.cost.budget import Account, Cost, cost_line
 from orchestrator.cost.ledger import read_ledger, total
 from orchestrator.journal.lease_watch import LeaseWatch
 from orchestrator.journal.object_journal import JournalReader
+from orchestrator.journal.requests import num_unanswered
 from orchestrator.journal.stored_sweep import known_place, open_folder
 from orchestrator.journal.sweep_folder import JOURNAL, LEASE
 from orchestrator.report.answer import Answer, answer
@@ -111,6 +112,7 @@ class SweepWatch:
         self._with_answer = with_answer
         self._data: DataFacts | None = None
         store = open_folder(spec).store
+        self._store = store
         self._journal = JournalReader(store, JOURNAL)
         self._lease = LeaseWatch(store, LEASE)
         self._config = parse_config(spec.config)
@@ -160,6 +162,7 @@ class SweepWatch:
                 driver,
                 is_whole=num_ended >= num_trials,
                 paused=study.notes.get(PAUSED, ""),
+                num_asked=0 if driver else num_unanswered(self._store, self._journal),
             ),
             cost=cost_line(Account(config.budget, Cost.of(spent)), spent.is_priced),
             warning=warning,
@@ -188,13 +191,17 @@ def advice(
     *,
     is_whole: bool = True,
     paused: str = "",
+    num_asked: int = 0,
 ) -> str:
     """What to do next, in one line; `is_whole`: every trial is over (else its budget ended it);
-    `paused` says who paused the sweep.
+    `paused` says who paused the sweep, `num_asked` how many requests wait for its next start.
     """
     if phase == SweepPhase.RUNNING:
         go_on = f"; {paused}: prp continue {name_of_sweep(spec)}" if paused else ""
         return f"driven by {driver}{go_on}"
+    if phase == SweepPhase.ENDED and num_asked:
+        waits = "1 request waits" if num_asked == 1 else f"{num_asked} requests wait"
+        return f"{waits} for its next start: {resume_command(spec)}"
     if phase == SweepPhase.ENDED:
         page = f"its page: uv run prp report {name_of_sweep(spec)}"
         return (

@@ -19,6 +19,7 @@ from orchestrator.journal.requests import (
     RequestDesk,
     answers,
     await_answer,
+    num_unanswered,
     submit,
 )
 from orchestrator.journal.sweep_folder import (
@@ -134,6 +135,7 @@ def test_requests_are_answered_in_the_order_of_their_times(
     answer = await_answer(reader, stop, timeout_seconds=0.0)
     assert answer is not None
     assert (answer.is_done, answer.text, answer.at) == (True, "trial 3 stops at step 120", 4.0)
+    assert num_unanswered(folder.store, reader) == 2, "though three objects are there"
     assert desk.waiting() == [pause, tried]
     assert len(list(folder.store.list("requests/"))) == 2, "its object is gone"
     (record,) = journal.read("answer")

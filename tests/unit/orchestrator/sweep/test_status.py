@@ -116,6 +116,11 @@ def test_what_to_do_next() -> None:
     paused = advice(SPEC, SweepPhase.RUNNING, "me@here, process 4711", paused="paused by anna")
     assert paused.endswith("4711; paused by anna: prp continue rate-search-1")
     assert advice(SPEC, SweepPhase.ENDED, None) == "its page: uv run prp report rate-search-1"
+    asked = advice(SPEC, SweepPhase.ENDED, None, num_asked=2)
+    assert asked == (
+        "2 requests wait for its next start: uv run python sweeps/rate_search.py --resume "
+        "rate-search-1"
+    )
     resume = "resume with: uv run python sweeps/rate_search.py --resume rate-search-1"
     assert advice(SPEC, SweepPhase.STOPPED, None) == f"its driver is not running any more; {resume}"
     old = dataclasses.replace(SPEC, tags={})
