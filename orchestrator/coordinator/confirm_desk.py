@@ -59,6 +59,10 @@ class ConfirmDesk:
         self._account = state.account
         self._recorder = state.recorder
         self._max_failures = state.base.resources.max_failures
+        for name in self._study.sweep_notes(RUNNING):
+            number, seed = pair_of(name, RUNNING)
+            if self._is_open(number, seed):  # it began before Ray restarted the coordinator
+                self._recorder.start_confirm_again(number, seed)
 
     def affordable_candidates(self) -> int:
         """How many candidates the rest of the budget can confirm."""

@@ -183,7 +183,11 @@ def _ended(
         end=RunEnd(trial.state, trial.reason),
         costs=shown(total_of_trial(ledger, trial.number).metrics()),
         start=lambda: trial_start(
-            spec, trial.number, apply_space(base, trial.values), trial.values
+            spec,
+            trial.number,
+            apply_space(base, trial.values),
+            trial.values,
+            continues=trial.extension.trial if trial.extension else None,
         ),
     )
 

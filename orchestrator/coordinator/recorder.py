@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields, replace
+from dataclasses import fields
 from functools import partial
 from typing import Any
 
@@ -35,6 +35,7 @@ from orchestrator.cost.account import SweepAccount, TaskCost
 from orchestrator.journal.journal_writer import JournalWriter
 from orchestrator.journal.process_identity import this_process
 from orchestrator.journal.sweep_folder import ARTIFACTS, RECORDS, open_sweep_folder
+from orchestrator.search.hand_out import NOT_HANDED_OUT
 from orchestrator.search.study import Proposal, SweepStudy
 from orchestrator.tracking.mlflow_client import TrackerUnavailable
 from orchestrator.tracking.mlflow_tracker import (
@@ -48,7 +49,7 @@ from orchestrator.tracking.registered_models import Measured
 from orchestrator.tracking.run_names import SWEEP_RUN, baseline_run, confirm_run, trial_run
 from orchestrator.tracking.run_start import RunStart
 from orchestrator.tracking.saved_view import ViewedSweep, view_tags
-from orchestrator.tracking.tags import CONTINUES_TAG, INTERVAL_TAG, KEY_TAG, NOTE_TAG
+from orchestrator.tracking.tags import INTERVAL_TAG, KEY_TAG, NOTE_TAG
 from orchestrator.trial.messages import TrialView
 from orchestrator.trial_state import TrialState
 from prp_core.data.object_store import ObjectStore, read_all
@@ -112,6 +113,12 @@ class Recorder:
         ended = [self._ended(view) for view in table.views() if view.state.is_over]
         confirmed = ended_confirmations(study.sweep_notes(CONFIRM_NOTE), self._start_of_confirm)
         self._tracker.reconcile([*ended, *confirmed])
+        for view in table.in_state(TrialState.RUNNING):
+            if study.hand_out(view.number) != NOT_HANDED_OUT:
+                start = partial(
+                    self._start_of_trial, view.number, table.config_of(view.number), view.values
+                )
+                self._tracker.start_again(trial_run(view.number), start)
 
     @property
     def fenced(self) -> str:
@@ -124,13 +131,8 @@ class Recorder:
 
     def start_trial(self, proposal: Proposal, config: RunConfig) -> None:
         """The trial of `proposal` starts, or goes on."""
-        number = proposal.number
-        start = trial_start(self._spec, number, config, proposal.values, proposal.sampled)
-        extension = self._study.extension(number)
-        if extension:
-            tags = {**start.tags, CONTINUES_TAG: str(extension.trial)}
-            start = replace(start, tags=tags)
-        self._tracker.start(trial_run(number), start)
+        start = self._start_of_trial(proposal.number, config, proposal.values)
+        self._tracker.start(trial_run(proposal.number), start)
         self._show_view(proposal.values)
 
     def start_confirm(self, number: int, seed: int, config: RunConfig) -> None:
@@ -138,6 +140,11 @@ class Recorder:
         values = self._table.view(number).values
         start = confirm_start(self._spec, number, seed, config, values)
         self._tracker.start(confirm_run(number, seed), start)
+
+    def start_confirm_again(self, number: int, seed: int) -> None:
+        """That run is under way: record its start where a coordinator that died has not."""
+        start = partial(self._start_of_confirm, number, seed)
+        self._tracker.start_again(confirm_run(number, seed), start)
 
     def log(self, run: str, metrics: Mapping[str, float], step: int) -> PointsHeld:
         """Metrics of a run after `step` steps, and what is held of its points."""
@@ -339,10 +346,16 @@ class Recorder:
             run=trial_run(number),
             end=RunEnd(view.state, view.reason),
             costs=shown(self._account.totals(number).metrics()),
-            start=lambda: trial_start(
-                self._spec, number, self._table.config_of(number), view.values
-            ),
+            start=lambda: self._start_of_trial(number, self._table.config_of(number), view.values),
         )
+
+    def _start_of_trial(
+        self, number: int, config: RunConfig, values: Mapping[str, Any]
+    ) -> RunStart:
+        extension = self._study.extension(number)
+        sampled = self._study.trials()[number].params
+        continues = extension.trial if extension else None
+        return trial_start(self._spec, number, config, values, sampled, continues)
 
     def _send_text(self, run: str, path: str, text: str) -> None:
         key = f"{ARTIFACTS}{run}/{path}"

@@ -13,7 +13,7 @@ from typing import Any
 from orchestrator.config.run_config import RunConfig, flatten, with_values
 from orchestrator.config.sweep_spec import SweepSpec
 from orchestrator.tracking.run_start import DatasetInput, RunStart
-from orchestrator.tracking.tags import NOTE_TAG, SAMPLED_TAG, VIDEOS_TAG
+from orchestrator.tracking.tags import CONTINUES_TAG, NOTE_TAG, SAMPLED_TAG, VIDEOS_TAG
 
 # What a resume may change: MLflow's parameters cannot be changed.
 NO_PARAMS = ("sweep.num_trials", "budget.", "confirm.", "showcase.")
@@ -68,12 +68,17 @@ def trial_start(
     config: RunConfig,
     values: Mapping[str, Any],
     sampled: Mapping[str, Any] | None = None,
+    continues: int | None = None,
 ) -> RunStart:
-    """The start of trial `number`, which sampled `values` (`sampled`: as Optuna has them)."""
+    """The start of trial `number`, which sampled `values` (`sampled`: as Optuna has them) and
+    trains the trial that it `continues` on.
+    """
     tags = {**spec.tags, "prp.checkpoints_uri": spec.trial_uri(number)}
     tags[NOTE_TAG] = f"Trial {number}: {words_of(values)}."
     if sampled is not None:
         tags[SAMPLED_TAG] = json.dumps(sampled)
+    if continues is not None:
+        tags[CONTINUES_TAG] = str(continues)
     title = f"{number:04d} {words_of(values)}"
     return _start(spec, config, values, tags, title)
 

@@ -86,6 +86,10 @@ class MlflowTracker:
         """Log the metrics of one step; a metric that has a value at this step keeps it."""
         return self._log.add_points(run, metrics, step)
 
+    def start_again(self, run: str, start: Callable[[], RunStart]) -> None:
+        """`run` is under way: record its start, unless that is recorded."""
+        self._log.add(lambda recorded: [] if run in recorded.starts else [start().record(run)])
+
     def held(self, run: str) -> PointsHeld:
         """What of the points of `run` that were logged here is in the storage."""
         return self._log.held(run)

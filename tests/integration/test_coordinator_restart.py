@@ -7,10 +7,12 @@ and MLflow, as Ray makes them after a kill -9.
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities import Run
 
 from orchestrator.confirmation import ConfirmedRun
 from orchestrator.coordinator.coordinator import Coordinator, end_when_fenced
@@ -53,13 +55,19 @@ def num_entries_at(setup: CoordinatorSetup) -> int:
     return JournalReader(open_folder(setup.spec).store, JOURNAL).num_entries
 
 
-def statuses(folder: Path) -> dict[str, str]:
-    """MLflow's status of each trial's run, by the trial's number."""
+def runs_at(folder: Path, condition: str = "") -> list[Run]:
+    """The runs in MLflow that meet `condition`."""
     client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("tiny")
-    runs = client.search_runs([experiment.experiment_id])
+    return list(client.search_runs([experiment.experiment_id], condition))
+
+
+def statuses(folder: Path) -> dict[str, str]:
+    """MLflow's status of each trial's run, by the trial's number."""
     return {
-        run.data.tags["prp.trial"]: run.info.status for run in runs if "prp.trial" in run.data.tags
+        run.data.tags["prp.trial"]: run.info.status
+        for run in runs_at(folder)
+        if "prp.trial" in run.data.tags
     }
 
 
@@ -117,6 +125,7 @@ def test_a_coordinator_whose_records_another_process_has_opened_ends_and_the_nex
     store = open_folder(setup.spec).store
     publisher = JournalWriter(store, RECORDS, epoch=setup.spec.epoch, holder="who publishes")
     first.trials.log(sender, {"train/loss": 2.0}, 5)
+    begun(first, "slot-2")
     ended = []
     end_when_fenced(first.recorder, lambda: ended.append(first.recorder.fenced))
     assert len(ended) == 1 and "was opened by who publishes" in ended[0]
@@ -126,7 +135,11 @@ def test_a_coordinator_whose_records_another_process_has_opened_ends_and_the_nex
     again.trials.at_rung(sender, 4, 40, {METRIC: 0.5})
     again.trials.tell(sender, FINISHED)
     again.recorder.flush()
-    assert statuses(tmp_path) == {"0": "FINISHED"} and not again.recorder.fenced
+    assert statuses(tmp_path) == {"0": "FINISHED", "1": "RUNNING"} and not again.recorder.fenced
+    (run,) = runs_at(tmp_path, "tags.`prp.trial` = '1'")
+    assert json.loads(run.data.tags["prp.sampled"]) and run.data.params["seed"], (
+        "its start is recorded again, which the first one had in memory alone"
+    )
     with pytest.raises(Fenced):
         publisher.append([{"kind": "record", "what": "nothing"}])
 
