@@ -271,7 +271,8 @@ def chance_level(split: Parts, k: int) -> float:
 
     For each query it is 1 - P(no video of its class among k drawn from the gallery).
     """
-    return sum(_hit_by_luck(query, split.train, k) for query in split.val) / max(1, len(split.val))
+    chances = [_hit_by_luck(query, split.gallery, k) for query in split.val]
+    return sum(chances) / max(1, len(chances))
 
 
 def _hit_by_luck(query: VideoRecord, gallery: Sequence[VideoRecord], k: int) -> float:

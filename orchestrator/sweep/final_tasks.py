@@ -66,7 +66,7 @@ def test_part(spec: SweepSpec, number: int, tree: Mapping[str, Any]) -> dict[str
     world = World.alone(best_device())
     encoder = encoder.to(world.device)
     with open_data(spec, config) as data:
-        known = (*data.parts.train, *data.parts.val)
+        known = (*data.parts.gallery, *data.parts.val)
         videos = EvaluationVideos(known, data.parts.test, data.source)
         metrics = evaluate_encoder(encoder, config, videos, world, is_final=True)
         untrained = evaluate_baselines(config, videos, world, is_final=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 
@@ -116,12 +117,20 @@ def _hash_lines(head: list[str], rows: list[dict[str, object]]) -> str:
 class Parts:
     """The usable videos of a manifest, divided into train, validation and test.
 
-    `train` is learnt from, `val` guides the search, `test` is read once at the end.
+    `train` is learnt from, `val` guides the search, `test` is read once at the end. Training needs
+    no class; what is measured does: once any video has a class, those of `val` and `test` have one.
     """
 
     train: tuple[VideoRecord, ...]
     val: tuple[VideoRecord, ...]
     test: tuple[VideoRecord, ...]
+
+    @property
+    def gallery(self) -> tuple[VideoRecord, ...]:
+        """The videos of `train` that have a class, which queries are measured against; all of them
+        where none has.
+        """
+        return tuple(_judged(self.train))
 
     @property
     def shared_groups(self) -> tuple[str, ...]:
@@ -139,7 +148,9 @@ def parts(manifest: Manifest, *, val_fraction: float, seed: int) -> Parts:
     Splits that the corpus states are kept. What it leaves open is carved out of train group by
     group, `val_fraction` (0 to 1, both excluded) of what each class has there: first `test` where
     no video says "test", then `val` where none says "val". Once any video says "train", those that
-    say nothing are unused (HMDB51's 0). Raises `UserError` when there are too few videos or groups,
+    say nothing are unused (HMDB51's 0). A video without a class stays in train, unless its group is
+    carved out, whose scene it would show: then it is unused, as it is with a stated "val" or
+    "test". Raises `UserError` when there are too few videos or groups,
     with the counts.
     """
     check(
@@ -152,21 +163,38 @@ def parts(manifest: Manifest, *, val_fraction: float, seed: int) -> Parts:
         split: [record for record in manifest.usable() if record.split == split] for split in SPLITS
     }
     train = by_split["train"] or by_split[""]
-    val = by_split["val"]
-    test = by_split["test"]
-    _check_enough(manifest, train, num_carved=(not val) + (not test))
-    if not test:
-        train, test = _carve(train, val_fraction, seed, "test", num_kept_groups=1 + (not val))
-    if not val:
+    has_classes = bool(manifest.labels)
+    val = _judged(by_split["val"], has_classes=has_classes)
+    test = _judged(by_split["test"], has_classes=has_classes)
+    carves_val = not by_split["val"]
+    carves_test = not by_split["test"]
+    _check_enough(manifest, train, num_carved=carves_val + carves_test)
+    if carves_test:
+        train, test = _carve(train, val_fraction, seed, "test", num_kept_groups=1 + carves_val)
+    if carves_val:
         train, val = _carve(train, val_fraction, seed, "val", num_kept_groups=1)
     return Parts(tuple(train), tuple(val), tuple(test))
 
 
+def _judged(
+    records: Sequence[VideoRecord], *, has_classes: bool | None = None
+) -> list[VideoRecord]:
+    """Those of `records` that something can be measured on: those with a class, or all where
+    nothing has one (`has_classes` False; by default, none of them).
+    """
+    labelled = [record for record in records if record.label is not None]
+    if has_classes is None:
+        has_classes = bool(labelled)
+    return labelled if has_classes else list(records)
+
+
 def _check_enough(manifest: Manifest, train: list[VideoRecord], num_carved: int) -> None:
-    num_groups = len({record.group for record in train})
+    judged = _judged(train, has_classes=bool(manifest.labels))
+    num_groups = len({record.group for record in judged})
     if num_groups < 1 + num_carved:
+        kind = " with a class" if len(judged) < len(train) else ""
         raise UserError(
-            f"{manifest.uri}: {len(train)} usable training videos in {num_groups} groups "
+            f"{manifest.uri}: {len(judged)} usable training videos{kind} in {num_groups} groups "
             f"({len(manifest.quarantined())} quarantined), "
             f"but {1 + num_carved} groups are needed to keep the parts apart; "
             "add videos of other groups or state splits"
@@ -176,13 +204,14 @@ def _check_enough(manifest: Manifest, train: list[VideoRecord], num_carved: int)
 def _carve(
     records: list[VideoRecord], fraction: float, seed: int, name: str, num_kept_groups: int
 ) -> tuple[list[VideoRecord], list[VideoRecord]]:
-    """(`records` without the carved part, the carved part): whole groups, in drawn order.
+    """(`records` without the carved groups, the carved part): whole groups, in drawn order, and of
+    them what something can be measured on.
 
     Groups are taken while a class lacks its share. A class keeps at least one group where it has
     two; at least `num_kept_groups` groups stay.
     """
     groups: dict[str, Counter[str]] = {}
-    for record in records:
+    for record in _judged(records):
         groups.setdefault(record.group, Counter())[record.label or ""] += 1
     needed = {
         label: max(1, round(fraction * count))
@@ -207,5 +236,5 @@ def _carve(
                     groups_left[label] -= 1
     chosen = set(taken)
     return [record for record in records if record.group not in chosen], [
-        record for record in records if record.group in chosen
+        record for record in _judged(records) if record.group in chosen
     ]

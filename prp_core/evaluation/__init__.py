@@ -7,6 +7,7 @@ In the order that data flows:
 - `features`: one feature vector for each video; broken videos are counted;
 - `evaluation`: the protocol of an evaluation of features: `retrieval`, `linear_probe`;
 - `feature_health`: whether features have collapsed; `intervals`: confidence intervals;
+- `class_check`: whether the videos have the classes that a retrieval needs;
 - `evaluation_config`: which evaluations a run has; `protocol`: the digest of how they measure;
 - `downstream`: the metrics of one encoder; `baselines`: those of an untrained one and of pixels;
 - `recognition`: fine-tuning of the whole encoder;

@@ -12,7 +12,7 @@ from prp_core.agreement import first_alone
 from prp_core.data.clip_config import ClipConfig
 from prp_core.data.frame_source import FrameSource
 from prp_core.data.manifest import VideoRecord
-from prp_core.errors import UserError
+from prp_core.evaluation.class_check import check_labels
 from prp_core.evaluation.evaluation_config import Evaluations
 from prp_core.evaluation.feature_health import feature_health
 from prp_core.evaluation.features import FeatureTable, extract_features
@@ -112,22 +112,3 @@ def evaluate_tables(
         if is_final or evaluation.at_every_rung:
             metrics.update(evaluation.metrics(gallery, queries, world.device))
     return metrics
-
-
-def check_labels(gallery: Sequence[VideoRecord], queries: Sequence[VideoRecord]) -> None:
-    """Raise `UserError` for an empty part, a video without a class, or no class in common."""
-    for name, part in (("gallery", gallery), ("query", queries)):
-        unlabelled = [record.key for record in part if record.label is None]
-        if not part or unlabelled:
-            example = f", for example {unlabelled[0]!r}" if unlabelled else ""
-            raise UserError(
-                f"retrieval needs the class of every video: {len(unlabelled)} of "
-                f"{len(part)} {name} videos have none{example}; "
-                "put videos into class folders, or index them with a table of labels"
-            )
-    known = {record.label for record in gallery}
-    if not any(record.label in known for record in queries):
-        raise UserError(
-            f"no query's class is among the gallery's {len(known)} classes: nothing can "
-            "be retrieved; check labels and splits"
-        )

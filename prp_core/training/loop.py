@@ -15,7 +15,7 @@ from prp_core.data.frame_source import FrameSource
 from prp_core.data.loader import SpanLoader
 from prp_core.data.manifest import Parts
 from prp_core.data.spans import SpanBatch
-from prp_core.evaluation.downstream import EvaluationVideos, check_labels, evaluate_encoder
+from prp_core.evaluation.downstream import EvaluationVideos, evaluate_encoder
 from prp_core.pretext.targets import PackedBatch, assemble_batch, pack_batch
 from prp_core.reporting import AsyncEvaluator, Reporter
 from prp_core.training.checkpoint import CheckpointFolder
@@ -41,8 +41,8 @@ class PretrainData:
 
     @property
     def validation(self) -> EvaluationVideos:
-        """The validation part, measured against the training part."""
-        return EvaluationVideos(self.parts.train, self.parts.val, self.source)
+        """The validation part, measured against the training videos that have a class."""
+        return EvaluationVideos(self.parts.gallery, self.parts.val, self.source)
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class PretrainRun:
         signals: Signals,
         clock: Callable[[], float],
     ) -> None:
-        check_labels(data.parts.train, data.parts.val)
+        data.validation.check_labels()
         self._config = config
         self._data = data
         self._world = world

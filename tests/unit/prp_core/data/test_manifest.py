@@ -148,3 +148,48 @@ def test_feasibility_counts_the_videos_long_enough() -> None:
     check_feasible(records[:1], (1, 8), ClipConfig(length=24, short_videos="loop"))
     with pytest.raises(UserError, match="rate 1 x clip length 24"):
         check_feasible(records[:1], (1, 8), ClipConfig(length=24, short_videos="max-rate"))
+
+
+def test_videos_without_a_class_are_trained_on_and_nothing_is_measured_on_them() -> None:
+    labelled = _corpus()
+    nameless = tuple(_record(f"{number}.mp4", label=None) for number in range(30))
+    found = parts(Manifest(labelled.uri, (*labelled.records, *nameless)), val_fraction=0.2, seed=1)
+    alone = parts(labelled, val_fraction=0.2, seed=1)
+    assert (found.val, found.test) == (alone.val, alone.test)
+    assert (found.gallery, set(found.train)) == (alone.train, {*alone.train, *nameless})
+    assert alone.gallery == alone.train
+
+
+def test_a_video_without_a_class_does_not_show_the_scene_of_a_query() -> None:
+    labelled = _corpus()
+    beside = tuple(
+        replace(record, key=f"{record.key}-extra", label=None) for record in labelled.records[::4]
+    )
+    found = parts(Manifest(labelled.uri, (*labelled.records, *beside)), val_fraction=0.2, seed=1)
+    assert found.shared_groups == ()
+    assert all(record.label is not None for record in (*found.val, *found.test))
+    held = {record.group for record in (*found.val, *found.test)}
+    assert {record for record in beside if record.group not in held} == {
+        record for record in found.train if record.label is None
+    }
+
+
+def test_stated_parts_are_judged_on_their_videos_with_a_class() -> None:
+    records = tuple(
+        _record(f"walk/{split}{number}.mp4", split=split, label=None if number % 2 else "walk")
+        for split in ("train", "val", "test")
+        for number in range(4)
+    )
+    found = parts(Manifest("file:///corpus", records), val_fraction=0.2, seed=1)
+    assert [len(part) for part in (found.train, found.gallery, found.val, found.test)] == [
+        4,
+        2,
+        2,
+        2,
+    ]
+
+
+def test_groups_with_a_class_are_counted_where_parts_are_carved() -> None:
+    records = (_record("walk/1.mp4"), *(_record(f"{n}.mp4", label=None) for n in range(9)))
+    with pytest.raises(UserError, match="1 usable training videos with a class in 1 groups"):
+        parts(Manifest("file:///corpus", records), val_fraction=0.2, seed=1)

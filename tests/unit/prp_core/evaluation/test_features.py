@@ -24,8 +24,9 @@ from prp_core.evaluation.baselines import (
     mean_absolute_difference,
     mean_frame,
 )
+from prp_core.evaluation.class_check import check_labels
 from prp_core.evaluation.decode_ahead import decode_ahead
-from prp_core.evaluation.downstream import EvaluationVideos, check_labels, evaluate_encoder
+from prp_core.evaluation.downstream import EvaluationVideos, evaluate_encoder
 from prp_core.evaluation.evaluation_config import Evaluations, RecognitionConfig
 from prp_core.evaluation.features import extract_features, extract_tables
 from prp_core.evaluation.linear_probe import LinearProbe
@@ -212,7 +213,7 @@ def test_baselines_see_the_same_videos_and_questions(source: VideoSource, parts:
 def test_labels_are_asked_for_in_one_line(parts: Parts) -> None:
     nameless = (dataclasses.replace(parts.val[0], label=None), *parts.val[1:])
     with pytest.raises(
-        UserError, match="1 of 6 query videos have none, for example 'down/val-00.mp4'"
+        UserError, match="5 of 6 query videos have one, for example 'down/val-00.mp4' has none"
     ):
         check_labels(parts.train, nameless)
     with pytest.raises(UserError, match="0 of 0 gallery videos"):

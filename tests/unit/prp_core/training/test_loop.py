@@ -332,7 +332,7 @@ def test_videos_without_a_class_are_refused_before_training(
 ) -> None:
     nameless = tuple(dataclasses.replace(record, label=None) for record in data.parts.val)
     with pytest.raises(
-        UserError, match="retrieval needs the class of every video: 4 of 4 query videos have none"
+        UserError, match="retrieval needs videos with a class: 0 of 4 query videos have one"
     ):
         train(
             PretrainData(data.source, dataclasses.replace(data.parts, val=nameless)),
