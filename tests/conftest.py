@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.optional_reader import install_decord
 from tests.running_order import GroupScheduling, in_running_order
 
 pytest_plugins = [
@@ -32,6 +33,13 @@ if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 8 << 30:
 # Torch, Ray, MLflow and two thousand tests are some million objects that live until the end. Going
 # through them again and again, as Python does by default, is a seventh of the unit tests' CPU time.
 gc.set_threshold(50_000, 20, 100)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Add the optional reader's package to this environment, unless it is there: tests run it."""
+    is_controller = not hasattr(config, "workerinput")
+    if is_controller and not config.option.collectonly:
+        install_decord()
 
 
 def pytest_collection_finish() -> None:

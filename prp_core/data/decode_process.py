@@ -20,10 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from prp_core.catalogue import look_up
 from prp_core.closed_at_exit import ClosedAtExit
 from prp_core.data.loader_config import LoaderConfig
-from prp_core.data.readers import READERS
+from prp_core.data.readers import check_reader
 from prp_core.data.readers.video_reader import VideoInfo, YuvPlanes
 from prp_core.errors import BrokenVideo
 from prp_core.isolated_start import isolated_command, small_environment
@@ -57,7 +56,7 @@ class DecodeProcess(ClosedAtExit):
     """
 
     def __init__(self, loader: LoaderConfig, folders: Sequence[Path] = ()) -> None:
-        look_up("video reader", loader.reader, READERS)
+        check_reader(loader.reader)
         self._loader = loader
         self._folders = [folder.resolve() for folder in folders]
         self._process: subprocess.Popen[bytes] | None = None

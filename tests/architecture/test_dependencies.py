@@ -28,11 +28,11 @@ PATH_IN_COMMENT = re.compile(r"(?<![\w/])\.?[\w-]+(?:/[\w.-]*)+|[\w-]+\.(?:py|to
 
 
 def dependency_lines(text: str) -> list[tuple[str, str]]:
-    """(name, comment) of each line of the runtime and development dependencies."""
+    """(name, comment) of each line of the runtime, optional and development dependencies."""
     blocks = re.findall(
-        r"^(?:dependencies|dev) = \[\n(.*?)^\]", text, flags=re.MULTILINE | re.DOTALL
+        r"^(?:dependencies|decord|dev) = \[\n(.*?)^\]", text, flags=re.MULTILINE | re.DOTALL
     )
-    assert len(blocks) == 2, "the runtime and the development dependencies"
+    assert len(blocks) == 3, "the runtime dependencies, the extra, the development dependencies"
     lines = [
         line
         for block in blocks

@@ -13,8 +13,11 @@ decode process must start quickly.
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 
+from prp_core.catalogue import look_up
 from prp_core.data.readers.video_reader import VideoReader
+from prp_core.errors import UserError
 
 
 def _open_with_decord(path: str) -> VideoReader:
@@ -33,3 +36,25 @@ READERS: dict[str, Callable[[str], VideoReader]] = {
     "decord": _open_with_decord,
     "pyav": _open_with_pyav,
 }
+
+# What is imported by each reader, and how it is installed.
+PACKAGES = {
+    "decord": (
+        "decord",
+        "pip install 'prp[decord]', or uv sync --extra decord; it has a wheel for "
+        "Linux on x86-64 alone",
+    ),
+    "pyav": ("av", "pip install av"),
+}
+
+
+def check_reader(name: str) -> None:
+    """Raise `UserError` if there is no reader `name`, or its package is not installed here."""
+    look_up("video reader", name, READERS)
+    package, how = PACKAGES[name]
+    if find_spec(package) is None:
+        others = " or ".join(repr(other) for other in READERS if other != name)
+        raise UserError(
+            f"loader.reader = {name!r}: the package {package} is not installed here "
+            f"({how}); or choose loader.reader = {others}"
+        )

@@ -66,6 +66,18 @@ def test_an_unknown_reader_is_named_before_anything_starts() -> None:
         DecodeProcess(LoaderConfig(reader="decort"))
 
 
+def test_a_reader_whose_package_is_not_installed_says_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("prp_core.data.readers.find_spec", lambda name: None)
+    with pytest.raises(
+        UserError,
+        match=r"loader.reader = 'decord': the package decord is not installed here \(pip install "
+        r"'prp\[decord\]', .*; or choose loader.reader = 'pyav'",
+    ):
+        DecodeProcess(LoaderConfig(reader="decord"))
+
+
 @pytest.mark.parametrize("reader", ["decord", "pyav"])
 def test_reasons_of_broken_files(tmp_path: Path, reader: str) -> None:
     (tmp_path / "empty.mp4").write_bytes(b"")
