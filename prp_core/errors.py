@@ -27,6 +27,10 @@ class DiskFull(UserError):
     """A cache's disk has no room left; whoever can do without the file goes on without it."""
 
 
+class ObjectRefused(UserError):
+    """The store has the object and does not give it to this user: permissions, or an archive."""
+
+
 class StoreError(PrpError):
     """Base class of errors of an object store; each names the object's URI."""
 
@@ -80,6 +84,8 @@ QUARANTINE_REASONS = {
     "crashed": "the decoder process died",
     "missing": "the store has no such object any more",
     "changed": "the object is no longer the one that was listed",
+    "unreadable": "the store does not give the object: permissions, an archive or a failing disk",
+    "bad-name": "the name is not UTF-8, which a manifest cannot hold",
     "corrupt": "the bytes do not match the object's checksum",
 }
 

@@ -162,7 +162,8 @@ def _relabelled(manifest: Manifest, table: Mapping[str, Labelling]) -> Manifest:
 
 def _without_local_paths(record: VideoRecord, videos: ObjectStore, cache_root: Path) -> VideoRecord:
     """The record as any machine would write it, with keys for local paths in its detail."""
-    detail = re.sub(rf"{re.escape(str(cache_root))}/[\w./-]+", record.key, record.detail)
+    in_cache = rf"{re.escape(str(cache_root))}/[\w./-]+"
+    detail = re.sub(in_cache, lambda match: record.key, record.detail)
     if isinstance(videos, LocalStore):
         detail = detail.replace(str(videos.root / record.key), record.key)
     return replace(record, detail=detail)

@@ -14,7 +14,15 @@ from prp_core.data.manifest import VideoRecord
 from prp_core.errors import UserError
 
 # Reasons that may lie with the machine or the store: the next run tries these videos again.
-TRIED_AGAIN = {"too-slow", "out-of-memory", "crashed", "missing", "changed", "corrupt"}
+TRIED_AGAIN = {
+    "too-slow",
+    "out-of-memory",
+    "crashed",
+    "missing",
+    "changed",
+    "corrupt",
+    "unreadable",
+}
 
 
 class IndexJournal:

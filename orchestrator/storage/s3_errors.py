@@ -14,6 +14,7 @@ from prp_core.errors import (
     ObjectChanged,
     ObjectExists,
     ObjectMissing,
+    ObjectRefused,
     StoreError,
     UserError,
 )
@@ -61,6 +62,7 @@ REMEDIES = {
     "InvalidObjectState": "the object is archived; restore it from Glacier first",
     "EntityTooLarge": "S3 takes at most 5 GiB in one piece",
 }
+REFUSED = {"AccessDenied", "InvalidObjectState"}
 LOST_CONNECTIONS = (
     boto_errors.ConnectionError,  # among them: timeouts, proxies
     boto_errors.HTTPClientError,  # among them: resets
@@ -150,6 +152,8 @@ def explanation(
         return StoreError(f"{what}: the store answered {status} {code}")
     if code in TRANSIENT or status == 408 or status >= 500:
         return TransientStoreError(f"{what}: {status} {code}")
+    if code in REFUSED or code.startswith("KMS."):
+        return ObjectRefused(f"{what}: {REMEDIES.get(code, 'its key does not open it')} ({code})")
     if code in REMEDIES:
         return UserError(f"{what}: {REMEDIES[code]} ({code})")
     if status in (404, 412) and condition is not None and "IfMatch" in condition:
@@ -163,5 +167,5 @@ def explanation(
             else ObjectExists(f"{what} is there already")
         )
     if status == 403:
-        return UserError(f"{what}: {REMEDIES['AccessDenied']} ({code})")
+        return ObjectRefused(f"{what}: {REMEDIES['AccessDenied']} ({code})")
     return StoreError(f"{what}: the store answered {status} {code}")

@@ -21,11 +21,12 @@ from prp_core.data.splits import (
     unmatched,
 )
 from prp_core.data.video_source import VideoSource
-from prp_core.errors import BrokenVideo, UserError
+from prp_core.errors import BrokenVideo, ObjectRefused, UserError
 
 log = logging.getLogger(__name__)
 
 NUM_AHEAD_PER_WORKER = 4
+MOST_REFUSED_AT_FIRST = 20
 
 
 def index_videos(
@@ -42,8 +43,8 @@ def index_videos(
     Broken videos carry their reason. A record of `known` is reused while the object's etag and size
     are those it names (labels, groups and splits are set anew), so an index run that was killed
     resumes. `on_progress` is called with (done, all) before each record is yielded. Raises
-    `UserError` when the store's uri holds nothing or no entry of `table` matches, and
-    `StoreUnavailable`.
+    `UserError` when the store's uri holds nothing, no entry of `table` matches, or the store gives
+    none of the objects, and `StoreUnavailable`.
     """
     listed = list(source.store.list())
     known = known or {}
@@ -57,7 +58,11 @@ def index_videos(
             listed[0].key.split("/")[0],
         )
 
+    spelt = _in_utf8(listed)
+
     def record_of(info: ObjectInfo) -> VideoRecord:
+        if info.key in spelt:
+            return _misnamed(info, spelt[info.key])
         old = known.get(info.key)
         same = old is not None and (old.etag, old.num_bytes) == (info.etag, info.num_bytes)
         found = (
@@ -73,6 +78,7 @@ def index_videos(
     ahead: deque[Future[VideoRecord]] = deque()
     pool = ThreadPoolExecutor(num_workers, thread_name_prefix="indexing")
     waiting = iter(listed)
+    num_refused = 0
     try:
         for done in range(1, len(listed) + 1):
             while (
@@ -81,11 +87,40 @@ def index_videos(
             ):
                 ahead.append(pool.submit(record_of, info))
             record = ahead.popleft().result()
+            num_refused += record.reason == "unreadable"
+            if num_refused == done and done in (MOST_REFUSED_AT_FIRST, len(listed)):
+                raise UserError(record.detail)  # it is not one object's fault
             if on_progress is not None:
                 on_progress(done, len(listed))
             yield record
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _in_utf8(listed: list[ObjectInfo]) -> dict[str, str]:
+    """A name for each key that is not UTF-8, with escapes for the bytes that are not."""
+    keys = {info.key for info in listed}
+    names: dict[str, str] = {}
+    for info in listed:
+        name = info.key.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        if name == info.key:
+            continue
+        while name in keys:
+            name += "?"
+        keys.add(name)
+        names[info.key] = name
+    return names
+
+
+def _misnamed(info: ObjectInfo, name: str) -> VideoRecord:
+    return VideoRecord(
+        key=name,
+        num_bytes=info.num_bytes,
+        etag=info.etag,
+        group=name,
+        reason="bad-name",
+        detail="its name is not UTF-8; rename it",
+    )
 
 
 def _check_listing(uri: str, listed: list[ObjectInfo], table: Mapping[str, Labelling]) -> None:
@@ -119,8 +154,14 @@ def inspect_object(source: VideoSource, info: ObjectInfo, timeout_seconds: float
             )
     except BrokenVideo as error:
         return replace(record, reason=error.reason, detail=error.detail)
+    except ObjectRefused as error:
+        return replace(record, reason="unreadable", detail=str(error))
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        detail = f"{path} cannot be read ({error.strerror}); change its permissions or copy it"
+        raise BrokenVideo(str(path), "unreadable", detail) from error

@@ -18,7 +18,14 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from prp_core.data.folder_lock import locked_folder, make_folder, sync_folder
-from prp_core.errors import ObjectChanged, ObjectExists, ObjectMissing, StoreUnavailable, UserError
+from prp_core.errors import (
+    ObjectChanged,
+    ObjectExists,
+    ObjectMissing,
+    ObjectRefused,
+    StoreUnavailable,
+    UserError,
+)
 
 CHUNK_BYTES = 1 << 20
 FULL = {
@@ -111,6 +118,7 @@ class LocalStore:
     An etag is the file's modification time and size, in hex. The folder may be missing: then it
     holds no objects, and the first write makes it. Links that lead out of the folder, or to another
     folder, are listed (so that nobody wonders where they went) and raise `ObjectMissing` when read.
+    So are files and folders that this user may not read: they raise `ObjectRefused`.
     """
 
     def __init__(self, root: Path | str, *, is_private: bool = False) -> None:
@@ -143,6 +151,10 @@ class LocalStore:
             entries = list_folder(folder)
         except (FileNotFoundError, NotADirectoryError):
             return
+        except PermissionError:
+            if above and above[:-1].startswith(prefix) and above[:-1] > after:
+                yield _unknown(above[:-1])
+            return
         for name, is_folder in entries:
             key = above + name
             if is_folder:
@@ -161,23 +173,39 @@ class LocalStore:
     def _info(self, key: str, path: Path) -> ObjectInfo | None:
         try:
             status = path.stat()
-        except FileNotFoundError:
+        except PermissionError:
+            return _unknown(key)
+        except OSError as error:
             if not path.is_symlink():
-                return None  # deleted since the folder was listed
-            status = path.lstat()
+                if isinstance(error, FileNotFoundError):
+                    return None  # deleted since the folder was listed
+                return _unknown(key)
+            status = path.lstat()  # it leads nowhere, or in circles
         return ObjectInfo(key, status.st_size, _etag(status))
 
     def read(
         self, key: str, *, start: int = 0, num_bytes: int | None = None, etag: str | None = None
     ) -> Iterator[bytes]:
         """See `ObjectStore.read`; the etag is compared before the first piece and at the end."""
-        file_descriptor = os.open(self.local_path(key), os.O_RDONLY | os.O_CLOEXEC)
+        file_descriptor = self._open(key)
         try:
             self._expect(key, os.fstat(file_descriptor), etag)
         except BaseException:
             os.close(file_descriptor)
             raise
         return self._pieces(key, file_descriptor, start, num_bytes, etag)
+
+    def _open(self, key: str) -> int:
+        try:
+            return os.open(self.local_path(key), os.O_RDONLY | os.O_CLOEXEC)
+        except PermissionError as error:
+            raise self._refusal(key, error) from error
+
+    def _refusal(self, key: str, error: OSError) -> ObjectRefused:
+        return ObjectRefused(
+            f"{self.uri}/{key} may not be read ({error.strerror}); "
+            "change its permissions or those of its folder"
+        )
 
     def _pieces(
         self, key: str, file_descriptor: int, start: int, num_bytes: int | None, etag: str | None
@@ -275,9 +303,16 @@ class LocalStore:
             path.unlink()
 
     def local_path(self, key: str) -> Path:
-        """The file itself, to be read in place. Raises `ObjectMissing`."""
+        """The file itself, to be read in place. Raises `ObjectMissing` or `ObjectRefused`."""
         path = self._path(key)
-        real = path.resolve()
+        try:
+            real = path.resolve()
+            if path.is_dir() and not path.is_symlink():
+                os.scandir(path).close()
+        except PermissionError as error:
+            raise self._refusal(key, error) from error
+        except (OSError, RuntimeError) as error:  # Python 3.11 raises the latter for a circle
+            raise ObjectMissing(f"{self.uri}/{key} is a link in a circle: {error}") from error
         if not real.is_relative_to(self.root.resolve()):
             raise ObjectMissing(
                 f"{self.uri}/{key} is a link that leaves the folder: {real}; "
@@ -320,6 +355,11 @@ class LocalStore:
                 "'..' or empty parts"
             )
         return self.root.joinpath(*parts)
+
+
+def _unknown(key: str) -> ObjectInfo:
+    """What is listed of an object whose size and time of change are withheld."""
+    return ObjectInfo(key, 1, "unreadable")
 
 
 def list_folder(folder: Path) -> list[tuple[str, bool]]:
