@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,12 @@ from prp_core.world import World
 from tests.integration.test_sweep_account import METRIC, space, spec_at
 
 FINISHED = TrialOutcome(TrialState.FINISHED, "", {METRIC: 0.5})
+
+
+@pytest.fixture(autouse=True)
+def mlflow_database(tmp_path: Path, empty_mlflow_database: Path) -> None:
+    """A copy of a database that has MLflow's tables, which take seconds to make."""
+    shutil.copy(empty_mlflow_database, tmp_path / "mlflow.db")
 
 
 def setup_at(folder: Path) -> CoordinatorSetup:
