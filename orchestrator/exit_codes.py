@@ -8,27 +8,74 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
+import time
+import traceback
 from collections.abc import Callable
+from pathlib import Path
 
 from orchestrator.config.redaction import redact_logs, redacted
+from orchestrator.config.sweep_spec import home_dir
 from prp_core.errors import PrpError
+
+MAX_CHARACTERS = 300  # of an error that nobody foresaw
 
 
 def run_command(function: Callable[[], int | None], name: str = "prp") -> int:
-    """Run a command; its exit code. Errors of ours become one line on stderr, no traceback."""
+    """Run a command; its exit code. Every error becomes one line on stderr.
+
+    An error that is not one of ours leaves its traceback in a file, which the line names; exit
+    code 1.
+    """
     redact_logs()
     try:
         exit_code = function() or 0
         sys.stdout.flush()
         return exit_code
     except PrpError as error:
-        return _complain(name, error, error.exit_code)
+        return _complain(name, _own_error(error), error.exit_code)
     except KeyboardInterrupt:
         return _complain(name, "interrupted", 130)
     # the reader of our output has gone (`prp ... | head`): nothing is to be said at the exit
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    # the last net: whatever nobody foresaw is one line, too
+    except Exception as error:  # noqa: BLE001
+        return _complain(name, _unforeseen(error), 1)
+
+
+def _own_error(error: PrpError) -> BaseException:
+    """`error` as it was raised: Ray wraps one of a task in its own class, whose text is the task's
+    traceback.
+    """
+    cause = getattr(error, "cause", None)
+    return cause if isinstance(cause, PrpError) else error
+
+
+def _unforeseen(error: Exception) -> str:
+    """What happened, in one line, and where its traceback lies."""
+    cause = getattr(error, "cause", None)  # Ray's: what a task raised
+    innermost = cause if isinstance(cause, Exception) else error
+    lines = [line for line in str(innermost).splitlines() if line.strip()] or [""]
+    text = f"{type(innermost).__name__}: {lines[0].strip()}"[:MAX_CHARACTERS]
+    return f"{text} (unexpected; the traceback is in {_keep_traceback(error)})"
+
+
+def _keep_traceback(error: Exception) -> Path | str:
+    """The file that holds the traceback of `error` now: in the home, else among temporary files."""
+    text = redacted("".join(traceback.format_exception(error)))
+    file = f"prp-error-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
+    for folder in (lambda: home_dir() / "errors", lambda: Path(tempfile.gettempdir())):
+        try:
+            path = folder() / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"{' '.join(sys.argv)}\n\n{text}")
+        except (OSError, RuntimeError, PrpError):  # no home, or no right to write there
+            continue
+        return path
+    sys.stderr.write(text)
+    return "the lines above"
 
 
 def _complain(name: str, error: object, exit_code: int) -> int:

@@ -131,7 +131,13 @@ def home_dir() -> Path:
     """Where this machine keeps what may be deleted, and the sweeps of no other storage:
     ``$PRP_HOME``, else ``~/.prp``.
     """
-    return Path(os.environ.get("PRP_HOME") or Path.home() / ".prp").expanduser().resolve()
+    try:
+        return Path(os.environ.get("PRP_HOME") or Path.home() / ".prp").expanduser().resolve()
+    except RuntimeError:
+        raise UserError(
+            "This user has no home folder (HOME is not set); set PRP_HOME to a folder that can be "
+            "written"
+        ) from None
 
 
 def sweep_dir(sweep_id: str, home: Path) -> Path:

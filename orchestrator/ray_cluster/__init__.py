@@ -1,6 +1,7 @@
 """Ray cluster: the connection to Ray, and what a sweep takes of the cluster's resources.
 
-`connect.py` joins a cluster or starts a local one (`local_ray.py`), `concurrency.py` says how many
+`connect.py` joins a cluster whose address answers (`cluster_address.py`) or starts a local one
+(`local_ray.py`), `concurrency.py` says how many
 trials run there at once and where their rungs are evaluated, `worker_group.py` runs one training on
 a group of Ray Train workers, which `process_group.py` joins to torch's process group and which hear
 of it when a machine of theirs goes away (`preemption.py`); `named_groups.py` takes back what a

@@ -14,6 +14,7 @@ from typing import Any
 
 import ray
 
+from orchestrator.ray_cluster.cluster_address import check_address
 from orchestrator.ray_cluster.local_ray import (
     close_token_file,
     job_config_without_working_dir,
@@ -62,6 +63,7 @@ def ray_cluster(
     with contextlib.ExitStack() as stack:
         try:
             if given:
+                check_address(given)
                 close_token_file()
                 # A job's own environment and working directory reach its workers by themselves; Ray
                 # refuses a value given twice.
@@ -94,15 +96,28 @@ def ray_cluster(
                     job_config=job_config_without_working_dir(),
                     runtime_env={"env_vars": {**worker_environment(), **LOCAL_VARIABLES}},
                 )
+        except UserError:
+            raise
         except (ConnectionError, RuntimeError, ValueError) as error:
-            first_line = (str(error).strip().splitlines() or [""])[0]
-            raise UserError(
-                f"No Ray cluster answers at {given or 'this machine'}: {first_line[:300]}; "
-                "check --address and RAY_AUTH_TOKEN"
-            ) from None
+            raise UserError(_refusal(given, str(error))) from None
         stack.callback(ray.shutdown)
         _handle_sigterm_by(on_sigterm)
         yield
+
+
+def _refusal(given: str, error: str) -> str:
+    """Why the cluster at `given` (empty: a local one) was not joined, by Ray's text `error`.
+
+    The versions that do not match stand in lines of their own behind the first one.
+    """
+    where = given or "this machine"
+    lines = [line.strip() for line in error.strip().splitlines() if line.strip()] or [""]
+    if lines[0].startswith("Version mismatch"):
+        return (
+            f"The Ray cluster at {where} has other versions: {' '.join(lines)[:400]}; install the "
+            "same on both sides (uv sync on every node, one image)"
+        )
+    return f"Ray at {where} cannot be used: {lines[0][:300]}; check --address and RAY_AUTH_TOKEN"
 
 
 def _handle_sigterm_by(handler: Any) -> None:

@@ -2,7 +2,8 @@
 
 `study_command` is the entry of every study; `arguments` parses its command line before anything
 heavy is imported, `settings` turns that into a config, `kept` compares it with that of a sweep that
-goes on, and `claim` finds the sweep in its storage and holds its lease. `corpus` finds, indexes
+goes on, and `claim` finds the sweep in its storage, which can be written (`writable`), and holds
+its lease. `corpus` finds, indexes
 (`indexing_line` says how far) or makes the videos, and `plan` checks config and videos against the
 search space. `driver` starts the coordinator and the trials, in `rounds` until none is left, while
 `live_screen` shows them (`trial_rows` in a `fitting_table`; `quiet_watch` says why nothing changes)

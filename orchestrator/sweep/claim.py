@@ -29,7 +29,15 @@ from orchestrator.journal.sweep_folder import LEASE, StoredSpec, SweepFolder, op
 from orchestrator.storage.conditional_writes import check_conditional_writes
 from orchestrator.storage.open_store import open_store
 from orchestrator.sweep.kept import Kept, check_same_space, keep_config
-from orchestrator.sweep.settings import given_options, new_config, store_of, study_name
+from orchestrator.sweep.settings import (
+    DEFAULT_PRESET,
+    check_videos_given,
+    given_options,
+    new_config,
+    store_of,
+    study_name,
+)
+from orchestrator.sweep.writable import check_home, check_storage
 from prp_core.errors import StoreError, UserError
 
 if TYPE_CHECKING:
@@ -105,6 +113,7 @@ def claim_sweep(arguments: argparse.Namespace, space: Space) -> Iterator[Claim]:
     started with, and for a storage that cannot hold a sweep; `LeaseHeld` where another driver is
     alive; `LeaseLost` where another one took the sweep over within the block.
     """
+    check_home()
     claim = _found(arguments, space)
     if arguments.dry_run:
         yield claim
@@ -143,12 +152,14 @@ def _found(arguments: argparse.Namespace, space: Space) -> Claim:
         sweep = load_sweep(arguments.resume, options.get("storage"), store_of(options))
         return _claim_of(sweep, options, study, space)
     config = new_config(options, study)
+    check_videos_given(config, options.get("preset", DEFAULT_PRESET))
     storage_uri = options.get("storage") or str(home_dir())
     sweep_id = arguments.sweep or new_sweep_id(config.sweep.name)
     store = config.store
     if arguments.sweep and "storage" not in options and (place := known_place(sweep_id)):
         storage_uri, store = place.uri, place.store
     refuse_earlier_release(sweep_id)
+    check_storage(storage_uri)
     folder = open_sweep_folder(storage_uri, sweep_id, store)
     stored = folder.read_spec() if arguments.sweep else None
     if stored is not None:

@@ -19,6 +19,8 @@ from orchestrator.config.store_config import StoreConfig
 from orchestrator.config.sweep_config import STUDY_PLACE
 from orchestrator.config.sweep_spec import home_dir
 from orchestrator.storage.store_profiles import read_store_profile
+from orchestrator.tracking.tracking_uri import HOST_AND_PORT
+from prp_core.errors import UserError
 
 if TYPE_CHECKING:
     from orchestrator.search.space import Space
@@ -50,9 +52,16 @@ KEPT_OPTIONS = (
 def given_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """The options of `arguments` that say what a sweep is, where they are given; every file and
     folder by its absolute name, because workers and later drivers have other working directories.
+
+    Raises `UserError` for an empty one.
     """
     given = {name: getattr(arguments, name) for name in (*KEPT_OPTIONS, *PATHS)}
     options = {name: value for name, value in given.items() if value not in (None, [])}
+    if empty := next((name for name, value in options.items() if value == ""), None):
+        raise UserError(
+            f"--{empty.replace('_', '-')} is empty; leave it out, or give it a value (is a "
+            "variable of the shell not set?)"
+        )
     for name in FILES:
         if name in options:
             options[name] = absolute(options[name])
@@ -87,6 +96,18 @@ def config_tree(options: Mapping[str, Any], study: str) -> dict[str, Any]:
 def new_config(options: Mapping[str, Any], study: str) -> RunConfig:
     """The config of a new sweep. Raises `UserError` for a wrong key or value."""
     return parse_config(config_tree(options, study))
+
+
+def check_videos_given(config: RunConfig, preset: str) -> None:
+    """Raise `UserError` where neither `config` nor an option says which videos: only the preset
+    ``demo`` makes its own.
+    """
+    if config.source.uri or config.source.manifest or preset == DEFAULT_PRESET:
+        return
+    raise UserError(
+        f"The preset {preset!r} comes without videos; say where they are: --data FOLDER or "
+        "--data s3://bucket/prefix (only --preset demo makes its own)"
+    )
 
 
 def profile_of(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,7 +149,9 @@ def absolute(uri: str) -> str:
     if uri.startswith(SQLITE) and not uri.startswith(f"{SQLITE}/"):
         file, mark, rest = uri.removeprefix(SQLITE).partition("?")
         return f"{SQLITE}{Path(file).resolve()}{mark}{rest}" if file else uri
-    return uri if ":/" in uri or uri.startswith("sqlite:") else str(_resolved(uri))
+    if ":/" in uri or uri.startswith("sqlite:") or HOST_AND_PORT.fullmatch(uri):
+        return uri
+    return str(_resolved(uri))
 
 
 def default_mlflow() -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -40,8 +41,10 @@ def _run(
     sampler: GivenSampler | Callable[[], GivenSampler] | None,
 ) -> int:
     arguments = parse_arguments(argv, description_of(space))
+    from orchestrator.ray_cluster.cluster_address import check_address
     from orchestrator.sweep.claim import claim_sweep
 
+    check_address(arguments.address or os.environ.get("RAY_ADDRESS", ""))
     with claim_sweep(arguments, space) as claim:
         from orchestrator.sweep.driver import drive  # Ray, Optuna, PyTorch: seconds
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -11,6 +12,7 @@ from orchestrator.config.redaction import refuse_password
 from orchestrator.tracking.local_files import SQLITE, sqlite_file
 from prp_core.errors import UserError
 
+HOST_AND_PORT = re.compile(r"[A-Za-z0-9.-]+:\d+(/[^:]*)?")
 SQLITE_MAGIC = b"SQLite format 3\0"
 
 
@@ -55,6 +57,10 @@ def server_of(tracking_uri: str, port: int = 5000) -> str:
 def check_usable(tracking_uri: str) -> None:
     """Raise `UserError` for an invalid URI, without a request and without importing MLflow."""
     refuse_password("The MLflow URI", tracking_uri)
+    if HOST_AND_PORT.fullmatch(tracking_uri):
+        raise UserError(
+            f"MLflow URI {tracking_uri!r} has no scheme; write http://{tracking_uri} (or https://)"
+        )
     scheme = tracking_uri.split(":", 1)[0] if ":" in tracking_uri else ""
     if scheme in ("", "file"):
         default = default_tracking_uri(Path())

@@ -22,6 +22,11 @@ CASES = [
     (["--set", "encoder.name=r3dd"], "Did you mean 'r3d'?"),
     (["--data", "/no/such/folder"], "/no/such/folder"),
     (["--mlflow", "./mlruns"], "sqlite:///"),
+    (["--mlflow", "localhost:5000"], "has no scheme; write http://localhost:5000"),
+    (["--address", "127.0.0.1:9"], "No Ray cluster answers at 127.0.0.1:9: Connection refused"),
+    (["--address", "http://10.0.0.5:8265"], "a study joins a cluster at HOST:6379"),
+    (["--data", ""], "--data is empty; leave it out, or give it a value"),
+    (["--storage", "/proc/x"], "The storage /proc/x cannot be written: /proc: "),
     (["--database", "sqlite:////no/such/folder/trials.db"], "cannot be opened"),
     (["--resume", "rate-search-19700101"], "There is no sweep 'rate-search-19700101'"),
     (["--set", "clip.length=800"], "no video"),
@@ -54,6 +59,16 @@ def test_one_line_and_exit_code_2(
     assert text in errors
     assert len(errors.strip().splitlines()) == 1, errors
     assert not list(tmp_path.glob("sweeps/*")), "nothing was started"
+
+
+def test_a_preset_without_videos_is_refused_instead_of_trained_on_the_demos(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PRP_HOME", str(tmp_path))
+    code, errors = run_here(capfd, ["--preset", "ucf101_r3d"])
+    assert code == 2
+    assert "The preset 'ucf101_r3d' comes without videos; say where they are: --data" in errors
+    assert not list(tmp_path.iterdir())
 
 
 def test_no_video_is_long_enough_says_how_many_are_for_each_rate(

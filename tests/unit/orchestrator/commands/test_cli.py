@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -67,9 +68,22 @@ def test_how_a_command_ends(
     assert capsys.readouterr().err == said
 
 
-def test_our_own_mistakes_keep_their_traceback() -> None:
-    with pytest.raises(ZeroDivisionError):
-        run_command(lambda: 1 // 0)
+def test_an_error_that_nobody_foresaw_is_one_line_and_its_traceback_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PRP_HOME", str(tmp_path))
+    assert run_command(lambda: 1 // 0) == 1
+    (file,) = (tmp_path / "errors").iterdir()
+    assert capsys.readouterr().err == (
+        "prp: error: ZeroDivisionError: integer division or modulo by zero (unexpected; the "
+        f"traceback is in {file})\n"
+    )
+    assert "Traceback" in file.read_text() and "1 // 0" in file.read_text()
+    monkeypatch.setenv("PRP_HOME", "/proc/none")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    assert run_command(lambda: 1 // 0) == 1
+    assert f"the traceback is in {tmp_path}/prp-error-" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

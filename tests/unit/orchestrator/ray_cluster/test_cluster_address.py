@@ -1,0 +1,67 @@
+"""A cluster's address: what does not answer, or is not Ray, is refused in our words."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+
+import pytest
+
+from orchestrator.ray_cluster import cluster_address
+from orchestrator.ray_cluster.cluster_address import check_address
+from orchestrator.ray_cluster.connect import _refusal
+from prp_core.errors import UserError
+
+SETTINGS_FRAME = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+
+
+def server(answer: bytes | None) -> str:
+    """The address of a server that accepts one connection and sends `answer` (None: nothing)."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection, listener:
+            connection.recv(100)
+            if answer is not None:
+                connection.sendall(answer)
+            with contextlib.suppress(ConnectionResetError):
+                connection.recv(1)  # until the client leaves
+
+    threading.Thread(target=serve, daemon=True).start()
+    return f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+def test_what_speaks_grpc_is_taken_for_a_cluster_and_a_web_server_is_not() -> None:
+    check_address(server(SETTINGS_FRAME))
+    for word in ("", "auto", "local"):
+        check_address(word)
+    with pytest.raises(UserError, match="what answers there is not Ray's control service"):
+        check_address(server(b"HTTP/1.1 400 Bad Request\r\n\r\n"))
+
+
+def test_silence_ends_after_some_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster_address, "ANSWER_SECONDS", 0.1)
+    address = server(None)
+    with pytest.raises(UserError, match=f"No Ray cluster answers at {address}: no answer within"):
+        check_address(address)
+
+
+@pytest.mark.parametrize("address", ["head", "head:x", ":6379"])
+def test_what_is_no_address_is_told_what_to_write(address: str) -> None:
+    with pytest.raises(UserError, match=r"write HOST:PORT, for example 10\.0\.0\.5:6379"):
+        check_address(address)
+
+
+def test_other_versions_are_named_whole() -> None:
+    error = (
+        "Version mismatch: The cluster was started with:\n    Ray: 2.59.0\n    Python: 3.12.1\n"
+        "This process on node 10.0.0.2 was started with:\n    Ray: 2.60.0\n    Python: 3.11.9\n"
+    )
+    assert _refusal("10.0.0.5:6379", error) == (
+        "The Ray cluster at 10.0.0.5:6379 has other versions: Version mismatch: The cluster was "
+        "started with: Ray: 2.59.0 Python: 3.12.1 This process on node 10.0.0.2 was started with: "
+        "Ray: 2.60.0 Python: 3.11.9; install the same on both sides (uv sync on every node, one "
+        "image)"
+    )
