@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from prp_core.checks import check
@@ -180,6 +180,14 @@ class SpanLoader:
         frames_NHWC = rgb_from_planes(frames) if isinstance(frames, PlanarFrames) else frames
         self._count("data/shrunk")
         return resize_to_uint8(frames_NHWC, self._clip.resize_height, self._clip.resize_width)
+
+    def quarantine_again(self, reasons: Mapping[str, str]) -> None:
+        """Leave out the videos that this run found broken before it was interrupted."""
+        with self._lock:
+            for key, reason in reasons.items():
+                self.quarantined[key] = reason
+                self._counts["data/quarantined"] += 1
+                self._counts["data/changed"] += reason == "changed"
 
     def _quarantine(self, error: BrokenVideo) -> None:
         with self._lock:

@@ -7,8 +7,9 @@ Under the folder's prefix, each checkpoint has a folder of its own::
     step-0000000120/000001.000003-commit.json         every part's size and sha256
     committed.json                                    the commits that count; written last
 
-Every part has been read back and compared before the commit is written, and older checkpoints go
-only after that. Who reads compares again, and falls back to the checkpoint before when anything is
+Every part has been written whole, by its size and the checksum that a store takes with it (S3),
+before the commit is written, and older checkpoints go only after that; nothing is read back. Who
+reads compares again, and falls back to the checkpoint before when anything is
 missing, torn or altered. A store that cannot be reached is an error, never a reason to start from
 the beginning. `committed.json` (`checkpoint_record.py`) is written on the condition that no later
 attempt at the run has begun, so one that was stopped and wakes up commits and removes nothing.
@@ -30,10 +31,12 @@ from prp_core.data.object_store import ObjectInfo, ObjectStore, read_all
 from prp_core.errors import CorruptObject, ObjectChanged, ObjectMissing
 from prp_core.training.checkpoint_keys import (
     ONLY_ATTEMPT,
+    STEP_PREFIX,
     RunAttempt,
     attempt_of,
     commit_key,
     is_commit,
+    is_in_step_folder,
     step_folder,
     step_of,
 )
@@ -163,9 +166,16 @@ class CheckpointFolder:
         folder = step_folder(self._prefix, step)
         key = f"{folder}/{self._attempt.tag}{sha256[:16]}-{name}"
         part = Part(name, key, len(data), sha256)
-        self._store.write(part.key, data)
-        self._verify(part)
+        self._write_whole(part.key, data)
         return part
+
+    def _write_whole(self, key: str, data: bytes) -> None:
+        """Write an object; raises `CorruptObject` where the store kept another number of bytes."""
+        info = self._store.write(key, data)
+        if info.num_bytes != len(data):
+            raise CorruptObject(
+                f"{self._store.uri}/{key}: {info.num_bytes} bytes, written were {len(data)} bytes"
+            )
 
     def _verify(self, part: Part) -> None:
         digest = hashlib.sha256()
@@ -198,11 +208,7 @@ class CheckpointFolder:
     def _commit(self, checkpoint: Checkpoint) -> None:
         key = commit_key(self._prefix, checkpoint.step, self._attempt)
         data = _encode_commit(checkpoint)
-        self._store.write(key, data)
-        if read_all(self._store, key) != data:
-            raise CorruptObject(
-                f"{self._store.uri}/{key} reads back different from what was written"
-            )
+        self._write_whole(key, data)
         self._prune(checkpoint, self._record.add(checkpoint.step, self._num_kept))
 
     def _prune(self, newest: Checkpoint, record: CommitRecord) -> None:
@@ -230,6 +236,8 @@ class CheckpointFolder:
         for key in reversed(self._record.read().commits):
             try:
                 checkpoint = _decode_commit(read_all(self._store, key), skipped)
+                if checkpoint.step != step_of(self._prefix, key):
+                    raise CorruptObject(f"it commits step {checkpoint.step}, of another checkpoint")
                 for part in checkpoint.parts:
                     self._verify(part)
             except (ObjectMissing, ObjectChanged, CorruptObject) as error:
@@ -245,7 +253,8 @@ class CheckpointFolder:
 
     def _objects(self) -> list[ObjectInfo]:
         """The objects in step folders, sorted by key, that is by step."""
-        return list(self._store.list(f"{self._prefix}/step-"))
+        listed = self._store.list(f"{self._prefix}/{STEP_PREFIX}")
+        return [info for info in listed if is_in_step_folder(self._prefix, info.key)]
 
     def _place_of(self, key: str) -> tuple[int, RunAttempt]:
         return step_of(self._prefix, key), attempt_of(key)
@@ -276,7 +285,7 @@ def _decode_commit(data: bytes, skipped: list[str]) -> Checkpoint:
             tuple(Part(**part) for part in body["parts"]),
             tuple(skipped),
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CorruptObject(f"the commit is torn ({error})") from error
 
 

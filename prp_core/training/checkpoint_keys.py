@@ -45,6 +45,15 @@ def commit_key(prefix: str, step: int, attempt: RunAttempt) -> str:
     return f"{step_folder(prefix, step)}/{attempt.tag}{COMMIT_NAME}"
 
 
+def is_in_step_folder(prefix: str, key: str) -> bool:
+    """Whether the object `key` lies right in a checkpoint's folder: what lies deeper, or in a
+    folder of another name, is somebody else's.
+    """
+    folder, _, name = key.removeprefix(f"{prefix}/{STEP_PREFIX}").partition("/")
+    is_ours = key.startswith(f"{prefix}/{STEP_PREFIX}") and folder.isascii() and folder.isdigit()
+    return is_ours and bool(name) and "/" not in name
+
+
 def is_commit(key: str) -> bool:
     """Whether the object `key` commits a checkpoint."""
     return key.endswith((f"/{COMMIT_NAME}", f"-{COMMIT_NAME}"))

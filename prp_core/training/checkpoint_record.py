@@ -28,6 +28,7 @@ from prp_core.training.checkpoint_keys import (
     attempt_of,
     commit_key,
     is_commit,
+    is_in_step_folder,
     step_of,
 )
 
@@ -64,7 +65,8 @@ class RecordFile:
         self._load()
         if self._seen is not None:
             return self._seen
-        keys = [info.key for info in self._store.list(f"{self._prefix}/{STEP_PREFIX}")]
+        listed = (info.key for info in self._store.list(f"{self._prefix}/{STEP_PREFIX}"))
+        keys = [key for key in listed if is_in_step_folder(self._prefix, key)]
         commits = sorted(
             filter(is_commit, keys), key=lambda key: (attempt_of(key), step_of(self._prefix, key))
         )

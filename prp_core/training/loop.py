@@ -25,7 +25,7 @@ from prp_core.training.learner import Learner
 from prp_core.training.metrics import RunningMean, renamed
 from prp_core.training.pretrain_config import PretrainConfig
 from prp_core.training.profiling import StepProfiler
-from prp_core.training.progress_state import Progress, resume_progress, save_progress
+from prp_core.training.progress_state import Progress, TrainingPart, resume_progress, save_progress
 from prp_core.training.watchdog import Signals
 from prp_core.world import World
 
@@ -132,9 +132,11 @@ class PretrainRun:
         self._epoch_times = RunningMean()
         self._last_counters: dict[str, float] = {}
         self._advised: set[str] = set()
+        self._part = TrainingPart.of(data.parts.train, self._loader.steps_per_epoch)
         self.progress: Progress = resume_progress(
-            checkpoints, self._learner, config, self._loader.steps_per_epoch, world
+            checkpoints, self._learner, config, self._part, world
         )
+        self._loader.quarantine_again(self.progress.quarantined)
         points = self.progress.unconfirmed
         if points:
             first_alone(world, "logging points again", lambda: reporter.log_again(points))
@@ -314,12 +316,13 @@ class PretrainRun:
     def _save(self) -> None:
         self._watchdog.outer("writing a checkpoint")
         self.progress.unconfirmed = self._reporter.unconfirmed() if self._world.is_first else []
+        self.progress.quarantined = dict(self._loader.quarantined)
         save_progress(
             self._checkpoints,
             self.progress,
             self._learner,
             self._config,
-            self._loader.steps_per_epoch,
+            self._part,
             self._world,
         )
         self._last_save = self._clock()

@@ -5,12 +5,15 @@ Nothing of the data is stored: which samples a step sees is a pure function of (
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from prp_core.agreement import together
+from prp_core.data.manifest import VideoRecord
 from prp_core.errors import UserError
 from prp_core.randomness import seed_everything
 from prp_core.reporting import Points
@@ -19,6 +22,8 @@ from prp_core.training.checkpoint import Checkpoint, CheckpointFolder, from_byte
 from prp_core.training.learner import Learner
 from prp_core.training.pretrain_config import PretrainConfig
 from prp_core.world import World
+
+log = logging.getLogger(__name__)
 
 FREE_TO_CHANGE = (
     "loader.",
@@ -33,19 +38,41 @@ FREE_TO_CHANGE = (
 )
 FREE_TO_EXTEND = (*FREE_TO_CHANGE, "training.num_epochs")
 
+STEPS = "steps per epoch (the number of training videos)"
+VIDEOS = "the training videos' digest"
+
+
+@dataclass(frozen=True)
+class TrainingPart:
+    """The videos that a run learns from: the steps of an epoch, and a digest of which they are."""
+
+    steps_per_epoch: int
+    videos: str
+
+    @classmethod
+    def of(cls, records: Sequence[VideoRecord], steps_per_epoch: int) -> TrainingPart:
+        """That of `records`, in their order: their keys, contents and lengths."""
+        digest = hashlib.sha256()
+        for record in records:
+            digest.update(f"{record.key}\n{record.sha256}\n{record.num_frames}\n".encode())
+        return cls(steps_per_epoch, digest.hexdigest()[:16])
+
 
 @dataclass
 class Progress:
     """`num_epochs` finished epochs, and `num_steps` finished steps of the next one.
 
-    The sums run over that epoch and since the last log. `unconfirmed` are the points that were
-    logged before and are not known to be kept (on the first worker, and after a resume).
+    The sums run over that epoch and since the last log. `quarantined` are the videos that this
+    worker found broken, with the reasons: without them a resume would read again what was replaced.
+    `unconfirmed` are the points that were logged before and are not known to be kept (on the first
+    worker, and after a resume).
     """
 
     num_epochs: int = 0
     num_steps: int = 0
     saved_at_step: int = -1
     sums: StepSums = field(default_factory=StepSums)
+    quarantined: dict[str, str] = field(default_factory=dict)
     unconfirmed: Points = field(default_factory=list)
 
     def count_step(self, numbers: StepNumbers) -> None:
@@ -85,19 +112,21 @@ def save_progress(
     progress: Progress,
     learner: Learner,
     config: PretrainConfig,
-    steps: int,
+    part: TrainingPart,
     world: World,
 ) -> None:
-    """Commit a checkpoint, once for each step; `steps` is the number of steps of an epoch."""
+    """Commit a checkpoint, once for each step."""
     if progress.saved_at_step == learner.global_step:
         return
     state = progress.state()  # on every worker: all raise where a loss was not finite
-    files = {f"rank-{world.rank}.pt": to_bytes(learner.own_state())}
+    own = {**learner.own_state(), "quarantined": dict(progress.quarantined)}
+    files = {f"rank-{world.rank}.pt": to_bytes(own)}
     if world.is_first:
         files["common.pt"] = to_bytes({"learner": learner.state(), "progress": state})
     facts = {
         "config": flatten(asdict(config)),
-        "steps_per_epoch": steps,
+        "steps_per_epoch": part.steps_per_epoch,
+        "training_videos": part.videos,
         "num_workers": world.size,
         "clips_per_norm": learner.clips_per_norm,
         "num_epochs": progress.num_epochs,
@@ -112,7 +141,7 @@ def resume_progress(
     checkpoints: CheckpointFolder,
     learner: Learner,
     config: PretrainConfig,
-    steps: int,
+    part: TrainingPart,
     world: World,
 ) -> Progress:
     """The progress of the newest committed checkpoint, with `learner` brought to it.
@@ -125,7 +154,7 @@ def resume_progress(
     """
     progress = Progress()
     seed_everything(config.seed, "train", world.rank)
-    found = _newest(checkpoints, config, steps, world)
+    found = _newest(checkpoints, config, part, world)
     if found is None:
         return progress
     folder, checkpoint = found
@@ -135,6 +164,7 @@ def resume_progress(
     learner.load_state(common["learner"])
     if own is not None:
         learner.load_own_state(own)
+        progress.quarantined = dict(own.get("quarantined", {}))
     progress.load_state(common["progress"])
     progress.saved_at_step = learner.global_step
     if folder is not checkpoints:  # its points are those of another run
@@ -145,12 +175,12 @@ def resume_progress(
 
 
 def _newest(
-    checkpoints: CheckpointFolder, config: PretrainConfig, steps: int, world: World
+    checkpoints: CheckpointFolder, config: PretrainConfig, part: TrainingPart, world: World
 ) -> tuple[CheckpointFolder, Checkpoint] | None:
     """The checkpoint to start from and its folder; None: the run starts anew."""
     checkpoint = checkpoints.latest_committed(world)
     if checkpoint is not None:
-        check_same_run(checkpoint, config, steps, checkpoints.uri)
+        check_same_run(checkpoint, config, part, checkpoints.uri)
         return checkpoints, checkpoint
     earlier = checkpoints.continues
     if earlier is None:
@@ -158,7 +188,7 @@ def _newest(
     checkpoint = earlier.latest_committed(world)
     if checkpoint is None:
         raise UserError(f"{earlier.uri} holds no checkpoint to go on from")
-    check_same_run(checkpoint, config, steps, earlier.uri, free=FREE_TO_EXTEND)
+    check_same_run(checkpoint, config, part, earlier.uri, free=FREE_TO_EXTEND)
     return earlier, checkpoint
 
 
@@ -173,7 +203,7 @@ def _read_states(
 def check_same_run(
     checkpoint: Checkpoint,
     config: PretrainConfig,
-    steps: int,
+    part: TrainingPart,
     uri: str,
     *,
     free: tuple[str, ...] = FREE_TO_CHANGE,
@@ -182,22 +212,34 @@ def check_same_run(
 
     Only values that decide what is learnt count, and not those whose paths begin as one of `free`.
     """
-    now = {**flatten(asdict(config)), "steps per epoch (the number of training videos)": steps}
+    facts = checkpoint.facts
+    now = {**flatten(asdict(config)), STEPS: part.steps_per_epoch, VIDEOS: part.videos}
     then = {
         **flatten(asdict(PretrainConfig())),  # what the release that wrote it did not have yet
-        **checkpoint.facts["config"],
-        "steps per epoch (the number of training videos)": checkpoint.facts["steps_per_epoch"],
+        **facts["config"],
+        STEPS: facts["steps_per_epoch"],
+        VIDEOS: facts.get("training_videos", part.videos),
     }
     learning = {
         entry.name for entry in fields(PretrainConfig)
     }  # where a run takes place, and what its sweep may spend, may change
     for path in sorted(now.keys() | then.keys()):
-        decides = path.partition(".")[0] in learning or path.startswith("steps per epoch")
+        decides = path.partition(".")[0] in learning or path in (STEPS, VIDEOS)
         if decides and not path.startswith(free) and now.get(path) != then.get(path):
             raise UserError(
                 f"{uri} holds the checkpoint of another run: {path} is "
                 f"{now.get(path)!r} here and {then.get(path)!r} there; "
                 "give this run a folder of its own, or the same config"
+            )
+
+    for path in ("loader.reader", "loader.colour"):
+        if now[path] != then[path]:
+            log.warning(
+                "%s was %r until this checkpoint and is %r from here on: frames may differ by a "
+                "few grey levels, so the run is not the one that was interrupted bit for bit",
+                path,
+                then[path],
+                now[path],
             )
 
 

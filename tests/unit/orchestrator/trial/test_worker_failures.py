@@ -15,7 +15,7 @@ from orchestrator.trial.worker import permanent_failure
 from prp_core.errors import BrokenVideo, DivergedError, StoreUnavailable, UserError
 from prp_core.training.checkpoint import Checkpoint
 from prp_core.training.memory import is_out_of_memory
-from prp_core.training.progress_state import check_same_run, flatten
+from prp_core.training.progress_state import TrainingPart, check_same_run, flatten
 
 CONFIG = with_values(
     load_config("demo"), {"training.batch_size": 8, "resources.num_workers": 2, "clip.length": 16}
@@ -82,10 +82,26 @@ def test_a_run_goes_on_when_only_its_sweep_has_changed(change: dict, is_refused:
     checkpoint, changed = Checkpoint(10, facts, ()), with_values(CONFIG, change)
     refusals = []
     try:
-        check_same_run(checkpoint, changed, 5, "somewhere")
+        check_same_run(checkpoint, changed, TrainingPart(5, "videos"), "somewhere")
     except UserError as error:
         refusals.append(str(error))
     assert bool(refusals) is is_refused
+
+
+def test_other_videos_are_another_run_and_another_reader_is_said(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    part = TrainingPart(5, "videos")
+    facts = {"config": flatten(dataclasses.asdict(CONFIG)), "steps_per_epoch": 5}
+    checkpoint = Checkpoint(10, {**facts, "training_videos": "others"}, ())
+    with pytest.raises(UserError, match="videos' digest is 'videos' here and 'others'"):
+        check_same_run(checkpoint, CONFIG, part, "somewhere")
+    check_same_run(Checkpoint(10, facts, ()), CONFIG, part, "somewhere")  # of an earlier release
+    assert caplog.text == ""
+    checkpoint = Checkpoint(10, {**facts, "training_videos": "videos"}, ())
+    planar = with_values(CONFIG, {"loader.colour": "device"})
+    check_same_run(checkpoint, planar, part, "somewhere")
+    assert "loader.colour was 'decoder' until this checkpoint and is 'device'" in caplog.text
 
 
 def test_the_stored_figures_of_the_test_part_are_shown_with_whose_they_are() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from prp_core.data.object_store import LocalStore
 from prp_core.data.spans import SpanBatch, SpanSample
 from prp_core.data.transforms import resize_antialiased
 from prp_core.data.video_source import VideoSource
-from prp_core.errors import UserError
+from prp_core.errors import BrokenVideo, UserError
 from prp_core.world import World
 from tests.span_sampling import sampling_of
 from tests.video_factory import make_class_folders, shown_numbers
@@ -169,6 +169,34 @@ def test_leaving_early_ends_threads_and_close_ends_processes(
         loader.close()
         assert set(threading.enumerate()) <= before
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def test_what_was_quarantined_before_a_resume_stays_so(
+    source: VideoSource, records: list[VideoRecord], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault that has passed meanwhile: without the memory of it two samples were others."""
+    read, faults = source.frames, [records[3].key]
+
+    def frames(record: VideoRecord, positions: Sequence[int]) -> torch.Tensor:
+        if record.key in faults:
+            faults.remove(record.key)
+            raise BrokenVideo(record.key, "changed")
+        return read(record, positions)
+
+    monkeypatch.setattr(source, "frames", frames)
+    whole, resumed, forgetful = (_loader(source, records, batch_size=5) for _ in range(3))
+    list(whole.batches(0))
+    assert whole.quarantined == {records[3].key: "changed"} and not faults
+    resumed.quarantine_again(whole.quarantined)
+    expected, found, others = (
+        [sample for batch in loader.batches(1) for sample in batch.samples]
+        for loader in (whole, resumed, forgetful)
+    )
+    assert all(_same(one, other) for one, other in zip(expected, found, strict=True))
+    assert not all(_same(one, other) for one, other in zip(expected, others, strict=True))
+    assert resumed.counters["data/quarantined"] == resumed.counters["data/changed"] == 1
+    for loader in (whole, resumed, forgetful):
+        loader.close()
 
 
 def _break_in(loader: SpanLoader) -> None:

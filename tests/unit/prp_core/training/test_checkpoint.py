@@ -211,7 +211,7 @@ def test_a_store_that_does_not_answer_is_an_error_not_a_fresh_start(tmp_path: Pa
         latest(fragile)
 
 
-def test_a_part_that_reads_back_different_is_never_committed(tmp_path: Path) -> None:
+def test_a_part_that_the_store_shortened_is_never_committed(tmp_path: Path) -> None:
     class Lossy(LocalStore):
         def write(self, key: str, data: bytes | Path, **conditions: Any) -> ObjectInfo:
             assert isinstance(data, bytes)
@@ -223,6 +223,43 @@ def test_a_part_that_reads_back_different_is_never_committed(tmp_path: Path) -> 
     with pytest.raises(CorruptObject, match=r"rank-0\.pt: 349 bytes"):
         save(Lossy(tmp_path), 20)
     expect_whole(LocalStore(tmp_path), latest(LocalStore(tmp_path)), 10)
+
+
+def test_nothing_is_read_while_a_checkpoint_is_written(tmp_path: Path) -> None:
+    fragile = FragileStore(LocalStore(tmp_path))
+    save(fragile, 10)
+    reads = []
+    real = fragile.read
+    fragile.read = lambda key, **where: reads.append(key) or real(key, **where)  # type: ignore[method-assign,func-returns-value]
+    folder = CheckpointFolder(fragile, "run/checkpoints")
+    folder.save(20, files_of(20), facts={"epoch": 20}, world=ALONE)
+    folder.save(30, files_of(30), facts={"epoch": 30}, world=ALONE)
+    assert set(reads) <= {"run/checkpoints/committed.json"}, "the record alone, once"
+    assert len(reads) <= 1
+    expect_whole(fragile.inner, latest(fragile.inner), 30)
+
+
+@pytest.mark.parametrize("has_record", [True, False])
+def test_what_somebody_else_put_there_is_passed_over(tmp_path: Path, has_record: bool) -> None:
+    store = LocalStore(tmp_path)
+    save(store, 10), save(store, 20)
+    folder = tmp_path / "run/checkpoints"
+    if not has_record:
+        (folder / "committed.json").unlink()
+    foreign = ["step-0000000030/copy/commit.json", "step-old/commit.json", "step-/commit.json"]
+    for name in foreign:
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_text("not ours")
+    for step, text in (
+        (40, "[" * 100_000),
+        (50, (folder / "step-0000000020/commit.json").read_text()),
+    ):
+        (folder / f"step-{step:010d}").mkdir()
+        (folder / f"step-{step:010d}/commit.json").write_text(text)
+    expect_whole(store, latest(store), 20)
+    save(store, 60)
+    expect_whole(store, latest(store), 60)
+    assert all((folder / name).exists() for name in foreign)
 
 
 def test_a_state_that_would_run_code_is_refused(tmp_path: Path) -> None:
