@@ -24,6 +24,7 @@ from orchestrator.storage.prepared_place import (
 from orchestrator.storage.store_region import check_region
 from prp_core.checks import check
 from prp_core.data.cache.node_cache import NodeCache
+from prp_core.data.copies import describe_copies
 from prp_core.data.indexing import index_videos
 from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.manifest import Manifest, VideoRecord
@@ -131,6 +132,8 @@ def _run(
         num_quarantined += bool(record.reason)
         on_progress(IndexProgress(len(records), num_all, num_reused, num_quarantined))
     _warn_of_absent(relative_to_store(table, source.store.uri), records)
+    if copies := describe_copies(records):
+        log.warning("%s", copies)
     return Manifest(source.store.uri, tuple(records))
 
 

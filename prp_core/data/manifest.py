@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 
 from prp_core.checks import check, check_choice
+from prp_core.data.copies import group_copies
 from prp_core.data.object_store import ObjectRef
 from prp_core.errors import QUARANTINE_REASONS, UserError
 from prp_core.randomness import draw_bits
@@ -148,7 +149,7 @@ def parts(manifest: Manifest, *, val_fraction: float, seed: int) -> Parts:
     Splits that the corpus states are kept. What it leaves open is carved out of train group by
     group, `val_fraction` (0 to 1, both excluded) of what each class has there: first `test` where
     no video says "test", then `val` where none says "val". Once any video says "train", those that
-    say nothing are unused (HMDB51's 0). A video without a class stays in train, unless its group is
+    say nothing are unused (HMDB51's 0). Groups with copies of one video are one group. A video without a class stays in train, unless its group is
     carved out, whose scene it would show: then it is unused, as it is with a stated "val" or
     "test". Raises `UserError` when there are too few videos or groups,
     with the counts.
@@ -159,9 +160,8 @@ def parts(manifest: Manifest, *, val_fraction: float, seed: int) -> Parts:
         val_fraction,
         "must lie between 0 and 1, both excluded",
     )
-    by_split = {
-        split: [record for record in manifest.usable() if record.split == split] for split in SPLITS
-    }
+    usable = group_copies(manifest.usable())
+    by_split = {split: [record for record in usable if record.split == split] for split in SPLITS}
     train = by_split["train"] or by_split[""]
     has_classes = bool(manifest.labels)
     val = _judged(by_split["val"], has_classes=has_classes)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from prp_core.data.clip_config import ClipConfig
+from prp_core.data.copies import describe_copies, group_copies
 from prp_core.data.feasibility import check_feasible, eligible_counts
 from prp_core.data.manifest import Manifest, VideoRecord, parts
 from prp_core.errors import UserError
@@ -117,6 +118,48 @@ def test_groups_that_span_classes_are_never_cut() -> None:
     )
     found = parts(Manifest("file:///x", records), val_fraction=0.2, seed=3)
     assert found.shared_groups == () and found.train and found.val and found.test
+
+
+def test_copies_of_a_video_are_one_group_and_never_in_two_parts() -> None:
+    records = [
+        _record(f"a/{number}{copy}.mp4", sha256=f"{number:064x}")
+        for number in range(12)
+        for copy in ("", " (1)")
+    ]
+    manifest = Manifest("file:///x", tuple(records))
+    for seed in range(5):
+        found = parts(manifest, val_fraction=0.2, seed=seed)
+        contents = [{record.sha256 for record in part} for part in (found.train, found.val)]
+        contents.append({record.sha256 for record in found.test})
+        assert sum(map(len, contents)) == 12 and found.shared_groups == ()
+    chain = [
+        _record("1", group="c", sha256="x"),
+        _record("2", group="b", sha256="x"),
+        _record("3", group="b", sha256="y"),
+        _record("4", group="a", sha256="y"),
+        _record("5", group="d"),
+        _record("6", group="e"),
+    ]
+    assert [record.group for record in group_copies(chain)] == ["a", "a", "a", "a", "d", "e"]
+
+
+def test_copies_in_stated_splits_are_kept_and_told() -> None:
+    records = (
+        _record("a/1.mp4", sha256="x", split="train"),
+        _record("a/2.mp4", sha256="y", split="train"),
+        _record("a/3.mp4", sha256="z", split="val"),
+        _record("b/1 (1).mp4", sha256="x", split="test"),
+    )
+    found = parts(Manifest("file:///x", records), val_fraction=0.2, seed=0)
+    assert [record.key for record in found.test] == ["b/1 (1).mp4"]
+    assert found.shared_groups == ("a/1.mp4",)
+    assert describe_copies(records) == (
+        "1 videos are byte for byte copies of others ('b/1 (1).mp4' of 'a/1.mp4'); "
+        "copies are one group, which is never divided; "
+        "1 videos have copies with other labels, which are kept; "
+        "1 videos have copies in other stated splits, which are kept: leakage"
+    )
+    assert describe_copies(records[:3]) == ""
 
 
 def test_too_few_groups_are_counted() -> None:
