@@ -149,10 +149,10 @@ def parts(manifest: Manifest, *, val_fraction: float, seed: int) -> Parts:
     Splits that the corpus states are kept. What it leaves open is carved out of train group by
     group, `val_fraction` (0 to 1, both excluded) of what each class has there: first `test` where
     no video says "test", then `val` where none says "val". Once any video says "train", those that
-    say nothing are unused (HMDB51's 0). Groups with copies of one video are one group. A video without a class stays in train, unless its group is
-    carved out, whose scene it would show: then it is unused, as it is with a stated "val" or
-    "test". Raises `UserError` when there are too few videos or groups,
-    with the counts.
+    say nothing are unused (HMDB51's 0). Groups with copies of one video are one group. A video
+    without a class stays in train, unless its group is carved out, whose scene it would show: then
+    it is unused, as it is with a stated "val" or "test". Raises `UserError` when there are too few
+    videos or groups, with the counts.
     """
     check(
         0 < val_fraction < 1,
