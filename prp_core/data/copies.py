@@ -1,42 +1,19 @@
-"""Byte-identical copies among the videos of a manifest: they are one group, and are reported.
+"""A report of byte-identical copies among the videos of a manifest, with what contradicts them.
 
-Copies (equal sha256) in training and validation would make a validation figure a figure of memory.
+Copies (equal sha256) in training and validation would make a validation figure a figure of memory;
+`manifest.parts` keeps them together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
-if TYPE_CHECKING:
-    from prp_core.data.manifest import VideoRecord
-
-
-def group_copies(records: Sequence[VideoRecord]) -> tuple[VideoRecord, ...]:
-    """`records`, where groups that hold copies of one video have one name: the first of theirs.
-
-    A record without a sha256 is nobody's copy.
-    """
-    parent: dict[str, str] = {}
-
-    def root(group: str) -> str:
-        while group in parent:
-            group = parent[group]
-        return group
-
-    for copies in _copies(records):
-        roots = sorted({root(record.group) for record in copies})
-        parent.update(dict.fromkeys(roots[1:], roots[0]))
-    return tuple(
-        replace(record, group=root(record.group)) if record.group in parent else record
-        for record in records
-    )
+from prp_core.data.manifest import VideoRecord, copies_of_each_video
 
 
 def describe_copies(records: Iterable[VideoRecord]) -> str:
     """One line for a person on the copies among `records`; "" where there are none."""
-    found = _copies(records)
+    found = copies_of_each_video(records)
     if not found:
         return ""
     first, second = (record.key for record in found[0][:2])
@@ -51,12 +28,3 @@ def describe_copies(records: Iterable[VideoRecord]) -> str:
     if splits:
         said.append(f"{splits} videos have copies in other stated splits, which are kept: leakage")
     return "; ".join(said)
-
-
-def _copies(records: Iterable[VideoRecord]) -> list[list[VideoRecord]]:
-    """The usable videos of each sha256 that occurs more than once."""
-    by_content: dict[str, list[VideoRecord]] = {}
-    for record in records:
-        if record.sha256 and not record.reason:
-            by_content.setdefault(record.sha256, []).append(record)
-    return [copies for copies in by_content.values() if len(copies) > 1]

@@ -9,12 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 
 from prp_core.checks import check, check_choice
-from prp_core.data.copies import group_copies
 from prp_core.data.object_store import ObjectRef
 from prp_core.errors import QUARANTINE_REASONS, UserError
 from prp_core.randomness import draw_bits
@@ -174,6 +173,36 @@ def parts(manifest: Manifest, *, val_fraction: float, seed: int) -> Parts:
     if carves_val:
         train, val = _carve(train, val_fraction, seed, "val", num_kept_groups=1)
     return Parts(tuple(train), tuple(val), tuple(test))
+
+
+def group_copies(records: Sequence[VideoRecord]) -> tuple[VideoRecord, ...]:
+    """`records`, where groups that hold copies of one video have one name: the first of theirs.
+
+    A record without a sha256 is nobody's copy.
+    """
+    parent: dict[str, str] = {}
+
+    def root(group: str) -> str:
+        while group in parent:
+            group = parent[group]
+        return group
+
+    for copies in copies_of_each_video(records):
+        roots = sorted({root(record.group) for record in copies})
+        parent.update(dict.fromkeys(roots[1:], roots[0]))
+    return tuple(
+        replace(record, group=root(record.group)) if record.group in parent else record
+        for record in records
+    )
+
+
+def copies_of_each_video(records: Iterable[VideoRecord]) -> list[list[VideoRecord]]:
+    """The usable videos of each sha256 that occurs more than once."""
+    by_content: dict[str, list[VideoRecord]] = {}
+    for record in records:
+        if record.sha256 and not record.reason:
+            by_content.setdefault(record.sha256, []).append(record)
+    return [copies for copies in by_content.values() if len(copies) > 1]
 
 
 def _judged(

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from prp_core.data.clip_config import ClipConfig
-from prp_core.data.copies import describe_copies, group_copies
+from prp_core.data.copies import describe_copies
 from prp_core.data.feasibility import check_feasible, eligible_counts
-from prp_core.data.manifest import Manifest, VideoRecord, parts
+from prp_core.data.manifest import Manifest, VideoRecord, group_copies, parts
 from prp_core.errors import UserError
 
 
