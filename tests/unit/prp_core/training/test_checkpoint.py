@@ -228,9 +228,14 @@ def test_a_part_that_the_store_shortened_is_never_committed(tmp_path: Path) -> N
 def test_nothing_is_read_while_a_checkpoint_is_written(tmp_path: Path) -> None:
     fragile = FragileStore(LocalStore(tmp_path))
     save(fragile, 10)
-    reads = []
+    reads: list[str] = []
     real = fragile.read
-    fragile.read = lambda key, **where: reads.append(key) or real(key, **where)  # type: ignore[method-assign,func-returns-value]
+
+    def read(key: str, **where: Any) -> Iterator[bytes]:
+        reads.append(key)
+        return real(key, **where)
+
+    fragile.read = read  # type: ignore[method-assign]
     folder = CheckpointFolder(fragile, "run/checkpoints")
     folder.save(20, files_of(20), facts={"epoch": 20}, world=ALONE)
     folder.save(30, files_of(30), facts={"epoch": 30}, world=ALONE)
