@@ -21,6 +21,7 @@ NAME_IN_USE = {
     "boto3-stubs": "boto3",
     "pytest-timeout": "--timeout",
     "import-linter": "lint-imports",
+    "mkdocs-material": "mkdocs",
 }
 
 DEPENDENCY_LINE = re.compile(r'^    "(?P<name>[A-Za-z0-9_.-]+)[^"]*",\s*(?:#\s*(?P<comment>.*))?$')
@@ -30,9 +31,9 @@ PATH_IN_COMMENT = re.compile(r"(?<![\w/])\.?[\w-]+(?:/[\w.-]*)+|[\w-]+\.(?:py|to
 def dependency_lines(text: str) -> list[tuple[str, str]]:
     """(name, comment) of each line of the runtime, optional and development dependencies."""
     blocks = re.findall(
-        r"^(?:dependencies|decord|dev) = \[\n(.*?)^\]", text, flags=re.MULTILINE | re.DOTALL
+        r"^(?:dependencies|decord|dev|docs) = \[\n(.*?)^\]", text, flags=re.MULTILINE | re.DOTALL
     )
-    assert len(blocks) == 3, "the runtime dependencies, the extra, the development dependencies"
+    assert len(blocks) == 4, "runtime, extra, development and documentation"
     lines = [
         line
         for block in blocks
