@@ -10,7 +10,7 @@ from typing import Any
 
 from mlflow import MlflowClient
 
-from orchestrator.tracking.tags import SWEEP_TAG
+from orchestrator.tracking.tags import SAMPLED_TAG, SWEEP_TAG
 from tests.journals import ledger_of, study_of
 
 # What was learnt; times, costs and counters of a disturbed sweep are its own.
@@ -114,7 +114,9 @@ def differing_points(
 
 
 def faults_of_runs(client: MlflowClient, sweep_id: str, states: dict[int, str]) -> list[str]:
-    """Runs that are missing, too many, or not in the state of their trial."""
+    """Runs that are missing, too many, without their parameters, or not in the state of their
+    trial.
+    """
     runs = runs_of(client, sweep_id)
     parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     trials = [run for run in runs if "prp.trial" in run.data.tags]
@@ -126,6 +128,8 @@ def faults_of_runs(client: MlflowClient, sweep_id: str, states: dict[int, str]) 
         faults.append(f"runs by trial: {dict(counts)}")
     for run in trials:
         number = int(run.data.tags["prp.trial"])
+        if not run.data.params or SAMPLED_TAG not in run.data.tags:
+            faults.append(f"the run of trial {number} lacks what it was started with")
         if run.info.status != MLFLOW_STATUS[states.get(number, "FAIL")]:
             faults.append(f"the run of trial {number}, {states.get(number)}, is {run.info.status}")
     return faults
