@@ -7,7 +7,7 @@ same seed two candidates see the videos in the same order, and both answer every
 
 The rule: a candidate beats another when the mean paired difference of recall@1 lies above 0 by both
 of its 95 % intervals: over seeds (Student's t; would it be so with other seeds?) and over groups of
-queries (bootstrap; with other scenes?). The best is named the winner only when it beats every other
+queries (with other scenes?). The best is named the winner only when it beats every other
 candidate. Otherwise those that it does not beat are tied with it, and the cheapest of them is
 taken.
 """
@@ -18,10 +18,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
-from prp_core.evaluation.intervals import Interval, bootstrap_interval
+from prp_core.evaluation.intervals import MIN_GROUPS, Interval, group_interval, mean_interval
 
 OBJECTIVE = "retrieval/recall_at_1"
 BROKEN = "-"
@@ -58,16 +58,18 @@ class Candidate:
 @dataclass(frozen=True)
 class Comparison:
     """The best candidate against trial `other`: the mean paired difference of recall@1, with its
-    interval over seeds and over groups of queries.
+    interval over seeds and over groups of queries (None: there are too few groups for one).
     """
 
     other: int
     over_seeds: Interval
-    over_groups: Interval
+    over_groups: Interval | None
 
     @property
     def margin(self) -> float:
-        """How far both intervals lie above 0; negative: they do not."""
+        """How far both intervals lie above 0; negative: they do not, or one is missing."""
+        if self.over_groups is None:
+            return -1.0
         return min(self.over_seeds.low, self.over_groups.low)
 
     @property
@@ -236,19 +238,8 @@ def decide(
     )
 
 
-def seed_interval(values: Sequence[float], *, confidence: float = 0.95) -> Interval:
-    """Student's t interval of the mean over independent runs (seeds); at least 2 values."""
-    from scipy.special import stdtrit  # a third of a second that most commands need not pay
-
-    assert len(values) >= 2, values
-    mean = fmean(values)
-    quantile = float(stdtrit(len(values) - 1, (1 + confidence) / 2))
-    half = quantile * stdev(values) / math.sqrt(len(values))
-    return Interval(mean, mean - half, mean + half)
-
-
 def _candidate(trial: int, runs: Sequence[ConfirmedRun]) -> Candidate:
-    interval = seed_interval([run.recall_at_1 for run in runs])
+    interval = mean_interval([run.recall_at_1 for run in runs], least=0.0, most=1.0)
     return Candidate(
         trial,
         tuple(run.seed for run in runs),
@@ -263,7 +254,9 @@ def _comparison(
 ) -> Comparison:
     by_seed, by_query, groups_of_queries = paired_differences(best, other, groups)
     return Comparison(
-        trial, seed_interval(by_seed), bootstrap_interval(by_query, groups_of_queries)
+        trial,
+        mean_interval(by_seed, least=-1.0, most=1.0),
+        group_interval(by_query, groups_of_queries, least=-1.0, most=1.0),
     )
 
 
@@ -296,8 +289,12 @@ def _figures(candidate: Candidate) -> str:
 def _difference(comparison: Comparison) -> str:
     seeds = comparison.over_seeds
     groups = comparison.over_groups
+    over_groups = (
+        f"fewer than the {MIN_GROUPS} scenes that an interval over scenes needs"
+        if groups is None
+        else f"[{groups.low:+.3f}, {groups.high:+.3f}] over scenes"
+    )
     return (
         f"ahead of trial {comparison.other} by {seeds.value:+.3f}, "
-        f"[{seeds.low:+.3f}, {seeds.high:+.3f}] over seeds, [{groups.low:+.3f}, "
-        f"{groups.high:+.3f}] over scenes"
+        f"[{seeds.low:+.3f}, {seeds.high:+.3f}] over seeds, {over_groups}"
     )

@@ -28,7 +28,6 @@ import torch
 
 from orchestrator.config.run_config import RunConfig, load_config
 from orchestrator.config.sweep_spec import home_dir
-from orchestrator.confirmation import seed_interval
 from orchestrator.data import demo_videos
 from orchestrator.data.demo_videos import DemoSettings
 from orchestrator.data.index import IndexJob, index
@@ -45,7 +44,7 @@ from prp_core.evaluation.features import (
     extract_tables,
     in_evaluation_mode,
 )
-from prp_core.evaluation.intervals import Interval, bootstrap_interval
+from prp_core.evaluation.intervals import Interval, bootstrap_interval, mean_interval
 from prp_core.evaluation.retrieval import hits_at_k
 from prp_core.pretext.network import PrpNetwork, build_network
 from prp_core.pretext.targets import build_pretext_batch
@@ -288,7 +287,7 @@ def report(hits: Hits, scenes: Sequence[str]) -> int:
         )
         text = f"over scenes {bounds(over_scenes[name])}"
         if len(of_seeds) > 1:
-            over_seeds[name] = seed_interval([mean(row) for row in of_seeds])
+            over_seeds[name] = mean_interval([mean(row) for row in of_seeds])
             text = f"over seeds {bounds(over_seeds[name])}, {text}"
         print(f"{name}: recall@1 {over_scenes[name].value:.3f}, {text}")
     apart = [

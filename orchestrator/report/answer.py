@@ -114,6 +114,6 @@ def _untrained_notes(record: SweepRecord, best: Interval) -> tuple[str, ...]:
         return ()
     return (
         f"The same encoder untrained reaches {interval_text(untrained)}: "
-        f"{pretraining_helps(best.is_above(untrained))}. "
+        f"{pretraining_helps(best, untrained, is_selected=True)}. "
         f"Chance level: {record.data.chance:.3f}.",
     )

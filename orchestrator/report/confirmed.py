@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from orchestrator.confirmation import Candidate
 from orchestrator.report.content import Row, Table
 from orchestrator.report.findings import Outcome
-from orchestrator.report.formatting import joined, metric_title, number_text
+from orchestrator.report.formatting import interval_text, joined, metric_title, number_text
 from orchestrator.report.record import (
     BASELINE_PREFIX,
     BASELINE_TITLES,
     ConfirmationRecord,
     SweepRecord,
 )
+from prp_core.evaluation.intervals import MIN_GROUPS, Interval
 
 TEST = "test/"
 RECALL = "retrieval/recall_at_1"
@@ -92,21 +93,37 @@ def confirmed_notes(record: SweepRecord, found: ConfirmationRecord) -> tuple[str
         f"{', '.join(results)}."
     ]
     if f"{TEST}{untrained}{RECALL}" in found.test:
-        low = found.test.get(f"{TEST}{RECALL}_low")
-        high = found.test.get(f"{TEST}{untrained}{RECALL}_high")
-        compared = "" if low is None or high is None else f": {pretraining_helps(low > high)}"
+        reached = _interval(found.test, "")
+        without = _interval(found.test, untrained)
+        compared = (
+            f"fewer than {MIN_GROUPS} scenes are too few to compare"
+            if reached is None or without is None
+            else pretraining_helps(reached, without)
+        )
         lines.append(
             f"The same encoder untrained reaches {_recall(found.test, untrained)} "
-            f"there{compared}. Chance level: {record.data.chance:.3f}."
+            f"there: {compared}. Chance level: {record.data.chance:.3f}."
         )
     return tuple(lines)
 
 
-def pretraining_helps(is_shown: bool) -> str:
-    """What to say of pretraining, by whether the interval lies above the untrained encoder's."""
-    if is_shown:
-        return "pretraining helps"
-    return "the intervals overlap, so there is no evidence that pretraining helps"
+def pretraining_helps(reached: Interval, untrained: Interval, *, is_selected: bool = False) -> str:
+    """What the interval of an encoder and that of the same one untrained say of pretraining.
+
+    `is_selected`: the encoder was selected by the very videos that it is measured on. The best of
+    many trials is then above one random initialisation more often than not, whatever pretraining
+    is worth.
+    """
+    if untrained.is_above(reached):
+        return "with this pretraining it is worse"
+    if not reached.is_above(untrained):
+        return "the intervals overlap, so there is no evidence that pretraining helps"
+    if is_selected:
+        return (
+            "it is better on the videos that it was selected by, which is no evidence yet that "
+            "pretraining helps; the test part and a confirmation can give it"
+        )
+    return "pretraining helps"
 
 
 def test_table(found: ConfirmationRecord) -> Table:
@@ -137,6 +154,11 @@ def _cells(test: Mapping[str, float], title: str, prefix: str, more: list[str]) 
 
 
 def _recall(test: Mapping[str, float], prefix: str) -> str:
+    interval = _interval(test, prefix)
+    return interval_text(interval) if interval else f"{test[f'{TEST}{prefix}{RECALL}']:.3f}"
+
+
+def _interval(test: Mapping[str, float], prefix: str) -> Interval | None:
+    """The recall of the test part with its bounds; None where there were too few scenes."""
     value, low, high = (test.get(f"{TEST}{prefix}{RECALL}{end}") for end in ("", "_low", "_high"))
-    assert value is not None
-    return f"{value:.3f}" if low is None or high is None else f"{value:.3f} [{low:.3f}, {high:.3f}]"
+    return None if value is None or low is None or high is None else Interval(value, low, high)

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from statistics import fmean
 
-from orchestrator.confirmation import seed_interval
 from orchestrator.cost.ledger import TRAIN, total
 from orchestrator.report.record import SweepRecord, TrialRecord
 from orchestrator.trial_state import TrialState
-from prp_core.evaluation.intervals import Interval, wilson_interval
+from prp_core.evaluation.intervals import Interval, mean_interval, wilson_interval
 
 CONFUSION = "rate_confusion/"
 MIN_TRIALS_FOR_MEAN = 3  # two that happen to be equal would make an interval of no width
@@ -117,7 +116,7 @@ def _rate_set(record: SweepRecord, rates: str, trials: tuple[TrialRecord, ...]) 
         trials=trials,
         best=video_interval(record, finished[0].objective) if finished else None,
         best_trial=finished[0].number if finished else None,
-        mean=seed_interval([trial.objective for trial in finished])
+        mean=mean_interval([trial.objective for trial in finished], least=0.0, most=1.0)
         if len(finished) >= MIN_TRIALS_FOR_MEAN
         else None,
         first_rung=fmean(early) if early else None,

@@ -47,16 +47,23 @@ class Retrieval(FeatureEvaluation):
         """``retrieval/recall_at_<k>``, the interval of recall at 1, and the counts behind them.
 
         ``retrieval/recall_at_1_low`` and ``_high`` bound it with 95 % confidence over groups of
-        queries.
+        queries (`group_interval`); where there are too few groups they are absent.
         """
-        from prp_core.evaluation.intervals import bootstrap_interval
+        from prp_core.evaluation.intervals import group_interval
 
         hits = hits_at_k(gallery, queries, self.k_list)
-        interval = bootstrap_interval(hits[1].double().tolist(), queries.groups)
+        interval = group_interval(hits[1].double().tolist(), queries.groups, least=0.0, most=1.0)
+        bounds = (
+            {}
+            if interval is None
+            else {
+                "retrieval/recall_at_1_low": interval.low,
+                "retrieval/recall_at_1_high": interval.high,
+            }
+        )
         return {
             **recalls(hits),
-            "retrieval/recall_at_1_low": interval.low,
-            "retrieval/recall_at_1_high": interval.high,
+            **bounds,
             "retrieval/num_gallery": float(len(gallery)),
             "retrieval/num_queries": float(len(queries)),
             "retrieval/num_broken": float(len(gallery.broken) + len(queries.broken)),

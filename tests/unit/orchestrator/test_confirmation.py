@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import statistics
 
 import pytest
 
@@ -19,7 +18,6 @@ from orchestrator.confirmation import (
     decide,
     paired_differences,
     runs_to_do,
-    seed_interval,
 )
 from prp_core.errors import UserError
 from prp_core.evaluation.intervals import Interval
@@ -186,23 +184,22 @@ def test_a_candidate_of_which_a_run_is_missing_does_not_count() -> None:
     assert compare_candidates([4, 2], [8, 9], runs[1:], **rest) is None
 
 
-@pytest.mark.parametrize(
-    ("number", "quantile"),
-    [(2, 12.7062), (3, 4.3027), (4, 3.1824), (5, 2.7764), (10, 2.2622), (31, 2.0423)],
-)
-def test_the_interval_over_seeds_is_students(number: int, quantile: float) -> None:
-    values = [0.5 + 0.1 * place for place in range(number)]
-    interval = seed_interval(values)
-    half = quantile * statistics.stdev(values) / number**0.5
-    mean = statistics.fmean(values)
-    assert (interval.value, interval.low, interval.high) == pytest.approx(
-        (mean, mean - half, mean + half), rel=1e-4
-    )
+def test_too_few_scenes_decide_nothing() -> None:
+    good, bad = "1" * 14, "0" * 14
+    runs = [run(trial, seed, hits) for trial, hits in ((4, good), (2, bad)) for seed in (8, 9)]
+    found = compare_candidates([4, 2], [8, 9], runs, group_of=groups_of(14), costs={2: 1.0, 4: 2.0})
+    assert found is not None
+    assert (found.outcome, found.taken) == ("tie", 2), "seven scenes"
+    assert "fewer than the 8 scenes that an interval over scenes needs" in found.text
 
 
-def test_a_wider_interval_at_a_higher_confidence() -> None:
-    values = [0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
-    interval = seed_interval(values, confidence=0.9)
-    half = 2.0150 * statistics.stdev(values) / 6**0.5  # the table's 0.95 quantile of 5 degrees
-    assert interval.high - interval.value == pytest.approx(half, rel=1e-4)
-    assert seed_interval(values, confidence=0.99).high > interval.high
+def test_no_bound_of_a_recall_lies_beyond_its_range() -> None:
+    runs = [
+        run(4, 8, "1" * 40),
+        run(4, 9, "1" * 36 + "0" * 4),
+        run(2, 8, "0" * 40),
+        run(2, 9, "1" * 4 + "0" * 36),
+    ]
+    found = compare_candidates([4, 2], [8, 9], runs, group_of=groups_of(40), costs={})
+    assert found is not None
+    assert [(one.low >= 0, one.high <= 1) for one in found.candidates] == [(True, True)] * 2

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import random
+import statistics
 
 import pytest
 
+from benchmarks.statistics.coverage import Corpus, coverage, students, wilson
 from prp_core.evaluation.intervals import (
     Interval,
     bootstrap_interval,
+    group_interval,
+    mean_interval,
     wilson_interval,
 )
 
@@ -68,3 +72,52 @@ def test_apart_means_no_overlap() -> None:
     low, high = Interval(0.3, 0.2, 0.4), Interval(0.6, 0.5, 0.7)
     assert high.is_above(low) and not low.is_above(high)
     assert not Interval(0.5, 0.39, 0.6).is_above(low)
+
+
+@pytest.mark.parametrize(
+    ("number", "quantile"),
+    [(2, 12.7062), (3, 4.3027), (4, 3.1824), (5, 2.7764), (10, 2.2622), (31, 2.0423)],
+)
+def test_the_interval_of_a_mean_is_students(number: int, quantile: float) -> None:
+    values = [0.5 + 0.1 * place for place in range(number)]
+    interval = mean_interval(values)
+    half = quantile * statistics.stdev(values) / number**0.5
+    mean = statistics.fmean(values)
+    assert (interval.value, interval.low, interval.high) == pytest.approx(
+        (mean, mean - half, mean + half), rel=1e-4
+    )
+    cut = mean_interval(values, least=0.45, most=mean + half / 2)
+    assert (cut.low, cut.high) == pytest.approx((max(0.45, mean - half), mean + half / 2), rel=1e-4)
+
+
+def test_a_wider_interval_at_a_higher_confidence() -> None:
+    values = [0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
+    interval = mean_interval(values, confidence=0.9)
+    half = 2.0150 * statistics.stdev(values) / 6**0.5  # the table's 0.95 quantile of 5 degrees
+    assert interval.high - interval.value == pytest.approx(half, rel=1e-4)
+    assert mean_interval(values, confidence=0.99).high > interval.high
+
+
+@pytest.mark.parametrize(("num_groups", "correlation"), [(8, 0.1), (8, 0.3), (12, 0.3), (50, 0.3)])
+def test_the_interval_over_groups_holds_the_truth_as_often_as_it_says(
+    num_groups: int, correlation: float
+) -> None:
+    corpus = Corpus(num_groups, correlation=correlation)
+    assert 0.93 <= coverage(corpus, students, num_sweeps=1000) <= 0.97
+    assert coverage(corpus, wilson, num_sweeps=1000) < 0.93, "it takes queries for independent"
+
+
+def test_equal_groups_of_equal_queries_are_so_many_independent_values() -> None:
+    shares = [0.0, 0.25, 0.5, 0.5, 0.75, 1.0, 0.25, 0.5, 1.0]
+    values = [float(place < 4 * share) for share in shares for place in range(4)]
+    groups = [f"g{number}" for number in range(len(shares)) for _ in range(4)]
+    found, expected = group_interval(values, groups), mean_interval(shares)
+    assert found is not None
+    assert (found.value, found.low, found.high) == pytest.approx(
+        (expected.value, expected.low, expected.high)
+    )
+
+
+def test_few_groups_have_no_interval() -> None:
+    groups = [f"g{number % 7}" for number in range(70)]
+    assert group_interval([1.0] * 70, groups) is None

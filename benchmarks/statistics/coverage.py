@@ -1,0 +1,71 @@
+"""Coverage of the intervals of a mean over grouped queries, by simulation.
+
+Each group (a scene, a person) has a hit rate of its own around the true one; its queries hit with
+it. `correlation` is the intraclass correlation of the hits: 0 for independent queries.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from prp_core.evaluation.intervals import (
+    Interval,
+    bootstrap_interval,
+    group_interval,
+    wilson_interval,
+)
+
+Method = Callable[[Sequence[float], Sequence[str]], Interval | None]
+
+
+def wilson(values: Sequence[float], groups: Sequence[str]) -> Interval:
+    """Wilson's interval, which takes the queries for independent."""
+    return wilson_interval(round(sum(values)), len(values))
+
+
+def students(values: Sequence[float], groups: Sequence[str]) -> Interval | None:
+    """The interval that the product prints of grouped queries."""
+    return group_interval(values, groups, least=0.0, most=1.0)
+
+
+METHODS: dict[str, Method] = {
+    "Wilson": wilson,
+    "bootstrap of groups": bootstrap_interval,
+    "Student's t of groups": students,
+}
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Validation videos: so many groups of `smallest` to `largest` queries."""
+
+    num_groups: int
+    smallest: int = 5
+    largest: int = 8
+    rate: float = 0.4
+    correlation: float = 0.3
+
+    def hits(self, draw: random.Random) -> tuple[list[float], list[str]]:
+        """(1 or 0 of each query, its group)."""
+        strength = 1 / self.correlation - 1
+        values: list[float] = []
+        groups: list[str] = []
+        for group in range(self.num_groups):
+            rate = draw.betavariate(self.rate * strength, (1 - self.rate) * strength)
+            for _ in range(draw.randint(self.smallest, self.largest)):
+                values.append(float(draw.random() < rate))
+                groups.append(str(group))
+        return values, groups
+
+
+def coverage(corpus: Corpus, method: Method, *, num_sweeps: int, seed: int = 0) -> float:
+    """The share of `num_sweeps` simulated corpora in whose interval the true rate lies."""
+    draw = random.Random(seed)
+    held = 0
+    for _ in range(num_sweeps):
+        interval = method(*corpus.hits(draw))
+        assert interval is not None, f"{corpus.num_groups} groups are too few for an interval"
+        held += interval.low <= corpus.rate <= interval.high
+    return held / num_sweeps
