@@ -28,6 +28,7 @@ import torch
 
 from orchestrator.config.run_config import RunConfig, load_config
 from orchestrator.config.sweep_spec import home_dir
+from orchestrator.confirmation import mean_interval
 from orchestrator.data import demo_videos
 from orchestrator.data.demo_videos import DemoSettings
 from orchestrator.data.index import IndexJob, index
@@ -44,7 +45,7 @@ from prp_core.evaluation.features import (
     extract_tables,
     in_evaluation_mode,
 )
-from prp_core.evaluation.intervals import Interval, bootstrap_interval, mean_interval
+from prp_core.evaluation.intervals import Interval, bootstrap_interval
 from prp_core.evaluation.retrieval import hits_at_k
 from prp_core.pretext.network import PrpNetwork, build_network
 from prp_core.pretext.targets import build_pretext_batch

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from statistics import fmean
 
+from orchestrator.confirmation import mean_interval
 from orchestrator.cost.ledger import TRAIN, total
 from orchestrator.report.record import SweepRecord, TrialRecord
 from orchestrator.trial_state import TrialState
-from prp_core.evaluation.intervals import Interval, mean_interval, wilson_interval
+from prp_core.evaluation.intervals import Interval, wilson_interval
 
 CONFUSION = "rate_confusion/"
 MIN_TRIALS_FOR_MEAN = 3  # two that happen to be equal would make an interval of no width

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 
 import pytest
 
@@ -16,6 +17,7 @@ from orchestrator.confirmation import (
     compare_candidates,
     confirm_seeds,
     decide,
+    mean_interval,
     paired_differences,
     runs_to_do,
 )
@@ -203,3 +205,27 @@ def test_no_bound_of_a_recall_lies_beyond_its_range() -> None:
     found = compare_candidates([4, 2], [8, 9], runs, group_of=groups_of(40), costs={})
     assert found is not None
     assert [(one.low >= 0, one.high <= 1) for one in found.candidates] == [(True, True)] * 2
+
+
+@pytest.mark.parametrize(
+    ("number", "quantile"),
+    [(2, 12.7062), (3, 4.3027), (4, 3.1824), (5, 2.7764), (10, 2.2622), (31, 2.0423)],
+)
+def test_the_interval_of_a_mean_is_students(number: int, quantile: float) -> None:
+    values = [0.5 + 0.1 * place for place in range(number)]
+    interval = mean_interval(values)
+    half = quantile * statistics.stdev(values) / number**0.5
+    mean = statistics.fmean(values)
+    assert (interval.value, interval.low, interval.high) == pytest.approx(
+        (mean, mean - half, mean + half), rel=1e-4
+    )
+    cut = mean_interval(values, least=0.45, most=mean + half / 2)
+    assert (cut.low, cut.high) == pytest.approx((max(0.45, mean - half), mean + half / 2), rel=1e-4)
+
+
+def test_a_wider_interval_at_a_higher_confidence() -> None:
+    values = [0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
+    interval = mean_interval(values, confidence=0.9)
+    half = 2.0150 * statistics.stdev(values) / 6**0.5  # the table's 0.95 quantile of 5 degrees
+    assert interval.high - interval.value == pytest.approx(half, rel=1e-4)
+    assert mean_interval(values, confidence=0.99).high > interval.high

@@ -12,7 +12,7 @@ from prp_core.evaluation.intervals import (
     Interval,
     bootstrap_interval,
     group_interval,
-    mean_interval,
+    students_quantile,
     wilson_interval,
 )
 
@@ -75,27 +75,11 @@ def test_apart_means_no_overlap() -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "quantile"),
-    [(2, 12.7062), (3, 4.3027), (4, 3.1824), (5, 2.7764), (10, 2.2622), (31, 2.0423)],
+    ("degrees", "quantile"),
+    [(7, 2.364624), (8, 2.306004), (9, 2.262157), (19, 2.093024), (99, 1.984217)],
 )
-def test_the_interval_of_a_mean_is_students(number: int, quantile: float) -> None:
-    values = [0.5 + 0.1 * place for place in range(number)]
-    interval = mean_interval(values)
-    half = quantile * statistics.stdev(values) / number**0.5
-    mean = statistics.fmean(values)
-    assert (interval.value, interval.low, interval.high) == pytest.approx(
-        (mean, mean - half, mean + half), rel=1e-4
-    )
-    cut = mean_interval(values, least=0.45, most=mean + half / 2)
-    assert (cut.low, cut.high) == pytest.approx((max(0.45, mean - half), mean + half / 2), rel=1e-4)
-
-
-def test_a_wider_interval_at_a_higher_confidence() -> None:
-    values = [0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
-    interval = mean_interval(values, confidence=0.9)
-    half = 2.0150 * statistics.stdev(values) / 6**0.5  # the table's 0.95 quantile of 5 degrees
-    assert interval.high - interval.value == pytest.approx(half, rel=1e-4)
-    assert mean_interval(values, confidence=0.99).high > interval.high
+def test_students_quantiles_are_those_of_the_tables(degrees: int, quantile: float) -> None:
+    assert students_quantile(degrees, 0.975) == pytest.approx(quantile, abs=1e-4)
 
 
 @pytest.mark.parametrize(("num_groups", "correlation"), [(8, 0.1), (8, 0.3), (12, 0.3), (50, 0.3)])
@@ -111,10 +95,12 @@ def test_equal_groups_of_equal_queries_are_so_many_independent_values() -> None:
     shares = [0.0, 0.25, 0.5, 0.5, 0.75, 1.0, 0.25, 0.5, 1.0]
     values = [float(place < 4 * share) for share in shares for place in range(4)]
     groups = [f"g{number}" for number in range(len(shares)) for _ in range(4)]
-    found, expected = group_interval(values, groups), mean_interval(shares)
+    found = group_interval(values, groups)
+    half = 2.306 * statistics.stdev(shares) / 3  # the table's value for 8 degrees of freedom
+    mean = statistics.fmean(shares)
     assert found is not None
     assert (found.value, found.low, found.high) == pytest.approx(
-        (expected.value, expected.low, expected.high)
+        (mean, mean - half, mean + half), abs=1e-4
     )
 
 
