@@ -107,8 +107,8 @@ ANSWERS = [
         "seeds, the only candidate.",
         "On the test part, which was not used for any selection, trial 0 reaches recall@1 0.500 "
         "[0.400, 0.600], fine-tuned recognition 0.700. "
-        "The same encoder untrained reaches 0.200 there: fewer than 8 scenes are too few to compare. "
-        "Chance level: 0.167.",
+        "The same encoder untrained reaches 0.200 there: fewer than 8 scenes are too few to "
+        "compare. Chance level: 0.167.",
     ),
     (
         record(*TRIALS, confirmation=WON),
