@@ -16,6 +16,7 @@ From what a user types down to where bytes lie; each package imports only those 
 
 Beside them: `trial_state` is the enum of a trial's states, `confirmation` compares the best trials
 on new seeds, `argument_parser` and `exit_codes` turn a user's mistake into one line and a code.
+`__main__` makes ``python -m orchestrator`` the command line.
 """
 
 import os

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any, NoReturn
@@ -24,12 +25,29 @@ class ArgumentParser(argparse.ArgumentParser):
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> argparse.Namespace:
         """The parsed arguments. Raises `UserError` for the first word that is none of them."""
-        arguments, rest = self.parse_known_args(args, namespace)
+        words = list(sys.argv[1:] if args is None else args)
+        takes_rest = any(action.nargs == argparse.REMAINDER for action in self._actions)
+        if not takes_rest:
+            self._refuse_unknown_option(words)
+        arguments, rest = self.parse_known_args(words, namespace)
         if not rest:
             return arguments
         options = [word.partition("=")[0] for word in rest if word.startswith("-")]
         if not options:
             self.error(f"Unexpected argument {rest[0]!r}")
-        near = get_close_matches(options[0], self._option_string_actions, n=1)
+        raise self._unknown_option(options[0])
+
+    def _refuse_unknown_option(self, words: Sequence[str]) -> None:
+        """Raise `UserError` for an option that nothing begins with: before what is missing."""
+        for word in words:
+            if word == "--":
+                return
+            name = word.partition("=")[0]
+            known = self._option_string_actions
+            if name.startswith("--") and not any(option.startswith(name) for option in known):
+                raise self._unknown_option(name)
+
+    def _unknown_option(self, name: str) -> UserError:
+        near = get_close_matches(name, self._option_string_actions, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise UserError(f"Unknown option {options[0]!r}.{hint} See {self.prog} --help")
+        return UserError(f"Unknown option {name!r}.{hint} See {self.prog} --help")

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
+import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from orchestrator.config.store_config import ADDRESSINGS, StoreConfig
 from orchestrator.config.sweep_spec import SweepSpec, home_dir
@@ -56,6 +60,32 @@ def add_sweep_argument(parser: argparse.ArgumentParser, *, is_optional: bool = F
         metavar="URI",
         help="the storage that has it (default: those that this machine's sweeps were kept in)",
     )
+
+
+def add_json_argument(parser: argparse.ArgumentParser) -> None:
+    """Whether a script reads the answer; `print_json` prints it."""
+    parser.add_argument("--json", action="store_true", help="for scripts: the answer as JSON")
+
+
+def print_json(answer: object) -> None:
+    """Print `answer` as JSON; what JSON does not have (nan, a path, an enum) as null or text."""
+    print(json.dumps(_plain(answer), indent=1))
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {
+            field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)
+        }
+    if isinstance(value, Mapping):
+        return {str(name): _plain(entry) for name, entry in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    return str(value)
 
 
 def named_sweep(arguments: argparse.Namespace) -> SweepSpec:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
+from orchestrator.commands.common_arguments import print_json
 from orchestrator.config.run_config import RunConfig
 from orchestrator.tracking.reading import RunFacts, read_history
 from orchestrator.trial.reproduce_run import Repeated
@@ -29,13 +30,26 @@ def print_comparison(
     differences: Sequence[str],
     *,
     strict: bool,
+    as_json: bool = False,
 ) -> int:
-    """Print the table, and whether the figures agree; the exit code."""
+    """Print the table, and whether the figures agree (or both `as_json`); the exit code."""
     names = [name for name in recorded.metrics if not name.startswith(NOT_COMPARED)]
     histories = {name: read_history(tracking_uri, recorded.run_id, name) for name in names}
     last_step = max(histories["epoch"])
     reasons = reasons_to_differ(recorded, config, differences)
     points = compare(histories, again.values, last_step)
+    if as_json:
+        does = agrees(points, reasons=reasons, strict=strict)
+        print_json(
+            {
+                "run": recorded.run_id,
+                "agrees": does,
+                "points": points,
+                "reasons": list(reasons),
+                "failure": again.failure,
+            }
+        )
+        return 0 if does else 1
     print_table(points, reasons, strict=strict)
     if again.failure:
         print(f"training again ended with: {again.failure}")

@@ -28,6 +28,24 @@ def _status() -> CommandModule:
     return status
 
 
+def _sweep() -> CommandModule:
+    from orchestrator.commands import sweep
+
+    return sweep
+
+
+def _config() -> CommandModule:
+    from orchestrator.commands import config
+
+    return config
+
+
+def _completion() -> CommandModule:
+    from orchestrator.commands.completion import CompletionCommand
+
+    return CompletionCommand(ROOT)
+
+
 def _report() -> CommandModule:
     from orchestrator.commands import report
 
@@ -62,6 +80,8 @@ def _steering(action: str) -> Callable[[], CommandModule]:
 
 
 COMMANDS: dict[str, Command | Group] = {
+    "sweep": Command("Run a study: search what it says, on this machine or a cluster.", _sweep),
+    "config": Command("Every key of the config, with value, default, unit, meaning.", _config),
     "status": Command("How a sweep stands, live; without a sweep, the list of sweeps.", _status),
     "report": Command("Write the report of a sweep as one HTML page; prints where it is.", _report),
     "ui": Command("Open MLflow's page on a sweep's answer; without a sweep, the newest.", _ui),
@@ -83,6 +103,7 @@ COMMANDS: dict[str, Command | Group] = {
     ),
     "cache": Group("This node's cache of objects and decoded frames.", CACHE_COMMANDS),
     "data": Group("Videos and their manifests.", DATA_COMMANDS),
+    "completion": Command("Print the script that completes words in a shell.", _completion),
 }
 ROOT = Group("Playback Rate Perception at cluster scale.", COMMANDS)
 
@@ -116,3 +137,7 @@ def _answer_without_command(prog: str, group: Group, words: Sequence[str]) -> No
         commands.add_parser(name, help=entry.help)
     parser.parse_args(words)
     raise UserError(f"{words[0]!r} stands before the command; see {prog} --help")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 
 from orchestrator.commands.common_arguments import (
+    add_json_argument,
     add_store_arguments,
     add_sweep_argument,
     named_sweep,
+    print_json,
 )
 
 TIMEOUT_SECONDS = 30.0
@@ -16,6 +18,7 @@ TIMEOUT_SECONDS = 30.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The sweep, and where it lies."""
     add_sweep_argument(parser)
+    add_json_argument(parser)
     add_store_arguments(parser)
 
 
@@ -26,6 +29,16 @@ def run(arguments: argparse.Namespace) -> int:
     from orchestrator.coordinator.publishing import publish  # seconds
 
     published = publish(spec, TIMEOUT_SECONDS)
+    if arguments.json:
+        print_json(
+            {
+                "sweep": spec.sweep_id,
+                "tracking_uri": spec.tracking_uri,
+                "sent": published.sent,
+                "left": published.left,
+            }
+        )
+        return 1 if published.left.num_records else 0
     sent = published.sent
     print(
         f"sent {sent.num_records} records of {sent.num_runs} runs ({sent.num_points} points) to "

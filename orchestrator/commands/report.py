@@ -6,9 +6,11 @@ import argparse
 from pathlib import Path
 
 from orchestrator.commands.common_arguments import (
+    add_json_argument,
     add_store_arguments,
     add_sweep_argument,
     named_sweep,
+    print_json,
 )
 
 
@@ -20,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="where the page goes (default: report.html in the sweep's folder under ~/.prp)",
     )
+    add_json_argument(parser)
     add_store_arguments(parser)
 
 
@@ -35,5 +38,8 @@ def run(arguments: argparse.Namespace) -> int:
     beside = path.with_name(f"{path.name}.tmp")
     beside.write_text(text, encoding="utf-8")
     beside.rename(path)
-    print(path)
+    if arguments.json:
+        print_json({"sweep": spec.sweep_id, "report": path})
+    else:
+        print(path)
     return 0

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.commands.common_arguments import add_store_arguments
+from orchestrator.commands.common_arguments import add_json_argument, add_store_arguments
 from prp_core.errors import UserError
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="refuse other code than the run's, and accept equal figures only",
     )
+    add_json_argument(parser)
     add_store_arguments(parser)
 
 
@@ -108,7 +109,13 @@ def run(arguments: argparse.Namespace) -> int:
             address=arguments.address,
         )
     return print_comparison(
-        tracking_uri, recorded, config, again, differences, strict=arguments.strict
+        tracking_uri,
+        recorded,
+        config,
+        again,
+        differences,
+        strict=arguments.strict,
+        as_json=arguments.json,
     )
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 
 from orchestrator.commands.common_arguments import (
+    add_json_argument,
     add_store_arguments,
     add_sweep_argument,
     given_store,
     named_sweep,
+    print_json,
     storage_uri,
 )
 from prp_core.errors import UserError
@@ -20,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--once", action="store_true", help="look once and leave, instead of until the sweep ends"
     )
+    add_json_argument(parser)
     add_store_arguments(parser)
 
 
@@ -28,8 +31,11 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.sweep is not None:
         spec = named_sweep(arguments)
 
-        from orchestrator.commands.watch_sweep import watch
+        from orchestrator.commands.watch_sweep import status_of, watch
 
+        if arguments.json:
+            print_json(status_of(spec, with_trials=True))
+            return 0
         return watch(spec, once=arguments.once)
 
     from orchestrator.journal.stored_sweep import (
@@ -42,6 +48,16 @@ def run(arguments: argparse.Namespace) -> int:
     found = list(iterate_sweeps(storage, given_store(arguments)))
     problems = [line for line in found if isinstance(line, str)]
     specs = [sweep.spec for sweep in found if not isinstance(sweep, str)]
+    if arguments.json:
+        from orchestrator.commands.watch_sweep import status_of
+
+        print_json(
+            {
+                "sweeps": [status_of(spec, with_trials=False) for spec in specs],
+                "problems": problems,
+            }
+        )
+        return 0
     for line in problems:
         print(line)
     old = [] if storage else sweeps_of_earlier_releases()
@@ -54,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
         places = storage or ", ".join(place.uri for place in known_places())
         if problems and storage:
             raise UserError(problems[0])
-        print(f"no sweeps in {places}; start one with: uv run python sweeps/rate_search.py")
+        print(f"no sweeps in {places}; start one with: uv run prp sweep rate_search")
         return 0
 
     from orchestrator.commands.watch_sweep import list_sweeps

@@ -47,6 +47,43 @@ def list_sweeps(specs: Sequence[SweepSpec]) -> int:
     return 0
 
 
+def status_of(spec: SweepSpec, *, with_trials: bool) -> dict[str, object]:
+    """How the sweep stands, for ``--json``; with its answer and each trial where asked for."""
+    status = SweepWatch(spec, with_answer=with_trials).status()
+    rows: dict[str, object] = {
+        "sweep": status.sweep_id,
+        "phase": str(status.phase),
+        "driver": status.driver,
+        "num_trials": status.num_trials,
+        "num_ended": status.num_ended,
+        "objective": status.objective,
+        "best": status.best,
+        "started": status.started,
+        "cost": status.cost,
+        "advice": status.advice,
+        "warning": status.warning,
+        "storage": spec.storage_uri,
+        "tracking_uri": spec.tracking_uri,
+    }
+    if with_trials:
+        rows["answer"] = None if status.answer is None else status.answer.text
+        rows["trials"] = [
+            {
+                "number": trial.number,
+                "state": str(trial.state),
+                "objective": trial.objective,
+                "values": trial.values,
+                "reason": trial.reason,
+                "epoch": trial.epoch,
+                "num_epochs": trial.num_epochs,
+                "metrics": trial.metrics,
+                "run_id": trial.run_id,
+            }
+            for trial in status.trials
+        ]
+    return rows
+
+
 def watch(spec: SweepSpec, *, once: bool, wait: Callable[[float], None] = time.sleep) -> int:
     """Show the sweep until no process drives it; the exit code.
 

@@ -4,8 +4,9 @@
 MLflow shows. Its tables that belong to no room of `prp_core` stand beside it: `source_config` (the
 videos), `store_config` (S3), `cache_config`, `resources_config`, `sweep_config` (the search),
 `budget_config`, `confirm_config` and `showcase_config`. `field_docs` reads the sentence below each
-field of the tree. `sweep_spec` is what a sweep is once it has an id: its config and its places.
-`redaction` hides passwords in addresses and refuses addresses that hold one.
+field of the tree. `shipped` finds the studies and presets that are installed with PRP.
+`sweep_spec` is what a sweep is once it has an id: its config and its places. `redaction` hides
+passwords in addresses and refuses addresses that hold one.
 
 The lowest floor of `orchestrator`: importing a config class imports nothing that runs.
 """

@@ -43,6 +43,51 @@ def field_docs(config_class: type = RunConfig) -> dict[str, FieldDoc]:
     return dict(_docs(config_class, ""))
 
 
+UNITS_BY_LAST_WORD = {
+    "seconds": "seconds",
+    "minutes": "minutes",
+    "hours": "hours",
+    "bytes": "bytes",
+    "gib": "GiB",
+    "pixels": "pixels",
+    "epochs": "epochs",
+    "steps": "steps",
+    "fraction": "0 to 1",
+    "probability": "0 to 1",
+    "cpus": "CPUs",
+    "gpus": "GPUs",
+}
+UNITS_BY_PATH = {
+    "clip.length": "frames",
+    "clip.resize_height": "pixels",
+    "clip.resize_width": "pixels",
+    "clip.crop": "pixels",
+    "clip.augmentation.blur.max_sigma": "pixels",
+    "training.batch_size": "clips a step",
+    "training.micro_batch_size": "clips",
+    "evaluation.views.clip_length": "frames",
+    "evaluation.views.batch_size": "clips",
+    "evaluation.recognition.batch_size": "clips",
+    "evaluation.recognition.drop_epoch": "epochs",
+    "resources.cpus_per_worker": "CPUs",
+    "resources.gpus_per_worker": "GPUs",
+    "resources.usd_per_gpu_hour": "USD",
+    "resources.usd_per_cpu_hour": "USD",
+    "budget.usd": "USD",
+}
+
+
+def unit_of(path: str) -> str:
+    """The unit or range of the value at a dotted path; empty for a plain number or a word.
+
+    A name says its unit (``decode_timeout_seconds``), or it is listed in `UNITS_BY_PATH`.
+    """
+    words = path.rpartition(".")[2].split("_")
+    if words[0] == "num":
+        return " ".join(words[1:])
+    return UNITS_BY_PATH.get(path) or UNITS_BY_LAST_WORD.get(words[-1], "")
+
+
 def _docs(config_class: type, prefix: str) -> Iterator[tuple[str, FieldDoc]]:
     hints = typing.get_type_hints(config_class)
     sentences = _sentences(config_class)

@@ -26,6 +26,7 @@ from orchestrator.config.budget_config import BudgetConfig
 from orchestrator.config.cache_config import CacheConfig
 from orchestrator.config.confirm_config import ConfirmConfig
 from orchestrator.config.resources_config import ResourcesConfig
+from orchestrator.config.shipped import presets
 from orchestrator.config.showcase_config import ShowcaseConfig
 from orchestrator.config.source_config import SourceConfig
 from orchestrator.config.store_config import StoreConfig
@@ -36,8 +37,6 @@ from prp_core.data.readers import READERS
 from prp_core.encoders import ENCODERS
 from prp_core.errors import UserError
 from prp_core.training.pretrain_config import PretrainConfig
-
-PRESETS_DIR = Path(__file__).resolve().parents[2] / "sweeps" / "presets"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,8 +98,7 @@ def load_tree(preset: str, settings: Iterable[str] = ()) -> dict[str, Any]:
     """As `load_config`, before validation."""
     path = Path(preset)
     if path.suffix != ".toml":
-        presets = {entry.stem: entry for entry in sorted(PRESETS_DIR.glob("*.toml"))}
-        path = look_up("preset", preset, presets)
+        path = look_up("preset", preset, presets())
     try:
         tree = tomllib.loads(path.read_text())
     except FileNotFoundError:
@@ -220,4 +218,4 @@ def _as_user_error(error: ValidationError) -> UserError:
 
 
 def _preset_names() -> str:
-    return ", ".join(sorted(entry.stem for entry in PRESETS_DIR.glob("*.toml")))
+    return ", ".join(presets())

@@ -16,12 +16,17 @@ def parse_arguments(argv: Sequence[str] | None, description: str) -> argparse.Na
     `description` is the first thing that ``--help`` says.
     """
     parser = ArgumentParser(prog=Path(sys.argv[0]).name, description=description)
+    add_study_arguments(parser)
+    return parser.parse_args(argv)
+
+
+def add_study_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of every study."""
     _add_config_arguments(parser)
     _add_video_arguments(parser)
     _add_place_arguments(parser)
     _add_search_arguments(parser)
     _add_run_arguments(parser)
-    return parser.parse_args(argv)
 
 
 def _add_config_arguments(parser: argparse.ArgumentParser) -> None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from orchestrator.config.redaction import redacted
+from orchestrator.config.shipped import start_command
 from orchestrator.coordinator.coordinator import CoordinatorHandle, start_coordinator
 from orchestrator.coordinator.sweep_state import CoordinatorSetup
 from orchestrator.cost.budget import GO_ON, Admission, Gate
@@ -191,7 +192,7 @@ def missing_line(plan: Plan, num_missing: int) -> str:
 
 def resume_command(plan: Plan) -> str:
     """The command that goes on with the sweep of `plan`."""
-    return f"uv run python {sys.argv[0]} --resume {plan.spec.sweep_id}"
+    return f"{start_command(sys.argv[0])} --resume {plan.spec.sweep_id}"
 
 
 def _close_interrupted(plan: Plan, coordinator: CoordinatorHandle, stopped_by: str) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from orchestrator.config.run_config import parse_config
+from orchestrator.config.shipped import start_command
 from orchestrator.config.sweep_spec import STUDY_TAG, SweepSpec, home_dir
 from orchestrator.coordinator.steering_notes import PAUSED
 from orchestrator.cost.budget import Account, Cost, cost_line
@@ -214,10 +215,8 @@ def advice(
 
 def resume_command(spec: SweepSpec) -> str:
     """The line that goes on with the sweep."""
-    return (
-        f"uv run python {spec.tags.get(STUDY_TAG, 'sweeps/YOUR_STUDY.py')} --resume "
-        f"{name_of_sweep(spec)}"
-    )
+    script = spec.tags.get(STUDY_TAG, "sweeps/YOUR_STUDY.py")
+    return f"{start_command(script)} --resume {name_of_sweep(spec)}"
 
 
 def name_of_sweep(spec: SweepSpec) -> str:

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from orchestrator.commands.common_arguments import add_json_argument, print_json
 from orchestrator.commands.data.manifests import add_manifest_argument, manifest_at
 from prp_core.data.clip_config import ClipConfig
 from prp_core.errors import UserError
@@ -22,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--lengths", default="8-16", help="clip lengths in frames (default: %(default)s)"
     )
     parser.add_argument("--classes", action="store_true", help="the same for each class")
+    add_json_argument(parser)
     add_manifest_argument(parser)
 
 
@@ -31,6 +33,9 @@ def run(arguments: argparse.Namespace) -> int:
     lengths = parse_lengths(arguments.lengths)
     manifest = manifest_at(arguments)
     records = manifest.usable()
+    if arguments.json:
+        print_json(feasible(manifest, rates, lengths))
+        return 0
     print(
         f"{len(records)} usable videos; those long enough for a clip of so many frames "
         "(span in the source):"
@@ -43,6 +48,37 @@ def run(arguments: argparse.Namespace) -> int:
             print_counts(own, rates, lengths)
     print_lost_classes(manifest, rates, lengths)
     return 0
+
+
+def feasible(
+    manifest: Manifest, rates: Sequence[int], lengths: Sequence[int]
+) -> list[dict[str, object]]:
+    """For each clip length and rate: the span in frames, how many videos have one, in all and of
+    each class.
+    """
+    from prp_core.data.dilated_sampling import span_length
+    from prp_core.data.feasibility import eligible_counts
+
+    records = manifest.usable()
+    rows: list[dict[str, object]] = []
+    for length in lengths:
+        clip = ClipConfig(length=length)
+        counts = eligible_counts(records, rates, clip)
+        by_label = {
+            label: eligible_counts([one for one in records if one.label == label], rates, clip)
+            for label in manifest.labels
+        }
+        rows += [
+            {
+                "length": length,
+                "rate": rate,
+                "span": span_length(length, rate),
+                "num_videos": counts[rate],
+                "by_class": {label: own[rate] for label, own in by_label.items()},
+            }
+            for rate in rates
+        ]
+    return rows
 
 
 def print_counts(

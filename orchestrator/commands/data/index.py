@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from orchestrator.commands.common_arguments import add_label_arguments, add_store_arguments
-from orchestrator.commands.data.manifests import make_manifest, print_summary
+from orchestrator.commands.common_arguments import (
+    add_json_argument,
+    add_label_arguments,
+    add_store_arguments,
+    print_json,
+)
+from orchestrator.commands.data.manifests import facts_of, make_manifest, print_summary
 from prp_core.data.loader_config import LoaderConfig
 
 
@@ -22,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--reader", default=LoaderConfig().reader, help="the decoder (default: %(default)s)"
     )
+    add_json_argument(parser)
     add_store_arguments(parser)
 
 
@@ -29,5 +35,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Index the videos and print the manifest's URI."""
     manifest, uri = make_manifest(arguments)
     print_summary(manifest, uri)
-    print(uri)
+    if arguments.json:
+        print_json({"manifest": uri, **facts_of(manifest)})
+    else:
+        print(uri)
     return 0

@@ -57,6 +57,34 @@ def make_manifest(arguments: argparse.Namespace) -> tuple[Manifest, str]:
     return index(job, on_progress=print_index_progress)
 
 
+def facts_of(manifest: Manifest) -> dict[str, object]:
+    """What a manifest holds, for ``--json``."""
+    usable = manifest.usable()
+    lengths = sorted(record.num_frames for record in usable)
+    return {
+        "uri": manifest.uri,
+        "content_hash": manifest.content_hash,
+        "num_videos": len(manifest.records),
+        "num_usable": len(usable),
+        "num_bytes": sum(record.num_bytes for record in usable),
+        "num_frames": {
+            "least": lengths[0],
+            "median": lengths[len(lengths) // 2],
+            "most": lengths[-1],
+        }
+        if lengths
+        else None,
+        "labels": list(manifest.labels),
+        "num_groups": len({record.group for record in usable}),
+        "splits": Counter(record.split or "unstated" for record in usable),
+        "codecs": Counter(record.codec for record in usable),
+        "quarantined": [
+            {"key": record.key, "reason": record.reason, "detail": record.detail}
+            for record in manifest.quarantined()
+        ],
+    }
+
+
 def print_summary(manifest: Manifest, uri: str) -> None:
     """How many videos of `manifest` (at `uri`) are usable, and why the others are not."""
     quarantined = manifest.quarantined()

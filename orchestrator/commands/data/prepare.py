@@ -7,8 +7,10 @@ import sys
 from typing import TYPE_CHECKING
 
 from orchestrator.commands.common_arguments import (
+    add_json_argument,
     add_label_arguments,
     add_store_arguments,
+    print_json,
     store_config,
 )
 from orchestrator.commands.data.progress import print_index_progress, print_prepare_progress
@@ -52,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     prices.add_argument("--get-price", type=float, help="of 1000 GETs")
     prices.add_argument("--put-price", type=float, help="of 1000 PUTs")
     parser.add_argument("--verbose", action="store_true", help="Ray's own output as well")
+    add_json_argument(parser)
     add_store_arguments(parser)
 
 
@@ -127,7 +130,10 @@ def run(arguments: argparse.Namespace) -> int:
     )
     for line in report_lines(report):
         print(line, file=sys.stderr)
-    print(job.uri)
+    if arguments.json:
+        print_json(report)
+    else:
+        print(job.uri)
     return 0
 
 

@@ -5,8 +5,13 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from orchestrator.commands.common_arguments import store_config
-from orchestrator.commands.data.manifests import add_manifest_argument, counts, manifest_at
+from orchestrator.commands.common_arguments import add_json_argument, print_json, store_config
+from orchestrator.commands.data.manifests import (
+    add_manifest_argument,
+    counts,
+    facts_of,
+    manifest_at,
+)
 
 if TYPE_CHECKING:
     from prp_core.data.manifest import Manifest
@@ -19,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--all", action="store_true", help="every quarantined video, not the first ones only"
     )
+    add_json_argument(parser)
     add_manifest_argument(parser)
 
 
@@ -29,11 +35,15 @@ def run(arguments: argparse.Namespace) -> int:
     from orchestrator.storage.prepared_place import read_marker
 
     manifest = manifest_at(arguments)
-    print(f"videos under   {manifest.uri}")
+    marker = None
     if not is_manifest_uri(arguments.uri):
         marker = read_marker(open_store(arguments.uri, store_config(arguments)))
-        if marker is not None:
-            print(f"prepared       {marker.words}")
+    if arguments.json:
+        print_json({**facts_of(manifest), "prepared": marker and marker.words})
+        return 0
+    print(f"videos under   {manifest.uri}")
+    if marker is not None:
+        print(f"prepared       {marker.words}")
     print(f"content hash   {manifest.content_hash}")
     print_usable(manifest)
     print_quarantined(manifest, show_all=arguments.all)

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from orchestrator.config.run_config import (
-    PRESETS_DIR,
     RunConfig,
     digest,
     flatten,
@@ -16,6 +15,7 @@ from orchestrator.config.run_config import (
     to_tree,
     with_values,
 )
+from orchestrator.config.shipped import presets
 from prp_core.errors import UserError
 
 REFUSED = [
@@ -68,7 +68,7 @@ def test_wrong_input_is_one_line_that_says_what_to_do(tree: dict, text: str) -> 
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("preset", sorted(path.stem for path in PRESETS_DIR.glob("*.toml")))
+@pytest.mark.parametrize("preset", sorted(presets()))
 def test_every_preset_is_a_config(preset: str) -> None:
     assert isinstance(load_config(preset), RunConfig)
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from orchestrator.config.run_config import (
-    PRESETS_DIR,
     RunConfig,
     load_config,
     to_tree,
     with_values,
 )
+from orchestrator.config.shipped import presets
 from orchestrator.coordinator.run_starts import as_params
 from orchestrator.tracking.reading import RunFacts
 from orchestrator.tracking.tags import LONGEST_PARAM, shortened
@@ -35,7 +35,7 @@ from orchestrator.trial.reproduction import (
 )
 from prp_core.errors import UserError
 
-PRESETS = sorted(path.stem for path in PRESETS_DIR.glob("*.toml"))
+PRESETS = sorted(presets())
 
 
 def run_facts(state: str = "finished", **tags: str) -> RunFacts:
