@@ -25,11 +25,12 @@ from orchestrator.storage.store_region import check_region
 from prp_core.checks import check
 from prp_core.data.cache.node_cache import NodeCache
 from prp_core.data.copies import describe_copies
+from prp_core.data.folder_layout import folder_layout
 from prp_core.data.indexing import index_videos
 from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.manifest import Manifest, VideoRecord
 from prp_core.data.object_store import LocalStore, ObjectStore
-from prp_core.data.splits import Labelling, labelling_of, relative_to_store, unmatched
+from prp_core.data.splits import Labelling, labellings, relative_to_store, unmatched
 from prp_core.data.video_source import VideoSource
 from prp_core.errors import UserError
 
@@ -154,12 +155,11 @@ def _relabelled(manifest: Manifest, table: Mapping[str, Labelling]) -> Manifest:
         return manifest
     table = relative_to_store(table, manifest.uri)
     _warn_of_absent(table, manifest.records)
+    keys = [record.key for record in manifest.records]
+    said = labellings(keys, table, folder_layout(keys))
     return Manifest(
         manifest.uri,
-        tuple(
-            replace(record, **asdict(labelling_of(record.key, table)))
-            for record in manifest.records
-        ),
+        tuple(replace(record, **asdict(said[record.key])) for record in manifest.records),
     )
 
 

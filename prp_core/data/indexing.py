@@ -11,12 +11,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from prp_core.data.container_sniffing import check_container
+from prp_core.data.folder_layout import folder_layout
 from prp_core.data.manifest import VideoRecord
 from prp_core.data.object_store import ObjectInfo, ObjectRef
 from prp_core.data.splits import (
     Labelling,
-    folders_are_hashes,
-    labelling_of,
+    labellings,
     relative_to_store,
     unmatched,
 )
@@ -50,8 +50,9 @@ def index_videos(
     known = known or {}
     table = relative_to_store(table or {}, source.store.uri)
     _check_listing(source.store.uri, listed, table)
-    hashed = folders_are_hashes(info.key for info in listed)
-    if hashed:
+    layout = folder_layout(info.key for info in listed)
+    said = labellings((info.key for info in listed), table, layout)
+    if layout.are_hashes:
         log.warning(
             "%s: the folders are hash prefixes (%s/...) and no classes; give labels as a table",
             source.store.uri,
@@ -70,9 +71,7 @@ def index_videos(
             if old is not None and same
             else inspect_object(source, info, inspect_timeout_seconds)
         )
-        return replace(
-            found, **asdict(labelling_of(info.key, table, folders_are_labels=not hashed))
-        )
+        return replace(found, **asdict(said[info.key]))
 
     num_workers = num_workers or source.loader.num_decoders
     ahead: deque[Future[VideoRecord]] = deque()

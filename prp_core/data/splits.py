@@ -10,13 +10,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from prp_core.data.folder_layout import FolderLayout
+from prp_core.data.table_match import match_table
 from prp_core.errors import UserError
 
 UCF101_FILE = re.compile(r"(?P<part>train|test)list(?P<split>\d+)\.txt")
 HMDB51_FILE = re.compile(r"(?P<label>.+)_test_split(?P<split>\d+)\.txt")
+PLAIN_LAYOUT = FolderLayout()
 HMDB51_SPLITS = {"0": "", "1": "train", "2": "test"}
 
-HASH_PREFIX = re.compile(r"[0-9a-f]{2,4}")
 UCF101_NAME = re.compile(r"v_\w+_g(?P<group>\d+)_c\d+")
 # HMDB51: movie, class, visible body part, camera motion, people, side, quality, number.
 HMDB51_TAIL = r"_[a-z]_(?:cm|nm)_np\d_(?:fr|ba|le|ri)_(?:goo|med|bad)_\d+"
@@ -32,35 +34,38 @@ class Labelling:
 
 
 def labelling_of(
-    key: str, table: Mapping[str, Labelling], *, folders_are_labels: bool = True
+    key: str, table: Mapping[str, Labelling], layout: FolderLayout = PLAIN_LAYOUT
 ) -> Labelling:
     """The label, group and split of the video `key`.
 
-    The label is None for a file outside any folder, and where neither the table nor (unless
-    `folders_are_labels`) a folder states it.
+    The label is None for a file outside any folder, and where neither the table nor a folder of
+    `layout` states it. A split that the table states counts, also "" (unused), before a folder's.
     """
-    said = next((table[name] for name in _names(key) if name in table), Labelling())
-    folder = key.rpartition("/")[0].rpartition("/")[2] if folders_are_labels else ""
-    label = said.label if said.label is not None else (folder or None)
+    return resolved(key, table[name] if (name := _name_of(key, table)) else Labelling(), layout)
+
+
+def labellings(
+    keys: Iterable[str], table: Mapping[str, Labelling], layout: FolderLayout
+) -> dict[str, Labelling]:
+    """As `labelling_of`, for every key of a corpus."""
+    keys = tuple(keys)
+    names, _ = match_table(table, keys)
+    return {
+        key: resolved(key, table[names[key]] if key in names else Labelling(), layout)
+        for key in keys
+    }
+
+
+def resolved(key: str, said: Labelling, layout: FolderLayout) -> Labelling:
+    """What is `said` of `key`, completed by what its name and its folders state."""
+    label = said.label if said.label is not None else layout.label(key)
     group = said.group if said.group is not None else group_of(key, label)
-    return Labelling(label, group, said.split or "")
+    split = said.split if said.split is not None else layout.split(key)
+    return Labelling(label, group, split)
 
 
-def folders_are_hashes(keys: Iterable[str]) -> bool:
-    """Whether the folders are hash prefixes (``0a``, ``f3``, ...) that spread a bucket's load.
-
-    Then they are no classes. All names are hex digits of one length (2 to 4), with letters and
-    digits among them: numbered classes have no letters.
-    """
-    names = {key.rpartition("/")[0].rpartition("/")[2] for key in keys}
-    text = "".join(names)
-    return (
-        len(names) > 1
-        and len({len(name) for name in names}) == 1
-        and all(HASH_PREFIX.fullmatch(name) for name in names)
-        and any(character.isdigit() for character in text)
-        and any(character.isalpha() for character in text)
-    )
+def _name_of(key: str, table: Mapping[str, Labelling]) -> str:
+    return match_table(table, (key,))[0].get(key, "")
 
 
 def relative_to_store(table: Mapping[str, Labelling], uri: str) -> dict[str, Labelling]:
@@ -72,13 +77,6 @@ def relative_to_store(table: Mapping[str, Labelling], uri: str) -> dict[str, Lab
         next((name.removeprefix(head) for head in heads if name.startswith(head)), name): said
         for name, said in table.items()
     }
-
-
-def _names(key: str) -> Iterator[str]:
-    """The key, then ever shorter ends of it."""
-    while key:
-        yield key
-        key = key.partition("/")[2]
 
 
 def group_of(key: str, label: str | None) -> str:
@@ -93,8 +91,7 @@ def group_of(key: str, label: str | None) -> str:
 
 def unmatched(table: Mapping[str, Labelling], keys: Iterable[str]) -> tuple[str, ...]:
     """The table's entries that match none of `keys`: videos that the corpus lacks."""
-    used = {next((name for name in _names(key) if name in table), "") for key in keys}
-    return tuple(sorted(name for name in table if name not in used))
+    return tuple(sorted(match_table(table, keys)[1]))
 
 
 def read_split_files(folder: Path | str, split: int) -> dict[str, Labelling]:
@@ -130,15 +127,17 @@ def _read_ucf101(folder: Path, files: list[re.Match[str]]) -> dict[str, Labellin
             "both trainlist and testlist of a split are needed"
         )
     table: dict[str, Labelling] = {}
+    spelt: dict[str, str] = {}  # HandstandPushups in one list, HandStandPushups in another
     for match in files:
         for number, words in _lines(folder / match[0]):
-            key = words[0]
+            key = words[0].removeprefix("./")
             if "/" not in key:
                 raise UserError(f"{folder / match[0]}, line {number}: {key!r} is not 'class/file'")
+            label = key.split("/")[-2]
             _add(
                 table,
                 key,
-                Labelling(key.split("/")[-2], None, match["part"]),
+                Labelling(spelt.setdefault(label.casefold(), label), None, match["part"]),
                 folder / match[0],
                 number,
             )

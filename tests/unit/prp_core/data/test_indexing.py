@@ -11,15 +11,16 @@ from pathlib import Path
 import pytest
 
 from prp_core.data.cache.node_cache import NodeCache
+from prp_core.data.folder_layout import FolderLayout, folder_layout, folders_are_hashes
 from prp_core.data.indexing import index_videos
 from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.manifest import VideoRecord
 from prp_core.data.object_store import LocalStore, ObjectInfo
 from prp_core.data.splits import (
     Labelling,
-    folders_are_hashes,
     group_of,
     labelling_of,
+    labellings,
     read_split_files,
     relative_to_store,
     unmatched,
@@ -183,6 +184,7 @@ def test_labels_and_groups_from_names(key: str, label: str | None, group: str) -
         (["0a1", "f3c"], True),
         (["corpus/0a", "corpus/f3"], True),
         (["00", "01", "02"], False),  # numbered classes
+        (["c1", "c2"], False),
         (["add", "bed"], False),  # words that happen to be hex
         (["a", "1"], False),
         (["0a", "f3c"], False),
@@ -194,9 +196,63 @@ def test_labels_and_groups_from_names(key: str, label: str | None, group: str) -
 def test_folders_that_are_hash_prefixes(folders: list[str], expected: bool) -> None:
     keys = [f"{folder}/{number}.mp4".lstrip("/") for number, folder in enumerate(folders * 2)]
     assert folders_are_hashes(keys) is expected
-    assert labelling_of("0a/v.mp4", {}, folders_are_labels=not expected).label == (
+    assert labelling_of("0a/v.mp4", {}, FolderLayout(are_hashes=expected)).label == (
         None if expected else "0a"
     )
+
+
+@pytest.mark.parametrize(
+    ("keys", "splits", "labels"),
+    [
+        (
+            ["train/run/1.mp4", "val/run/2.mp4", "test/3.mp4", "replacement/4.mp4"],
+            ["train", "val", "test", ""],
+            ["run", "run", None, "replacement"],
+        ),
+        (["k/train_256/run/1.mp4", "k/val_256/run/2.mp4"], ["train", "val"], ["run", "run"]),
+        (["Train/1.mp4", "Validation/2.mp4"], ["train", "val"], [None, None]),
+        (["car/1.mp4", "train/2.mp4", "test/3.mp4"], ["", "", ""], ["car", "train", "test"]),
+        (["train/run/1.mp4", "train/walk/2.mp4"], ["", ""], ["run", "walk"]),
+    ],
+)
+def test_folders_that_are_a_corpus_parts(
+    keys: list[str], splits: list[str], labels: list[str | None]
+) -> None:
+    layout = folder_layout(keys)
+    found = [labelling_of(key, {}, layout) for key in keys]
+    assert [said.split for said in found] == splits
+    assert [said.label for said in found] == labels
+    unused = labelling_of(keys[0], {keys[0]: Labelling(split="")}, layout)
+    assert unused.split == "", "what a table states counts before the folder"
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("Archery/v_Archery_g09_c02.avi", "UCF-101/Archery/v_Archery_g09_c02.mp4"),
+        ("HandstandPushups/v_a.avi", "HandStandPushups/v_a.avi"),
+        ("./Archery//v_a.avi", "Archery/v_a.avi"),
+        ("Archery/v_a/", "Archery/v_a.mkv"),
+    ],
+)
+def test_a_table_matches_re_encoded_moved_and_otherwise_spelt_videos(name: str, key: str) -> None:
+    assert labelling_of(key, {name: Labelling("said", None, "test")}).split == "test"
+    assert unmatched({name: Labelling()}, [key]) == ()
+
+
+def test_a_table_of_another_machine_matches_below_its_common_folder() -> None:
+    table = {
+        "/users/x/UCF101/Archery/v_a.avi": Labelling(split="train"),
+        "/users/x/UCF101/YoYo/v_b.avi": Labelling(split="test"),
+        "/users/x/UCF101/YoYo/v_gone.avi": Labelling(split="test"),
+    }
+    keys = ["Archery/v_a.avi", "YoYo/v_b.mp4", "YoYo/v_c.avi"]
+    found = labellings(keys, table, FolderLayout())
+    assert [found[key].split for key in keys] == ["train", "test", ""]
+    assert unmatched(table, keys) == ("/users/x/UCF101/YoYo/v_gone.avi",)
+    twice = {"a/v.avi": Labelling("x"), "a/v.mp4": Labelling("y")}
+    assert labelling_of("a/v.mkv", twice).label == "a", "two names that contradict each other"
+    assert labelling_of("a/v.mp4", twice).label == "y"
 
 
 def test_a_table_whose_keys_carry_the_store_s_place() -> None:
