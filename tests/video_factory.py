@@ -316,3 +316,13 @@ def with_empty_block(path: Path, number: int) -> Path:
         + data[start + 4 + len(payload) :]
     )
     return path
+
+
+def with_display_matrix(path: Path, a: int, b: int, c: int, d: int) -> Path:
+    """The mp4 at `path`, to be shown with x to a x + c y and y to b x + d y."""
+    data = bytearray(path.read_bytes())
+    start = data.index(b"tkhd") + 4 + 40
+    whole = (a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
+    data[start : start + 36] = b"".join(number.to_bytes(4, "big", signed=True) for number in whole)
+    path.write_bytes(data)
+    return path

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.storage.remote_store import RemoteStore, TransientStoreError
-from prp_core.data.object_store import CHUNK_BYTES, ObjectInfo
+from prp_core.data.file_writing import CHUNK_BYTES
+from prp_core.data.object_store import ObjectInfo
 from prp_core.errors import (
     ObjectChanged,
     ObjectExists,

@@ -73,25 +73,32 @@ def index_videos(
         )
         return replace(found, **asdict(said[info.key]))
 
+    num_refused = 0
     num_workers = num_workers or source.loader.num_decoders
+    for done, record in enumerate(_in_parallel(record_of, listed, num_workers), start=1):
+        num_refused += record.reason == "unreadable"
+        if num_refused == done and done in (MOST_REFUSED_AT_FIRST, len(listed)):
+            raise UserError(record.detail)  # it is not one object's fault
+        if on_progress is not None:
+            on_progress(done, len(listed))
+        yield record
+
+
+def _in_parallel(
+    record_of: Callable[[ObjectInfo], VideoRecord], listed: list[ObjectInfo], num_workers: int
+) -> Iterator[VideoRecord]:
+    """`record_of` each object in threads, in the order of `listed`."""
     ahead: deque[Future[VideoRecord]] = deque()
     pool = ThreadPoolExecutor(num_workers, thread_name_prefix="indexing")
     waiting = iter(listed)
-    num_refused = 0
     try:
-        for done in range(1, len(listed) + 1):
+        for _ in listed:
             while (
                 len(ahead) < NUM_AHEAD_PER_WORKER * num_workers
                 and (info := next(waiting, None)) is not None
             ):
                 ahead.append(pool.submit(record_of, info))
-            record = ahead.popleft().result()
-            num_refused += record.reason == "unreadable"
-            if num_refused == done and done in (MOST_REFUSED_AT_FIRST, len(listed)):
-                raise UserError(record.detail)  # it is not one object's fault
-            if on_progress is not None:
-                on_progress(done, len(listed))
-            yield record
+            yield ahead.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from prp_core.data.file_writing import CHUNK_BYTES, set_new_time, write_file
 from prp_core.data.folder_lock import locked_folder, make_folder, sync_folder
 from prp_core.errors import (
     ObjectChanged,
@@ -27,7 +28,6 @@ from prp_core.errors import (
     UserError,
 )
 
-CHUNK_BYTES = 1 << 20
 FULL = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the quota is used up",
@@ -260,7 +260,7 @@ class LocalStore:
         make_folder(path.parent, 0o700 if self._is_private else 0o777)
         unfinished = path.parent / f"{UNFINISHED_PREFIX}{secrets.token_hex(8)}"
         try:
-            _write_file(unfinished, data, 0o600 if self._is_private else 0o666)
+            write_file(unfinished, data, 0o600 if self._is_private else 0o666)
             if if_absent:
                 info = self._link(key, unfinished, path)
             else:
@@ -273,7 +273,7 @@ class LocalStore:
         return info
 
     def _link(self, key: str, unfinished: Path, path: Path) -> ObjectInfo:
-        _set_new_time(unfinished, None)
+        set_new_time(unfinished, None)
         status = unfinished.stat()
         os.link(unfinished, path)  # has one winner without a lock
         return ObjectInfo(key, status.st_size, _etag(status))
@@ -287,7 +287,7 @@ class LocalStore:
             if if_match is not None and (there is None or _etag(there) != if_match):
                 found = "gone" if there is None else _etag(there)
                 raise ObjectChanged(f"{self.uri}/{key} is {found}, no longer {if_match}")
-            _set_new_time(unfinished, there)
+            set_new_time(unfinished, there)
             status = unfinished.stat()
             unfinished.replace(path)
         return ObjectInfo(key, status.st_size, _etag(status))
@@ -381,34 +381,3 @@ def _remove_abandoned(path: Path) -> None:
 
 def _etag(status: os.stat_result) -> str:
     return f"{status.st_mtime_ns:x}-{status.st_size:x}"
-
-
-def _set_new_time(path: Path, there: os.stat_result | None) -> None:
-    """Give the file a time of change that is its own to the nanosecond, and later than that of the
-    file `there`, which it replaces.
-
-    The kernel's own times advance in ticks of milliseconds, in which two writes of one size would
-    have the same etag. A file system that keeps coarser times is given a time further on.
-    """
-    now = time.time_ns() if there is None else max(time.time_ns(), there.st_mtime_ns + 1)
-    for step in (0, 1_000, 1_000_000, 1_000_000_000, 3_000_000_000):
-        os.utime(path, ns=(now + step, now + step))
-        if there is None or path.stat().st_mtime_ns > there.st_mtime_ns:
-            return
-    raise StoreUnavailable(f"{path.parent.as_uri()} keeps no times of change for its files")
-
-
-def _write_file(path: Path, data: bytes | Path, mode: int) -> None:
-    pieces = iter([data]) if isinstance(data, bytes) else _file_pieces(data)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    with os.fdopen(os.open(path, flags, mode), "wb") as file:
-        for piece in pieces:
-            file.write(piece)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _file_pieces(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while piece := file.read(CHUNK_BYTES):
-            yield piece

@@ -40,7 +40,7 @@ MISSING_SHARE_ALLOWED = 0.02
 
 def inspect(reader_name: str, path: str, max_pixels: int) -> dict[str, Any]:
     """The video's figures with its frames counted by decoding them all. Raises `BrokenVideo`."""
-    from prp_core.data.readers.header import read_header
+    from prp_core.data.readers.header import first_orientation, read_header
 
     check_container(path)
     header = read_header(path)
@@ -49,6 +49,12 @@ def inspect(reader_name: str, path: str, max_pixels: int) -> dict[str, Any]:
             path,
             "too-large",
             f"{header.width} x {header.height} pixels, the limit is {max_pixels} in all",
+        )
+    if reader_name == "decord" and first_orientation(path).is_mirrored:
+        raise BrokenVideo(
+            path,
+            "undecodable",
+            "it is shown mirrored, which decord does not do; loader.reader = 'pyav' does",
         )
     declared = header.num_frames
     try:

@@ -6,6 +6,7 @@ from typing import Any
 
 import av
 
+from prp_core.data.readers.orientation import UPRIGHT, Orientation, orientation_of
 from prp_core.data.readers.video_reader import VideoInfo
 from prp_core.errors import BrokenVideo
 
@@ -42,6 +43,16 @@ def num_frames_shown(container: Any, stream: Any) -> int:
     """
     listed = stream.index_entries if "mp4" in container.format.name and stream.frames else ()
     return sum(not entry.is_discard for entry in listed) or int(stream.frames)
+
+
+def first_orientation(path: str) -> Orientation:
+    """The orientation of the first frame; upright where none decodes."""
+    with open_container(path) as container:
+        try:
+            frame = next(container.decode(video_stream(container, path)), None)
+        except (av.FFmpegError, ValueError):
+            frame = None
+        return UPRIGHT if frame is None else orientation_of(frame)
 
 
 def read_header(path: str) -> VideoInfo:

@@ -11,6 +11,7 @@ from typing import Any
 import av
 
 from prp_core.data.readers.header import open_container, video_stream
+from prp_core.data.readers.orientation import UPRIGHT, orientation_of
 from prp_core.data.readers.packet_index import PacketIndex, index_packets
 
 
@@ -55,7 +56,7 @@ class SelectiveDecode:
                     frame.pts != expected
                     or frame.is_corrupt
                     or frame.interlaced_frame
-                    or frame.rotation
+                    or orientation_of(frame) != UPRIGHT
                 ):
                     raise UnexpectedFrame
                 if expected == wanted:

@@ -10,6 +10,7 @@ import numpy as np
 
 from prp_core.data.readers.frame_arrays import RgbConverter
 from prp_core.data.readers.header import num_frames_shown, open_container, video_stream
+from prp_core.data.readers.orientation import orientation_of
 from prp_core.data.readers.video_reader import ForwardReader
 from prp_core.errors import BrokenVideo
 
@@ -39,7 +40,7 @@ class SequentialReader(ForwardReader):
         # A later change of size is scaled back to the first, as decord does.
         self._size = self._size or (frame.width, frame.height)
         frame_HWC = self._converter.array(frame, *self._size)
-        return np.rot90(frame_HWC, k=int(frame.rotation) // 90 % 4) if frame.rotation else frame_HWC
+        return orientation_of(frame).shown(frame_HWC)
 
     def _skip(self, num_frames: int) -> None:
         for _ in range(num_frames):

@@ -23,6 +23,7 @@ from tests.video_factory import (
     cut_without_reencoding,
     make_video,
     shown_numbers,
+    with_display_matrix,
     with_empty_block,
     with_index_first,
     with_packet,
@@ -148,6 +149,15 @@ def test_one_damaged_packet_costs_its_frame_in_every_container(tmp_path: Path, s
         if suffix == ".mkv":
             assert process.inspect(with_empty_block(whole, 10)).num_frames == 59
             assert shown_numbers(process.read(whole, [9, 11, 58], num_frames=59)) == [9, 12, 59]
+
+
+def test_a_mirrored_video_is_refused_by_decord_which_would_turn_it(tmp_path: Path) -> None:
+    path = with_display_matrix(make_video(tmp_path / "mirror.mp4", 12), -1, 0, 0, 1)
+    with (
+        DecodeProcess(LoaderConfig(reader="decord")) as process,
+        pytest.raises(BrokenVideo, match="shown mirrored, which decord does not do"),
+    ):
+        process.inspect(path)
 
 
 def test_many_damaged_packets_quarantine_the_video_in_matroska_too(tmp_path: Path) -> None:
