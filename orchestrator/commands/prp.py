@@ -64,6 +64,12 @@ def _publish() -> CommandModule:
     return publish
 
 
+def _delete() -> CommandModule:
+    from orchestrator.commands import delete
+
+    return delete
+
+
 def _reproduce() -> CommandModule:
     from orchestrator.commands import reproduce
 
@@ -86,6 +92,9 @@ COMMANDS: dict[str, Command | Group] = {
     "report": Command("Write the report of a sweep as one HTML page; prints where it is.", _report),
     "ui": Command("Open MLflow's page on a sweep's answer; without a sweep, the newest.", _ui),
     "publish": Command("Send MLflow what waits for it of a sweep without a driver.", _publish),
+    "delete": Command(
+        "Delete a sweep that nobody drives from its storage; what is in MLflow stays.", _delete
+    ),
     "reproduce": Command(
         "Train a trial again from its MLflow run alone and say whether the metrics agree.",
         _reproduce,

@@ -3,16 +3,16 @@
 `study_command` is the entry of every study; `arguments` parses its command line before anything
 heavy is imported, `settings` turns that into a config, `kept` compares it with that of a sweep that
 goes on, and `claim` finds the sweep in its storage, which can be written (`writable`), and holds
-its lease. `corpus` finds, indexes
-(`indexing_line` says how far) or makes the videos, and `plan` checks config and videos against the
-search space. `driver` starts the coordinator and the trials, in `rounds` until none is left, while
-`live_screen` shows them (`trial_rows` in a `fitting_table`; `quiet_watch` says why nothing changes)
-and `steering_loop` has the coordinator read what people ask of the sweep. After the last trial
-`finish` calls the others, each as a part that may fail alone (`end_parts`): `confirm_run` trains
-the best again with new seeds (`confirm_worker` on each rank), `final_evaluation` starts the tasks
-that measure baselines, winner and test part (`final_tasks`), `showcase_run` those that make the
-pages of the best trials (`showcase_task`), and `leaderboard` prints the results. `status` reads how
-a sweep stands from its records, with or without a driver.
+its lease. `corpus` finds, indexes (`indexing_line` says how far) or makes the videos, and `plan`
+checks config and videos against the search space (`corpus_check`: what a trial would refuse).
+`driver` starts the coordinator and the trials, in `rounds` until none is left, while `live_screen`
+shows them (`trial_rows` in a `fitting_table`; `quiet_watch` says why nothing changes) and
+`steering_loop` has the coordinator read what people ask of the sweep. After the last trial `finish`
+calls the others, each as a part that may fail alone (`end_parts`): `confirm_run` trains the best
+again with new seeds (`confirm_worker` on each rank), `final_evaluation` starts the tasks that
+measure baselines, winner and test part (`final_tasks`), `showcase_run` those that make the pages of
+the best trials (`showcase_task`), and `leaderboard` prints the results. `status` reads how a sweep
+stands from its records, with or without a driver.
 """
 
 from orchestrator.sweep.study_command import main

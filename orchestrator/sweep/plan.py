@@ -24,6 +24,7 @@ from orchestrator.search.warm_start import NOTHING_KNOWN, WarmStart, plan_warm_s
 from orchestrator.storage.manifest_file import read_manifest
 from orchestrator.sweep.claim import Claim
 from orchestrator.sweep.corpus import check_region_of, find_corpus
+from orchestrator.sweep.corpus_check import check_parts
 from orchestrator.sweep.settings import default_mlflow, is_set, kept_options
 from orchestrator.tracking.mlflow_client import TrackerUnavailable
 from orchestrator.tracking.past_trials import read_past_trials
@@ -136,7 +137,7 @@ def _new_plan(
         options=kept_options(claim.options),
         epoch=claim.epoch,
     )
-    return _plan_for(spec, space, config, corpus.manifest, is_resumed=False)
+    return _plan_for(spec, space, config, corpus.manifest, say, is_resumed=False)
 
 
 def _resumed_plan(
@@ -152,14 +153,22 @@ def _resumed_plan(
         say(line)
     check_region_of(spec.data_uri, config, say)
     manifest = read_manifest(spec.manifest_uri, config.store)
-    return _plan_for(spec, space, config, manifest, is_resumed=True)
+    return _plan_for(spec, space, config, manifest, say, is_resumed=True)
 
 
 def _plan_for(
-    spec: SweepSpec, space: Space, config: RunConfig, manifest: Manifest, *, is_resumed: bool
+    spec: SweepSpec,
+    space: Space,
+    config: RunConfig,
+    manifest: Manifest,
+    say: Say,
+    *,
+    is_resumed: bool,
 ) -> Plan:
     """The plan with the parts of `manifest`, its spec tagged with where its results come from."""
     split = parts(manifest, val_fraction=config.source.val_fraction, seed=config.seed)
+    for line in check_parts(split, config):
+        say(line)
     protocol = protocol_hash(config.clip, config.evaluation, manifest, split.gallery, split.val)
     tags = {
         **provenance_tags(dataset_hash=manifest.content_hash, protocol_hash=protocol),

@@ -1,0 +1,117 @@
+"""``prp delete``: remove a sweep that nobody drives from its storage and from this machine."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from typing import TYPE_CHECKING
+
+from orchestrator.commands.common_arguments import (
+    add_store_arguments,
+    add_sweep_argument,
+    named_sweep,
+)
+from prp_core.errors import UserError
+
+if TYPE_CHECKING:
+    from orchestrator.config.sweep_spec import SweepSpec
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The sweep, and whether it is asked for first."""
+    add_sweep_argument(parser)
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    add_store_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Ask, delete, and say what stays. Raises `LeaseHeld` (exit code 3) while it has a driver."""
+    spec = named_sweep(arguments)
+
+    from orchestrator.journal.lease import acquire
+    from orchestrator.journal.stored_sweep import open_folder
+    from orchestrator.journal.sweep_folder import LEASE
+
+    store = open_folder(spec).store
+    # No driver can start while we hold it.
+    lease = acquire(store, f"Sweep {spec.sweep_id}", key=LEASE)
+    is_deleted = False
+    try:
+        objects = list(store.list())
+        size = sum(info.num_bytes for info in objects)
+        print(
+            f"{spec.folder_uri}: {len(objects)} objects, {size / 1e6:.1f} MB: study, checkpoints, "
+            "encoder and report, and what MLflow has not been told yet (`prp publish` sends it)"
+        )
+        if not arguments.yes and not _is_confirmed(spec.sweep_id):
+            print("nothing is deleted")
+            return 1
+        delete_objects(spec, [info.key for info in objects])
+        is_deleted = True
+    finally:
+        if is_deleted:
+            lease.discard()
+        else:
+            lease.release()
+    remove_folders(spec)
+    print(f"deleted {spec.sweep_id}; {staying_line(spec)}")
+    return 0
+
+
+def delete_objects(spec: SweepSpec, keys: list[str]) -> None:
+    """Delete the objects `keys` of the sweep of `spec`, all but its lease.
+
+    The spec goes last: a deletion that was interrupted is still listed and can be done again.
+    """
+    from orchestrator.journal.stored_sweep import open_folder
+    from orchestrator.journal.sweep_folder import LEASE, SPEC
+
+    store = open_folder(spec).store
+    for key in sorted(keys, key=lambda key: key == SPEC):
+        if key != LEASE:
+            store.delete(key)
+
+
+def remove_folders(spec: SweepSpec) -> None:
+    """Remove the sweep's folder in a storage that is a folder, and its cache on this machine."""
+    from orchestrator.journal.stored_sweep import open_folder
+    from prp_core.data.object_store import LocalStore
+
+    store = open_folder(spec).store
+    folders = [spec.state_dir, *([store.root] if isinstance(store, LocalStore) else [])]
+    for folder in dict.fromkeys(folders):
+        try:
+            shutil.rmtree(folder)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise UserError(
+                f"{folder} cannot be removed ({error.strerror or error}); the sweep is deleted, "
+                "remove what is left of its folder by hand"
+            ) from None
+
+
+def staying_line(spec: SweepSpec) -> str:
+    """What of the sweep is kept elsewhere and was not deleted."""
+    database = (
+        f"its study in {spec.database_url} (Optuna's name for it is {spec.sweep_id}), "
+        if spec.database_url
+        else ""
+    )
+    versions = (
+        ", older versions of its objects where the bucket keeps them"
+        if "://" in spec.storage_uri
+        else ""
+    )
+    return (
+        f"what stays: {database}its runs and registered models in MLflow ({spec.tracking_uri}, "
+        f"experiment {spec.config['sweep']['name']}), the manifest {spec.manifest_uri}{versions}"
+    )
+
+
+def _is_confirmed(sweep_id: str) -> bool:
+    """Whether the person at the terminal says yes. Raises `UserError` where there is none."""
+    if not sys.stdin.isatty():
+        raise UserError(f"prp delete {sweep_id} asks first, and nobody can answer here; add --yes")
+    return input("Delete it? [y/N] ").strip().lower() in ("y", "yes")
