@@ -18,6 +18,7 @@ import ray
 from orchestrator.ray_cluster.composed_actor import PartHandle
 from orchestrator.tracking.record_log import EVERY_STEP, PointsHeld
 from orchestrator.trial.messages import Answer
+from orchestrator.trial.system_metrics import SystemMetrics
 from prp_core.reporting import Points
 
 Poll = Callable[[], PointsHeld | None]  # None: there is no answer yet
@@ -153,14 +154,15 @@ class PointsReporter:
         """`desk` is the part of the coordinator whose `log` and `log_again` take the values `run`,
         which name the run, and then the points.
         """
+        self._system = SystemMetrics()
         self._points = PendingPoints(
             lambda metrics, step: poll_of(desk.log.remote(*run, dict(metrics), step)),
             lambda points: poll_of(desk.log_again.remote(*run, points)),
         )
 
     def log(self, metrics: Mapping[str, float], *, step: int) -> None:
-        """Send `metrics` and go on."""
-        self._points.add(metrics, step)
+        """Send `metrics`, with the load of this node now and then, and go on."""
+        self._points.add({**metrics, **self._system.sample()}, step)
 
     def unconfirmed(self) -> Points:
         """What the sweep's storage is not known to have yet."""

@@ -12,6 +12,7 @@ from tests.architecture.source_tree import REPOSITORY, imports_of, read
 # What a distribution is called in an import, or in the text of a file that is not Python, where its
 # own name differs.
 NAME_IN_USE = {
+    "nvidia-ml-py": "pynvml",
     "opencv-python-headless": "cv2",
     "pillow": "PIL",
     "scikit-learn": "sklearn",

@@ -16,7 +16,7 @@ from tests.tiny_corpus import make_corpus
 from tests.tools.fault_proxy import FaultProxy
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-OF_THE_CLOCK = ("time/", "data/")  # such values are another process's, and differ
+OF_THE_CLOCK = ("time/", "data/", "system/")  # such values are another process's, and differ
 PointsOfRun = Counter[tuple[str, int, float]]
 
 
