@@ -266,20 +266,35 @@ class Recorder:
 
         Raises `TrackerUnavailable` where MLflow does not take it soon: then it waits.
         """
-        view = self._table.view(number)
         run = trial_run(number)
-        scores = {
-            metric: value
-            for metric, value in view.metrics.items()
-            if metric.startswith(DOWNSTREAM) and math.isfinite(value)
-        }
         measured = Measured(
             metric=self._objective,
-            value=view.objective,
+            value=self._table.view(number).objective,
             protocol_hash=self._spec.tags["prp.protocol_hash"],
         )
+        self._send_encoder(number, key, measured)
+        self._tracker.settle(FLUSH_SECONDS)
+        registered = self._tracker.registered(run)
+        if registered is None:
+            reason = self._tracker.unsent().reason or "it takes too long"
+            raise TrackerUnavailable(f"it waits, see below ({reason})")
+        return registered.line()
+
+    def log_encoder(self, number: int, key: str) -> None:
+        """Make trial `number`'s encoder, which lies under `key` of the sweep's folder, a logged
+        model of its run, ranked by its figures in MLflow; it is not registered.
+        """
+        self._send_encoder(number, key, None)
+
+    def _send_encoder(self, number: int, key: str, measured: Measured | None) -> None:
+        view = self._table.view(number)
+        scores = {
+            metric: value
+            for metric, value in shown(view.metrics).items()
+            if metric.startswith(DOWNSTREAM) and math.isfinite(value)
+        }
         self._tracker.register_encoder(
-            run,
+            trial_run(number),
             key,
             f"prp-{self._name}",
             measured,
@@ -287,12 +302,6 @@ class Recorder:
             step=view.step,
             tags=self._spec.tags,
         )
-        self._tracker.settle(FLUSH_SECONDS)
-        registered = self._tracker.registered(run)
-        if registered is None:
-            reason = self._tracker.unsent().reason or "it takes too long"
-            raise TrackerUnavailable(f"it waits, see below ({reason})")
-        return registered.line()
 
     def describe_encoder(self, number: int, text: str) -> None:
         """`text` is the description of trial `number`'s encoder in MLflow's registry."""

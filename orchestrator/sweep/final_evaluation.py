@@ -49,6 +49,12 @@ def export_winner(spec: SweepSpec, number: int, tree: Mapping[str, Any]) -> Any:
     return on_cluster(parse_config(tree), _export).remote(spec, number, dict(tree))
 
 
+def export_encoders(spec: SweepSpec, trees: Mapping[int, Mapping[str, Any]]) -> Any:
+    """Start writing the encoders of several trials, by number, in one task."""
+    plain = {number: dict(tree) for number, tree in trees.items()}
+    return on_cluster(parse_config(spec.config), _export_all).remote(spec, plain)
+
+
 def measure_recognition(spec: SweepSpec, number: int, tree: Mapping[str, Any]) -> Any:
     """Start fine-tuning trial `number`'s encoder for recognition."""
     return on_cluster(parse_config(tree), _recognition).remote(spec, number, dict(tree))
@@ -92,6 +98,14 @@ def _export(spec: SweepSpec, number: int, tree: dict[str, Any]) -> Evaluated:
     from orchestrator.sweep.final_tasks import export
 
     export(spec, number, tree)
+    return Evaluated({})
+
+
+def _export_all(spec: SweepSpec, trees: dict[int, dict[str, Any]]) -> Evaluated:
+    from orchestrator.sweep.final_tasks import export
+
+    for number, tree in trees.items():
+        export(spec, number, tree)
     return Evaluated({})
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,6 +27,7 @@ from orchestrator.storage.open_store import open_store
 from orchestrator.sweep.confirm_run import confirm
 from orchestrator.sweep.end_parts import EndParts
 from orchestrator.sweep.final_evaluation import (
+    export_encoders,
     export_winner,
     measure_baselines,
     measure_recognition,
@@ -67,6 +68,7 @@ def finish(plan: Plan, coordinator: CoordinatorHandle, max_concurrent: int, say:
     winner = next((view for view in views if view.number == taken), None)
     baselines, encoder = measure_validation(plan, coordinator, winner, parts, say)
     model = register(coordinator, winner, parts) if winner and encoder else ""
+    log_other_encoders(plan, coordinator, views, taken, parts)
     test = ""
     if winner and confirmation:
         test = parts.attempt(
@@ -144,6 +146,40 @@ def measure_validation(
         winner.metrics.update(measured)
         ray.get(coordinator.recorder.log_trial.remote(number, measured))
     return metrics, uri
+
+
+def log_other_encoders(
+    plan: Plan,
+    coordinator: CoordinatorHandle,
+    views: Sequence[TrialView],
+    taken: int | None,
+    parts: EndParts,
+) -> None:
+    """Export the encoders of all finished trials but the one that was `taken`, and make them logged
+    models, so that MLflow ranks them by retrieval.
+    """
+    others = {
+        view.number: tree_of(plan, view)
+        for view in views
+        if view.state == TrialState.FINISHED and view.number != taken
+    }
+    if not others:
+        return
+
+    def start() -> Callable[[], dict[str, float]]:
+        future = export_encoders(plan.spec, others)
+        return lambda: collected(plan, coordinator, future, "export", -1)
+
+    exported = parts.once(
+        f"encoders/{len(others)}/{max(others)}",
+        "the encoders of the other finished trials",
+        start,
+        None,
+        lambda: all(has_encoder(plan, number) for number in others),
+    )
+    if exported() is not None:
+        for number in others:
+            ray.get(coordinator.recorder.log_encoder.remote(number, encoder_key(number)))
 
 
 def has_encoder(plan: Plan, number: int) -> bool:

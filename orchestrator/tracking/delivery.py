@@ -290,6 +290,8 @@ class Delivery:
                 step=one["step"],
                 tags=one["tags"],
             )
+            if one["measured"] is None:  # a trial beside the winner
+                return
             measured = Measured(**one["measured"])
             found = register_model(self._client, model_id, one["name"], measured)
             number = one["run"].rpartition("/")[2]

@@ -127,14 +127,15 @@ class MlflowTracker:
         run: str,
         key: str,
         name: str,
-        measured: Measured,
+        measured: Measured | None,
         *,
         metrics: Mapping[str, float],
         step: int,
         tags: Mapping[str, str],
     ) -> None:
         """Make the encoder of a run, which lies under `key` of the sweep's folder, a logged model
-        with `metrics` and a version of the registered model `name`; see `register_model`.
+        with `metrics`, and where it was `measured` as the sweep's best, a version of the registered
+        model `name`; see `register_model`.
         """
         self._log.add(
             record(
@@ -142,7 +143,7 @@ class MlflowTracker:
                 run,
                 key=key,
                 name=name,
-                measured=asdict(measured),
+                measured=asdict(measured) if measured else None,
                 metrics=dict(metrics),
                 step=step,
                 tags=_texts(tags),

@@ -10,7 +10,7 @@ A record is a JSON object of kind ``record``; `what` it says is one of:
 | ``experiment`` | tags of the experiment |
 | ``end`` | how it ended |
 | ``file`` | a text that lies in the sweep's folder is an artifact of it |
-| ``model`` | its encoder, which lies in the sweep's folder, is a registered model |
+| ``model`` | its encoder, in the sweep's folder, is a model; where ``measured``, a registered one |
 | ``describe`` | the description of its registered model |
 | ``end_all`` | of the parent how it ended; what else still runs was killed |
 """
