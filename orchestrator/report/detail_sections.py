@@ -19,6 +19,7 @@ from orchestrator.report.formatting import (
 from orchestrator.report.record import SweepRecord, TrialRecord
 from orchestrator.report.showcase_choice import SHOWCASE_FILE
 from orchestrator.report.spending import time_unit
+from orchestrator.tracking.provenance import OF_SOURCES, UNKNOWN
 from orchestrator.tracking.tracking_uri import run_page, ui_command
 from orchestrator.trial_state import TrialState
 
@@ -111,7 +112,7 @@ def reproduction_section(record: SweepRecord) -> ReproductionSection:
     tags, spec, best = record.tags, record.spec, record.taken
     commit = tags.get("prp.git_commit", "unknown")
     commands = ["uv sync"]
-    if commit != "unknown":
+    if commit != UNKNOWN and not commit.startswith(OF_SOURCES):
         commands = [f"git checkout {commit.removesuffix('-dirty')} && uv sync"]
     if best is not None and best.run_id:
         commands.append(

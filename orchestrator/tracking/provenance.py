@@ -15,6 +15,8 @@ from prp_core.isolated_start import small_environment
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 UNKNOWN = "unknown"
+OF_SOURCES = "source-"
+PACKAGES = ("prp_core", "cluster", "orchestrator", "sweeps")
 LIBRARIES = ("torch", "ray", "optuna", "mlflow")
 
 
@@ -27,9 +29,11 @@ def provenance_tags(
 ) -> dict[str, str]:
     """The tags, "unknown" where there is no value; an unclean commit ends in ``-dirty``."""
     commit = git_commit(project_root, environment)
+    shown = commit.removesuffix("-dirty")
+    of_git = {} if shown.startswith(OF_SOURCES) else {"mlflow.source.git.commit": shown}
     return {
         "prp.git_commit": commit,
-        "mlflow.source.git.commit": commit.removesuffix("-dirty"),  # MLflow's page shows this one
+        **of_git,  # MLflow's page shows this one
         "prp.lock_sha256": lock_digest(project_root),
         "prp.dataset_hash": dataset_hash or UNKNOWN,
         "prp.protocol_hash": protocol_hash or UNKNOWN,
@@ -53,7 +57,8 @@ def source_tags(script: str, environment: Mapping[str, str] = os.environ) -> dic
 
 
 def git_commit(project_root: Path, environment: Mapping[str, str] = os.environ) -> str:
-    """The commit of the project's repository, else the value of PRP_GIT_COMMIT.
+    """The commit of the project's repository, else the value of PRP_GIT_COMMIT, else a digest of
+    the sources, which begins with ``source-``.
 
     A Ray job's working directory has no ``.git``.
     """
@@ -65,7 +70,19 @@ def git_commit(project_root: Path, environment: Mapping[str, str] = os.environ) 
                 if _git(project_root, "status", "--porcelain", "--untracked-files=no")
                 else ""
             )
-    return environment.get("PRP_GIT_COMMIT") or UNKNOWN
+    return environment.get("PRP_GIT_COMMIT") or source_digest(project_root)
+
+
+def source_digest(project_root: Path) -> str:
+    """``source-`` and 12 hex digits over the Python files of the packages: equal for equal code."""
+    files = sorted(path for package in PACKAGES for path in (project_root / package).rglob("*.py"))
+    if not files:
+        return UNKNOWN
+    found = hashlib.sha256()
+    for path in files:
+        found.update(f"{path.relative_to(project_root).as_posix()}\n".encode())
+        found.update(path.read_bytes())
+    return f"{OF_SOURCES}{found.hexdigest()[:12]}"
 
 
 def lock_digest(project_root: Path) -> str:

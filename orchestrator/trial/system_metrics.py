@@ -46,7 +46,8 @@ class SystemMetrics:
         return {f"{PREFIX}{name}": value for name, value in found.items()}
 
     def _of_cpu(self) -> Iterator[tuple[str, float]]:
-        before, self._cpu = self._cpu, self._cpu_ticks()
+        before = self._cpu
+        self._cpu = self._cpu_ticks()
         if before is None or self._cpu is None:
             return
         busy, total = (after - first for first, after in zip(before, self._cpu, strict=True))
@@ -66,7 +67,8 @@ class SystemMetrics:
             yield "system_memory_usage_percentage", 100.0 * used / total
 
     def _of_network(self) -> Iterator[tuple[str, float]]:
-        before, self._network = self._network, self._network_bytes()
+        before = self._network
+        self._network = self._network_bytes()
         if before is None or self._network is None:
             return
         names = ("network_receive_megabytes", "network_transmit_megabytes")
