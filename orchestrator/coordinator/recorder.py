@@ -29,6 +29,7 @@ from orchestrator.coordinator.shown_metrics import (
     hidden,
     interval_of,
     shown,
+    sweep_words,
 )
 from orchestrator.coordinator.trial_table import TrialTable
 from orchestrator.cost.account import SweepAccount, TaskCost
@@ -180,6 +181,8 @@ class Recorder:
         tags = {NOTE_TAG: words, COUNTERS_TAG: json.dumps(hidden(view.metrics))}
         self._tracker.set_tags(run, tags)
         self._tracker.finish(run, view.state, view.reason)
+        so_far = sweep_words(self._table.views(), self._base.sweep.num_trials, self._objective)
+        self._tracker.set_tags(SWEEP_RUN, {NOTE_TAG: so_far})
 
     def log_costs(self) -> None:
         """What the sweep has cost so far and the best finished trial's figures, into the parent

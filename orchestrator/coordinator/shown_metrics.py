@@ -7,9 +7,10 @@ kept with the trial, stand in the report, and are one tag of the run instead of 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from orchestrator.trial.messages import TrialView
+from orchestrator.trial_state import TrialState
 
 COUNTERS_TAG = "prp.counters"  # the summary: JSON, metric -> its last value
 SUMMARISED = ("data/", "waste/")
@@ -48,6 +49,17 @@ def ended_words(view: TrialView, objective: str) -> str:
         f"Trial {view.number} {view.state} after {view.epoch} of {view.num_epochs} "
         f"epochs{result.rstrip()}{reason}."
     )
+
+
+def sweep_words(views: Sequence[TrialView], num_trials: int, objective: str) -> str:
+    """The description of a sweep that runs: how many trials have ended, and the best finished."""
+    ended = [view for view in views if view.state.is_over]
+    finished = [view for view in ended if view.state == TrialState.FINISHED]
+    words = f"Running: {len(ended)} of {num_trials} trials have ended."
+    if not finished:
+        return words
+    best = max(finished, key=lambda view: (view.objective, -view.number))
+    return f"{words} The best so far: {ended_words(best, objective)}"
 
 
 def interval_of(metrics: Mapping[str, float], objective: str) -> str:

@@ -95,7 +95,7 @@ def links_of(record: SweepRecord) -> tuple[tuple[str, str], ...]:
     found += [
         (
             f"showcase of trial {trial.number}",
-            f"{run_page(uri, experiment, trial.run_id)}/artifacts",
+            run_page(uri, experiment, f"{trial.run_id}/artifacts"),
         )
         for trial in record.trials
         if trial.number in record.showcases and trial.run_id

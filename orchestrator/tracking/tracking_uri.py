@@ -12,6 +12,7 @@ from orchestrator.config.redaction import refuse_password
 from orchestrator.tracking.local_files import SQLITE, sqlite_file
 from prp_core.errors import UserError
 
+AS_TRAINING = "?workflowType=machine_learning"
 HOST_AND_PORT = re.compile(r"[A-Za-z0-9.-]+:\d+(/[^:]*)?")
 SQLITE_MAGIC = b"SQLite format 3\0"
 
@@ -40,9 +41,10 @@ def ui_command(tracking_uri: str, port: int = 5000) -> str:
 def run_page(tracking_uri: str, experiment_id: str, run_id: str, port: int = 5000) -> str:
     """The address of a run in the page that `ui_command` opens.
 
-    MLflow's start page shows chat traces, not training runs.
+    Without the last word MLflow shows it among evaluations of chats, not among training runs.
     """
-    return f"{server_of(tracking_uri, port)}/#/experiments/{experiment_id}/runs/{run_id}"
+    server = server_of(tracking_uri, port)
+    return f"{server}/#/experiments/{experiment_id}/runs/{run_id}{AS_TRAINING}"
 
 
 def server_of(tracking_uri: str, port: int = 5000) -> str:

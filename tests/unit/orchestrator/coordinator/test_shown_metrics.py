@@ -5,7 +5,13 @@ from __future__ import annotations
 import dataclasses
 
 from orchestrator.coordinator.run_starts import ALWAYS_SHOWN, as_params, trial_start, words_of
-from orchestrator.coordinator.shown_metrics import ended_words, hidden, interval_of, shown
+from orchestrator.coordinator.shown_metrics import (
+    ended_words,
+    hidden,
+    interval_of,
+    shown,
+    sweep_words,
+)
 from orchestrator.trial.messages import TrialView
 from orchestrator.trial_state import TrialState
 from tests.small_sweep import CONFIG, record
@@ -37,6 +43,12 @@ def test_a_trials_description_says_how_it_ended_and_with_what() -> None:
         "Trial 7 pruned after 3 of 12 epochs: retrieval/recall_at_1 0.500 [0.400, 0.600] (rung 3)."
     )
     assert interval_of({}, "retrieval/recall_at_1") == ""
+    running = TrialView(8, {})
+    assert sweep_words([view, running], 9, "x") == "Running: 1 of 9 trials have ended."
+    view.state = TrialState.FINISHED
+    assert sweep_words([view, running], 9, "retrieval/recall_at_1").startswith(
+        "Running: 1 of 9 trials have ended. The best so far: Trial 7 finished after 3 of 12"
+    )
 
 
 def test_a_run_is_named_by_what_was_varied() -> None:

@@ -75,8 +75,6 @@ def test_the_line_that_opens_the_page() -> None:
         ui_command("sqlite:////a b/mlflow.db", 5001)
         == "uv run mlflow ui --backend-store-uri 'sqlite:////a b/mlflow.db' --workers 1 --port 5001"
     )
-    assert run_page("http://host:5000/", "1", "abc") == "http://host:5000/#/experiments/1/runs/abc"
-    assert (
-        run_page("sqlite:////a/mlflow.db", "1", "abc", 5001)
-        == "http://127.0.0.1:5001/#/experiments/1/runs/abc"
-    )
+    path = "/#/experiments/1/runs/abc?workflowType=machine_learning"
+    assert run_page("http://host:5000/", "1", "abc") == f"http://host:5000{path}"
+    assert run_page("sqlite:////a/mlflow.db", "1", "abc", 5001) == f"http://127.0.0.1:5001{path}"
