@@ -230,6 +230,10 @@ class Recorder:
         """The file `path` of the sweep's folder is an artifact of the parent run."""
         self._tracker.send_file(SWEEP_RUN, path, path)
 
+    def log_sweep_text(self, path: str, text: str) -> None:
+        """A text artifact of the parent run; kept in the sweep's folder as well."""
+        self._send_text(SWEEP_RUN, path, text)
+
     def log_trial_text(self, number: int, path: str, text: str) -> None:
         """A text artifact of trial `number`'s run; kept in the sweep's folder as well."""
         self._send_text(trial_run(number), path, text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from orchestrator.config.sweep_spec import SweepSpec
@@ -17,6 +18,8 @@ from orchestrator.report.record import SweepRecord, load_record
 from orchestrator.report.rendering import render
 from orchestrator.report.scripts import Scripts, scripts_of
 from orchestrator.search.record import Importance, importance
+
+XLINK = "http://www.w3.org/1999/xlink"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,19 +45,51 @@ def sweep_page(spec: SweepSpec) -> str:
 
     Raises as `load_record` does.
     """
-    return record_and_page(spec)[1]
+    return make_report(spec).html
 
 
-def record_and_page(spec: SweepSpec) -> tuple[SweepRecord, str]:
-    """The record of the sweep of `spec` and its page; raises as `load_record` does."""
+@dataclass(frozen=True)
+class MadeReport:
+    """A report: its `html`, and its static figures by name, each as an SVG file."""
+
+    record: SweepRecord
+    html: str
+    figures: Mapping[str, str]
+
+
+def make_report(spec: SweepSpec) -> MadeReport:
+    """The report of the sweep of `spec`; raises as `load_record` does."""
     journal = read_journal(spec)
     record = load_record(spec, journal)
-    return record, report_html(record, importance(spec, journal))
+    page = report_page(record, importance(spec, journal))
+    return MadeReport(record, html_of(page), svg_files(page))
+
+
+def svg_files(page: ReportPage) -> dict[str, str]:
+    """The drawings of `page`, which MLflow shows as pictures."""
+    figures = {
+        "rate_sets": page.rate_sets.figure if page.rate_sets else None,
+        "importance": page.importance.importance,
+        "learning_curves": page.importance.curves,
+        "cost": page.cost.pareto,
+        "rate_confusion": page.cost.confusion,
+    }
+    drawings = {name: figure.drawing for name, figure in figures.items() if figure is not None}
+    return {
+        name: f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="{XLINK}" '
+        f'viewBox="{drawing.view_box}">{drawing.markup}</svg>'
+        for name, drawing in drawings.items()
+        if drawing is not None
+    }
 
 
 def report_html(record: SweepRecord, dimensions: Importance) -> str:
     """The page for `record`; `dimensions` is the importance of its hyperparameters."""
-    page = report_page(record, dimensions)
+    return html_of(report_page(record, dimensions))
+
+
+def html_of(page: ReportPage) -> str:
+    """`page` as HTML."""
     return page.scripts.filled(render("report.html", page))
 
 

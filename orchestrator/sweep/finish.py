@@ -307,14 +307,16 @@ def keep_answer(plan: Plan, coordinator: CoordinatorHandle, parts: EndParts) -> 
     """
 
     def write() -> Answer:
-        from orchestrator.report.page import record_and_page  # a second that the start saves
+        from orchestrator.report.page import make_report  # a second that the start saves
 
         ray.get(coordinator.recorder.flush.remote())
-        record, page = record_and_page(plan.spec)
+        report = make_report(plan.spec)
         store = open_store(plan.spec.folder_uri, plan.config.store, check=False)
-        store.write(REPORT, page.encode())
+        store.write(REPORT, report.html.encode())
         ray.get(coordinator.recorder.send_sweep_file.remote(REPORT))
-        return describe(coordinator, record)
+        for name, svg in report.figures.items():
+            ray.get(coordinator.recorder.log_sweep_text.remote(f"figures/{name}.svg", svg))
+        return describe(coordinator, report.record)
 
     return parts.attempt("the report", write, None)
 

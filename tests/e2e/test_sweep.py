@@ -120,6 +120,7 @@ def test_the_parent_run_holds_baselines_and_the_report(swept: Swept) -> None:
         assert 0 <= parent.data.metrics[f"baseline/{name}/retrieval/recall_at_1"] <= 1
     assert [entry.path for entry in client.list_artifacts(parent.info.run_id)] == [
         "config.json",
+        "figures",
         "report.html",
     ]
 

@@ -9,13 +9,14 @@ import json
 import re
 from html import unescape
 from html.parser import HTMLParser
+from xml.etree import ElementTree
 
 from orchestrator.confirmation import ConfirmationOutcome
 from orchestrator.cost.ledger import LedgerEntry
 from orchestrator.report import confirmed
 from orchestrator.report.content import Row
 from orchestrator.report.detail_sections import reproduction_section
-from orchestrator.report.page import report_html
+from orchestrator.report.page import report_html, report_page, svg_files
 from orchestrator.report.record import Candidate, DataFacts, SweepRecord
 from orchestrator.report.rendering import TEMPLATES
 from orchestrator.report.scripts import json_in_html, own_script, plotly_script
@@ -242,3 +243,10 @@ def test_the_ledger_of_a_sweep_without_prices_shows_no_money() -> None:
     entries = (dataclasses.replace(unpriced, busy_seconds=60.0),)
     html = report_html(record(trial(0, "1-2", 0.5), ledger=entries), UNKNOWN)
     assert ">total</td>" in html and ">$</th>" not in html
+
+
+def test_every_drawing_is_a_picture_of_its_own_for_mlflow() -> None:
+    files = svg_files(report_page(record(*TRIALS), UNKNOWN))
+    assert files.keys() == {"rate_sets", "learning_curves", "cost"}, "what is known"
+    for text in files.values():
+        assert ElementTree.fromstring(text).tag == "{http://www.w3.org/2000/svg}svg"
