@@ -18,6 +18,7 @@ from pathlib import Path
 
 from orchestrator.tracking.record_log import PointsHeld
 from orchestrator.tracking.run_names import SWEEP_RUN, trial_run
+from orchestrator.tracking.run_start import RunStart
 from orchestrator.trial.pending_points import PendingPoints, Poll
 from prp_core.reporting import Points
 from prp_core.training.loop import PretrainData
@@ -36,8 +37,8 @@ class DirectReporter:
         self._dies_at = dies_at
         self._restarts_at = restarts_at
         self.tracker = tracker_of(*place)
-        self.tracker.start(SWEEP_RUN, {}, {})
-        self.tracker.start(RUN, {}, {})
+        self.tracker.start(SWEEP_RUN, RunStart(params={}))
+        self.tracker.start(RUN, RunStart(params={}))
         self.points = PendingPoints(self._send, self._send_again)
 
     def log(self, metrics: Mapping[str, float], *, step: int) -> None:
