@@ -16,7 +16,7 @@ ACTIVITIES = {
     EVALUATION: "asynchronous rung evaluation",
     "confirm": "confirmation with new seeds",
     "baseline": "baselines",
-    "export": "the winner's encoder",
+    "export": "encoders",
     "recognition": "fine-tuning for recognition",
     "test": "evaluation on the test part",
     "showcase": "showcases",

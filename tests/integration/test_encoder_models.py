@@ -170,6 +170,26 @@ def test_bytes_that_changed_in_the_artifact_store_are_refused(
         load_encoder(f"models:/{model_id}", mlflow_server.uri)
 
 
+def check_another_is_ranked_and_not_registered(tracker: MlflowTracker, client: Any) -> None:
+    """A trial beside the winner: its encoder is a logged model of its run, and no version."""
+    tracker.start(trial_run(4), RunStart(params={}))
+    scores = {"retrieval/recall_at_1": 0.5}
+    tracker.register_encoder(
+        trial_run(4), "encoder/0003", "prp-later", None, metrics=scores, step=12, tags={}
+    )
+    tracker.describe_encoder(trial_run(3), "prp-later", "what it is")
+    assert tracker.flush(60)
+    experiment = client.get_run(tracker.run_id(SWEEP_RUN)).info.experiment_id
+    order = [{"field_name": "metrics.retrieval/recall_at_1", "ascending": False}]
+    found = client.search_logged_models([experiment], order_by=order)
+    assert [model.source_run_id for model in found] == [
+        tracker.run_id(trial_run(number)) for number in (3, 4)
+    ]
+    (version,) = client.search_model_versions("name='prp-later'")
+    assert version.description == found[0].tags["mlflow.note.content"] == "what it is"
+    assert client.get_run(tracker.run_id(SWEEP_RUN)).data.tags["prp.winner"] == "3"
+
+
 def test_an_encoder_that_mlflow_cannot_take_yet_is_registered_by_the_next_tracker(
     mlflow_server: MlflowServer, client: Any, tmp_path: Path
 ) -> None:
@@ -203,6 +223,7 @@ def test_an_encoder_that_mlflow_cannot_take_yet_is_registered_by_the_next_tracke
     parent = client.get_run(later.run_id(SWEEP_RUN))
     assert parent.data.tags["prp.winner"] == "3"
     assert parent.data.tags["prp.model"] == registered.uri
+    check_another_is_ranked_and_not_registered(later, client)
     assert later.close().num_records == 0
     clip_BCTHW = torch.rand(1, 3, 16, 32, 32)
     with torch.no_grad():
