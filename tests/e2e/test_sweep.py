@@ -221,7 +221,7 @@ def test_the_terminal_ends_with_a_leaderboard_and_every_place(swept: Swept) -> N
     text = swept.output
     for words in (
         "random initialisation",
-        "Winner: trial",
+        "Taken:       trial",
         "fine-tuned recognition",
         "Checkpoints:",
         "MLflow:",

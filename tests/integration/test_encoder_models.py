@@ -218,12 +218,12 @@ def test_an_encoder_that_mlflow_cannot_take_yet_is_registered_by_the_next_tracke
         proxy.clear()
         later = tracker_of(proxy.url, "later", "s1", tmp_path)
         assert later.flush(60)
+        check_another_is_ranked_and_not_registered(later, client)
     registered = later.registered(trial_run(3))
     assert registered is not None and registered.line() == "models:/prp-later@best"
     parent = client.get_run(later.run_id(SWEEP_RUN))
     assert parent.data.tags["prp.winner"] == "3"
     assert parent.data.tags["prp.model"] == registered.uri
-    check_another_is_ranked_and_not_registered(later, client)
     assert later.close().num_records == 0
     clip_BCTHW = torch.rand(1, 3, 16, 32, 32)
     with torch.no_grad():
