@@ -99,15 +99,16 @@ def test_frames_that_are_not_there_are_not_made_up(reader_name: str, folder: Pat
 def test_a_lost_tail_is_never_the_last_frame_again(reader_name: str, folder: Path) -> None:
     path = make_video(folder / f"cut-{reader_name}.mp4", NUM_FRAMES)
     cut_short(with_index_first(path), 0.7)
-    reader = READERS[reader_name](str(path))
     frames: list[np.ndarray] = []
     try:
+        reader = READERS[reader_name](str(path))
         for frame in reader.frames():
             frames.append(frame)
             assert shown_numbers(np.stack(frames)) == list(range(len(frames)))
+        assert reader.num_frames_declared == NUM_FRAMES
     except BrokenVideo as error:
         assert error.reason in ("undecodable", "repeated-frames")
-    assert 0 < len(frames) < reader.num_frames_declared == NUM_FRAMES
+    assert len(frames) < NUM_FRAMES
 
 
 @pytest.mark.parametrize("reader_name", READERS)
