@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prp_core.data.folder_layout import FolderLayout
+from prp_core.data.split_lists import Listed, read_lists
 from prp_core.data.table_match import match_table
 from prp_core.errors import UserError
 
@@ -98,7 +99,7 @@ def read_split_files(folder: Path | str, split: int) -> dict[str, Labelling]:
     """The table of split `split` (from 1) that the files in `folder` describe.
 
     UCF101: ``trainlist01.txt``, ``testlist01.txt``; HMDB51: ``<class>_test_split1.txt``, whose 0
-    means unused. Raises `UserError`.
+    means unused; else lists as `split_lists` reads them. Raises `UserError`.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -113,10 +114,24 @@ def read_split_files(folder: Path | str, split: int) -> dict[str, Labelling]:
             there = ", ".join(sorted({str(int(match["split"])) for match in matches}))
             raise UserError(f"{folder}: no split {split}; there is {there}")
         return read(folder, chosen)
+    if listed := read_lists(folder, split):
+        return _table_of(listed, folder)
     raise UserError(
-        f"{folder}: no split files of UCF101 (trainlist01.txt, testlist01.txt) "
-        "or HMDB51 (<class>_test_split1.txt)"
+        f"{folder}: no split files of UCF101 (trainlist01.txt, testlist01.txt), "
+        f"HMDB51 (<class>_test_split1.txt) or lists of split {split} (train.csv, val.csv, test.csv)"
     )
+
+
+def _table_of(listed: Iterable[Listed], folder: Path) -> dict[str, Labelling]:
+    table: dict[str, Labelling] = {}
+    for video in listed:
+        said = Labelling(video.label, None, video.part)
+        if table.setdefault(video.name, said) != said:
+            raise UserError(
+                f"{folder}: {video.name!r} is listed in {table[video.name].split!r} with label "
+                f"{table[video.name].label!r}, and in {said.split!r} with {said.label!r}"
+            )
+    return table
 
 
 def _read_ucf101(folder: Path, files: list[re.Match[str]]) -> dict[str, Labelling]:

@@ -297,6 +297,71 @@ def test_ucf101s_own_split_files(tmp_path: Path) -> None:
         read_split_files(tmp_path, 1)
 
 
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        (  # CoCLR: folders of frames, with their number
+            {
+                "train_split01.csv": "/u/h/UCF101/frame/Archery/v_Archery_g08_c01/,149\n",
+                "test_split01.csv": "/u/h/UCF101/frame/YoYo/v_YoYo_g01_c01/,160\n",
+                "test_split02.csv": "/u/h/UCF101/frame/Archery/v_Archery_g08_c01/,149\n",
+            },
+            {"Archery": "train", "YoYo": "test"},
+        ),
+        (  # mmaction2: videos, and folders of frames
+            {
+                "ucf101_train_split_1_videos.txt": "Archery/v_Archery_g08_c01.avi 2\n",
+                "ucf101_val_split_1_videos.txt": "YoYo/v_YoYo_g01_c01.avi 100\n",
+                "ucf101_val_split_1_rawframes.txt": "YoYo/v_YoYo_g01_c01 160 100\n",
+            },
+            {"Archery": "train", "YoYo": "val"},
+        ),
+        (  # VideoMAE: its test is its validation
+            {
+                "train.csv": "root/Archery/v_Archery_g08_c01.mp4  2\n",
+                "val.csv": "root/YoYo/v_YoYo_g01_c01.mp4  100\n",
+                "test.csv": "root/YoYo/v_YoYo_g01_c01.mp4  100\n",
+            },
+            {"Archery": "train", "YoYo": "test"},
+        ),
+    ],
+)
+def test_lists_as_code_releases_publish_them(
+    tmp_path: Path, files: dict[str, str], expected: dict[str, str]
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    keys = ["Archery/v_Archery_g08_c01.avi", "YoYo/v_YoYo_g01_c01.avi"]
+    found = labellings(keys, read_split_files(tmp_path, 1), FolderLayout())
+    assert {said.label: said.split for said in found.values()} == expected
+
+
+def test_kinetics_own_tables_and_numbers_that_are_labels(tmp_path: Path) -> None:
+    (tmp_path / "validate.csv").write_text(
+        'label,youtube_id,time_start,time_end,split\n"air drumming",_dbcJuKJQNs,40,50,validate\n'
+    )
+    (tmp_path / "train.csv").write_text(
+        "label,youtube_id,time_start,time_end,split,is_cc\nabseiling,-3B32lodo2M,59,69,train,0\n"
+    )
+    keys = ["a/-3B32lodo2M_000059_000069.mp4", "b/_dbcJuKJQNs_000040_000050.mp4"]
+    found = labellings(keys, read_split_files(tmp_path, 1), FolderLayout())
+    assert [(found[key].label, found[key].split) for key in keys] == [
+        ("abseiling", "train"),
+        ("air drumming", "val"),
+    ]
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    (flat / "train.csv").write_text("root/1.mp4 7\nroot/2 b.mp4 8\n")
+    (flat / "val.csv").write_text("root/1.mp4 8\n")
+    with pytest.raises(UserError, match=r"'root/1.mp4' is listed in 'train' with label '7'"):
+        read_split_files(flat, 1)
+    (flat / "val.csv").write_text("root/3.mp4 8\n")
+    table = read_split_files(flat, 1)
+    assert labelling_of(
+        "videos/2 b.mp4", {k.removeprefix("root/"): v for k, v in table.items()}
+    ) == (Labelling("8", "videos/2 b.mp4", "train"))
+
+
 def test_hmdb51s_own_split_files(tmp_path: Path) -> None:
     for split in (1, 2):
         (tmp_path / f"brush_hair_test_split{split}.txt").write_text(

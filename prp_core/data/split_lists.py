@@ -1,0 +1,98 @@
+"""Lists of videos as code releases publish them: CoCLR, VideoMAE, PySlowFast, mmaction2, Kinetics.
+
+There is a file for each part (``train.csv``, ``ucf101_val_split_1_videos.txt``) with a line for each
+video: its path, and numbers behind it. Kinetics' own tables have a header and name YouTube clips.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from prp_core.errors import UserError
+
+LIST_FILE = re.compile(
+    r"(?:.+[_-])?(?P<part>train|val|validate|validation|test)(?:_list)?"
+    r"(?:_split_?0*(?P<split>\d+))?(?:_(?:videos|rawframes))?\.(?:csv|txt)",
+    re.IGNORECASE,
+)
+PART_OF_NAME = {"validate": "val", "validation": "val"}
+LINE = re.compile(r"(?P<path>.+?)(?P<numbers>(?:[,\s]+\d+){0,2})\s*")
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A video of a list; `label` is None where only its folder names the class."""
+
+    name: str
+    label: str | None
+    part: str
+
+
+def read_lists(folder: Path, split: int) -> list[Listed]:
+    """The videos of split `split` that the lists in `folder` name; files without a number count.
+
+    The same list for "val" and "test" is the test: nothing else may guide a search. Numbers are
+    labels unless each stands for one folder of the paths, which then names the class, or they are
+    counts of frames. Raises `UserError`.
+    """
+    found: dict[str, list[Listed]] = {}
+    for path in sorted(folder.iterdir()):
+        match = LIST_FILE.fullmatch(path.name)
+        if match and int(match["split"] or split) == split:
+            part = PART_OF_NAME.get(match["part"].lower(), match["part"].lower())
+            found.setdefault(part, []).extend(_read(path, part))
+    names = {part: {video.name for video in videos} for part, videos in found.items()}
+    if "test" in names and names.get("val") == names["test"]:
+        del found["val"]
+    listed = [video for videos in found.values() for video in videos]
+    return _without_numbers(listed) if _numbers_are_no_labels(listed) else listed
+
+
+def _read(path: Path, part: str) -> Iterator[Listed]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is no text file") from None
+    if lines and "youtube_id" in lines[0].split(","):
+        yield from _read_kinetics(path, lines, part)
+        return
+    for line in filter(str.strip, lines):
+        match = LINE.fullmatch(line)
+        assert match is not None, line
+        numbers = re.findall(r"\d+", match["numbers"])
+        is_folder = match["path"].endswith("/") or len(numbers) == 2
+        label = numbers[-1] if numbers and not (is_folder and len(numbers) == 1) else None
+        yield Listed(match["path"].strip(), label, part)
+
+
+def _read_kinetics(path: Path, lines: list[str], part: str) -> Iterator[Listed]:
+    for number, row in enumerate(csv.DictReader(lines), start=2):
+        try:
+            start, end = int(float(row["time_start"])), int(float(row["time_end"]))
+        except (KeyError, TypeError, ValueError):
+            raise UserError(
+                f"{path}, line {number}: no time_start and time_end of a clip"
+            ) from None
+        yield Listed(f"{row['youtube_id']}_{start:06d}_{end:06d}", row.get("label") or None, part)
+
+
+def _numbers_are_no_labels(listed: Iterable[Listed]) -> bool:
+    """Whether each label is a number that stands for one folder, and each folder has one."""
+    pairs = {
+        (video.label, video.name.rstrip("/").rpartition("/")[0])
+        for video in listed
+        if video.label is not None
+    }
+    labels = {label for label, _ in pairs}
+    folders = {folder for _, folder in pairs}
+    return all((label or "").isdigit() for label in labels) and (
+        len(pairs) == len(labels) == len(folders) and "" not in folders
+    )
+
+
+def _without_numbers(listed: list[Listed]) -> list[Listed]:
+    return [Listed(video.name, None, video.part) for video in listed]
