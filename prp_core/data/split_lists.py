@@ -1,6 +1,6 @@
 """Lists of videos as code releases publish them: CoCLR, VideoMAE, PySlowFast, mmaction2, Kinetics.
 
-There is a file for each part (``train.csv``, ``ucf101_val_split_1_videos.txt``) with a line for each
+There is a file for each part (``train.csv``, ``ucf101_val_split_1_videos.txt``), with a line for a
 video: its path, and numbers behind it. Kinetics' own tables have a header and name YouTube clips.
 """
 
