@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "key",
         metavar="KEY",
         nargs="?",
-        help="a key or a table, as in clip or clip.length: it alone",
+        help="show this key or table alone, such as clip or clip.length",
     )
     parser.add_argument("--preset", help="a shipped preset, or a TOML file (default: the defaults)")
     parser.add_argument(

@@ -94,7 +94,7 @@ def index(
         manifest = _relabelled(read_prepared_manifest(videos, marker, job.store), table)
         return manifest, write_manifest(manifest, out)
     check_not_unfinished(videos)
-    num_decoders = job.num_workers or len(os.sched_getaffinity(0))
+    num_decoders = job.num_workers or num_usable_cpus()
     loader = replace(job.loader, num_decoders=num_decoders)
     cache = NodeCache(job.cache.folder, job.cache.capacity_bytes, videos)
     with (
@@ -189,3 +189,10 @@ def _refuse_output_among_videos(videos: ObjectStore, out: ObjectStore) -> None:
             f"The manifest would go to {out.uri}, among the videos of {videos.uri}, "
             "and be indexed itself; choose a place outside"
         )
+
+
+def num_usable_cpus() -> int:
+    """The CPUs that this process may use; where the system does not say (macOS), all of them."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -75,7 +75,11 @@ def make_shard(job: PrepareJob, planned: PlannedShard) -> ShardRecord:
         with VideoSource(videos, cache, job.loader) as source:
             written = write_shard(source, planned.records, job.settings, file, number=0)
         if written.videos:
-            _put(place, name, Path(f"/proc/self/fd/{file.fileno()}"), written)
+            file.seek(0)  # elsewhere than on Linux, opening /dev/fd/N goes on where N stands
+            descriptors = Path("/proc/self/fd")
+            if not descriptors.is_dir():
+                descriptors = Path("/dev/fd")
+            _put(place, name, descriptors / str(file.fileno()), written)
     files = (ShardFile(name, written.num_bytes, written.sha256),) if written.videos else ()
     index = ShardIndex(job.settings, files, {video.key: video for video in written.videos})
     record = ShardRecord(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from orchestrator.data.index import num_usable_cpus
 from orchestrator.data.index_journal import IndexJournal
 from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.manifest import VideoRecord
@@ -82,3 +84,11 @@ def test_two_runs_do_not_share_a_journal(tmp_path: Path) -> None:
         _journal(tmp_path),
     ):
         pass
+
+
+def test_all_cpus_count_where_the_system_does_not_say_which_may_be_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert num_usable_cpus() == len(os.sched_getaffinity(0))
+    monkeypatch.delattr("os.sched_getaffinity")
+    assert num_usable_cpus() == os.cpu_count()
