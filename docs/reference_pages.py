@@ -15,7 +15,7 @@ from typing import Any
 from orchestrator.argument_parser import ArgumentParser
 from orchestrator.commands.command import Command, Group
 from orchestrator.commands.prp import ROOT
-from orchestrator.config.field_docs import FieldDoc, field_docs
+from orchestrator.config.field_docs import FieldDoc, field_docs, unit_of
 from orchestrator.sweep.arguments import parse_arguments
 
 COLUMNS = 88
@@ -32,11 +32,11 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def config_page() -> str:
-    """Every key of the config in a table for each of its tables: type, default, meaning."""
+    """Every key of the config in a table for each of its tables: type, default, unit, meaning."""
     lines = [
         "# Config reference",
         "",
-        "Every key of the config, with its type, default and meaning. A preset is a TOML file of "
+        "Every key of the config, with type, default, unit and meaning. A preset is a TOML file of "
         "these tables; `--set TABLE.KEY=VALUE` replaces one value, and a study varies a key by the "
         "same dotted name. Keys of an optional table have an effect only where the table is given.",
     ]
@@ -44,12 +44,12 @@ def config_page() -> str:
     for path, doc in field_docs().items():
         if doc.is_table:
             continue
-        head, _, key = path.rpartition(".")
+        head = path.rpartition(".")[0]
         if head != table:
             table = head
             lines += ["", f"## {head or 'Top level'}", "", *_table_sentence(head)]
-            lines += ["| key | type | default | meaning |", "|---|---|---|---|"]
-        lines.append(_row(key, doc))
+            lines += ["| key | type | default | unit | meaning |", "|---|---|---|---|---|"]
+        lines.append(_row(path, doc))
     return "\n".join(lines) + "\n"
 
 
@@ -58,8 +58,15 @@ def _table_sentence(path: str) -> list[str]:
     return [_cell(doc.sentence), ""] if doc is not None and doc.sentence else []
 
 
-def _row(key: str, doc: FieldDoc) -> str:
-    return f"| `{key}` | `{_cell(doc.type)}` | `{doc.default!r}` | {_cell(doc.sentence)} |"
+def _row(path: str, doc: FieldDoc) -> str:
+    cells = (
+        f"`{path.rpartition('.')[2]}`",
+        f"`{_cell(doc.type)}`",
+        f"`{doc.default!r}`",
+        unit_of(path),
+        _cell(doc.sentence),
+    )
+    return f"| {' | '.join(cells)} |"
 
 
 def _cell(text: str) -> str:
