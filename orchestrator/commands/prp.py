@@ -64,6 +64,12 @@ def _publish() -> CommandModule:
     return publish
 
 
+def _doctor() -> CommandModule:
+    from orchestrator.commands import doctor
+
+    return doctor
+
+
 def _delete() -> CommandModule:
     from orchestrator.commands import delete
 
@@ -92,6 +98,10 @@ COMMANDS: dict[str, Command | Group] = {
     "report": Command("Write the report of a sweep as one HTML page; prints where it is.", _report),
     "ui": Command("Open MLflow's page on a sweep's answer; without a sweep, the newest.", _ui),
     "publish": Command("Send MLflow what waits for it of a sweep without a driver.", _publish),
+    "doctor": Command(
+        "Examine cluster, storage, videos and MLflow with a worker's eyes, before a sweep.",
+        _doctor,
+    ),
     "delete": Command(
         "Delete a sweep that nobody drives from its storage; what is in MLflow stays.", _delete
     ),

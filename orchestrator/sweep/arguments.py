@@ -22,11 +22,16 @@ def parse_arguments(argv: Sequence[str] | None, description: str) -> argparse.Na
 
 def add_study_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of every study."""
+    add_plan_arguments(parser)
+    _add_run_arguments(parser)
+
+
+def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
+    """What a sweep is, where its parts lie, and how much it may spend."""
     _add_config_arguments(parser)
     _add_video_arguments(parser)
     _add_place_arguments(parser)
     _add_search_arguments(parser)
-    _add_run_arguments(parser)
 
 
 def _add_config_arguments(parser: argparse.ArgumentParser) -> None:

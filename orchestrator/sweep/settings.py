@@ -55,7 +55,7 @@ def given_options(arguments: argparse.Namespace) -> dict[str, Any]:
 
     Raises `UserError` for an empty one.
     """
-    given = {name: getattr(arguments, name) for name in (*KEPT_OPTIONS, *PATHS)}
+    given = {name: getattr(arguments, name, None) for name in (*KEPT_OPTIONS, *PATHS)}
     options = {name: value for name, value in given.items() if value not in (None, [])}
     if empty := next((name for name, value in options.items() if value == ""), None):
         raise UserError(
