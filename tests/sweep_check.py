@@ -13,8 +13,8 @@ from mlflow import MlflowClient
 from orchestrator.tracking.tags import SAMPLED_TAG, SWEEP_TAG
 from tests.journals import ledger_of, study_of
 
-# What was learnt; times, costs and counters of a disturbed sweep are its own.
-NOT_COMPARED = ("time/", "data/", "cost/", "waste/", "tracking/")
+# What was learnt; times, costs, counters and machines of a disturbed sweep are its own.
+NOT_COMPARED = ("time/", "data/", "cost/", "waste/", "tracking/", "system/")
 MLFLOW_STATUS = {"COMPLETE": "FINISHED", "PRUNED": "FINISHED", "FAIL": "FAILED"}
 
 
