@@ -64,13 +64,14 @@ def _unforeseen(error: Exception) -> str:
 
 def _keep_traceback(error: Exception) -> Path | str:
     """The file that holds the traceback of `error` now: in the home, else among temporary files."""
-    text = redacted("".join(traceback.format_exception(error)))
+    text = redacted(f"{' '.join(sys.argv)}\n\n{''.join(traceback.format_exception(error))}")
     file = f"prp-error-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
     for folder in (lambda: home_dir() / "errors", lambda: Path(tempfile.gettempdir())):
         try:
             path = folder() / file
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(f"{' '.join(sys.argv)}\n\n{text}")
+            path.touch(mode=0o600)
+            path.write_text(text)
         except (OSError, RuntimeError, PrpError):  # no home, or no right to write there
             continue
         return path

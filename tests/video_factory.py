@@ -286,11 +286,11 @@ def with_packet(path: Path, target: Path, number: int, data: bytes) -> Path:
             if packet.pts is None:
                 continue
             if place == number:
-                stub = av.Packet(data)
-                stub.pts = packet.pts
-                stub.dts = packet.dts
-                stub.time_base = packet.time_base
-                packet = stub
+                replacement = av.Packet(data)
+                replacement.pts = packet.pts
+                replacement.dts = packet.dts
+                replacement.time_base = packet.time_base
+                packet = replacement
             packet.stream = copy
             damaged.mux(packet)
     return target

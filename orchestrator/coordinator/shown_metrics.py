@@ -55,6 +55,7 @@ def sweep_words(views: Sequence[TrialView], num_trials: int, objective: str) -> 
     """The description of a sweep that runs: how many trials have ended, and the best finished."""
     ended = [view for view in views if view.state.is_over]
     finished = [view for view in ended if view.state == TrialState.FINISHED]
+    num_trials = max(num_trials, len(views))  # extensions come on top
     words = f"Running: {len(ended)} of {num_trials} trials have ended."
     if not finished:
         return words

@@ -135,8 +135,9 @@ class Progress:
         starting = sum(is_starting(view) for view in views)
         counts[TrialState.RUNNING] -= starting
         ended = sum(view.state.is_over for view in views)
+        num_trials = max(self._num_trials, len(views))  # extensions come on top
         parts = [
-            f"{ended} of {self._num_trials} trials ended",
+            f"{ended} of {num_trials} trials ended",
             f"{starting} starting" if starting else "",
             *(f"{counts[state]} {state}" for state in STATE_STYLES if counts[state]),
             f"best {self._best(views)}",

@@ -36,7 +36,6 @@ from prp_core.catalogue import look_up, unknown
 from prp_core.data.feasibility import check_feasible
 from prp_core.data.manifest import Manifest, Parts, parts
 from prp_core.errors import UserError
-from prp_core.evaluation.class_check import check_labels
 from prp_core.evaluation.protocol import protocol_hash
 
 if TYPE_CHECKING:
@@ -91,13 +90,6 @@ def make_plan(
         if claim.spec is None
         else _resumed_plan(claim, claim.spec, arguments, space, say)
     )
-    check_labels(plan.parts.gallery, plan.parts.val)
-    num_unlabelled = len(plan.parts.train) - len(plan.parts.gallery)
-    if num_unlabelled:
-        say(
-            f"{num_unlabelled} of the {len(plan.parts.train)} training videos have no class: they "
-            "are trained on; encoders are judged on the videos that have one"
-        )
     plan = dataclasses.replace(plan, sampler=chosen_sampler(plan.config, sampler))
     check_space(plan)
     return plan
@@ -167,7 +159,7 @@ def _plan_for(
 ) -> Plan:
     """The plan with the parts of `manifest`, its spec tagged with where its results come from."""
     split = parts(manifest, val_fraction=config.source.val_fraction, seed=config.seed)
-    for line in check_parts(split, config):
+    for line in check_parts(split, config, num_usable=len(manifest.usable())):
         say(line)
     protocol = protocol_hash(config.clip, config.evaluation, manifest, split.gallery, split.val)
     tags = {

@@ -200,15 +200,19 @@ def videos_finding(config: RunConfig, uri: str) -> Finding:
 
 
 def sample_records(config: RunConfig, uri: str) -> list[Any]:
-    """Records of the first `NUM_SAMPLES` objects under `uri` that are named like videos (of a
-    prepared place: none are decoded, its marker is read).
+    """Records of the first `NUM_SAMPLES` objects under `uri` that are named like videos; of a
+    prepared place those of its manifest, whose frames were decoded when it was prepared.
     """
     from orchestrator.storage.open_store import open_store
+    from orchestrator.storage.prepared_place import read_marker, read_prepared_manifest
     from prp_core.data.cache.node_cache import NodeCache
     from prp_core.data.indexing import inspect_object
     from prp_core.data.video_source import VideoSource
 
     store = open_store(uri, config.store)
+    marker = read_marker(store)
+    if marker is not None:
+        return list(read_prepared_manifest(store, marker, config.store).records[:NUM_SAMPLES])
     listed = itertools.islice(store.list(), MAX_LOOKED_AT)
     samples = list(itertools.islice((one for one in listed if _is_video(one.key)), NUM_SAMPLES))
     if not samples:
@@ -268,14 +272,8 @@ def disk_finding(folder: Path | str, min_bytes: int) -> Finding:
         )
     free = shutil.disk_usage(_nearest(place)).free
     text = f"{free / GIB:.1f} GiB free for the cache in {place}"
-    if free >= min_bytes:
-        return Finding("disk", Level.OK, text)
-    return Finding(
-        "disk",
-        Level.WARNING,
-        f"{text}, less than {min_bytes / GIB:.0f}",
-        "set cache.dir to a larger disk, or `prp cache clear`",
-    )
+    advice = "set cache.dir to a larger disk, or `prp cache clear`"
+    return _room_finding("disk", text, free, min_bytes, advice)
 
 
 def shared_memory_finding(
@@ -288,14 +286,16 @@ def shared_memory_finding(
         return Finding("shared memory", Level.OK, f"no {folder} on this system")
     free = shutil.disk_usage(folder).free
     text = f"{free / GIB:.2f} GiB free in {folder}"
-    if free >= min_bytes:
-        return Finding("shared memory", Level.OK, text)
-    return Finding(
-        "shared memory",
-        Level.WARNING,
-        f"{text}, less than {min_bytes / GIB:.2f}",
-        "give the container more: docker run --shm-size=1g, in Kubernetes an emptyDir of memory",
+    advice = (
+        "give the container more: docker run --shm-size=1g, in Kubernetes an emptyDir of memory"
     )
+    return _room_finding("shared memory", text, free, min_bytes, advice)
+
+
+def _room_finding(name: str, text: str, free: int, min_bytes: int, advice: str) -> Finding:
+    if free >= min_bytes:
+        return Finding(name, Level.OK, text)
+    return Finding(name, Level.WARNING, f"{text}, less than {min_bytes / GIB:g}", advice)
 
 
 def gpu_finding(gpus_per_worker: float, program: str = "nvidia-smi") -> Finding:

@@ -10,12 +10,12 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from types import TracebackType
 
 from orchestrator.tracking.local_files import sqlite_file
 from orchestrator.tracking.mlflow_client import connect, limit_requests, retry
 from orchestrator.tracking.saved_view import VIEW_TAG, link_to_runs, link_to_view, view_key
 from orchestrator.tracking.tracking_uri import check_usable
+from prp_core.closed_at_exit import ClosedAtExit
 from prp_core.errors import UserError
 
 HOST = "127.0.0.1"
@@ -25,7 +25,7 @@ TIMEOUT_SECONDS = 15.0
 LAST_CHARACTERS = 300
 
 
-class MlflowUi:
+class MlflowUi(ClosedAtExit):
     """The page of `tracking_uri`. As a context it is served: by a server of ours on `port` (or a
     free one) where the runs are in a file, else by the one that the URI names.
     """
@@ -69,12 +69,8 @@ class MlflowUi:
             self._wait_until_up(self._process)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """End the server that was started here."""
         if self._process is not None:
             self._process.terminate()
             self._process.wait(timeout=20)

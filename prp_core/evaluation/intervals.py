@@ -55,7 +55,8 @@ def group_interval(
     `MIN_GROUPS` groups.
 
     The linearised mean of a ratio (sums of the groups over their sizes), with the variance between
-    groups and Student's t of one degree of freedom less than there are groups. Where a percentile
+    groups and Student's t of one degree of freedom less than there are groups. Where all groups
+    agree there is room as for so many independent hits in a row (Wilson). Where a percentile
     bootstrap over few groups is too narrow, this holds what it says (``benchmarks.statistics``).
     For a paired comparison pass the differences, value by value. The bounds are cut at `least` and
     `most`, beyond which no mean can lie (0 and 1 of a share).
@@ -71,6 +72,11 @@ def group_interval(
     squares = sum((sums[group] - mean * count) ** 2 for group, count in counts.items())
     variance = squares * len(counts) / (len(counts) - 1) / len(values) ** 2
     half = students_quantile(len(counts) - 1, (1 + confidence) / 2) * math.sqrt(variance)
+    if not squares and math.isfinite(most - least):
+        # All groups agree, so that their variance says nothing: as far as Wilson's interval of so
+        # many hits in a row.
+        number = len(counts)
+        half = (most - least) * (1 - wilson_interval(number, number, confidence=confidence).low)
     return Interval(mean, max(least, mean - half), min(most, mean + half))
 
 

@@ -183,14 +183,20 @@ def test_an_outdated_attempt_is_told_to_leave_and_changes_nothing(tmp_path: Path
     assert trials.at_rung(new, 1, 10, {METRIC: 0.5}) == Answer.GO_ON
 
 
+def with_an_ended_trial(setup: CoordinatorSetup) -> Coordinator:
+    """A coordinator whose first trial trained for 4 epochs and finished."""
+    coordinator = Coordinator(setup)
+    sender = begun(coordinator, "slot-1")
+    coordinator.trials.at_rung(sender, 4, 40, {METRIC: 0.5})
+    coordinator.trials.tell(sender, FINISHED)
+    return coordinator
+
+
 def test_a_confirming_run_is_heard_by_the_coordinator_that_comes_after_and_its_newest_attempt_alone(
     tmp_path: Path,
 ) -> None:
     setup = setup_at(tmp_path)
-    first = Coordinator(setup)
-    sender = begun(first, "slot-1")
-    first.trials.at_rung(sender, 4, 40, {METRIC: 0.5})
-    first.trials.tell(sender, FINISHED)
+    first = with_an_ended_trial(setup)
     task = first.confirming.start(0, 633)
     old = first.confirming.begin_attempt(task.sender, 0).sender
     assert old is not None
@@ -286,10 +292,7 @@ def test_an_extension_is_run_beyond_the_trials_of_the_sweep_and_its_run_says_of_
     tmp_path: Path,
 ) -> None:
     setup = setup_at(tmp_path)
-    first = Coordinator(setup)
-    sender = begun(first, "slot-1")
-    first.trials.at_rung(sender, 4, 40, {METRIC: 0.5})
-    first.trials.tell(sender, FINISHED)
+    first = with_an_ended_trial(setup)
     store = open_folder(setup.spec).store
     folder = CheckpointFolder(store, setup.spec.checkpoints_folder(0))
     folder.save(40, {"common.pt": b""}, facts={"num_epochs": 4}, world=World.alone())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import subprocess
 import sys
 import tempfile
@@ -72,8 +73,11 @@ def test_an_error_that_nobody_foresaw_is_one_line_and_its_traceback_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PRP_HOME", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["prp", "--mlflow", "http://me:canary@host"])
     assert run_command(lambda: 1 // 0) == 1
     (file,) = (tmp_path / "errors").iterdir()
+    assert "--mlflow http" in file.read_text() and "canary" not in file.read_text()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert capsys.readouterr().err == (
         "prp: error: ZeroDivisionError: integer division or modulo by zero (unexpected; the "
         f"traceback is in {file})\n"

@@ -28,12 +28,22 @@ def videos(number: int, labels: tuple[str | None, ...]) -> tuple[VideoRecord, ..
 
 def test_enough_videos_of_two_classes_are_taken_without_a_word() -> None:
     both = ("walk", "run")
-    assert check_parts(Parts(videos(200, both), videos(100, both), ()), CONFIG) == []
+    assert (
+        check_parts(Parts(videos(200, both), videos(100, both), ()), CONFIG, num_usable=300) == []
+    )
+
+
+def test_videos_without_a_class_and_those_that_no_part_has_are_counted() -> None:
+    both = ("walk", "run")
+    train = (*videos(150, both), *videos(50, (None,)))
+    lines = check_parts(Parts(train, videos(100, both), ()), CONFIG, num_usable=307)
+    assert lines[0].startswith("50 of the 200 training videos have no class: they are trained on")
+    assert lines[1].startswith("7 usable videos are in no part") and len(lines) == 2
 
 
 def test_few_validation_videos_are_warned_of_with_what_they_can_show() -> None:
     both = ("walk", "run")
-    (line,) = check_parts(Parts(videos(200, both), videos(48, both), ()), CONFIG)
+    (line,) = check_parts(Parts(videos(200, both), videos(48, both), ()), CONFIG, num_usable=248)
     assert "only 48 validation videos: a difference in recall below 0.20 cannot" in line
     assert smallest_difference(100) == pytest.approx(0.1386, abs=1e-4)
 
@@ -51,4 +61,4 @@ def test_what_no_trial_can_use_is_refused(
     train: tuple[VideoRecord, ...], val: tuple[VideoRecord, ...], text: str
 ) -> None:
     with pytest.raises(UserError, match=text):
-        check_parts(Parts(train, val, ()), CONFIG)
+        check_parts(Parts(train, val, ()), CONFIG, num_usable=len(train) + len(val))

@@ -104,6 +104,16 @@ def test_equal_groups_of_equal_queries_are_so_many_independent_values() -> None:
     )
 
 
+@pytest.mark.parametrize(("value", "low", "high"), [(1.0, 0.7225, 1.0), (0.0, 0.0, 0.2775)])
+def test_groups_that_all_agree_leave_the_room_of_so_many_hits_in_a_row(
+    value: float, low: float, high: float
+) -> None:
+    groups = [f"g{number % 10}" for number in range(50)]
+    found = group_interval([value] * 50, groups, least=0.0, most=1.0)
+    assert found is not None
+    assert (found.low, found.high) == pytest.approx((low, high), abs=1e-4)
+
+
 def test_few_groups_have_no_interval() -> None:
     groups = [f"g{number % 7}" for number in range(70)]
     assert group_interval([1.0] * 70, groups) is None
