@@ -142,8 +142,9 @@ def config_here(
 def check_manifest(recorded: RunFacts, config: RunConfig, uri: str) -> None:
     """Raise `UserError` with both content hashes if the manifest at `uri` is not the run's."""
     from orchestrator.storage.manifest_file import read_manifest
+    from prp_core.data.manifest_filter import filtered
 
-    found = read_manifest(uri, config.store).content_hash
+    found = filtered(read_manifest(uri, config.store), config.source.where).content_hash
     wanted = recorded.tags["prp.dataset_hash"]
     if found != wanted:
         raise UserError(

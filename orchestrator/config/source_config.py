@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from prp_core.checks import check
+from prp_core.data.manifest_filter import parse_filter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +22,9 @@ class SourceConfig:
     """Which of the split files in `splits_dir`, from 1."""
     labels_csv: str = ""
     """A table with the columns key, label, group, split; empty: labels come from the folders."""
+    where: str = ""
+    """Which of the manifest's videos are used, for example ``seconds >= 2 and height >= 240``;
+    empty: all (``--where``)."""
     val_fraction: float = 0.2
     """The share of the training groups that is kept for validation, above 0 and below 1."""
 
@@ -31,4 +35,6 @@ class SourceConfig:
             self.val_fraction,
             "must lie between 0 and 1",
         )
+        if self.where:
+            parse_filter(self.where)
         check(self.split >= 1, "source.split", self.split, "split files are numbered from 1")

@@ -8,12 +8,12 @@ from contextlib import closing, contextmanager
 from orchestrator.config.run_config import RunConfig
 from orchestrator.config.sweep_spec import SweepSpec
 from orchestrator.data.frame_tier import through_frame_cache
-from orchestrator.storage.manifest_file import read_manifest
+from orchestrator.data.sweep_videos import read_sweep_videos
 from orchestrator.storage.open_store import open_store
 from orchestrator.storage.prepared_place import read_index, read_marker
 from prp_core.data.cache.node_cache import NodeCache
 from prp_core.data.frame_source import FrameSource
-from prp_core.data.manifest import Manifest, parts
+from prp_core.data.manifest import Manifest
 from prp_core.data.object_store import ObjectStore
 from prp_core.data.shards.index import check_size
 from prp_core.data.shards.source import ShardSource
@@ -26,19 +26,16 @@ from prp_core.world import World
 def open_data(
     spec: SweepSpec, config: RunConfig, world: World | None = None
 ) -> Iterator[PretrainData]:
-    """The sweep's videos, split into parts, read through this node's cache.
+    """The sweep's videos, split into parts (`read_sweep_videos`), read through this node's cache.
 
-    The parts are the sweep's, whatever the seed of `config`: a run that confirms a trial with
-    another seed trains and evaluates on the same videos. The JPEGs of a prepared place are decoded
+    The JPEGs of a prepared place are decoded
     where `loader.decode_jpegs_on` says: on the CPU or on `world`'s device. Closed with its decoders
     at the end.
     """
-    manifest = read_manifest(spec.manifest_uri, config.store)
+    videos = read_sweep_videos(spec, config)
     store = open_store(spec.data_uri, config.store, check=False)
-    with closing(open_source(store, manifest, config, world or World.alone())) as source:
-        yield PretrainData(
-            source, parts(manifest, val_fraction=config.source.val_fraction, seed=spec.seed)
-        )
+    with closing(open_source(store, videos.manifest, config, world or World.alone())) as source:
+        yield PretrainData(source, videos.parts)
 
 
 def open_source(

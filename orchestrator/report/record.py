@@ -16,16 +16,16 @@ from orchestrator.config.run_config import RunConfig, parse_config
 from orchestrator.config.sweep_spec import SweepSpec
 from orchestrator.confirmation import Candidate, ConfirmationOutcome
 from orchestrator.cost.ledger import LedgerEntry, read_ledger
+from orchestrator.data.sweep_videos import SweepVideos, read_sweep_videos
 from orchestrator.journal.object_journal import JournalReader
 from orchestrator.journal.stored_sweep import read_journal
 from orchestrator.search.record import StudyRecord, StudyTrial, read_study
 from orchestrator.search.space import apply_space
-from orchestrator.storage.manifest_file import read_manifest
 from orchestrator.tracking.mlflow_client import TrackerUnavailable
 from orchestrator.tracking.reading import RunFacts, SweepRead, read_sweep_runs
 from orchestrator.tracking.tags import KEY_TAG
 from orchestrator.trial_state import TrialState
-from prp_core.data.manifest import Manifest, Parts, VideoRecord, parts
+from prp_core.data.manifest import Parts, VideoRecord
 
 BASELINE_PREFIX = "baseline/"
 BASELINE_TITLES = {
@@ -172,8 +172,8 @@ def load_record(spec: SweepSpec, journal: JournalReader | None = None) -> SweepR
         runs = read_sweep_runs(spec.tracking_uri, config.sweep.name, spec.sweep_id, key)
     except TrackerUnavailable as error:
         warning = f"{error}; what only it knows (the ids of runs) is missing here"
-    manifest = read_manifest(spec.manifest_uri, config.store)
-    return joined_record(spec, config, study, runs, data_facts(config, manifest), journal, warning)
+    facts = data_facts(config, read_sweep_videos(spec, config))
+    return joined_record(spec, config, study, runs, facts, journal, warning)
 
 
 def joined_record(
@@ -251,9 +251,10 @@ def _trial(base: RunConfig, trial: StudyTrial, run: RunFacts | None) -> TrialRec
     )
 
 
-def data_facts(config: RunConfig, manifest: Manifest) -> DataFacts:
-    """The corpus of `manifest`, split as `config` says."""
-    split = parts(manifest, val_fraction=config.source.val_fraction, seed=config.seed)
+def data_facts(config: RunConfig, videos: SweepVideos) -> DataFacts:
+    """The corpus of `videos`, judged by the objective of `config`."""
+    manifest = videos.manifest
+    split = videos.parts
     return DataFacts(
         content_hash=manifest.content_hash,
         num_train=len(split.train),

@@ -69,6 +69,12 @@ def _add_video_arguments(parser: argparse.ArgumentParser) -> None:
         "--labels", metavar="CSV", help="a table with the columns key,label,group,split"
     )
     group.add_argument(
+        "--where",
+        metavar="FILTER",
+        help="use those videos alone that a filter of their facts holds of, for example "
+        "'seconds >= 2 and height >= 240'",
+    )
+    group.add_argument(
         "--store",
         metavar="NAME",
         help="a table of stores.toml (endpoint, region, addressing), in this folder or in ~/.prp",

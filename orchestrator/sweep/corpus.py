@@ -18,6 +18,7 @@ from orchestrator.storage.store_region import check_region
 from orchestrator.sweep.indexing_line import IndexingLine
 from orchestrator.sweep.settings import absolute
 from prp_core.data.manifest import Manifest
+from prp_core.data.manifest_filter import filtered
 from prp_core.data.shards.index import check_size
 
 Say = Callable[[str], None]
@@ -25,7 +26,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Corpus:
-    """Where the videos are, where their manifest is, and the manifest."""
+    """Where the videos are, where their manifest is, and the whole manifest."""
 
     data_uri: str
     manifest_uri: str
@@ -47,12 +48,12 @@ def find_corpus(config: RunConfig, home: Path, out_uri: str, say: Say) -> Corpus
         check_region_of(data_uri, config, say)
         store = open_store(data_uri, config.store)
         if read_marker(store) is None:
-            check_unchanged(manifest, manifest_uri, store)
+            check_unchanged(filtered(manifest, config.source.where), manifest_uri, store)
     else:
         data_uri = absolute(uri or _demo_videos(home, say))
         manifest_uri = _indexed(data_uri, config, out_uri, say)
         manifest = read_manifest(manifest_uri, config.store)
-    check_prepared(data_uri, manifest, config)
+    check_prepared(data_uri, filtered(manifest, config.source.where), config)
     return Corpus(data_uri, absolute(manifest_uri), manifest)
 
 

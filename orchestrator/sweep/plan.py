@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.config.run_config import RunConfig, digest, flatten, to_tree, with_values
 from orchestrator.config.sweep_spec import STUDY_TAG, SweepSpec, home_dir, sweep_name_of
+from orchestrator.data.sweep_videos import divided
 from orchestrator.journal.stored_sweep import has_journal, load_sweep
 from orchestrator.search.database import open_database
 from orchestrator.search.pruner import PRUNERS
@@ -34,7 +35,7 @@ from orchestrator.tracking.tags import KEY_TAG, VIDEOS_TAG
 from orchestrator.tracking.tracking_uri import default_tracking_uri
 from prp_core.catalogue import look_up, unknown
 from prp_core.data.feasibility import check_feasible
-from prp_core.data.manifest import Manifest, Parts, parts
+from prp_core.data.manifest import Manifest, Parts
 from prp_core.errors import UserError
 from prp_core.evaluation.protocol import protocol_hash
 
@@ -157,8 +158,14 @@ def _plan_for(
     *,
     is_resumed: bool,
 ) -> Plan:
-    """The plan with the parts of `manifest`, its spec tagged with where its results come from."""
-    split = parts(manifest, val_fraction=config.source.val_fraction, seed=config.seed)
+    """The plan for the videos of `manifest`, its spec tagged with where its results come from."""
+    videos = divided(manifest, config, config.seed)
+    if config.source.where:
+        say(
+            f"--where {config.source.where!r} keeps {len(videos.manifest.usable())} of the "
+            f"{len(manifest.usable())} usable videos"
+        )
+    manifest, split = videos.manifest, videos.parts
     for line in check_parts(split, config, num_usable=len(manifest.usable())):
         say(line)
     protocol = protocol_hash(config.clip, config.evaluation, manifest, split.gallery, split.val)

@@ -35,6 +35,7 @@ PATHS = {
     "splits": "source.splits_dir",
     "split": "source.split",
     "labels": "source.labels_csv",
+    "where": "source.where",
     "trials": "sweep.num_trials",
     "confirm": "confirm.num_candidates",
     "budget_gpu_hours": "budget.gpu_hours",
@@ -44,7 +45,8 @@ PATHS = {
 }
 FILES = ("data", "manifest", "splits", "labels", "prices", "storage", "database", "mlflow")
 KEPT_OPTIONS = (
-    *("preset", "settings", "data", "manifest", "splits", "split", "labels", "store"),
+    *("preset", "settings", "data", "manifest", "splits", "split", "labels"),
+    *("where", "store"),
     *("storage", "database", "mlflow", "warm_start"),
 )
 

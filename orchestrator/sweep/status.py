@@ -14,6 +14,7 @@ from orchestrator.config.sweep_spec import STUDY_TAG, SweepSpec, home_dir
 from orchestrator.coordinator.steering_notes import PAUSED
 from orchestrator.cost.budget import Account, Cost, cost_line
 from orchestrator.cost.ledger import read_ledger, total
+from orchestrator.data.sweep_videos import read_sweep_videos
 from orchestrator.journal.lease_watch import LeaseWatch
 from orchestrator.journal.object_journal import JournalReader
 from orchestrator.journal.requests import num_unanswered
@@ -28,7 +29,6 @@ from orchestrator.report.record import (
     trial_records,
 )
 from orchestrator.search.record import StudyRecord, read_study
-from orchestrator.storage.manifest_file import read_manifest
 from orchestrator.tracking.mlflow_client import TrackerUnavailable
 from orchestrator.tracking.reading import SweepRead, read_history, read_sweep_runs
 from orchestrator.tracking.tags import KEY_TAG
@@ -176,7 +176,7 @@ class SweepWatch:
             return None
         spec, config = self.spec, self._config
         if self._data is None:
-            self._data = data_facts(config, read_manifest(spec.manifest_uri, config.store))
+            self._data = data_facts(config, read_sweep_videos(spec, config))
         return answer(joined_record(spec, config, study, runs, self._data, self._journal))
 
 

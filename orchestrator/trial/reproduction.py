@@ -32,6 +32,7 @@ SHORTENED = re.compile(r"\.\.\. \(\d+ characters, sha256 [0-9a-f]{64}\)$")
 # and how much it may use, is this machine's own.
 LEARNT = ("encoder", "pretext", "clip", "training", "evaluation", "seed", "sweep")
 LEARNT_OF_LOADER = ("reader", "colour", "decode_jpegs_on", "max_carried_pixels")
+LEARNT_OF_SOURCE = ("where", "val_fraction")
 LEARNT_OF_RESOURCES = ("num_workers", "cpus_per_worker", "gpus_per_worker")
 # How far apart two values may be, of the larger one or absolutely, where there is a reason for
 # their arithmetic to differ.
@@ -98,11 +99,13 @@ def on_this_machine(recorded: RunConfig, own: RunConfig) -> RunConfig:
     A run's parameters are somebody's text. Its endpoint would be sent this user's credentials, its
     folders would be written to, its limits would not hold.
     """
+    source = {name: getattr(recorded.source, name) for name in LEARNT_OF_SOURCE}
     loader = {name: getattr(recorded.loader, name) for name in LEARNT_OF_LOADER}
     resources = {name: getattr(recorded.resources, name) for name in LEARNT_OF_RESOURCES}
     return dataclasses.replace(
         own,
         **{name: getattr(recorded, name) for name in LEARNT},
+        source=dataclasses.replace(own.source, **source),
         loader=dataclasses.replace(own.loader, **loader),
         resources=dataclasses.replace(own.resources, **resources),
     )

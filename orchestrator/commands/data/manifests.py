@@ -22,16 +22,36 @@ def add_manifest_argument(parser: argparse.ArgumentParser) -> None:
         metavar="MANIFEST",
         help="a manifest that 'prp data index' made, or a place with videos",
     )
+    add_where_argument(parser)
     add_store_arguments(parser)
 
 
-def manifest_at(arguments: argparse.Namespace) -> Manifest:
-    """The manifest that `add_manifest_argument` took. Raises `UserError` where there is none."""
-    from orchestrator.storage.manifest_file import is_manifest_uri, read_manifest
+def add_where_argument(parser: argparse.ArgumentParser) -> None:
+    """Which of a manifest's videos are meant; `filtered` applies it."""
+    parser.add_argument(
+        "--where",
+        metavar="FILTER",
+        default="",
+        help="those videos alone that a filter of their facts holds of, for example "
+        "'seconds >= 2 and height >= 240'",
+    )
 
+
+def manifest_at(arguments: argparse.Namespace) -> Manifest:
+    """The manifest that `add_manifest_argument` took, with those videos that ``--where`` leaves.
+
+    Raises `UserError` where there is none, or no video is left.
+    """
+    from orchestrator.storage.manifest_file import is_manifest_uri, read_manifest
+    from prp_core.data.manifest_filter import filtered, parse_filter
+
+    if arguments.where:  # before anything is indexed
+        parse_filter(arguments.where)
     if is_manifest_uri(arguments.uri):
-        return read_manifest(arguments.uri, store_config(arguments))
-    return make_manifest(arguments)[0]
+        manifest = read_manifest(arguments.uri, store_config(arguments))
+    else:
+        manifest = make_manifest(arguments)[0]
+    return filtered(manifest, arguments.where)
 
 
 def make_manifest(arguments: argparse.Namespace) -> tuple[Manifest, str]:

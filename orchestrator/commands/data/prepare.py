@@ -13,6 +13,7 @@ from orchestrator.commands.common_arguments import (
     print_json,
     store_config,
 )
+from orchestrator.commands.data.manifests import add_where_argument
 from orchestrator.commands.data.progress import print_index_progress, print_prepare_progress
 from orchestrator.config.cache_config import DEFAULT_CACHE_DIR, DEFAULT_CAPACITY_BYTES, CacheConfig
 from prp_core.data.loader_config import LoaderConfig
@@ -45,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="URI",
         help="a manifest of SRC made by 'prp data index', instead of indexing it now",
     )
+    add_where_argument(parser)
     add_label_arguments(parser)
     _add_reading_arguments(parser)
     prices = parser.add_argument_group(
@@ -113,7 +115,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Index, prepare, report; prints the URI of the prepared place."""
     from orchestrator.data.prepare import on_cluster, prepare
     from orchestrator.data.prepare_report import Prices, report_lines
+    from prp_core.data.manifest_filter import filtered, parse_filter
 
+    if arguments.where:  # before anything is indexed
+        parse_filter(arguments.where)
     settings = _settings(arguments)
     prices = Prices(
         cpu_hour=arguments.cpu_hour_price,
@@ -122,7 +127,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     job = make_job(arguments, settings)
     _, report = prepare(
-        manifest_of(arguments, job),
+        filtered(manifest_of(arguments, job), arguments.where),
         job,
         on_cluster(arguments.address, num_workers=arguments.workers, verbose=arguments.verbose),
         prices=prices,

@@ -107,6 +107,7 @@ def test_what_may_change_is_done_and_said(words: list[str], path: str, change: s
         (["--data", "/others"], "source.uri (--data): /videos -> /others"),
         (["--splits", "/s"], "source.splits_dir (--splits):  -> /s"),
         (["--labels", "/l.csv"], "source.labels_csv (--labels):  -> /l.csv"),
+        (["--where", "frames > 64"], "source.where (--where):  -> frames > 64"),
         (["--set", "clip.length=16"], "clip.length: 24 -> 16"),
         (["--preset", "ucf101_r3d"], "encoder.name: "),
         (["--set", "sweep.sampler=random"], "sweep.sampler: gp -> random"),
