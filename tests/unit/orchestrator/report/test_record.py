@@ -7,6 +7,7 @@ import json
 import pytest
 
 from orchestrator.confirmation import ConfirmationOutcome
+from orchestrator.data.sweep_videos import divided
 from orchestrator.report.record import (
     Candidate,
     ConfirmationRecord,
@@ -35,7 +36,7 @@ def test_chance_is_the_share_of_lucky_draws() -> None:
 
 
 def test_the_videos_of_a_sweep() -> None:
-    facts = data_facts(CONFIG, manifest_of())
+    facts = data_facts(CONFIG, divided(manifest_of(), CONFIG, CONFIG.seed))
     assert (facts.num_train, facts.num_val, facts.num_test, facts.num_classes) == (72, 24, 24, 6)
     assert facts.num_val_groups == NUM_VAL_GROUPS
     assert facts.quarantined == {"truncated": 1, "empty": 1} and facts.chance == pytest.approx(
