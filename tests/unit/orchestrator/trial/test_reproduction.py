@@ -75,6 +75,8 @@ def test_only_what_is_learnt_comes_from_the_run() -> None:
             "cache.dir": "/srv/theirs",
             "source.uri": "/srv/videos",
             "source.labels_csv": "/srv/labels.csv",
+            "source.where": "frames >= 32",
+            "source.val_fraction": 0.3,
             "loader.reader": "decord",
             "loader.decode_memory_bytes": 1 << 40,
             "loader.max_pixels": 1 << 40,
@@ -88,11 +90,13 @@ def test_only_what_is_learnt_comes_from_the_run() -> None:
     )
     own = with_values(RunConfig(), {"store.region": "eu-1", "cache.dir": "/srv/mine"})
     here = on_this_machine(recorded, own)
-    for table in ("store", "cache", "source", "budget", "confirm", "showcase"):
+    for table in ("store", "cache", "budget", "confirm", "showcase"):
         assert getattr(here, table) == getattr(own, table), table
     for table in ("encoder", "pretext", "clip", "training", "evaluation", "seed", "sweep"):
         assert getattr(here, table) == getattr(recorded, table), table
     assert here.loader == dataclasses.replace(own.loader, reader="decord")
+    source = dataclasses.replace(own.source, where="frames >= 32", val_fraction=0.3)
+    assert here.source == source, "which videos were learnt from, not where they were"
     assert here.resources == dataclasses.replace(own.resources, num_workers=2)
 
 
