@@ -6,6 +6,7 @@ import numpy as np
 
 from orchestrator.config.run_config import load_config
 from orchestrator.report.showcase import Clip, Showcase, Strip
+from prp_core.evaluation.intervals import Interval
 from prp_core.evaluation.neighbours import Neighbour, QueryNeighbours, RetrievalExamples
 from prp_core.pretext.reconstruction_sample import ReconstructionSample, ShownFrame
 
@@ -48,6 +49,7 @@ RETRIEVED = RetrievalExamples(
     20,
     (("a/b.mp4", "truncated"),),
     (),
+    interval=Interval(0.25, 0.071, 0.591),
 )
 STRIP = Strip((JPEG, JPEG), (0, 29), 30)
 FOUND = Showcase(

@@ -14,6 +14,7 @@ from prp_core.evaluation.intervals import (
     Interval,
     bootstrap_interval,
     group_interval,
+    share_interval,
     wilson_interval,
 )
 
@@ -26,7 +27,7 @@ def wilson(values: Sequence[float], groups: Sequence[str]) -> Interval:
 
 
 def students(values: Sequence[float], groups: Sequence[str]) -> Interval | None:
-    """The interval that the product prints of grouped queries."""
+    """Student's t of the groups, cut at 0 and 1."""
     return group_interval(values, groups, least=0.0, most=1.0)
 
 
@@ -34,6 +35,7 @@ METHODS: dict[str, Method] = {
     "Wilson": wilson,
     "bootstrap of groups": bootstrap_interval,
     "Student's t of groups": students,
+    "printed": share_interval,
 }
 
 

@@ -9,10 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orchestrator.report.confirmed import confirmed_answer, confirmed_notes, pretraining_helps
-from orchestrator.report.findings import Outcome, RateSetRow, rate_sets, video_interval
-from orchestrator.report.formatting import interval_text, metric_title, rates_list
+from orchestrator.report.findings import (
+    Outcome,
+    RateSetRow,
+    baseline_interval,
+    intervals_words,
+    rate_sets,
+)
+from orchestrator.report.formatting import metric_title, rates_list, share_text
 from orchestrator.report.record import BASELINE_PREFIX, SweepRecord
-from prp_core.evaluation.intervals import Interval
+from prp_core.evaluation.intervals import MIN_GROUPS
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,7 @@ def answer(record: SweepRecord) -> Answer:
     notes = confirmed_notes(record, record.confirmation)
     # Without results on the test part, the validation part is all that compares with untrained.
     if not notes:
-        best = next((row.best for row in rate_sets(record) if row.best is not None), None)
+        best = next((row for row in rate_sets(record) if row.best is not None), None)
         notes = () if best is None else _untrained_notes(record, best)
     return Answer(outcome, headline, notes)
 
@@ -54,29 +60,36 @@ def leaderboard_answer(record: SweepRecord) -> Answer:
 
     A winner is named only where its interval lies above that of every other rate set.
     """
-    ranked = [(row, row.best) for row in rate_sets(record) if row.best is not None]
+    ranked = [row for row in rate_sets(record) if row.best is not None]
     if not ranked:
         ended = sum(trial.state.is_over for trial in record.trials)
         planned = record.config.sweep.num_trials
         return Answer(Outcome.NONE, f"No trial has finished yet: {ended} of {planned} ended.", ())
-    (row, best), others = ranked[0], ranked[1:]
-    notes = (*_untrained_notes(record, best), _not_confirmed(record))
-    reached = f"{metric_title(record.objective)} {interval_text(best)}"
+    row, others = ranked[0], ranked[1:]
+    notes = (*_untrained_notes(record, row), _not_confirmed(record))
+    reached = f"{metric_title(record.objective)} {share_text(row.best, row.interval)}"
     lead = f"trial {row.best_trial} reaches {reached}"
     if not others:
         return Answer(
             Outcome.ALONE, f"Only rates {row.rates} have a finished trial: {lead}.", notes
         )
-    overlapping = [other.rates for other, interval in others if not best.is_above(interval)]
+    overlapping = [other.rates for other in others if not _is_above(row, other)]
     if overlapping:
         return Answer(Outcome.TIE, _tie(record, row, reached, overlapping), notes)
-    next_row, next_best = others[0]
+    runner_up = others[0]
     return Answer(
         Outcome.WINNER,
         f"Rates {row.rates} are best: {lead}, above every other rate set (next "
-        f"{next_row.rates}, {interval_text(next_best)}).",
+        f"{runner_up.rates}, {share_text(runner_up.best, runner_up.interval)}).",
         notes,
     )
+
+
+def _is_above(row: RateSetRow, other: RateSetRow) -> bool:
+    """Whether the intervals of two rate sets' best trials are apart; not where one has none."""
+    if row.interval is None or other.interval is None:
+        return False
+    return row.interval.is_above(other.interval)
 
 
 def ended_by_budget(record: SweepRecord) -> bool:
@@ -93,8 +106,14 @@ def ended_by_budget(record: SweepRecord) -> bool:
 def _tie(record: SweepRecord, row: RateSetRow, reached: str, overlapping: list[str]) -> str:
     return (
         f"A tie: rates {row.rates} lead with {reached} (trial {row.best_trial}), but on "
-        f"{record.data.num_val} videos they are not distinguishable from {rates_list(overlapping)}."
+        f"{record.data.num_val} videos they are not distinguishable from "
+        f"{rates_list(overlapping)}{_why_not(record)}."
     )
+
+
+def _why_not(record: SweepRecord) -> str:
+    is_enough = record.data.num_val_groups >= MIN_GROUPS
+    return "" if is_enough else f" ({intervals_words(record)})"
 
 
 def _not_confirmed(record: SweepRecord) -> str:
@@ -106,14 +125,17 @@ def _not_confirmed(record: SweepRecord) -> str:
     )
 
 
-def _untrained_notes(record: SweepRecord, best: Interval) -> tuple[str, ...]:
-    untrained = video_interval(
-        record, record.baselines.get(f"{BASELINE_PREFIX}random_init/{record.objective}")
-    )
-    if untrained is None:
+def _untrained_notes(record: SweepRecord, row: RateSetRow) -> tuple[str, ...]:
+    value = record.baselines.get(f"{BASELINE_PREFIX}random_init/{record.objective}")
+    if value is None:
         return ()
+    untrained = baseline_interval(record, "random_init")
+    compared = (
+        f"{intervals_words(record)}"
+        if untrained is None or row.interval is None
+        else pretraining_helps(row.interval, untrained, is_selected=True)
+    )
     return (
-        f"The same encoder untrained reaches {interval_text(untrained)}: "
-        f"{pretraining_helps(best, untrained, is_selected=True)}. "
+        f"The same encoder untrained reaches {share_text(value, untrained)}: {compared}. "
         f"Chance level: {record.data.chance:.3f}.",
     )

@@ -10,8 +10,8 @@ from orchestrator.report import findings
 from orchestrator.report.answer import answer, ended_by_budget, leaderboard_answer
 from orchestrator.report.confirmed import candidate_text, test_table
 from orchestrator.report.content import Figure, Row, Table
-from orchestrator.report.findings import Outcome, RateSetRow, video_interval
-from orchestrator.report.formatting import interval_text, metric_title, number_text
+from orchestrator.report.findings import Outcome, RateSetRow, baseline_interval, intervals_words
+from orchestrator.report.formatting import interval_text, metric_title, number_text, share_text
 from orchestrator.report.record import (
     BASELINE_PREFIX,
     BASELINE_TITLES,
@@ -126,7 +126,9 @@ def confirmation_section(record: SweepRecord) -> ConfirmationSection | None:
 def _figure(record: SweepRecord, rows: list[RateSetRow]) -> Figure:
     from orchestrator.report.figures import draw_rate_sets
 
-    finished = [f"{row.rates}: {interval_text(row.best)}" for row in rows if row.best is not None]
+    finished = [
+        f"{row.rates}: {share_text(row.best, row.interval)}" for row in rows if row.best is not None
+    ]
     untrained = record.baselines.get(f"{BASELINE_PREFIX}random_init/{record.objective}")
     references = {"chance": record.data.chance}
     if untrained is not None:
@@ -136,7 +138,7 @@ def _figure(record: SweepRecord, rows: list[RateSetRow]) -> Figure:
         drawing=draw_rate_sets(rows, record.objective, references),
         alternative=f"{metric_title(record.objective)} of the best trial of each rate set, with "
         f"its interval: {'; '.join(finished) or 'no finished trial yet'}",
-        note="A line is the 95 % interval of a rate set's best trial, over videos (Wilson).",
+        note=f"A line is the interval of a rate set's best trial ({intervals_words(record)}).",
     )
 
 
@@ -158,7 +160,7 @@ def _table(record: SweepRecord, rows: list[RateSetRow]) -> Table:
         cells = (
             row.rates,
             _counts(row),
-            interval_text(row.best),
+            share_text(row.best, row.interval),
             "" if row.best_trial is None else str(row.best_trial),
             _mean(row),
             number_text(row.first_rung),
@@ -167,7 +169,7 @@ def _table(record: SweepRecord, rows: list[RateSetRow]) -> Table:
     for name, title in BASELINE_TITLES.items():
         value = record.baselines.get(f"{BASELINE_PREFIX}{name}/{record.objective}")
         if value is not None:
-            text = interval_text(video_interval(record, value))
+            text = share_text(value, baseline_interval(record, name))
             lines.append(Row((title, "", text, "", "", ""), "soft"))
     lines.append(Row(("chance", "", f"{record.data.chance:.3f}", "", "", ""), "soft"))
     head = (

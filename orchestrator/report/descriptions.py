@@ -8,12 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from orchestrator.report.answer import Answer
-from orchestrator.report.findings import rate_sets, video_interval
+from orchestrator.report.findings import (
+    baseline_interval,
+    intervals_words,
+    rate_sets,
+    trial_interval,
+)
 from orchestrator.report.formatting import (
-    interval_text,
     joined,
     metric_title,
     number_text,
+    share_text,
     short_name,
     value_text,
 )
@@ -40,11 +45,13 @@ def _table(record: SweepRecord) -> str:
     lines = [f"| rates | best {metric} [95 %] | trial |", "|---|---|---|"]
     for row in rate_sets(record)[:NUM_RATE_SETS]:
         trial = "" if row.best_trial is None else str(row.best_trial)
-        lines.append(f"| {row.rates} | {interval_text(row.best) or 'none finished'} | {trial} |")
+        best = share_text(row.best, row.interval) or "none finished"
+        lines.append(f"| {row.rates} | {best} | {trial} |")
     for name, title in BASELINE_TITLES.items():
         value = record.baselines.get(f"{BASELINE_PREFIX}{name}/{record.objective}")
         if value is not None:
-            lines.append(f"| {title} | {interval_text(video_interval(record, value))} | |")
+            text = share_text(value, baseline_interval(record, name))
+            lines.append(f"| {title} | {text} | |")
     lines.append(f"| chance | {record.data.chance:.3f} | |")
     return "\n".join(lines)
 
@@ -98,14 +105,15 @@ def _figures(record: SweepRecord, trial: TrialRecord) -> str:
         f"| on {record.data.num_val} validation videos | {metric_title(objective)} [95 %] "
         "| linear probe |",
         "|---|---|---|",
-        f"| this encoder | {interval_text(video_interval(record, trial.objective))} "
+        f"| this encoder | {share_text(trial.objective, trial_interval(record, trial))} "
         f"| {number_text(trial.metrics.get(PROBE))} |",
     ]
     for name, title in BASELINE_TITLES.items():
         value = record.baselines.get(f"{BASELINE_PREFIX}{name}/{objective}")
         if value is not None:
             probe = number_text(record.baselines.get(f"{BASELINE_PREFIX}{name}/{PROBE}"))
-            lines.append(f"| {title} | {interval_text(video_interval(record, value))} | {probe} |")
+            text = share_text(value, baseline_interval(record, name))
+            lines.append(f"| {title} | {text} | {probe} |")
     return "\n".join(lines)
 
 
@@ -122,7 +130,7 @@ def _protocol(record: SweepRecord) -> str:
 def _limits(record: SweepRecord) -> str:
     lines = [
         f"- {record.data.num_val} validation videos of {record.data.num_val_groups} groups, "
-        f"{record.data.num_classes} classes; the interval is over videos.",
+        f"{record.data.num_classes} classes; {intervals_words(record)}.",
         f"- Clips of {record.config.clip.length} frames, {record.config.clip.crop} x "
         f"{record.config.clip.crop} pixels; other sizes were not measured.",
     ]

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 from orchestrator.report import findings
 from orchestrator.report.content import Facts, Row, Table
-from orchestrator.report.findings import video_interval
 from orchestrator.report.formatting import (
-    interval_text,
     joined,
     metric_title,
     number_text,
+    share_text,
     short_name,
     value_text,
 )
@@ -162,7 +161,7 @@ def _emphasis(trial: TrialRecord, best: int | None) -> str:
 def _cells(record: SweepRecord, trial: TrialRecord) -> tuple[str, ...]:
     score = number_text(trial.objective)
     if trial.state == TrialState.FINISHED:
-        score = interval_text(video_interval(record, trial.objective))
+        score = share_text(trial.objective, findings.trial_interval(record, trial))
     values = (
         value_text(trial.values[path]) if path in trial.values else "" for path in record.varied
     )
@@ -207,17 +206,8 @@ def _data_facts(record: SweepRecord) -> Facts:
 
 
 def _protocol_facts(record: SweepRecord) -> Facts:
-    data, config, best = record.data, record.config, record.best
+    data, config = record.data, record.config
     views = config.evaluation.views
-    low, high = (
-        best.metrics.get(f"{record.objective}_{end}") if best else None for end in ("low", "high")
-    )
-    over_groups = ""
-    if low is not None and high is not None:
-        over_groups = (
-            f"best trial [{low:.3f}, {high:.3f}], bootstrap over {data.num_val_groups} groups of "
-            "videos"
-        )
     return (
         (
             "protocol",
@@ -234,7 +224,10 @@ def _protocol_facts(record: SweepRecord) -> Facts:
             f"{views.num_clips} clips of {views.clip_length} frames per video, centre crop "
             f"{config.clip.crop}; k {config.evaluation.retrieval.ks}",
         ),
-        ("intervals", "95 %: Wilson over videos, taken as independent; Student's t over trials"),
-        ("over groups", over_groups),
+        (
+            "intervals",
+            f"{findings.intervals_words(record)}: Student's t on the log-odds; of means of trials, "
+            "Student's t over trials",
+        ),
         ("chance level", f"{data.chance:.3f}"),
     )

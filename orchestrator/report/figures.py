@@ -62,9 +62,9 @@ def draw_rate_sets(
     with matplotlib.rc_context(STYLE):
         figure, axes = _figure(WIDE, 1.0 + 0.25 * len(rows))
         for place, row in enumerate(rows):
-            if row.best is not None:
+            if row.interval is not None:
                 axes.plot(
-                    [row.best.low, row.best.high],
+                    [row.interval.low, row.interval.high],
                     [place, place],
                     color=BLUE,
                     linewidth=1.4,

@@ -10,9 +10,9 @@ from statistics import fmean
 
 from orchestrator.confirmation import mean_interval
 from orchestrator.cost.ledger import TRAIN, total
-from orchestrator.report.record import SweepRecord, TrialRecord
+from orchestrator.report.record import BASELINE_PREFIX, SweepRecord, TrialRecord
 from orchestrator.trial_state import TrialState
-from prp_core.evaluation.intervals import Interval, wilson_interval
+from prp_core.evaluation.intervals import MIN_GROUPS, Interval, metric_interval
 
 CONFUSION = "rate_confusion/"
 MIN_TRIALS_FOR_MEAN = 3  # two that happen to be equal would make an interval of no width
@@ -38,15 +38,16 @@ class Outcome(StrEnum):
 class RateSetRow:
     """The trials of one rate set.
 
-    `best` is the best finished trial's objective with its interval over videos (Wilson), `mean` the
-    mean of the finished trials with its interval over trials (Student's t), from
-    `MIN_TRIALS_FOR_MEAN` on. `first_rung` is the mean objective of all its trials at the first
-    rung, before any was pruned.
+    `best` is the best finished trial's objective and `interval` its interval over groups of videos
+    (None: there are too few), `mean` the mean of the finished trials with its interval over trials
+    (Student's t), from `MIN_TRIALS_FOR_MEAN` on. `first_rung` is the mean objective of all its
+    trials at the first rung, before any was pruned.
     """
 
     rates: str
     trials: tuple[TrialRecord, ...]
-    best: Interval | None
+    best: float | None
+    interval: Interval | None
     best_trial: int | None
     mean: Interval | None
     first_rung: float | None
@@ -77,11 +78,33 @@ class Point:
     recall: float
 
 
-def video_interval(record: SweepRecord, share: float | None) -> Interval | None:
-    """Wilson's 95 % interval of a share (0 to 1) of the validation videos; None for no number."""
-    if share is None or not math.isfinite(share) or not record.data.num_val:
-        return None
-    return wilson_interval(round(share * record.data.num_val), record.data.num_val)
+def trial_interval(record: SweepRecord, trial: TrialRecord) -> Interval | None:
+    """The interval of the trial's objective, over groups of validation videos; None where there are
+    too few groups, or where it was not measured together with the objective.
+    """
+    return interval_at(trial.metrics, record.objective, trial.objective)
+
+
+def baseline_interval(record: SweepRecord, name: str) -> Interval | None:
+    """The interval of the objective of the baseline `name`, as `trial_interval`."""
+    return metric_interval(record.baselines, f"{BASELINE_PREFIX}{name}/{record.objective}")
+
+
+def interval_at(metrics: Mapping[str, float], name: str, value: float) -> Interval | None:
+    """The interval of the metric `name`, where it is that of `value`: metrics may be newer."""
+    found = metric_interval(metrics, name)
+    return found if found is not None and math.isclose(found.value, value) else None
+
+
+def intervals_words(record: SweepRecord) -> str:
+    """What the intervals of this record are, or why there are none."""
+    number = record.data.num_val_groups
+    if number < MIN_GROUPS:
+        return (
+            f"no intervals: {number} groups of validation videos, and an interval needs "
+            f"{MIN_GROUPS}"
+        )
+    return f"95 % intervals over {number} groups of validation videos"
 
 
 def rate_sets(record: SweepRecord) -> list[RateSetRow]:
@@ -99,7 +122,7 @@ def rate_sets(record: SweepRecord) -> list[RateSetRow]:
         rows,
         key=lambda row: (
             row.best is None,
-            -(row.best.value if row.best else row.first_rung or 0.0),
+            -(row.first_rung or 0.0 if row.best is None else row.best),
             row.rates,
         ),
     )
@@ -115,7 +138,8 @@ def _rate_set(record: SweepRecord, rates: str, trials: tuple[TrialRecord, ...]) 
     return RateSetRow(
         rates=rates,
         trials=trials,
-        best=video_interval(record, finished[0].objective) if finished else None,
+        best=finished[0].objective if finished else None,
+        interval=trial_interval(record, finished[0]) if finished else None,
         best_trial=finished[0].number if finished else None,
         mean=mean_interval([trial.objective for trial in finished], least=0.0, most=1.0)
         if len(finished) >= MIN_TRIALS_FOR_MEAN

@@ -44,6 +44,11 @@ def interval_text(interval: Interval | None) -> str:
     return f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
 
 
+def share_text(value: float | None, interval: Interval | None) -> str:
+    """``0.562 [0.433, 0.683]``; ``0.562`` where there is no interval; empty where no value."""
+    return interval_text(interval) if interval is not None else number_text(value)
+
+
 def number_text(value: float | None) -> str:
     """``0.562``; empty for None and for a value that is not finite."""
     return "" if value is None or not math.isfinite(value) else f"{value:.3f}"

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orchestrator.report.content import Facts
-from orchestrator.report.formatting import interval_text, joined, short_name, value_text
+from orchestrator.report.formatting import joined, share_text, short_name, value_text
 from orchestrator.report.rendering import render
 from orchestrator.report.showcase import Clip, Showcase, Strip
-from prp_core.evaluation.intervals import wilson_interval
 from prp_core.evaluation.neighbours import Neighbour, QueryNeighbours
 from prp_core.pretext.reconstruction_sample import ReconstructionSample, ShownFrame
 
@@ -123,9 +122,8 @@ def _facts(found: Showcase) -> Facts:
 
 def _neighbours(found: Showcase) -> Neighbours:
     retrieved = found.retrieved
-    num_hits = round(retrieved.recall_at_1 * retrieved.num_queries)
     return Neighbours(
-        recall=interval_text(wilson_interval(num_hits, retrieved.num_queries)),
+        recall=share_text(retrieved.recall_at_1, retrieved.interval),
         num_queries=retrieved.num_queries,
         num_gallery=retrieved.num_gallery,
         num_unreadable=len(retrieved.unreadable_queries) + len(retrieved.unreadable_gallery),

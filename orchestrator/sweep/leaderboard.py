@@ -14,7 +14,8 @@ from rich.text import Text
 
 from orchestrator.confirmation import Confirmation, ConfirmationOutcome
 from orchestrator.report.answer import Answer
-from orchestrator.report.formatting import joined, metric_title, number_text
+from orchestrator.report.findings import interval_at
+from orchestrator.report.formatting import joined, metric_title, number_text, share_text
 from orchestrator.report.record import BASELINE_TITLES
 from orchestrator.report.showcase_choice import SHOWCASE_FILE
 from orchestrator.sweep.fitting_table import Column, fitted_table
@@ -24,7 +25,7 @@ from orchestrator.sweep.trial_rows import value_columns
 from orchestrator.tracking.tracking_uri import ui_command
 from orchestrator.trial.messages import TrialView
 from orchestrator.trial_state import TrialState
-from prp_core.evaluation.intervals import wilson_interval
+from prp_core.evaluation.intervals import MIN_GROUPS, metric_interval
 
 LEADERBOARD_METRICS = {"linear_probe/accuracy": "linear probe"}
 """Metric -> title of the columns beside the objective."""
@@ -79,7 +80,7 @@ def ending_lines(plan: Plan, ending: Ending) -> Iterator[str]:
         why = " (the cheapest to train of those that tie)" if is_tie else ""
         yield (
             f"Taken:       trial {ending.winner.number}{why}, {objective} "
-            f"{interval_text(plan, ending.winner.objective)}{fine_tuned}"
+            f"{trial_text(ending.winner, objective)}{fine_tuned}"
         )
         if ending.test:
             yield ending.test
@@ -137,7 +138,10 @@ def data_lines(views: Sequence[TrialView]) -> Iterator[str]:
 def leaderboard_text(plan: Plan, ending: Ending, width: int) -> str:
     """The leaderboard within `width`: its title, the table, what did not fit."""
     objective = plan.config.sweep.objective
-    title = f"{plan.spec.sweep_id}: {objective} on {len(plan.parts.val)} validation videos (95 %)"
+    title = (
+        f"{plan.spec.sweep_id}: {objective} on {len(plan.parts.val)} validation videos "
+        f"({intervals_words(plan)})"
+    )
     console = Console(width=width, file=io.StringIO())
     with console.capture() as capture:
         console.print(Text(title, style="italic"))
@@ -155,7 +159,7 @@ def leaderboard_columns(plan: Plan, ending: Ending) -> list[Column]:
         key=lambda view: (order.get(view.state, 2), -_number(view.objective), view.number),
     )
     baselines = [
-        (name, title, ending.baselines[f"baseline/{name}/{objective}"])
+        (name, title)
         for name, title in BASELINE_TITLES.items()
         if f"baseline/{name}/{objective}" in ending.baselines
     ]
@@ -167,7 +171,7 @@ def leaderboard_columns(plan: Plan, ending: Ending) -> list[Column]:
                 *(number_text(view.metrics.get(metric)) for view in views),
                 *(
                     number_text(ending.baselines.get(f"baseline/{name}/{metric}"))
-                    for name, _, _ in baselines
+                    for name, _ in baselines
                 ),
             ],
             rank=9,
@@ -179,7 +183,7 @@ def leaderboard_columns(plan: Plan, ending: Ending) -> list[Column]:
         Column(title="trial", cells=[*(str(one.number) for one in views), *empty], rank=0),
         Column(
             title="state",
-            cells=[*(one.state for one in views), *(title for _, title, _ in baselines)],
+            cells=[*(one.state for one in views), *(title for _, title in baselines)],
             rank=1,
             wraps_at=WIDEST_STATE,
         ),
@@ -192,8 +196,11 @@ def leaderboard_columns(plan: Plan, ending: Ending) -> list[Column]:
         Column(
             title=f"{metric_title(objective)} [95 %]",
             cells=[
-                *(interval_text(plan, one.objective) for one in views),
-                *(interval_text(plan, score) for _, _, score in baselines),
+                *(trial_text(one, objective) for one in views),
+                *(
+                    baseline_text(ending.baselines, f"baseline/{name}/{objective}")
+                    for name, _ in baselines
+                ),
             ],
             rank=2,
         ),
@@ -205,13 +212,22 @@ def leaderboard_columns(plan: Plan, ending: Ending) -> list[Column]:
     ]
 
 
-def interval_text(plan: Plan, share: float) -> str:
-    """``0.562 [0.433, 0.683]``: a share of the validation videos with Wilson's 95 % interval."""
-    if math.isnan(share):
-        return ""
-    num_queries = len(plan.parts.val)
-    interval = wilson_interval(round(share * num_queries), num_queries)
-    return f"{share:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+def trial_text(view: TrialView, objective: str) -> str:
+    """``0.562 [0.433, 0.683]``: a trial's objective with its interval over groups of videos."""
+    return share_text(view.objective, interval_at(view.metrics, objective, view.objective))
+
+
+def baseline_text(metrics: Mapping[str, float], name: str) -> str:
+    """As `trial_text`, of the baseline's metric `name`."""
+    return share_text(metrics.get(name), metric_interval(metrics, name))
+
+
+def intervals_words(plan: Plan) -> str:
+    """What the intervals on the leaderboard are, or why there are none."""
+    number = len({record.group for record in plan.parts.val})
+    if number < MIN_GROUPS:
+        return f"no intervals: {number} groups, and an interval needs {MIN_GROUPS}"
+    return f"95 % over {number} groups"
 
 
 def _number(value: float) -> float:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist, fmean
 
 NUM_RESAMPLES = 1000
 MIN_GROUPS = 8
 """Fewer groups than that say nothing about the next one; see `group_interval`."""
+PSEUDO_GROUPS = 0.5
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,69 @@ def wilson_interval(num_hits: int, num_queries: int, *, confidence: float = 0.95
     return Interval(share, max(0.0, centre - half), min(1.0, centre + half))
 
 
+def share_interval(
+    hits: Sequence[float], groups: Sequence[str], *, confidence: float = 0.95
+) -> Interval | None:
+    """The interval of a share of hits (each 0 or 1) that depend on one another within a group; None
+    below `MIN_GROUPS` groups.
+
+    Every printed interval of recall or accuracy is this one. Student's t of one degree of freedom
+    less than there are groups, on the log-odds, with the variance between groups. Half a group of
+    mean size that hits every second time is added, so that groups which all agree leave room and
+    shares near 0 and 1 are covered (``benchmarks.statistics``). The bounds lie in [0, 1].
+    """
+    sums, counts = _by_group(hits, groups)
+    if len(counts) < MIN_GROUPS:
+        return None
+    size = len(hits) / len(counts)
+    weight = PSEUDO_GROUPS
+    total = len(hits) + weight * size
+    centre = (sum(sums.values()) + weight * size / 2) / total
+    squares = sum((sums[group] - centre * count) ** 2 for group, count in counts.items())
+    squares += weight * (size * (0.5 - centre)) ** 2
+    number = len(counts) + weight
+    variance = squares * number / (number - 1) / total**2
+    odds = math.log(centre / (1 - centre))
+    deviation = math.sqrt(variance) / (centre * (1 - centre))
+    half = students_quantile(len(counts) - 1, (1 + confidence) / 2) * deviation
+    share = fmean(hits)
+    return Interval(share, min(share, _logistic(odds - half)), max(share, _logistic(odds + half)))
+
+
+def share_metrics(
+    name: str, hits: Sequence[float], groups: Sequence[str], *, share: float | None = None
+) -> dict[str, float]:
+    """The metric `name`: the `share` of hits (None: their mean), with the bounds of its interval as
+    ``NAME_low`` and ``NAME_high``, absent where there are too few groups.
+    """
+    interval = share_interval(hits, groups)
+    found = {name: fmean(hits) if share is None else share}
+    if interval is not None:
+        found |= {f"{name}_low": interval.low, f"{name}_high": interval.high}
+    return found
+
+
+def metric_interval(metrics: Mapping[str, float], name: str) -> Interval | None:
+    """The interval that `share_metrics` put beside the metric `name`; None where there is none."""
+    value, low, high = (metrics.get(f"{name}{end}") for end in ("", "_low", "_high"))
+    return None if value is None or low is None or high is None else Interval(value, low, high)
+
+
+def _logistic(odds: float) -> float:
+    return (1 + math.tanh(odds / 2)) / 2
+
+
+def _by_group(
+    values: Sequence[float], groups: Sequence[str]
+) -> tuple[dict[str, float], Counter[str]]:
+    """(the sum of each group's values, how many it has)."""
+    assert len(groups) == len(values) >= 1, (len(groups), len(values))
+    sums: dict[str, float] = defaultdict(float)
+    for value, group in zip(values, groups, strict=True):
+        sums[group] += value
+    return sums, Counter(groups)
+
+
 def group_interval(
     values: Sequence[float],
     groups: Sequence[str],
@@ -59,13 +123,9 @@ def group_interval(
     agree there is room as for so many independent hits in a row (Wilson). Where a percentile
     bootstrap over few groups is too narrow, this holds what it says (``benchmarks.statistics``).
     For a paired comparison pass the differences, value by value. The bounds are cut at `least` and
-    `most`, beyond which no mean can lie (0 and 1 of a share).
+    `most`, beyond which no mean can lie (-1 and 1 of a difference of shares).
     """
-    assert len(groups) == len(values) >= 1, (len(groups), len(values))
-    sums: dict[str, float] = defaultdict(float)
-    counts = Counter(groups)
-    for value, group in zip(values, groups, strict=True):
-        sums[group] += value
+    sums, counts = _by_group(values, groups)
     if len(counts) < MIN_GROUPS:
         return None
     mean = sum(sums.values()) / len(values)

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from prp_core.evaluation.evaluation import FeatureEvaluation
+from prp_core.evaluation.intervals import share_metrics
 
 if TYPE_CHECKING:  # a config is read where torch is not loaded
     import torch
@@ -106,10 +107,11 @@ def probe_accuracy(
     config: LinearProbe,
     device: torch.device | str = "cpu",
 ) -> dict[str, float]:
-    """``linear_probe/accuracy`` on `queries` of a probe fitted on `gallery`.
+    """``linear_probe/accuracy`` on `queries` of a probe fitted on `gallery`, and its interval.
 
     A query of a class that the gallery lacks counts as a miss.
     """
     predicted = fit_linear_probe(gallery, config, device).predict(queries.features_ND)
-    num_hits = sum(guess == label for guess, label in zip(predicted, queries.labels, strict=True))
-    return {"linear_probe/accuracy": num_hits / len(queries)}
+    hits = [float(guess == label) for guess, label in zip(predicted, queries.labels, strict=True)]
+    share = sum(hits) / len(queries)
+    return share_metrics("linear_probe/accuracy", hits, queries.groups, share=share)

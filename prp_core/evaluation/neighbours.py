@@ -9,7 +9,8 @@ from torch import nn
 
 from prp_core.evaluation.downstream import EvaluatedConfig, EvaluationVideos, extract_both
 from prp_core.evaluation.features import FeatureTable
-from prp_core.evaluation.retrieval import nearest_with_similarity, recall_at_k
+from prp_core.evaluation.intervals import Interval, share_interval
+from prp_core.evaluation.retrieval import hits_at_k, nearest_with_similarity
 from prp_core.world import World
 
 NUM_NEIGHBOURS = 5
@@ -46,6 +47,8 @@ class QueryNeighbours:
 class RetrievalExamples:
     """The neighbours of the `shown` queries, and `recall_at_1` of all `num_queries` queries.
 
+    Its `interval` is over groups of queries (None: there are too few).
+
     `unreadable_queries` and `unreadable_gallery` are (key, reason) of the videos that could not be
     read; they are neither queries nor neighbours.
     """
@@ -56,6 +59,7 @@ class RetrievalExamples:
     num_gallery: int
     unreadable_queries: tuple[tuple[str, str], ...]
     unreadable_gallery: tuple[tuple[str, str], ...]
+    interval: Interval | None = None
 
 
 def find_neighbours(
@@ -72,13 +76,15 @@ def find_neighbours(
     as `extract_both` does.
     """
     gallery, queries = extract_both(encoder, config, videos, world)
+    hits = hits_at_k(gallery, queries, (1,))[1].double()
     return RetrievalExamples(
         shown=neighbours_of(gallery, queries, shown),
-        recall_at_1=recall_at_k(gallery, queries, (1,))["retrieval/recall_at_1"],
+        recall_at_1=hits.mean().item(),
         num_queries=len(queries),
         num_gallery=len(gallery),
         unreadable_queries=queries.broken,
         unreadable_gallery=gallery.broken,
+        interval=share_interval(hits.tolist(), queries.groups),
     )
 
 

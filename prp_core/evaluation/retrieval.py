@@ -44,26 +44,20 @@ class Retrieval(FeatureEvaluation):
     def metrics(
         self, gallery: FeatureTable, queries: FeatureTable, device: torch.device
     ) -> dict[str, float]:
-        """``retrieval/recall_at_<k>``, the interval of recall at 1, and the counts behind them.
+        """``retrieval/recall_at_<k>``, their intervals, and the counts behind them.
 
-        ``retrieval/recall_at_1_low`` and ``_high`` bound it with 95 % confidence over groups of
-        queries (`group_interval`); where there are too few groups they are absent.
+        ``retrieval/recall_at_<k>_low`` and ``_high`` bound each with 95 % confidence over groups of
+        queries (`share_interval`); where there are too few groups they are absent.
         """
-        from prp_core.evaluation.intervals import group_interval
+        from prp_core.evaluation.intervals import share_metrics
 
         hits = hits_at_k(gallery, queries, self.k_list)
-        interval = group_interval(hits[1].double().tolist(), queries.groups, least=0.0, most=1.0)
-        bounds = (
-            {}
-            if interval is None
-            else {
-                "retrieval/recall_at_1_low": interval.low,
-                "retrieval/recall_at_1_high": interval.high,
-            }
-        )
+        with_bounds: dict[str, float] = {}
+        for k, (name, share) in zip(self.k_list, recalls(hits).items(), strict=True):
+            values = hits[k].double().tolist()
+            with_bounds |= share_metrics(name, values, queries.groups, share=share)
         return {
-            **recalls(hits),
-            **bounds,
+            **with_bounds,
             "retrieval/num_gallery": float(len(gallery)),
             "retrieval/num_queries": float(len(queries)),
             "retrieval/num_broken": float(len(gallery.broken) + len(queries.broken)),

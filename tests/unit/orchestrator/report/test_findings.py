@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import pytest
 
 from orchestrator.report import findings
 from orchestrator.trial_state import TrialState
-from tests.small_sweep import entry, record, trial
+from prp_core.evaluation.intervals import Interval
+from tests.small_sweep import UNTRAINED, entry, record, trial
 
 
 def test_rate_sets_with_a_finished_trial_come_first_by_their_best() -> None:
@@ -23,20 +23,25 @@ def test_rate_sets_with_a_finished_trial_come_first_by_their_best() -> None:
     rows = findings.rate_sets(record(*trials, trial(5, "1-8", state=TrialState.FAILED)))
     assert [row.rates for row in rows] == ["1-4", "1-2", "2-4", "1-8"]
     first = rows[0]
-    assert (first.best_trial, first.best.value) == (3, 0.5)
+    assert (first.best_trial, first.best) == (3, 0.5)
+    assert first.interval is not None and first.interval.low == pytest.approx(0.431)
     assert first.mean.value == pytest.approx(0.4) and first.mean.low < 0.3
     assert first.first_rung == pytest.approx(0.2)
     assert rows[1].mean is None, "one trial has no interval over trials"
     assert rows[2].best is None and rows[2].first_rung == 0.9 and rows[3].first_rung is None
 
 
-def test_wilson_is_over_the_validation_videos() -> None:
-    interval = findings.video_interval(record(num_val=48), 0.646)
-    assert (round(interval.low, 3), round(interval.high, 3)) == (0.504, 0.766)
-    assert (
-        findings.video_interval(record(), None) is None
-        and findings.video_interval(record(), math.nan) is None
-    )
+def test_an_interval_is_the_evaluations_own_and_of_the_objective_that_is_shown() -> None:
+    measured = trial(0, "1-2", 0.646)
+    interval = findings.trial_interval(record(), measured)
+    assert interval is not None and interval.high == pytest.approx(0.715)
+    newer = dataclasses.replace(measured, objective=0.5)
+    assert findings.trial_interval(record(), newer) is None, "of another evaluation"
+    assert findings.trial_interval(record(), trial(0, "1-2")) is None
+    known = record(baselines=UNTRAINED)
+    assert findings.baseline_interval(known, "random_init") == Interval(0.3, 0.24, 0.36)
+    assert findings.baseline_interval(known, "mean_frame") is None
+    assert findings.intervals_words(record(num_groups=1)).startswith("no intervals: 1 groups")
 
 
 def test_cost_by_the_ledger_and_without_one() -> None:

@@ -7,11 +7,14 @@ import statistics
 
 import pytest
 
-from benchmarks.statistics.coverage import Corpus, coverage, students, wilson
+from benchmarks.statistics.coverage import Corpus, coverage, wilson
 from prp_core.evaluation.intervals import (
     Interval,
     bootstrap_interval,
     group_interval,
+    metric_interval,
+    share_interval,
+    share_metrics,
     students_quantile,
     wilson_interval,
 )
@@ -82,12 +85,15 @@ def test_students_quantiles_are_those_of_the_tables(degrees: int, quantile: floa
     assert students_quantile(degrees, 0.975) == pytest.approx(quantile, abs=1e-4)
 
 
-@pytest.mark.parametrize(("num_groups", "correlation"), [(8, 0.1), (8, 0.3), (12, 0.3), (50, 0.3)])
+@pytest.mark.parametrize(
+    ("num_groups", "correlation", "rate"),
+    [(8, 0.1, 0.4), (8, 0.3, 0.4), (12, 0.3, 0.1), (12, 0.3, 0.9), (50, 0.3, 0.4)],
+)
 def test_the_interval_over_groups_holds_the_truth_as_often_as_it_says(
-    num_groups: int, correlation: float
+    num_groups: int, correlation: float, rate: float
 ) -> None:
-    corpus = Corpus(num_groups, correlation=correlation)
-    assert 0.93 <= coverage(corpus, students, num_sweeps=1000) <= 0.97
+    corpus = Corpus(num_groups, correlation=correlation, rate=rate)
+    assert 0.93 <= coverage(corpus, share_interval, num_sweeps=1000) <= 0.985
     assert coverage(corpus, wilson, num_sweeps=1000) < 0.93, "it takes queries for independent"
 
 
@@ -117,3 +123,15 @@ def test_groups_that_all_agree_leave_the_room_of_so_many_hits_in_a_row(
 def test_few_groups_have_no_interval() -> None:
     groups = [f"g{number % 7}" for number in range(70)]
     assert group_interval([1.0] * 70, groups) is None
+    assert share_interval([1.0] * 70, groups) is None
+    assert share_metrics("recall", [1.0] * 70, groups) == {"recall": 1.0}
+
+
+@pytest.mark.parametrize("hits", [[1.0] * 40, [0.0] * 40, [1.0] + [0.0] * 39])
+def test_the_interval_of_a_share_lies_in_0_to_1_and_has_room(hits: list[float]) -> None:
+    groups = [f"g{number % 8}" for number in range(40)]
+    found = share_metrics("recall", hits, groups)
+    interval = metric_interval(found, "recall")
+    assert interval is not None
+    assert 0 <= interval.low <= interval.value <= interval.high <= 1
+    assert interval.high - interval.low > 0.1

@@ -62,7 +62,9 @@ def test_accuracy_is_that_of_the_predictions() -> None:
     train, test = drawn(200, 2), drawn(100, 3)
     guesses = fit_linear_probe(train, CONFIG).predict(test.features_ND)
     share = sum(guess == label for guess, label in zip(guesses, test.labels, strict=True)) / 100
-    assert probe_accuracy(train, test, CONFIG) == {"linear_probe/accuracy": pytest.approx(share)}
+    found = probe_accuracy(train, test, CONFIG)
+    assert found["linear_probe/accuracy"] == pytest.approx(share)
+    assert found["linear_probe/accuracy_low"] < share < found["linear_probe/accuracy_high"]
     assert 0.6 < share < 1
     assert probe_accuracy(train, drawn(100, 3, noise=0.01), CONFIG)["linear_probe/accuracy"] == 1
 
