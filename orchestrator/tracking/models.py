@@ -2,18 +2,21 @@
 
 from orchestrator.tracking import load_encoder
 encoder = load_encoder("models:/prp-demo@best", "sqlite:////home/me/.prp/mlflow.db")
+feature_D = encoder.feature(frames_NHWC)  # a whole video, uint8
 features_BCTHW = encoder(clip_BCTHW)
 """
 
 from __future__ import annotations
 
 import os
-import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
+from orchestrator.config.run_config import parse_config
+from orchestrator.config.store_config import StoreConfig
 from orchestrator.storage.open_store import open_store
 from orchestrator.tracking.encoder_file import (
     CARD_NAME,
@@ -23,38 +26,52 @@ from orchestrator.tracking.encoder_file import (
     digest,
     unpack,
 )
+from orchestrator.tracking.local_files import sqlite_file
 from orchestrator.tracking.mlflow_client import connect, first_line, is_temporary
+from orchestrator.tracking.model_uri import model_id_of, names_model
 from prp_core.data.object_store import read_all
 from prp_core.errors import ObjectMissing, UserError
 
+if TYPE_CHECKING:
+    from prp_core.evaluation.frame_encoder import FrameEncoder
+
 CARD_TAG = "prp.card_sha256"
 WEIGHTS_TAG = "prp.weights_sha256"
-MODEL_TAG = (
-    "prp.model_id"  # on a registered version: MLflow itself does not keep which logged model it is
-)
 VERSIONS_TAG = (
     "mlflow.modelVersions"  # MLflow's own, on a logged model: its page shows the versions of it
 )
 MODEL_TYPE = "prp-encoder"
-MODEL_URI = re.compile(
-    r"models:/(?:(?P<id>m-[0-9a-f]{32})"
-    r"|(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>\d+|latest)))"
-)
 
 
-def load_encoder(model_uri: str, tracking_uri: str | None = None) -> Any:
-    """The encoder at `model_uri`, on the CPU, in evaluation mode.
+def load_encoder(
+    model_uri: str, tracking_uri: str | None = None, *, store: StoreConfig | None = None
+) -> FrameEncoder:
+    """The encoder at `model_uri`, on the CPU, in evaluation mode, with its card and preprocessing.
 
-    It maps ``(B, 3, T, H, W)`` to ``(B, feature_channels, T/8, H/16, W/16)``.
+    ``encoder.feature(frames_NHWC)`` maps the uint8 frames of a video to its feature;
+    ``encoder(clip_BCTHW)`` maps clips ``(B, 3, T, H, W)`` in [0, 1] to ``(B, feature_channels, T/8,
+    H/16, W/16)`` and refuses those of another size or range. ``encoder.card``, ``encoder.clip``,
+    ``encoder.views`` and ``encoder.rates`` say what it is.
 
     `model_uri` is ``models:/NAME@ALIAS``, ``models:/NAME/VERSION``, ``models:/NAME/latest`` (the
-    newest version) or ``models:/MODEL_ID``, or the folder of an encoder in a sweep's storage
-    (``s3://bucket/prefix`` or a path), for which no MLflow is needed. `tracking_uri` defaults to
-    the variable MLFLOW_TRACKING_URI. Raises `UserError` when there is no such model,
-    `DamagedEncoder` when its files are not those stored.
+    newest version), ``models:/MODEL_ID``, ``runs:/RUN_ID`` (a trial, or a sweep: its winner), or
+    the folder of an encoder (``s3://bucket/prefix`` or a path), for which no MLflow is needed.
+    `tracking_uri` defaults to the variable MLFLOW_TRACKING_URI. Raises `UserError` when there is no
+    such model, or its files are no longer where MLflow recorded them; `DamagedEncoder` when they
+    are not those stored.
     """
-    if not model_uri.startswith("models:"):
-        return _rebuild(*unpack(_read_folder(model_uri)))
+    card, weights = unpack(*read_encoder_files(model_uri, tracking_uri, store=store))
+    return _rebuild(card, weights)
+
+
+def read_encoder_files(
+    model_uri: str, tracking_uri: str | None = None, *, store: StoreConfig | None = None
+) -> tuple[dict[str, bytes], str]:
+    """The files of the encoder at `model_uri`, and the sha256 of its card that MLflow keeps ("" for
+    a folder). Raises as `load_encoder` does.
+    """
+    if not names_model(model_uri):
+        return _read_folder(model_uri, store), ""
     uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
     if not uri:
         raise UserError(
@@ -62,10 +79,19 @@ def load_encoder(model_uri: str, tracking_uri: str | None = None) -> Any:
             "or set MLFLOW_TRACKING_URI"
         )
     client = connect(uri)
-    model = client.get_logged_model(_model_id(client, model_uri, uri))
+    model = _logged_model(client, model_id_of(client, model_uri, uri), model_uri, uri)
     if WEIGHTS_TAG not in model.tags:
         raise UserError(f"{model_uri!r} at {uri} is not an encoder that this package stored")
-    return _rebuild(*unpack(_download(model, uri), model.tags.get(CARD_TAG, "")))
+    return _download(client, model, uri), model.tags.get(CARD_TAG, "")
+
+
+def _logged_model(client: Any, model_id: str, model_uri: str, tracking_uri: str) -> Any:
+    try:
+        return client.get_logged_model(model_id)
+    except Exception as error:
+        if is_temporary(error):
+            raise
+        raise UserError(f"No {model_uri!r} at {tracking_uri} ({first_line(error)})") from error
 
 
 def log_encoder_files(
@@ -128,72 +154,91 @@ def _find_or_create(
     )
 
 
-def _model_id(client: Any, model_uri: str, tracking_uri: str) -> str:
-    parts = MODEL_URI.fullmatch(model_uri)
-    if parts is None:
-        raise UserError(
-            f"Cannot read {model_uri!r}: write models:/NAME@ALIAS, models:/NAME/VERSION "
-            "models:/NAME/latest, models:/MODEL_ID, or the folder of an encoder"
-        )
-    if parts["id"]:
-        return parts["id"]
-    try:
-        if parts["alias"]:
-            version = client.get_model_version_by_alias(parts["name"], parts["alias"])
-        elif parts["version"] == "latest":
-            version = max(
-                client.search_model_versions(f"name='{parts['name']}'"),
-                key=lambda one: int(one.version),
-            )
-        else:
-            version = client.get_model_version(parts["name"], parts["version"])
-    except Exception as error:
-        if is_temporary(error):
-            raise
-        known = (
-            ", ".join(
-                sorted(model.name for model in client.search_registered_models(max_results=20))
-            )
-            or "none"
-        )
-        raise UserError(
-            f"No {model_uri!r} at {tracking_uri} ({first_line(error)}); registered there: {known}"
-        ) from error
-    if MODEL_TAG not in version.tags:
-        raise UserError(
-            f"{model_uri!r} at {tracking_uri} is not an encoder that this package stored"
-        )
-    return str(version.tags[MODEL_TAG])
-
-
-def _rebuild(card: EncoderCard, weights: Mapping[str, Any]) -> Any:
+def _rebuild(card: EncoderCard, weights: Mapping[str, Any]) -> FrameEncoder:
+    """The encoder with the geometry of its card; a table that the card lacks has its defaults."""
+    from prp_core.evaluation.frame_encoder import FrameEncoder
     from prp_core.training.encoder_export import rebuild_encoder
 
-    return rebuild_encoder(card.encoder, weights)
+    clip = dict(card.config.get("clip", {}))
+    views = dict(card.config.get("evaluation", {}).get("views", {}))
+    rate = dict(card.config.get("pretext", {}).get("playback_rate", {}))
+    config = parse_config(
+        {"clip": clip, "evaluation": {"views": views}, "pretext": {"playback_rate": rate}}
+    )
+    encoder = FrameEncoder(
+        rebuild_encoder(card.encoder, weights),
+        clip=config.clip,
+        views=config.evaluation.views,
+        rates=config.pretext.playback_rate.rate_list,
+        card=card,
+    )
+    return encoder.eval()
 
 
-def _read_folder(uri: str) -> dict[str, bytes]:
+def _read_folder(uri: str, config: StoreConfig | None) -> dict[str, bytes]:
     """The files of the encoder in a folder of any store. Raises `UserError` where there is none."""
-    store = open_store(uri)
+    place = uri.rstrip("/")
+    for name in (CARD_NAME, WEIGHTS_NAME):  # whoever completes a path in a shell names a file
+        place = place.removesuffix(f"/{name}")
+    store = open_store(place, config)
     try:
         return {name: read_all(store, name) for name in (CARD_NAME, WEIGHTS_NAME)}
     except ObjectMissing as error:
-        raise UserError(f"There is no encoder in {uri}: {error}") from None
+        raise UserError(
+            f"There is no encoder in {uri}: {error}; give the folder that holds {CARD_NAME} and "
+            f"{WEIGHTS_NAME}, or a model of MLflow (models:/NAME@best)"
+        ) from None
 
 
-def _download(model: Any, tracking_uri: str) -> dict[str, bytes]:
+def _download(client: Any, model: Any, tracking_uri: str) -> dict[str, bytes]:
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     repository = get_artifact_repository(model.artifact_location, tracking_uri=tracking_uri)
     names = {file.path for file in repository.list_artifacts()}
+    if not names:
+        root = client.get_experiment(model.experiment_id).artifact_location
+        raise UserError(why_gone(model.artifact_location, root, tracking_uri))
     missing = {CARD_NAME, WEIGHTS_NAME} - names
     if missing:
         raise DamagedEncoder(
             f"{', '.join(sorted(missing))} missing at {model.artifact_location}; there "
-            f"are: {', '.join(sorted(names)) or 'no files'}"
+            f"are: {', '.join(sorted(names))}"
         )
     with tempfile.TemporaryDirectory() as folder:
         return {
             name: Path(repository.download_artifacts(name, folder)).read_bytes()
             for name in (CARD_NAME, WEIGHTS_NAME)
         }
+
+
+def why_gone(location: str, artifact_root: str, tracking_uri: str) -> str:
+    """Why there is nothing at `location`, where MLflow recorded an encoder: the database was moved
+    and its artifacts with it or not, or the encoder was deleted; and what to do.
+    """
+    said = f"MLflow at {tracking_uri} recorded the encoder at {location}, where there is nothing"
+    recorded, root = _folder(location), _folder(artifact_root)
+    if recorded is None or root is None:
+        return f"{said}: its artifact store was moved or emptied; put the files back"
+    database = sqlite_file(tracking_uri)
+    beside = _beside(database, recorded) if database is not None else None
+    if beside is not None:
+        return f"This database was moved: {said}. The files are in {beside} now: load that folder"
+    if root.is_dir():
+        return f"{said}: it was deleted"
+    return (
+        f"This database was moved, or its artifacts were: {said}, and its artifact root {root} is "
+        "gone. Put the artifacts back there, or load the folder that holds the encoder now"
+    )
+
+
+def _folder(uri: str) -> Path | None:
+    """The folder of this machine that an artifact location is; None where it is none."""
+    parts = urlsplit(uri)
+    return Path(unquote(parts.path)) if parts.scheme in ("", "file") else None
+
+
+def _beside(database: Path, recorded: Path) -> Path | None:
+    """Where the files lie that were recorded at `recorded`, if they moved with the database."""
+    tails = (Path(*recorded.parts[start:]) for start in range(1, len(recorded.parts)))
+    found = (database.parent / tail for tail in tails)
+    return next((folder for folder in found if (folder / WEIGHTS_NAME).is_file()), None)

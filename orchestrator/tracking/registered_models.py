@@ -12,7 +12,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.tracking.models import MODEL_TAG, VERSIONS_TAG
+from orchestrator.tracking.model_uri import MODEL_TAG
+from orchestrator.tracking.models import VERSIONS_TAG
 from orchestrator.tracking.tags import NOTE_TAG
 
 # On a registered version: the figure that it was chosen by, and the protocol that measured it.

@@ -167,6 +167,23 @@ def _describe_share(
     )
 
 
+def feature_of_frames(
+    describe: Describe,
+    frames_NHWC: torch.Tensor,
+    num_frames: int,
+    clip: ClipConfig,
+    views: ViewsConfig,
+    device: torch.device,
+) -> torch.Tensor:
+    """The feature (D,) of one video of `num_frames` frames, on `device`, as `extract_tables` has
+    it under `strict_float32` and without gradients.
+
+    `frames_NHWC` (uint8) are those of `distinct_positions(view_positions(num_frames, views))`.
+    """
+    clips_BCTHW = arrange_clips(frames_NHWC, view_positions(num_frames, views), clip, device)
+    return mean_over_clips(describe, clips_BCTHW, views.batch_size)
+
+
 def mean_over_clips(describe: Describe, clips_BCTHW: torch.Tensor, batch_size: int) -> torch.Tensor:
     """The mean of `describe` over clips, in float32; at most `batch_size` clips at a time."""
     return torch.cat([describe(batch).float() for batch in clips_BCTHW.split(batch_size)]).mean(

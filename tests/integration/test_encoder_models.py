@@ -52,7 +52,11 @@ def packed_encoder(seed: int) -> tuple[torch.nn.Module, dict[str, bytes]]:
     encoder = build_encoder("r3d_small").to(memory_format=torch.channels_last_3d).eval()
     return encoder, pack(
         encoder.state_dict(),
-        EncoderCard(encoder="r3d_small", config={"seed": seed}, protocol_hash="abc"),
+        EncoderCard(
+            encoder="r3d_small",
+            config={"clip": {"crop": 32}, "seed": seed},
+            protocol_hash="abc",
+        ),
     )
 
 
@@ -136,6 +140,8 @@ def test_the_best_encoder_loads_in_three_lines_with_equal_weights(
         ("models:/prp-test@best", models[1]),
         (f"models:/prp-test/{models[0][1]}", models[0]),
         ("models:/prp-test/latest", models[1]),
+        (f"runs:/{models[0][3]}", models[0]),
+        (f"models:/{models[1][0]}", models[1]),
     ):
         loaded = load_encoder(uri, mlflow_server.uri)
         assert not loaded.training
@@ -167,6 +173,9 @@ def test_bytes_that_changed_in_the_artifact_store_are_refused(
         load_encoder(f"models:/{model_id}", mlflow_server.uri)
     weights.unlink()
     with pytest.raises(DamagedEncoder, match=r"encoder\.safetensors missing at"):
+        load_encoder(f"models:/{model_id}", mlflow_server.uri)
+    (weights.parent / "encoder.json").unlink()
+    with pytest.raises(UserError, match="where there is nothing: its artifact store was moved"):
         load_encoder(f"models:/{model_id}", mlflow_server.uri)
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
 from orchestrator.tracking import DamagedEncoder, EncoderCard, load_encoder, pack
 from orchestrator.tracking.encoder_file import CARD_NAME, WEIGHTS_NAME, digest, unpack
+from orchestrator.tracking.models import why_gone
+from prp_core.encoders import build_encoder
 from prp_core.errors import UserError
 
 
@@ -48,3 +51,32 @@ def test_where_an_encoder_is_must_be_said(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     with pytest.raises(UserError, match=r"Which MLflow\? Pass tracking_uri"):
         load_encoder("models:/prp-demo@best")
+
+
+def test_a_moved_database_is_called_moved(tmp_path: Path) -> None:
+    tail = "mlartifacts/1/models/m-1/artifacts"
+    old = (tmp_path / "old" / "mlartifacts/1").as_uri()
+    location = (tmp_path / "old" / tail).as_uri()
+    uri = f"sqlite:///{tmp_path / 'new' / 'mlflow.db'}"
+    assert why_gone(location, old, uri).startswith("This database was moved, or its artifacts were")
+    (tmp_path / "new" / tail).mkdir(parents=True)
+    (tmp_path / "new" / tail / WEIGHTS_NAME).write_bytes(b"")
+    said = why_gone(location, old, uri)
+    assert said.startswith("This database was moved: ") and str(tmp_path / "new" / tail) in said
+    here = (tmp_path / "new" / "mlartifacts/1").as_uri()
+    gone = why_gone(f"{here}/models/m-2/artifacts", here, uri)
+    assert gone.endswith("where there is nothing: it was deleted")
+    assert "artifact store was moved or emptied" in why_gone("mlflow-artifacts:/1/a", "s3://b", uri)
+
+
+def test_a_file_of_an_encoder_names_its_folder_and_an_empty_folder_says_what_to_give(
+    tmp_path: Path,
+) -> None:
+    weights = build_encoder("c3d_small").state_dict()
+    card = EncoderCard(encoder="c3d_small", config={"clip": {"length": 8, "crop": 32}})
+    for name, data in pack(weights, card).items():
+        (tmp_path / name).write_bytes(data)
+    loaded = load_encoder(str(tmp_path / WEIGHTS_NAME))
+    assert loaded.card == card and loaded.clip.crop == 32 and loaded.rates == (1, 2, 4, 8)
+    with pytest.raises(UserError, match=r"There is no encoder in .*models:/NAME@best"):
+        load_encoder(str(tmp_path / "nothing"))
