@@ -5,7 +5,8 @@ In the order that data flows:
 - `errors`, `catalogue`, `checks`: what can be chosen, and how a wrong choice is refused;
 - `closed_at_exit`: the base of what a ``with`` block closes;
 - `isolated_start`: how a child process starts, with a safe import path and without secrets;
-- `numerics`: the precision of products, and determinism;
+- `numerics`: the precision of products, and determinism; `eager_optimisers`: torch's optimisers
+  without its compiler;
 - `randomness`: draws that are pure functions of their keys; `world`: this worker's rank and device;
   `agreement`: workers that succeed or fail together; `reporting`: the protocols of a run's
   reporter and evaluator; `step_numbers`: the numbers of steps, read when they are asked for;

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from prp_core.eager_optimisers import eager
 from prp_core.evaluation.evaluation import FeatureEvaluation
 from prp_core.evaluation.intervals import share_metrics
 
@@ -83,7 +84,7 @@ def fit_linear_probe(
     standard_ND = (features_ND - mean_D) / deviation_D
     weight_KD = torch.zeros(len(labels), features_ND.shape[1], device=device, requires_grad=True)
     bias_K = torch.zeros(len(labels), device=device, requires_grad=True)
-    optimiser = torch.optim.LBFGS(
+    optimiser = eager(torch.optim.LBFGS)(
         [weight_KD, bias_K], max_iter=config.num_iterations, line_search_fn="strong_wolfe"
     )
 

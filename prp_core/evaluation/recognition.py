@@ -27,6 +27,7 @@ from prp_core.data.transfer import (
     pack_numbers,
 )
 from prp_core.data.transforms import Placement, cropped_pieces, draws_flip, random_offsets
+from prp_core.eager_optimisers import eager
 from prp_core.errors import BrokenVideo, UserError
 from prp_core.evaluation.decode_ahead import decode_ahead
 from prp_core.evaluation.downstream import EvaluatedConfig, EvaluationVideos
@@ -138,7 +139,7 @@ class FineTuning:
         seed_everything(self._seed, "recognition")
         self.network = Recogniser(copy.deepcopy(encoder), len(self._labels)).to(world.device)
         self._wrapped = world.wrap(self.network)
-        self._optimiser = torch.optim.SGD(
+        self._optimiser = eager(torch.optim.SGD)(
             self.network.parameters(),
             lr=self.config.learning_rate,
             momentum=self.config.momentum,

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from prp_core.eager_optimisers import eager
+
 if TYPE_CHECKING:
     import torch
 
@@ -42,7 +44,7 @@ def _sgd(
     """SGD with momentum, without Nesterov (method §5)."""
     import torch
 
-    return torch.optim.SGD(
+    return eager(torch.optim.SGD)(
         groups, lr=learning_rate, momentum=momentum, weight_decay=weight_decay, fused=fused or None
     )
 
@@ -58,7 +60,7 @@ def _adamw(
     """AdamW with torch's default betas; `momentum` is SGD's."""
     import torch
 
-    return torch.optim.AdamW(
+    return eager(torch.optim.AdamW)(
         groups, lr=learning_rate, weight_decay=weight_decay, fused=fused or None
     )
 
