@@ -7,9 +7,11 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
+from typing import IO
 
 from orchestrator.tracking.local_files import sqlite_file
 from orchestrator.tracking.mlflow_client import connect, limit_requests, retry
@@ -40,6 +42,8 @@ class MlflowUi(ClosedAtExit):
         self.is_ours = not tracking_uri.startswith(("http://", "https://"))
         self._port = (port if is_free(port) else free_port()) if self.is_ours else 0
         self._process: subprocess.Popen[bytes] | None = None
+        # A file, because nobody reads while the server runs: a full pipe would stop it.
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115
 
     @property
     def server(self) -> str:
@@ -65,7 +69,7 @@ class MlflowUi(ClosedAtExit):
 
     def __enter__(self) -> MlflowUi:
         if self.is_ours:
-            self._process = start_server(self._uri, self._port)
+            self._process = start_server(self._uri, self._port, self._log)
             self._wait_until_up(self._process)
         return self
 
@@ -74,6 +78,7 @@ class MlflowUi(ClosedAtExit):
         if self._process is not None:
             self._process.terminate()
             self._process.wait(timeout=20)
+        self._log.close()
 
     def wait(self) -> None:
         """Until the server ends, or Ctrl-C."""
@@ -86,7 +91,9 @@ class MlflowUi(ClosedAtExit):
         while not is_up(self.server):
             if process.poll() is not None or time.monotonic() > deadline:
                 process.kill()
-                said = (process.communicate()[1] or b"").decode(errors="replace")
+                process.wait()
+                self._log.seek(0)
+                said = self._log.read().decode(errors="replace")
                 raise UserError(
                     f"MLflow's server did not start on port {self._port}: "
                     f"{said.strip()[-LAST_CHARACTERS:] or 'it said nothing'}"
@@ -94,8 +101,10 @@ class MlflowUi(ClosedAtExit):
             time.sleep(LOOK_SECONDS)
 
 
-def start_server(tracking_uri: str, port: int) -> subprocess.Popen[bytes]:
-    """MLflow's server on the database at `tracking_uri`, for this machine alone."""
+def start_server(tracking_uri: str, port: int, log: IO[bytes]) -> subprocess.Popen[bytes]:
+    """MLflow's server on the database at `tracking_uri`, for this machine alone; it writes to
+    `log`. Without the eight processes that would wait for jobs of MLflow's own, which PRP has not.
+    """
     command = [
         *(sys.executable, "-P", "-m", "mlflow", "server"),
         *("--backend-store-uri", tracking_uri, "--host", HOST, "--port", str(port)),
@@ -103,10 +112,14 @@ def start_server(tracking_uri: str, port: int) -> subprocess.Popen[bytes]:
     ]
     return subprocess.Popen(
         command,
-        env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
+        env={
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            **os.environ,
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+        },
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
+        stdout=log,
+        stderr=log,
     )
 
 
