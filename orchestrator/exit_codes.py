@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import tempfile
@@ -16,9 +17,21 @@ from pathlib import Path
 
 from orchestrator.config.redaction import redact_logs, redacted
 from orchestrator.config.sweep_spec import home_dir
-from prp_core.errors import PrpError
+from prp_core.errors import PrpError, UserError
 
 MAX_CHARACTERS = 300  # of an error that nobody foresaw
+MAX_NAME = 100  # characters of a file's name in a message
+# What the operating system refuses because of the file that it was given, and what to do.
+OF_A_FILE = {
+    errno.ENAMETOOLONG: "give it a shorter name (255 bytes for a file, 4096 for a path)",
+    errno.EACCES: "give this user the right to it, or name another",
+    errno.EPERM: "give this user the right to it, or name another",
+    errno.EROFS: "name one on a file system that can be written (PRP_HOME, --storage, TMPDIR)",
+    errno.ENOSPC: "free some space, or name one on another disk",
+    errno.EDQUOT: "free some space, or name one on another disk",
+    errno.ENOTDIR: "a part of its path is a file; name another",
+    errno.ELOOP: "its symbolic links lead in a circle; name another",
+}
 
 
 def run_command(function: Callable[[], int | None], name: str = "prp") -> int:
@@ -42,6 +55,8 @@ def run_command(function: Callable[[], int | None], name: str = "prp") -> int:
         return 1
     # the last net: whatever nobody foresaw is one line, too
     except Exception as error:  # noqa: BLE001
+        if line := _about_a_file(error):
+            return _complain(name, line, UserError.exit_code)
         return _complain(name, _unforeseen(error), 1)
 
 
@@ -51,6 +66,19 @@ def _own_error(error: PrpError) -> BaseException:
     """
     cause = getattr(error, "cause", None)
     return cause if isinstance(cause, PrpError) else error
+
+
+def _about_a_file(error: Exception) -> str:
+    """What the operating system says of a file that it refuses, and what to do; empty where
+    `error` is none of `OF_A_FILE`.
+    """
+    if not isinstance(error, OSError) or error.filename is None or error.errno not in OF_A_FILE:
+        return ""
+    file = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename
+    text = str(file)
+    if len(text) > MAX_NAME:
+        text = f"{text[: MAX_NAME - 20]}...{text[-17:]}"
+    return f"{text}: {error.strerror}; {OF_A_FILE[error.errno]}"
 
 
 def _unforeseen(error: Exception) -> str:

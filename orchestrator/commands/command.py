@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
+
+from orchestrator.argument_parser import ArgumentParser
+from orchestrator.exit_codes import run_command
 
 
 class CommandModule(Protocol):
@@ -34,3 +38,14 @@ class Group:
 
     help: str
     commands: Mapping[str, Command | Group]
+
+
+def run_module(name: str) -> int:
+    """Run the command whose module was started by ``python -m``; `name` is what ``prp`` calls it.
+
+    Without this, such a module would do nothing and exit with 0.
+    """
+    module = cast(CommandModule, sys.modules["__main__"])
+    parser = ArgumentParser(prog=f"prp {name}", description=module.__doc__)
+    module.add_arguments(parser)
+    return run_command(lambda: module.run(parser.parse_args()))

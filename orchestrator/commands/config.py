@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.commands.command import run_module
 from orchestrator.commands.common_arguments import (
     add_json_argument,
     add_store_arguments,
@@ -142,3 +143,7 @@ def is_below(path: str, key: str | None) -> bool:
 def _tables_and_keys(docs: Mapping[str, FieldDoc]) -> list[str]:
     heads = {path.rpartition(".")[0] for path in docs} - {""}
     return [*heads, *docs]
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_module("config"))

@@ -7,6 +7,7 @@ import shutil
 import sys
 from typing import TYPE_CHECKING
 
+from orchestrator.commands.command import run_module
 from orchestrator.commands.common_arguments import (
     add_store_arguments,
     add_sweep_argument,
@@ -115,3 +116,7 @@ def _is_confirmed(sweep_id: str) -> bool:
     if not sys.stdin.isatty():
         raise UserError(f"prp delete {sweep_id} asks first, and nobody can answer here; add --yes")
     return input("Delete it? [y/N] ").strip().lower() in ("y", "yes")
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_module("delete"))

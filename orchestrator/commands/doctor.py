@@ -13,6 +13,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from orchestrator.commands.command import run_module
 from orchestrator.commands.common_arguments import add_json_argument, print_json
 from orchestrator.sweep.arguments import add_plan_arguments
 
@@ -117,3 +118,7 @@ def lines_of(findings: list[Finding]) -> list[str]:
 
 def _say_progress(examination: Examination) -> None:
     print(f"asking the nodes (storage {examination.storage_uri})", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_module("doctor"))

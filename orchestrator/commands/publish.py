@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from orchestrator.commands.command import run_module
 from orchestrator.commands.common_arguments import (
     add_json_argument,
     add_store_arguments,
@@ -49,3 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{left.num_records} records wait: {left.reason or 'MLflow takes too long'}")
         return 1
     return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_module("publish"))

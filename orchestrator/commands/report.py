@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from orchestrator.commands.command import run_module
 from orchestrator.commands.common_arguments import (
     add_json_argument,
     add_store_arguments,
@@ -43,3 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         print(path)
     return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_module("report"))

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.commands.command import run_module
 from orchestrator.commands.common_arguments import add_json_argument, add_store_arguments
 from prp_core.errors import UserError
 
@@ -151,3 +152,7 @@ def check_manifest(recorded: RunFacts, config: RunConfig, uri: str) -> None:
             f"The manifest at {uri} has content {found}; run {recorded.run_id} was "
             f"trained on {wanted}: name its manifest with --manifest"
         )
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_module("reproduce"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from orchestrator.commands.command import run_module
 from orchestrator.commands.common_arguments import (
     add_json_argument,
     add_store_arguments,
@@ -13,6 +14,7 @@ from orchestrator.commands.common_arguments import (
     print_json,
     storage_uri,
 )
+from orchestrator.config.typed_command import prp
 from prp_core.errors import UserError
 
 
@@ -70,9 +72,13 @@ def run(arguments: argparse.Namespace) -> int:
         places = storage or ", ".join(place.uri for place in known_places())
         if problems and storage:
             raise UserError(problems[0])
-        print(f"no sweeps in {places}; start one with: uv run prp sweep rate_search")
+        print(f"no sweeps in {places}; start one with: {prp('sweep rate_search')}")
         return 0
 
     from orchestrator.commands.watch_sweep import list_sweeps
 
     return list_sweeps(specs)
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_module("status"))

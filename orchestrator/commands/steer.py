@@ -17,6 +17,7 @@ from orchestrator.commands.common_arguments import (
     add_sweep_argument,
     named_sweep,
 )
+from orchestrator.config.typed_command import prp
 from prp_core.errors import UserError
 
 if TYPE_CHECKING:
@@ -125,8 +126,8 @@ def ask(spec: SweepSpec, request: Request) -> Answer:
         if request.action == Action.EXTEND:
             return leave_extension(spec, store, request)
         raise UserError(
-            f"Nobody drives sweep {spec.sweep_id}, so nobody would answer; `prp status "
-            f"{spec.sweep_id}` says how to go on with it"
+            f"Nobody drives sweep {spec.sweep_id}, so nobody would answer; "
+            f"`{prp(f'status {spec.sweep_id}')}` says how to go on with it"
         )
     journal = read_journal(spec)
     sent = submit(store, request)
@@ -137,8 +138,8 @@ def ask(spec: SweepSpec, request: Request) -> Answer:
     if answer is None:
         raise UserError(
             f"Sweep {spec.sweep_id} has a driver, which did not answer within "
-            f"{ANSWER_SECONDS:.0f} s; the request is taken back. `prp status {spec.sweep_id}` says "
-            "how it stands"
+            f"{ANSWER_SECONDS:.0f} s; the request is taken back. "
+            f"`{prp(f'status {spec.sweep_id}')}` says how it stands"
         )
     return answer
 

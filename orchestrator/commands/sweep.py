@@ -8,6 +8,7 @@ import runpy
 import sys
 from pathlib import Path
 
+from orchestrator.commands.command import run_module
 from orchestrator.config.shipped import studies
 from prp_core.catalogue import unknown
 from prp_core.errors import UserError
@@ -66,3 +67,7 @@ def first_sentence(path: Path) -> str:
     """The first paragraph of the docstring of a study's file, as one line."""
     docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
     return " ".join(docstring.partition("\n\n")[0].split())
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_module("sweep"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 
+from orchestrator.commands.command import run_module
 from orchestrator.commands.common_arguments import (
     add_store_arguments,
     add_sweep_argument,
@@ -95,3 +96,7 @@ def _newest(arguments: argparse.Namespace) -> SweepSpec:
         places = storage or ", ".join(place.uri for place in known_places())
         raise UserError(f"There are no sweeps in {places}; start one, or name its --storage")
     return max(found, key=lambda spec: spec.sweep_id.split("-")[-3:])
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_module("ui"))

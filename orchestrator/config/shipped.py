@@ -16,14 +16,3 @@ def studies() -> dict[str, Path]:
 def presets() -> dict[str, Path]:
     """Name -> file of each shipped preset: ``demo``."""
     return {path.stem: path for path in sorted(PRESETS_DIR.glob("*.toml"))}
-
-
-def start_command(script: str) -> str:
-    """What starts the study whose file is `script`, up to its options.
-
-    `script` is as it was typed (``sweeps/rate_search.py``), or absolute: from ``prp sweep``.
-    """
-    path = Path(script)
-    if not path.is_absolute():
-        return f"uv run python {script}"
-    return f"prp sweep {path.stem if path in studies().values() else path}"

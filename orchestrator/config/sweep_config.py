@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from prp_core.checks import check, check_choice
 
 STUDY_PLACE = "{study}"  # in `sweep.name`: the name of the study's file
-SWEEP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+LONGEST_NAME = 120  # a sweep's id, which a time follows, names a folder
+SWEEP_NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{LONGEST_NAME - 1}}}")
 EVALUATORS = ("auto", "task", "worker")
 
 
@@ -46,8 +47,8 @@ class SweepConfig:
 
     def __post_init__(self) -> None:
         rule = (
-            f"letters, digits, '.', '-' and '_', a letter or digit first; {STUDY_PLACE} "
-            "stands for the study's file"
+            f"letters, digits, '.', '-' and '_', a letter or digit first, at most {LONGEST_NAME}; "
+            f"{STUDY_PLACE} stands for the study's file"
         )
         check(
             SWEEP_NAME.fullmatch(self.name.replace(STUDY_PLACE, "study")) is not None,

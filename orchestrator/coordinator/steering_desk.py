@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from orchestrator.config.typed_command import prp
 from orchestrator.coordinator.steering_notes import PAUSED, STOPPED, TRIAL_STOPPED, TRIALS_OVER
 from orchestrator.coordinator.sweep_state import CoordinatorSetup, SweepState
 from orchestrator.journal.requests import Action, BadRequest, Request, RequestDesk
@@ -159,8 +160,8 @@ class SteeringDesk:
         self._study.set_sweep_note(PAUSED, f"paused by {who(request)}")
         running = len(self._table.in_state(TrialState.RUNNING))
         return True, (
-            f"no more trials start until `prp continue {self._spec.sweep_id}`; {running} running "
-            f"trial{'s go' if running != 1 else ' goes'} on"
+            f"no more trials start until `{prp(f'continue {self._spec.sweep_id}')}`; "
+            f"{running} running trial{'s go' if running != 1 else ' goes'} on"
         )
 
     def _continue(self, request: Request) -> tuple[bool, str]:

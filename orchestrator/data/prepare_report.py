@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from orchestrator.config.typed_command import prp
 from orchestrator.data.prepare_task import ShardRecord
 from orchestrator.storage.prepared_place import Marker, marker_from
 from prp_core.checks import check
@@ -146,6 +147,6 @@ def report_lines(report: PrepareReport) -> list[str]:
         words = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
         lines.append(
             f"{sum(reasons.values())} quarantined: {words}; "
-            f"see them with: prp data show {report.uri}"
+            f"see them with: {prp(f'data show {report.uri}')}"
         )
     return lines

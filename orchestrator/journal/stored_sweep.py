@@ -14,6 +14,7 @@ from pathlib import Path
 
 from orchestrator.config.store_config import StoreConfig
 from orchestrator.config.sweep_spec import SweepSpec, home_dir, spec_of_values, sweep_dir
+from orchestrator.config.typed_command import prp
 from orchestrator.journal.journal_writer import JournalWriter
 from orchestrator.journal.object_journal import JournalReader
 from orchestrator.journal.process_identity import this_process
@@ -166,7 +167,7 @@ def _find(sweep_id: str, config: StoreConfig | None) -> StoredSweep:
         find_sweep(places[0].uri, sweep_id)  # says which there are
     raise UserError(
         f"There is no sweep {sweep_id!r} in {', '.join(place.uri for place in places)}; "
-        "--storage URI looks elsewhere, `prp status` lists those that there are"
+        f"--storage URI looks elsewhere, `{prp('status')}` lists those that there are"
     )
 
 

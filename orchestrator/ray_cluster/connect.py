@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -18,6 +19,7 @@ from orchestrator.ray_cluster.cluster_address import check_address
 from orchestrator.ray_cluster.local_ray import (
     close_token_file,
     job_config_without_working_dir,
+    private_folder,
     start_local_ray,
     token_of_its_own,
 )
@@ -43,6 +45,7 @@ LOCAL_VARIABLES = {
 }
 JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
+PACKAGE_SIZE = re.compile(r"Package size \(([\d.]+ ?\w+)\).* maximum size of ([\d.]+ ?\w+)")
 WORKING_DIR_EXCLUDES = [".git", ".venv", ".prp", "**/__pycache__", "*.mp4", "*.avi"]
 
 
@@ -98,7 +101,9 @@ def ray_cluster(
                 )
         except UserError:
             raise
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except ray.exceptions.RuntimeEnvSetupError as error:
+            raise UserError(_not_sent(str(error))) from None
+        except (OSError, RuntimeError, ValueError) as error:
             raise UserError(_refusal(given, str(error))) from None
         stack.callback(ray.shutdown)
         _handle_sigterm_by(on_sigterm)
@@ -117,7 +122,23 @@ def _refusal(given: str, error: str) -> str:
             f"The Ray cluster at {where} has other versions: {' '.join(lines)[:400]}; install the "
             "same on both sides (uv sync on every node, one image)"
         )
+    if not given:
+        logs = private_folder()
+        return f"Ray does not start on this machine: {lines[0][:300]}; its logs are in {logs}"
     return f"Ray at {where} cannot be used: {lines[0][:300]}; check --address and RAY_AUTH_TOKEN"
+
+
+def _not_sent(error: str) -> str:
+    """Why this checkout did not reach the cluster, by Ray's text `error`."""
+    size = PACKAGE_SIZE.search(error)
+    if size is None:
+        reason = " ".join(error.split())[:400]
+        return f"{PROJECT_ROOT} could not be sent to the cluster's workers: {reason}"
+    return (
+        f"{PROJECT_ROOT} has {size[1]} when packed, and Ray sends at most {size[2]} to workers: "
+        "move videos and results out of it, or name what is not to be sent in .gitignore or "
+        ".rayignore"
+    )
 
 
 def _handle_sigterm_by(handler: Any) -> None:

@@ -26,13 +26,16 @@ from ray._private.node import Node
 from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
 from ray.job_config import JobConfig
 
-from prp_core.errors import PrpError
+from prp_core.errors import PrpError, UserError
 
 _LOGGER = logging.getLogger(__name__)
 
 NUM_STARTS = 3
 TOKEN = "RAY_AUTH_TOKEN"
 TOKEN_PATH = "RAY_AUTH_TOKEN_PATH"
+# The bytes that the path of a Unix socket may have, and what Ray appends to its sessions' folder.
+SOCKET_BYTES = 103 if sys.platform == "darwin" else 107
+BELOW_FOLDER = "/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.10"
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -82,16 +85,37 @@ def private_folder() -> Path:
     Where somebody else holds its name, a new folder with a name of its own. Its path is short,
     because Ray puts Unix sockets below it.
     """
-    base = Path(os.environ.get("RAY_TMPDIR") or "/tmp")
+    base = Path(os.environ.get("RAY_TMPDIR") or "/tmp").absolute()
     folder = base / f"prp-ray-{os.getuid()}"
-    with contextlib.suppress(FileExistsError):
+    _check_length(base)
+    try:
         folder.mkdir(mode=0o700, parents=True)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise UserError(
+            f"Ray's files cannot be written to {base}: {error.strerror}; set RAY_TMPDIR to a "
+            "folder that can be written, with a short name"
+        ) from None
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
         return Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=base))
     if found.st_mode & OTHERS:
         folder.chmod(0o700)
     return folder
+
+
+def _check_length(base: Path) -> None:
+    """Raise `UserError` where the sockets that Ray makes below `base` would have longer paths than
+    a Unix socket can have.
+    """
+    most = SOCKET_BYTES - len(f"/prp-ray-{os.getuid()}-12345678{BELOW_FOLDER}")
+    length = len(os.fsencode(base))
+    if length > most:
+        raise UserError(
+            f"RAY_TMPDIR = {base} has {length} bytes, and Ray's sockets below it can only be made "
+            f"where it has at most {most}: set it to a folder with a shorter name, such as /tmp"
+        )
 
 
 @contextlib.contextmanager
@@ -121,8 +145,9 @@ def close_token_file() -> None:
     """Take the right to read ``~/.ray/auth_token`` from other users, with a warning where they had
     it: Ray writes it so. Whoever reads it runs code as its owner."""
     AuthenticationTokenLoader.instance().reset_cache()
-    path = Path.home() / ".ray" / "auth_token"
-    with contextlib.suppress(FileNotFoundError, PermissionError):
+    # RuntimeError: this user has no home folder
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError, RuntimeError):
+        path = Path.home() / ".ray" / "auth_token"
         mode = stat.S_IMODE(path.stat().st_mode)
         if mode & OTHERS:
             path.chmod(0o600)

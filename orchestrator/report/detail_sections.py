@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from orchestrator.config.typed_command import prp
 from orchestrator.report import findings
 from orchestrator.report.content import Facts, Row, Table
 from orchestrator.report.formatting import (
@@ -115,11 +116,11 @@ def reproduction_section(record: SweepRecord) -> ReproductionSection:
         commands = [f"git checkout {commit.removesuffix('-dirty')} && uv sync"]
     if best is not None and best.run_id:
         commands.append(
-            f"uv run prp reproduce {best.run_id} --mlflow {spec.tracking_uri}    "
-            "# the best trial, compared with its run"
+            prp(f"reproduce {best.run_id} --mlflow {spec.tracking_uri}")
+            + "    # the best trial, compared with its run"
         )
-    commands.append(f"uv run prp report {spec.sweep_id}")
-    commands.append(f"uv run prp ui {spec.sweep_id}    # its runs, charts and baselines in MLflow")
+    commands.append(prp(f"report {spec.sweep_id}"))
+    commands.append(prp(f"ui {spec.sweep_id}    # its runs, charts and baselines in MLflow"))
     commands.append(
         f"{ui_command(spec.tracking_uri)}    # run {record.parent_run_id or 'not known yet'}"
     )

@@ -11,6 +11,7 @@ import pyarrow
 import pyarrow.parquet
 
 from orchestrator.config.store_config import StoreConfig
+from orchestrator.config.typed_command import prp
 from orchestrator.storage.open_store import open_store, split_object_uri
 from prp_core.data.manifest import Manifest, VideoRecord
 from prp_core.data.object_store import ObjectStore, read_all
@@ -72,7 +73,7 @@ def read_manifest(uri: str | Path, config: StoreConfig | None = None) -> Manifes
         data = read_all(open_store(place, config), name)
     except ObjectMissing:
         raise UserError(
-            f"There is no manifest at {uri}; make one with: prp data index URI"
+            f"There is no manifest at {uri}; make one with: {prp('data index URI')}"
         ) from None
     return _from_parquet(data, str(uri))
 
@@ -99,14 +100,15 @@ def _from_parquet(data: bytes, uri: str) -> Manifest:
         )
     except pyarrow.ArrowException as error:
         raise UserError(
-            f"{uri} is no manifest: {str(error).splitlines()[0]}; make one with: prp data index URI"
+            f"{uri} is no manifest: {str(error).splitlines()[0]}; make one with: "
+            f"{prp('data index URI')}"
         ) from error
     metadata = table.schema.metadata or {}
     names = [field.name for field in dataclasses.fields(VideoRecord)]
     if metadata.get(FORMAT_KEY) != FORMAT or table.column_names != names:
         raise UserError(
             f"{uri} is a Parquet file, but no manifest of this version; make one with: "
-            "prp data index URI"
+            f"{prp('data index URI')}"
         )
     manifest = Manifest(
         metadata[URI_KEY].decode(), tuple(VideoRecord(**row) for row in table.to_pylist())

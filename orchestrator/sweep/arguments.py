@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from orchestrator.argument_parser import ArgumentParser
+from orchestrator.config.typed_command import study_program
 
 
 def parse_arguments(argv: Sequence[str] | None, description: str) -> argparse.Namespace:
@@ -15,7 +15,7 @@ def parse_arguments(argv: Sequence[str] | None, description: str) -> argparse.Na
 
     `description` is the first thing that ``--help`` says.
     """
-    parser = ArgumentParser(prog=Path(sys.argv[0]).name, description=description)
+    parser = ArgumentParser(prog=study_program(sys.argv[0]), description=description)
     add_study_arguments(parser)
     return parser.parse_args(argv)
 

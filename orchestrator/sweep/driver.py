@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from orchestrator.config.redaction import redacted
-from orchestrator.config.shipped import start_command
+from orchestrator.config.typed_command import start_command
 from orchestrator.coordinator.coordinator import CoordinatorHandle, start_coordinator
 from orchestrator.coordinator.sweep_state import CoordinatorSetup
 from orchestrator.cost.budget import GO_ON, Admission, Gate

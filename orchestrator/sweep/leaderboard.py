@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from rich.console import Console
 from rich.text import Text
 
+from orchestrator.config.typed_command import prp
 from orchestrator.confirmation import Confirmation, ConfirmationOutcome
 from orchestrator.report.answer import Answer
 from orchestrator.report.findings import interval_at
@@ -92,7 +93,8 @@ def ending_lines(plan: Plan, ending: Ending) -> Iterator[str]:
     yield f"Checkpoints: {plan.spec.folder_uri}"
     yield f"Manifest:    {plan.spec.manifest_uri}"
     yield f"Trials:      {plan.spec.database_url or plan.spec.folder_uri + '/journal'}"
-    yield f"Report:      uv run prp report {plan.spec.sweep_id} (and report.html in the MLflow run)"
+    report = prp(f"report {name_of_sweep(plan.spec)}")
+    yield f"Report:      {report} (and report.html in the MLflow run)"
     run = f"run {ending.run_id} at " if ending.run_id else ""
     yield f"MLflow:      {run}{plan.spec.tracking_uri}"
     if ending.showcases:
@@ -101,7 +103,7 @@ def ending_lines(plan: Plan, ending: Ending) -> Iterator[str]:
         yield f"Missing:     {title} ({reason})"
     if ending.missing:
         yield f"What is missing is made up by: {resume_command(plan.spec)}"
-    yield f"Open the page with: uv run prp ui {name_of_sweep(plan.spec)}"
+    yield f"Open the page with: {prp(f'ui {name_of_sweep(plan.spec)}')}"
     yield f"             or:    {ui_command(plan.spec.tracking_uri)}"
     if ending.waiting:
         yield ending.waiting

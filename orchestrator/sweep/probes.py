@@ -24,6 +24,7 @@ from typing import Any
 
 from orchestrator.config.redaction import redacted
 from orchestrator.config.run_config import RunConfig, parse_config
+from orchestrator.config.typed_command import prp
 from prp_core.data.object_store import ObjectStore, read_all
 
 PACKAGES = ("prp", "ray", "torch", "optuna", "mlflow")
@@ -171,7 +172,8 @@ def videos_finding(config: RunConfig, uri: str) -> Finding:
             "videos",
             Level.FAILURE,
             f"none of {len(records)} sample videos decodes: {broken[0].key}: {broken[0].reason}",
-            f"play it with another program; `prp data index {uri}` says what is wrong with each",
+            f"play it with another program; `{prp(f'data index {uri}')}` says what is wrong with "
+            "each",
         )
     from prp_core.data.feasibility import eligible_counts
 
@@ -195,7 +197,7 @@ def videos_finding(config: RunConfig, uri: str) -> Finding:
         "videos",
         Level.WARNING,
         f"{text}; {broken[0].key}: {broken[0].reason}",
-        f"`prp data index {uri}` says what is wrong with each",
+        f"`{prp(f'data index {uri}')}` says what is wrong with each",
     )
 
 
@@ -272,7 +274,7 @@ def disk_finding(folder: Path | str, min_bytes: int) -> Finding:
         )
     free = shutil.disk_usage(_nearest(place)).free
     text = f"{free / GIB:.1f} GiB free for the cache in {place}"
-    advice = "set cache.dir to a larger disk, or `prp cache clear`"
+    advice = f"set cache.dir to a larger disk, or `{prp('cache clear')}`"
     return _room_finding("disk", text, free, min_bytes, advice)
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from orchestrator.config.run_config import parse_config
-from orchestrator.config.shipped import start_command
 from orchestrator.config.sweep_spec import STUDY_TAG, SweepSpec, home_dir
+from orchestrator.config.typed_command import prp, start_command
 from orchestrator.coordinator.steering_notes import PAUSED
 from orchestrator.cost.budget import Account, Cost, cost_line
 from orchestrator.cost.ledger import read_ledger, total
@@ -198,13 +198,13 @@ def advice(
     `paused` says who paused the sweep, `num_asked` how many requests wait for its next start.
     """
     if phase == SweepPhase.RUNNING:
-        go_on = f"; {paused}: prp continue {name_of_sweep(spec)}" if paused else ""
+        go_on = f"; {paused}: {prp(f'continue {name_of_sweep(spec)}')}" if paused else ""
         return f"driven by {driver}{go_on}"
     if phase == SweepPhase.ENDED and num_asked:
         waits = "1 request waits" if num_asked == 1 else f"{num_asked} requests wait"
         return f"{waits} for its next start: {resume_command(spec)}"
     if phase == SweepPhase.ENDED:
-        page = f"its page: uv run prp report {name_of_sweep(spec)}"
+        page = f"its page: {prp(f'report {name_of_sweep(spec)}')}"
         return (
             page
             if is_whole

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.config.typed_command import study_program
 from orchestrator.exit_codes import run_command
 from orchestrator.sweep.arguments import parse_arguments
 
@@ -32,7 +32,7 @@ def main(
     (one line says how), 3 another driver runs the sweep, 130 it was interrupted and resumes with
     ``--resume``.
     """
-    return run_command(lambda: _run(space, argv, sampler), Path(sys.argv[0]).name)
+    return run_command(lambda: _run(space, argv, sampler), study_program(sys.argv[0]))
 
 
 def _run(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.config.typed_command import prp
 from orchestrator.tracking.local_files import sqlite_file
 from orchestrator.tracking.mlflow_client import (
     connect,
@@ -125,7 +126,7 @@ def read_run(tracking_uri: str, run_id: str) -> RunFacts:
             raise
         raise UserError(
             f"MLflow at {tracking_uri} has no run {run_id!r} ({first_line(error)}); "
-            "`prp report SWEEP` lists a sweep's runs"
+            f"`{prp('report SWEEP')}` lists a sweep's runs"
         ) from error
     return _facts(run, experiment.name)
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from orchestrator.config.typed_command import prp
 from orchestrator.tracking.delivery import Aside, Delivery, Numbered
 from orchestrator.tracking.mlflow_client import (
     FIRST_PAUSE_SECONDS,
@@ -44,7 +45,7 @@ class Unsent:
         why = f" ({self.reason})" if self.reason else ""
         return (
             f"{self.num_records} records of this sweep wait for MLflow{why}; "
-            f"send them with: uv run prp publish {sweep_id}"
+            f"send them with: {prp(f'publish {sweep_id}')}"
         )
 
 

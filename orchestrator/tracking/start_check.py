@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from orchestrator.config.typed_command import prp
 from orchestrator.tracking.delivery import log_file
 from orchestrator.tracking.experiment import open_experiment
 from orchestrator.tracking.mlflow_client import Refused, connect, limit_requests, root_cause
@@ -83,7 +84,7 @@ def _check_folder(artifact_root: str | None) -> list[str]:
 def _without_files(reason: str) -> str:
     return (
         f"MLflow will not have report, showcases and encoder of this sweep ({reason}): they are "
-        f"{KEPT}; `prp publish` sends them when that is repaired"
+        f"{KEPT}; `{prp('publish')}` sends them when that is repaired"
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from orchestrator.config.redaction import refuse_password
+from orchestrator.config.typed_command import installed
 from orchestrator.tracking.local_files import SQLITE, sqlite_file
 from prp_core.errors import UserError
 
@@ -32,9 +33,8 @@ def ui_command(tracking_uri: str, port: int = 5000) -> str:
     """The command, or the address, that opens the MLflow page of `tracking_uri`."""
     if tracking_uri.startswith(("http://", "https://")):
         return tracking_uri
-    return (
-        f"uv run mlflow ui --backend-store-uri {shlex.quote(tracking_uri)} --workers 1 "
-        f"--port {port}"
+    return installed(
+        f"mlflow ui --backend-store-uri {shlex.quote(tracking_uri)} --workers 1 --port {port}"
     )
 
 

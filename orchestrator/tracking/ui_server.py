@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from typing import IO
 
+from orchestrator.config.typed_command import prp
 from orchestrator.tracking.local_files import sqlite_file
 from orchestrator.tracking.mlflow_client import connect, limit_requests, retry
 from orchestrator.tracking.saved_view import VIEW_TAG, link_to_runs, link_to_view, view_key
@@ -61,7 +62,7 @@ class MlflowUi(ClosedAtExit):
         if found is None:
             raise UserError(
                 f"MLflow at {self._uri} knows no experiment {experiment!r} yet; "
-                f"`prp publish {sweep_id}` sends what waits"
+                f"`{prp(f'publish {sweep_id}')}` sends what waits"
             )
         if VIEW_TAG + view_key(sweep_id) in found.tags:
             return link_to_view(self.server, found.experiment_id, sweep_id)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.config.run_config import RunConfig, parse_config, replace_path
+from orchestrator.config.typed_command import prp
 from orchestrator.tracking.provenance import PROJECT_ROOT, UNKNOWN, git_commit, lock_digest
 from orchestrator.tracking.reading import RunFacts
 from orchestrator.tracking.tags import CONTINUES_TAG
@@ -162,7 +163,7 @@ def check_can_repeat(run: RunFacts) -> int:
     if run.state not in ENDED:
         raise UserError(
             f"Run {run.run_id} is {run.state}: only a trial that has ended can be "
-            "compared; see `prp status`"
+            f"compared; see `{prp('status')}`"
         )
     if "epoch" not in run.metrics:
         raise UserError(

@@ -13,6 +13,7 @@ import pytest
 from mlflow import MlflowClient
 
 from orchestrator.commands.prp import main
+from orchestrator.config.typed_command import prp
 from orchestrator.tracking import load_encoder
 from tests.e2e.nemesis_sweep import faults_after, under_fire
 from tests.fixtures_mlflow import MlflowServer
@@ -44,7 +45,7 @@ def test_nothing_is_lost_without_mlflow_nor_when_servers_and_a_node_are_killed(
         mlflow_server.start()
     assert f"MLflow at {mlflow_server.uri} does not answer" in study.output
     assert "Taken:       trial" in study.output and "Traceback" not in study.output
-    assert "send them with: uv run prp publish" in study.output
+    assert f"send them with: {prp('publish')}" in study.output
 
     monkeypatch.setenv("PRP_HOME", str(tmp_path / "another-machine"))
     assert main(["publish", f"{storage}/sweeps/{AWAY}"]) == 0, capsys.readouterr()

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.commands.prp import main
+from orchestrator.config.typed_command import installed
 from orchestrator.confirmation import candidates_of
 from orchestrator.cost.ledger import total, total_of_trial
 from orchestrator.search.warm_start import plan_warm_start
@@ -225,7 +226,7 @@ def test_the_terminal_ends_with_a_leaderboard_and_every_place(swept: Swept) -> N
         "fine-tuned recognition",
         "Checkpoints:",
         "MLflow:",
-        "uv run mlflow ui",
+        installed("mlflow ui"),
         "pruned",
         "failed",
     ):

@@ -16,6 +16,7 @@ from orchestrator.commands.prp import main
 from orchestrator.config.cache_config import CacheConfig
 from orchestrator.config.run_config import RunConfig, load_config, parse_config
 from orchestrator.config.store_config import StoreConfig
+from orchestrator.config.typed_command import prp
 from orchestrator.data.index import IndexJob, index
 from orchestrator.data.label_source import LabelSource
 from orchestrator.data.open_data import open_source
@@ -324,7 +325,7 @@ def test_the_command_makes_the_same_shards_as_tasks_of_a_cluster(
     assert "10 of 10 videos, 0 known before, 1 quarantined" in error
     assert (
         "9 videos, 360 frames in" in error
-        and "1 quarantined: 1 truncated; see them with: prp data show file://" in error
+        and f"1 quarantined: 1 truncated; see them with: {prp('data show file://')}" in error
     )
     assert contents(LocalStore(tmp_path / "place")) == contents(LocalStore(prepared))
 

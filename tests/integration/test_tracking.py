@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
+from orchestrator.config.typed_command import prp
 from orchestrator.journal.sweep_folder import RECORDS, open_sweep_folder
 from orchestrator.tracking import MlflowTracker, check_tracking, default_tracking_uri
 from orchestrator.tracking.mlflow_tracker import EndedRun
@@ -168,7 +169,7 @@ def test_nothing_waits_and_nothing_is_lost_or_doubled_when_the_server_is_away(
         tracker.finish_all("killed", "interrupted")
         left = tracker.close(2.0)
         assert left.num_records >= 203 and "does not answer" in left.reason
-        assert "send them with: uv run prp publish s1" in left.line("s1")
+        assert f"send them with: {prp('publish s1')}" in left.line("s1")
     finally:
         mlflow_server.start()
     assert open_tracker().flush(60)

@@ -11,6 +11,7 @@ from orchestrator.commands.cache.tiers_of_node import (
     print_found,
     tiers_of,
 )
+from orchestrator.commands.command import run_module
 
 add_arguments = add_cache_arguments
 
@@ -35,3 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
         lines += path_lines(in_use)
     print_found(arguments, rows, lines)
     return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_module("cache clear"))

@@ -13,6 +13,7 @@ from orchestrator.commands.cache.tiers_of_node import (
     print_found,
     tiers_of,
 )
+from orchestrator.commands.command import run_module
 
 if TYPE_CHECKING:
     from prp_core.data.cache.inspection import TierStatus
@@ -58,3 +59,7 @@ def status_lines(status: TierStatus, now: float) -> list[str]:
         hits = f"{counts.get('hits', 0) / num_reads:.1%} hits of {num_reads:.0f} so far"
         lines.append(f"{'':<10}{hits}" + (f"; {others}" if others else ""))
     return lines
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_module("cache status"))

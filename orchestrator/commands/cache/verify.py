@@ -10,6 +10,7 @@ from orchestrator.commands.cache.tiers_of_node import (
     print_found,
     tiers_of,
 )
+from orchestrator.commands.command import run_module
 
 add_arguments = add_cache_arguments
 
@@ -31,3 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
         lines += path_lines(wrong)
     print_found(arguments, rows, lines)
     return 1 if any(wrong for _, wrong in found.values()) else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_module("cache verify"))

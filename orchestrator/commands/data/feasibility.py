@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from orchestrator.commands.command import run_module
 from orchestrator.commands.common_arguments import add_json_argument, print_json
 from orchestrator.commands.data.manifests import add_manifest_argument, manifest_at
 from prp_core.data.clip_config import ClipConfig
@@ -122,3 +123,7 @@ def parse_lengths(text: str) -> tuple[int, ...]:
     for length in lengths:
         ClipConfig(length=length)
     return lengths
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_module("data feasibility"))

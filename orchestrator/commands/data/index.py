@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from orchestrator.commands.command import run_module
 from orchestrator.commands.common_arguments import (
     add_json_argument,
     add_label_arguments,
@@ -40,3 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         print(uri)
     return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_module("data index"))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.commands.common_arguments import add_store_arguments, store_config
 from orchestrator.commands.data.progress import print_index_progress
+from orchestrator.config.typed_command import prp
 
 if TYPE_CHECKING:
     from prp_core.data.manifest import Manifest
@@ -115,7 +116,7 @@ def print_summary(manifest: Manifest, uri: str) -> None:
     )
     if quarantined:
         reasons = counts(record.reason for record in quarantined)
-        print(f"quarantined: {reasons}; see them with: prp data show {uri}", file=sys.stderr)
+        print(f"quarantined: {reasons}; see them with: {prp(f'data show {uri}')}", file=sys.stderr)
 
 
 def counts(words: Iterable[str | None]) -> str:

@@ -6,6 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
+from orchestrator.commands.command import run_module
 from orchestrator.commands.common_arguments import (
     add_json_argument,
     add_label_arguments,
@@ -207,3 +208,7 @@ def manifest_of(arguments: argparse.Namespace, job: PrepareJob) -> Manifest:
     if said := check_region(job.source_uri, job.store):  # without a manifest, `index` checks it
         print(said, file=sys.stderr)
     return read_manifest(arguments.manifest, job.store)
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_module("data prepare"))

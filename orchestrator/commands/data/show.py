@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from orchestrator.commands.command import run_module
 from orchestrator.commands.common_arguments import add_json_argument, print_json, store_config
 from orchestrator.commands.data.manifests import (
     add_manifest_argument,
@@ -75,3 +76,7 @@ def print_quarantined(manifest: Manifest, *, show_all: bool) -> None:
         print(f"  {record.key}: {record.reason}" + (f" ({record.detail})" if record.detail else ""))
     if len(shown) < len(quarantined):
         print(f"  ... and {len(quarantined) - len(shown)} more; --all shows them")
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_module("data show"))

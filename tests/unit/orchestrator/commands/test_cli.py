@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import inspect
 import stat
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from orchestrator.commands.prp import main
+from orchestrator.commands.command import Command
+from orchestrator.commands.parser_tree import leaves
+from orchestrator.commands.prp import ROOT, main
+from orchestrator.config.typed_command import prp
 from orchestrator.data.label_source import read_label_table
 from orchestrator.exit_codes import run_command
 from orchestrator.storage.manifest_file import write_manifest
@@ -91,6 +97,51 @@ def test_an_error_that_nobody_foresaw_is_one_line_and_its_traceback_a_file(
 
 
 @pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            FileNotFoundError(errno.ENAMETOOLONG, "File name too long", f"/tmp/{'n' * 300}/x"),
+            f"/tmp/{'n' * 75}...{'n' * 15}/x: File name too long; give it a shorter name (255 ",
+        ),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/x/a"),
+            "/x/a: Permission denied; give ",
+        ),
+        (
+            OSError(errno.EROFS, "Read-only file system", b"/ro/a"),
+            "/ro/a: Read-only file system; name one on a file system that can be written (PRP_",
+        ),
+    ],
+)
+def test_a_file_that_the_system_refuses_is_named_with_what_to_do(
+    error: OSError, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(lambda: _raise(error)) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"prp: error: {said}") and told.count("\n") == 1
+
+
+@pytest.mark.parametrize(("name", "command"), leaves(ROOT))
+def test_the_module_of_a_command_runs_by_itself(name: str, command: Command) -> None:
+    module = command.load()
+    if isinstance(module, ModuleType):
+        words = name.removeprefix("prp ")
+        assert f'raise SystemExit(run_module("{words}"))' in inspect.getsource(module)
+
+
+def test_a_command_that_is_started_by_its_module_answers(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "orchestrator.commands.status", "--jsn"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert done.stderr == (
+        "prp: error: Unknown option '--jsn'. Did you mean '--json'? See prp status --help\n"
+    )
+
+
+@pytest.mark.parametrize(
     ("arguments", "said"),
     [
         ([], "the following arguments are required: COMMAND; see prp --help"),
@@ -105,7 +156,7 @@ def test_an_error_that_nobody_foresaw_is_one_line_and_its_traceback_a_file(
         ),
         (
             ["data", "show", "/nowhere/x.parquet"],
-            "There is no manifest at /nowhere/x.parquet; make one with: prp data index URI",
+            f"There is no manifest at /nowhere/x.parquet; make one with: {prp('data index URI')}",
         ),
         (
             ["data", "feasibility", "m.parquet", "--lengths", "9"],

@@ -74,7 +74,12 @@ def test_help_of_a_command_imports_nothing_heavy(words: list[str], tmp_path: Pat
         (["report", "--storge", "x"], 2, "Unknown option '--storge'. Did you mean '--storage'?"),
         (["sweep"], 0, "rate_search       Which playback rates"),
         (["sweep", "rate_serch"], 2, "Did you mean 'rate_search'?"),
-        (["sweep", "rate_search", "--trails", "3"], 2, "Did you mean '--trials'?"),
+        (
+            ["sweep", "rate_search", "--trails", "3"],
+            2,
+            "prp sweep rate_search: error: Unknown option '--trails'. Did you mean '--trials'? "
+            "See prp sweep rate_search --help",
+        ),
         (["sweep", "mine/none.py"], 2, "There is no study "),
         (["data", "index", "x", "--lables", "t.csv"], 2, "Did you mean '--labels'?"),
         (["report", "none"], 2, "There is no sweep 'none'"),

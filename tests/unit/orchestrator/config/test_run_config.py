@@ -53,10 +53,11 @@ REFUSED = [
     (
         {"sweep": {"name": "../mine"}},
         "sweep.name = '../mine': letters, digits, '.', '-' and '_', a letter or digit "
-        "first; {study} stands for",
+        "first, at most 120; {study} stands for",
     ),
     ({"sweep": {"name": "{studdy}"}}, "sweep.name = '{studdy}'"),
     ({"sweep": {"name": ""}}, "sweep.name = ''"),
+    ({"sweep": {"name": "n" * 121}}, "a letter or digit first, at most 120; "),
 ]
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+from pathlib import Path
 
 import pytest
 
 from orchestrator.ray_cluster import cluster_address
 from orchestrator.ray_cluster.cluster_address import check_address
-from orchestrator.ray_cluster.connect import _refusal
+from orchestrator.ray_cluster.connect import _not_sent, _refusal
+from orchestrator.ray_cluster.local_ray import SOCKET_BYTES, private_folder
 from prp_core.errors import UserError
 
 SETTINGS_FRAME = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
@@ -65,3 +67,31 @@ def test_other_versions_are_named_whole() -> None:
         "Ray: 2.60.0 Python: 3.11.9; install the same on both sides (uv sync on every node, one "
         "image)"
     )
+
+
+def test_a_checkout_over_the_limit_of_ray_is_told_its_size() -> None:
+    error = (
+        "Failed to set up runtime environment.\nFailed to upload working_dir /x to the Ray "
+        "cluster: "
+        "Package size (530.17MiB) exceeds the maximum size of 512.00MiB. To exclude large files, "
+    )
+    told = _not_sent(error)
+    assert "has 530.17MiB when packed, and Ray sends at most 512.00MiB to workers: move " in told
+    assert "could not be sent to the cluster's workers: no room" in _not_sent("no\nroom")
+
+
+def test_a_folder_in_which_ray_can_make_no_socket_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / ("n" * SOCKET_BYTES)))
+    with pytest.raises(UserError, match=r"RAY_TMPDIR = .* bytes, and Ray's sockets below it can"):
+        private_folder()
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setenv("RAY_TMPDIR", "/proc/none")
+    with pytest.raises(UserError, match="Ray's files cannot be written to /proc/none: No such f"):
+        private_folder()
+
+
+def test_a_local_ray_that_does_not_start_is_not_blamed_on_an_address() -> None:
+    told = _refusal("", "no memory")
+    assert told.startswith("Ray does not start on this machine: no memory; its logs are in ")

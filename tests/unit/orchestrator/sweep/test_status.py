@@ -10,6 +10,7 @@ import pytest
 
 from orchestrator.config.run_config import load_config, to_tree
 from orchestrator.config.sweep_spec import SweepSpec, home_dir
+from orchestrator.config.typed_command import installed, prp
 from orchestrator.journal.lease import LeaseTiming, acquire
 from orchestrator.journal.lease_record import LeaseRecord
 from orchestrator.journal.lease_watch import LeaseWatch
@@ -69,9 +70,9 @@ def test_a_budget_ends_a_sweep_before_its_last_trial() -> None:
     }
     assert states == {"finished": "ended", "killed": "stopped", "": "stopped"}
     assert advice(SPEC, SweepPhase.ENDED, None, is_whole=False) == (
-        "its budget is spent, a larger one goes on: uv run python "
+        f"its budget is spent, a larger one goes on: {installed('python')} "
         "sweeps/rate_search.py --resume rate-search-1; "
-        "its page: uv run prp report rate-search-1"
+        f"its page: {prp('report rate-search-1')}"
     )
 
 
@@ -115,13 +116,13 @@ def test_what_to_do_next() -> None:
     )
     paused = advice(SPEC, SweepPhase.RUNNING, "me@here, process 4711", paused="paused by anna")
     assert paused.endswith("4711; paused by anna: prp continue rate-search-1")
-    assert advice(SPEC, SweepPhase.ENDED, None) == "its page: uv run prp report rate-search-1"
+    assert advice(SPEC, SweepPhase.ENDED, None) == f"its page: {prp('report rate-search-1')}"
     asked = advice(SPEC, SweepPhase.ENDED, None, num_asked=2)
     assert asked == (
-        "2 requests wait for its next start: uv run python sweeps/rate_search.py --resume "
+        f"2 requests wait for its next start: {installed('python')} sweeps/rate_search.py --resume "
         "rate-search-1"
     )
-    resume = "resume with: uv run python sweeps/rate_search.py --resume rate-search-1"
+    resume = f"resume with: {installed('python')} sweeps/rate_search.py --resume rate-search-1"
     assert advice(SPEC, SweepPhase.STOPPED, None) == f"its driver is not running any more; {resume}"
     old = dataclasses.replace(SPEC, tags={})
     assert "sweeps/YOUR_STUDY.py --resume" in advice(old, SweepPhase.STOPPED, None)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.config.typed_command import installed, prp
 from orchestrator.tracking import (
     check_tracking,
     default_tracking_uri,
@@ -66,14 +67,13 @@ def test_a_folder_of_artifacts_that_cannot_be_written_to_is_said(tmp_path: Path)
     (tmp_path / "mlartifacts").write_text("a file is in the way")
     (line,) = check_tracking(f"sqlite:///{tmp_path / 'mlflow.db'}", "demo")
     assert f"{tmp_path / 'mlartifacts'} cannot be written to" in line
-    assert "report, showcases and encoder" in line and "`prp publish` sends them" in line
+    assert "report, showcases and encoder" in line and f"`{prp('publish')}` sends them" in line
 
 
 def test_the_line_that_opens_the_page() -> None:
     assert ui_command("http://host:5000") == "http://host:5000"
-    assert (
-        ui_command("sqlite:////a b/mlflow.db", 5001)
-        == "uv run mlflow ui --backend-store-uri 'sqlite:////a b/mlflow.db' --workers 1 --port 5001"
+    assert ui_command("sqlite:////a b/mlflow.db", 5001) == installed(
+        "mlflow ui --backend-store-uri 'sqlite:////a b/mlflow.db' --workers 1 --port 5001"
     )
     path = "/#/experiments/1/runs/abc?workflowType=machine_learning"
     assert run_page("http://host:5000/", "1", "abc") == f"http://host:5000{path}"
