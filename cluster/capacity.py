@@ -20,6 +20,15 @@ NODES_VARIABLE = "PRP_AUTOSCALED_NODES"
 CONFIG_VARIABLE = "PRP_AUTOSCALING_CONFIG"
 ALIVE_ONLY = "the nodes that are alive"
 _UNBOUNDED = 1 << 20
+# What reading raises where a document has another form than it should.
+MISFORMED = (
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
 _EPSILON = 1e-9  # 0.3 / 0.1 is 2.9999999999999996
 
 
@@ -292,7 +301,7 @@ def _parse_nodes(text: str) -> list[NodeShape]:
             _type_of(str(one.get("name", "")), one["cpus"], one.get("gpus", 0), one["max_count"])
             for one in json.loads(text)
         ]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except MISFORMED as error:
         raise ValueError(
             f'{NODES_VARIABLE} = {text!r}: needs a JSON list of {{"name", "cpus", '
             f'"gpus", "max_count"}} ({error!r})'
@@ -314,9 +323,10 @@ def _parse_config(path: Path) -> tuple[list[NodeShape], int]:
             _type_of(name, _cpus(one), _gpus(one), one.get("max_workers", bound))
             for name, one in workers.items()
         ], bound
-    except (OSError, yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, yaml.YAMLError, *MISFORMED) as error:
         raise ValueError(
-            f"{CONFIG_VARIABLE} = {str(path)!r}: not a readable `ray up` file ({error!r})"
+            f"{CONFIG_VARIABLE} = {str(path)!r}: not a readable `ray up` file "
+            f"({type(error).__name__}: {' '.join(str(error).split())[:200]})"
         ) from error
 
 

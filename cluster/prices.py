@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cluster.capacity import CONFIG_VARIABLE
+from cluster.capacity import CONFIG_VARIABLE, MISFORMED
 
 INSTANCE_VARIABLE = "PRP_INSTANCE_TYPE"
 INSTANCE_LABELS = ("prp.instance-type", "node.kubernetes.io/instance-type")
@@ -80,14 +80,7 @@ def read_table(path: Path = TABLE) -> PriceTable:
         share = float(tree.get("spot_share", 1.0))
         instances = {name: _listed(one, share) for name, one in tree["instances"].items()}
         return PriceTable(str(tree["as_of"]), str(tree["source"]), instances)
-    except (
-        OSError,
-        tomllib.TOMLDecodeError,
-        KeyError,
-        TypeError,
-        ValueError,
-        AttributeError,
-    ) as error:
+    except (OSError, *MISFORMED) as error:
         form = '"g5.2xlarge" = { on_demand = 1.2, spot = 0.5, gpus = 1, cpus = 8 }'
         needs = f"it needs as_of, source and [instances] with lines such as {form}"
         raise ValueError(
@@ -184,7 +177,8 @@ def machines_of_config(path: Path) -> list[Machine]:
             for one in kinds
             if "InstanceType" in one
         ]
-    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, yaml.YAMLError, *MISFORMED) as error:
         raise ValueError(
-            f"{CONFIG_VARIABLE} = {str(path)!r}: not a readable `ray up` file ({error!r})"
+            f"{CONFIG_VARIABLE} = {str(path)!r}: not a readable `ray up` file "
+            f"({type(error).__name__}: {' '.join(str(error).split())[:200]})"
         ) from error

@@ -3,6 +3,7 @@
 In the order that data flows:
 
 - `errors`, `catalogue`, `checks`: what can be chosen, and how a wrong choice is refused;
+- `documents`, `tensor_file`: JSON, TOML and tensors that others wrote, read without surprises;
 - `closed_at_exit`: the base of what a ``with`` block closes;
 - `isolated_start`: how a child process starts, with a safe import path and without secrets;
 - `numerics`: the precision of products, and determinism; `eager_optimisers`: torch's optimisers

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import tomllib
+import math
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -34,6 +34,7 @@ from orchestrator.config.sweep_config import SweepConfig
 from prp_core.catalogue import look_up, unknown
 from prp_core.checks import check
 from prp_core.data.readers import READERS
+from prp_core.documents import parse_toml
 from prp_core.encoders import ENCODERS
 from prp_core.errors import UserError
 from prp_core.training.pretrain_config import PretrainConfig
@@ -80,6 +81,9 @@ def parse_config(tree: Mapping[str, Any]) -> RunConfig:
     one) or value.
     """
     _refuse_unknown_keys(tree, RunConfig, "")
+    for path, value in _leaves(tree, ""):
+        if isinstance(value, float):
+            check(math.isfinite(value), path, value, "must be a finite number")
     try:
         return _adapter().validate_json(json.dumps(tree, default=str), strict=True)
     except ValidationError as error:
@@ -100,12 +104,17 @@ def load_tree(preset: str, settings: Iterable[str] = ()) -> dict[str, Any]:
     if path.suffix != ".toml":
         path = look_up("preset", preset, presets())
     try:
-        tree = tomllib.loads(path.read_text())
+        tree = parse_toml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(
             f"Preset file {str(path)!r} does not exist; name a file or one of: {_preset_names()}"
         ) from None
-    except tomllib.TOMLDecodeError as error:
+    except OSError as error:
+        raise UserError(
+            f"Preset file {str(path)!r} cannot be read: {error.strerror}; name a file or one of: "
+            f"{_preset_names()}"
+        ) from None
+    except ValueError as error:
         raise UserError(f"Preset file {str(path)!r} is not TOML: {error}") from None
     return with_settings(tree, settings)
 
@@ -177,8 +186,8 @@ def _leaves(tree: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, Any]]:
 def _value_of(text: str) -> Any:
     """`text` as a TOML value (8, 0.1, true, "quoted"), or as it is: rate sets need no quotes."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        return parse_toml(f"value = {text}")["value"]
+    except ValueError:
         return text
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from prp_core.documents import record_from
 from prp_core.errors import UserError
 
 STUDY_TAG = "prp.study"  # the script that was started, for whoever wants to resume the sweep
@@ -106,11 +107,9 @@ def spec_of_values(values: Mapping[str, Any], storage_uri: str) -> SweepSpec:
             f"(format {values.get('format')!r} of its spec, this one reads {SPEC_FORMAT}); use that"
         )
     try:
-        return SweepSpec(
-            storage_uri=storage_uri,
-            **{name: value for name, value in values.items() if name in known},
-        )
-    except TypeError as error:
+        told = {name: value for name, value in values.items() if name in known}
+        return record_from(SweepSpec, {**told, "storage_uri": storage_uri})
+    except ValueError as error:
         raise UserError(f"A spec in {storage_uri} is incomplete: {error}") from None
 
 

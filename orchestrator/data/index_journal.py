@@ -11,6 +11,7 @@ from types import TracebackType
 
 from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.manifest import VideoRecord
+from prp_core.documents import parse_json, record_from
 from prp_core.errors import UserError
 
 # Reasons that may lie with the machine or the store: the next run tries these videos again.
@@ -98,6 +99,6 @@ def _parse(line: bytes) -> VideoRecord | None:
     if not line.endswith(b"\n"):
         return None
     try:
-        return VideoRecord(**json.loads(line))
-    except (ValueError, TypeError):
+        return record_from(VideoRecord, parse_json(line))
+    except ValueError:
         return None

@@ -16,7 +16,7 @@ from typing import Any
 
 import ray
 
-from orchestrator.data.prepare_report import PrepareReport, Prices, make_report, report_from
+from orchestrator.data.prepare_report import PrepareReport, Prices, make_report, read_report
 from orchestrator.data.prepare_task import (
     RECORDS,
     PrepareJob,
@@ -40,7 +40,7 @@ from orchestrator.storage.prepared_place import (
 )
 from orchestrator.storage.shard_index_file import write_shard_index
 from prp_core.data.manifest import Manifest, VideoRecord
-from prp_core.data.object_store import ObjectStore, read_all
+from prp_core.data.object_store import ObjectStore
 from prp_core.data.shards.index import ShardFile, ShardIndex, ShardSettings, ShardVideo
 from prp_core.data.shards.planning import PlannedShard, plan_shards
 from prp_core.errors import ObjectExists, PrpError, StoreUnavailable, UserError
@@ -97,7 +97,7 @@ def prepare(
         make_shards(job, pending, report_progress.add)
     marker = read_marker(place)
     if marker is not None:
-        report = report_from(json.loads(read_all(place, REPORT)))
+        report = read_report(place)
         return read_prepared_manifest(place, marker, job.store), report
     return _finish(
         manifest,

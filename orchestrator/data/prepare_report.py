@@ -9,9 +9,12 @@ from typing import Any
 
 from orchestrator.config.typed_command import prp
 from orchestrator.data.prepare_task import ShardRecord
-from orchestrator.storage.prepared_place import Marker, marker_from
+from orchestrator.storage.prepared_place import REPORT, Marker
 from prp_core.checks import check
 from prp_core.data.manifest import Manifest
+from prp_core.data.object_store import ObjectStore, read_all
+from prp_core.documents import parse_json_object, record_from
+from prp_core.errors import ObjectMissing, UserError
 
 NUM_FIXED_PUTS = 5  # beside two for each shard: index, manifest, report and the two markers
 
@@ -65,12 +68,18 @@ class PrepareReport:
 
 
 def report_from(tree: Mapping[str, Any]) -> PrepareReport:
-    """The report from its JSON tree."""
-    marker = marker_from(tree["marker"])
-    again = RerunCost(**tree["again"])
-    return PrepareReport(
-        **{**tree, "marker": marker, "again": again, "quarantined": tuple(tree["quarantined"])}
-    )
+    """The report from its JSON tree. Raises `ValueError`."""
+    return record_from(PrepareReport, tree)
+
+
+def read_report(place: ObjectStore) -> PrepareReport:
+    """The report that lies in a prepared place. Raises `UserError`."""
+    try:
+        return report_from(parse_json_object(read_all(place, REPORT)))
+    except (ObjectMissing, ValueError) as error:
+        raise UserError(
+            f"{place.uri}/{REPORT} cannot be read ({error}); the shards are whole, train from them"
+        ) from None
 
 
 def make_report(

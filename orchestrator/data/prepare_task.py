@@ -6,10 +6,8 @@ import hashlib
 import resource
 import tempfile
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from orchestrator.config.cache_config import CacheConfig
 from orchestrator.config.store_config import StoreConfig
@@ -22,7 +20,8 @@ from prp_core.data.shards.index import ShardFile, ShardIndex, ShardSettings
 from prp_core.data.shards.planning import PlannedShard
 from prp_core.data.shards.writing import WrittenShard, write_shard
 from prp_core.data.video_source import VideoSource
-from prp_core.errors import BrokenVideo, ObjectExists
+from prp_core.documents import record_from
+from prp_core.errors import BrokenVideo, ObjectExists, UserError
 from prp_core.world import use_threads
 
 SHARDS = "shards"
@@ -105,17 +104,12 @@ def read_record(place: ObjectStore, planned: PlannedShard) -> tuple[ShardIndex, 
     """(the index of the finished shard alone, its record). Raises `UserError`, `ObjectMissing`."""
     name = record_name(planned)
     index, extra = index_from_parquet(read_all(place, name), f"{place.uri}/{name}")
-    return index, record_from(extra)
-
-
-def record_from(extra: Mapping[str, Any]) -> ShardRecord:
-    """The record from its JSON tree."""
-    return ShardRecord(
-        **{
-            **extra,
-            "broken": tuple((key, reason, detail) for key, reason, detail in extra["broken"]),
-        }
-    )
+    try:
+        return index, record_from(ShardRecord, extra)
+    except ValueError as error:
+        raise UserError(
+            f"{place.uri}/{name} is no record of a shard ({error}); delete it and prepare again"
+        ) from None
 
 
 def _put(place: ObjectStore, name: str, path: Path, written: WrittenShard) -> None:

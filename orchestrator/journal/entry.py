@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from prp_core.documents import parse_json
 from prp_core.errors import PrpError
 
 KIND = re.compile(r"[a-z][a-z_]*")
@@ -113,9 +114,9 @@ def _json_object(line: bytes, what: str) -> dict[str, Any]:
     if not line.endswith(b"\n"):
         raise BadEntry(f"it ends where {what} belongs")
     try:
-        value = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise BadEntry(f"{what} is no JSON ({type(error).__name__}: {str(error)[:80]})") from None
+        value = parse_json(line)
+    except ValueError as error:
+        raise BadEntry(f"{what} is no JSON ({str(error)[:80]})") from None
     if not isinstance(value, dict):
         raise BadEntry(f"{what} is no JSON object: {line[:60]!s}")
     return value

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from orchestrator.journal.process_identity import ProcessIdentity
 from prp_core.data.object_store import ObjectStore, read_all
+from prp_core.documents import parse_json, record_from
 from prp_core.errors import ObjectChanged, ObjectMissing, UserError
 
 NUM_LOOKS = 100
+MOST_SECONDS = 1e11  # some 3,000 years, beyond which no calendar goes
 
 
 @dataclass(frozen=True)
@@ -66,27 +67,13 @@ def read_lease(store: ObjectStore, key: str) -> SeenLease | None:
 
 def _parse(data: bytes, what: str) -> LeaseRecord:
     try:
-        values = json.loads(data)
-        record = LeaseRecord(**values | {"process": ProcessIdentity(**values["process"])})
-        _expect_types(record)
+        record = record_from(LeaseRecord, parse_json(data))
+        if not 0 <= record.since < MOST_SECONDS or record.epoch < 1 or record.process.pid < 1:
+            words = f"epoch {record.epoch}, process {record.process.pid}, since {record.since!r}"
+            raise ValueError(words)
         return record
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except ValueError as error:
         raise UserError(
             f"{what} is no lease ({type(error).__name__}: {str(error)[:80]}); when no driver of "
             "this sweep runs, delete it"
         ) from None
-
-
-def _expect_types(record: LeaseRecord) -> None:
-    process = record.process
-    expected: dict[type, list[Any]] = {
-        int: [record.epoch, record.num_renewals, process.pid],
-        str: [record.token, process.user, process.host, process.machine, process.started],
-        bool: [record.is_held],
-    }
-    for kind, values in expected.items():
-        for value in values:
-            if type(value) is not kind:
-                raise TypeError(f"{value!r} is no {kind.__name__}")
-    if not isinstance(record.since, int | float) or record.epoch < 1 or process.pid < 1:
-        raise ValueError(f"epoch {record.epoch}, process {process.pid}, since {record.since!r}")

@@ -21,6 +21,7 @@ from orchestrator.journal.journal_writer import JournalWriter
 from orchestrator.journal.object_journal import JournalReader
 from orchestrator.journal.sweep_folder import REQUESTS
 from prp_core.data.object_store import ObjectStore
+from prp_core.documents import parse_json_object, record_from
 from prp_core.errors import ObjectMissing, UserError
 
 ANSWER = "answer"
@@ -146,6 +147,14 @@ def await_answer(
         sleep(poll_seconds)
 
 
+def parse_request(data: bytes, request_id: str) -> Request | BadRequest:
+    """The request that an object called `request_id` holds, or why it holds none."""
+    try:
+        return record_from(Request, parse_json_object(data) | {"id": request_id})
+    except ValueError as error:
+        return BadRequest(request_id, f"it is no request: {str(error)[:200]}")
+
+
 class RequestDesk:
     """The coordinator's view of the requests in `store`, answered in `journal`."""
 
@@ -185,10 +194,7 @@ class RequestDesk:
             data = b"".join(self._store.read(key, num_bytes=num_bytes))
         except ObjectMissing:
             return []  # taken back
-        try:
-            return [Request(**json.loads(data) | {"id": request_id})]
-        except (ValueError, TypeError, RecursionError) as error:
-            return [BadRequest(request_id, f"it is no request: {str(error)[:200]}")]
+        return [parse_request(data, request_id)]
 
 
 def _new_id(at: float) -> str:

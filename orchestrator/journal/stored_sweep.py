@@ -28,6 +28,7 @@ from orchestrator.journal.sweep_folder import (
     open_sweep_folder,
 )
 from prp_core.data.object_store import LocalStore
+from prp_core.documents import parse_json_object, record_from
 from prp_core.errors import PrpError, UserError
 
 PLACE = "storage.json"
@@ -201,7 +202,7 @@ def iterate_sweeps(
 def _read_place(path: Path) -> Place | None:
     """What a file of `remember_place` says; None where it cannot be used: it is a cache."""
     try:
-        values = json.loads(path.read_text())
-        return Place(str(values["uri"]), StoreConfig(**values["store"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        values = parse_json_object(path.read_bytes())
+        return Place(str(values["uri"]), record_from(StoreConfig, values["store"]))
+    except (OSError, ValueError, KeyError):
         return None

@@ -28,6 +28,7 @@ from typing import Any
 from orchestrator.config.store_config import StoreConfig
 from orchestrator.storage.open_store import open_store
 from prp_core.data.object_store import LocalStore, ObjectStore, read_all
+from prp_core.documents import parse_json
 from prp_core.errors import ObjectChanged, ObjectMissing, UserError
 
 SWEEPS = "sweeps/"
@@ -166,8 +167,8 @@ def list_sweeps(storage: str | Path, config: StoreConfig | None = None) -> list[
 
 def _parse(data: bytes, what: str) -> dict[str, Any]:
     try:
-        values = json.loads(data)
-    except (ValueError, RecursionError) as error:
+        values = parse_json(data)
+    except ValueError as error:
         raise UserError(
             f"{what} is no sweep's spec ({type(error).__name__}: {str(error)[:80]})"
         ) from None

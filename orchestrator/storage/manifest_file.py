@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import re
 from pathlib import Path
@@ -13,6 +12,7 @@ import pyarrow.parquet
 from orchestrator.config.store_config import StoreConfig
 from orchestrator.config.typed_command import prp
 from orchestrator.storage.open_store import open_store, split_object_uri
+from orchestrator.storage.parquet_table import read_table
 from prp_core.data.manifest import Manifest, VideoRecord
 from prp_core.data.object_store import ObjectStore, read_all
 from prp_core.errors import ObjectExists, ObjectMissing, UserError
@@ -94,25 +94,17 @@ def _to_parquet(manifest: Manifest) -> bytes:
 
 
 def _from_parquet(data: bytes, uri: str) -> Manifest:
-    try:
-        table = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(data), pre_buffer=False).read(
-            use_threads=False
-        )
-    except pyarrow.ArrowException as error:
-        raise UserError(
-            f"{uri} is no manifest: {str(error).splitlines()[0]}; make one with: "
-            f"{prp('data index URI')}"
-        ) from error
-    metadata = table.schema.metadata or {}
-    names = [field.name for field in dataclasses.fields(VideoRecord)]
-    if metadata.get(FORMAT_KEY) != FORMAT or table.column_names != names:
-        raise UserError(
-            f"{uri} is a Parquet file, but no manifest of this version; make one with: "
-            f"{prp('data index URI')}"
-        )
-    manifest = Manifest(
-        metadata[URI_KEY].decode(), tuple(VideoRecord(**row) for row in table.to_pylist())
+    advice = f"make one with: {prp('data index URI')}"
+    table = read_table(
+        data, SCHEMA, {FORMAT_KEY: FORMAT}, what=f"{uri} is no manifest", advice=advice
     )
+    try:
+        manifest = Manifest(
+            table.schema.metadata[URI_KEY].decode(),
+            tuple(VideoRecord(**row) for row in table.to_pylist()),
+        )
+    except (KeyError, ValueError) as error:
+        raise UserError(f"{uri} is no manifest: {error}; {advice}") from error
     promised = re.search(rf"manifest-([0-9a-f]{{16}}){re.escape(SUFFIX)}$", uri)
     if promised and promised[1] != manifest.content_hash:
         raise UserError(

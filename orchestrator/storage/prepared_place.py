@@ -24,6 +24,7 @@ from orchestrator.storage.shard_index_file import read_shard_index
 from prp_core.data.manifest import Manifest
 from prp_core.data.object_store import ObjectStore, read_all
 from prp_core.data.shards.index import ShardIndex, ShardSettings
+from prp_core.documents import parse_json, parse_json_object, record_from
 from prp_core.errors import UserError
 
 BEGUN = "preparing.json"
@@ -58,8 +59,8 @@ class Marker:
 
 
 def marker_from(tree: Mapping[str, Any]) -> Marker:
-    """The marker from its JSON object."""
-    return Marker(**{**tree, "settings": ShardSettings(**tree["settings"])})
+    """The marker from its JSON object. Raises `ValueError`."""
+    return record_from(Marker, tree)
 
 
 def write_marker(marker: Marker, store: ObjectStore) -> None:
@@ -77,14 +78,13 @@ def read_marker(store: ObjectStore) -> Marker | None:
     if not _holds(store, MARKER):
         return None
     try:
-        tree = json.loads(read_all(store, MARKER))
-        if tree.pop("format") != FORMAT:
-            raise KeyError("format")
+        tree = parse_json_object(read_all(store, MARKER))
+        if tree.pop("format", None) != FORMAT:
+            raise ValueError(f"its format is not {FORMAT}")
         return marker_from(tree)
-    except (ValueError, KeyError, TypeError) as error:
+    except ValueError as error:
         raise UserError(
-            f"{store.uri}/{MARKER} is no marker of this version "
-            f"({type(error).__name__}: {error}); prepare the videos again"
+            f"{store.uri}/{MARKER} is no marker of this version ({error}); prepare the videos again"
         ) from None
 
 
@@ -111,13 +111,31 @@ def check_free(store: ObjectStore, plan_hash: str) -> None:
                 "into an empty place"
             )
         return
-    begun = json.loads(read_all(store, BEGUN))
-    if begun["plan_hash"] != plan_hash:
+    begun = _read_begun(store)
+    if begun.plan_hash != plan_hash:
         raise UserError(
             f"{store.uri} holds shards of other videos or settings (made from "
-            f"{begun['source_uri']}, plan {begun['plan_hash']}, not {plan_hash}); "
+            f"{begun.source_uri}, plan {begun.plan_hash}, not {plan_hash}); "
             "a prepared place never changes: choose another one, or empty it"
         )
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """What `BEGUN` says."""
+
+    plan_hash: str
+    source_uri: str
+
+
+def _read_begun(store: ObjectStore) -> _Begun:
+    try:
+        return record_from(_Begun, parse_json(read_all(store, BEGUN)))
+    except ValueError as error:
+        raise UserError(
+            f"{store.uri}/{BEGUN} is damaged ({error}); empty the place and prepare the videos "
+            "again"
+        ) from None
 
 
 def check_not_unfinished(store: ObjectStore) -> None:

@@ -11,15 +11,17 @@ import itertools
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow
 import pyarrow.parquet
 
+from orchestrator.storage.parquet_table import read_table
 from prp_core.data.object_store import ObjectStore, read_all
 from prp_core.data.shards.index import ShardFile, ShardIndex, ShardSettings, ShardVideo
+from prp_core.documents import parse_json, record_from
 from prp_core.errors import ObjectExists, ObjectMissing, UserError
 
 FORMAT_KEY = b"prp.shards.format"
@@ -41,6 +43,16 @@ SCHEMA = pyarrow.schema(
     ]
 )
 LISTS = ("sizes", "crc32s")
+ADVICE = "prepare the videos again"
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What the file's metadata holds as JSON."""
+
+    settings: ShardSettings
+    files: tuple[ShardFile, ...]
+    extra: Mapping[str, Any]
 
 
 def index_name(index: ShardIndex) -> str:
@@ -107,31 +119,21 @@ def index_from_parquet(data: bytes, uri: str) -> tuple[ShardIndex, dict[str, Any
 
     Raises `UserError`, which names `uri`, for any other file.
     """
-    try:
-        table = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(data), pre_buffer=False).read(
-            use_threads=False
-        )
-    except pyarrow.ArrowException as error:
-        raise UserError(
-            f"{uri} is no index of shards: {str(error).splitlines()[0]}; prepare the videos again"
-        ) from error
-    metadata = table.schema.metadata or {}
-    if metadata.get(FORMAT_KEY) != FORMAT or table.column_names != SCHEMA.names:
-        raise UserError(
-            f"{uri} is a Parquet file, but no index of shards of this version; prepare "
-            "the videos again"
-        )
-    facts = json.loads(metadata[FACTS_KEY])
+    what = f"{uri} is no index of shards"
+    table = read_table(data, SCHEMA, {FORMAT_KEY: FORMAT}, what=what, advice=ADVICE)
     plain = table.drop_columns(list(LISTS)).to_pylist()
     sizes, crc32s = (_from_lists(table[name]) for name in LISTS)
     videos = [
         ShardVideo(**row, sizes=sizes[number], crc32s=crc32s[number])
         for number, row in enumerate(plain)
     ]
-    files = tuple(ShardFile(**file) for file in facts["files"])
-    return ShardIndex(
-        ShardSettings(**facts["settings"]), files, {video.key: video for video in videos}
-    ), facts["extra"]
+    try:
+        facts = record_from(_Facts, parse_json(table.schema.metadata[FACTS_KEY]))
+        index = ShardIndex(facts.settings, facts.files, {video.key: video for video in videos})
+        index.check()
+    except (KeyError, ValueError) as error:
+        raise UserError(f"{what}: {error}; {ADVICE}") from error
+    return index, dict(facts.extra)
 
 
 def _to_lists(arrays: list[np.ndarray]) -> Any:

@@ -9,12 +9,12 @@ The keys are those of the config's ``store`` table. Credentials do not belong th
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from prp_core.catalogue import look_up
+from prp_core.documents import parse_toml
 from prp_core.errors import UserError
 
 FILE_NAME = "stores.toml"
@@ -35,8 +35,10 @@ def read_store_profile(name: str, folders: Sequence[Path]) -> dict[str, Any]:
             f"table [{name}]"
         )
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        tables = parse_toml(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError as error:
         raise UserError(f"{path} is not TOML: {error}") from None
     table = look_up(f"store profile in {path}", name, tables)
     if not isinstance(table, dict):

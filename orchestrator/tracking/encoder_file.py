@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from prp_core.documents import parse_json_object, record_from
 from prp_core.errors import PrpError
 
 CARD_NAME = "encoder.json"
@@ -77,7 +78,10 @@ def unpack(files: Mapping[str, bytes], card_sha256: str = "") -> tuple[EncoderCa
         )
     from safetensors.torch import load
 
-    return card, load(files[WEIGHTS_NAME])
+    try:
+        return card, load(files[WEIGHTS_NAME])
+    except Exception as error:
+        raise DamagedEncoder(f"{WEIGHTS_NAME} cannot be read: {error}") from error
 
 
 def digest(data: bytes) -> str:
@@ -87,14 +91,13 @@ def digest(data: bytes) -> str:
 
 def _read_card(data: bytes) -> tuple[EncoderCard, str]:
     try:
-        fields = json.loads(data)
+        fields = parse_json_object(data)
         if fields["format"] != FORMAT:
             raise DamagedEncoder(
                 f"{CARD_NAME} has format {fields['format']!r}; this version reads {FORMAT!r}"
             )
         names = EncoderCard.__dataclass_fields__
-        return EncoderCard(**{name: fields[name] for name in names}), str(
-            fields["weights"]["sha256"]
-        )
+        card = record_from(EncoderCard, {name: fields[name] for name in names})
+        return card, str(fields["weights"]["sha256"])
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedEncoder(f"{CARD_NAME} cannot be read: {error!r}") from error

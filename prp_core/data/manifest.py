@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -49,6 +50,11 @@ class VideoRecord:
     def __post_init__(self) -> None:
         check_choice(f"split of {self.key}", self.split, SPLITS)
         check_choice(f"reason of {self.key}", self.reason, ("", *QUARANTINE_REASONS))
+        for name in ("num_bytes", "num_frames", "width", "height"):
+            if getattr(self, name) < 0:
+                check(False, f"{name} of {self.key}", getattr(self, name), "must not be negative")
+        if not 0 <= self.fps < math.inf:
+            check(False, f"fps of {self.key}", self.fps, "must be a number of 0 or more")
 
     @property
     def ref(self) -> ObjectRef:

@@ -70,14 +70,21 @@ def _read(path: Path, part: str) -> Iterator[Listed]:
 
 
 def _read_kinetics(path: Path, lines: list[str], part: str) -> Iterator[Listed]:
-    for number, row in enumerate(csv.DictReader(lines), start=2):
+    for number, row in enumerate(_rows(path, lines), start=2):
         try:
             start, end = int(float(row["time_start"])), int(float(row["time_end"]))
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             raise UserError(
                 f"{path}, line {number}: no time_start and time_end of a clip"
             ) from None
         yield Listed(f"{row['youtube_id']}_{start:06d}_{end:06d}", row.get("label") or None, part)
+
+
+def _rows(path: Path, lines: list[str]) -> Iterator[dict[str, str]]:
+    try:
+        yield from csv.DictReader(lines)
+    except csv.Error as error:
+        raise UserError(f"{path} cannot be read as a CSV table: {error}") from None
 
 
 def _numbers_are_no_labels(listed: Iterable[Listed]) -> bool:

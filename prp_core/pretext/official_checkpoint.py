@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
 from torch import nn
@@ -19,6 +18,7 @@ from prp_core.encoders.c3d import C3D
 from prp_core.encoders.residual import ResidualEncoder
 from prp_core.errors import UserError
 from prp_core.pretext.network import PrpNetwork
+from prp_core.tensor_file import load_tensors
 
 Rules = tuple[tuple[str, str], ...]
 
@@ -153,12 +153,15 @@ def _encoder_rules(encoder: nn.Module) -> Rules:
 def _read(path: Path) -> Mapping[str, torch.Tensor]:
     """The file's state dict, read without running code from it."""
     try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
+        weights = load_tensors(path)
+    except ValueError as error:
         raise UserError(f"Cannot read checkpoint {str(path)!r}: {error}") from error
     if not (
         isinstance(weights, Mapping)
-        and all(isinstance(value, torch.Tensor) for value in weights.values())
+        and all(
+            isinstance(name, str) and isinstance(value, torch.Tensor)
+            for name, value in weights.items()
+        )
     ):
         raise UserError(
             f"Checkpoint {str(path)!r} is not a bare state dict (names to tensors), as "

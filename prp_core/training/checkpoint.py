@@ -28,7 +28,9 @@ import torch
 
 from prp_core.agreement import first_alone, together
 from prp_core.data.object_store import ObjectInfo, ObjectStore, read_all
+from prp_core.documents import parse_json_object, record_from
 from prp_core.errors import CorruptObject, ObjectChanged, ObjectMissing
+from prp_core.tensor_file import load_tensors
 from prp_core.training.checkpoint_keys import (
     ONLY_ATTEMPT,
     STEP_PREFIX,
@@ -275,17 +277,13 @@ def _decode_commit(data: bytes, skipped: list[str]) -> Checkpoint:
     Raises `CorruptObject` for a commit that is torn or altered.
     """
     try:
-        document = json.loads(data)
+        document = parse_json_object(data)
         body = document["checkpoint"]
         if document["sha256"] != _digest_of(body):
             raise CorruptObject("the commit was altered")
-        return Checkpoint(
-            body["step"],
-            body["facts"],
-            tuple(Part(**part) for part in body["parts"]),
-            tuple(skipped),
-        )
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        parts = tuple(record_from(Part, part) for part in body["parts"])
+        return Checkpoint(int(body["step"]), dict(body["facts"]), parts, tuple(skipped))
+    except (ValueError, KeyError, TypeError) as error:
         raise CorruptObject(f"the commit is torn ({error})") from error
 
 
@@ -301,6 +299,14 @@ def to_bytes(state: Mapping[str, Any]) -> bytes:
 
 
 def from_bytes(data: bytes) -> dict[str, Any]:
-    """The inverse of `to_bytes`, on the CPU; refuses anything that could run code."""
-    state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    """The inverse of `to_bytes`, on the CPU; refuses anything that could run code.
+
+    Raises `CorruptObject` for other bytes.
+    """
+    try:
+        state = load_tensors(io.BytesIO(data))
+    except ValueError as error:
+        raise CorruptObject(str(error)) from error
+    if not isinstance(state, dict):
+        raise CorruptObject(f"{len(data)} bytes hold {type(state).__name__}, no checkpoint's state")
     return state

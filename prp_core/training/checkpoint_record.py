@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prp_core.data.object_store import ObjectStore, read_all
+from prp_core.documents import parse_json_object, record_from
 from prp_core.errors import (
     CorruptObject,
     ObjectChanged,
@@ -156,7 +157,8 @@ def trained_epochs(store: ObjectStore, prefix: str) -> int | None:
     """
     for key in reversed(RecordFile(store, prefix, RunAttempt()).read().commits):
         try:
-            return int(json.loads(read_all(store, key))["checkpoint"]["facts"]["num_epochs"])
+            commit = parse_json_object(read_all(store, key))
+            return int(commit["checkpoint"]["facts"]["num_epochs"])
         except (ObjectMissing, ObjectChanged, ValueError, KeyError, TypeError):
             continue  # damaged: a run falls back to the one before as well
     return None
@@ -164,11 +166,12 @@ def trained_epochs(store: ObjectStore, prefix: str) -> int | None:
 
 def _parse(data: bytes) -> CommitRecord:
     try:
-        document = json.loads(data)
+        document = parse_json_object(data)
         body = document["record"]
         if document["sha256"] != _digest_of(body):
             raise CorruptObject("the record was altered")
-        return CommitRecord(RunAttempt(body["epoch"], body["attempt"]), tuple(body["commits"]))
+        attempt = record_from(RunAttempt, {"epoch": body["epoch"], "number": body["attempt"]})
+        return CommitRecord(attempt, tuple(map(str, body["commits"])))
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptObject(f"the record is torn ({error})") from error
 

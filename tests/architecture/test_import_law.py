@@ -43,6 +43,7 @@ ROOMS_OF_LIBRARY: dict[str, tuple[str, ...]] = {
     "ray": (*RUNNING_ROOMS, "cluster/"),
     "pydantic": ("orchestrator/config/run_config.py",),
     "pyarrow": (
+        "orchestrator/storage/parquet_table.py",
         "orchestrator/storage/manifest_file.py",
         "orchestrator/storage/shard_index_file.py",
     ),

@@ -18,6 +18,8 @@ CASES = [
     ),
     (["--set", "clip.length=10"], "clip.length = 10: must be a positive multiple of 8"),
     (["--set", "clip.lenght=8"], "Did you mean 'clip.length'?"),
+    (["--set", "training.learning_rate=inf"], "training.learning_rate = inf: must be a finite"),
+    (["--set", f"seed={'[' * 200_000}"], "seed = '[[["),
     (["--preset", "tinny"], "Unknown preset 'tinny'"),
     (["--set", "encoder.name=r3dd"], "Did you mean 'r3d'?"),
     (["--data", "/no/such/folder"], "/no/such/folder"),

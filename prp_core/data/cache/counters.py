@@ -9,10 +9,11 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from prp_core.data.cache.space import write_beside
+from prp_core.documents import parse_json_object
 
 SAVE_EVERY_SECONDS = 5.0
 
@@ -66,10 +67,10 @@ class CacheCounters:
 def node_counters(root: Path) -> dict[str, float]:
     """The sums over all processes that ever used the tier at `root`; empty where none has."""
     try:
-        sums: Mapping[str, float] = json.loads((root / "counters.json").read_text())
-    except (FileNotFoundError, ValueError):
+        sums = parse_json_object((root / "counters.json").read_bytes())
+        return {name: float(value) for name, value in sums.items()}
+    except (FileNotFoundError, ValueError, TypeError):
         return {}
-    return {name: float(value) for name, value in sums.items()}
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +26,24 @@ import torch
 from prp_core.data.cache.counters import CacheCounters
 from prp_core.data.cache.frames_file import FramesKey, MappedFrames, write_file
 from prp_core.data.cache.space import FULL_ERRORS, CacheSpace, used_bytes, write_beside
-from prp_core.errors import BrokenVideo, DiskFull
+from prp_core.documents import parse_json, record_from
+from prp_core.errors import QUARANTINE_REASONS, BrokenVideo, DiskFull
 
 NUM_FILES_IN_USE = 256
 NUM_KEPT_MAPPED = 4096  # the kernel allows 65,530 maps a process
 SHARE_OF_DESCRIPTORS = 0.25
+
+
+@dataclass(frozen=True)
+class _Verdict:
+    """A remembered verdict on a broken video, which holds `until` (seconds since 1970)."""
+
+    key: str = ""
+    reason: str = ""
+    detail: str = ""
+    until: float = 0.0
+
+
 Decode = Callable[[], Generator[torch.Tensor, None, None]]
 """Yields a video's frames in order, uint8 (n, height, width, 3)."""
 COUNTERS = (
@@ -211,16 +225,16 @@ class FrameCache:
         """Raise the verdict that an earlier decode, by any process of the node, has left."""
         path = self._verdicts / key.identity
         try:
-            verdict = json.loads(path.read_text())
+            verdict = record_from(_Verdict, parse_json(path.read_bytes()))
         except FileNotFoundError:
             return
         except ValueError:
-            verdict = {"until": 0}
-        if verdict["until"] < time.time():
+            verdict = _Verdict()
+        if verdict.until < time.time() or verdict.reason not in QUARANTINE_REASONS:
             path.unlink(missing_ok=True)
             return
         self._counters.add(verdicts_reused=1)
-        raise BrokenVideo(video, verdict["reason"], verdict["detail"])
+        raise BrokenVideo(video, verdict.reason, verdict.detail)
 
 
 def most_kept_mapped() -> int:

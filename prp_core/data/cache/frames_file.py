@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from prp_core.data.cache.frame_checksums import NUM_AT_A_TIME, frame_checksums
+from prp_core.documents import parse_json_object
 
 MAGIC = b"PRP frames 1\n"
 PAGE = 4096
@@ -122,7 +123,7 @@ def key_of_file(path: Path) -> FramesKey | None:
         page = file.read(PAGE)
     try:
         assert page.startswith(MAGIC)
-        told = json.loads(page[len(MAGIC) :])
+        told = parse_json_object(page[len(MAGIC) :])
         key = FramesKey(told["identity"], *told["shape"][:3])
         int(key.identity, 16)
         return key if key.header == page else None

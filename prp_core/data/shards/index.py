@@ -172,6 +172,27 @@ class ShardIndex:
             digest.update(video.crc32s.astype("<u4").tobytes())
         return digest.hexdigest()[:16]
 
+    def check(self) -> None:
+        """Raise `UserError` for a video whose pieces lie outside its shard, or are too few."""
+        for key, video in self.videos.items():
+            count = video.num_frames
+            check(
+                0 <= video.shard < len(self.files), f"shard of {key}", video.shard, "is not there"
+            )
+            check(count >= 1, f"num_frames of {key}", count, "must be above 0")
+            num_pieces = -(-count // self.settings.frames_per_piece)
+            check(
+                len(video.sizes) == len(video.crc32s) == num_pieces,
+                f"pieces of {key}",
+                len(video.sizes),
+                f"{count} frames have {num_pieces}",
+            )
+            file = self.files[video.shard]
+            end = video.offset + video.num_bytes + (num_pieces - 1) * video.header_bytes
+            is_inside = min(video.offset, video.header_bytes) >= 0 and end <= file.num_bytes
+            words = f"it does not lie within {file.name} of {file.num_bytes} bytes"
+            check(is_inside, f"offset of {key}", video.offset, words)
+
     @property
     def num_bytes(self) -> int:
         """Bytes of all shards."""

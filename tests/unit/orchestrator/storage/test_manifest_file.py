@@ -83,5 +83,5 @@ def test_files_that_are_no_manifests(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"There is no manifest at .*none\.parquet; make one with"):
         read_manifest(tmp_path / "none.parquet")
     pyarrow.parquet.write_table(pyarrow.table({"key": ["a"]}), tmp_path / "other.parquet")
-    with pytest.raises(UserError, match="is a Parquet file, but no manifest of this version"):
+    with pytest.raises(UserError, match="is no manifest of this version, but another Parquet file"):
         read_manifest(tmp_path / "other.parquet")

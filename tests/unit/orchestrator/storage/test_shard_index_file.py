@@ -135,7 +135,9 @@ def test_what_is_no_index_is_refused(tmp_path: Path) -> None:
     store.write("shard-index-0123456789abcdef.parquet", b"PAR1 and nothing")
     with pytest.raises(UserError, match="is no index of shards"):
         read_shard_index(store, "shard-index-0123456789abcdef.parquet")
-    with pytest.raises(UserError, match="no index of shards of this version"):
+    with pytest.raises(
+        UserError, match="no index of shards of this version, but another Parquet file"
+    ):
         read_shard_index(store, manifest)
     with pytest.raises(UserError, match="is not there; copy the prepared place again"):
         read_shard_index(store, "shard-index-gone.parquet")
