@@ -4,7 +4,7 @@ In the order that data flows:
 
 - `errors`, `catalogue`, `checks`: what can be chosen, and how a wrong choice is refused;
 - `documents`, `tensor_file`: JSON, TOML and tensors that others wrote, read without surprises;
-- `closed_at_exit`: the base of what a ``with`` block closes; `isolated_start`: children's safe start;
+- `closed_at_exit`: the base of what ``with`` closes; `isolated_start`: a child's safe start;
 - `numerics`: the precision of products, and determinism; `eager_optimisers`: torch's optimisers
   without its compiler;
 - `randomness`: draws that are pure functions of their keys; `world`: this worker's rank and device;
