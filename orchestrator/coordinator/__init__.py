@@ -2,7 +2,8 @@
 
 `coordinator` is the actor, composed of one desk for each of its callers, and its handle.
 `sweep_state` is what the desks share: the study, the account, the recorder, and `trial_table`.
-`trial_desk` serves the searcher and the drivers and workers of trials: ask, log, rungs, tell.
+`trial_desk` serves the searcher and the drivers and workers of trials: ask, log, rungs, tell;
+`outcome_checks` are the checks of an end that is told.
 `attempts` says which driver and which of its attempts has a trial, and when one failed too often.
 `pruning` makes the decision at a rung, by the pruner and by the budget, and stores it.
 `async_evaluation` follows rungs that tasks evaluate while training goes on, from

@@ -18,6 +18,7 @@ from orchestrator.config.run_config import to_tree
 from orchestrator.coordinator.async_evaluation import SUBMITTED, AsyncEvaluation
 from orchestrator.coordinator.attempts import Attempts
 from orchestrator.coordinator.evaluation_queue import EvaluationQueue
+from orchestrator.coordinator.outcome_checks import checked
 from orchestrator.coordinator.pruning import Pruning
 from orchestrator.coordinator.steering_notes import PAUSED, TRIAL_STOPPED
 from orchestrator.coordinator.sweep_state import CoordinatorSetup, SweepState
@@ -310,7 +311,8 @@ class TrialDesk:
         view = self._table.view(number)
         self._evaluation.end(number)
         if view.state == TrialState.RUNNING:
-            outcome = with_finite_objective(outcome, self._base.sweep.objective)
+            panel = self._base.evaluation.time_panel
+            outcome = checked(outcome, self._base.sweep.objective, panel)
             self._tell_study(number, outcome)
             view.metrics.update(outcome.metrics)
             view.state = outcome.state
@@ -387,12 +389,3 @@ class TrialDesk:
 
     def _fits(self, values: Mapping[str, Any]) -> Fit:
         return self._limits.fits(apply_space(self._base, values))
-
-
-def with_finite_objective(outcome: TrialOutcome, objective: str) -> TrialOutcome:
-    """`outcome`, or a failure in its place where a finished trial has no finite `objective`."""
-    value = outcome.metrics.get(objective, math.nan)
-    if outcome.state != TrialState.FINISHED or math.isfinite(value):
-        return outcome
-    reason = f"{objective} is {value} at the end of the trial"
-    return TrialOutcome(TrialState.FAILED, reason, outcome.metrics)

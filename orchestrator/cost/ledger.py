@@ -57,7 +57,7 @@ class LedgerEntry:
     price: str = ""
     kind: str = TRAIN
     """``train``, or what comes beside the search: ``evaluation``, ``baseline``, ``export``,
-    ``recognition``, ``confirm``, ``test``, ``showcase``."""
+    ``recognition``, ``time_panel``, ``confirm``, ``test``, ``showcase``."""
     seed: int | None = None
     """Of a confirming run."""
 

@@ -22,6 +22,7 @@ from orchestrator.report.spending import time_unit
 from orchestrator.tracking.provenance import OF_SOURCES, UNKNOWN
 from orchestrator.tracking.tracking_uri import run_page, ui_command
 from orchestrator.trial_state import TrialState
+from prp_core.evaluation.time_panel import SHARE_NEEDING_TIME
 
 ORDER = (TrialState.FINISHED, TrialState.PRUNED, TrialState.RUNNING)
 
@@ -43,16 +44,21 @@ class ReproductionSection:
 
 
 def trials_table(record: SweepRecord) -> Table:
-    """All trials with their sampled values, how they ended, their cost and the pruning decision."""
+    """All trials with their sampled values, how they ended, their cost and the pruning decision.
+
+    With the share of recall that needs time, where it was measured of any.
+    """
     best = record.taken.number if record.taken else None
     costs = {trial.number: findings.cost_of(record, trial) for trial in record.trials}
     factor, unit = time_unit(record)
     with_money = any(cost.usd is not None for cost in costs.values())
+    with_time = any(SHARE_NEEDING_TIME in trial.metrics for trial in record.trials)
     head = (
         "trial",
         "state",
         "epochs",
         metric_title(record.objective),
+        *(["needs time"] if with_time else []),
         *(short_name(path) for path in record.varied),
         unit,
         *(["$"] if with_money else []),
@@ -63,14 +69,14 @@ def trials_table(record: SweepRecord) -> Table:
         cost = costs[trial.number]
         money = ["" if cost.usd is None else f"{cost.usd:.2f}"] if with_money else []
         cells = (
-            *_cells(record, trial),
+            *_cells(record, trial, with_time=with_time),
             f"{cost.amount * factor:.3g}" if cost.amount else "",
             *money,
             _decision(trial),
         )
         rows.append(Row(cells, _emphasis(trial, best), page_of(record, trial.run_id)))
-    first = 4 + len(record.varied)
-    numeric = (0, 2, 3, *range(first, len(head) - 1))
+    first = 4 + with_time + len(record.varied)
+    numeric = (0, 2, 3, *([4] if with_time else []), *range(first, len(head) - 1))
     return Table(head=head, rows=tuple(rows), numeric=numeric)
 
 
@@ -159,7 +165,7 @@ def _emphasis(trial: TrialRecord, best: int | None) -> str:
     return "" if trial.state == TrialState.FINISHED else "soft"
 
 
-def _cells(record: SweepRecord, trial: TrialRecord) -> tuple[str, ...]:
+def _cells(record: SweepRecord, trial: TrialRecord, *, with_time: bool) -> tuple[str, ...]:
     score = number_text(trial.objective)
     if trial.state == TrialState.FINISHED:
         score = share_text(trial.objective, findings.trial_interval(record, trial))
@@ -167,7 +173,8 @@ def _cells(record: SweepRecord, trial: TrialRecord) -> tuple[str, ...]:
         value_text(trial.values[path]) if path in trial.values else "" for path in record.varied
     )
     progress = f"{trial.epoch}/{trial.num_epochs}"
-    return str(trial.number), trial.state, progress, score, *values
+    time = [number_text(trial.metrics.get(SHARE_NEEDING_TIME))] if with_time else []
+    return str(trial.number), trial.state, progress, score, *time, *values
 
 
 def _decision(trial: TrialRecord) -> str:

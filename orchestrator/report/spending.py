@@ -18,6 +18,7 @@ ACTIVITIES = {
     "baseline": "baselines",
     "export": "encoders",
     "recognition": "fine-tuning for recognition",
+    "time_panel": "measuring whether retrieval needs time",
     "test": "evaluation on the test part",
     "showcase": "showcases",
 }

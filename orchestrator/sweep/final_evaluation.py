@@ -60,6 +60,11 @@ def measure_recognition(spec: SweepSpec, number: int, tree: Mapping[str, Any]) -
     return on_cluster(parse_config(tree), _recognition).remote(spec, number, dict(tree))
 
 
+def measure_time_panel(spec: SweepSpec, number: int, tree: Mapping[str, Any]) -> Any:
+    """Start measuring whether the retrieval of trial `number`'s encoder needs time."""
+    return on_cluster(parse_config(tree), _time_panel).remote(spec, number, dict(tree))
+
+
 def measure_test(spec: SweepSpec, number: int, tree: Mapping[str, Any]) -> Any:
     """Start measuring trial `number`'s encoder, and the baselines, on the test part.
 
@@ -113,6 +118,12 @@ def _recognition(spec: SweepSpec, number: int, tree: dict[str, Any]) -> Evaluate
     from orchestrator.sweep.final_tasks import recognition
 
     return Evaluated(recognition(spec, number, tree))
+
+
+def _time_panel(spec: SweepSpec, number: int, tree: dict[str, Any]) -> Evaluated:
+    from orchestrator.sweep.final_tasks import panel_of_time
+
+    return Evaluated(panel_of_time(spec, number, tree))
 
 
 def _test(spec: SweepSpec, number: int, tree: dict[str, Any]) -> Evaluated:

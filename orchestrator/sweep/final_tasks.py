@@ -1,4 +1,4 @@
-"""The final evaluation's tasks, as nodes run them: baselines, encoder, recognition, test part."""
+"""The final evaluation's tasks, as nodes run them: baselines, encoder, recognition and so on."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from prp_core.errors import UserError
 from prp_core.evaluation.baselines import evaluate_baselines
 from prp_core.evaluation.downstream import EvaluationVideos, evaluate_encoder
 from prp_core.evaluation.recognition import fine_tune
+from prp_core.evaluation.time_panel import time_panel
 from prp_core.reporting import MemoryReporter
 from prp_core.training.checkpoint import Checkpoint, CheckpointFolder
 from prp_core.training.encoder_export import checkpoint_encoder_weights, rebuild_encoder
@@ -56,6 +57,16 @@ def recognition(spec: SweepSpec, number: int, tree: Mapping[str, Any]) -> dict[s
         encoder = rebuild_encoder(config.encoder.name, trial_weights(spec, config, number))
         metrics = fine_tune(encoder, config, data.validation, world, MemoryReporter())
     return metrics
+
+
+def panel_of_time(spec: SweepSpec, number: int, tree: Mapping[str, Any]) -> dict[str, float]:
+    """The time panel of trial `number`'s encoder on the validation part."""
+    config = parse_config(tree)
+    use_threads(int(config.resources.cpus_per_worker))
+    world = World.alone(best_device())
+    encoder = rebuild_encoder(config.encoder.name, trial_weights(spec, config, number))
+    with open_data(spec, config, world) as data:
+        return time_panel(encoder.to(world.device), config, data.validation, world)
 
 
 def test_part(spec: SweepSpec, number: int, tree: Mapping[str, Any]) -> dict[str, float]:

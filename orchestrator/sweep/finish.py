@@ -32,6 +32,7 @@ from orchestrator.sweep.final_evaluation import (
     measure_baselines,
     measure_recognition,
     measure_test,
+    measure_time_panel,
     record_cost,
 )
 from orchestrator.sweep.leaderboard import Ending
@@ -41,6 +42,7 @@ from orchestrator.tracking.encoder_file import CARD_NAME, WEIGHTS_NAME
 from orchestrator.tracking.tags import ANSWER_TAG, CONFIRMED_TAG, NOTE_TAG
 from orchestrator.trial.messages import TrialView
 from orchestrator.trial_state import TrialState
+from prp_core.evaluation.time_panel import SHARE_NEEDING_TIME
 
 Say = Callable[[str], None]
 
@@ -105,8 +107,8 @@ def measure_validation(
 ) -> tuple[Mapping[str, float], str]:
     """(the baselines' metrics on the validation part, where `winner`'s encoder lies).
 
-    `winner` is fine-tuned for recognition as well; without one the URI is empty. What an earlier
-    start measured is not measured again.
+    `winner` is fine-tuned for recognition as well, and its time panel is measured; without one the
+    URI is empty. What an earlier start measured is not measured again.
     """
     spec = plan.spec
 
@@ -138,10 +140,11 @@ def measure_validation(
         None,
         lambda: has_encoder(plan, number),
     )
+    panel = _panel_of_time(spec, winner, tree, parts, started)
     recognition = _fine_tuning(spec, number, tree, parts, started)
     metrics = logged_baselines(coordinator, baselines())
     uri = "" if export() is None else f"{spec.folder_uri}/{encoder_key(number)}"
-    measured: dict[str, float] = recognition()
+    measured: dict[str, float] = {**panel(), **recognition()}
     if measured:
         winner.metrics.update(measured)
         ray.get(coordinator.recorder.log_trial.remote(number, measured))
@@ -209,6 +212,32 @@ def _fine_tuning(
             "recognition",
             number,
             f"fine-tuning trial {number} for recognition",
+        ),
+        {},
+    )
+
+
+def _panel_of_time(
+    spec: SweepSpec,
+    winner: TrialView,
+    tree: dict[str, Any],
+    parts: EndParts,
+    started: Callable[[Any, str, int, str], Callable[[], dict[str, float]]],
+) -> Callable[[], dict[str, float]]:
+    """The time panel of `winner`, as `started` has it; none where its config leaves that out, or
+    where it was measured as a constraint.
+    """
+    number = winner.number
+    if parse_config(tree).evaluation.time_panel is None or SHARE_NEEDING_TIME in winner.metrics:
+        return dict
+    return parts.once(
+        f"time-panel/{number}",
+        f"the time panel of trial {number}",
+        lambda: started(
+            measure_time_panel(spec, number, tree),
+            "time_panel",
+            number,
+            f"measuring whether trial {number} needs the order of frames",
         ),
         {},
     )

@@ -35,6 +35,7 @@ CLOSED = (
     "retrieval",
     "test",
     "time",
+    "time_panel",
     "train",
     "waste",
     "System metrics",

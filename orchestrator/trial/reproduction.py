@@ -26,7 +26,7 @@ from prp_core.errors import UserError
 # Not what was learnt: times, cache counters, money, and what is measured after the sweep's end.
 NOT_COMPARED = (
     *("time/", "system/", "data/", "cost/", "waste/", "tracking/"),
-    *("recognition/", "test/"),
+    *("recognition/", "test/", "time_panel/"),
 )
 SHORTENED = re.compile(r"\.\.\. \(\d+ characters, sha256 [0-9a-f]{64}\)$")
 # The parts of a run's config that decide what it learns. Where its videos, caches and servers are,

@@ -9,6 +9,7 @@ In the order that data flows:
 - `evaluation`: the protocol of an evaluation of features: `retrieval`, `linear_probe`;
 - `feature_health`: whether features have collapsed; `intervals`: confidence intervals;
 - `class_check`: whether the videos have the classes that a retrieval needs;
+- `time_panel`: whether retrieval needs the order of frames;
 - `evaluation_config`: which evaluations a run has; `protocol`: the digest of how they measure;
 - `downstream`: the metrics of one encoder; `baselines`: those of an untrained one and of pixels;
 - `recognition`: fine-tuning of the whole encoder;

@@ -17,6 +17,7 @@ from prp_core.evaluation.evaluation_config import Evaluations
 from prp_core.evaluation.feature_health import feature_health
 from prp_core.evaluation.features import FeatureTable, extract_features
 from prp_core.evaluation.retrieval import hits_at_k
+from prp_core.evaluation.time_panel import time_panel
 from prp_core.pretext.network import NetworkConfig
 from prp_core.world import World
 
@@ -72,14 +73,19 @@ def evaluate_encoder(
 ) -> dict[str, float]:
     """The metrics of `evaluate_tables`, from the features of both parts.
 
-    The workers share the videos; every worker gets the same numbers. Raises as `extract_both` does.
+    After the last epoch with the time panel, where that constrains the search. The workers share
+    the videos; every worker gets the same numbers. Raises as `extract_both` does.
     """
     gallery, queries = extract_both(encoder, config, videos, world)
-    return first_alone(
+    metrics = first_alone(
         world,
         "evaluating features",
         lambda: evaluate_tables(gallery, queries, config.evaluation, world, is_final=is_final),
     )
+    panel = config.evaluation.time_panel
+    if is_final and panel is not None and panel.least_share > 0:
+        metrics = {**metrics, **time_panel(encoder, config, videos, world)}
+    return metrics
 
 
 def query_hits(

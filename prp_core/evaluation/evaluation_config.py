@@ -8,6 +8,7 @@ from prp_core.checks import check
 from prp_core.evaluation.evaluation import FeatureEvaluation
 from prp_core.evaluation.linear_probe import LinearProbe
 from prp_core.evaluation.retrieval import Retrieval
+from prp_core.evaluation.time_panel import TimePanel
 from prp_core.evaluation.views import ViewsConfig
 
 LOWER_RATE = 0.1
@@ -72,6 +73,9 @@ class Evaluations:
 
     linear_probe: LinearProbe | None = field(default_factory=LinearProbe)
     """A linear classifier on frozen features, after a trial's last epoch."""
+
+    time_panel: TimePanel | None = field(default_factory=TimePanel)
+    """Whether retrieval needs the order of frames, for the encoder that a sweep takes."""
 
     recognition: RecognitionConfig | None = field(default_factory=RecognitionConfig)
     """Fine-tuning with labels, for the encoder that a sweep chooses."""

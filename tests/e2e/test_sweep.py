@@ -33,7 +33,7 @@ from tests.tools.study_process import (
     trial_rows,
 )
 
-KINDS_OF_COST = {"train", "baseline", "export", "recognition", "showcase"}
+KINDS_OF_COST = {"train", "baseline", "export", "recognition", "time_panel", "showcase"}
 pytestmark = pytest.mark.timeout(1800)  # the first test runs the sweep
 
 

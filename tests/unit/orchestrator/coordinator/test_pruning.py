@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 
 from orchestrator.config.run_config import RunConfig, with_values
+from orchestrator.coordinator.outcome_checks import checked
 from orchestrator.coordinator.pruning import Pruning
-from orchestrator.coordinator.trial_desk import with_finite_objective
 from orchestrator.cost.account import SweepAccount, trial_owner
 from orchestrator.search.pruner import PruningRule
 from orchestrator.search.space import Fit
 from orchestrator.search.study import SweepStudy
 from orchestrator.trial.messages import TrialOutcome
 from orchestrator.trial_state import TrialState
+from prp_core.evaluation.time_panel import SHARE_NEEDING_TIME, TimePanel
 from tests.journals import journal_in
 
 NO_BUDGET: dict[str, float] = {}
@@ -84,6 +85,28 @@ FINISHED, FAILED, PRUNED = TrialState.FINISHED, TrialState.FAILED, TrialState.PR
 def test_a_trial_without_a_finite_objective_has_failed(
     state: TrialState, metrics: dict[str, float], expected: tuple[TrialState, str]
 ) -> None:
-    outcome = with_finite_objective(TrialOutcome(state, "", metrics), "recall")
+    outcome = checked(TrialOutcome(state, "", metrics), "recall", None)
     assert (outcome.state, outcome.reason) == expected
     assert outcome.metrics == metrics
+
+
+@pytest.mark.parametrize(
+    ("share", "state", "reason"),
+    [
+        (0.31, FINISHED, ""),
+        (
+            0.29,
+            PRUNED,
+            "0.290 of its recall needs time, less than the 0.3 of "
+            "evaluation.time_panel.least_share",
+        ),
+        (None, FINISHED, ""),
+    ],
+)
+def test_a_trial_whose_recall_does_not_need_time_cannot_win(
+    share: float | None, state: TrialState, reason: str
+) -> None:
+    metrics = {"recall": 0.5} | ({} if share is None else {SHARE_NEEDING_TIME: share})
+    panel = TimePanel(least_share=0.3)
+    outcome = checked(TrialOutcome(FINISHED, "", metrics), "recall", panel)
+    assert (outcome.state, outcome.reason) == (state, reason)
