@@ -1,6 +1,7 @@
-"""Pretrained encoders against their own random initialisation, over several seeds.
+"""Pretrained encoders against random initialisation and pixels, over several seeds.
 
     uv run python -m benchmarks.demo.representation --seeds 0-1-2 --demo-seed 1 --scenes 40
+    uv run python -m benchmarks.demo.representation --seeds 0-1-2-3-4 --scenes 40 --arms
 
 Every seed trains the preset's config from its own initialisation on the same training part, without
 Ray. Queries are `--part` of the videos that generator seed `--demo-seed` draws, the gallery is the
@@ -8,61 +9,44 @@ training part. `--scenes` beyond the demo's own draws further scenes, all of the
 gallery and the demo's own parts stay what they are, and the intervals over scenes become narrower.
 With ``--part further`` they are the only queries: videos that no sweep, no choice and no earlier
 test has seen. ``--compare PATH=VALUE`` (repeatable, the values together) trains the same seeds once
-more with these values, and compares query by query.
+more with these values, and compares query by query. ``--arms`` compares what is learnt: both tasks,
+each alone, and playing direction, with equal operations (`arms.py`).
 
 Printed: recall@1, and the differences query by query, each with two intervals of 95 %: over seeds
-(Student's t) and over scenes (bootstrap of whole scenes, since the videos of one scene succeed and
-fail together); pixel baselines; the accuracies of the pretext tasks on the queries' spans;
-effective rank of the features. Exit code 1 when, over seeds or over scenes, the intervals of
-pretrained and random initialisation are not apart.
+(Student's t) and over scenes (`group_interval`, since the videos of one scene succeed and fail
+together); the same against each pixel baseline (`pixels.py`); the accuracies of the pretext tasks
+on the queries' spans, and the decoder's error beside a flat colour's; effective rank of features.
+Exit code 1 unless pretrained is above random initialisation and above every pixel baseline, over
+seeds and over scenes, by the differences query by query.
 """
 
 from __future__ import annotations
 
 import argparse
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
-
+from benchmarks.demo.arms import ARMS, BOTH, epochs_of_equal_compute
+from benchmarks.demo.networks import ALONE, task_results, trained_network
+from benchmarks.demo.pixels import PIXELS, hits_of_pixels
 from orchestrator.config.run_config import RunConfig, load_config
 from orchestrator.config.sweep_spec import home_dir
 from orchestrator.confirmation import mean_interval
 from orchestrator.data import demo_videos
 from orchestrator.data.demo_videos import DemoSettings
 from orchestrator.data.index import IndexJob, index
-from prp_core.data.loader import SpanLoader
 from prp_core.data.manifest import Manifest, Parts, VideoRecord, parts
 from prp_core.data.object_store import LocalStore
 from prp_core.data.video_source import VideoSource
-from prp_core.evaluation.baselines import PIXEL_BASELINES
 from prp_core.evaluation.feature_health import feature_health
-from prp_core.evaluation.features import (
-    Describe,
-    FeatureTable,
-    encoder_feature,
-    extract_tables,
-    in_evaluation_mode,
-)
-from prp_core.evaluation.intervals import Interval, bootstrap_interval
+from prp_core.evaluation.features import Describe, FeatureTable, encoder_feature, extract_tables
+from prp_core.evaluation.intervals import Interval, group_interval
 from prp_core.evaluation.retrieval import hits_at_k
 from prp_core.pretext.network import PrpNetwork, build_network
-from prp_core.pretext.targets import build_pretext_batch
-from prp_core.reporting import MemoryReporter
-from prp_core.training.checkpoint import CheckpointFolder, from_bytes
-from prp_core.training.loop import PretrainData, pretrain
-from prp_core.training.metrics import RunningMean
-from prp_core.world import World, use_threads
+from prp_core.world import use_threads
 
-ALONE = World.alone()
 RANDOM = "random initialisation"
 PRETRAINED = "pretrained"
-PIXELS: dict[str, Describe] = {
-    "first_frame": lambda clips_BCTHW: clips_BCTHW[:, :, 0],
-    **PIXEL_BASELINES,
-}
-"""The first frame of each view holds looks alone; the mean frame has some motion in it, as blur."""
 Hits = dict[str, list[list[float]]]
 """For each kind of network: a row per seed, 1.0 or 0.0 for each query."""
 Networks = dict[str, list[PrpNetwork]]
@@ -70,19 +54,13 @@ Networks = dict[str, list[PrpNetwork]]
 
 
 def main() -> int:
-    """Train, measure, print; 0 when the intervals are apart, else 1."""
+    """Train, measure, print; 0 when pretrained is above all that it is compared with, else 1."""
     arguments = parse()
     use_threads(1)
     # One evaluation, after the last epoch.
     settings = [*arguments.settings, "training.first_rung_epochs=100000"]
-    kinds = {PRETRAINED: settings}
-    if arguments.compared:
-        kinds[f"with {', '.join(arguments.compared)}"] = [*settings, *arguments.compared]
     seeds = arguments.seeds.split("-")
-    configs = {
-        kind: [load_config(arguments.preset, [*values, f"seed={seed}"]) for seed in seeds]
-        for kind, values in kinds.items()
-    }
+    configs = configs_of(arguments, settings, seeds)
     first = configs[PRETRAINED][0]
     folder, split, queries = chosen_videos(arguments, settings)
     print(
@@ -98,17 +76,15 @@ def main() -> int:
                 for kind, of_seeds in configs.items()
             },
         }
-        accuracies = {
+        results = {
             kind: [
-                task_accuracies(network, config, source, queries)
+                task_results(network, config, source, queries)
                 for network, config in zip(networks[kind], of_seeds, strict=True)
             ]
             for kind, of_seeds in configs.items()
         }
         gallery = tables_of(networks, first, source, split.train)
         asked = tables_of(networks, first, source, queries)
-    for name in PIXELS:
-        print(f"{name}: recall@1 {mean(hits_of(gallery, asked, name)):.3f}")
     hits = {
         kind: [hits_of(gallery, asked, f"{kind} {row}") for row in range(len(seeds))]
         for kind in networks
@@ -116,13 +92,36 @@ def main() -> int:
     for row, seed in enumerate(seeds):
         for kind in networks:
             told = ", ".join(
-                f"{name} {value:.3f}"
-                for name, value in (accuracies[kind][row] if kind in accuracies else {}).items()
+                f"{name} {value:.4f}"
+                for name, value in (results[kind][row] if kind in results else {}).items()
             )
             rank = rank_of(gallery, f"{kind} {row}")
             recall = mean(hits[kind][row])
             print(f"seed {seed}, {kind}: {recall:.3f}, effective rank {rank:.1f}; {told}")
-    return report(hits, [record.group for record in queries])
+    pixels = {name: hits_of_pixels(name, gallery[name], asked[name]) for name in PIXELS}
+    return report(hits, pixels, [record.group for record in queries])
+
+
+def configs_of(
+    arguments: argparse.Namespace, settings: Sequence[str], seeds: Sequence[str]
+) -> dict[str, list[RunConfig]]:
+    """For each kind of training, a config for each of `seeds`; `PRETRAINED` is the first."""
+    kinds: dict[str, list[str]] = {PRETRAINED: [*settings]}
+    if arguments.compared:
+        kinds[f"with {', '.join(arguments.compared)}"] = [*settings, *arguments.compared]
+    if arguments.arms:
+        whole = load_config(arguments.preset, settings)
+        for name, own in ARMS.items():
+            if name != BOTH:
+                epochs = epochs_of_equal_compute(
+                    load_config(arguments.preset, [*settings, *own]), whole
+                )
+                print(f"{name}: {epochs} epochs of {whole.training.num_epochs}'s operations")
+                kinds[name] = [*settings, *own, f"training.num_epochs={epochs}"]
+    return {
+        kind: [load_config(arguments.preset, [*values, f"seed={seed}"]) for seed in seeds]
+        for kind, values in kinds.items()
+    }
 
 
 def chosen_videos(
@@ -154,6 +153,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="PATH=VALUE")
     parser.add_argument(
         "--compare", dest="compared", action="append", default=[], metavar="PATH=VALUE"
+    )
+    parser.add_argument(
+        "--arms", action="store_true", help="compare the halves of the method at equal compute"
     )
     parser.add_argument(
         "--demo-seed",
@@ -197,54 +199,6 @@ def scene_number(record: VideoRecord) -> int:
     return int(record.group.rpartition("g")[2])
 
 
-def trained_network(config: RunConfig, source: VideoSource, split: Parts) -> PrpNetwork:
-    """The network after the last epoch."""
-    with tempfile.TemporaryDirectory() as folder:
-        checkpoints = CheckpointFolder(LocalStore(Path(folder)))
-        pretrain(
-            config,
-            PretrainData(source, split),
-            ALONE,
-            checkpoints=checkpoints,
-            reporter=MemoryReporter(),
-        )
-        checkpoint = checkpoints.latest_committed()
-        assert checkpoint is not None
-        network = build_network(config)
-        network.load_state_dict(
-            from_bytes(checkpoints.read(checkpoint, "common.pt"))["learner"]["network"]
-        )
-        return network
-
-
-@torch.no_grad()
-def task_accuracies(
-    network: PrpNetwork, config: RunConfig, source: VideoSource, queries: Sequence[VideoRecord]
-) -> dict[str, float]:
-    """The accuracies of the pretext tasks, by metric, on a span of each of `queries`."""
-    loader = SpanLoader(
-        source,
-        queries,
-        config.clip,
-        config.pretext.span_sampling(config.clip.length),
-        batch_size=8,
-        seed=config.seed,
-        world=ALONE,
-    )
-    means = RunningMean()
-    with in_evaluation_mode(network):
-        for spans in loader.batches(epoch=0):
-            key = (config.seed, "accuracies")
-            batch = build_pretext_batch(spans, config.clip, config.pretext, "cpu", key)
-            outputs = network(batch.clip_BCTHW)
-            numbers: dict[str, float] = {}
-            for name, task in config.pretext.active.items():
-                values = task.metrics(outputs[name], batch.targets[name]).tolist()
-                numbers.update(zip(task.metric_names, values, strict=True))
-            means.add(numbers)
-    return {name: value for name, value in means.means().items() if name.endswith("_accuracy")}
-
-
 def tables_of(
     networks: Networks, config: RunConfig, source: VideoSource, records: Sequence[VideoRecord]
 ) -> Mapping[str, FeatureTable]:
@@ -271,33 +225,50 @@ def hits_of(
     return [float(hit) for hit in hits_at_k(gallery[name], queries[name], (1,))[1].tolist()]
 
 
-def report(hits: Hits, scenes: Sequence[str]) -> int:
-    """Print recall@1 and the difference with their intervals.
-
-    0 when both pairs of intervals are apart, else 1.
+def report(hits: Hits, pixels: Mapping[str, list[float]], scenes: Sequence[str]) -> int:
+    """Print recall@1 and the differences with their intervals; 0 when `PRETRAINED` is above random
+    initialisation and above each of `pixels`, over seeds and over scenes, else 1.
     """
-    over_seeds = {}
-    over_scenes = {}
-    rows = {**hits, f"{PRETRAINED} - {RANDOM}": differences(hits[PRETRAINED], hits[RANDOM])}
-    for kind in hits:
-        if kind not in (RANDOM, PRETRAINED):
-            rows[f"{kind} - {PRETRAINED}"] = differences(hits[kind], hits[PRETRAINED])
-    for name, of_seeds in rows.items():
-        over_scenes[name] = bootstrap_interval(
-            [mean(column) for column in zip(*of_seeds, strict=True)], scenes
-        )
-        text = f"over scenes {bounds(over_scenes[name])}"
-        if len(of_seeds) > 1:
-            over_seeds[name] = mean_interval([mean(row) for row in of_seeds])
-            text = f"over seeds {bounds(over_seeds[name])}, {text}"
-        print(f"{name}: recall@1 {over_scenes[name].value:.3f}, {text}")
-    apart = [
-        f"over {what}"
-        for what, kind in (("seeds", over_seeds), ("scenes", over_scenes))
-        if kind and kind[PRETRAINED].is_above(kind[RANDOM])
-    ]
-    print(f"the intervals are apart: {' and '.join(apart) or 'no'}")
-    return 0 if len(apart) == 1 + bool(over_seeds) else 1
+    for name, of_queries in {**{name: [row] for name, row in pixels.items()}, **hits}.items():
+        print(line_of(name, of_queries, scenes, is_share=True))
+    trained = hits[PRETRAINED]
+    rivals = {RANDOM: hits[RANDOM], **{name: [row] * len(trained) for name, row in pixels.items()}}
+    missed = []
+    for name, of_seeds in rivals.items():
+        found = differences(trained, of_seeds)
+        print(line_of(f"{PRETRAINED} - {name}", found, scenes))
+        if not all(interval.low > 0 for interval in intervals_of(found, scenes)):
+            missed.append(name)
+    for name, of_seeds in hits.items():
+        if name not in (RANDOM, PRETRAINED):
+            print(line_of(f"{PRETRAINED} - {name}", differences(trained, of_seeds), scenes))
+            print(line_of(f"{name} - {RANDOM}", differences(of_seeds, hits[RANDOM]), scenes))
+    print(f"pretrained is not above: {', '.join(missed)}" if missed else "pretrained is above all")
+    return 1 if missed else 0
+
+
+def intervals_of(
+    of_seeds: Sequence[Sequence[float]], scenes: Sequence[str], *, is_share: bool = False
+) -> list[Interval]:
+    """The intervals over seeds, where there are several that differ, and over scenes."""
+    least, most = (0.0, 1.0) if is_share else (-1.0, 1.0)
+    columns = [mean(column) for column in zip(*of_seeds, strict=True)]
+    over_scenes = group_interval(columns, scenes, least=least, most=most)
+    if over_scenes is None:
+        raise SystemExit("too few scenes to say anything: draw more with --scenes")
+    if len(of_seeds) < 2:
+        return [over_scenes]
+    over_seeds = mean_interval([mean(row) for row in of_seeds], least=least, most=most)
+    return [over_scenes, over_seeds]
+
+
+def line_of(
+    name: str, of_seeds: Sequence[Sequence[float]], scenes: Sequence[str], *, is_share: bool = False
+) -> str:
+    """A mean, of recall@1 or of a difference, with its intervals."""
+    over_scenes, *over_seeds = intervals_of(of_seeds, scenes, is_share=is_share)
+    text = f"{name}: {over_scenes.value:.3f}, over scenes {bounds(over_scenes)}"
+    return f"{text}, over seeds {bounds(over_seeds[0])}" if over_seeds else text
 
 
 def differences(

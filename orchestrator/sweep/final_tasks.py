@@ -14,9 +14,8 @@ from orchestrator.tracking.encoder_file import EncoderCard, pack
 from orchestrator.trial.worker import checkpoint_folder
 from prp_core.errors import UserError
 from prp_core.evaluation.baselines import evaluate_baselines
-from prp_core.evaluation.downstream import EvaluationVideos, evaluate_encoder
+from prp_core.evaluation.downstream import EvaluationVideos, evaluate_encoder, time_panel
 from prp_core.evaluation.recognition import fine_tune
-from prp_core.evaluation.time_panel import time_panel
 from prp_core.reporting import MemoryReporter
 from prp_core.training.checkpoint import Checkpoint, CheckpointFolder
 from prp_core.training.encoder_export import checkpoint_encoder_weights, rebuild_encoder

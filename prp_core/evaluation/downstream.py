@@ -15,9 +15,15 @@ from prp_core.data.manifest import VideoRecord
 from prp_core.evaluation.class_check import check_labels
 from prp_core.evaluation.evaluation_config import Evaluations
 from prp_core.evaluation.feature_health import feature_health
-from prp_core.evaluation.features import FeatureTable, extract_features
+from prp_core.evaluation.features import (
+    FeatureTable,
+    encoder_feature,
+    extract_features,
+    extract_tables,
+    in_evaluation_mode,
+)
 from prp_core.evaluation.retrieval import hits_at_k
-from prp_core.evaluation.time_panel import time_panel
+from prp_core.evaluation.time_panel import evenly_chosen, panel_metrics, variants
 from prp_core.pretext.network import NetworkConfig
 from prp_core.world import World
 
@@ -86,6 +92,36 @@ def evaluate_encoder(
     if is_final and panel is not None and panel.least_share > 0:
         metrics = {**metrics, **time_panel(encoder, config, videos, world)}
     return metrics
+
+
+def time_panel(
+    encoder: nn.Module, config: EvaluatedConfig, videos: EvaluationVideos, world: World
+) -> dict[str, float]:
+    """Whether the retrieval of `encoder` needs the order of frames: see `panel_metrics`.
+
+    Over at most as many videos of each part as the panel says; empty where the evaluation has no
+    panel. The same on every worker; raises as `extract_both` does.
+    """
+    panel = config.evaluation.time_panel
+    if panel is None:
+        return {}
+    videos.check_labels()
+    views = config.evaluation.views
+    with in_evaluation_mode(encoder):
+        gallery, queries = (
+            extract_tables(
+                variants(encoder_feature(encoder)),
+                evenly_chosen(records, panel.max_videos),
+                videos.source,
+                config.clip,
+                views,
+                world,
+            )
+            for records in (videos.gallery, videos.queries)
+        )
+    return first_alone(
+        world, "measuring the time panel", lambda: panel_metrics(gallery, queries, world.device)
+    )
 
 
 def query_hits(

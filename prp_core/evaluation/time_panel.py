@@ -18,11 +18,8 @@ from prp_core.checks import check
 
 if TYPE_CHECKING:  # a config is read where torch is not loaded
     import torch
-    from torch import nn
 
-    from prp_core.evaluation.downstream import EvaluatedConfig, EvaluationVideos
     from prp_core.evaluation.features import Describe, FeatureTable
-    from prp_core.world import World
 
 SHARE_NEEDING_TIME = "time_panel/share_needing_time"
 IN_ORDER = "in_order"
@@ -73,48 +70,17 @@ class TimePanel:
         )
 
 
-def time_panel(
-    encoder: nn.Module, config: EvaluatedConfig, videos: EvaluationVideos, world: World
-) -> dict[str, float]:
-    """The panel of `encoder` as ``time_panel/...``; the same on every worker.
-
-    ``recall_in_order``, ``recall_shuffled``, ``recall_reversed`` and ``recall_one_frame`` are
-    recall at 1 over the panel's videos, ``arrow_of_time_accuracy`` is the probe's (chance 0.5), and
-    ``share_needing_time`` the share of recall that needs time: see `share_needing_time`.
-    Empty where the evaluation has no panel. Raises as `extract_both` does.
-    """
-    from prp_core.agreement import first_alone
-    from prp_core.evaluation.features import encoder_feature, extract_tables, in_evaluation_mode
-
-    panel = config.evaluation.time_panel
-    if panel is None:
-        return {}
-    videos.check_labels()
-    describers = variants(encoder_feature(encoder))
-    views = config.evaluation.views
-    with in_evaluation_mode(encoder):
-        gallery, queries = (
-            extract_tables(
-                describers,
-                evenly_chosen(records, panel.max_videos),
-                videos.source,
-                config.clip,
-                views,
-                world,
-            )
-            for records in (videos.gallery, videos.queries)
-        )
-    return first_alone(
-        world, "measuring the time panel", lambda: panel_metrics(gallery, queries, world.device)
-    )
-
-
 def panel_metrics(
     gallery: Mapping[str, FeatureTable],
     queries: Mapping[str, FeatureTable],
     device: torch.device | str = "cpu",
 ) -> dict[str, float]:
-    """See `time_panel`; the tables are by variant."""
+    """The panel as ``time_panel/...``, from tables by variant of the same videos.
+
+    ``recall_in_order``, ``recall_shuffled``, ``recall_reversed`` and ``recall_one_frame`` are
+    recall at 1, ``arrow_of_time_accuracy`` is the probe's (chance 0.5), and ``share_needing_time``
+    the share of recall that is lost without the order of frames: see `share_needing_time`.
+    """
     from prp_core.evaluation.retrieval import hits_at_k
 
     def recall(searched: str, asked: str) -> float:

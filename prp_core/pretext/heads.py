@@ -45,11 +45,14 @@ class Decoder(nn.Module):
 
     Undoes the encoder's strides (8 in time, 16 in space). Each stage is a transposed convolution
     and a convolution, which are computed as one (`fused_upsampling.py`) where that is cheaper for
-    the batch at hand; parameters and results are the same either way, but for rounding. Raises
-    `UserError` for `channels` that are no multiple of 8, or an `upsampling` below 1.
+    the batch at hand; parameters and results are the same either way, but for rounding. The norm of
+    the output begins with the scale `contrast` and the offset `brightness` (published: 1 and 0).
+    Raises `UserError` for `channels` that are no multiple of 8, or an `upsampling` below 1.
     """
 
-    def __init__(self, channels: int, upsampling: int) -> None:
+    def __init__(
+        self, channels: int, upsampling: int, *, contrast: float = 1.0, brightness: float = 0.0
+    ) -> None:
         super().__init__()
         check(
             channels % 8 == 0,
@@ -66,6 +69,10 @@ class Decoder(nn.Module):
             last, last, kernel_size=(upsampling, 2, 2), stride=(upsampling, 2, 2)
         )
         self.out = conv_norm_relu(last, 3)
+        norm = self.out[1]
+        assert isinstance(norm, nn.BatchNorm3d), norm
+        nn.init.constant_(norm.weight, contrast)
+        nn.init.constant_(norm.bias, brightness)
         self.fuses: bool | None = None
         """Whether every stage is fused (True) or none is (False); None: those that are cheaper."""
         self._pairs = {

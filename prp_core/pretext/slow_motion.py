@@ -53,6 +53,15 @@ class SlowMotion(PretextTask):
     loss_weight: float = 1.0
     """Weight of the squared error in the total loss, at least 0; 0 switches the task off."""
 
+    initial_contrast: float = 1.0
+    """Scale that the norm of the decoder's output begins with, above 0. The published 1 draws noise
+    five times as strong as the contrast of pictures (about 0.2), which a short training spends its
+    steps on; a published training is long enough for it."""
+
+    initial_brightness: float = 0.0
+    """Offset that this norm begins with, 0 to 1: the published 0 is black; the mean of pictures is
+    about 0.4."""
+
     attention: AttentionConfig = field(default_factory=AttentionConfig)
     """Weights of the squared error, larger where the span moves."""
 
@@ -70,6 +79,18 @@ class SlowMotion(PretextTask):
             "pretext.slow_motion.loss_weight",
             self.loss_weight,
             "must not be negative",
+        )
+        check(
+            self.initial_contrast > 0,
+            "pretext.slow_motion.initial_contrast",
+            self.initial_contrast,
+            "must be above 0",
+        )
+        check(
+            0 <= self.initial_brightness <= 1,
+            "pretext.slow_motion.initial_brightness",
+            self.initial_brightness,
+            "must lie in 0 to 1",
         )
 
     def positions(self, clip_length: int, rate: int) -> Iterable[int]:
@@ -146,7 +167,12 @@ class SlowMotion(PretextTask):
         """A decoder to frames (B, 3, rT, H, W)."""
         from prp_core.pretext.heads import Decoder
 
-        return Decoder(channels, self.upsampling)
+        return Decoder(
+            channels,
+            self.upsampling,
+            contrast=self.initial_contrast,
+            brightness=self.initial_brightness,
+        )
 
     def loss(self, output: torch.Tensor, targets: Any) -> torch.Tensor:
         """See `reconstruction_loss`."""

@@ -13,7 +13,7 @@ from prp_core.data.clip_config import ClipConfig
 from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.manifest import VideoRecord
 from prp_core.errors import UserError
-from prp_core.evaluation.downstream import EvaluationVideos, evaluate_encoder
+from prp_core.evaluation.downstream import EvaluationVideos, evaluate_encoder, time_panel
 from prp_core.evaluation.evaluation_config import Evaluations
 from prp_core.evaluation.time_panel import (
     SHARE_NEEDING_TIME,
@@ -22,7 +22,6 @@ from prp_core.evaluation.time_panel import (
     one_frame,
     share_needing_time,
     shuffled,
-    time_panel,
 )
 from prp_core.evaluation.views import ViewsConfig
 from prp_core.training.pretrain_config import PretrainConfig

@@ -1,0 +1,105 @@
+"""Networks trained without Ray, and what they do on videos that they have not seen."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from orchestrator.config.run_config import RunConfig
+from prp_core.data.loader import SpanLoader
+from prp_core.data.manifest import Parts, VideoRecord
+from prp_core.data.object_store import LocalStore
+from prp_core.data.video_source import VideoSource
+from prp_core.evaluation.features import in_evaluation_mode
+from prp_core.pretext.network import PrpNetwork, build_network
+from prp_core.pretext.slow_motion import SlowMotionTargets
+from prp_core.pretext.targets import build_pretext_batch
+from prp_core.reporting import MemoryReporter
+from prp_core.training.checkpoint import CheckpointFolder, from_bytes
+from prp_core.training.loop import PretrainData, pretrain
+from prp_core.training.metrics import RunningMean
+from prp_core.world import World
+
+ALONE = World.alone()
+
+
+def trained_network(config: RunConfig, source: VideoSource, split: Parts) -> PrpNetwork:
+    """The network after the last epoch."""
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoints = CheckpointFolder(LocalStore(Path(folder)))
+        pretrain(
+            config,
+            PretrainData(source, split),
+            ALONE,
+            checkpoints=checkpoints,
+            reporter=MemoryReporter(),
+        )
+        checkpoint = checkpoints.latest_committed()
+        assert checkpoint is not None
+        network = build_network(config)
+        network.load_state_dict(
+            from_bytes(checkpoints.read(checkpoint, "common.pt"))["learner"]["network"]
+        )
+        return network
+
+
+@torch.no_grad()
+def task_results(
+    network: PrpNetwork, config: RunConfig, source: VideoSource, queries: Sequence[VideoRecord]
+) -> dict[str, float]:
+    """The accuracies of the pretext tasks, by metric, on a span of each of `queries`.
+
+    With ``reconstruction error``, the mean squared error of the decoder's frames, beside that of
+    two guesses that know the answer's mean: ``flat colour`` (one colour for all) and ``mean frame``
+    (each span's own).
+    """
+    loader = SpanLoader(
+        source,
+        queries,
+        config.clip,
+        config.pretext.span_sampling(config.clip.length),
+        batch_size=8,
+        seed=config.seed,
+        world=ALONE,
+    )
+    means = RunningMean()
+    with in_evaluation_mode(network):
+        for spans in loader.batches(epoch=0):
+            key = (config.seed, "accuracies")
+            batch = build_pretext_batch(spans, config.clip, config.pretext, "cpu", key)
+            outputs = network(batch.clip_BCTHW)
+            numbers: dict[str, float] = {}
+            for name, task in config.pretext.active.items():
+                values = task.metrics(outputs[name], batch.targets[name]).tolist()
+                numbers.update(zip(task.metric_names, values, strict=True))
+                if isinstance(batch.targets[name], SlowMotionTargets):
+                    numbers.update(reconstruction_errors(outputs[name], batch.targets[name]))
+            means.add(numbers)
+    return {
+        name: value
+        for name, value in means.means().items()
+        if name.endswith("_accuracy") or "/" not in name
+    }
+
+
+def reconstruction_errors(
+    output_BCTHW: torch.Tensor, targets: SlowMotionTargets
+) -> dict[str, float]:
+    """See `task_results`; over supervised frames, without attention."""
+    frames_BTCHW = targets.target_BCTHW.transpose(1, 2)
+    supervised = targets.supervised_BT
+    weight_BT = supervised.float()[:, :, None, None, None]
+    own_BTCHW = (frames_BTCHW * weight_BT).sum(1, keepdim=True) / weight_BT.sum(1, keepdim=True)
+    flat_C = frames_BTCHW[supervised].mean(dim=(0, 2, 3), keepdim=True)
+    guesses = {
+        "reconstruction error": output_BCTHW.transpose(1, 2),
+        "flat colour": flat_C.expand_as(frames_BTCHW),
+        "mean frame": own_BTCHW.expand_as(frames_BTCHW),
+    }
+    return {
+        name: (guess - frames_BTCHW)[supervised].square().mean().item()
+        for name, guess in guesses.items()
+    }
