@@ -82,6 +82,18 @@ def _reproduce() -> CommandModule:
     return reproduce
 
 
+def _import_official() -> CommandModule:
+    from orchestrator.commands import import_official
+
+    return import_official
+
+
+def _export() -> CommandModule:
+    from orchestrator.commands import export
+
+    return export
+
+
 def _steering(action: str) -> Callable[[], CommandModule]:
     def load() -> CommandModule:
         from orchestrator.commands.steer import SteeringCommand
@@ -119,6 +131,12 @@ COMMANDS: dict[str, Command | Group] = {
     "extend": Command(
         "Train a trial that has ended on to more epochs, as a trial of its own.",
         _steering("extend"),
+    ),
+    "import-official": Command(
+        "Make an encoder of published weights; says which of them were matched.", _import_official
+    ),
+    "export": Command(
+        "Write an encoder for other software (torch.export, ONNX, official, torchvision).", _export
     ),
     "cache": Group("This node's cache of objects and decoded frames.", CACHE_COMMANDS),
     "data": Group("Videos and their manifests.", DATA_COMMANDS),

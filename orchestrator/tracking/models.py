@@ -193,6 +193,7 @@ def _read_folder(uri: str, config: StoreConfig | None) -> dict[str, bytes]:
 def _download(client: Any, model: Any, tracking_uri: str) -> dict[str, bytes]:
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # two small files
     repository = get_artifact_repository(model.artifact_location, tracking_uri=tracking_uri)
     names = {file.path for file in repository.list_artifacts()}
     if not names:

@@ -4,7 +4,8 @@ In the order that they are built:
 
 - `encoder_config`: which encoder is trained;
 - `encoder`: the geometry that all encoders have in common; `blocks`: layers that they share;
-- `c3d`, `r3d`, `r2plus1d`: the encoders, the last two on the skeleton in `residual`.
+- `c3d`, `r3d`, `r2plus1d`: the encoders, the last two on the skeleton in `residual`;
+- `foreign_layouts`: what the official code and torchvision call their weights.
 
 `ENCODERS` lists them. To add one, write its file, and its builder and its line here; contract tests
 iterate over the list.

@@ -6,6 +6,7 @@ In the order that data flows:
 - `decode_ahead`: videos read by a few threads ahead of the device;
 - `features`: one feature vector for each video; broken videos are counted;
 - `frame_encoder`: an encoder with its preprocessing, from a video's frames to its feature;
+  `portable_encoder`: one as a program or as weights for other software;
 - `evaluation`: the protocol of an evaluation of features: `retrieval`, `linear_probe`;
 - `feature_health`: whether features have collapsed; `intervals`: confidence intervals;
 - `class_check`: whether the videos have the classes that a retrieval needs;

@@ -14,7 +14,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from prp_core.encoders import build_encoder
 from prp_core.encoders.c3d import C3D
+from prp_core.encoders.foreign_layouts import from_layout, to_layout
 from prp_core.encoders.residual import ResidualEncoder
 from prp_core.errors import UserError
 from prp_core.pretext.network import PrpNetwork
@@ -109,6 +111,27 @@ def load_official_checkpoint(
     _refuse_misfits(ours, found, missing, list(weights))
     whole.load_state_dict({**ours, **found})
     return LoadReport(tuple(found), missing, tuple(unexpected), tuple(ignored))
+
+
+def read_published_encoder(
+    path: Path, encoder: str, layout: str = "official"
+) -> tuple[dict[str, torch.Tensor], LoadReport]:
+    """(the weights of the encoder called `encoder`, what became of the file's weights), from a file
+    whose names are those of `layout` (a key of `foreign_layouts.LAYOUTS`).
+
+    The file's heads are ignored. Raises as `load_official_checkpoint` does.
+    """
+    network = build_encoder(encoder)
+    weights = _read(path)
+    if layout != "official":
+        found, others = from_layout(layout, network.state_dict(), weights)
+        classes = {name: re.sub(r"^fc\.", "linear.", name) for name in others}
+        weights = {
+            **to_layout("official", encoder, found),
+            **{classes[name]: weights[name] for name in others},
+        }
+    report = load_official_checkpoint(network, weights)  # type: ignore[arg-type]
+    return dict(network.state_dict()), report
 
 
 def our_name(stripped: str, encoder_rules: Rules) -> str | None:
