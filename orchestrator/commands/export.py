@@ -16,6 +16,9 @@ from orchestrator.commands.model_arguments import MODEL_HELP, add_mlflow_argumen
 from prp_core.errors import UserError
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from prp_core.evaluation.frame_encoder import FrameEncoder
     from prp_core.evaluation.portable_encoder import Parity
 
 # Format -> the suffix of its file.
@@ -56,14 +59,11 @@ def run(arguments: argparse.Namespace) -> int:
     if not path.parent.is_dir():
         raise UserError(f"There is no folder {path.parent} for --out; make it, or name another")
 
-    from prp_core.evaluation.portable_encoder import PROGRAMS, TOLERANCE, save_layout
+    from prp_core.evaluation.portable_encoder import TOLERANCE
 
     beside = path.with_name(f".{path.name}.unfinished{suffix}")
     try:
-        if arguments.format in PROGRAMS:
-            parity = PROGRAMS[arguments.format](encoder, beside)
-        else:
-            parity = save_layout(encoder, arguments.format, name, beside)
+        parity = _write(encoder, arguments.format, beside)
         if parity.holds:
             beside.replace(path)
     finally:
@@ -88,6 +88,25 @@ def run(arguments: argparse.Namespace) -> int:
         return 1
     print(path)
     return 0
+
+
+def _write(encoder: FrameEncoder, file_format: str, path: Path) -> Parity:
+    from prp_core.evaluation.portable_encoder import save_layout, save_onnx, save_program
+
+    if file_format == "torch-export":
+        return save_program(encoder, path)
+    if file_format == "onnx":
+        return save_onnx(encoder, path, run_onnx)
+    return save_layout(encoder, file_format, encoder.card.encoder, path)
+
+
+def run_onnx(path: Path, clips_BCTHW: np.ndarray) -> np.ndarray:
+    """The features (B, D) that the ONNX model at `path` computes on the CPU."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    features_BD: np.ndarray = session.run(["feature"], {"clip": clips_BCTHW})[0]
+    return features_BD
 
 
 def _sentence(parity: Parity) -> str:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -29,6 +30,9 @@ TOLERANCE = 1e-4
 NUM_COMPARED = 3  # clips; another number than a program is traced with
 NUM_TRACED = 2
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+
+RunModel = Callable[[Path, np.ndarray], np.ndarray]
+"""Runs the ONNX model of a file on clips, float32 (B, 3, T, crop, crop); its features (B, D)."""
 
 
 @dataclass(frozen=True)
@@ -74,14 +78,12 @@ def save_program(encoder: FrameEncoder, path: Path) -> Parity:
         return _parity(encoder, torch.export.load(path).module())
 
 
-def save_onnx(encoder: FrameEncoder, path: Path) -> Parity:
+def save_onnx(encoder: FrameEncoder, path: Path, run_model: RunModel) -> Parity:
     """Write the encoder as an ONNX model, its weights inside; input ``clip``, output ``feature``.
 
     Raises `UserError` where the packages of the extra ``onnx`` are not installed.
     """
     check_onnx()
-    import onnxruntime
-
     with _quiet():
         torch.onnx.export(
             _plain(encoder),
@@ -94,11 +96,7 @@ def save_onnx(encoder: FrameEncoder, path: Path) -> Parity:
             external_data=False,
             verbose=False,
         )
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return _parity(
-        encoder,
-        lambda clips: torch.from_numpy(session.run(["feature"], {"clip": clips.numpy()})[0]),
-    )
+    return _parity(encoder, lambda clips: torch.from_numpy(run_model(path, clips.numpy())))
 
 
 def check_onnx() -> None:
@@ -136,12 +134,6 @@ def save_layout(encoder: FrameEncoder, layout: str, name: str, path: Path) -> Pa
         max(float(difference.max()) for difference in differences),
         max(float(value.double().abs().max()) for value in weights.values()),
     )
-
-
-PROGRAMS: dict[str, Callable[[FrameEncoder, Path], Parity]] = {
-    "torch-export": save_program,
-    "onnx": save_onnx,
-}
 
 
 def _plain(encoder: FrameEncoder) -> ClipFeature:

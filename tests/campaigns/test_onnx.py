@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.commands.export import run_onnx
 from prp_core.evaluation.portable_encoder import save_onnx
 from tests.unit.prp_core.evaluation.test_portable_encoder import encoder_of
 
@@ -14,5 +15,5 @@ pytestmark = pytest.mark.campaign
 
 @pytest.mark.parametrize("name", ["c3d_small", "r3d_small", "r2plus1d_small"])
 def test_an_onnx_model_computes_our_features(name: str, tmp_path: Path) -> None:
-    parity = save_onnx(encoder_of(name), tmp_path / "encoder.onnx")
+    parity = save_onnx(encoder_of(name), tmp_path / "encoder.onnx", run_onnx)
     assert parity.holds and parity.largest_value > 0

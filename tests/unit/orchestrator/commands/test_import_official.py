@@ -55,7 +55,8 @@ def test_weights_of_no_known_network_are_refused_unless_allowed(
     write_checkpoint(file, **{"module.surprise": torch.ones(1)})
     words = ["import-official", str(file), "--encoder", "r3d"]
     assert main(words) == 2
-    assert "1 of its weights belong to no known network (module.surprise)." in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "1 of its weights belong to no known network (module.surprise)." in said
     assert not home.exists()
     assert main([*words, "--allow-unexpected"]) == 0
     assert "unexpected    1  surprise (1)" in capsys.readouterr().err
