@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.config.store_config import ADDRESSINGS, StoreConfig
-from orchestrator.config.sweep_spec import SweepSpec, home_dir
+from orchestrator.config.sweep_spec import BeingDeleted, SweepSpec, home_dir
 
 
 def add_store_arguments(parser: argparse.ArgumentParser) -> None:
@@ -88,15 +88,21 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-def named_sweep(arguments: argparse.Namespace) -> SweepSpec:
-    """The spec of the sweep that `add_sweep_argument` took, with S3 as this command reaches it.
+def named_sweep(arguments: argparse.Namespace, *, is_to_go: bool = False) -> SweepSpec:
+    """The spec of the sweep that `add_sweep_argument` took, with S3 as this command reaches it;
+    with `is_to_go` also of one that is deleted by half.
 
     Raises `UserError` where there is none.
     """
     from orchestrator.journal.stored_sweep import load_sweep
 
     store = given_store(arguments)
-    spec = load_sweep(arguments.sweep, storage_uri(arguments), store).spec
+    try:
+        spec = load_sweep(arguments.sweep, storage_uri(arguments), store).spec
+    except BeingDeleted as error:
+        if not is_to_go:
+            raise
+        spec = error.spec
     if store is None:
         return spec
     return spec.with_config({**spec.config, "store": dataclasses.asdict(store)})

@@ -17,6 +17,7 @@ from prp_core.errors import UserError
 
 if TYPE_CHECKING:
     from orchestrator.config.sweep_spec import SweepSpec
+    from orchestrator.journal.lease import Lease
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,8 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Ask, delete, and say what stays. Raises `LeaseHeld` (exit code 3) while it has a driver."""
-    spec = named_sweep(arguments)
+    """Ask, delete, and say what stays; one that was interrupted is done again from its start.
+
+    Raises `LeaseHeld` (exit code 3) while the sweep has a driver.
+    """
+    spec = named_sweep(arguments, is_to_go=True)
 
     from orchestrator.journal.lease import acquire
     from orchestrator.journal.stored_sweep import open_folder
@@ -36,9 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     store = open_folder(spec).store
     # No driver can start while we hold it.
-    lease = acquire(store, f"Sweep {spec.sweep_id}", key=LEASE)
-    is_deleted = False
-    try:
+    with acquire(store, f"Sweep {spec.sweep_id}", key=LEASE) as lease:
         objects = list(store.list())
         size = sum(info.num_bytes for info in objects)
         print(
@@ -48,30 +50,34 @@ def run(arguments: argparse.Namespace) -> int:
         if not arguments.yes and not _is_confirmed(spec.sweep_id):
             print("nothing is deleted")
             return 1
-        delete_objects(spec, [info.key for info in objects])
-        is_deleted = True
-    finally:
-        if is_deleted:
-            lease.discard()
-        else:
-            lease.release()
+        delete_objects(spec, [info.key for info in objects], lease)
     remove_folders(spec)
     print(f"deleted {spec.sweep_id}; {staying_line(spec)}")
     return 0
 
 
-def delete_objects(spec: SweepSpec, keys: list[str]) -> None:
-    """Delete the objects `keys` of the sweep of `spec`, all but its lease.
+def delete_objects(spec: SweepSpec, keys: list[str], lease: Lease) -> None:
+    """Delete the objects `keys` of the sweep of `spec`, of which this process holds the `lease`.
 
-    The spec goes last: a deletion that was interrupted is still listed and can be done again.
+    The spec says first that the sweep is being deleted, and goes last, after the lease: wherever
+    this is interrupted, no driver goes on with what is left, it is still listed, and can be deleted
+    again. Raises `LeaseLost` where this process was stopped and another one deletes.
     """
+    from orchestrator.config.sweep_spec import DELETED
     from orchestrator.journal.stored_sweep import open_folder
     from orchestrator.journal.sweep_folder import LEASE, SPEC
 
-    store = open_folder(spec).store
-    for key in sorted(keys, key=lambda key: key == SPEC):
-        if key != LEASE:
-            store.delete(key)
+    folder = open_folder(spec)
+    stored = folder.read_spec()
+    if stored is not None and DELETED not in stored.values:
+        folder.change_spec(stored, {**stored.values, DELETED: True})
+    for key in keys:
+        if key not in (LEASE, SPEC):
+            lease.check()
+            folder.store.delete(key)
+    lease.check()
+    lease.discard()
+    folder.store.delete(SPEC)
 
 
 def remove_folders(spec: SweepSpec) -> None:

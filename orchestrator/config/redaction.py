@@ -2,13 +2,18 @@
 
 An address ends up in specs, tags, reports, logs and on command lines. A password that a variable or
 a file can carry is refused where the address comes in; what is shown passes `redacted`, for
-addresses of elsewhere: an older sweep, a library's error.
+addresses of elsewhere: an older sweep, a library's error. What a process logs passes it as well,
+without the values of the variables that hold its credentials (`redact_logs`).
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import re
+import sys
+import threading
+import traceback
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -18,7 +23,17 @@ from prp_core.errors import UserError
 HIDDEN = "***"
 _FORMATTER = logging.Formatter()
 WEB = ("http", "https")
-SECRET_WORDS = ("password", "passwd", "pwd", "secret", "token", "sslkey", "access_key")
+SECRET_WORDS = (
+    *("password", "passwd", "pwd", "secret", "token", "sslkey", "access_key"),
+    *("accesskey", "credential", "signature"),  # of a presigned address
+)
+# Variables whose values are credentials; a name that ends with one of the others is a place.
+SECRET_VARIABLE = re.compile(
+    r"KEY(_|$)|SECRET|TOKEN|PASSWORD|PASSWD|PASSPHRASE|_PWD$|CREDENTIAL|CONNECTION_STRING"
+    r"|DATABASE_URL$|TRACKING_USERNAME$"
+)
+NOT_SECRET = ("_FILE", "_PATH", "_DIR", "_URI", "_MODE")
+MIN_SECRET_CHARACTERS = 8  # a shorter value is a word of other lines as well
 # The user's part reaches to the last @ before the path: a password may hold an @ of its own.
 USER_PART = re.compile(r"\b([A-Za-z][A-Za-z0-9+.-]*)://([^/\s'\"<>]*)@")
 SECRET_PARAMETER = re.compile(
@@ -45,11 +60,14 @@ def redacted(text: object) -> str:
 
 def redact_logs() -> None:
     """Let every log record that this process makes from now on pass `redacted`, its traceback
-    included, whichever library makes it.
+    included, whichever library makes it, and the traceback of a thread that ends with an error.
+
+    The values of this process's variables that hold credentials are hidden there, too.
     """
     make = logging.getLogRecordFactory()
     if getattr(make, "is_redacting", False):
         return
+    secrets = secret_values(os.environ)
 
     def make_redacted(*arguments: Any, **named: Any) -> logging.LogRecord:
         record = make(*arguments, **named)
@@ -58,15 +76,44 @@ def redact_logs() -> None:
         # the handler complains of a message that cannot be made
         except Exception:  # noqa: BLE001
             return record
-        if "://" in text:
-            record.msg = redacted(text)
+        shown = without_secrets(text, secrets)
+        if shown != text:
+            record.msg = shown
             record.args = ()
         if record.exc_info:
-            record.exc_text = redacted(_FORMATTER.formatException(record.exc_info))
+            record.exc_text = without_secrets(_FORMATTER.formatException(record.exc_info), secrets)
         return record
+
+    def show_redacted(failed: threading.ExceptHookArgs) -> None:
+        if failed.exc_type is SystemExit:
+            return
+        told = traceback.format_exception(failed.exc_type, failed.exc_value, failed.exc_traceback)
+        name = failed.thread.name if failed.thread else "?"
+        lines = f"Exception in thread {name}:\n{''.join(told)}"
+        sys.stderr.write(without_secrets(lines, secrets))
 
     make_redacted.is_redacting = True  # type: ignore[attr-defined]
     logging.setLogRecordFactory(make_redacted)
+    threading.excepthook = show_redacted
+
+
+def secret_values(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """The values of the variables in `environment` that hold credentials, the longest first."""
+    found = {
+        value
+        for name, value in environment.items()
+        if SECRET_VARIABLE.search(name.upper())
+        and not name.upper().endswith(NOT_SECRET)
+        and len(value) >= MIN_SECRET_CHARACTERS
+    }
+    return tuple(sorted(found, key=lambda value: (-len(value), value)))
+
+
+def without_secrets(text: str, secrets: tuple[str, ...]) -> str:
+    """`text` as `redacted` shows it, with each of `secrets` replaced by ``***``."""
+    for secret in secrets:
+        text = text.replace(secret, HIDDEN)
+    return redacted(text) if "=" in text or "://" in text else text
 
 
 def _hide(found: re.Match[str]) -> str:

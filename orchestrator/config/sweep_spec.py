@@ -23,6 +23,7 @@ from prp_core.errors import UserError
 STUDY_TAG = "prp.study"  # the script that was started, for whoever wants to resume the sweep
 SPEC_FORMAT = 1
 NOT_STORED = ("epoch", "storage_uri")
+DELETED = "deleted"  # a stored spec with this value is what `prp delete` has begun to remove
 OF_TIME = re.compile(r"(.+)-\d{8}-\d{6}-[0-9a-f]{4}")
 
 
@@ -95,10 +96,26 @@ class SweepSpec:
         return {name: value for name, value in values.items() if name not in NOT_STORED}
 
 
+class BeingDeleted(UserError):
+    """A sweep of which a part is gone, because `prp delete` was interrupted; `spec` is what it
+    was.
+    """
+
+    def __init__(self, spec: SweepSpec) -> None:
+        super().__init__(
+            f"Sweep {spec.sweep_id!r} in {spec.storage_uri} was being deleted, and a part of it is "
+            f"gone; `prp delete {spec.sweep_id} --storage {spec.storage_uri}` removes the rest"
+        )
+        self.spec = spec
+
+    def __reduce__(self) -> tuple[type[BeingDeleted], tuple[SweepSpec]]:
+        return BeingDeleted, (self.spec,)
+
+
 def spec_of_values(values: Mapping[str, Any], storage_uri: str) -> SweepSpec:
     """The spec whose `SweepSpec.to_values` were found in `storage_uri`.
 
-    Raises `UserError` for one of a later release, or of something else.
+    Raises `UserError` for one of a later release, or of something else, and `BeingDeleted`.
     """
     known = {entry.name for entry in dataclasses.fields(SweepSpec)} - set(NOT_STORED)
     if values.get("format") != SPEC_FORMAT:
@@ -108,9 +125,12 @@ def spec_of_values(values: Mapping[str, Any], storage_uri: str) -> SweepSpec:
         )
     try:
         told = {name: value for name, value in values.items() if name in known}
-        return record_from(SweepSpec, {**told, "storage_uri": storage_uri})
+        spec = record_from(SweepSpec, {**told, "storage_uri": storage_uri})
     except ValueError as error:
         raise UserError(f"A spec in {storage_uri} is incomplete: {error}") from None
+    if values.get(DELETED):
+        raise BeingDeleted(spec)
+    return spec
 
 
 def new_sweep_id(name: str) -> str:

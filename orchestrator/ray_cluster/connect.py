@@ -9,13 +9,14 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import ray
 
 from orchestrator.ray_cluster.cluster_address import check_address
+from orchestrator.ray_cluster.lean_controller import WATCH_VARIABLE
 from orchestrator.ray_cluster.local_ray import (
     close_token_file,
     job_config_without_working_dir,
@@ -34,16 +35,14 @@ TRAIN_ENVIRONMENT = {
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "1800",
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",
+    WATCH_VARIABLE: "0",  # a process for each trial; ours is a thread of the controller
 }
 # A trial's threads are set by `use_threads`; its loader's threads share its CPUs.
 WORKER_DEFAULTS = {**TRAIN_ENVIRONMENT, "OMP_NUM_THREADS": "1"}
-# Nobody preempts this machine (saves a process a trial), and the processes of a trial talk to each
-# other over loopback.
-LOCAL_VARIABLES = {
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
-    **({"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}),
-}
+# The processes of a trial on one machine talk to each other over loopback.
+LOCAL_VARIABLES = {"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}
 JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+SETUP_HOOK = "worker_process_setup_hook"
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 PACKAGE_SIZE = re.compile(r"Package size \(([\d.]+ ?\w+)\).* maximum size of ([\d.]+ ?\w+)")
 WORKING_DIR_EXCLUDES = [".git", ".venv", ".prp", "**/__pycache__", "*.mp4", "*.avi"]
@@ -70,12 +69,14 @@ def ray_cluster(
                 close_token_file()
                 # A job's own environment and working directory reach its workers by themselves; Ray
                 # refuses a value given twice.
-                inside_job = JOB_VARIABLE in os.environ
-                runtime_env = (
-                    {"env_vars": added}
-                    if inside_job
-                    else {"env_vars": worker_environment(), **_our_code()}
+                job = os.environ.get(JOB_VARIABLE)
+                runtime_env: dict[str, Any] = (
+                    {"env_vars": worker_environment(), **_our_code()}
+                    if job is None
+                    else {"env_vars": added}
                 )
+                if SETUP_HOOK not in (job or ""):
+                    runtime_env[SETUP_HOOK] = redacting_hook()
                 ray.init(
                     address=given,
                     job_config=job_config_without_working_dir(),
@@ -97,7 +98,10 @@ def ray_cluster(
                     logging_level=quiet,
                     object_store_memory=LOCAL_OBJECT_STORE_BYTES,
                     job_config=job_config_without_working_dir(),
-                    runtime_env={"env_vars": {**worker_environment(), **LOCAL_VARIABLES}},
+                    runtime_env={
+                        "env_vars": {**worker_environment(), **LOCAL_VARIABLES},
+                        SETUP_HOOK: redacting_hook(),
+                    },
                 )
         except UserError:
             raise
@@ -174,6 +178,23 @@ def worker_environment() -> dict[str, str]:
     No credentials: a runtime environment stands in clear in Ray's logs and on command lines.
     """
     return {name: os.environ[name] for name in WORKER_DEFAULTS}
+
+
+def redacting_hook() -> Callable[[], None]:
+    """What every process of a sweep does first, those that run nothing but Ray's own code (Ray
+    Train's controllers) included: hide passwords and credentials in what it logs.
+    """
+
+    # Inside a function, so that it is sent by value: a process to which our code comes with its
+    # first task alone still starts.
+    def redact_what_is_logged() -> None:
+        try:
+            from orchestrator.config.redaction import redact_logs
+        except ImportError:
+            return
+        redact_logs()
+
+    return redact_what_is_logged
 
 
 def keep_credentials_out_of_runtime_env() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.config.run_config import RunConfig
+from orchestrator.ray_cluster.lean_controller import lean_callbacks
 from orchestrator.ray_cluster.named_groups import (
     RAYS_CLEANER,
     naming_callback,
@@ -41,7 +42,7 @@ def fit_workers(
     resources = config.resources
     attempt = uuid.uuid4().hex[:6]
     remove_left_groups(name)
-    trainer = _trainer_class(naming_callback(name, attempt))(
+    trainer = _trainer_class([naming_callback(name, attempt), *lean_callbacks()])(
         function,
         train_loop_config=dict(work),
         backend_config=ProcessGroupConfig("nccl" if resources.gpus_per_worker else "gloo"),
@@ -71,10 +72,10 @@ def worker_bundle(config: RunConfig) -> dict[str, float]:
     return bundle
 
 
-def _trainer_class(naming: Any) -> Any:
+def _trainer_class(own_callbacks: list[Any]) -> Any:
     """A trainer that imports no torch here and in its controller, and starts no process for Ray
     Data (we have no datasets there, and it costs five CPU-seconds a trial, for imports) and none
-    to remove placement groups, which the callback `naming` names instead.
+    to remove placement groups, which one of `own_callbacks` names instead.
     """
     from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
@@ -85,6 +86,6 @@ def _trainer_class(naming: Any) -> Any:
                 for callback in super()._create_default_callbacks()
                 if type(callback).__name__ not in ("DatasetsCallback", RAYS_CLEANER)
             ]
-            return [*kept, naming]
+            return [*kept, *own_callbacks]
 
     return OwnDataTrainer

@@ -34,4 +34,5 @@ def test_no_log_and_no_command_line_holds_the_key_that_trials_have(tmp_path: Pat
     assert found["files"] == []
     assert found["sweep"] == []
     assert found["num_logs"] > 5, "there were logs to look into"
+    assert len(found["redacted"]) >= 2, "the driver and the worker said it"
     assert stem not in run.stderr

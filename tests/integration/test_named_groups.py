@@ -71,6 +71,7 @@ def test_the_next_start_of_the_run_has_the_cpu(tmp_path: Path) -> None:
     for victim in ("driver", "controller"):
         start = drive.remote(tmp_path, None)
         wait_until((tmp_path / "runs").exists)
+        assert pids_of("SynchronizationActor") == [] == pids_of("PreemptionWatcher")
         (tmp_path / "runs").unlink()
         if victim == "driver":
             ray.cancel(start, force=True)

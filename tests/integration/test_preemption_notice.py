@@ -95,7 +95,6 @@ def test_every_worker_hears_of_the_spot_machine_that_goes(
     tmp_path: Path, metadata: Metadata, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S", "0.5")
-    monkeypatch.setenv("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "1")
     monkeypatch.setattr(drain_node, "POLL_SECONDS", 0.2)
     use_environment()
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})

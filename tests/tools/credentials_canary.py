@@ -9,14 +9,16 @@ session, of the sweep and the command lines that hold STEM.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray import train
+from ray.train import TrainingFailedError
 
 from orchestrator.config.run_config import load_config, to_tree
 from orchestrator.config.sweep_spec import SweepSpec
@@ -49,6 +51,7 @@ VARIABLES = (
     "SSH_PASSPHRASE",
     "WANDB_API_KEY",
 )
+FAILURE = "no answer from"  # what a failure of these tests says, before the address
 
 
 @ray.remote(num_cpus=0)
@@ -108,23 +111,52 @@ def files_with(canary: str, folder: Path) -> list[str]:
     )
 
 
+def say_all(who: str) -> str:
+    """Log every canary, and an address with one as its password, and let a thread fail with it;
+    the address.
+    """
+    stem = os.environ[VARIABLE].partition("/")[0]
+    address = f"postgresql://prp:{stem}@db/prp"
+    logger = logging.getLogger("a library of somebody else")
+    logger.warning("%s %s %s", who, address, [os.environ[name] for name in VARIABLES])
+    thread = threading.Thread(target=fail, args=[address])
+    thread.start()
+    thread.join()
+    return address
+
+
+def fail(address: str) -> None:
+    """Raise an error that names `address`."""
+    raise OSError(f"{FAILURE} {address}")
+
+
 def worker(work: Mapping[str, Any]) -> dict[str, str]:
-    """A Ray Train worker: what it has in its environment."""
-    train.report({})
-    return {"worker": os.environ.get(VARIABLE, "")}
+    """A Ray Train worker: it keeps what it has in its environment, and fails loudly."""
+    ray.get(work["trials"].keep.remote({"worker": os.environ.get(VARIABLE, "")}))
+    fail(say_all("worker"))
+    return {}
 
 
 def trial(config: Mapping[str, Any], *, spec: SweepSpec, trials: Any) -> dict[str, float]:
     """A trial: its own environment, its worker's, and the command lines while both run."""
     task: TrialTask = config["task"]
     run_config = load_config("demo", [])
-    found = fit_workers(
-        worker, {}, run_config, state_dir=spec.state_dir, name="canary", max_failures=0
-    )
+    say_all("driver")
+    try:
+        fit_workers(
+            worker,
+            {"trials": trials},
+            run_config,
+            state_dir=spec.state_dir,
+            name="canary",
+            max_failures=0,
+        )
+    except TrainingFailedError:
+        logging.getLogger("ours").exception("the worker failed")
     value = os.environ.get(VARIABLE, "")
     stem = value.partition("/")[0]
     lines = command_lines_with(stem) if stem else ["the trial has no credentials"]
-    ray.get(trials.keep.remote({**found, "trial": value, "command_lines": lines}))
+    ray.get(trials.keep.remote({"trial": value, "command_lines": lines}))
     return {"number": float(task.number)}
 
 
@@ -148,6 +180,7 @@ def main(folder: Path) -> None:
         found = ray.get(trials.found.remote())
         found["files"] = files_with(stem, session)
         found["num_logs"] = len(list(session.glob("logs/*")))
+        found["redacted"] = files_with("postgresql://prp:***@db/prp", session)
     found["sweep"] = files_with(stem, folder)
     sys.stdout.write(json.dumps(found) + "\n")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import threading
 
 import pytest
 
@@ -12,6 +13,7 @@ from orchestrator.config.redaction import (
     redact_logs,
     redacted,
     refuse_password,
+    secret_values,
 )
 from orchestrator.exit_codes import run_command
 from orchestrator.ray_cluster.worker_failures import failure_reason
@@ -36,6 +38,10 @@ from prp_core.errors import PrpError, UserError
         ("mysql://db/prp?x=1&ssl_key_password=canary", "mysql://db/prp?x=1&ssl_key_password=***"),
         ("http://a:canary@h/ or 'mysql://b:canary@i/'", "http://a:***@h/ or 'mysql://b:***@i/'"),
         ("s3://bucket/a@b", "s3://bucket/a@b"),
+        (
+            "GET http://h/b/k?X-Amz-Credential=canary&X-Amz-Signature=canary&partNumber=1",
+            "GET http://h/b/k?X-Amz-Credential=***&X-Amz-Signature=***&partNumber=1",
+        ),
         ("mail ada@example.org about http://host", "mail ada@example.org about http://host"),
         ("sqlite:////srv/trials.db", "sqlite:////srv/trials.db"),
     ],
@@ -102,6 +108,8 @@ def test_logs_tags_and_reasons_hide_what_a_librarys_error_shows(
     handler = logging.StreamHandler(written)
     logger = logging.getLogger("a library of somebody else")
     monkeypatch.setattr(logging, "_logRecordFactory", logging.LogRecord)
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    monkeypatch.setenv("HF_TOKEN", "hf_canary_of_ours")
     monkeypatch.setattr(logger, "handlers", [handler])
     redact_logs()
     redact_logs()
@@ -110,7 +118,21 @@ def test_logs_tags_and_reasons_hide_what_a_librarys_error_shows(
     except OSError as error:
         logger.exception("lost %s after %d tries", address, 3)
         assert "canary" not in failure_reason(error)
+    logger.warning("sent %s", {"Authorization": "Bearer hf_canary_of_ours"})
+    assert "sent {'Authorization': 'Bearer ***'}" in written.getvalue()
     assert "lost postgresql://prp:***@db/prp after 3 tries" in written.getvalue()
     assert "OSError: no answer from postgresql://prp:***@db/prp" in written.getvalue()
     start = RunStart(params={"database": address}, tags={"prp.origin": address}).record("sweep")
     assert "canary" not in written.getvalue() + str(start) and str(start).count("***") == 2
+
+
+def test_credentials_are_the_values_of_variables_that_are_named_so_and_no_places() -> None:
+    environment = {
+        "AWS_SECRET_ACCESS_KEY": "canary-of-aws",
+        "mysql_pwd": "canary-of-mysql",
+        "PGPASSWORD": "short",
+        "PWD": "/home/somebody/project",
+        "AWS_WEB_IDENTITY_TOKEN_FILE": "/var/run/secrets/token",
+        "KEYBOARD": "a-kind-of-keyboard",
+    }
+    assert secret_values(environment) == ("canary-of-mysql", "canary-of-aws")
