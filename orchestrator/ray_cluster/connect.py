@@ -67,20 +67,10 @@ def ray_cluster(
             if given:
                 check_address(given)
                 close_token_file()
-                # A job's own environment and working directory reach its workers by themselves; Ray
-                # refuses a value given twice.
-                job = os.environ.get(JOB_VARIABLE)
-                runtime_env: dict[str, Any] = (
-                    {"env_vars": worker_environment(), **_our_code()}
-                    if job is None
-                    else {"env_vars": added}
-                )
-                if SETUP_HOOK not in (job or ""):
-                    runtime_env[SETUP_HOOK] = redacting_hook()
                 ray.init(
                     address=given,
                     job_config=job_config_without_working_dir(),
-                    runtime_env=runtime_env,
+                    runtime_env=_environment_on_cluster(added),
                     log_to_driver=verbose,
                     logging_level=quiet,
                 )
@@ -112,6 +102,18 @@ def ray_cluster(
         stack.callback(ray.shutdown)
         _handle_sigterm_by(on_sigterm)
         yield
+
+
+def _environment_on_cluster(added: dict[str, str]) -> dict[str, Any]:
+    """Ray's runtime environment for a cluster that this process joins, to which `added` variables
+    are new. A job's own environment and working directory reach its workers by themselves; Ray
+    refuses a value given twice.
+    """
+    job = os.environ.get(JOB_VARIABLE)
+    hook = {} if SETUP_HOOK in (job or "") else {SETUP_HOOK: redacting_hook()}
+    if job is None:
+        return {"env_vars": worker_environment(), **_our_code(), **hook}
+    return {"env_vars": added, **hook}
 
 
 def _refusal(given: str, error: str) -> str:
