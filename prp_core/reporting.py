@@ -55,7 +55,8 @@ class AsyncEvaluator(Protocol):
     def submit_rung(self, *, epoch: int, step: int, weights: Mapping[str, torch.Tensor]) -> None:
         """Queue the encoder's `weights` (copies on the CPU) after `epoch` epochs for evaluation.
 
-        The checkpoint of `step` is committed. Does not wait for the result.
+        The checkpoint of `step` may still be on its way to the store. Waits neither for a store nor
+        for the result.
         """
         ...
 

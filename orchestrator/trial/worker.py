@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
@@ -101,8 +102,9 @@ class StopQuestion:
 class RungSubmitter:
     """The `AsyncEvaluator` of a trial: stores a rung's weights and submits it to the coordinator.
 
-    What an earlier process of this trial stored is submitted again: its message may have been lost
-    with it.
+    A thread writes while training goes on; what a write raised is raised by the next `should_stop`
+    or by `flush`. What an earlier process of this trial stored is submitted again: its message may
+    have been lost with it.
     """
 
     def __init__(self, trials: PartHandle, sender: Sender, store: ObjectStore, folder: str) -> None:
@@ -111,6 +113,8 @@ class RungSubmitter:
         self._store = store
         self._folder = folder
         self._question = StopQuestion(trials, sender)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="rung-writer")
+        self._writes: list[Future[None]] = []
 
     @property
     def has_left(self) -> bool:
@@ -118,8 +122,14 @@ class RungSubmitter:
         return self._question.has_left
 
     def submit_rung(self, *, epoch: int, step: int, weights: Mapping[str, Any]) -> None:
-        """Store the weights and submit the rung."""
-        self._submit(write_rung(self._store, self._folder, epoch=epoch, step=step, weights=weights))
+        """Begin to store the weights; the rung is submitted once they are there."""
+
+        def write() -> None:
+            self._submit(
+                write_rung(self._store, self._folder, epoch=epoch, step=step, weights=weights)
+            )
+
+        self._writes.append(self._thread.submit(write))
 
     def submit_again(self) -> None:
         """Submit every rung that is stored."""
@@ -128,7 +138,14 @@ class RungSubmitter:
 
     def should_stop(self) -> bool:
         """Whether the coordinator has said stop."""
+        while self._writes and self._writes[0].done():
+            self._writes.pop(0).result()
         return self._question()
+
+    def flush(self) -> None:
+        """Wait until every rung is stored and submitted."""
+        while self._writes:
+            self._writes.pop(0).result()
 
     def _submit(self, rung: StoredRung) -> None:
         self._trials.submit_rung.remote(self._sender, rung.epoch, rung.step, rung.key)
@@ -172,6 +189,8 @@ def train_worker(task: Mapping[str, Any]) -> dict[str, Any] | None:
                 evaluator=evaluator,
                 signals=Signals(watchdog, is_preempted, question),
             )
+            if evaluator is not None:
+                evaluator.flush()
     except Superseded:
         return None
     except Exception as error:

@@ -12,6 +12,7 @@ In the order that data flows:
 - `metrics`: the names of those numbers, and means over steps;
 - `checkpoint`: files that are committed whole or not at all, under the names of
   `checkpoint_keys`, by the newest attempt at a run alone, as `checkpoint_record` says;
+  `checkpoint_writer`: writes them while training goes on;
 - `progress_state`: how far a run has got, and what a resume needs to continue bit for bit;
 - `watchdog`: ends a worker that hangs, its threads' stacks in the log;
 - `profiling`: a trace of a few steps, and their largest kernels;

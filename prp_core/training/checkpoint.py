@@ -20,7 +20,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -108,7 +108,7 @@ class CheckpointFolder:
 
         Called by every worker.
         """
-        self._first_alone(world, "beginning an attempt", self._record.begin)
+        self.first_alone(world, "beginning an attempt", self._record.begin)
 
     def save(
         self, step: int, files: Mapping[str, bytes], *, facts: Mapping[str, Any], world: World
@@ -121,19 +121,44 @@ class CheckpointFolder:
         own = together(
             world,
             f"writing the checkpoint of step {step}",
-            lambda: [self._write_part(step, *file) for file in files.items()],
+            lambda: self.write_parts(step, files),
         )
-        parts = tuple(
-            sorted(
-                (part for share in world.gather(own) for part in share), key=lambda part: part.name
-            )
-        )
-        assert len({part.name for part in parts}) == len(parts), [part.name for part in parts]
-        checkpoint = Checkpoint(step, dict(facts), parts)
-        self._first_alone(
-            world, f"committing the checkpoint of step {step}", lambda: self._commit(checkpoint)
+        checkpoint = Checkpoint(step, dict(facts), joined_parts(world.gather(own)))
+        self.first_alone(
+            world, f"committing the checkpoint of step {step}", lambda: self.commit(checkpoint)
         )
         return checkpoint
+
+    def write_parts(self, step: int, files: Mapping[str, bytes]) -> list[Part]:
+        """Write one worker's `files` of the checkpoint of `step`, which counts once committed.
+
+        Raises `CorruptObject` where the store kept another number of bytes.
+        """
+        return [self._write_part(step, *file) for file in files.items()]
+
+    def commit(self, checkpoint: Checkpoint) -> None:
+        """Commit a checkpoint whose parts are all written, then remove those that are too old.
+
+        Called on the first worker alone. Raises `Superseded`, before anything is removed, once a
+        later attempt has begun.
+        """
+        key = commit_key(self._prefix, checkpoint.step, self._attempt)
+        data = _encode_commit(checkpoint)
+        self._write_whole(key, data)
+        self._prune(checkpoint, self._record.add(checkpoint.step, self._num_kept))
+
+    def first_alone(self, world: World, doing: str, action: Callable[[], Any]) -> None:
+        """Do `action` on the first worker; every one raises `Superseded` where it did."""
+
+        def superseded_by() -> str:
+            try:
+                action()
+            except Superseded as error:
+                return str(error)
+            return ""
+
+        if later := first_alone(world, doing, superseded_by):
+            raise Superseded(later)
 
     def attach(self, files: Mapping[str, bytes], world: World) -> None:
         """Write `files` beside the checkpoints, from the first worker; they stay when those go."""
@@ -194,25 +219,6 @@ class CheckpointFolder:
                 f"written were {part.num_bytes} bytes {part.sha256[:16]}"
             )
 
-    def _first_alone(self, world: World, doing: str, action: Callable[[], Any]) -> None:
-        """Do `action` on the first worker; every one raises `Superseded` where it did."""
-
-        def superseded_by() -> str:
-            try:
-                action()
-            except Superseded as error:
-                return str(error)
-            return ""
-
-        if later := first_alone(world, doing, superseded_by):
-            raise Superseded(later)
-
-    def _commit(self, checkpoint: Checkpoint) -> None:
-        key = commit_key(self._prefix, checkpoint.step, self._attempt)
-        data = _encode_commit(checkpoint)
-        self._write_whole(key, data)
-        self._prune(checkpoint, self._record.add(checkpoint.step, self._num_kept))
-
     def _prune(self, newest: Checkpoint, record: CommitRecord) -> None:
         """Remove what is not of the checkpoints of `record`, each commit before its parts, and
         nothing of a later attempt.
@@ -260,6 +266,13 @@ class CheckpointFolder:
 
     def _place_of(self, key: str) -> tuple[int, RunAttempt]:
         return step_of(self._prefix, key), attempt_of(key)
+
+
+def joined_parts(shares: Sequence[Sequence[Part]]) -> tuple[Part, ...]:
+    """The parts that the workers wrote, by name; names are distinct over all of them."""
+    parts = tuple(sorted((part for share in shares for part in share), key=lambda part: part.name))
+    assert len({part.name for part in parts}) == len(parts), [part.name for part in parts]
+    return parts
 
 
 def _encode_commit(checkpoint: Checkpoint) -> bytes:

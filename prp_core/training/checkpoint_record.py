@@ -142,6 +142,16 @@ class RecordFile:
             return
 
 
+def next_attempt(store: ObjectStore, prefix: str) -> RunAttempt:
+    """The attempt after the newest one at the run below `prefix`, for a run that nobody counts the
+    attempts of: who begins last commits.
+
+    Raises `StoreUnavailable` when the store cannot say.
+    """
+    newest = RecordFile(store, prefix, RunAttempt()).read().attempt
+    return RunAttempt(newest.epoch, newest.number + 1)
+
+
 def newest_step(store: ObjectStore, prefix: str) -> int:
     """The step of the newest checkpoint that was committed below `prefix`; 0 without any.
 

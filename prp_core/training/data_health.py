@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+
+from prp_core.data.frame_source import FrameSource
+from prp_core.data.loader import SpanLoader
+from prp_core.training.metrics import RunningMean
+from prp_core.world import World
+
+log = logging.getLogger(__name__)
 
 MAX_WAIT_SHARE = 0.2
 OFTEN = 0.1
@@ -73,3 +81,51 @@ def wait_share(times: Mapping[str, float]) -> float:
     """The share (0 to 1) of the time of steps that was spent waiting for videos."""
     total = times["time/data_wait_seconds"] + times["time/compute_seconds"]
     return times["time/data_wait_seconds"] / total if total else 0.0
+
+
+class EpochHealth:
+    """The metrics of an epoch's data loading, over all workers, and its advice, said once."""
+
+    def __init__(self, source: FrameSource, loader: SpanLoader, world: World) -> None:
+        self._source = source
+        self._loader = loader
+        self._world = world
+        self._times = RunningMean()
+        self._last_counters: dict[str, float] = {}
+        self._advised: set[str] = set()
+
+    def add(self, times: Mapping[str, float]) -> None:
+        """Count a step's ``time/data_wait_seconds`` and ``time/compute_seconds``."""
+        self._times.add(times)
+
+    def end_epoch(self) -> dict[str, float]:
+        """Counters, hit rates, wait share and advice since the last call; on every worker."""
+        times = self._world.mean(self._times.means())
+        share = wait_share(times) if times else 0.0
+        counters = self._counters()
+        advice = data_advice(
+            share,
+            {name: value - self._last_counters.get(name, 0.0) for name, value in counters.items()},
+        )
+        if advice not in ("none", *self._advised) and self._world.is_first:
+            log.warning(
+                "training waits for videos %.0f %% of its time: %s", 100 * share, ADVICE[advice]
+            )
+        self._advised.add(advice)
+        self._last_counters = counters
+        self._times.clear()
+        health = {
+            "time/epoch_data_wait_share": share,
+            "data/advice": float(list(ADVICE).index(advice)),
+        }
+        return {**with_hit_rates(counters), **health}
+
+    def _counters(self) -> dict[str, float]:
+        """Totals over the workers since this process started.
+
+        The loader's own seconds are left out: waiting is timed by whoever trains.
+        """
+        counters = {**self._source.counters, **self._loader.counters}
+        return self._world.sum(
+            {name: float(value) for name, value in counters.items() if name.startswith("data/")}
+        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
@@ -19,17 +18,22 @@ from prp_core.evaluation.downstream import EvaluationVideos, evaluate_encoder
 from prp_core.pretext.targets import PackedBatch, assemble_batch, pack_batch
 from prp_core.reporting import AsyncEvaluator, Reporter
 from prp_core.training.checkpoint import CheckpointFolder
-from prp_core.training.data_health import ADVICE, data_advice, wait_share, with_hit_rates
+from prp_core.training.checkpoint_writer import CheckpointWriter
+from prp_core.training.data_health import EpochHealth, wait_share
 from prp_core.training.encoder_export import encoder_weights
 from prp_core.training.learner import Learner
 from prp_core.training.metrics import RunningMean, renamed
 from prp_core.training.pretrain_config import PretrainConfig
 from prp_core.training.profiling import StepProfiler
-from prp_core.training.progress_state import Progress, TrainingPart, resume_progress, save_progress
+from prp_core.training.progress_state import (
+    Progress,
+    TrainingPart,
+    learner_trees,
+    resume_progress,
+    save_progress,
+)
 from prp_core.training.watchdog import Signals
 from prp_core.world import World
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -91,9 +95,9 @@ def pretrain(
                     run.report_rung(metrics) if evaluator is None else run.submit_rung(evaluator)
                 )
                 if run.finished or not go_on:
-                    return PretrainOutcome(run.progress.num_epochs, not run.finished, metrics)
+                    return run.outcome(metrics, stopped_early=not run.finished)
             if not run.train_epoch():
-                return PretrainOutcome(run.progress.num_epochs, True, {})
+                return run.outcome({}, stopped_early=True)
 
 
 class PretrainRun:
@@ -115,6 +119,7 @@ class PretrainRun:
         self._data = data
         self._world = world
         self._checkpoints = checkpoints
+        self._writer = CheckpointWriter(checkpoints, world)
         self._reporter = reporter
         self._evaluator = evaluator
         self._signals = signals
@@ -123,15 +128,14 @@ class PretrainRun:
         self._last_save = clock()
         self._save_is_due = False
         self._heard_notice = False
+        self._goes_away = False
         self._leaves = False
         self._loader = build_loader(config, data, world)
         self._feed: DeviceFeed[SpanBatch] = DeviceFeed(self._pack, world.device)
         self._learner = Learner(config, world, self._loader.steps_per_epoch)
         self._profiler = StepProfiler(config.training.profile_steps, world.device)
         self._times = RunningMean()
-        self._epoch_times = RunningMean()
-        self._last_counters: dict[str, float] = {}
-        self._advised: set[str] = set()
+        self._health = EpochHealth(data.source, self._loader, world)
         self._part = TrainingPart.of(data.parts.train, self._loader.steps_per_epoch)
         self.progress: Progress = resume_progress(
             checkpoints, self._learner, config, self._part, world
@@ -142,9 +146,17 @@ class PretrainRun:
             first_alone(world, "logging points again", lambda: reporter.log_again(points))
 
     def close(self) -> None:
-        """End the threads that read and copy batches."""
+        """End the threads that read and copy batches and write checkpoints."""
         self._feed.close()
         self._loader.close()
+        self._writer.close()
+
+    def outcome(self, metrics: Mapping[str, float], *, stopped_early: bool) -> PretrainOutcome:
+        """The end of the run, once its checkpoint has been committed, of a rung the rung's own."""
+        if self._save_is_due and self.at_rung:
+            self._save()
+        self._flush()
+        return PretrainOutcome(self.progress.num_epochs, stopped_early, metrics)
 
     def _pack(self, spans: SpanBatch) -> PackedBatch:
         config = self._config
@@ -157,6 +169,10 @@ class PretrainRun:
         return (
             self.progress.num_epochs in self._config.training.rungs and self.progress.num_steps == 0
         )
+
+    @property
+    def _epoch_is_over(self) -> bool:
+        return self.progress.num_steps == self._loader.steps_per_epoch
 
     @property
     def finished(self) -> bool:
@@ -197,7 +213,12 @@ class PretrainRun:
         return metrics
 
     def report_rung(self, metrics: Mapping[str, float]) -> bool:
-        """Whether the run goes on, from the reporter; the same on every worker."""
+        """Whether the run goes on, from the reporter; the same on every worker.
+
+        The rung's checkpoint is committed, so that the question is asked again if the answer is
+        lost; the evaluation took longer than writing it.
+        """
+        self._flush()
         self._watchdog.pause()
         epoch = self.progress.num_epochs
         step = self._learner.global_step
@@ -225,11 +246,8 @@ class PretrainRun:
 
         Asked at each log window and at an epoch's end.
         """
-        due = (
-            self._learner.global_step % self._config.training.log_every_steps == 0
-            or self.progress.num_steps == self._loader.steps_per_epoch
-        )
-        if self._evaluator is None or not due:
+        at_window = self._learner.global_step % self._config.training.log_every_steps == 0
+        if self._evaluator is None or not (at_window or self._epoch_is_over):
             return False
         return first_alone(self._world, "asking whether to stop", self._evaluator.should_stop)
 
@@ -256,7 +274,7 @@ class PretrainRun:
                     "time/compute_seconds": computed - waited,
                 }
                 self._times.add(times)
-                self._epoch_times.add(times)
+                self._health.add(times)
                 started = computed
 
     def _next_batch(self, batches: Generator[PackedBatch, None, None]) -> PackedBatch:
@@ -274,10 +292,14 @@ class PretrainRun:
             "reading videos",
             lambda: next(batches),
             {
-                "save": notice or (by_time and self._world.is_first),
+                "notice": notice,
+                "save": by_time and self._world.is_first,
                 "leave": self._world.is_first and self._signals.should_leave(),
+                **self._writer.says(),
             },
         )
+        self._writer.listen(asked)
+        self._goes_away = "notice" in asked
         self._save_is_due = self._save_is_due or "save" in asked
         self._leaves = "leave" in asked
         self._watchdog.step()
@@ -287,6 +309,7 @@ class PretrainRun:
         config = self._config
         batch = assemble_batch(packed, config.clip, config.pretext)
         self.progress.count_step(self._learner.step(batch))
+        self._writer.allocate(lambda: learner_trees(self._learner, self._world))
         if files := self._profiler.step():
             self._watchdog.outer("writing a profile")
             self._checkpoints.attach(files, self._world)
@@ -294,12 +317,9 @@ class PretrainRun:
         if step % config.training.log_every_steps == 0:
             self._log_window()
         every = config.training.checkpoint_every_steps
-        last_of_epoch = (
-            self.progress.num_steps == self._loader.steps_per_epoch
-        )  # then the end of the epoch belongs into the checkpoint
-        due = self._save_is_due or (every and step % every == 0)
-        if due and not last_of_epoch:
-            self._save()
+        self._save_is_due = self._save_is_due or bool(every and step % every == 0)
+        if not self._epoch_is_over:  # else its end belongs into the checkpoint
+            self._save_if_due()
 
     def _end_epoch(self) -> None:
         means = self.progress.end_epoch()
@@ -307,24 +327,35 @@ class PretrainRun:
         metrics = renamed(means, "train/", "epoch/")
         for task in self._config.pretext.active.values():
             metrics.update(task.epoch_metrics(means))
-        self._log({**metrics, **self._data_metrics()})
+        self._log({**metrics, **self._health.end_epoch()})
         every = self._config.training.checkpoint_every_steps
         by_step = not every or self._learner.global_step % every == 0
-        if self.at_rung or by_step or self._save_is_due:
+        self._save_is_due = self._save_is_due or self.at_rung or by_step
+        self._save_if_due()
+
+    def _save_if_due(self) -> None:
+        """Begin a checkpoint that is due, or wait with it while the one before is being written.
+
+        When a machine goes away it is committed now, and likewise before a rung's evaluation here.
+        """
+        if self._goes_away:
+            self._save()
+            self._flush()
+        elif self._save_is_due and (
+            self._writer.is_idle or (self.at_rung and self._evaluator is None)
+        ):
             self._save()
 
-    def _save(self) -> None:
+    def _flush(self) -> None:
         self._watchdog.outer("writing a checkpoint")
+        self._writer.flush()
+
+    def _save(self) -> None:
+        self._watchdog.outer("copying a checkpoint")
         self.progress.unconfirmed = self._reporter.unconfirmed() if self._world.is_first else []
         self.progress.quarantined = dict(self._loader.quarantined)
-        save_progress(
-            self._checkpoints,
-            self.progress,
-            self._learner,
-            self._config,
-            self._part,
-            self._world,
-        )
+        state = self._writer, self.progress, self._learner
+        save_progress(*state, self._config, self._part, self._world)
         self._last_save = self._clock()
         self._save_is_due = False
 
@@ -341,38 +372,6 @@ class PretrainRun:
             }
         )
         self._times.clear()
-
-    def _data_metrics(self) -> dict[str, float]:
-        """Metrics of the epoch's data loading: counters, hit rates, wait share, advice."""
-        times = self._world.mean(self._epoch_times.means())
-        share = wait_share(times) if times else 0.0
-        counters = self._loader_counters()
-        advice = data_advice(
-            share,
-            {name: value - self._last_counters.get(name, 0.0) for name, value in counters.items()},
-        )
-        if advice not in ("none", *self._advised) and self._world.is_first:
-            log.warning(
-                "training waits for videos %.0f %% of its time: %s", 100 * share, ADVICE[advice]
-            )
-        self._advised.add(advice)
-        self._last_counters = counters
-        self._epoch_times.clear()
-        health = {
-            "time/epoch_data_wait_share": share,
-            "data/advice": float(list(ADVICE).index(advice)),
-        }
-        return {**with_hit_rates(counters), **health}
-
-    def _loader_counters(self) -> dict[str, float]:
-        """Totals over the workers since this process started.
-
-        The loader's own seconds are left out: waiting is timed here.
-        """
-        counters = {**self._data.source.counters, **self._loader.counters}
-        return self._world.sum(
-            {name: float(value) for name, value in counters.items() if name.startswith("data/")}
-        )
 
     def _log(self, metrics: Mapping[str, float]) -> None:
         step = self._learner.global_step

@@ -19,6 +19,7 @@ from prp_core.randomness import seed_everything
 from prp_core.reporting import Points
 from prp_core.step_numbers import EPOCH, WINDOW, StepNumbers, StepSums
 from prp_core.training.checkpoint import Checkpoint, CheckpointFolder, from_bytes, to_bytes
+from prp_core.training.checkpoint_writer import CheckpointWriter
 from prp_core.training.learner import Learner
 from prp_core.training.pretrain_config import PretrainConfig
 from prp_core.world import World
@@ -108,21 +109,26 @@ class Progress:
 
 
 def save_progress(
-    checkpoints: CheckpointFolder,
+    writer: CheckpointWriter,
     progress: Progress,
     learner: Learner,
     config: PretrainConfig,
     part: TrainingPart,
     world: World,
 ) -> None:
-    """Commit a checkpoint, once for each step."""
+    """Begin a checkpoint, once for each step: copy the state, which `writer` then writes.
+
+    One that is under way is waited for.
+    """
     if progress.saved_at_step == learner.global_step:
         return
+    writer.flush()
     state = progress.state()  # on every worker: all raise where a loss was not finite
-    own = {**learner.own_state(), "quarantined": dict(progress.quarantined)}
-    files = {f"rank-{world.rank}.pt": to_bytes(own)}
+    trees = learner_trees(learner, world)
+    trees[f"rank-{world.rank}.pt"]["quarantined"] = dict(progress.quarantined)
     if world.is_first:
-        files["common.pt"] = to_bytes({"learner": learner.state(), "progress": state})
+        trees["common.pt"]["progress"] = state
+    copied = writer.copies(trees)
     facts = {
         "config": flatten(asdict(config)),
         "steps_per_epoch": part.steps_per_epoch,
@@ -133,8 +139,20 @@ def save_progress(
         "num_steps": progress.num_steps,
         "unconfirmed_points": progress.unconfirmed,
     }
-    checkpoints.save(learner.global_step, files, facts=facts, world=world)
+    writer.start(
+        learner.global_step,
+        lambda: {name: to_bytes(tree) for name, tree in copied.items()},
+        facts,
+    )
     progress.saved_at_step = learner.global_step
+
+
+def learner_trees(learner: Learner, world: World) -> dict[str, dict[str, Any]]:
+    """The learner's part of this worker's files, by name."""
+    trees = {f"rank-{world.rank}.pt": learner.own_state()}
+    if world.is_first:
+        trees["common.pt"] = {"learner": learner.state()}
+    return trees
 
 
 def resume_progress(
