@@ -23,7 +23,8 @@ from prp_core.data.indexing import index_videos
 from prp_core.data.manifest import Parts, VideoRecord
 from prp_core.data.object_store import LocalStore
 from prp_core.data.video_source import VideoSource
-from prp_core.training.loop import PretrainData, build_loader
+from prp_core.training.loop import build_loader
+from prp_core.training.pretrain_data import PretrainData
 from prp_core.world import World
 
 

@@ -19,8 +19,9 @@ from prp_core.pretext.slow_motion import SlowMotionTargets
 from prp_core.pretext.targets import build_pretext_batch
 from prp_core.reporting import MemoryReporter
 from prp_core.training.checkpoint import CheckpointFolder, from_bytes
-from prp_core.training.loop import PretrainData, pretrain
+from prp_core.training.loop import pretrain
 from prp_core.training.metrics import RunningMean
+from prp_core.training.pretrain_data import PretrainData
 from prp_core.world import World
 
 ALONE = World.alone()

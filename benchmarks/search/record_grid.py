@@ -41,7 +41,8 @@ from prp_core.data.object_store import LocalStore
 from prp_core.data.video_source import VideoSource
 from prp_core.reporting import MemoryReporter
 from prp_core.training.checkpoint import CheckpointFolder
-from prp_core.training.loop import PretrainData, pretrain
+from prp_core.training.loop import pretrain
+from prp_core.training.pretrain_data import PretrainData
 from prp_core.training.training_config import TrainingConfig
 from prp_core.world import World, use_threads
 

@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="URI",
         help="where the run's manifest is now (default: where the run found it)",
     )
+    parser.add_argument(
+        "--eval-data",
+        metavar="URI",
+        help="the same of another corpus that the run was judged on",
+    )
+    parser.add_argument("--eval-manifest", metavar="URI", help="the same of its manifest")
     parser.add_argument(
         "--cache-dir",
         metavar="DIR",
@@ -83,10 +89,9 @@ def run(arguments: argparse.Namespace) -> int:
         )
     for difference in differences:
         print(f"warning: {difference}", file=sys.stderr)
-    data_uri = arguments.data or recorded.tags["prp.data_uri"]
-    manifest_uri = arguments.manifest or recorded.tags["prp.manifest_uri"]
-    config = config_here(arguments, recorded, [data_uri, manifest_uri])
-    check_manifest(recorded, config, manifest_uri)
+    places = places_of(arguments, recorded)
+    config = config_here(arguments, recorded, list(places.values()))
+    check_manifests(recorded, config, places)
     print(
         f"training {arguments.run} ({recorded.state}) again, to epoch {last_epoch} of "
         f"{config.training.num_epochs}",
@@ -98,14 +103,13 @@ def run(arguments: argparse.Namespace) -> int:
     ) as folder:
         # Ray: seconds, after everything that may be refused
         from orchestrator.commands.compare_runs import print_comparison
-        from orchestrator.trial.reproduce_run import train_again
+        from orchestrator.trial.reproduce_run import VideoPlaces, train_again
 
         storage = Path(arguments.storage or folder).expanduser().resolve()
         again = train_again(
             config,
             last_epoch,
-            data_uri=data_uri,
-            manifest_uri=manifest_uri,
+            VideoPlaces(**places),
             storage=storage,
             address=arguments.address,
         )
@@ -140,18 +144,50 @@ def config_here(
     return on_this_machine(theirs, own)
 
 
-def check_manifest(recorded: RunFacts, config: RunConfig, uri: str) -> None:
-    """Raise `UserError` with both content hashes if the manifest at `uri` is not the run's."""
+def places_of(arguments: argparse.Namespace, recorded: RunFacts) -> dict[str, str]:
+    """Where the videos of `recorded` and their manifests are now, by the name of `VideoPlaces`."""
+    given = {
+        "data_uri": arguments.data,
+        "manifest_uri": arguments.manifest,
+        "eval_data_uri": arguments.eval_data,
+        "eval_manifest_uri": arguments.eval_manifest,
+    }
+    places = {name: uri or recorded.tags.get(f"prp.{name}", "") for name, uri in given.items()}
+    if "prp.eval_data_uri" not in recorded.tags and (
+        arguments.eval_data or arguments.eval_manifest
+    ):
+        raise UserError(
+            f"Run {recorded.run_id} was judged on the videos that it learnt from, divided: leave "
+            "--eval-data and --eval-manifest out"
+        )
+    return places
+
+
+def check_manifests(recorded: RunFacts, config: RunConfig, places: Mapping[str, str]) -> None:
+    """Raise `UserError` with both content hashes if a manifest of `places` is not the run's."""
     from orchestrator.storage.manifest_file import read_manifest
     from prp_core.data.manifest_filter import filtered
 
-    found = filtered(read_manifest(uri, config.store), config.source.where).content_hash
-    wanted = recorded.tags["prp.dataset_hash"]
-    if found != wanted:
-        raise UserError(
-            f"The manifest at {uri} has content {found}; run {recorded.run_id} was "
-            f"trained on {wanted}: name its manifest with --manifest"
-        )
+    sources = {
+        "manifest_uri": (config.source, "prp.dataset_hash", "trained on", "--manifest"),
+        "eval_manifest_uri": (
+            config.eval_source,
+            "prp.eval_dataset_hash",
+            "judged on",
+            "--eval-manifest",
+        ),
+    }
+    for name, (source, tag, verb, option) in sources.items():
+        uri = places[name]
+        if not uri:
+            continue
+        found = filtered(read_manifest(uri, config.store), source.where, source.WHERE).content_hash
+        wanted = recorded.tags[tag]
+        if found != wanted:
+            raise UserError(
+                f"The manifest at {uri} has content {found}; run {recorded.run_id} was "
+                f"{verb} {wanted}: name its manifest with {option}"
+            )
 
 
 if __name__ == "__main__":

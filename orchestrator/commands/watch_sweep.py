@@ -95,7 +95,7 @@ def watch(spec: SweepSpec, *, once: bool, wait: Callable[[float], None] = time.s
         close_dead([spec])
     progress = Progress(
         list,
-        title=spec.sweep_id,
+        title=spec.title,
         num_trials=status.num_trials,
         objective=status.objective,
         clock=clock_of(status),

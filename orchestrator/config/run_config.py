@@ -28,7 +28,7 @@ from orchestrator.config.confirm_config import ConfirmConfig
 from orchestrator.config.resources_config import ResourcesConfig
 from orchestrator.config.shipped import presets
 from orchestrator.config.showcase_config import ShowcaseConfig
-from orchestrator.config.source_config import SourceConfig
+from orchestrator.config.source_config import EvalSourceConfig, SourceConfig
 from orchestrator.config.store_config import StoreConfig
 from orchestrator.config.sweep_config import SweepConfig
 from prp_core.catalogue import look_up, unknown
@@ -46,6 +46,8 @@ class RunConfig(PretrainConfig):
 
     source: SourceConfig = field(default_factory=SourceConfig)
     """The videos, their labels and parts."""
+    eval_source: EvalSourceConfig = field(default_factory=EvalSourceConfig)
+    """Another corpus that encoders are judged on; empty: those of ``source``."""
     store: StoreConfig = field(default_factory=StoreConfig)
     """How S3 is reached."""
     cache: CacheConfig = field(default_factory=CacheConfig)

@@ -32,7 +32,8 @@ class SweepSpec:
     """A sweep as its driver, its coordinator and its workers share it.
 
     `config` is the base config as a plain tree; every node can open the URIs. `database_url` is
-    empty where the journal holds the study. `space` is the search space, by name of the dimension
+    empty where the journal holds the study, `eval_data_uri` and `eval_manifest_uri` where encoders
+    are judged on the sweep's own videos. `space` is the search space, by name of the dimension
     Optuna's distribution as JSON; `study` the name of the file that it is written in; `options` are
     the options that the sweep was started with. `epoch` is that of the lease under which the driver
     runs, which hands the spec on; it is not stored.
@@ -45,6 +46,8 @@ class SweepSpec:
     tracking_uri: str
     data_uri: str
     manifest_uri: str
+    eval_data_uri: str = ""
+    eval_manifest_uri: str = ""
     tags: dict[str, str]
     study: str = ""
     space: dict[str, str] = field(default_factory=dict)
@@ -55,6 +58,23 @@ class SweepSpec:
     def folder_uri(self) -> str:
         """Where this sweep lies: its journal, checkpoints and all else."""
         return f"{self.storage_uri.rstrip('/')}/sweeps/{self.sweep_id}"
+
+    @property
+    def judged_words(self) -> str:
+        """``trained on kinetics, judged on ucf101``: where encoders are judged on another corpus;
+        else empty.
+        """
+        if not self.eval_data_uri:
+            return ""
+        names = [uri.rstrip("/").rpartition("/")[2] for uri in (self.data_uri, self.eval_data_uri)]
+        if names[0] == names[1]:
+            names = [self.data_uri, self.eval_data_uri]
+        return f"trained on {names[0]}, judged on {names[1]}"
+
+    @property
+    def title(self) -> str:
+        """The sweep's id, with the two corpora where there are two: the head of every screen."""
+        return ", ".join(filter(None, (self.sweep_id, self.judged_words)))
 
     @property
     def state_dir(self) -> Path:

@@ -12,8 +12,15 @@ from typing import Any
 
 from orchestrator.config.run_config import RunConfig, flatten, with_values
 from orchestrator.config.sweep_spec import SweepSpec
+from orchestrator.tracking.provenance import UNKNOWN
 from orchestrator.tracking.run_start import DatasetInput, RunStart
-from orchestrator.tracking.tags import CONTINUES_TAG, NOTE_TAG, SAMPLED_TAG, VIDEOS_TAG
+from orchestrator.tracking.tags import (
+    CONTINUES_TAG,
+    EVAL_VIDEOS_TAG,
+    NOTE_TAG,
+    SAMPLED_TAG,
+    VIDEOS_TAG,
+)
 
 # What a resume may change: MLflow's parameters cannot be changed.
 NO_PARAMS = ("sweep.num_trials", "budget.", "confirm.", "showcase.")
@@ -131,9 +138,19 @@ def words_of(values: Mapping[str, Any]) -> str:
 
 
 def datasets_of(spec: SweepSpec) -> tuple[DatasetInput, ...]:
-    """The videos of the sweep as MLflow's data set; its version is a function of their bytes."""
+    """The videos of the sweep as MLflow's data sets, those that encoders are judged on, too, where
+    they are others; the version is a function of their bytes.
+    """
     digest = spec.tags.get(VIDEOS_TAG) or spec.tags.get("prp.dataset_hash", "")
     if not digest:
         return ()
-    name = spec.data_uri.rstrip("/").rsplit("/", 1)[-1] or "videos"
-    return (DatasetInput(name=name, digest=digest, source=spec.data_uri, context="training"),)
+    found = [_dataset(spec.data_uri, digest, "training")]
+    if spec.eval_data_uri:
+        judged = spec.tags.get(EVAL_VIDEOS_TAG) or UNKNOWN
+        found.append(_dataset(spec.eval_data_uri, judged, "evaluation"))
+    return tuple(found)
+
+
+def _dataset(uri: str, digest: str, context: str) -> DatasetInput:
+    name = uri.rstrip("/").rsplit("/", 1)[-1] or "videos"
+    return DatasetInput(name=name, digest=digest, source=uri, context=context)

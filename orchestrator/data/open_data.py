@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 
 from orchestrator.config.run_config import RunConfig
 from orchestrator.config.sweep_spec import SweepSpec
@@ -18,7 +18,7 @@ from prp_core.data.object_store import ObjectStore
 from prp_core.data.shards.index import check_size
 from prp_core.data.shards.source import ShardSource
 from prp_core.data.video_source import VideoSource
-from prp_core.training.loop import PretrainData
+from prp_core.training.pretrain_data import PretrainData
 from prp_core.world import World
 
 
@@ -26,16 +26,26 @@ from prp_core.world import World
 def open_data(
     spec: SweepSpec, config: RunConfig, world: World | None = None
 ) -> Iterator[PretrainData]:
-    """The sweep's videos, split into parts (`read_sweep_videos`), read through this node's cache.
+    """The sweep's videos, split into parts (`read_sweep_videos`), read through this node's cache;
+    those of another corpus, too, that encoders are judged on.
 
     The JPEGs of a prepared place are decoded
     where `loader.decode_jpegs_on` says: on the CPU or on `world`'s device. Closed with its decoders
     at the end.
     """
     videos = read_sweep_videos(spec, config)
-    store = open_store(spec.data_uri, config.store, check=False)
-    with closing(open_source(store, videos.manifest, config, world or World.alone())) as source:
-        yield PretrainData(source, videos.parts)
+    world = world or World.alone()
+
+    def opened(uri: str, manifest: Manifest) -> FrameSource:
+        store = open_store(uri, config.store, check=False)
+        return open_source(store, manifest, config, world)
+
+    with ExitStack() as stack:
+        source = stack.enter_context(closing(opened(spec.data_uri, videos.manifest)))
+        judged_source = None
+        if spec.eval_data_uri:
+            judged_source = stack.enter_context(closing(opened(spec.eval_data_uri, videos.judged)))
+        yield PretrainData(source, videos.parts, judged_source)
 
 
 def open_source(

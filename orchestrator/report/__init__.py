@@ -2,7 +2,8 @@
 
 In the order that data flows: `record` reads a sweep from its database, MLflow and ledger.
 `findings` computes statistics from it, `spending` its cost by activity, `confirmed` the result of a
-confirmation, and `answer` the one sentence of the sweep, which `descriptions` carries into MLflow.
+confirmation, `judged_how` notes on how it was judged, and `answer` the one sentence of the sweep,
+which `descriptions` carries into MLflow.
 `figures` draws (the only module with matplotlib, imported with the first figure), `formatting`
 writes numbers and names, `content` holds tables and figures as values, `plots` makes the
 interactive ones as Plotly's JSON. `answer_sections`, `explore_section`, `analysis_sections` and

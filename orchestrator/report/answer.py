@@ -6,7 +6,7 @@ Terminal, report, `prp status`, MLflow's tags and descriptions and the model car
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.report.confirmed import confirmed_answer, confirmed_notes, pretraining_helps
 from orchestrator.report.findings import (
@@ -17,6 +17,7 @@ from orchestrator.report.findings import (
     rate_sets,
 )
 from orchestrator.report.formatting import metric_title, rates_list, share_text
+from orchestrator.report.judged_how import judged_notes
 from orchestrator.report.record import BASELINE_PREFIX, SweepRecord
 from prp_core.evaluation.intervals import MIN_GROUPS
 
@@ -37,6 +38,11 @@ class Answer:
 
 def answer(record: SweepRecord) -> Answer:
     """The answer of the confirmation, else that of the search's own trials."""
+    found = _answer(record)
+    return replace(found, notes=(*judged_notes(record), *found.notes))
+
+
+def _answer(record: SweepRecord) -> Answer:
     if record.confirmation is None:
         return leaderboard_answer(record)
     outcome, headline = confirmed_answer(record, record.confirmation)

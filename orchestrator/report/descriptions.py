@@ -60,13 +60,20 @@ def _places(record: SweepRecord) -> Iterator[str]:
     data = record.data
     yield (
         f"{data.num_train} training, {data.num_val} validation and {data.num_test} test videos of "
-        f"{record.spec.data_uri}; data set {data.content_hash}, protocol "
+        f"{_corpora(record)}; data set {data.content_hash}, protocol "
         f"{record.tags.get('prp.protocol_hash', 'unknown')}."
     )
     yield (
         "The report with every figure: `report.html` in this run's artifacts, or "
         f"`prp report {record.spec.sweep_id}`."
     )
+
+
+def _corpora(record: SweepRecord) -> str:
+    spec = record.spec
+    if not spec.eval_data_uri:
+        return spec.data_uri
+    return f"{spec.data_uri} (training) and {spec.eval_data_uri} (all else: {spec.judged_words})"
 
 
 def model_card(record: SweepRecord, found: Answer) -> str:
@@ -120,7 +127,9 @@ def _figures(record: SweepRecord, trial: TrialRecord) -> str:
 def _protocol(record: SweepRecord) -> str:
     tags = record.tags
     return (
-        f"{record.objective}: each validation video asks for its nearest training videos. "
+        f"{record.objective}: each validation video asks for its nearest videos among "
+        f"{record.data.num_gallery} training videos"
+        f"{f' of {record.spec.eval_data_uri}' if record.spec.eval_data_uri else ''}. "
         f"Protocol {tags.get('prp.protocol_hash', 'unknown')}, data set "
         f"{record.data.content_hash}, commit {tags.get('prp.git_commit', 'unknown')}. Figures of "
         "two protocols cannot be compared."

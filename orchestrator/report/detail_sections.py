@@ -207,6 +207,7 @@ def _data_facts(record: SweepRecord) -> Facts:
             f"{data.num_train} train, {data.num_val} validation, {data.num_test} test, "
             f"{data.num_classes} classes",
         ),
+        ("corpora", record.spec.judged_words),
         ("quarantined", quarantined or "none"),
         ("waiting for data", waiting),
         ("data loader", loader),
@@ -225,7 +226,8 @@ def _protocol_facts(record: SweepRecord) -> Facts:
         (
             "objective",
             f"{record.objective}: cosine neighbours of {data.num_val} validation videos among "
-            f"{data.num_train} training videos",
+            f"{data.num_gallery} training videos"
+            + (f"; {record.spec.judged_words}" if record.spec.judged_words else ""),
         ),
         (
             "views",

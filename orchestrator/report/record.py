@@ -85,7 +85,11 @@ class TrialRecord:
 
 @dataclass(frozen=True)
 class DataFacts:
-    """The corpus of a sweep: videos by part, quarantined ones by reason, and the chance level."""
+    """The videos of a sweep by part, quarantined ones by reason, and the chance level.
+
+    `num_gallery` videos are what queries are measured against. Classes, groups, validation and test
+    are those of the corpus that is judged on.
+    """
 
     content_hash: str
     num_train: int
@@ -95,6 +99,7 @@ class DataFacts:
     num_val_groups: int
     quarantined: Mapping[str, int]
     chance: float
+    num_gallery: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,9 +263,10 @@ def data_facts(config: RunConfig, videos: SweepVideos) -> DataFacts:
     return DataFacts(
         content_hash=manifest.content_hash,
         num_train=len(split.train),
+        num_gallery=len(split.gallery),
         num_val=len(split.val),
         num_test=len(split.test),
-        num_classes=len(manifest.labels),
+        num_classes=len(videos.judged.labels),
         num_val_groups=len({record.group for record in split.val}),
         quarantined=dict(Counter(record.reason for record in manifest.quarantined()).most_common()),
         chance=chance_level(split, _k_of(config.sweep.objective)),

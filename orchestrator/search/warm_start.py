@@ -1,9 +1,9 @@
 """Warm start: trials of earlier sweeps, as completed trials of this study or as hints for it.
 
-A past trial counts when it was measured by the same protocol, trained with the same values wherever
-this space does not vary, and its sampled values lie inside this space. One that lies inside but was
-measured or trained otherwise is tried again early, because figures of another protocol do not
-compare.
+A past trial counts when it was measured by the same protocol, trained on the same videos with the
+same values wherever this space does not vary, and its sampled values lie inside this space. One
+that lies inside but was measured or trained otherwise is tried again early, because figures of
+another protocol do not compare.
 """
 
 from __future__ import annotations
@@ -70,11 +70,16 @@ NOTHING_KNOWN = WarmStart()
 
 
 def plan_warm_start(
-    past: Sequence[PastTrial], space: Space, params: Mapping[str, str], protocol_hash: str
+    past: Sequence[PastTrial],
+    space: Space,
+    params: Mapping[str, str],
+    protocol_hash: str,
+    videos_hash: str = "",
 ) -> WarmStart:
     """Sort the `past` trials for a sweep with `space` over the base config `params`.
 
-    `params` are values by path, as text; the sweep is measured by `protocol_hash`.
+    `params` are values by path, as text; the sweep is measured by `protocol_hash` and learns from
+    the videos of `videos_hash` (empty: not known).
     """
     counted = []
     hints = []
@@ -86,8 +91,10 @@ def plan_warm_start(
         except OutsideSpace:
             num_outside += 1
             continue
-        alike = one.protocol_hash == protocol_hash and trained_alike(
-            one.params, params, set(config_values(trial.params))
+        alike = (
+            one.protocol_hash == protocol_hash
+            and (not videos_hash or one.videos_hash == videos_hash)
+            and trained_alike(one.params, params, set(config_values(trial.params)))
         )
         if alike and one.rungs:
             counted.append((one, trial.params, trial.distributions))

@@ -30,6 +30,7 @@ def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
     """What a sweep is, where its parts lie, and how much it may spend."""
     _add_config_arguments(parser)
     _add_video_arguments(parser)
+    _add_judged_arguments(parser)
     _add_place_arguments(parser)
     _add_search_arguments(parser)
 
@@ -79,6 +80,28 @@ def _add_video_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="a table of stores.toml (endpoint, region, addressing), in this folder or in ~/.prp",
     )
+
+
+def _add_judged_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "videos to judge on",
+        "another corpus: all videos of --data are trained on, and retrieval, probe, fine-tuning "
+        "and test take the parts of this one",
+    )
+    group.add_argument(
+        "--eval-data",
+        metavar="URI",
+        help="a folder of videos with classes or s3://bucket/prefix (default: --data, divided)",
+    )
+    group.add_argument(
+        "--eval-manifest",
+        metavar="URI",
+        help="its manifest, instead of indexing --eval-data now",
+    )
+    group.add_argument("--eval-splits", metavar="DIR", help="as --splits, of --eval-data")
+    group.add_argument("--eval-split", type=int, help="as --split, of --eval-data")
+    group.add_argument("--eval-labels", metavar="CSV", help="as --labels, of --eval-data")
+    group.add_argument("--eval-where", metavar="FILTER", help="as --where, of --eval-data")
 
 
 def _add_place_arguments(parser: argparse.ArgumentParser) -> None:

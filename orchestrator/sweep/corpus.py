@@ -1,4 +1,4 @@
-"""The videos of a sweep: found by their manifest, indexed, or made for the demo."""
+"""The corpora of a sweep: found by their manifests, indexed, or made for the demo."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.config.run_config import RunConfig
+from orchestrator.config.source_config import SourceConfig
 from orchestrator.data import demo_videos
 from orchestrator.data.index import IndexJob, index
 from orchestrator.data.label_source import LabelSource
@@ -33,27 +34,30 @@ class Corpus:
     manifest: Manifest
 
 
-def find_corpus(config: RunConfig, home: Path, out_uri: str, say: Say) -> Corpus:
-    """The videos of a sweep, with their manifest.
+def find_corpus(
+    source: SourceConfig, config: RunConfig, home: Path, out_uri: str, say: Say
+) -> Corpus:
+    """The videos of `source` (one of `config`'s), with their manifest.
 
-    They are those of ``source.manifest`` if unchanged, else those of ``source.uri``, indexed now
+    They are those of its ``manifest`` if unchanged, else those of its ``uri``, indexed now
     into the folder `out_uri`, else the demo's, made under `home`. Raises
     `UserError` where they cannot be read, have changed, or are prepared ones that do not suit.
     """
-    uri = config.source.uri
-    manifest_uri = config.source.manifest
+    uri = source.uri
+    manifest_uri = source.manifest
     if manifest_uri:
         manifest = read_manifest(manifest_uri, config.store)
         data_uri = absolute(uri or manifest.uri)
         check_region_of(data_uri, config, say)
         store = open_store(data_uri, config.store)
         if read_marker(store) is None:
-            check_unchanged(filtered(manifest, config.source.where), manifest_uri, store)
+            kept = filtered(manifest, source.where, source.WHERE)
+            check_unchanged(kept, manifest_uri, store)
     else:
         data_uri = absolute(uri or _demo_videos(home, say))
-        manifest_uri = _indexed(data_uri, config, out_uri, say)
+        manifest_uri = _indexed(data_uri, source, config, out_uri, say)
         manifest = read_manifest(manifest_uri, config.store)
-    check_prepared(data_uri, filtered(manifest, config.source.where), config)
+    check_prepared(data_uri, filtered(manifest, source.where, source.WHERE), config)
     return Corpus(data_uri, absolute(manifest_uri), manifest)
 
 
@@ -78,9 +82,8 @@ def _demo_videos(home: Path, say: Say) -> str:
     return str(demo_videos.make(home / "demo-videos"))
 
 
-def _indexed(data_uri: str, config: RunConfig, out_uri: str, say: Say) -> str:
+def _indexed(data_uri: str, source: SourceConfig, config: RunConfig, out_uri: str, say: Say) -> str:
     """The URI of the manifest of the videos under `data_uri`; known videos are not read again."""
-    source = config.source
     say(f"indexing {data_uri}")
     labels = LabelSource(
         splits_dir=source.splits_dir, split=source.split, labels_csv=source.labels_csv

@@ -6,7 +6,9 @@ import math
 from collections.abc import Iterator
 
 from orchestrator.config.run_config import RunConfig
-from prp_core.data.manifest import Parts
+from orchestrator.config.source_config import SourceConfig
+from orchestrator.data.sweep_videos import SweepVideos
+from prp_core.data.manifest import Manifest
 from prp_core.errors import UserError
 from prp_core.evaluation.class_check import check_labels
 
@@ -14,14 +16,28 @@ FEW_QUERIES = 100
 QUANTILE = 1.96  # of the normal distribution, for 95 %
 
 
-def check_parts(split: Parts, config: RunConfig, *, num_usable: int) -> list[str]:
-    """Lines on the videos of `split` that have no class, and of what the others cannot show.
+def where_lines(
+    videos: SweepVideos, config: RunConfig, whole: Manifest, judged: Manifest | None
+) -> Iterator[str]:
+    """How many videos each filter keeps, of the `whole` manifest and of that of another corpus."""
+    pairs: list[tuple[SourceConfig, Manifest, Manifest]] = [(config.source, videos.manifest, whole)]
+    if judged is not None:
+        pairs.append((config.eval_source, videos.judged, judged))
+    for source, kept, before in pairs:
+        if source.where:
+            yield (
+                f"{source.WHERE} {source.where!r} keeps {len(kept.usable())} of the "
+                f"{len(before.usable())} usable videos of {before.uri}"
+            )
 
-    `num_usable`: the usable videos of the manifest, with those that no part has.
+
+def check_parts(videos: SweepVideos, config: RunConfig) -> list[str]:
+    """Lines on the videos that have no class, and on what the others cannot show.
 
     Raises `UserError` for videos without a class, for a single class, and for a batch that is
     larger than the training part.
     """
+    split = videos.parts
     check_labels(split.gallery, split.val)
     labels = {record.label for record in (*split.gallery, *split.val)}
     if len(labels) < 2:
@@ -35,26 +51,39 @@ def check_parts(split: Parts, config: RunConfig, *, num_usable: int) -> list[str
             f"training.batch_size = {batch_size}: only {len(split.train)} usable training videos; "
             "lower it or add videos"
         )
-    lines = list(_without_a_class(split, num_usable))
+    lines = list(_unused(videos))
     num_queries = len(split.val)
     if num_queries >= FEW_QUERIES:
         return lines
+    source = config.source if split.judged_train is None else config.eval_source
     return [
         *lines,
         f"only {num_queries} validation videos: a difference in recall below "
         f"{smallest_difference(num_queries):.2f} cannot be told from chance; add videos, or raise "
-        f"source.val_fraction (now {config.source.val_fraction:g})",
+        f"{source.PATH}.val_fraction (now {source.val_fraction:g})",
     ]
 
 
-def _without_a_class(split: Parts, num_usable: int) -> Iterator[str]:
-    num_trained = len(split.train) - len(split.gallery)
-    if num_trained:
-        yield (
-            f"{num_trained} of the {len(split.train)} training videos have no class: they are "
-            "trained on; encoders are judged on the videos that have one"
-        )
-    num_unused = num_usable - len(split.train) - len(split.val) - len(split.test)
+def _unused(videos: SweepVideos) -> Iterator[str]:
+    """What is trained on without a class, and what is neither trained nor judged on."""
+    split = videos.parts
+    if split.judged_train is None:
+        num_trained = len(split.train) - len(split.gallery)
+        num_unused = len(videos.manifest.usable()) - len(split.train)
+        if num_trained:
+            yield (
+                f"{num_trained} of the {len(split.train)} training videos have no class: they are "
+                "trained on; encoders are judged on the videos that have one"
+            )
+    else:
+        num_unused = len(videos.judged.usable()) - len(split.gallery)
+        if videos.num_copies:
+            yield (
+                f"{videos.num_copies} videos of {videos.manifest.uri} are not trained on: they, or "
+                "others of their group, are copies of validation or test videos of "
+                f"{videos.judged.uri}"
+            )
+    num_unused -= len(split.val) + len(split.test)
     if num_unused:
         yield (
             f"{num_unused} usable videos are in no part: the splits leave them out, or they have "

@@ -131,7 +131,7 @@ def _run_trials(
     num_left, num_over = ray.get([trials.num_left.remote(), trials.num_over.remote()])
     with Progress(
         lambda: ray.get(coordinator.screen.views.remote(), timeout=10),
-        title=plan.spec.sweep_id,
+        title=plan.spec.title,
         num_trials=num_left + num_over,  # extensions are more than the sweep's own
         objective=sweep.objective,
         clock=time.monotonic,
@@ -217,6 +217,12 @@ def plan_line(plan: Plan) -> str:
         f"{len(split.train)} training, {len(split.val)} validation, {len(split.test)} test "
         f"videos, {quarantined} quarantined"
     )
+    if plan.spec.judged_words:
+        videos = (
+            f"{plan.spec.judged_words}: {len(split.train)} training videos ({quarantined} "
+            f"quarantined); a gallery of {len(split.gallery)}, {len(split.val)} validation, "
+            f"{len(split.test)} test videos ({len(plan.judged.quarantined())} quarantined)"
+        )
     return f"{word} {plan.spec.sweep_id}: {sweep.num_trials} trials for {sweep.objective}; {videos}"
 
 

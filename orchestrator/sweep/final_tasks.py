@@ -14,7 +14,7 @@ from orchestrator.tracking.encoder_file import EncoderCard, pack
 from orchestrator.trial.worker import checkpoint_folder
 from prp_core.errors import UserError
 from prp_core.evaluation.baselines import evaluate_baselines
-from prp_core.evaluation.downstream import EvaluationVideos, evaluate_encoder, time_panel
+from prp_core.evaluation.downstream import evaluate_encoder, time_panel
 from prp_core.evaluation.recognition import fine_tune
 from prp_core.reporting import MemoryReporter
 from prp_core.training.checkpoint import Checkpoint, CheckpointFolder
@@ -76,8 +76,7 @@ def test_part(spec: SweepSpec, number: int, tree: Mapping[str, Any]) -> dict[str
     world = World.alone(best_device())
     encoder = encoder.to(world.device)
     with open_data(spec, config) as data:
-        known = (*data.parts.gallery, *data.parts.val)
-        videos = EvaluationVideos(known, data.parts.test, data.source)
+        videos = data.test
         metrics = evaluate_encoder(encoder, config, videos, world, is_final=True)
         untrained = evaluate_baselines(config, videos, world, is_final=True)
         metrics.update({f"baseline/{name}": value for name, value in untrained.items()})

@@ -92,6 +92,8 @@ def ending_lines(plan: Plan, ending: Ending) -> Iterator[str]:
         yield f"Cost:        {ending.cost.removeprefix('cost ')}"
     yield f"Checkpoints: {plan.spec.folder_uri}"
     yield f"Manifest:    {plan.spec.manifest_uri}"
+    if plan.spec.judged_words:
+        yield f"Judged on:   {plan.spec.eval_manifest_uri} ({plan.spec.judged_words})"
     yield f"Trials:      {plan.spec.database_url or plan.spec.folder_uri + '/journal'}"
     report = prp(f"report {name_of_sweep(plan.spec)}")
     yield f"Report:      {report} (and report.html in the MLflow run)"
@@ -141,7 +143,7 @@ def leaderboard_text(plan: Plan, ending: Ending, width: int) -> str:
     """The leaderboard within `width`: its title, the table, what did not fit."""
     objective = plan.config.sweep.objective
     title = (
-        f"{plan.spec.sweep_id}: {objective} on {len(plan.parts.val)} validation videos "
+        f"{plan.spec.title}: {objective} on {len(plan.parts.val)} validation videos "
         f"({intervals_words(plan)})"
     )
     console = Console(width=width, file=io.StringIO())

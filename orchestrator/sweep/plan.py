@@ -25,13 +25,20 @@ from orchestrator.search.warm_start import NOTHING_KNOWN, WarmStart, plan_warm_s
 from orchestrator.storage.manifest_file import read_manifest
 from orchestrator.sweep.claim import Claim
 from orchestrator.sweep.corpus import check_region_of, find_corpus
-from orchestrator.sweep.corpus_check import check_parts
+from orchestrator.sweep.corpus_check import check_parts, where_lines
 from orchestrator.sweep.settings import default_mlflow, is_set, kept_options
 from orchestrator.tracking.mlflow_client import TrackerUnavailable
 from orchestrator.tracking.past_trials import read_past_trials
 from orchestrator.tracking.provenance import provenance_tags, source_tags
 from orchestrator.tracking.start_check import check_tracking
-from orchestrator.tracking.tags import KEY_TAG, VIDEOS_TAG
+from orchestrator.tracking.tags import (
+    EVAL_DATA_TAG,
+    EVAL_DATASET_TAG,
+    EVAL_MANIFEST_TAG,
+    EVAL_VIDEOS_TAG,
+    KEY_TAG,
+    VIDEOS_TAG,
+)
 from orchestrator.tracking.tracking_uri import default_tracking_uri
 from prp_core.catalogue import look_up, unknown
 from prp_core.data.feasibility import check_feasible
@@ -50,7 +57,8 @@ class Plan:
     """A sweep that can run, checked as a whole.
 
     `space` is searched over the base `config`, on the `parts` of `manifest`, by `sampler` (None:
-    the one that ``sweep.sampler`` names).
+    the one that ``sweep.sampler`` names). Encoders are judged on videos of `judged`: `manifest`
+    itself, or another corpus.
     """
 
     spec: SweepSpec
@@ -58,6 +66,7 @@ class Plan:
     sampler: GivenSampler | None = None
     config: RunConfig
     manifest: Manifest
+    judged: Manifest
     parts: Parts
     is_resumed: bool
 
@@ -115,7 +124,11 @@ def _new_plan(
     database_url = claim.options.get("database", "")
     if database_url:
         open_database(database_url)
-    corpus = find_corpus(config, home, f"{claim.storage_uri}/manifests", say)
+    manifests = f"{claim.storage_uri}/manifests"
+    corpus = find_corpus(config.source, config, home, manifests, say)
+    judged = None
+    if config.eval_source.is_given:
+        judged = find_corpus(config.eval_source, config, home, manifests, say)
     spec = SweepSpec(
         sweep_id=claim.sweep_id,
         config=to_tree(config),
@@ -124,13 +137,16 @@ def _new_plan(
         tracking_uri=tracking_uri,
         data_uri=corpus.data_uri,
         manifest_uri=corpus.manifest_uri,
+        eval_data_uri=judged.data_uri if judged else "",
+        eval_manifest_uri=judged.manifest_uri if judged else "",
         tags={},
         study=claim.study,
         space=record_space(space),
         options=kept_options(claim.options),
         epoch=claim.epoch,
     )
-    return _plan_for(spec, space, config, corpus.manifest, say, is_resumed=False)
+    whole = (corpus.manifest, judged.manifest if judged else None)
+    return _plan_for(spec, space, config, whole, say, is_resumed=False)
 
 
 def _resumed_plan(
@@ -144,34 +160,38 @@ def _resumed_plan(
     )
     for line in check_tracking(spec.tracking_uri, config.sweep.name):
         say(line)
-    check_region_of(spec.data_uri, config, say)
+    for uri in filter(None, (spec.data_uri, spec.eval_data_uri)):
+        check_region_of(uri, config, say)
     manifest = read_manifest(spec.manifest_uri, config.store)
-    return _plan_for(spec, space, config, manifest, say, is_resumed=True)
+    judged = read_manifest(spec.eval_manifest_uri, config.store) if spec.eval_manifest_uri else None
+    return _plan_for(spec, space, config, (manifest, judged), say, is_resumed=True)
 
 
 def _plan_for(
     spec: SweepSpec,
     space: Space,
     config: RunConfig,
-    manifest: Manifest,
+    whole: tuple[Manifest, Manifest | None],
     say: Say,
     *,
     is_resumed: bool,
 ) -> Plan:
-    """The plan for the videos of `manifest`, its spec tagged with where its results come from."""
-    videos = divided(manifest, config, config.seed)
-    if config.source.where:
-        say(
-            f"--where {config.source.where!r} keeps {len(videos.manifest.usable())} of the "
-            f"{len(manifest.usable())} usable videos"
-        )
-    manifest, split = videos.manifest, videos.parts
-    for line in check_parts(split, config, num_usable=len(manifest.usable())):
+    """The plan for the videos of the `whole` manifests (what is trained on, and another corpus that
+    is judged on, if any), its spec tagged with where its results come from.
+    """
+    manifest, judged = whole
+    videos = divided(manifest, config, config.seed, judged)
+    for line in where_lines(videos, config, manifest, judged):
         say(line)
-    protocol = protocol_hash(config.clip, config.evaluation, manifest, split.gallery, split.val)
+    for line in check_parts(videos, config):
+        say(line)
+    split = videos.parts
+    protocol = protocol_hash(
+        config.clip, config.evaluation, videos.judged, split.gallery, split.val
+    )
     tags = {
-        **provenance_tags(dataset_hash=manifest.content_hash, protocol_hash=protocol),
-        VIDEOS_TAG: manifest.videos_hash,
+        **provenance_tags(dataset_hash=videos.manifest.content_hash, protocol_hash=protocol),
+        VIDEOS_TAG: videos.manifest.videos_hash,
         **source_tags(sys.argv[0]),
         "prp.config_digest": digest(config),
         "prp.data_uri": spec.data_uri,
@@ -180,6 +200,13 @@ def _plan_for(
         "prp.num_trials": str(config.sweep.num_trials),
         STUDY_TAG: sys.argv[0],
     }
+    if judged is not None:
+        tags |= {
+            EVAL_DATASET_TAG: videos.judged.content_hash,
+            EVAL_VIDEOS_TAG: videos.judged.videos_hash,
+            EVAL_DATA_TAG: spec.eval_data_uri,
+            EVAL_MANIFEST_TAG: spec.eval_manifest_uri,
+        }
     key = spec.tags.get(KEY_TAG, "") if is_resumed else secrets.token_hex(8)
     if key:
         tags[KEY_TAG] = key
@@ -187,7 +214,8 @@ def _plan_for(
         spec=dataclasses.replace(spec, tags=tags),
         space=space,
         config=config,
-        manifest=manifest,
+        manifest=videos.manifest,
+        judged=videos.judged,
         parts=split,
         is_resumed=is_resumed,
     )
@@ -250,7 +278,8 @@ def warm_start_of(plan: Plan, choice: str, say: Say) -> WarmStart:
         say(f"nothing of earlier sweeps is known, and this one begins without it: {error}")
         return NOTHING_KNOWN
     params = {path: str(value) for path, value in flatten(plan.config).items()}
-    warm = plan_warm_start(past, plan.space, params, plan.spec.tags["prp.protocol_hash"])
+    tags = plan.spec.tags
+    warm = plan_warm_start(past, plan.space, params, tags["prp.protocol_hash"], tags[VIDEOS_TAG])
     say(warm.line())
     return warm
 

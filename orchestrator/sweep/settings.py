@@ -36,6 +36,12 @@ PATHS = {
     "split": "source.split",
     "labels": "source.labels_csv",
     "where": "source.where",
+    "eval_data": "eval_source.uri",
+    "eval_manifest": "eval_source.manifest",
+    "eval_splits": "eval_source.splits_dir",
+    "eval_split": "eval_source.split",
+    "eval_labels": "eval_source.labels_csv",
+    "eval_where": "eval_source.where",
     "trials": "sweep.num_trials",
     "confirm": "confirm.num_candidates",
     "budget_gpu_hours": "budget.gpu_hours",
@@ -43,10 +49,15 @@ PATHS = {
     "budget_usd": "budget.usd",
     "prices": "budget.prices",
 }
-FILES = ("data", "manifest", "splits", "labels", "prices", "storage", "database", "mlflow")
+OF_EVAL = ("eval_data", "eval_manifest", "eval_splits", "eval_split", "eval_labels", "eval_where")
+FILES = (
+    *("data", "manifest", "splits", "labels"),
+    *("eval_data", "eval_manifest", "eval_splits", "eval_labels"),
+    *("prices", "storage", "database", "mlflow"),
+)
 KEPT_OPTIONS = (
     *("preset", "settings", "data", "manifest", "splits", "split", "labels"),
-    *("where", "store"),
+    *("where", "store", *OF_EVAL),
     *("storage", "database", "mlflow", "warm_start"),
 )
 

@@ -25,7 +25,7 @@ from prp_core.evaluation.video_strip import video_strip
 from prp_core.pretext.network import PrpNetwork
 from prp_core.pretext.reconstruction_sample import choose_draws, read_span, reconstruct
 from prp_core.training.encoder_export import rebuild_network
-from prp_core.training.loop import PretrainData
+from prp_core.training.pretrain_data import PretrainData
 from prp_core.world import World, best_device, use_threads
 
 NUM_CLIPS = 4
@@ -62,11 +62,11 @@ def show(
     `network` is in evaluation mode.
     """
     train = data.parts.train
-    val = data.parts.val
+    gallery, val, source = data.parts.gallery, data.parts.val, data.validation.source
     shown = [val[index].key for index in spread_over_classes(val)[: config.showcase.num_queries]]
     retrieved = find_neighbours(network.encoder, config, data.validation, world, shown=shown)
     strips, unread = read_strips(
-        {record.key: record for record in (*train, *val)}, keys_of(retrieved), data.source, config
+        {record.key: record for record in (*gallery, *val)}, keys_of(retrieved), source, config
     )
     clips, unread_clips = reconstruct_clips(network, config, train, data.source)
     missing = [(key, reason) for key, reason in retrieved.unreadable_queries if key in shown]

@@ -17,6 +17,7 @@ from orchestrator.tracking.tags import (
     STATE_TAG,
     SWEEP_TAG,
     TRIAL_TAG,
+    VIDEOS_TAG,
     whole_config,
 )
 from orchestrator.trial_state import TrialState
@@ -31,7 +32,8 @@ class PastTrial:
     """A finished or pruned trial of an earlier sweep.
 
     `params` are all its config values by path, as text; `sampled` the values that its space
-    sampled, by name; `rungs` its objective by epoch.
+    sampled, by name; `rungs` its objective by epoch; `videos_hash` that of the videos that it
+    learnt from.
     """
 
     sweep_id: str
@@ -41,6 +43,7 @@ class PastTrial:
     params: Mapping[str, str]
     sampled: Mapping[str, Any]
     rungs: Mapping[int, float] = field(default_factory=dict)
+    videos_hash: str = ""
 
     @property
     def name(self) -> str:
@@ -112,6 +115,7 @@ def _record(client: Any, tracking_uri: str, run: Any, objective: str) -> PastTri
         number=int(tags[TRIAL_TAG]),
         state=TrialState(tags[STATE_TAG]),
         protocol_hash=tags.get(PROTOCOL_TAG, ""),
+        videos_hash=tags.get(VIDEOS_TAG, ""),
         params=whole_config(run.data.params, run.data.tags),
         sampled=json.loads(tags.get(SAMPLED_TAG, "{}")),
         rungs=dict(sorted(rungs.items())),

@@ -18,6 +18,11 @@ REASON_TAG = "prp.reason"
 BASELINE_TAG = "prp.baseline"  # on the run of a baseline: its name
 CONFIG_TAG = "prp.config"  # the whole config by path, as JSON
 VIDEOS_TAG = "prp.videos_hash"  # equal for the same videos, wherever they lie
+# Of another corpus that encoders are judged on.
+EVAL_DATASET_TAG = "prp.eval_dataset_hash"
+EVAL_VIDEOS_TAG = "prp.eval_videos_hash"
+EVAL_DATA_TAG = "prp.eval_data_uri"
+EVAL_MANIFEST_TAG = "prp.eval_manifest_uri"
 SAMPLED_TAG = "prp.sampled"
 PROTOCOL_TAG = "prp.protocol_hash"
 NONFINITE_TAG = "prp.nonfinite."  # followed by the metric's name

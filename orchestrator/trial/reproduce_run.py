@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -64,12 +64,23 @@ class Repeated:
     failure: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class VideoPlaces:
+    """Where the videos and their manifest are now; and those of another corpus that the trial was
+    judged on, empty where there is none.
+    """
+
+    data_uri: str
+    manifest_uri: str
+    eval_data_uri: str = ""
+    eval_manifest_uri: str = ""
+
+
 def train_again(
     config: RunConfig,
     last_epoch: int,
+    places: VideoPlaces,
     *,
-    data_uri: str,
-    manifest_uri: str,
     storage: Path,
     address: str = "",
 ) -> Repeated:
@@ -84,9 +95,8 @@ def train_again(
         config=to_tree(config),
         storage_uri=str(storage),
         tracking_uri="",
-        data_uri=data_uri,
-        manifest_uri=manifest_uri,
         tags={},
+        **asdict(places),
     )
     if config.resources.num_workers == 1 and not address:
         return Repeated(

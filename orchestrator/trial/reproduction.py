@@ -101,12 +101,16 @@ def on_this_machine(recorded: RunConfig, own: RunConfig) -> RunConfig:
     folders would be written to, its limits would not hold.
     """
     source = {name: getattr(recorded.source, name) for name in LEARNT_OF_SOURCE}
+    judged = {name: getattr(recorded.eval_source, name) for name in LEARNT_OF_SOURCE}
+    # Where another corpus is comes from the run's tags; its config is whole with any place.
+    place = recorded.eval_source.uri or recorded.eval_source.manifest
     loader = {name: getattr(recorded.loader, name) for name in LEARNT_OF_LOADER}
     resources = {name: getattr(recorded.resources, name) for name in LEARNT_OF_RESOURCES}
     return dataclasses.replace(
         own,
         **{name: getattr(recorded, name) for name in LEARNT},
         source=dataclasses.replace(own.source, **source),
+        eval_source=dataclasses.replace(own.eval_source, uri=place, **judged),
         loader=dataclasses.replace(own.loader, **loader),
         resources=dataclasses.replace(own.resources, **resources),
     )

@@ -125,18 +125,21 @@ class Parts:
 
     `train` is learnt from, `val` guides the search, `test` is read once at the end. Training needs
     no class; what is measured does: once any video has a class, those of `val` and `test` have one.
+    Where encoders are judged on another corpus (`judged_elsewhere`), `val` and `test` are that
+    one's, and `judged_train` is its training part, of which nothing is learnt.
     """
 
     train: tuple[VideoRecord, ...]
     val: tuple[VideoRecord, ...]
     test: tuple[VideoRecord, ...]
+    judged_train: tuple[VideoRecord, ...] | None = None
 
     @property
     def gallery(self) -> tuple[VideoRecord, ...]:
-        """The videos of `train` that have a class, which queries are measured against; all of them
-        where none has.
+        """The videos that queries are measured against: those of `judged_train`, else of `train`,
+        that have a class; all of them where none has.
         """
-        return tuple(_judged(self.train))
+        return tuple(_judged(self.train if self.judged_train is None else self.judged_train))
 
     @property
     def shared_groups(self) -> tuple[str, ...]:
@@ -144,7 +147,8 @@ class Parts:
 
         Carving never does.
         """
-        parts = [{record.group for record in part} for part in (self.train, self.val, self.test)]
+        train = self.train if self.judged_train is None else self.judged_train
+        parts = [{record.group for record in part} for part in (train, self.val, self.test)]
         return tuple(sorted((parts[0] & parts[1]) | (parts[0] & parts[2]) | (parts[1] & parts[2])))
 
 
@@ -179,6 +183,30 @@ def parts(manifest: Manifest, *, val_fraction: float, seed: int) -> Parts:
     if carves_val:
         train, val = _carve(train, val_fraction, seed, "val", num_kept_groups=1)
     return Parts(tuple(train), tuple(val), tuple(test))
+
+
+def judged_elsewhere(trained: Manifest, judged: Parts) -> Parts:
+    """The parts of a run that learns from all usable videos of `trained`, of which none is held
+    out, and is judged on the parts `judged` of another corpus.
+
+    A group of `trained` that holds a copy (equal sha256) of a video of `judged`'s validation or
+    test part is left out: an encoder would be asked about what it has seen. Raises `UserError`
+    where nothing is left.
+    """
+    asked = {record.sha256 for record in (*judged.val, *judged.test)} - {""}
+    usable = group_copies(trained.usable())
+    seen = {record.group for record in usable if record.sha256 in asked}
+    train = tuple(record for record in usable if record.group not in seen)
+    if not train:
+        raise UserError(
+            f"{trained.uri}: none of its {len(usable)} usable videos is left to train on"
+            + (
+                "; all are copies of validation or test videos that encoders are judged on"
+                if usable
+                else f" ({len(trained.quarantined())} quarantined)"
+            )
+        )
+    return Parts(train, judged.val, judged.test, judged.train)
 
 
 def group_copies(records: Sequence[VideoRecord]) -> tuple[VideoRecord, ...]:

@@ -17,7 +17,7 @@ In the order that data flows:
 - `watchdog`: ends a worker that hangs, its threads' stacks in the log;
 - `profiling`: a trace of a few steps, and their largest kernels;
 - `data_health`: whether training waits for its videos, and what would help;
-- `loop`: `pretrain(...)`, from the first step to the last;
+- `pretrain_data`: the videos of a run; `loop`: `pretrain(...)`, from the first step to the last;
 - `encoder_export`, `rung_weights`: the encoder's weights, for evaluation and for use elsewhere;
 - `memory`: an estimate of the memory that a step takes.
 """

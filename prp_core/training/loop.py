@@ -10,11 +10,9 @@ from typing import cast
 
 from prp_core.agreement import first_alone, together, together_asking
 from prp_core.data.device_feed import DeviceFeed
-from prp_core.data.frame_source import FrameSource
 from prp_core.data.loader import SpanLoader
-from prp_core.data.manifest import Parts
 from prp_core.data.spans import SpanBatch
-from prp_core.evaluation.downstream import EvaluationVideos, evaluate_encoder
+from prp_core.evaluation.downstream import evaluate_encoder
 from prp_core.pretext.targets import PackedBatch, assemble_batch, pack_batch
 from prp_core.reporting import AsyncEvaluator, Reporter
 from prp_core.training.checkpoint import CheckpointFolder
@@ -24,6 +22,7 @@ from prp_core.training.encoder_export import encoder_weights
 from prp_core.training.learner import Learner
 from prp_core.training.metrics import RunningMean, renamed
 from prp_core.training.pretrain_config import PretrainConfig
+from prp_core.training.pretrain_data import PretrainData
 from prp_core.training.profiling import StepProfiler
 from prp_core.training.progress_state import (
     Progress,
@@ -34,19 +33,6 @@ from prp_core.training.progress_state import (
 )
 from prp_core.training.watchdog import Signals
 from prp_core.world import World
-
-
-@dataclass(frozen=True)
-class PretrainData:
-    """The videos of a run: `source` reads them, `parts` are training, validation and test."""
-
-    source: FrameSource
-    parts: Parts
-
-    @property
-    def validation(self) -> EvaluationVideos:
-        """The validation part, measured against the training videos that have a class."""
-        return EvaluationVideos(self.parts.gallery, self.parts.val, self.source)
 
 
 @dataclass(frozen=True)

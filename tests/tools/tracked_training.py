@@ -21,7 +21,7 @@ from orchestrator.tracking.run_names import SWEEP_RUN, trial_run
 from orchestrator.tracking.run_start import RunStart
 from orchestrator.trial.pending_points import PendingPoints, Poll
 from prp_core.reporting import Points
-from prp_core.training.loop import PretrainData
+from prp_core.training.pretrain_data import PretrainData
 from tests.tiny_corpus import open_source
 from tests.tiny_training import parts_of, train
 from tests.tools.track_points import tracker_of

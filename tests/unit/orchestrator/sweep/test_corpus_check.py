@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from orchestrator.config.run_config import load_config
-from orchestrator.sweep.corpus_check import check_parts, smallest_difference
-from prp_core.data.manifest import Parts, VideoRecord
+from orchestrator.config.run_config import load_config, with_values
+from orchestrator.data.sweep_videos import SweepVideos, divided
+from orchestrator.sweep.corpus_check import check_parts, smallest_difference, where_lines
+from prp_core.data.manifest import Manifest, Parts, VideoRecord
 from prp_core.errors import UserError
 
 CONFIG = load_config("demo")
@@ -26,24 +29,30 @@ def videos(number: int, labels: tuple[str | None, ...]) -> tuple[VideoRecord, ..
     )
 
 
+def of(split: Parts, *others: VideoRecord) -> SweepVideos:
+    """A sweep's videos with the parts `split`, and `others` that are in none."""
+    records = (*split.train, *split.val, *split.test, *others)
+    renamed = (replace(record, key=f"{place}") for place, record in enumerate(records))
+    manifest = Manifest("/videos", tuple(renamed))
+    return SweepVideos(manifest, split, manifest)
+
+
 def test_enough_videos_of_two_classes_are_taken_without_a_word() -> None:
     both = ("walk", "run")
-    assert (
-        check_parts(Parts(videos(200, both), videos(100, both), ()), CONFIG, num_usable=300) == []
-    )
+    assert check_parts(of(Parts(videos(200, both), videos(100, both), ())), CONFIG) == []
 
 
 def test_videos_without_a_class_and_those_that_no_part_has_are_counted() -> None:
     both = ("walk", "run")
     train = (*videos(150, both), *videos(50, (None,)))
-    lines = check_parts(Parts(train, videos(100, both), ()), CONFIG, num_usable=307)
+    lines = check_parts(of(Parts(train, videos(100, both), ()), *videos(7, both)), CONFIG)
     assert lines[0].startswith("50 of the 200 training videos have no class: they are trained on")
     assert lines[1].startswith("7 usable videos are in no part") and len(lines) == 2
 
 
 def test_few_validation_videos_are_warned_of_with_what_they_can_show() -> None:
     both = ("walk", "run")
-    (line,) = check_parts(Parts(videos(200, both), videos(48, both), ()), CONFIG, num_usable=248)
+    (line,) = check_parts(of(Parts(videos(200, both), videos(48, both), ())), CONFIG)
     assert "only 48 validation videos: a difference in recall below 0.20 cannot" in line
     assert smallest_difference(100) == pytest.approx(0.1386, abs=1e-4)
 
@@ -61,4 +70,56 @@ def test_what_no_trial_can_use_is_refused(
     train: tuple[VideoRecord, ...], val: tuple[VideoRecord, ...], text: str
 ) -> None:
     with pytest.raises(UserError, match=text):
-        check_parts(Parts(train, val, ()), CONFIG, num_usable=len(train) + len(val))
+        check_parts(of(Parts(train, val, ())), CONFIG)
+
+
+def labelled(number: int, folder: str, labels: tuple[str | None, ...], **facts: str) -> Manifest:
+    """A corpus of `number` videos of as many scenes."""
+    records = (
+        replace(one, key=f"{folder}/{place}", group=f"{folder}/{place}", sha256=f"{folder}{place}")
+        for place, one in enumerate(videos(number, labels))
+    )
+    return Manifest(f"/{folder}", tuple(replace(one, **facts) for one in records))
+
+
+def test_another_corpus_is_judged_on_and_all_of_the_first_is_trained_on() -> None:
+    config = with_values(
+        CONFIG,
+        {
+            "eval_source.uri": "/b",
+            "eval_source.val_fraction": CONFIG.source.val_fraction,
+            "source.where": "frames >= 90",
+        },
+    )
+    other = labelled(40, "b", ("walk", "run"))
+    unlabelled = labelled(30, "a", (None,))
+    found = divided(unlabelled, config, 7, other)
+    assert found.parts.train == unlabelled.records and found.num_copies == 0
+    own = divided(other, config, 7).parts
+    assert (found.parts.gallery, found.parts.val, found.parts.test) == (
+        own.train,
+        own.val,
+        own.test,
+    )
+    few = "only 8 validation videos: a difference in recall below 0.49 cannot be told from chance"
+    (line,) = check_parts(found, config)
+    assert line.startswith(few) and "raise eval_source.val_fraction (now 0.3)" in line
+    said = list(where_lines(found, config, unlabelled, other))
+    assert said == ["--where 'frames >= 90' keeps 30 of the 30 usable videos of /a"]
+
+
+def test_copies_of_what_is_asked_are_not_trained_on() -> None:
+    config = with_values(CONFIG, {"eval_source.uri": "/b"})
+    other = labelled(40, "b", ("walk", "run"))
+    asked = divided(other, config, 7).parts
+    copy = replace(asked.test[0], key="copy", group="scene", label=None)
+    beside = replace(copy, key="beside", sha256="another", num_frames=200)
+    known = replace(asked.train[0], key="known", group="known")
+    corpus = labelled(30, "a", (None,))
+    found = divided(Manifest("/a", (*corpus.records, copy, beside, known)), config, 7, other)
+    keys = {record.key for record in found.parts.train}
+    assert found.num_copies == 2 and not keys & {"copy", "beside"} and "known" in keys
+    (line, _) = check_parts(found, config)
+    assert line.startswith("2 videos of /a are not trained on: they, or others of their group")
+    with pytest.raises(UserError, match="none of its 2 usable videos is left to train on; all are"):
+        divided(Manifest("/a", (copy, beside)), config, 7, other)

@@ -27,7 +27,7 @@ from prp_core.data.manifest import VideoRecord
 from prp_core.data.video_source import VideoSource
 from prp_core.errors import BrokenVideo, UserError
 from prp_core.pretext.network import build_network
-from prp_core.training.loop import PretrainData
+from prp_core.training.pretrain_data import PretrainData
 from prp_core.world import World
 from tests.tiny_corpus import make_corpus, open_source
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from prp_core.training.loop import PretrainData
+from prp_core.training.pretrain_data import PretrainData
 from tests.tiny_corpus import make_corpus, open_source
 from tests.tiny_training import parts_of
 

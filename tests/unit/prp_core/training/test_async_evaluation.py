@@ -15,7 +15,8 @@ from prp_core.evaluation.downstream import evaluate_encoder
 from prp_core.reporting import MemoryReporter
 from prp_core.training.checkpoint import CheckpointFolder
 from prp_core.training.encoder_export import rebuild_encoder
-from prp_core.training.loop import PretrainData, PretrainOutcome, pretrain
+from prp_core.training.loop import PretrainOutcome, pretrain
+from prp_core.training.pretrain_data import PretrainData
 from prp_core.world import World
 from tests.tiny_corpus import open_source
 from tests.tiny_training import config_with, parts_of, train

@@ -12,7 +12,8 @@ import pytest
 from prp_core.data.object_store import LocalStore
 from prp_core.reporting import MemoryReporter
 from prp_core.training.checkpoint import CheckpointFolder
-from prp_core.training.loop import PretrainData, pretrain
+from prp_core.training.loop import pretrain
+from prp_core.training.pretrain_data import PretrainData
 from prp_core.training.watchdog import Signals
 from prp_core.world import World
 from tests.tiny_corpus import make_corpus, open_source

@@ -26,8 +26,9 @@ from prp_core.pretext.targets import PackedBatch
 from prp_core.reporting import MemoryReporter
 from prp_core.training.checkpoint import CheckpointFolder, from_bytes
 from prp_core.training.encoder_export import checkpoint_encoder_weights, rebuild_encoder
-from prp_core.training.loop import PretrainData, PretrainOutcome, pretrain
+from prp_core.training.loop import PretrainOutcome, pretrain
 from prp_core.training.metrics import OBJECTIVE
+from prp_core.training.pretrain_data import PretrainData
 from prp_core.world import World
 from tests.tiny_corpus import LOADER, make_corpus, open_source
 from tests.tiny_training import config_with, parts_of, train

@@ -34,8 +34,9 @@ from prp_core.pretext.playback_rate import PlaybackRate
 from prp_core.pretext.pretext_config import PretextTasks
 from prp_core.reporting import MemoryReporter
 from prp_core.training.checkpoint import CheckpointFolder
-from prp_core.training.loop import PretrainData, pretrain
+from prp_core.training.loop import pretrain
 from prp_core.training.pretrain_config import PretrainConfig
+from prp_core.training.pretrain_data import PretrainData
 from prp_core.training.training_config import TrainingConfig
 from prp_core.world import World
 from tests.far_store import FarStore
