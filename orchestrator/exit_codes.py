@@ -12,10 +12,10 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from orchestrator.config.redaction import redact_logs, redacted
+from orchestrator.config.redaction import HIDDEN, redact_logs, redacted
 from orchestrator.config.sweep_spec import home_dir
 from prp_core.errors import PrpError, UserError
 
@@ -92,7 +92,7 @@ def _unforeseen(error: Exception) -> str:
 
 def _keep_traceback(error: Exception) -> Path | str:
     """The file that holds the traceback of `error` now: in the home, else among temporary files."""
-    text = redacted(f"{' '.join(sys.argv)}\n\n{''.join(traceback.format_exception(error))}")
+    text = redacted(f"{_words(sys.argv)}\n\n{''.join(traceback.format_exception(error))}")
     file = f"prp-error-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
     for folder in (lambda: home_dir() / "errors", lambda: Path(tempfile.gettempdir())):
         try:
@@ -105,6 +105,15 @@ def _keep_traceback(error: Exception) -> Path | str:
         return path
     sys.stderr.write(text)
     return "the lines above"
+
+
+def _words(argv: Sequence[str]) -> str:
+    """The command line, without the URL of a hook, which is a secret as a whole."""
+    hidden = [
+        HIDDEN if before == "--notify" else "--notify=***" if word.startswith("--notify=") else word
+        for before, word in zip(["", *argv], argv, strict=False)
+    ]
+    return " ".join(hidden)
 
 
 def _complain(name: str, error: object, exit_code: int) -> int:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.commands.command import run_module
 from orchestrator.commands.common_arguments import (
     add_json_argument,
     add_store_arguments,
@@ -117,3 +118,7 @@ def _sentence(parity: Parity) -> str:
         return f"{parity.compared}: equal to ours, bit for bit"
     word = "equal to ours within" if parity.holds else "differ from ours by"
     return f"{parity.compared}: {word} {parity.relative:.2g} ({TOLERANCE:g} is allowed)"
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_module("export"))

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.commands.command import run_module
 from orchestrator.commands.common_arguments import add_json_argument, print_json
 from orchestrator.commands.model_arguments import add_mlflow_argument, tracking_uri_of
 from prp_core.errors import UserError
@@ -133,3 +134,7 @@ def _layers(names: Sequence[str]) -> str:
 def _named(names: Sequence[str]) -> str:
     rest = len(names) - MAX_NAMED
     return ", ".join(names[:MAX_NAMED]) + (f" and {rest} more" if rest > 0 else "")
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_module("import-official"))

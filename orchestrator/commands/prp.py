@@ -70,6 +70,12 @@ def _doctor() -> CommandModule:
     return doctor
 
 
+def _export_study() -> CommandModule:
+    from orchestrator.commands import export_study
+
+    return export_study
+
+
 def _delete() -> CommandModule:
     from orchestrator.commands import delete
 
@@ -116,6 +122,9 @@ COMMANDS: dict[str, Command | Group] = {
     ),
     "delete": Command(
         "Delete a sweep that nobody drives from its storage; what is in MLflow stays.", _delete
+    ),
+    "export-study": Command(
+        "Write a sweep's Optuna study to a SQLite file, for optuna-dashboard.", _export_study
     ),
     "reproduce": Command(
         "Train a trial again from its MLflow run alone and say whether the metrics agree.",

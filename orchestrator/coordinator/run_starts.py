@@ -66,6 +66,7 @@ def sweep_start(spec: SweepSpec, base: RunConfig) -> RunStart:
         title=spec.sweep_id,
         config=config,
         datasets=datasets_of(spec),
+        first_metric=base.sweep.objective,
     )
 
 
@@ -121,6 +122,7 @@ def _start(
         title=title if len(title) <= LONGEST_TITLE else f"{title[: LONGEST_TITLE - 3]}...",
         config=whole,
         datasets=datasets_of(spec),
+        first_metric=config.sweep.objective,
     )
 
 

@@ -7,6 +7,7 @@ sweep keeps it, `samplers/` draw the values of the next trial, `pruner.py` decid
 attempt has a trial, `handed_out_trials.py` keeps that for all of them, `extension.py` is a trial
 that continues another one, `study.py` is the ask-and-tell interface over all of these,
 `journal_backend.py` keeps its study in a sweep's journal,
-`database.py` in a database that may go away, `mirrored_storage.py` reads it from memory, and
-`record.py` reads a study for reports.
+`database.py` in a database that may go away, `mirrored_storage.py` reads it from memory,
+`record.py` reads a study for reports, and `study_export.py` copies it to a SQLite file for
+optuna-dashboard.
 """

@@ -94,7 +94,7 @@ def read_study(spec: SweepSpec, journal: JournalReader | None = None) -> StudyRe
     It is read from the sweep's `journal` (None: opened now), or from the database that `spec`
     names. Raises `UserError` when that cannot be opened.
     """
-    study = _load(spec, journal)
+    study = load_study(spec, journal)
     if study is None:
         return StudyRecord((), {})
     notes = {name: value for name, value in study.user_attrs.items() if isinstance(value, str)}
@@ -116,7 +116,7 @@ def importance(
     ones are the best quarter. Dimensions that exist in some trials only are measured among
     those (conditional PED-ANOVA).
     """
-    study = _load(spec, journal)
+    study = load_study(spec, journal)
     every = study.get_trials(deepcopy=False) if study else []
     trials = [
         trial
@@ -195,7 +195,7 @@ def _without_scikit_learn() -> Iterator[None]:
         del sys.modules["sklearn"]
 
 
-def _load(spec: SweepSpec, journal: JournalReader | None) -> optuna.Study | None:
+def load_study(spec: SweepSpec, journal: JournalReader | None = None) -> optuna.Study | None:
     """The study; None where there is none. Never makes a database."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     url = spec.database_url

@@ -12,8 +12,9 @@ shows them (`trial_rows` in a `fitting_table`; `quiet_watch` says why nothing ch
 calls the others, each as a part that may fail alone (`end_parts`): `confirm_run` trains the best
 again with new seeds (`confirm_worker` on each rank), `final_evaluation` starts the tasks that
 measure baselines, winner and test part (`final_tasks`), `showcase_run` those that make the pages of
-the best trials (`showcase_task`), and `leaderboard` prints the results. `status` reads how a sweep
-stands from its records, with or without a driver.
+the best trials (`showcase_task`), and `leaderboard` prints the results.
+`notification` tells a hook how it ended. `status` reads how a sweep stands from its records, with
+or without a driver.
 """
 
 from orchestrator.sweep.study_command import main

@@ -196,4 +196,11 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
         help="profile so many steps of each trial: a trace and its largest kernels, beside the "
         "trial's checkpoints",
     )
+    group.add_argument(
+        "--notify",
+        metavar="URL",
+        help="POST a line of JSON there when the sweep ends, fails, is stopped or is out of budget "
+        "(Slack's incoming webhooks take it; default: $PRP_NOTIFY, which other users of the "
+        "machine cannot read, as they can a command line)",
+    )
     group.add_argument("--verbose", action="store_true", help="Ray's own output as well")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from orchestrator.config.redaction import redacted
-from orchestrator.config.typed_command import start_command
+from orchestrator.config.typed_command import prp, start_command
 from orchestrator.coordinator.coordinator import CoordinatorHandle, start_coordinator
 from orchestrator.coordinator.sweep_state import CoordinatorSetup
 from orchestrator.cost.budget import GO_ON, Admission, Gate
@@ -31,8 +31,9 @@ from orchestrator.search.space import Space
 from orchestrator.sweep.claim import Claim
 from orchestrator.sweep.finish import finish
 from orchestrator.sweep.kept import kept_lines
-from orchestrator.sweep.leaderboard import ending_lines
+from orchestrator.sweep.leaderboard import Ending, ending_lines
 from orchestrator.sweep.live_screen import Progress
+from orchestrator.sweep.notification import Event, Notify, hook_url, notifications
 from orchestrator.sweep.plan import Plan, make_plan, warm_start_of
 from orchestrator.sweep.rounds import run_rounds
 from orchestrator.sweep.steering_loop import SteeringLoop
@@ -73,7 +74,10 @@ def drive(
         claim.keep(plan.spec)
         setup = coordinator_setup(plan, evaluation=concurrency.evaluation, warm=warm, price=price)
         limit = ConcurrencyLimit(plan.config, concurrency)
-        return run_sweep(plan, setup, limit, claim.loss, verbose=arguments.verbose)
+        with notifications(hook_url(arguments.notify), plan.spec.sweep_id) as notify:
+            return run_sweep(
+                plan, setup, limit, claim.loss, verbose=arguments.verbose, notify=notify
+            )
 
 
 def coordinator_setup(plan: Plan, **choices: Any) -> CoordinatorSetup:
@@ -90,18 +94,19 @@ def run_sweep(
     get_loss: Callable[[], LeaseLost | None] = lambda: None,
     *,
     verbose: bool = False,
+    notify: Notify = lambda *_, **__: None,
 ) -> int:
     """Run the trials that are left, at most `limit()` at once, then `finish`; the exit code.
 
     An interrupt closes every MLflow run before it leaves; a sweep that was lost to another driver,
-    by `get_loss`, is left as it is.
+    by `get_loss`, is left as it is. `notify` is told how it ended.
     """
     coordinator = start_coordinator(setup)
     coordinator.dead_sweeps.close.remote()
     steering = SteeringLoop(coordinator)
     try:
         with steering:
-            num_missing = _run_trials(plan, coordinator, limit, verbose)
+            num_missing = _run_trials(plan, coordinator, limit, verbose, notify)
             ending = finish(plan, coordinator, limit(), say)
     except BaseException as error:
         if (loss := get_loss()) is not None:
@@ -109,18 +114,33 @@ def run_sweep(
             raise loss from None
         if isinstance(error, KeyboardInterrupt):
             _close_interrupted(plan, coordinator, steering.stopped_by)
+            notify(Event.STOPPED, f"resume with: {resume_command(plan)}")
             return INTERRUPTED
+        notify(Event.FAILED, f"{type(error).__name__}: {error}")
         ray.get(coordinator.recorder.close.remote("failed", f"{type(error).__name__}: {error}"))
         raise
     for line in map(redacted, ending_lines(plan, ending)):
         say(line)
     if num_missing:
         say(missing_line(plan, num_missing))
+        notify(Event.FAILED, missing_line(plan, num_missing))
+    else:
+        notify(Event.ENDED, _ending_text(plan, ending), cost=ending.cost.removeprefix("cost "))
     return 0 if ending.winner is not None and not num_missing else 1
 
 
+def _ending_text(plan: Plan, ending: Ending) -> str:
+    """The answer of a sweep that ended, and how to look at it."""
+    answer = ending.answer.headline if ending.answer else "no trial finished"
+    return f"{answer} {prp(f'report {plan.spec.sweep_id}')} writes its page."
+
+
 def _run_trials(
-    plan: Plan, coordinator: CoordinatorHandle, limit: Callable[[], int], verbose: bool
+    plan: Plan,
+    coordinator: CoordinatorHandle,
+    limit: Callable[[], int],
+    verbose: bool,
+    notify: Notify,
 ) -> int:
     """Run trials until none is left, the budget lets no other start, or no other ends; how many are
     missing for no reason that is known.
@@ -146,6 +166,7 @@ def _run_trials(
     gate = gate if num_left else Gate(Admission.START)
     if num_left:
         say(f"no more trials: {gate.reason}; {GO_ON}")
+        notify(Event.BUDGET, f"no more trials: {gate.reason}; {GO_ON}")
     ray.get(trials.end_left_over.remote(outcome_of_left_over(gate, sweep.num_trials)))
     return 0
 

@@ -43,7 +43,9 @@ def _run(
     arguments = parse_arguments(argv, description_of(space))
     from orchestrator.ray_cluster.cluster_address import check_address
     from orchestrator.sweep.claim import claim_sweep
+    from orchestrator.sweep.notification import hook_url
 
+    hook_url(arguments.notify)  # a wrong one is refused now, not at the end
     check_address(arguments.address or os.environ.get("RAY_ADDRESS", ""))
     with claim_sweep(arguments, space) as claim:
         from orchestrator.sweep.driver import drive  # Ray, Optuna, PyTorch: seconds

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -137,6 +138,8 @@ class Delivery:
 
     def _send(self, batch: RunBatch, aside: dict[str, Aside]) -> None:
         ours = self._made(batch)
+        if batch.start is not None and (name := batch.start.get("first_metric")):
+            self._log_without_value(ours, name)
         for first in range(0, len(batch.points), METRICS_PER_REQUEST):
             self._send_points(ours, batch.points[first : first + METRICS_PER_REQUEST])
         self._send_experiment_tags(ours, batch.experiment_tags)
@@ -179,6 +182,17 @@ class Delivery:
         metrics = [Metric(name, value, run.start_ms + step, step) for name, value, step in points]
         repeated(lambda: self._client.log_batch(run.run_id, metrics=metrics, synchronous=True))
         self.num_points += len(points)
+
+    def _log_without_value(self, run: OurRun, name: str) -> None:
+        """Log that `run` has a metric called `name`, whose value is not known yet."""
+        from mlflow.entities import Metric
+
+        point = Metric(name, math.nan, run.start_ms, 0)
+        self._attempt(
+            lambda: self._client.log_batch(run.run_id, metrics=[point], synchronous=True),
+            run,
+            f"that {name!r} comes first",
+        )
 
     def _send_tags(self, run: OurRun, tags: Mapping[str, str]) -> None:
         from mlflow.entities import RunTag

@@ -107,7 +107,7 @@ def _record(client: Any, tracking_uri: str, run: Any, objective: str) -> PastTri
         )
         return {point.step: point.value for point in points if math.isfinite(point.value)}
 
-    epochs = series("epoch") if objective in run.data.metrics else {}
+    epochs = series("epoch") if math.isfinite(run.data.metrics.get(objective, math.nan)) else {}
     scores = series(objective) if epochs else {}
     rungs = {int(epochs[step]): score for step, score in scores.items() if step in epochs}
     return PastTrial(

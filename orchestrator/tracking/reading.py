@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -136,7 +137,7 @@ def read_history(tracking_uri: str, run_id: str, metric: str) -> dict[int, float
     client = _open(tracking_uri)
     assert client is not None, tracking_uri
     points = retry(lambda: client.get_metric_history(run_id, metric), tracking_uri, TIMEOUT_SECONDS)
-    return {int(point.step): float(point.value) for point in points}
+    return {int(point.step): float(point.value) for point in points if not math.isnan(point.value)}
 
 
 def _open(tracking_uri: str) -> Any:
@@ -156,7 +157,11 @@ def _facts(run: Any, experiment_name: str) -> RunFacts:
         experiment=experiment_name,
         state=run.data.tags.get(STATE_TAG, status),
         params=whole_config(run.data.params, run.data.tags),
-        metrics={name: float(value) for name, value in run.data.metrics.items()},
+        metrics={
+            name: float(value)
+            for name, value in run.data.metrics.items()
+            if not math.isnan(value)  # of a metric that has no value yet
+        },
         tags=dict(run.data.tags),
         started=(run.info.start_time or 0) / 1000,
         ended=(run.info.end_time or 0) / 1000,

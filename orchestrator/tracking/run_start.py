@@ -25,6 +25,9 @@ class DatasetInput:
 class RunStart:
     """The start of a run: its parameters and tags, its `title` (empty: by its name), its whole
     `config` by path, and the data that it reads.
+
+    `first_metric` is logged before all others, without a value (nan at step 0): MLflow's page that
+    compares runs begins with the metric that was logged first.
     """
 
     params: Mapping[str, str]
@@ -32,6 +35,7 @@ class RunStart:
     title: str = ""
     config: Mapping[str, str] = field(default_factory=dict)
     datasets: tuple[DatasetInput, ...] = ()
+    first_metric: str = ""
 
     def record(self, run: str) -> Record:
         """The record of the start of `run`."""
@@ -39,6 +43,7 @@ class RunStart:
             "title": self.title,
             "config": _texts(self.config),
             "datasets": [asdict(one) for one in self.datasets],
+            "first_metric": self.first_metric,
         }
         more = {name: value for name, value in fields.items() if value}
         return record("start", run, params=_texts(self.params), tags=_texts(self.tags), **more)

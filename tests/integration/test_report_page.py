@@ -9,11 +9,16 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 import threading
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +32,9 @@ from orchestrator.report.scripts import own_script, plotly_script
 from orchestrator.report.showcase import Clip, Strip
 from orchestrator.report.showcase_page import showcase_html
 from orchestrator.search.record import importance, read_study
+from orchestrator.tracking.ui_server import free_port
 from prp_core.data.shards.jpeg_codec import encode_jpegs
+from tests.journals import study_of
 from tests.recorded_sweep import build_sweep
 from tests.small_showcase import FOUND, SAMPLE
 from tests.tools.imported_packages import PRP, imported_by
@@ -407,3 +414,48 @@ def test_a_command_that_reads_a_sweep_imports_what_reading_needs(
     )
     assert code == 0, text
     assert packages >= {"optuna", "mlflow"} and packages & unneeded == set()
+
+
+def test_optuna_dashboard_shows_the_study_that_is_exported(
+    recorded: Recorded, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PRP_HOME", str(recorded.home))
+        words = ["export-study", recorded.spec.sweep_id, str(tmp_path / "new" / "study.db")]
+        assert main([*words, "--json"]) == 0
+        answer = json.loads(capsys.readouterr().out)
+        assert main(words) == 2 and "study.db exists; name another" in capsys.readouterr().err
+        assert main([*words, "--force"]) == 0
+    assert f"uvx optuna-dashboard {answer['url']}" in capsys.readouterr().out
+    assert answer["study"] == recorded.spec.sweep_id and answer["num_trials"] >= NUM_TRIALS
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["study.db"]
+    port = free_port()
+    program = [sys.executable, "-c", "from optuna_dashboard._cli import main; main()"]
+    with subprocess.Popen(
+        [*program, answer["url"], "--port", str(port)], stderr=subprocess.DEVNULL
+    ) as dashboard:
+        try:
+            study = shown_study(f"http://127.0.0.1:{port}/api/studies")
+        finally:
+            dashboard.terminate()
+    ours = study_of(recorded.home, recorded.spec.sweep_id).get_trials(deepcopy=False)
+    assert study["name"] == recorded.spec.sweep_id
+    assert study["directions"] == ["maximize"]
+    assert [trial["state"].upper() for trial in study["trials"]] == [
+        trial.state.name for trial in ours
+    ]
+    assert [trial.get("values") for trial in study["trials"]] == [trial.values for trial in ours]
+
+
+def shown_study(api: str) -> dict[str, Any]:
+    """The only study that a dashboard serves at `api`, with its trials, once it answers."""
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            with urllib.request.urlopen(api, timeout=10) as answer:
+                (summary,) = json.load(answer)["study_summaries"]
+            with urllib.request.urlopen(f"{api}/{summary['study_id']}", timeout=60) as answer:
+                return {"name": summary["study_name"], **json.load(answer)}
+        except urllib.error.URLError:
+            assert time.monotonic() < deadline, "optuna-dashboard does not answer"
+            time.sleep(0.1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import math
 import os
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from orchestrator.config.typed_command import prp
 from orchestrator.journal.sweep_folder import RECORDS, open_sweep_folder
 from orchestrator.tracking import MlflowTracker, check_tracking, default_tracking_uri
 from orchestrator.tracking.mlflow_tracker import EndedRun
+from orchestrator.tracking.reading import read_history
 from orchestrator.tracking.recorded import RunEnd
 from orchestrator.tracking.run_names import SWEEP_RUN, confirm_run, trial_run
 from orchestrator.tracking.run_start import RunStart
@@ -30,6 +32,7 @@ from tests.tools.track_points import tracker_of
 REPOSITORY = Path(__file__).resolve().parents[2]
 Opener = Callable[..., MlflowTracker]
 TRIAL = trial_run(0)
+RECALL = "retrieval/recall_at_1"
 
 
 @pytest.fixture
@@ -77,7 +80,7 @@ def start(tracker: MlflowTracker, num_trials: int = 1) -> None:
 
 
 def test_a_sweep_is_one_parent_run_with_nested_runs_however_often_it_is_started(
-    open_tracker: Opener, client: Any, experiment: str
+    open_tracker: Opener, client: Any, experiment: str, mlflow_server: MlflowServer
 ) -> None:
     many = {f"config.value_{number:03d}": str(number) for number in range(250)}
     first = open_tracker()
@@ -85,8 +88,15 @@ def test_a_sweep_is_one_parent_run_with_nested_runs_however_often_it_is_started(
     first.start(SWEEP_RUN, start)
     for number in (0, 1):
         first.start(
-            trial_run(number), RunStart(params={**many, "long": "x" * 9000}, tags={"kind": "test"})
+            trial_run(number),
+            RunStart(
+                params={**many, "long": "x" * 9000}, tags={"kind": "test"}, first_metric=RECALL
+            ),
         )
+    first.log(TRIAL, {"train/loss": 2.0}, step=5)
+    assert first.flush(60)
+    assert math.isnan(by_title(client, experiment)["trial-0000"].data.metrics[RECALL])
+    first.log(TRIAL, {RECALL: 0.25}, step=10)
     first.start(confirm_run(1, 633), RunStart(params={}))
     assert first.flush(60)
     known = {title: run.info.run_id for title, run in by_title(client, experiment).items()}
@@ -95,7 +105,7 @@ def test_a_sweep_is_one_parent_run_with_nested_runs_however_often_it_is_started(
     first.close()
     second = open_tracker()
     second.start(SWEEP_RUN, RunStart(params={"sweep.objective": "another"}))
-    second.start(TRIAL, RunStart(params={**many, "added.later": "1"}))
+    second.start(TRIAL, RunStart(params={**many, "added.later": "1"}, first_metric=RECALL))
     other = open_tracker("s2")
     other.start(SWEEP_RUN, RunStart(params={}))
     assert second.flush(60) and other.flush(60)
@@ -111,6 +121,9 @@ def test_a_sweep_is_one_parent_run_with_nested_runs_however_often_it_is_started(
     assert runs["confirm-0001-seed-633"].data.tags["prp.seed"] == "633"
     assert len(trial.data.params) == 252
     assert len(trial.data.params["long"]) == LONGEST_PARAM
+    assert list(trial.data.metrics.items()) == [(RECALL, 0.25), ("train/loss", 2.0)]
+    assert steps_of(client, trial.info.run_id, RECALL) == [0, 10]
+    assert read_history(mlflow_server.uri, trial.info.run_id, RECALL) == {10: 0.25}
     files = client.list_artifacts(trial.info.run_id, "params")
     assert [file.path for file in files] == ["params/long.txt"]
 

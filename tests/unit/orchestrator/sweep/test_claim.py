@@ -1,0 +1,52 @@
+"""What a start leaves behind that is refused, fails while it plans, or is a dry run: nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.journal.stored_sweep import iterate_sweeps
+from orchestrator.sweep.arguments import parse_arguments
+from orchestrator.sweep.claim import claim_sweep
+from prp_core.errors import UserError
+from sweeps.rate_search import space
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PRP_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def files_of_sweeps(home: Path) -> list[Path]:
+    return list((home / "sweeps").rglob("*"))
+
+
+def test_a_dry_run_leaves_no_sweep(home: Path) -> None:
+    with claim_sweep(parse_arguments(["--dry-run", "--sweep", "mine"], ""), space) as claim:
+        assert claim.sweep_id == "mine" and claim.spec is None and claim.epoch == 0
+    assert list(iterate_sweeps()) == [] and files_of_sweeps(home) == []
+
+
+@pytest.mark.parametrize("error", [UserError("no room"), KeyboardInterrupt(), RuntimeError()])
+def test_a_start_that_is_refused_while_it_is_planned_leaves_no_sweep(
+    error: BaseException, home: Path
+) -> None:
+    with (
+        pytest.raises(type(error)),
+        claim_sweep(parse_arguments(["--sweep", "mine"], ""), space) as claim,
+    ):
+        assert claim.epoch == 1, "it holds the lease"
+        raise error
+    assert list(iterate_sweeps()) == [] and files_of_sweeps(home) == []
+
+
+def test_a_start_with_a_wrong_option_touches_nothing(home: Path) -> None:
+    words = ["--sweep", "mine", "--set", "clip.length=7"]
+    with (
+        pytest.raises(UserError, match=r"clip\.length = 7"),
+        claim_sweep(parse_arguments(words, ""), space),
+    ):
+        pass
+    assert list(iterate_sweeps()) == [] and files_of_sweeps(home) == []
