@@ -22,6 +22,7 @@ NAME_IN_USE = {
     "boto3-stubs": "boto3",
     "pytest-timeout": "--timeout",
     "import-linter": "lint-imports",
+    "optuna-dashboard": "optuna_dashboard",
     "mkdocs-material": "mkdocs",
 }
 

@@ -9,18 +9,17 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 import threading
-import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from wsgiref.simple_server import make_server
 
 import numpy as np
+import optuna_dashboard
 import pytest
 
 from orchestrator.commands.prp import main
@@ -32,7 +31,6 @@ from orchestrator.report.scripts import own_script, plotly_script
 from orchestrator.report.showcase import Clip, Strip
 from orchestrator.report.showcase_page import showcase_html
 from orchestrator.search.record import importance, read_study
-from orchestrator.tracking.ui_server import free_port
 from prp_core.data.shards.jpeg_codec import encode_jpegs
 from tests.journals import study_of
 from tests.recorded_sweep import build_sweep
@@ -429,15 +427,10 @@ def test_optuna_dashboard_shows_the_study_that_is_exported(
     assert f"uvx optuna-dashboard {answer['url']}" in capsys.readouterr().out
     assert answer["study"] == recorded.spec.sweep_id and answer["num_trials"] >= NUM_TRIALS
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["study.db"]
-    port = free_port()
-    program = [sys.executable, "-c", "from optuna_dashboard._cli import main; main()"]
-    with subprocess.Popen(
-        [*program, answer["url"], "--port", str(port)], stderr=subprocess.DEVNULL
-    ) as dashboard:
-        try:
-            study = shown_study(f"http://127.0.0.1:{port}/api/studies")
-        finally:
-            dashboard.terminate()
+    with make_server("127.0.0.1", 0, optuna_dashboard.wsgi(answer["url"])) as dashboard:
+        threading.Thread(target=dashboard.serve_forever, args=(0.05,), daemon=True).start()
+        study = shown_study(f"http://127.0.0.1:{dashboard.server_port}/api/studies")
+        dashboard.shutdown()
     ours = study_of(recorded.home, recorded.spec.sweep_id).get_trials(deepcopy=False)
     assert study["name"] == recorded.spec.sweep_id
     assert study["directions"] == ["maximize"]
@@ -448,14 +441,8 @@ def test_optuna_dashboard_shows_the_study_that_is_exported(
 
 
 def shown_study(api: str) -> dict[str, Any]:
-    """The only study that a dashboard serves at `api`, with its trials, once it answers."""
-    deadline = time.monotonic() + 120
-    while True:
-        try:
-            with urllib.request.urlopen(api, timeout=10) as answer:
-                (summary,) = json.load(answer)["study_summaries"]
-            with urllib.request.urlopen(f"{api}/{summary['study_id']}", timeout=60) as answer:
-                return {"name": summary["study_name"], **json.load(answer)}
-        except urllib.error.URLError:
-            assert time.monotonic() < deadline, "optuna-dashboard does not answer"
-            time.sleep(0.1)
+    """The only study that a dashboard serves at `api`, with its trials."""
+    with urllib.request.urlopen(api, timeout=60) as answer:
+        (summary,) = json.load(answer)["study_summaries"]
+    with urllib.request.urlopen(f"{api}/{summary['study_id']}", timeout=60) as answer:
+        return dict(json.load(answer))
