@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.tools.debian_packages import environment_in, fetched_root
+
 NOBODY = "nobody"  # PostgreSQL refuses to run as root
 
 
@@ -22,7 +24,7 @@ class PostgresServer:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._programs = _programs()
+        self._programs, self._environment = _programs()
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self._port = probe.getsockname()[1]
@@ -43,6 +45,7 @@ class PostgresServer:
                 stderr=log,
                 stdin=subprocess.DEVNULL,
                 cwd=self._folder,
+                env=self._environment,
                 user=_user(),
             )
         deadline = time.monotonic() + 60
@@ -63,7 +66,8 @@ class PostgresServer:
 
     def _answers(self) -> bool:
         words = ["-h", "127.0.0.1", "-p", str(self._port), "-U", "prp", "-q"]
-        return subprocess.run([self._programs / "pg_isready", *words]).returncode == 0
+        ready = subprocess.run([self._programs / "pg_isready", *words], env=self._environment)
+        return ready.returncode == 0
 
     def _run(self, program: str, *words: str) -> None:
         subprocess.run(
@@ -71,6 +75,7 @@ class PostgresServer:
             check=True,
             stdout=subprocess.DEVNULL,
             cwd=self._folder,
+            env=self._environment,
             user=_user(),
         )
 
@@ -90,10 +95,16 @@ def postgres() -> Iterator[PostgresServer]:
             server.stop()
 
 
-def _programs() -> Path:
+def _programs() -> tuple[Path, dict[str, str]]:
+    """The folder of the machine's own server programs, else of those that are fetched, and their
+    environment.
+    """
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
-    assert found, "PostgreSQL is missing: apt-get install postgresql (.ci/run does)"
-    return found[-1].parent
+    if found:
+        return found[-1].parent, dict(os.environ)
+    root = fetched_root("postgresql", ("postgresql",))
+    found = sorted((root / "usr" / "lib" / "postgresql").glob("*/bin/postgres"))
+    return found[-1].parent, environment_in(root)
 
 
 def _user() -> str | None:

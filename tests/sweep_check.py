@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -58,6 +59,7 @@ def points_of(client: MlflowClient, run: Any) -> Counter[tuple[str, int, float]]
         for metric in run.data.metrics
         if not metric.startswith(NOT_COMPARED)
         for point in client.get_metric_history(run.info.run_id, metric)
+        if not math.isnan(point.value)  # the objective has no value at step 0
     )
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 import re
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,6 +28,7 @@ from tests.e2e import tiny_study
 from tests.e2e.disturbed_sweep import ENVIRONMENT, RUNGS_OF_FIRST, SEED, Swept, runs_at
 from tests.journals import ledger_of
 from tests.tools.study_process import (
+    REPOSITORY,
     StudyProcess,
     confirmed_pairs,
     rung_rows,
@@ -94,7 +97,8 @@ def test_a_trials_run_says_what_was_varied_measured_and_where_it_comes_from(
     assert finished.data.params["pretext.playback_rate.rates"] in ("1-2", "1-3", "2-3")
     assert finished.data.params["clip.length"] == "8"
     history = client.get_metric_history(finished.info.run_id, "retrieval/recall_at_1")
-    steps = [point.step for point in history]
+    first, *steps = [point.step for point in history]
+    assert first == 0 and math.isnan(history[0].value), "it comes first, without a value"
     num_rungs = 3 if finished.data.tags["prp.trial"] != "0" else len(RUNGS_OF_FIRST)
     assert len(steps) == num_rungs and steps == sorted(set(steps)), "one value for each rung"
     for metric in (
@@ -252,6 +256,20 @@ def test_the_best_encoder_loads_in_three_lines_with_the_winners_weights(
         assert {name: tensor.tolist() for name, tensor in encoder.state_dict().items()} == {
             name: tensor.tolist() for name, tensor in weights.items()
         }, uri
+
+
+def test_the_notebook_of_the_documentation_runs_on_a_sweep(swept: Swept) -> None:
+    cells = json.loads((REPOSITORY / "docs" / "sweep.ipynb").read_text())["cells"]
+    names: dict[str, Any] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PRP_SWEEP", swept.sweep_id)
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{swept.home / 'mlflow.db'}")
+        for cell in cells:
+            if cell["cell_type"] == "code":
+                exec("".join(cell["source"]), names)  # noqa: S102 - our own notebook
+    assert len(names["table"]) == 4 and len(names["curve"]) == 4, "trials, epochs"
+    assert int(names["best"]["tags.prp.trial"]) == best_number(swept)
+    assert names["feature_D"].ndim == 1 and names["feature_D"].isfinite().all()
 
 
 def test_the_ledger_adds_up_to_what_mlflow_shows(swept: Swept) -> None:

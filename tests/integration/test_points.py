@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -45,6 +46,7 @@ def points_of(client: Any, experiment: str, sweep_id: str) -> PointsOfRun:
         for name in run.data.metrics
         if not name.startswith(OF_THE_CLOCK)
         for point in client.get_metric_history(run.info.run_id, name)
+        if not math.isnan(point.value)  # the objective has no value at step 0
     )
 
 

@@ -8,7 +8,6 @@ import http.server
 import json
 import re
 import shutil
-import subprocess
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -35,6 +34,7 @@ from prp_core.data.shards.jpeg_codec import encode_jpegs
 from tests.journals import study_of
 from tests.recorded_sweep import build_sweep
 from tests.small_showcase import FOUND, SAMPLE
+from tests.tools.browser import chromium
 from tests.tools.imported_packages import PRP, imported_by
 
 NUM_TRIALS = 20
@@ -106,35 +106,6 @@ def server(page: Path) -> Iterator[Server]:
     server = Server(page.parent)
     yield server
     server.close()
-
-
-def chromium(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run a headless Chromium with a profile of its own; what pages write to their console is on
-    stderr.
-    """
-    program = (
-        shutil.which("chromium")
-        or shutil.which("chromium-browser")
-        or shutil.which("google-chrome")
-    )
-    assert program, "no Chromium: apt-get install chromium (.ci/run does)"
-    own = [
-        "--headless",
-        "--disable-gpu",
-        "--no-first-run",
-        "--disable-background-networking",
-        f"--user-data-dir={folder / 'profile'}",
-    ]
-    # Its sandbox refuses to run as root, which is who runs the tests in a container.
-    own += [
-        "--no-sandbox",
-        "--disable-dev-shm-usage",
-        "--enable-logging=stderr",
-        "--hide-scrollbars",
-    ]
-    return subprocess.run(
-        [program, *own, *words], capture_output=True, text=True, timeout=300, check=True
-    )
 
 
 def test_the_page_needs_nothing_but_itself(page: Path) -> None:
