@@ -8,6 +8,7 @@ import http.server
 import json
 import re
 import shutil
+import socket
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ from orchestrator.report.scripts import own_script, plotly_script
 from orchestrator.report.showcase import Clip, Strip
 from orchestrator.report.showcase_page import showcase_html
 from orchestrator.search.record import importance, read_study
+from orchestrator.tracking.ui_server import MlflowUi, is_up
 from prp_core.data.shards.jpeg_codec import encode_jpegs
 from tests.journals import study_of
 from tests.recorded_sweep import build_sweep
@@ -417,3 +419,21 @@ def shown_study(api: str) -> dict[str, Any]:
         (summary,) = json.load(answer)["study_summaries"]
     with urllib.request.urlopen(f"{api}/{summary['study_id']}", timeout=60) as answer:
         return dict(json.load(answer))
+
+
+def test_prp_ui_serves_the_runs_at_a_free_port_until_it_is_closed(recorded: Recorded) -> None:
+    spec = recorded.spec
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        ui = MlflowUi(spec.tracking_uri, other.getsockname()[1])
+        link = ui.link(str(spec.config["sweep"]["name"]), spec.sweep_id, "retrieval/recall_at_1")
+        assert ui.is_ours and link.startswith(f"{ui.server}/#/experiments/")
+        assert not ui.server.endswith(f":{other.getsockname()[1]}")
+        with ui:
+            with urllib.request.urlopen(ui.server, timeout=60) as page:
+                assert "MLflow" in page.read().decode()
+            experiment = f"{ui.server}/ajax-api/2.0/mlflow/experiments/get?experiment_id=1"
+            with urllib.request.urlopen(experiment, timeout=60) as answer:
+                tags = json.load(answer)["experiment"]["tags"]
+    assert f"prp-{spec.sweep_id}" in link
+    assert any(tag["key"] == f"mlflow.sharedViewState.prp-{spec.sweep_id}" for tag in tags)
+    assert not is_up(ui.server), "its end is the server's"
