@@ -94,6 +94,24 @@ def _import_official() -> CommandModule:
     return import_official
 
 
+def _evaluate() -> CommandModule:
+    from orchestrator.commands import evaluate
+
+    return evaluate
+
+
+def _embed() -> CommandModule:
+    from orchestrator.commands import embed
+
+    return embed
+
+
+def _search() -> CommandModule:
+    from orchestrator.commands import search
+
+    return search
+
+
 def _export() -> CommandModule:
     from orchestrator.commands import export
 
@@ -144,6 +162,11 @@ COMMANDS: dict[str, Command | Group] = {
     "import-official": Command(
         "Make an encoder of published weights; says which of them were matched.", _import_official
     ),
+    "evaluate": Command(
+        "Measure an encoder by the published protocol, beside the figures of papers.", _evaluate
+    ),
+    "embed": Command("Write a feature vector for each video as a Parquet table.", _embed),
+    "search": Command("The videos of such a table that are nearest to a video.", _search),
     "export": Command(
         "Write an encoder for other software (torch.export, ONNX, official, torchvision).", _export
     ),

@@ -91,7 +91,7 @@ def index(
     table = job.labels.table()
     marker = read_marker(videos)
     if marker is not None:
-        manifest = _relabelled(read_prepared_manifest(videos, marker, job.store), table)
+        manifest = relabelled(read_prepared_manifest(videos, marker, job.store), table)
         return manifest, write_manifest(manifest, out)
     check_not_unfinished(videos)
     num_decoders = job.num_workers or num_usable_cpus()
@@ -149,7 +149,7 @@ def _warn_of_absent(table: Mapping[str, Labelling], records: Sequence[VideoRecor
         )
 
 
-def _relabelled(manifest: Manifest, table: Mapping[str, Labelling]) -> Manifest:
+def relabelled(manifest: Manifest, table: Mapping[str, Labelling]) -> Manifest:
     """The manifest with what `table` states; unchanged where it is empty."""
     if not table:
         return manifest

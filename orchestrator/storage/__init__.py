@@ -7,5 +7,5 @@ protocol of such a store, and `retrying_store` wraps one with retries. `open_sto
 of a URI (`STORES` lists the kinds), `conditional_writes` checks whether it supports conditional
 writes, and `store_region` whether a bucket lies in our region. `parquet_table` reads a Parquet file
 with checks, `manifest_file` stores a manifest as one, `shard_index_file` the index of prepared
-shards, and `prepared_place` is the layout of a prepared corpus.
+shards, `feature_file` a table of features, and `prepared_place` is the layout of a prepared corpus.
 """

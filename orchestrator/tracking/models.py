@@ -60,8 +60,12 @@ def load_encoder(
     such model, or its files are no longer where MLflow recorded them; `DamagedEncoder` when they
     are not those stored.
     """
-    card, weights = unpack(*read_encoder_files(model_uri, tracking_uri, store=store))
-    return _rebuild(card, weights)
+    return encoder_of_files(*read_encoder_files(model_uri, tracking_uri, store=store))
+
+
+def encoder_of_files(files: Mapping[str, bytes], card_sha256: str = "") -> FrameEncoder:
+    """The encoder in `files`, as `load_encoder` gives it. Raises `DamagedEncoder`."""
+    return _rebuild(*unpack(files, card_sha256))
 
 
 def read_encoder_files(

@@ -13,7 +13,7 @@ from prp_core.evaluation.features import (
     extract_tables,
     in_evaluation_mode,
 )
-from prp_core.pretext.network import build_network
+from prp_core.pretext.network import NetworkConfig, build_network
 from prp_core.world import World
 
 RANDOM_INIT = "random_init"
@@ -76,6 +76,13 @@ def evaluate_baselines(
         }
 
     return first_alone(world, "evaluating baselines", numbers)
+
+
+def describer_of(name: str, config: NetworkConfig, device: torch.device) -> Describe:
+    """The baseline called `name`, one of `BASELINES`, as `evaluate_baselines` measures it."""
+    if name == RANDOM_INIT:
+        return encoder_feature(build_network(config).encoder.to(device).eval())
+    return _flat(PIXEL_BASELINES[name])
 
 
 def _flat(describe: Describe) -> Describe:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.functional import max_pool3d
@@ -122,6 +123,24 @@ def extract_tables(
     }
 
 
+@torch.no_grad()
+def describe_videos(
+    describers: Mapping[str, Describe],
+    records: Sequence[VideoRecord],
+    source: FrameSource,
+    clip: ClipConfig,
+    views: ViewsConfig,
+    device: torch.device,
+) -> Share:
+    """(the indices of the videos that could be read, a column of their features for each describer,
+    (key, reason) of the others by index): the rows of `extract_tables`, by one process.
+    """
+    with strict_float32():
+        return _describe_share(
+            describers, records, range(len(records)), source, clip, views, device
+        )
+
+
 Share = tuple[list[int], dict[str, torch.Tensor], dict[int, tuple[str, str]]]
 
 
@@ -224,3 +243,29 @@ class FeatureTable:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    @classmethod
+    def of_arrays(
+        cls, features_ND: np.ndarray, keys: Sequence[str], broken: Sequence[tuple[str, str]]
+    ) -> FeatureTable:
+        """The table of float32 features that were stored; labels and groups are empty."""
+        nothing = ("",) * len(keys)
+        return cls(torch.from_numpy(features_ND), nothing, tuple(keys), nothing, tuple(broken))
+
+    def rows_of(self, records: Sequence[VideoRecord]) -> FeatureTable:
+        """The rows of `records`, in their order, with the labels and groups that they have there.
+
+        Raises `UserError` where none of them has a row.
+        """
+        row_of = {key: row for row, key in enumerate(self.keys)}
+        there = [record for record in records if record.key in row_of]
+        if not there:
+            raise UserError(f"none of {len(records)} videos can be evaluated: {self.broken[:1]}")
+        wanted = {record.key for record in records}
+        return FeatureTable(
+            features_ND=self.features_ND[[row_of[record.key] for record in there]],
+            labels=tuple(record.label or "" for record in there),
+            keys=tuple(record.key for record in there),
+            groups=tuple(record.group or record.key for record in there),
+            broken=tuple(entry for entry in self.broken if entry[0] in wanted),
+        )

@@ -19,6 +19,7 @@ RUNNING_ROOMS = (
     "orchestrator/trial/",
     "orchestrator/coordinator/",
     "orchestrator/sweep/",
+    "orchestrator/downstream/feature_run.py",
 )
 
 S3_ROOMS = (
@@ -46,6 +47,7 @@ ROOMS_OF_LIBRARY: dict[str, tuple[str, ...]] = {
         "orchestrator/storage/parquet_table.py",
         "orchestrator/storage/manifest_file.py",
         "orchestrator/storage/shard_index_file.py",
+        "orchestrator/storage/feature_file.py",
     ),
     "scipy": ("orchestrator/confirmation.py", "orchestrator/search/samplers/surrogate.py"),
     "safetensors": ("orchestrator/tracking/",),
