@@ -8,12 +8,12 @@ trains. Frames come back over a socket pair: nothing is left behind when either 
 from __future__ import annotations
 
 import json
+import math
 import os
 import socket
 import struct
 import subprocess
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,21 @@ from typing import Any
 import numpy as np
 
 from prp_core.closed_at_exit import ClosedAtExit
+from prp_core.data.decode_limits import (
+    STALLED_SECONDS,
+    UNKNOWN,
+    FrameShape,
+    RequestLimit,
+    Stalled,
+    check_reply,
+    cpu_seconds,
+    frames_of_a_reply,
+    seconds_allowed,
+)
 from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.readers import check_reader
 from prp_core.data.readers.video_reader import VideoInfo, YuvPlanes
+from prp_core.documents import parse_json_object, record_from
 from prp_core.errors import BrokenVideo
 from prp_core.isolated_start import isolated_command, small_environment
 
@@ -31,9 +43,7 @@ NUM_TRIES_AFTER_CRASH = 2
 MAX_FOLDERS = 8  # above them, the process may read below the folder that holds them all
 DECODER_VARIABLES = ("DECORD_EOF_RETRY_MAX", "MALLOC_ARENA_MAX", "MALLOC_MMAP_THRESHOLD_")
 LOOK_EVERY_SECONDS = 0.25
-# The limit is on the decoder's own CPU seconds, so that a busy machine makes no video broken; a
-# stalled decoder is given up after this many times as many wall seconds.
-STALL_FACTOR = 4
+MAX_TEXT_BYTES = 1 << 20
 OUT_OF_MEMORY_SIGNS = (
     b"bad_alloc",
     b"Cannot allocate memory",
@@ -78,55 +88,99 @@ class DecodeProcess(ClosedAtExit):
 
         Raises `BrokenVideo` (key: the path).
         """
-        request = {"op": "inspect", "path": os.fspath(path), "max_pixels": self._loader.max_pixels}
+        request = {"op": "inspect", "path": os.fspath(path)}
         reply, _ = self._request(request, timeout_seconds or self._loader.decode_timeout_seconds)
-        return VideoInfo(**reply["info"])
+        return record_from(VideoInfo, reply["info"])
 
-    def read(self, path: str | Path, indices: Sequence[int], *, num_frames: int = 0) -> np.ndarray:
+    def read(
+        self,
+        path: str | Path,
+        indices: Sequence[int],
+        *,
+        num_frames: int = 0,
+        shape: FrameShape = UNKNOWN,
+    ) -> np.ndarray:
         """Frames `indices` (any order, repeats allowed): uint8 (N, H, W, 3), RGB.
 
-        `num_frames` is the count that `inspect` verified, 0 where it is not known: the decoder
-        checks its own against it. Raises `BrokenVideo` (key: the path).
+        `num_frames` and `shape` are what a manifest states: the decoder checks its own count
+        against it, and frames of another size are refused. Raises `BrokenVideo` (key: the path).
         """
-        _, frames_NHWC = self._read(path, indices, num_frames, planes=False)
+        _, frames_NHWC = self._read(path, indices, num_frames, shape, planes=False)
         return frames_NHWC
 
     def read_planes(
-        self, path: str | Path, indices: Sequence[int], *, num_frames: int = 0
+        self,
+        path: str | Path,
+        indices: Sequence[int],
+        *,
+        num_frames: int = 0,
+        shape: FrameShape = UNKNOWN,
     ) -> np.ndarray | YuvPlanes:
         """The same frames as planes, or as RGB where the file has no such planes."""
-        reply, frames = self._read(path, indices, num_frames, planes=True)
-        return (
-            YuvPlanes(frames, reply["matrix"], reply["full_range"]) if "matrix" in reply else frames
-        )
+        kind, frames = self._read(path, indices, num_frames, shape, planes=True)
+        return YuvPlanes(frames, *kind) if kind is not None else frames
 
     def _read(
-        self, path: str | Path, indices: Sequence[int], num_frames: int, *, planes: bool
-    ) -> tuple[dict[str, Any], np.ndarray]:
+        self,
+        path: str | Path,
+        indices: Sequence[int],
+        num_frames: int,
+        shape: FrameShape,
+        *,
+        planes: bool,
+    ) -> tuple[tuple[str, bool] | None, np.ndarray]:
+        """(matrix and full range of planes, None of RGB; the frames), asked for in parts that the
+        decoder's memory holds.
+        """
         wanted = sorted(set(indices))
-        request = {
-            "op": "read",
-            "path": os.fspath(path),
-            "indices": wanted,
-            "num_frames": num_frames,
-            "planes": planes,
-        }
-        reply, frames = self._request(request, self._loader.decode_timeout_seconds)
-        assert frames is not None
+        step = frames_of_a_reply(shape, self._loader.decode_memory_bytes)
+        all_frames: np.ndarray | None = None
+        kind: tuple[str, bool] | None = None
+        for begin in range(0, len(wanted), step):
+            part = wanted[begin : begin + step]
+            request = {
+                "op": "read",
+                "path": os.fspath(path),
+                "indices": part,
+                "num_frames": num_frames,
+                "planes": planes,
+            }
+            reply, frames = self._ask_for_frames(request, len(part), num_frames, shape)
+            found = (str(reply["matrix"]), bool(reply["full_range"])) if "matrix" in reply else None
+            if all_frames is None:
+                kind = found
+                all_frames = frames
+                if len(part) < len(wanted):
+                    all_frames = np.empty((len(wanted), *frames.shape[1:]), np.uint8)
+            elif found != kind:  # chosen packets have surprised, and from now on there is RGB alone
+                return self._read(path, indices, num_frames, shape, planes=False)
+            if all_frames is not frames:
+                all_frames[begin : begin + len(part)] = frames
+        assert all_frames is not None
         if wanted != list(indices):
-            frames = frames[np.searchsorted(wanted, list(indices))]
-        return reply, frames
+            all_frames = all_frames[np.searchsorted(wanted, list(indices))]
+        return kind, all_frames
 
-    def read_next(self, path: str | Path, first: int, count: int) -> np.ndarray:
+    def read_next(
+        self, path: str | Path, first: int, count: int, *, shape: FrameShape = UNKNOWN
+    ) -> np.ndarray:
         """`count` frames from number `first` on: uint8 (count, H, W, 3), RGB.
 
         Requested one part after the other, each frame is decoded once. Raises `BrokenVideo` (key:
         the path).
         """
         request = {"op": "next", "path": os.fspath(path), "first": first, "count": count}
-        _, frames_NHWC = self._request(request, self._loader.decode_timeout_seconds)
-        assert frames_NHWC is not None
-        return frames_NHWC
+        return self._ask_for_frames(request, count, first + count, shape)[1]
+
+    def _ask_for_frames(
+        self, request: dict[str, Any], count: int, num_frames: int, shape: FrameShape
+    ) -> tuple[dict[str, Any], np.ndarray]:
+        timeout_seconds = self._loader.decode_timeout_seconds
+        reply, frames = self._request(
+            request, seconds_allowed(timeout_seconds, shape, num_frames), count, shape
+        )
+        assert frames is not None
+        return reply, frames
 
     def close(self) -> None:
         """End the process; the next request starts another."""
@@ -142,14 +196,19 @@ class DecodeProcess(ClosedAtExit):
         self._stderr.close()
 
     def _request(
-        self, request: dict[str, Any], timeout_seconds: float
+        self,
+        request: dict[str, Any],
+        allowed_seconds: float,
+        num_frames: int = 0,
+        shape: FrameShape = UNKNOWN,
     ) -> tuple[dict[str, Any], np.ndarray | None]:
+        request = {**request, "max_pixels": self._loader.max_pixels}
         for attempt in range(1, NUM_TRIES_AFTER_CRASH + 1):
             try:
-                reply, frames_NHWC = self._ask(request, timeout_seconds)
+                reply, frames_NHWC = self._ask(request, allowed_seconds, num_frames, shape)
                 break
-            except _Died:
-                reason, detail = self._cause_of_death()
+            except (_Died, Stalled) as error:
+                reason, detail = self._cause_of_death(error)
                 self.close()
                 # One crash may be somebody's kill -9; two are the file's.
                 if reason != "crashed" or attempt == NUM_TRIES_AFTER_CRASH:
@@ -162,26 +221,31 @@ class DecodeProcess(ClosedAtExit):
         return reply, frames_NHWC
 
     def _ask(
-        self, request: dict[str, Any], timeout_seconds: float
+        self, request: dict[str, Any], allowed_seconds: float, num_frames: int, shape: FrameShape
     ) -> tuple[dict[str, Any], np.ndarray | None]:
         self._reach(Path(request["path"]).resolve().parent)
         if self._process is None:
             self._start()
         self._stderr.truncate(0)
-        limit = _Limit(request["path"], self.pid or 0, timeout_seconds)
+        path = request["path"]
+        words = f"loader.decode_timeout_seconds = {self._loader.decode_timeout_seconds}"
+        limit = RequestLimit(path, self.pid or 0, allowed_seconds, words)
         text = json.dumps(request).encode()
         try:
             self._channel.sendall(struct.pack("<I", len(text)) + text)
         except OSError:
             raise _Died from None
         (length,) = struct.unpack("<I", self._receive(4, limit))
-        reply = json.loads(self._receive(length, limit).tobytes())
+        if length > MAX_TEXT_BYTES:
+            raise BrokenVideo(path, "crashed", f"the decoder announces a reply of {length} bytes")
+        reply = parse_json_object(self._receive(length, limit).tobytes())
         if "shape" not in reply:
             return reply, None
-        frames = np.frombuffer(self._receive(int(np.prod(reply["shape"])), limit), dtype=np.uint8)
-        return reply, frames.reshape(reply["shape"])
+        told = check_reply(path, reply["shape"], num_frames, shape, self._loader.max_pixels)
+        frames = np.frombuffer(self._receive(math.prod(told), limit), dtype=np.uint8)
+        return reply, frames.reshape(told)
 
-    def _receive(self, num_bytes: int, limit: _Limit) -> memoryview:
+    def _receive(self, num_bytes: int, limit: RequestLimit) -> memoryview:
         buffer = np.empty(num_bytes, dtype=np.uint8).data
         received = 0
         while received < num_bytes:
@@ -241,9 +305,11 @@ class DecodeProcess(ClosedAtExit):
         self._channel = ours
         self.num_starts += 1
 
-    def _cause_of_death(self) -> tuple[str, str]:
-        """(reason, detail) of a process that has closed its end."""
+    def _cause_of_death(self, error: Exception) -> tuple[str, str]:
+        """(reason, detail) of a process that has closed its end, or that stands still."""
         assert self._process is not None
+        if isinstance(error, Stalled):
+            return "crashed", f"the decode process stood still for {STALLED_SECONDS:.0f} s"
         try:
             code = self._process.wait(timeout=10)
         except subprocess.TimeoutExpired:
@@ -255,36 +321,6 @@ class DecodeProcess(ClosedAtExit):
             "out-of-memory" if any(sign in words for sign in OUT_OF_MEMORY_SIGNS) else "crashed"
         )
         return reason, f"decode process ended with {_exit_name(code)}. {last_line[0][:200]}".strip()
-
-
-class _Limit:
-    """The CPU seconds that one request may cost, and the wall seconds until it is stalled."""
-
-    def __init__(self, path: str, pid: int, timeout_seconds: float) -> None:
-        self._path = path
-        self._pid = pid
-        self._timeout_seconds = timeout_seconds
-        self._first_cpu = cpu_seconds(pid)
-        self._first_wall = time.monotonic()
-
-    def check(self) -> None:
-        """Raise `BrokenVideo` "too-slow" once either is spent."""
-        cpu = cpu_seconds(self._pid) - self._first_cpu
-        wall = time.monotonic() - self._first_wall
-        if cpu > self._timeout_seconds or wall > STALL_FACTOR * self._timeout_seconds:
-            limit = f"loader.decode_timeout_seconds = {self._timeout_seconds}"
-            raise BrokenVideo(
-                self._path, "too-slow", f"{cpu:.1f} CPU seconds in {wall:.1f} seconds; {limit}"
-            )
-
-
-def cpu_seconds(pid: int) -> float:
-    """CPU time that process `pid` has used, all threads; 0 when it is gone."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _exit_name(code: int) -> str:

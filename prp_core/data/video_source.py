@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from prp_core.closed_at_exit import ClosedAtExit
 from prp_core.data.cache.node_cache import NodeCache
+from prp_core.data.decode_limits import FrameShape
 from prp_core.data.decode_process import DecodeProcess
 from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.manifest import VideoRecord
@@ -82,7 +83,9 @@ class VideoSource(ClosedAtExit):
         import torch
 
         with self.local_file(record.ref) as path, self._decoder() as decoder, _named(record.key):
-            return torch.from_numpy(decoder.read(path, positions, num_frames=record.num_frames))
+            return torch.from_numpy(
+                decoder.read(path, positions, num_frames=record.num_frames, shape=_shape_of(record))
+            )
 
     def planes(self, record: VideoRecord, positions: Sequence[int]) -> Frames:
         """As `frames`, but as 8-bit 4:2:0 where the video is stored so."""
@@ -96,7 +99,9 @@ class VideoSource(ClosedAtExit):
         from prp_core.data.colour import PlanarFrames
 
         with self.local_file(record.ref) as path, self._decoder() as decoder, _named(record.key):
-            read = decoder.read_planes(path, positions, num_frames=record.num_frames)
+            read = decoder.read_planes(
+                path, positions, num_frames=record.num_frames, shape=_shape_of(record)
+            )
         if isinstance(read, YuvPlanes):
             return PlanarFrames(torch.from_numpy(read.planes_NHW), read.matrix, read.full_range)
         return torch.from_numpy(read)
@@ -108,12 +113,10 @@ class VideoSource(ClosedAtExit):
         import torch
 
         with self.local_file(record.ref) as path, self._decoder() as decoder, _named(record.key):
+            shape = _shape_of(record)
             for first in range(0, record.num_frames, num_frames_at_a_time):
-                yield torch.from_numpy(
-                    decoder.read_next(
-                        path, first, min(num_frames_at_a_time, record.num_frames - first)
-                    )
-                )
+                count = min(num_frames_at_a_time, record.num_frames - first)
+                yield torch.from_numpy(decoder.read_next(path, first, count, shape=shape))
 
     @property
     def capacity_ahead_bytes(self) -> int:
@@ -176,6 +179,10 @@ class VideoSource(ClosedAtExit):
             self._idle.put(decoder)
         if self._cache is not None:
             self._cache.close()
+
+
+def _shape_of(record: VideoRecord) -> FrameShape:
+    return FrameShape(record.height, record.width)
 
 
 @contextlib.contextmanager

@@ -59,10 +59,13 @@ def inspect(reader_name: str, path: str, max_pixels: int) -> dict[str, Any]:
     declared = header.num_frames
     try:
         reader = READERS[reader_name](path)
+        reader.max_pixels = max_pixels
         declared = max(declared, reader.num_frames_declared)
         decoded = _count_frames(reader)
     except BrokenVideo as error:
         decoded = _Decoded(failure=error)
+    if decoded.failure is not None and decoded.failure.reason == "too-large":
+        raise decoded.failure
     if decoded.num_frames == 0:
         words = decoded.failure.detail if decoded.failure is not None else "no frame at all"
         raise BrokenVideo(
@@ -146,9 +149,9 @@ class Server:
             if request["op"] == "inspect":
                 return {"info": inspect(self._reader_name, path, request["max_pixels"])}, None
             if request["op"] == "next":
-                frames_NHWC = self._read_next(path, request["first"], request["count"])
+                frames_NHWC = self._read_next(request)
                 return {"shape": frames_NHWC.shape}, frames_NHWC
-            return self._read(path, request)
+            return self._read(request)
         except BrokenVideo as error:
             self.close()
             reason = (
@@ -164,9 +167,9 @@ class Server:
             self.close()
             return {"reason": "missing", "detail": str(error)[:200]}, None
 
-    def _read(self, path: str, request: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray]:
+    def _read(self, request: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray]:
         self._rest = None
-        reader = self._open(path)
+        reader = self._open(request)
         indices = request["indices"]
         num_frames = request["num_frames"]
         planes = reader.read_planes(indices, num_frames) if request["planes"] else None
@@ -179,9 +182,10 @@ class Server:
         frames_NHWC = np.ascontiguousarray(reader.read(indices, num_frames))
         return {"shape": frames_NHWC.shape}, frames_NHWC
 
-    def _read_next(self, path: str, first: int, count: int) -> np.ndarray:
-        """`count` frames from number `first` on, decoded where the request before stopped."""
-        reader = self._open(path)
+    def _read_next(self, request: dict[str, Any]) -> np.ndarray:
+        """``count`` frames from number ``first`` on, decoded where the request before stopped."""
+        path, first, count = request["path"], request["first"], request["count"]
+        reader = self._open(request)
         if self._rest is None or self._rest[0] != first:
             self._rest = (first, itertools.islice(reader.frames(), first, None))
         rest = self._rest[1]
@@ -195,12 +199,14 @@ class Server:
         self._rest = (first + count, rest)
         return np.stack(frames)
 
-    def _open(self, path: str) -> VideoReader:
+    def _open(self, request: dict[str, Any]) -> VideoReader:
+        path = request["path"]
         identity = (path, Path(path).stat().st_ino)
         if self._reader is None or self._open_path != identity:
             self.close()
             check_container(path)
             self._reader = READERS[self._reader_name](path)
+            self._reader.max_pixels = request["max_pixels"]
             self._open_path = identity
         return self._reader
 
@@ -246,6 +252,7 @@ def serve(server: Server | ConfinedServer, channel: socket.socket) -> None:
         channel.sendall(struct.pack("<I", len(text)) + text)
         if frames_NHWC is not None:
             channel.sendall(frames_NHWC.data.cast("B"))
+        del frames_NHWC  # or the next reply would have to find room beside it
 
 
 def _receive(channel: socket.socket, num_bytes: int) -> bytes | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import decord
@@ -13,6 +14,10 @@ from prp_core.errors import BrokenVideo
 
 # decord replaces lost frames by the last good one; above this share of the video it raises.
 REPEATED_SHARE_ALLOWED = 1e-6
+# decord cannot be told the format of a file. Its FFmpeg guesses from this many bytes, and takes a
+# text with one of these words in it for a list of streams elsewhere, whatever stands before.
+GUESSED_BYTES = 1 << 20
+WORDS_OF_LISTS = (b"c=in ip", b"<mpd", b"<smoothstreamingmedia", b"#extm3u", b"ffconcat")
 
 
 class DecordReader(ForwardReader):
@@ -24,6 +29,7 @@ class DecordReader(ForwardReader):
     """
 
     def _open(self) -> None:
+        _refuse_lists(self.path)
         decord.logging.set_level(decord.logging.QUIET)
         try:
             self._video: Any = decord.VideoReader(
@@ -60,6 +66,19 @@ class DecordReader(ForwardReader):
     def close(self) -> None:
         """See `VideoReader.close`."""
         self._video = None
+
+
+def _refuse_lists(path: str) -> None:
+    with Path(path).open("rb") as file:
+        head = file.read(GUESSED_BYTES).lower()
+    word = next((word for word in WORDS_OF_LISTS if word in head), None)
+    if word is not None:
+        raise BrokenVideo(
+            path,
+            "not-a-video",
+            f"{word!r} stands in it, and decord might take it for a list of other files; "
+            "loader.reader = 'pyav' does not",
+        )
 
 
 def _first_line(error: BaseException) -> str:

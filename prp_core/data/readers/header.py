@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import av
+from av.stream import Disposition
 
+from prp_core.data.container_sniffing import DEMUXERS, check_container
 from prp_core.data.readers.orientation import UPRIGHT, Orientation, orientation_of
 from prp_core.data.readers.video_reader import VideoInfo
 from prp_core.errors import BrokenVideo
@@ -14,11 +16,13 @@ from prp_core.errors import BrokenVideo
 def open_container(path: str) -> Any:
     """The open container; FFmpeg may read this file and nothing else, no network.
 
-    Raises `BrokenVideo`.
+    It is told the format that was recognised: its own guess could be another, such as a text that
+    names other files. Raises `BrokenVideo`.
     """
+    demuxer = DEMUXERS[check_container(path)]
     av.logging.set_level(av.logging.PANIC)
     try:
-        return av.open(path, options={"protocol_whitelist": "file"})
+        return av.open(path, format=demuxer, options={"protocol_whitelist": "file"})
     except (av.FFmpegError, ValueError, IndexError) as error:
         raise BrokenVideo(
             path, "undecodable", f"the container does not open: {error}"[:200]
@@ -26,13 +30,22 @@ def open_container(path: str) -> Any:
 
 
 def video_stream(container: Any, path: str) -> Any:
-    """The best video stream by FFmpeg's rule, as decord chooses. Raises `BrokenVideo`."""
+    """The best video stream by FFmpeg's rule, as decord chooses, but no picture that is attached
+    to a file of music. Raises `BrokenVideo`.
+    """
     stream = container.streams.best("video")
-    if stream is None:
-        raise BrokenVideo(
-            path, "no-video-stream", f"{len(container.streams)} streams, none of them video"
-        )
+    if stream is None or _is_picture(stream):
+        videos = [one for one in container.streams.video if not _is_picture(one)]
+        if not videos:
+            pictures = ", but a cover picture" if stream is not None else ""
+            words = f"{len(container.streams)} streams, none of them video{pictures}"
+            raise BrokenVideo(path, "no-video-stream", words)
+        stream = max(videos, key=lambda one: one.codec_context.width * one.codec_context.height)
     return stream
+
+
+def _is_picture(stream: Any) -> bool:
+    return bool(stream.disposition & Disposition.attached_pic)
 
 
 def num_frames_shown(container: Any, stream: Any) -> int:
@@ -41,7 +54,7 @@ def num_frames_shown(container: Any, stream: Any) -> int:
     An mp4 lists coded samples, and its edit list may hide some of them (what a cut without
     re-encoding keeps only to decode from): FFmpeg's index marks these.
     """
-    listed = stream.index_entries if "mp4" in container.format.name and stream.frames else ()
+    listed = stream.index_entries if "mov" in container.format.name and stream.frames else ()
     return sum(not entry.is_discard for entry in listed) or int(stream.frames)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from prp_core.data.readers.frame_arrays import RgbConverter, copy_planes, planes_kind
 from prp_core.data.readers.selective_decode import SelectiveDecode, UnexpectedFrame
 from prp_core.data.readers.sequential_reader import SequentialReader
-from prp_core.data.readers.video_reader import YuvPlanes
+from prp_core.data.readers.video_reader import UNLIMITED_PIXELS, YuvPlanes
 
 Answer = TypeVar("Answer")
 
@@ -20,6 +20,7 @@ class PyavReader:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self.max_pixels = UNLIMITED_PIXELS
         self._selective: SelectiveDecode | None = None
         self._sequential: SequentialReader | None = None
         self._converter = RgbConverter()
@@ -86,6 +87,7 @@ class PyavReader:
             self._selective.close()
             self._selective = None
         self._sequential = self._sequential or SequentialReader(self.path)
+        self._sequential.max_pixels = self.max_pixels
         return self._sequential
 
     def close(self) -> None:

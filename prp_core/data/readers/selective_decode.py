@@ -31,6 +31,7 @@ class SelectiveDecode:
         self._context: Any = stream.codec_context
         self._context.thread_type = "NONE"
         self._context.thread_count = 1
+        self._size = (stream.codec_context.width, stream.codec_context.height)
         try:
             self.index: PacketIndex | None = index_packets(self._container, stream, path)
         except (av.FFmpegError, ValueError, IndexError):
@@ -57,6 +58,7 @@ class SelectiveDecode:
                     or frame.is_corrupt
                     or frame.interlaced_frame
                     or orientation_of(frame) != UPRIGHT
+                    or (frame.width, frame.height) != self._size
                 ):
                     raise UnexpectedFrame
                 if expected == wanted:

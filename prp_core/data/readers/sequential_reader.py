@@ -29,7 +29,7 @@ class SequentialReader(ForwardReader):
         stream.codec_context.thread_count = 1
         self.num_frames_declared = num_frames_shown(self._container, stream)
         self.num_packets_refused = 0
-        self._size: tuple[int, int] | None = None
+        self._size = (0, 0)
         self._converter = RgbConverter()
         self._decoded: Iterator[Any] = self._decode_packets(stream)
 
@@ -37,8 +37,6 @@ class SequentialReader(ForwardReader):
         frame = self._decode()
         if frame is None:
             return None
-        # A later change of size is scaled back to the first, as decord does.
-        self._size = self._size or (frame.width, frame.height)
         frame_HWC = self._converter.array(frame, *self._size)
         return orientation_of(frame).shown(frame_HWC)
 
@@ -49,11 +47,20 @@ class SequentialReader(ForwardReader):
 
     def _decode(self) -> Any:
         try:
-            return next(self._decoded, None)
+            frame = next(self._decoded, None)
         except MemoryError:
             raise  # a limit of this process, no fault of the file's
         except (av.FFmpegError, ValueError) as error:
             raise BrokenVideo(self.path, "undecodable", str(error)[:200]) from None
+        if frame is not None and frame.width * frame.height > self.max_pixels:
+            words = f"a frame of {frame.width} x {frame.height} pixels"
+            raise BrokenVideo(
+                self.path, "too-large", f"{words}, the limit is {self.max_pixels} in all"
+            )
+        if frame is not None and self._size == (0, 0):
+            # A later change of size is scaled back to the first frame's, as decord does.
+            self._size = (frame.width, frame.height)
+        return frame
 
     def _decode_packets(self, stream: Any) -> Iterator[Any]:
         """Every frame; an empty packet within the stream must not end it, as it would if sent."""

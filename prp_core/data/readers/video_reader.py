@@ -17,6 +17,8 @@ import numpy as np
 
 from prp_core.errors import BrokenVideo
 
+UNLIMITED_PIXELS = 1 << 62
+
 
 @dataclass(frozen=True)
 class VideoInfo:
@@ -46,8 +48,12 @@ class YuvPlanes:
 class VideoReader(Protocol):
     """One open video.
 
-    Every method may raise `BrokenVideo` with reason "undecodable" or "repeated-frames".
+    Frames have one size. Every method may raise `BrokenVideo` with reason "undecodable",
+    "too-large" or "repeated-frames".
     """
+
+    max_pixels: int
+    """Pixels of a frame above which reading it raises `BrokenVideo` "too-large"."""
 
     @property
     def num_frames_declared(self) -> int:
@@ -84,10 +90,12 @@ class ForwardReader(ABC):
     """A reader that opens, steps and skips; to read backwards it opens the file again."""
 
     num_packets_refused = 0
+    max_pixels = UNLIMITED_PIXELS
 
     def __init__(self, path: str) -> None:
         self.path = path
         self._position = 0
+        self._shape: tuple[int, ...] = ()
         self._open()
 
     @abstractmethod
@@ -152,6 +160,15 @@ class ForwardReader(ABC):
                 "undecodable",
                 f"the decoder gave a frame of shape {frame_HWC.shape}, not (height, width, 3)",
             )
+        if frame_HWC is not None:
+            self._shape = self._shape or frame_HWC.shape
+            if frame_HWC.shape != self._shape:
+                raise BrokenVideo(
+                    self.path,
+                    "undecodable",
+                    f"frame {self._position - 1} is {frame_HWC.shape[1]} x {frame_HWC.shape[0]}, "
+                    f"those before are {self._shape[1]} x {self._shape[0]}",
+                )
         return frame_HWC
 
     def _rewind(self) -> None:

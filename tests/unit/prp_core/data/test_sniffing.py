@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import av
+import numpy as np
 import pytest
+from av.stream import Disposition
 
 from prp_core.data.container_end import is_cut_short
 from prp_core.data.container_sniffing import HEAD_BYTES, check_container, sniff
+from prp_core.data.decode_process import DecodeProcess
+from prp_core.data.loader_config import LoaderConfig
 from prp_core.errors import BrokenVideo
-from tests.video_factory import ENCODINGS, Encoding, make_video, with_index_first, write_playlist
+from tests.video_factory import (
+    ENCODINGS,
+    Encoding,
+    make_video,
+    picture,
+    shown_numbers,
+    with_index_first,
+    write_playlist,
+)
 
 CONTAINERS = {
     ".mp4": "mp4",
@@ -73,3 +87,78 @@ def test_a_lost_tail_shows_in_the_boxes(tmp_path: Path, suffix: str) -> None:
     for share in (0.2, 0.5, 0.99):
         path.write_bytes(data[: int(len(data) * share)])
         assert is_cut_short(path), share
+
+
+def _camera_packets(stream: bytes) -> bytes:
+    """A transport stream as AVCHD cameras write it: four bytes of time before each packet."""
+    return b"".join(b"\0\1\2\3" + stream[at : at + 188] for at in range(0, len(stream), 188))
+
+
+def test_cameras_streams_and_raw_video_are_decoded(tmp_path: Path) -> None:
+    stream = make_video(tmp_path / "a.ts", 12, encoding=Encoding(suffix=".ts"))
+    camera = tmp_path / "a.MTS"
+    camera.write_bytes(_camera_packets(stream.read_bytes()))
+    raw = make_video(tmp_path / "a.h264", 12, encoding=Encoding(container="h264"))
+    x265 = {"x265-params": "log-level=none:pools=1:frame-threads=1"}
+    hevc = make_video(
+        tmp_path / "a.bin", 12, encoding=Encoding(codec="libx265", container="hevc", options=x265)
+    )
+    kinds = [check_container(path) for path in (camera, raw, hevc)]
+    assert kinds == ["mpeg-ts", "h264", "hevc"]
+    with DecodeProcess(LoaderConfig()) as process:
+        for path in (stream, camera, raw, hevc):
+            assert process.inspect(path).num_frames == 12
+            assert shown_numbers(process.read(path, [3, 11], num_frames=12)) == [3, 11]
+
+
+def test_ffmpeg_is_told_the_format_that_was_recognised(tmp_path: Path) -> None:
+    """1.2 KB of text with a G at each 188th place pass as a transport stream; FFmpeg's own guess is
+    a list of network streams."""
+    text = bytearray((b"v=0\nc=IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\n" * 60)[:1504])
+    text[::188] = b"G" * len(text[::188])
+    path = tmp_path / "text.ts"
+    path.write_bytes(text)
+    assert check_container(path) == "mpeg-ts"
+    for reader in ("pyav", "decord"):
+        with (
+            DecodeProcess(LoaderConfig(reader=reader)) as process,
+            pytest.raises(BrokenVideo) as caught,
+        ):
+            process.read(path, [0])
+        expected = {"pyav": "undecodable", "decord": "not-a-video"}
+        assert caught.value.reason == expected[reader]
+
+
+def test_a_cover_picture_is_no_video(tmp_path: Path) -> None:
+    for with_video in (False, True):
+        path = tmp_path / "song.mp4"
+        with av.open(str(path), "w") as container:
+            sound = container.add_stream("aac", rate=8000)
+            film: Any = container.add_stream("mpeg4", rate=25) if with_video else None
+            cover: Any = container.add_stream("mjpeg", rate=1)
+            cover.disposition = Disposition.attached_pic
+            for stream, size, kind in (
+                (film, (96, 64), "yuv420p"),
+                (cover, (640, 480), "yuvj420p"),
+            ):
+                if stream is not None:
+                    stream.width, stream.height = size
+                    stream.pix_fmt = kind
+            silence = av.AudioFrame.from_ndarray(
+                np.zeros((1, 8000), np.float32), format="fltp", layout="mono"
+            )
+            silence.rate = 8000
+            container.mux([*sound.encode(silence), *sound.encode()])
+            for stream, size, count in ((film, (96, 64), 12), (cover, (640, 480), 1)):
+                for number in range(count if stream is not None else 0):
+                    frame = av.VideoFrame.from_ndarray(picture(number, size), format="rgb24")
+                    container.mux(stream.encode(frame))
+                if stream is not None:
+                    container.mux(stream.encode())
+        with DecodeProcess(LoaderConfig()) as process:
+            if with_video:
+                info = process.inspect(path)
+                assert (info.num_frames, info.width, info.codec) == (12, 96, "mpeg4")
+                continue
+            with pytest.raises(BrokenVideo, match="none of them video, but a cover picture"):
+                process.inspect(path)
