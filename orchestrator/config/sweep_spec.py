@@ -102,6 +102,12 @@ class SweepSpec:
         """The folder with the weights of a trial's submitted rungs, relative to `folder_uri`."""
         return f"{self.trial_folder(number)}/rungs"
 
+    def fine_tuning_folder(self, number: int, part: str) -> str:
+        """The folder of the checkpoints of a trial's encoder that is fine-tuned and measured on
+        `part`, relative to `folder_uri`.
+        """
+        return f"{self.trial_folder(number)}/fine-tuning/{part}"
+
     def trial_uri(self, number: int) -> str:
         """A trial's folder as a URI."""
         return f"{self.folder_uri}/{self.trial_folder(number)}"

@@ -21,16 +21,18 @@ from orchestrator.coordinator.coordinator import CoordinatorHandle
 from orchestrator.cost.account import TaskCost
 from orchestrator.cost.meter import Held
 from orchestrator.ray_cluster.worker_group import worker_bundle
+from prp_core.reporting import Points
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """The result of a task: metrics by name, files by name, and when it held its resources, in
-    seconds since 1970.
+    """The result of a task: metrics by name, files by name, points of a curve, and when it held its
+    resources, in seconds since 1970.
     """
 
     metrics: dict[str, float]
     files: dict[str, bytes] = field(default_factory=dict)
+    points: Points = field(default_factory=list)
     started: float = 0.0
     ended: float = 0.0
 
@@ -117,7 +119,8 @@ def _export_all(spec: SweepSpec, trees: dict[int, dict[str, Any]]) -> Evaluated:
 def _recognition(spec: SweepSpec, number: int, tree: dict[str, Any]) -> Evaluated:
     from orchestrator.sweep.final_tasks import recognition
 
-    return Evaluated(recognition(spec, number, tree))
+    metrics, points = recognition(spec, number, tree)
+    return Evaluated(metrics, points=points)
 
 
 def _time_panel(spec: SweepSpec, number: int, tree: dict[str, Any]) -> Evaluated:

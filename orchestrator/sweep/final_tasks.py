@@ -15,10 +15,11 @@ from orchestrator.trial.worker import checkpoint_folder
 from prp_core.errors import UserError
 from prp_core.evaluation.baselines import evaluate_baselines
 from prp_core.evaluation.downstream import evaluate_encoder, time_panel
-from prp_core.evaluation.recognition import fine_tune
-from prp_core.reporting import MemoryReporter
+from prp_core.reporting import MemoryReporter, Points
 from prp_core.training.checkpoint import Checkpoint, CheckpointFolder
+from prp_core.training.checkpoint_record import next_attempt
 from prp_core.training.encoder_export import checkpoint_encoder_weights, rebuild_encoder
+from prp_core.training.fine_tuning import fine_tune
 from prp_core.world import World, best_device, use_threads
 
 
@@ -47,15 +48,29 @@ def export(spec: SweepSpec, number: int, tree: Mapping[str, Any]) -> None:
         store.write(f"{encoder_key(number)}/{name}", data)
 
 
-def recognition(spec: SweepSpec, number: int, tree: Mapping[str, Any]) -> dict[str, float]:
-    """Metrics of trial `number`'s encoder after fine-tuning."""
+def recognition(
+    spec: SweepSpec, number: int, tree: Mapping[str, Any]
+) -> tuple[dict[str, float], Points]:
+    """Metrics of trial `number`'s encoder after fine-tuning, and its curves.
+
+    It goes on from its newest checkpoint, where an earlier task was lost.
+    """
     config = parse_config(tree)
     use_threads(int(config.resources.cpus_per_worker))
     world = World.alone(best_device())
     with open_data(spec, config, world) as data:
         encoder = rebuild_encoder(config.encoder.name, trial_weights(spec, config, number))
-        metrics = fine_tune(encoder, config, data.validation, world, MemoryReporter())
-    return metrics
+        reporter = CurveReporter()
+        tuned = fine_tune(
+            encoder,
+            config,
+            data.validation,
+            world,
+            checkpoints=fine_tuning_checkpoints(spec, config, number, "val"),
+            reporter=reporter,
+        )
+    curve = [point for point in reporter.logged if "recognition/train_loss" in point[1]]
+    return dict(tuned.metrics), curve
 
 
 def panel_of_time(spec: SweepSpec, number: int, tree: Mapping[str, Any]) -> dict[str, float]:
@@ -81,8 +96,33 @@ def test_part(spec: SweepSpec, number: int, tree: Mapping[str, Any]) -> dict[str
         untrained = evaluate_baselines(config, videos, world, is_final=True)
         metrics.update({f"baseline/{name}": value for name, value in untrained.items()})
         if config.evaluation.recognition is not None:
-            metrics.update(fine_tune(encoder, config, videos, world, MemoryReporter()))
+            folder = fine_tuning_checkpoints(spec, config, number, "test")
+            tuned = fine_tune(
+                encoder, config, videos, world, checkpoints=folder, reporter=MemoryReporter()
+            )
+            metrics.update(tuned.metrics)
     return {f"test/{name}": value for name, value in metrics.items()}
+
+
+class CurveReporter(MemoryReporter):
+    """Keeps a curve whose points no tracker has yet: each checkpoint carries all of them."""
+
+    def unconfirmed(self) -> Points:
+        """All points so far."""
+        return list(self.logged)
+
+
+def fine_tuning_checkpoints(
+    spec: SweepSpec, config: RunConfig, number: int, part: str
+) -> CheckpointFolder:
+    """The checkpoints of trial `number`'s encoder that is fine-tuned and measured on `part`, for
+    the newest attempt.
+    """
+    store = open_store(spec.folder_uri, config.store, check=False)
+    prefix = spec.fine_tuning_folder(number, part)
+    folder = CheckpointFolder(store, prefix, num_kept=1, attempt=next_attempt(store, prefix))
+    folder.begin(World.alone())
+    return folder
 
 
 def trial_weights(spec: SweepSpec, config: RunConfig, number: int) -> dict[str, Any]:

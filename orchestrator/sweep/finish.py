@@ -39,6 +39,7 @@ from orchestrator.sweep.leaderboard import Ending
 from orchestrator.sweep.plan import Plan
 from orchestrator.sweep.showcase_run import keep_showcases
 from orchestrator.tracking.encoder_file import CARD_NAME, WEIGHTS_NAME
+from orchestrator.tracking.run_names import trial_run
 from orchestrator.tracking.tags import ANSWER_TAG, CONFIRMED_TAG, NOTE_TAG
 from orchestrator.trial.messages import TrialView
 from orchestrator.trial_state import TrialState
@@ -249,6 +250,8 @@ def collected(
     """The metrics of a task of the final evaluation, when it has ended; its cost is booked."""
     found = ray.get(future)
     record_cost(plan.config, coordinator, kind, number, found)
+    if found.points:
+        ray.get(coordinator.recorder.log_again.remote(trial_run(number), found.points))
     return found.metrics
 
 

@@ -6,15 +6,15 @@ The usual measure of a pretrained video network.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from prp_core.agreement import together
 from prp_core.data.clip_config import ClipConfig
 from prp_core.data.device_feed import DeviceFeed
 from prp_core.data.dilated_sampling import num_starts
@@ -35,9 +35,8 @@ from prp_core.evaluation.evaluation_config import RecognitionConfig
 from prp_core.evaluation.features import extract_tables, in_evaluation_mode
 from prp_core.evaluation.views import clip_positions
 from prp_core.randomness import draw_below, permutation, seed_everything, shares
-from prp_core.reporting import Reporter
 from prp_core.step_numbers import EPOCH, StepNumbers, StepSums
-from prp_core.world import World, share_buffers
+from prp_core.world import World, load_buffers, share_buffers
 
 MAX_REPLACEMENTS = 10
 
@@ -58,11 +57,15 @@ class Recogniser(nn.Module):
 
 @dataclass(frozen=True)
 class PackedClips:
-    """The frames and labels of a step, in two tensors, and where each clip is cropped."""
+    """The frames and labels of a step, in two tensors, and where each clip is cropped.
+
+    `num_replaced` counts the broken videos that others stand for.
+    """
 
     frames: PackedFrames
     labels: PackedNumbers
     placements: tuple[Placement, ...]
+    num_replaced: int
 
     def to(self, device: torch.device) -> PackedClips:
         """The same on `device`, in two copies."""
@@ -82,47 +85,21 @@ class PackedClips:
         return torch.stack(clips_CTHW), self.labels.tables()["labels"]
 
 
-def fine_tune(
-    encoder: nn.Module,
-    config: EvaluatedConfig,
-    videos: EvaluationVideos,
-    world: World,
-    reporter: Reporter,
-) -> dict[str, float]:
-    """Fine-tune a copy of `encoder` on the gallery; ``recognition/accuracy`` on the queries.
+@dataclass(frozen=True)
+class ReadClip:
+    """The frames of a clip of video `index`, which stands for `num_replaced` broken ones."""
 
-    ``config.evaluation.recognition`` is not None. Every layer learns, the linear one from new
-    weights. Training sees one random clip of ``views.clip_length`` consecutive frames of each video
-    and epoch, with a random crop; all videos count, also the last incomplete batch. Accuracy is
-    top-1 of the mean of the logits over ``views.num_clips`` clips, with the weights after the last
-    epoch: none are chosen by looking at the queries. Raises `UserError` as `check_labels` does, or
-    for too few videos.
-    """
-    videos.check_labels()
-    num_videos = len(videos.gallery)
-    if num_videos < 2 * world.size:
-        raise UserError(
-            f"{num_videos} training videos are too few to fine-tune on {world.size} "
-            "workers; each needs two"
-        )
-    tuning = FineTuning(encoder, config, videos, world)
-    for epoch in range(tuning.config.num_epochs):
-        metrics = tuning.train_epoch(epoch)
-        _log(world, reporter, metrics, tuning.num_steps)
-    metrics = {
-        **tuning.evaluate(videos.queries),
-        "recognition/num_replaced": world.sum({"replaced": len(tuning.replaced)})["replaced"],
-    }
-    _log(world, reporter, metrics, tuning.num_steps)
-    return metrics
-
-
-def _log(world: World, reporter: Reporter, metrics: dict[str, float], step: int) -> None:
-    together(world, "logging", lambda: reporter.log(metrics, step=step) if world.is_first else None)
+    index: int
+    frames_NHWC: torch.Tensor
+    num_replaced: int
 
 
 class FineTuning:
-    """The network and its optimiser, one epoch at a time."""
+    """The network and its optimiser, one step at a time.
+
+    An epoch is `begin_epoch`, a `step` on each of `batches`, `end_epoch`; of one that was begun
+    before `load_state`, the rest.
+    """
 
     def __init__(
         self, encoder: nn.Module, config: EvaluatedConfig, videos: EvaluationVideos, world: World
@@ -135,9 +112,9 @@ class FineTuning:
         self._views = config.evaluation.views
         self._world = world
         self._seed = config.seed
-        self._labels = tuple(sorted({record.label or "" for record in self._train}))
+        self.labels = tuple(sorted({record.label or "" for record in self._train}))
         seed_everything(self._seed, "recognition")
-        self.network = Recogniser(copy.deepcopy(encoder), len(self._labels)).to(world.device)
+        self.network = Recogniser(copy.deepcopy(encoder), len(self.labels)).to(world.device)
         self._wrapped = world.wrap(self.network)
         self._optimiser = eager(torch.optim.SGD)(
             self.network.parameters(),
@@ -145,30 +122,73 @@ class FineTuning:
             momentum=self.config.momentum,
             weight_decay=self.config.weight_decay,
         )
+        self._sums = StepSums()
+        self._steps_of_epoch = 0
         self.num_steps = 0
-        self.replaced: list[BrokenVideo] = []
+        self.num_replaced = 0
 
-    def train_epoch(self, epoch: int) -> dict[str, float]:
-        """Epoch `epoch`, counted from 0; mean loss and accuracy over all workers' clips."""
+    def begin_epoch(self, epoch: int) -> None:
+        """Set the learning rate of epoch `epoch`, counted from 0."""
         for group in self._optimiser.param_groups:
             group["lr"] = self.config.learning_rate_of(epoch + 1)
+
+    def sizes_left(self) -> list[int]:
+        """The sizes of the epoch's batches that were not learnt from yet, over all workers."""
+        sizes = batch_sizes(len(self._train), self.config.batch_size, self._world.size)
+        return sizes[self._steps_of_epoch :]
+
+    def batches(self, epoch: int) -> Generator[PackedClips, None, None]:
+        """This worker's share of each batch of the epoch that is left, on the device."""
         feed: DeviceFeed[PackedClips] = DeviceFeed(lambda packed: packed, self._world.device)
-        steps = StepSums()
-        with closing(feed), closing(feed.batches(self._batches(epoch))) as batches:
-            for size in batch_sizes(len(self._train), self.config.batch_size, self._world.size):
-                packed = together(self._world, "reading videos", lambda: next(batches))
-                clips_BCTHW, labels_B = packed.clips(self._clip)
-                steps.add(self._step(clips_BCTHW, labels_B, size))
-        sums = steps.sums(EPOCH)
+        with (
+            closing(feed),
+            closing(self._shares(epoch)) as own,
+            closing(feed.batches(own)) as batches,
+        ):
+            yield from batches
+
+    def end_epoch(self) -> dict[str, float]:
+        """Mean loss and accuracy over all workers' clips of the epoch, and its learning rate.
+
+        Raises `DivergedError` on every worker when a loss was not finite.
+        """
+        sums = self._sums.sums(EPOCH)
+        self._sums.clear(EPOCH)
+        self._steps_of_epoch = 0
         return {
             "recognition/train_loss": sums["recognition/train_loss"] / sums["clips"],
             "recognition/train_accuracy": sums["correct"] / sums["clips"],
+            "recognition/learning_rate": float(self._optimiser.param_groups[0]["lr"]),
         }
 
-    def _step(
-        self, clips_BCTHW: torch.Tensor, labels_B: torch.Tensor, batch_size: int
-    ) -> StepNumbers:
-        """One update; sums over all workers' clips, which nothing waits for here."""
+    def state(self) -> dict[str, Any]:
+        """What all workers have in common. Raises as `end_epoch` does."""
+        return {
+            "network": self.network.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+            "num_steps": self.num_steps,
+            "steps_of_epoch": self._steps_of_epoch,
+            "sums": self._sums.state(EPOCH),
+        }
+
+    def own_state(self) -> dict[str, Any]:
+        """This worker's own running statistics and count of replaced videos."""
+        return {"buffers": dict(self.network.named_buffers()), "num_replaced": self.num_replaced}
+
+    def load_state(self, state: Mapping[str, Any], own: Mapping[str, Any] | None) -> None:
+        """Continue where `state` and `own` (None: this worker had no predecessor) were taken."""
+        self.network.load_state_dict(state["network"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        self.num_steps = int(state["num_steps"])
+        self._steps_of_epoch = int(state["steps_of_epoch"])
+        self._sums.load_state(EPOCH, state["sums"])
+        if own is not None:
+            load_buffers(self.network, own["buffers"])
+            self.num_replaced = int(own["num_replaced"])
+
+    def step(self, packed: PackedClips, batch_size: int) -> None:
+        """One update on this worker's share of a batch; nothing waits for its numbers here."""
+        clips_BCTHW, labels_B = packed.clips(self._clip)
         self.network.train()
         logits = self._wrapped(clips_BCTHW)
         loss = cross_entropy(logits, labels_B)
@@ -178,19 +198,22 @@ class FineTuning:
         ).backward()  # the workers' mean is the whole batch's
         self._optimiser.step()
         self.num_steps += 1
+        self.num_replaced += packed.num_replaced
         correct = (logits.argmax(dim=1) == labels_B).sum()
         sums = torch.stack([loss.detach() * len(labels_B), correct]).double()
         values = torch.cat([sums, sums.new_full((1,), len(labels_B))])
+        self._steps_of_epoch += 1
         names = ("recognition/train_loss", "correct", "clips")
-        return StepNumbers(self.num_steps, names, self._world.sum_tensor(values))
+        self._sums.add(StepNumbers(self.num_steps, names, self._world.sum_tensor(values)))
 
-    def _batches(self, epoch: int) -> Iterator[PackedClips]:
-        """This worker's share of each batch of the epoch."""
+    def _shares(self, epoch: int) -> Generator[PackedClips, None, None]:
+        """This worker's share of each batch of the epoch that is left, in host memory."""
         order = permutation(len(self._train), self._seed, "recognition", epoch)
         own: list[list[int]] = []
         for size in batch_sizes(len(order), self.config.batch_size, self._world.size):
             own.append(shares(order[:size], self._world.rank, self._world.size))
             order = order[size:]
+        own = own[self._steps_of_epoch :]
         reads = decode_ahead(
             [index for share in own for index in share],
             lambda index: self._read(index, epoch),
@@ -199,15 +222,16 @@ class FineTuning:
         for share in own:
             items = [_good(outcome) for _, outcome in (next(reads) for _ in share)]
             allocate = allocate_for(self._world.device)
-            labels = [self._labels.index(self._train[index].label or "") for index, _ in items]
+            labels = [self.labels.index(self._train[item.index].label or "") for item in items]
             yield PackedClips(
-                pack_frames([frames_NHWC for _, frames_NHWC in items], allocate),
+                pack_frames([item.frames_NHWC for item in items], allocate),
                 pack_numbers({"labels": labels}, allocate),
-                tuple(self._placement(index, epoch) for index, _ in items),
+                tuple(self._placement(item.index, epoch) for item in items),
+                sum(item.num_replaced for item in items),
             )
 
-    def _read(self, index: int, epoch: int) -> tuple[int, torch.Tensor]:
-        """(the video's index, its clip's frames); another video, by draw, for a broken one."""
+    def _read(self, index: int, epoch: int) -> ReadClip:
+        """The clip of video `index`; of another video, by draw, for a broken one."""
         for attempt in range(MAX_REPLACEMENTS):
             record = self._train[index]
             starts = max(1, num_starts(record.num_frames, self._views.clip_length))
@@ -216,8 +240,7 @@ class FineTuning:
             distinct = tuple(sorted(set(positions)))
             try:
                 frames_NHWC = self._source.frames(record, distinct)
-            except BrokenVideo as broken:
-                self.replaced.append(broken)
+            except BrokenVideo:
                 index = draw_below(
                     len(self._train),
                     self._seed,
@@ -228,7 +251,8 @@ class FineTuning:
                     attempt,
                 )
                 continue
-            return index, frames_NHWC[[distinct.index(position) for position in positions]]
+            shown = [distinct.index(position) for position in positions]
+            return ReadClip(index, frames_NHWC[shown], attempt)
         raise UserError(
             f"{MAX_REPLACEMENTS} videos in a row cannot be read, the last "
             f"{record.key!r}; index the videos again"
@@ -256,7 +280,7 @@ class FineTuning:
                 self._views,
                 self._world,
             )["logits"]
-        guesses = [self._labels[number] for number in table.features_ND.argmax(dim=1).tolist()]
+        guesses = [self.labels[number] for number in table.features_ND.argmax(dim=1).tolist()]
         num_hits = sum(guess == label for guess, label in zip(guesses, table.labels, strict=True))
         counts = {
             "recognition/num_videos": float(len(table)),
@@ -265,7 +289,7 @@ class FineTuning:
         return {"recognition/accuracy": num_hits / len(table), **counts}
 
 
-def _good(outcome: tuple[int, torch.Tensor] | BrokenVideo) -> tuple[int, torch.Tensor]:
+def _good(outcome: ReadClip | BrokenVideo) -> ReadClip:
     if isinstance(outcome, BrokenVideo):
         raise outcome
     return outcome

@@ -18,6 +18,7 @@ In the order that data flows:
 - `profiling`: a trace of a few steps, and their largest kernels;
 - `data_health`: whether training waits for its videos, and what would help;
 - `pretrain_data`: the videos of a run; `loop`: `pretrain(...)`, from the first step to the last;
+- `fine_tuning`: `fine_tune(...)`, a network for recognition, logged and resumed likewise;
 - `encoder_export`, `rung_weights`: the encoder's weights, for evaluation and for use elsewhere;
 - `memory`: an estimate of the memory that a step takes.
 """

@@ -31,14 +31,16 @@ from prp_core.evaluation.evaluation_config import Evaluations, RecognitionConfig
 from prp_core.evaluation.features import extract_features, extract_tables
 from prp_core.evaluation.linear_probe import LinearProbe
 from prp_core.evaluation.protocol import protocol_hash
-from prp_core.evaluation.recognition import Recogniser, batch_sizes, fine_tune
+from prp_core.evaluation.recognition import Recogniser, batch_sizes
 from prp_core.evaluation.retrieval import Retrieval
 from prp_core.evaluation.views import ViewsConfig, view_positions
 from prp_core.pretext.network import build_network
 from prp_core.reporting import MemoryReporter
+from prp_core.training.checkpoint import CheckpointFolder
+from prp_core.training.fine_tuning import fine_tune
 from prp_core.training.pretrain_config import PretrainConfig
 from prp_core.world import World
-from tests.tiny_corpus import LOADER, NUM_FRAMES, encode_motion, make_corpus, open_source
+from tests.tiny_corpus import LOADER, NUM_FRAMES, make_corpus, open_source
 from tests.worker_group import run_workers
 
 ALONE = World.alone()
@@ -296,39 +298,6 @@ def tuned_for(num_epochs: int) -> PretrainConfig:
     return dataclasses.replace(CONFIG, evaluation=evaluations, seed=0)
 
 
-def test_fine_tuning_learns_what_the_classes_are(source: VideoSource, parts: Parts) -> None:
-    network, reporter = encoder(), MemoryReporter()
-    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    videos = EvaluationVideos(parts.train, parts.train, source)
-    metrics = fine_tune(network, tuned_for(8), videos, ALONE, reporter)
-    losses = [value for _, value in reporter.series("recognition/train_loss")]
-    assert [step for step, _ in reporter.series("recognition/train_loss")] == [
-        2,
-        4,
-        6,
-        8,
-        10,
-        12,
-        14,
-        16,
-    ]
-    assert losses[-1] < 0.7 * losses[0] and metrics["recognition/accuracy"] >= 0.75
-    assert (
-        metrics["recognition/num_videos"],
-        metrics["recognition/num_broken"],
-        metrics["recognition/num_replaced"],
-    ) == (8, 0, 0)
-    assert reporter.logged[-1] == (16, metrics)
-    assert all(
-        torch.equal(before[name], tensor) for name, tensor in network.state_dict().items()
-    ), "a copy is tuned, not the encoder itself"
-    again = MemoryReporter()
-    assert (
-        fine_tune(network, tuned_for(8), videos, ALONE, again) == metrics
-        and again.logged == reporter.logged
-    )
-
-
 def test_recognition_takes_the_mean_of_the_logits(source: VideoSource, parts: Parts) -> None:
     torch.manual_seed(0)
     network = Recogniser(encoder(), 2).eval()
@@ -352,26 +321,6 @@ def test_recognition_takes_the_mean_of_the_logits(source: VideoSource, parts: Pa
     )
 
 
-def test_fine_tuning_counts_the_videos_it_had_to_replace(tmp_path: Path) -> None:
-    make_corpus(tmp_path, num_train=6, num_val=2)
-    encode_motion(
-        tmp_path / "down" / "train-00.mp4", (2, 2), seed=77
-    )  # no longer the object that was listed
-    stale = make_corpus(tmp_path, num_train=0, num_val=0)
-    stale = dataclasses.replace(
-        stale, train=(dataclasses.replace(stale.train[0], etag="0-0"), *stale.train[1:])
-    )
-    with VideoSource(LocalStore(tmp_path), None, LOADER) as source:
-        videos = EvaluationVideos(stale.train, stale.val, source)
-        metrics = fine_tune(encoder(), tuned_for(2), videos, ALONE, MemoryReporter())
-        assert metrics["recognition/num_replaced"] >= 2 and metrics["recognition/num_videos"] == 2
-        with pytest.raises(
-            UserError, match="1 training videos are too few to fine-tune on 1 workers"
-        ):
-            too_few = EvaluationVideos(stale.train[1:2], stale.train, source)
-            fine_tune(encoder(), tuned_for(2), too_few, ALONE, MemoryReporter())
-
-
 @pytest.mark.parametrize(
     ("num_videos", "batch", "workers", "sizes"),
     [
@@ -389,18 +338,25 @@ def test_no_video_is_dropped_and_no_worker_goes_without(
     assert batch_sizes(num_videos, batch, workers) == sizes
 
 
-def work(world: World, corpus: str) -> dict[str, Any]:
+def work(world: World, corpus: str, folder: str) -> dict[str, Any]:
     """What one of two workers makes of the corpus."""
     parts = make_corpus(Path(corpus), num_train=0, num_val=0)
     with open_source(Path(corpus)) as source:
         table = extract_features(encoder(), parts.train[:5], source, CLIP, VIEWS, world)
         reporter = MemoryReporter()
         videos = EvaluationVideos(parts.train[:7], parts.val, source)
-        tuned = fine_tune(encoder(), tuned_for(1), videos, world, reporter)
+        tuned = fine_tune(
+            encoder(),
+            tuned_for(1),
+            videos,
+            world,
+            checkpoints=CheckpointFolder(LocalStore(folder)),
+            reporter=reporter,
+        )
     return {
         "features": table.features_ND,
         "keys": list(table.keys),
-        "tuned": tuned,
+        "tuned": dict(tuned.metrics),
         "num_logged": len(reporter.logged),
     }
 
@@ -408,7 +364,7 @@ def work(world: World, corpus: str) -> dict[str, Any]:
 def test_two_workers_share_the_videos_and_know_the_same(
     corpus: Path, source: VideoSource, parts: Parts, tmp_path: Path
 ) -> None:
-    first, second = run_workers(work, tmp_path / "group", str(corpus))
+    first, second = run_workers(work, tmp_path / "group", str(corpus), str(tmp_path / "kept"))
     alone = extract_features(encoder(), parts.train[:5], source, CLIP, VIEWS, ALONE)
     assert first["keys"] == second["keys"] == list(alone.keys)
     assert torch.equal(first["features"], second["features"])
