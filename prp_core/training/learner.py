@@ -12,9 +12,10 @@ import torch
 from torch import nn
 
 from prp_core.checks import check
+from prp_core.data.spans import SpanBatch, SpanSample
 from prp_core.numerics import set_determinism, set_precision
 from prp_core.pretext.network import PrpNetwork, build_network
-from prp_core.pretext.targets import PretextBatch
+from prp_core.pretext.targets import PretextBatch, assemble_batch, pack_batch
 from prp_core.pretext.task import PretextTask
 from prp_core.step_numbers import StepNumbers
 from prp_core.training.loss_model import LossModel, compile_model
@@ -37,6 +38,8 @@ from prp_core.world import World, load_buffers, share_buffers
 log = logging.getLogger(__name__)
 
 FEWEST_CLIPS_PER_NORM = 4
+MOMENTS_AND_BUCKETS = 3
+"""Of the weights' size: two moments of AdamW, and the buckets of gradients on their way."""
 
 
 def check_precision(precision: str, device: torch.device) -> None:
@@ -90,6 +93,22 @@ def build_schedule(training: TrainingConfig, steps_per_epoch: int) -> Schedule:
     return WarmUp(SCHEDULES[training.schedule](terms), warmup_steps)
 
 
+def blank_batch(config: PretrainConfig, num_clips: int, device: torch.device) -> PretextBatch:
+    """A batch of grey clips at the sizes of `config`, on `device`."""
+    clip = config.clip
+    sampling = config.pretext.span_sampling(clip.length)
+    rate = sampling.rates[0]
+    positions = sampling.positions[rate]
+    size = (len(positions), clip.resize_height, clip.resize_width, 3)
+    frames_NHWC = torch.full(size, 128, dtype=torch.uint8)
+    samples = tuple(
+        SpanSample(frames_NHWC, positions, rate, 0, place, 0, epoch=0, index=place)
+        for place in range(num_clips)
+    )
+    packed = pack_batch(SpanBatch(samples), clip, config.pretext, device, (config.seed, "blank"))
+    return assemble_batch(packed.to(device), clip, config.pretext)
+
+
 def total_loss(
     losses: Mapping[str, torch.Tensor], tasks: Mapping[str, PretextTask]
 ) -> torch.Tensor:
@@ -116,20 +135,22 @@ class Learner:
         self._training = training
         self._tasks = config.pretext.active
         self.network: PrpNetwork = build_network(config).to(world.device)
+        if training.recompute:
+            recompute_blocks(self.network)
+        self._micro = MicroBatches(training.micro_batch_size, may_halve=world.size == 1)
+        if world.size > 1 and world.device.type == "cuda":
+            self.fit_to_memory()
         if training.batch_norm == "synced" and world.size > 1:
             sync_norms(self.network, world)
         self.schedule = build_schedule(training, steps_per_epoch)
         self.global_step = 0
         self._optimiser = build_optimiser(self.network, training)
-        self._micro = MicroBatches(training.micro_batch_size, may_halve=world.size == 1)
         if training.precision == "bfloat16":
             self._check_bfloat16()
-        if training.recompute:
-            recompute_blocks(self.network)
         model = LossModel(self.network, self._tasks)
         compile_model(model, training.compile)
         # The graph of a step is always the same, unless only its last part is shared.
-        self._model = world.wrap(model, is_static=not training.micro_batch_size)
+        self._model = world.wrap(model, is_static=not self._micro.size)
         self._log_fused_stages()
         self._warn_of_few_clips()
 
@@ -143,6 +164,32 @@ class Learner:
         """The clips whose statistics batch norm takes in training."""
         is_synced = self._training.batch_norm == "synced"
         return self._clips_at_a_time * (self._world.size if is_synced else 1)
+
+    def fit_to_memory(self) -> None:
+        """Agree with the other workers on parts of a batch for which each has enough memory.
+
+        A forward and backward pass on blank clips says so, beside memory of the size of what comes
+        with the first update (the optimiser's moments, gradients on their way). It leaves no trace.
+        """
+        share = -(-self._training.batch_size // self._world.size)
+        model = LossModel(self.network.train(), self._tasks)
+        buffers = self._buffers_before()
+        num_bytes = sum(one.numel() * one.element_size() for one in self.network.parameters())
+
+        def attempt(num_clips: int) -> None:
+            try:
+                batch = blank_batch(self._config, num_clips, self._world.device)
+                later = torch.empty(
+                    MOMENTS_AND_BUCKETS * num_bytes, dtype=torch.uint8, device=self._world.device
+                )
+                with self._autocast():
+                    _, losses = model(batch.clip_BCTHW, batch.targets)
+                total_loss(losses, self._tasks).backward()
+                del later
+            finally:
+                self._forget(buffers)
+
+        self._micro.fit(share, self._world, attempt)
 
     def _warn_of_few_clips(self) -> None:
         if self._world.size > 1 and self.clips_per_norm < FEWEST_CLIPS_PER_NORM:
@@ -227,7 +274,10 @@ class Learner:
 
     def _undo(self, buffers: Mapping[str, torch.Tensor]) -> None:
         """Forget an attempt at a step that ended before its update."""
-        self._optimiser.zero_grad(set_to_none=True)
+        self._forget(buffers)
+
+    def _forget(self, buffers: Mapping[str, torch.Tensor]) -> None:
+        self.network.zero_grad(set_to_none=True)
         load_buffers(self.network, buffers)
         if self._world.device.type == "cuda":
             torch.cuda.empty_cache()

@@ -7,12 +7,19 @@ them diverges late or never; here it is refused at once.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.profiler import profile
 
 from prp_core.errors import UserError
+from prp_core.training.profiling import longest_kernels, profiled_activities
+
+log = logging.getLogger(__name__)
+
+NUM_KERNELS = 8
 
 LARGEST_OUTPUT_ERROR = 0.1
 SMALLEST_COSINE = 0.9
@@ -23,12 +30,14 @@ SMALLEST_COSINE = 0.9
 class PrecisionReport:
     """How far bfloat16 is from float32: the outputs' relative error, the worst gradient's cosine.
 
-    `parameter` names that gradient.
+    `parameter` names that gradient, `kernels` the kernels that took longest in bfloat16, the
+    longest first (on a CPU torch's operators).
     """
 
     output_error: float
     cosine: float
     parameter: str
+    kernels: tuple[str, ...] = ()
 
     @property
     def is_fit(self) -> bool:
@@ -44,7 +53,10 @@ def compare_precisions(network: nn.Module, clip_BCTHW: torch.Tensor) -> Precisio
     assert not network.training
     device_type = clip_BCTHW.device.type
     results = []
+    profiler = profile(activities=profiled_activities(clip_BCTHW.device))
     for enabled in (False, True):
+        if enabled:
+            profiler.start()
         network.zero_grad(set_to_none=True)
         with torch.autocast(device_type, dtype=torch.bfloat16, enabled=enabled):
             outputs = network(clip_BCTHW)
@@ -56,6 +68,9 @@ def compare_precisions(network: nn.Module, clip_BCTHW: torch.Tensor) -> Precisio
             if parameter.grad is not None
         }
         results.append(({n: out.detach() for n, out in outputs.items()}, gradients))
+    if clip_BCTHW.is_cuda:
+        torch.cuda.synchronize()
+    profiler.stop()
     network.zero_grad(set_to_none=True)
     (exact, exact_gradients), (rounded, rounded_gradients) = results
     error = max(_relative_error(exact[name], rounded[name]) for name in exact)
@@ -65,7 +80,7 @@ def compare_precisions(network: nn.Module, clip_BCTHW: torch.Tensor) -> Precisio
         if gradient.numel() > 1
     }
     worst = min(cosines, key=lambda name: cosines[name])
-    return PrecisionReport(error, cosines[worst], worst)
+    return PrecisionReport(error, cosines[worst], worst, longest_kernels(profiler, NUM_KERNELS))
 
 
 def _relative_error(exact: torch.Tensor, rounded: torch.Tensor) -> float:
@@ -84,10 +99,12 @@ def _cosine(exact: torch.Tensor, rounded: torch.Tensor) -> float:
 def check_bfloat16(network: nn.Module, clip_BCTHW: torch.Tensor) -> None:
     """Raise `UserError` where `network` cannot be trusted in bfloat16 on clips of this shape."""
     report = compare_precisions(network, clip_BCTHW)
+    log.info("bfloat16 is computed by %s", ", ".join(report.kernels))
     if not report.is_fit:
         raise UserError(
             "training.precision = 'bfloat16': this machine computes it wrongly (outputs are off by "
             f"{report.output_error:.2g} of their size, the gradient of {report.parameter} has "
-            f"a cosine of {report.cosine:.2f} with float32's); use 'tf32' or 'float32', or another "
+            f"a cosine of {report.cosine:.2f} with float32's; its longest kernels are "
+            f"{', '.join(report.kernels[:3])}); use 'tf32' or 'float32', or another "
             f"version of cuDNN than {torch.backends.cudnn.version()}"
         )

@@ -78,8 +78,9 @@ class TrainingConfig:
 
     micro_batch_size: int = 0
     """Clips that go through the network at a time on a worker, gradients added up; 0: its whole
-    share. When memory runs out on a single worker it is halved, at most twice. Batch norm takes its
-    statistics from these clips."""
+    share. When memory runs out it is halved, at most twice: on one worker in the step, on several
+    GPUs for all of them in a trial step before the first. Batch norm takes its statistics from
+    these clips."""
 
     recompute: bool = False
     """Whether activations are computed again in the backward pass instead of kept: less memory, a

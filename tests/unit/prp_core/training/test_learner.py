@@ -21,6 +21,7 @@ from prp_core.training import learner as learner_module
 from prp_core.training.checkpoint import from_bytes, to_bytes
 from prp_core.training.encoder_export import encoder_weights, rebuild_encoder
 from prp_core.training.learner import Learner
+from prp_core.training.loss_model import LossModel
 from prp_core.training.micro_batches import MicroBatches
 from prp_core.training.optimisers import OPTIMISERS
 from prp_core.training.pretrain_config import PretrainConfig
@@ -340,7 +341,44 @@ def work(world: World) -> dict[str, Any]:
         **learnt,
         "diverging": diverge_as_worker(world),
         "changing": learn_with_changing_workers(world),
+        "lacking": lack_memory_as_worker(world),
     }
+
+
+def lack_memory_as_worker(world: World) -> dict[str, Any]:
+    """The second worker has no memory for more than two clips at a time, then for none."""
+    learner = Learner(config_with(batch_size=8), world, 1)
+    before = {**weights_of(learner), **dict(learner.network.named_buffers())}
+    before = {name: tensor.clone() for name, tensor in before.items()}
+    limits = [2, 0]
+    real = LossModel.forward
+
+    def forward(self: LossModel, clip_BCTHW: torch.Tensor, targets: Any) -> Any:
+        result = real(self, clip_BCTHW, targets)
+        if world.rank == 1 and len(clip_BCTHW) > limits[0]:
+            raise torch.OutOfMemoryError("planted")
+        return result
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(LossModel, "forward", forward)
+        learner.fit_to_memory()
+        size = learner._micro.size
+        limits.pop(0)
+        with pytest.raises(torch.OutOfMemoryError, match="worker 1, 1 clips at a time: planted"):
+            learner.fit_to_memory()
+    after = {**weights_of(learner), **dict(learner.network.named_buffers())}
+    return {
+        "size": size,
+        "traces": [name for name, tensor in before.items() if not torch.equal(tensor, after[name])],
+        "gradients": sum(one.grad is not None for one in learner.network.parameters()),
+    }
+
+
+def test_workers_agree_on_parts_that_fit_into_the_memory_of_each(
+    answers: list[dict[str, Any]],
+) -> None:
+    expected = {"size": 2, "traces": [], "gradients": 0}
+    assert [answer["lacking"] for answer in answers] == [expected, expected]
 
 
 def in_double(batch: PretextBatch) -> PretextBatch:
