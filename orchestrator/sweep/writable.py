@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -10,10 +11,16 @@ from prp_core.errors import UserError
 
 
 def check_home() -> None:
-    """Raise `UserError` where this machine's cache cannot be written."""
+    """Raise `UserError` where this machine's cache cannot be written.
+
+    Where the user's own home cannot, matplotlib is given a folder in the cache for its list of
+    fonts: else it warns of it on the terminal, and makes the list anew each time.
+    """
     home = home_dir()
     if problem := why_not_writable(home):
         raise UserError(f"{home} cannot be written: {problem}; set PRP_HOME to another folder")
+    if why_not_writable(Path("~/.config").expanduser()):
+        os.environ.setdefault("MPLCONFIGDIR", str(home / "matplotlib"))
 
 
 def check_storage(storage_uri: str) -> None:

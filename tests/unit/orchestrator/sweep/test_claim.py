@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from orchestrator.journal.stored_sweep import iterate_sweeps
 from orchestrator.sweep.arguments import parse_arguments
 from orchestrator.sweep.claim import claim_sweep
+from orchestrator.sweep.writable import check_home
 from prp_core.errors import UserError
 from sweeps.rate_search import space
 
@@ -50,3 +52,15 @@ def test_a_start_with_a_wrong_option_touches_nothing(home: Path) -> None:
     ):
         pass
     assert list(iterate_sweeps()) == [] and files_of_sweeps(home) == []
+
+
+def test_a_home_that_cannot_be_written_is_replaced_or_said(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MPLCONFIGDIR", raising=False)
+    monkeypatch.setenv("HOME", "/proc/none")
+    check_home()
+    assert os.environ["MPLCONFIGDIR"] == str(home / "matplotlib")
+    monkeypatch.delenv("PRP_HOME")
+    with pytest.raises(UserError, match=r"/proc/none/\.prp cannot be written: .*; set PRP_HOME to"):
+        check_home()
