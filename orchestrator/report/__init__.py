@@ -6,9 +6,10 @@ confirmation, `judged_how` notes on how it was judged, and `answer` the one sent
 which `descriptions` carries into MLflow.
 `figures` draws (the only module with matplotlib, imported with the first figure), `formatting`
 writes numbers and names, `content` holds tables and figures as values, `plots` makes the
-interactive ones as Plotly's JSON. `answer_sections`, `explore_section`, `analysis_sections` and
-`detail_sections` compute the values of the report's sections, `page` puts them together, and
-`rendering` (the only module with Jinja2) fills `templates/`, where the HTML, the CSS and the fixed
-texts are; `scripts` are what runs in the page. `showcase_choice` chooses the trials and videos of
-the showcases, `showcase` holds the content of one, and `showcase_page` computes its page.
+interactive ones as Plotly's JSON, and `stills` their pictures for MLflow. `answer_sections`,
+`explore_section`, `analysis_sections` and `detail_sections` compute the values of the report's
+sections, `page` puts them together, and `rendering` (the only module with Jinja2) fills
+`templates/`, where the HTML, the CSS and the fixed texts are; `scripts` are what runs in the page.
+`showcase_choice` chooses the trials and videos of the showcases, `showcase` holds the content of
+one, and `showcase_page` computes its page.
 """

@@ -9,6 +9,7 @@ import io
 import math
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import matplotlib
@@ -95,7 +96,7 @@ def draw_rate_sets(
             columnspacing=1.2,
             borderpad=0,
         )
-        return _svg(figure, "rates")
+        return svg_drawing(figure, "rates")
 
 
 def draw_curves(
@@ -145,7 +146,7 @@ def draw_curves(
             columnspacing=1.0,
             borderpad=0,
         )
-        return _svg(figure, "curves")
+        return svg_drawing(figure, "curves")
 
 
 def draw_cost(
@@ -189,7 +190,7 @@ def draw_cost(
             columnspacing=0.9,
             borderpad=0,
         )
-        return _svg(figure, "cost")
+        return svg_drawing(figure, "cost")
 
 
 def draw_importance(importance: Importance, names: Mapping[str, str]) -> Drawing:
@@ -234,7 +235,7 @@ def draw_importance(importance: Importance, names: Mapping[str, str]) -> Drawing
         axes.set_xlabel("share of the importance")
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), handlelength=0.6, borderpad=0)
-        return _svg(figure, "importance")
+        return svg_drawing(figure, "importance")
 
 
 def draw_confusion(confusion: Mapping[tuple[int, int], float]) -> Drawing:
@@ -265,7 +266,7 @@ def draw_confusion(confusion: Mapping[tuple[int, int], float]) -> Drawing:
             spine.set_visible(False)
         axes.set_xlabel("predicted rate")
         axes.set_ylabel("true rate")
-        return _svg(figure, "confusion")
+        return svg_drawing(figure, "confusion")
 
 
 def _shown(trial: TrialRecord, state: str) -> bool:
@@ -276,6 +277,19 @@ def _figure(width: float, height: float) -> tuple[Figure, Any]:
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasSVG(figure)
     return figure, figure.add_subplot()
+
+
+def panels(width: float, height: float, rows: int, columns: int) -> tuple[Figure, list[Any]]:
+    """A figure of `width` x `height` inches, and its panels row by row."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasSVG(figure)
+    return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
+
+
+def in_style() -> AbstractContextManager[None]:
+    """A context in which figures have the report's style."""
+    context: AbstractContextManager[None] = matplotlib.rc_context(STYLE)
+    return context
 
 
 def _scatter(
@@ -338,7 +352,7 @@ def _top(values: Sequence[float]) -> float:
     return min(1.05, max([*values, 0.1]) * 1.15)
 
 
-def _svg(figure: Figure, name: str) -> Drawing:
+def svg_drawing(figure: Figure, name: str) -> Drawing:
     """The figure as a drawing that scales; its ids begin with `name`, as a page holds several."""
     stream = io.StringIO()
     layout = figure.get_layout_engine()

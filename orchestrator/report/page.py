@@ -66,7 +66,9 @@ def make_report(spec: SweepSpec) -> MadeReport:
 
 
 def svg_files(page: ReportPage) -> dict[str, str]:
-    """The drawings of `page`, which MLflow shows as pictures."""
+    """The figures of `page` that MLflow shows as pictures; those that are interactive in the page
+    are still.
+    """
     figures = {
         "rate_sets": page.rate_sets.figure if page.rate_sets else None,
         "importance": page.importance.importance,
@@ -75,6 +77,10 @@ def svg_files(page: ReportPage) -> dict[str, str]:
         "rate_confusion": page.cost.confusion,
     }
     drawings = {name: figure.drawing for name, figure in figures.items() if figure is not None}
+    if page.explore is not None:
+        from orchestrator.report.stills import still  # matplotlib
+
+        drawings |= {plot.name: still(plot) for plot in page.explore.plots}
     return {
         name: f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="{XLINK}" '
         f'viewBox="{drawing.view_box}">{drawing.markup}</svg>'

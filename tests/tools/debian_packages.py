@@ -33,11 +33,14 @@ def fetched_root(name: str, packages: tuple[str, ...]) -> Path:
 
 def environment_in(root: Path) -> dict[str, str]:
     """The variables with which a program below `root` finds its libraries and fonts."""
-    libraries = root / "usr" / "lib" / f"{platform.machine()}-linux-gnu"
-    older = root / "lib" / f"{platform.machine()}-linux-gnu"
+    places = [
+        above / f"{platform.machine()}-linux-gnu" for above in (root / "usr" / "lib", root / "lib")
+    ]
+    # some packages keep libraries of their own one folder deeper (PulseAudio's)
+    below = {file.parent for place in places for file in place.glob("*/lib*.so*")}
     return {
         **os.environ,
-        "LD_LIBRARY_PATH": f"{libraries}:{older}",
+        "LD_LIBRARY_PATH": ":".join(map(str, [*places, *sorted(below)])),
         "FONTCONFIG_SYSROOT": str(root),
     }
 

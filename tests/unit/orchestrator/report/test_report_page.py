@@ -247,6 +247,7 @@ def test_the_ledger_of_a_sweep_without_prices_shows_no_money() -> None:
 
 def test_every_drawing_is_a_picture_of_its_own_for_mlflow() -> None:
     files = svg_files(report_page(record(*TRIALS), UNKNOWN))
-    assert files.keys() == {"rate_sets", "learning_curves", "cost"}, "what is known"
+    assert files.keys() == {"rate_sets", "learning_curves", "cost", "parallel", "dimensions"}
+    assert ">recall@1<" in files["parallel"] and ">recall@1<" in files["dimensions"], "as text"
     for text in files.values():
         assert ElementTree.fromstring(text).tag == "{http://www.w3.org/2000/svg}svg"
