@@ -1,7 +1,7 @@
 """Ray cluster: the connection to Ray, and what a sweep takes of the cluster's resources.
 
 `connect.py` joins a cluster whose address answers (`cluster_address.py`) or starts a local one
-(`local_ray.py`), `concurrency.py` says how many
+(`local_ray.py`), `head_watch.py` says when its head is away, `concurrency.py` says how many
 trials run there at once and where their rungs are evaluated, `worker_group.py` runs one training on
 a group of Ray Train workers, whose controller does without Ray's helpers (`lean_controller.py`),
 which `process_group.py` joins to torch's process group and which hear of it when a machine of

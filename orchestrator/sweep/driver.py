@@ -27,6 +27,7 @@ from orchestrator.cost.pricing import find_price, money_line
 from orchestrator.journal.lease import LeaseLost
 from orchestrator.ray_cluster.concurrency import ConcurrencyLimit, plan_concurrency
 from orchestrator.ray_cluster.connect import ray_cluster
+from orchestrator.ray_cluster.head_watch import HeadWatch
 from orchestrator.search.space import Space
 from orchestrator.sweep.claim import Claim
 from orchestrator.sweep.finish import finish
@@ -74,7 +75,12 @@ def drive(
         claim.keep(plan.spec)
         setup = coordinator_setup(plan, evaluation=concurrency.evaluation, warm=warm, price=price)
         limit = ConcurrencyLimit(plan.config, concurrency)
-        with notifications(hook_url(arguments.notify), plan.spec.sweep_id) as notify:
+        head = ray.get_runtime_context().gcs_address
+        advice = f"On a cluster that answers, go on with: {resume_command(plan)}"
+        with (
+            HeadWatch(head, say, advice),
+            notifications(hook_url(arguments.notify), plan.spec.sweep_id) as notify,
+        ):
             return run_sweep(
                 plan, setup, limit, claim.loss, verbose=arguments.verbose, notify=notify
             )
