@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+OTHER_PYTHON = "PRP_TEST_MLFLOW_PYTHON"  # a Python with another MLflow, whose server is tested
 START_SECONDS = 180.0  # importing MLflow takes seconds, and more on a machine that is busy
 
 
@@ -42,7 +43,7 @@ class MlflowServer:
     def start(self) -> None:
         """Start the process and wait until it answers."""
         words = [
-            sys.executable,
+            os.environ.get(OTHER_PYTHON, sys.executable),
             "-m",
             "mlflow",
             "server",
@@ -60,7 +61,7 @@ class MlflowServer:
             str(self.folder / "artifacts"),
         ]
         environment = {
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "MLFLOW_DISABLE_TELEMETRY": "true",
         }
