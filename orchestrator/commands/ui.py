@@ -7,6 +7,7 @@ until Ctrl-C.
 from __future__ import annotations
 
 import argparse
+import signal
 
 from orchestrator.commands.command import run_module
 from orchestrator.commands.common_arguments import (
@@ -53,6 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.print_link:
         print(link)
         return 0
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the server ends, too
     with ui:
         print(link, flush=True)
         if not arguments.no_browser:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -19,11 +20,12 @@ from orchestrator.tracking.mlflow_client import connect, limit_requests, retry
 from orchestrator.tracking.saved_view import VIEW_TAG, link_to_runs, link_to_view, view_key
 from orchestrator.tracking.tracking_uri import check_usable
 from prp_core.closed_at_exit import ClosedAtExit
-from prp_core.errors import UserError
+from prp_core.errors import PrpError, UserError
 
 HOST = "127.0.0.1"
 START_SECONDS = 90.0
 LOOK_SECONDS = 0.2
+END_SECONDS = 20.0
 TIMEOUT_SECONDS = 15.0
 LAST_CHARACTERS = 300
 
@@ -75,24 +77,27 @@ class MlflowUi(ClosedAtExit):
         return self
 
     def close(self) -> None:
-        """End the server that was started here."""
+        """End the server that was started here, all of its processes."""
         if self._process is not None:
-            self._process.terminate()
-            self._process.wait(timeout=20)
+            end_group(self._process)
         self._log.close()
 
     def wait(self) -> None:
-        """Until the server ends, or Ctrl-C."""
-        if self._process is not None:
-            with contextlib.suppress(KeyboardInterrupt):
-                self._process.wait()
+        """Until Ctrl-C. Raises `PrpError` where the server ends before."""
+        if self._process is None:
+            return
+        with contextlib.suppress(KeyboardInterrupt):
+            code = self._process.wait()
+            raise PrpError(
+                f"MLflow's server at {self.server} ended by itself (exit code {code}); what it "
+                "showed is kept: start it again with the same command"
+            )
 
     def _wait_until_up(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + START_SECONDS
         while not is_up(self.server):
             if process.poll() is not None or time.monotonic() > deadline:
-                process.kill()
-                process.wait()
+                end_group(process)
                 self._log.seek(0)
                 said = self._log.read().decode(errors="replace")
                 raise UserError(
@@ -121,7 +126,19 @@ def start_server(tracking_uri: str, port: int, log: IO[bytes]) -> subprocess.Pop
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,
+        start_new_session=True,  # a group of its own, which can be ended as a whole
     )
+
+
+def end_group(leader: subprocess.Popen[bytes]) -> None:
+    """End the processes of the group of `leader`, which may have ended before them."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(leader.pid, signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        leader.wait(timeout=END_SECONDS)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(leader.pid, signal.SIGKILL)
+    leader.wait()
 
 
 def is_up(server: str) -> bool:

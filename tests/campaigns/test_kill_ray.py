@@ -100,7 +100,7 @@ def test_processes_of_the_head_are_killed_one_after_the_other(
     tmp_path: Path, tiny_videos: Path
 ) -> None:
     """A sweep goes on, or ends in one line and is resumed by the same command."""
-    slow = {"PRP_TEST_SLOW": "9"}
+    slow = {"PRP_TEST_SLOW": os.environ.get("PRP_TEST_SLOW", "9")}
     command = words(tiny_videos, tmp_path, "--sweep", "one")
     folder = tmp_path / "sweeps" / "one"
     number = 0
