@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,7 +16,9 @@ from prp_core.data.loader import SpanLoader
 from prp_core.data.manifest import Parts, VideoRecord
 from prp_core.data.object_store import LocalStore
 from prp_core.data.video_source import VideoSource
-from prp_core.evaluation.features import in_evaluation_mode
+from prp_core.evaluation.feature_health import feature_health
+from prp_core.evaluation.features import extract_features, in_evaluation_mode
+from prp_core.evaluation.retrieval import hits_at_k
 from prp_core.pretext.network import PrpNetwork, build_network
 from prp_core.pretext.slow_motion import SlowMotionTargets
 from prp_core.pretext.targets import build_pretext_batch
@@ -22,9 +27,69 @@ from prp_core.training.checkpoint import CheckpointFolder, from_bytes
 from prp_core.training.loop import pretrain
 from prp_core.training.metrics import RunningMean
 from prp_core.training.pretrain_data import PretrainData
-from prp_core.world import World
+from prp_core.world import World, use_threads
 
 ALONE = World.alone()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """For each query 1.0 or 0.0, the effective rank of the gallery's features, and `task_results`
+    (of a random initialisation: none).
+    """
+
+    hits: list[float]
+    rank: float
+    results: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A network to be trained, or left as it is initialised, and measured on `queries`."""
+
+    config: RunConfig
+    folder: Path
+    split: Parts
+    queries: Sequence[VideoRecord]
+    is_trained: bool
+
+
+def measure_all(jobs: Sequence[Job], num_processes: int) -> list[Measured]:
+    """The results of `jobs`, in their order, `num_processes` at a time."""
+    if num_processes == 1:
+        return [measure(job) for job in jobs]
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(num_processes, mp_context=context) as pool:
+        return list(pool.map(measure, jobs))
+
+
+def measure(job: Job) -> Measured:
+    """Train the network of `job`, if it is to be, and retrieve its queries in its training part."""
+    use_threads(1)
+    config = job.config
+    views = config.evaluation.views
+    with VideoSource(LocalStore(job.folder), None, config.loader) as source:
+        if job.is_trained:
+            network = trained_network(config, source, job.split)
+            results = task_results(network, config, source, job.queries)
+        else:
+            network, results = build_network(config), {}
+        gallery, asked = (
+            extract_features(network.encoder, records, source, config.clip, views, ALONE)
+            for records in (job.split.train, job.queries)
+        )
+    hits = [float(hit) for hit in hits_at_k(gallery, asked, (1,))[1].tolist()]
+    learnt = [*config.pretext.active] if job.is_trained else ["nothing"]
+    print(
+        f"  seed {config.seed}, {config.training.num_epochs} epochs of {' and '.join(learnt)}: "
+        f"recall@1 {sum(hits) / len(hits):.3f}",
+        flush=True,
+    )
+    return Measured(
+        hits=hits,
+        rank=feature_health(gallery)["feature/effective_rank"],
+        results=results,
+    )
 
 
 def trained_network(config: RunConfig, source: VideoSource, split: Parts) -> PrpNetwork:

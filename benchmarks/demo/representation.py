@@ -27,7 +27,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.demo.arms import ARMS, BOTH, epochs_of_equal_compute
-from benchmarks.demo.networks import ALONE, task_results, trained_network
+from benchmarks.demo.networks import ALONE, Job, measure_all
 from benchmarks.demo.pixels import PIXELS, hits_of_pixels
 from orchestrator.config.run_config import RunConfig, load_config
 from orchestrator.config.sweep_spec import home_dir
@@ -38,19 +38,14 @@ from orchestrator.data.index import IndexJob, index
 from prp_core.data.manifest import Manifest, Parts, VideoRecord, parts
 from prp_core.data.object_store import LocalStore
 from prp_core.data.video_source import VideoSource
-from prp_core.evaluation.feature_health import feature_health
-from prp_core.evaluation.features import Describe, FeatureTable, encoder_feature, extract_tables
+from prp_core.evaluation.features import Describe, extract_tables
 from prp_core.evaluation.intervals import Interval, group_interval
-from prp_core.evaluation.retrieval import hits_at_k
-from prp_core.pretext.network import PrpNetwork, build_network
 from prp_core.world import use_threads
 
 RANDOM = "random initialisation"
 PRETRAINED = "pretrained"
 Hits = dict[str, list[list[float]]]
 """For each kind of network: a row per seed, 1.0 or 0.0 for each query."""
-Networks = dict[str, list[PrpNetwork]]
-"""For each kind of network: one per seed."""
 
 
 def main() -> int:
@@ -68,37 +63,22 @@ def main() -> int:
         f"{len({record.group for record in queries})} scenes",
         flush=True,
     )
-    with VideoSource(LocalStore(folder), None, first.loader) as source:
-        networks: Networks = {
-            RANDOM: [build_network(config) for config in configs[PRETRAINED]],
-            **{
-                kind: [trained_network(config, source, split) for config in of_seeds]
-                for kind, of_seeds in configs.items()
-            },
-        }
-        results = {
-            kind: [
-                task_results(network, config, source, queries)
-                for network, config in zip(networks[kind], of_seeds, strict=True)
-            ]
-            for kind, of_seeds in configs.items()
-        }
-        gallery = tables_of(networks, first, source, split.train)
-        asked = tables_of(networks, first, source, queries)
-    hits = {
-        kind: [hits_of(gallery, asked, f"{kind} {row}") for row in range(len(seeds))]
-        for kind in networks
-    }
-    for row, seed in enumerate(seeds):
-        for kind in networks:
-            told = ", ".join(
-                f"{name} {value:.4f}"
-                for name, value in (results[kind][row] if kind in results else {}).items()
+    jobs = [
+        Job(config, folder, split, queries, is_trained=kind != RANDOM)
+        for kind, of_seeds in {RANDOM: configs[PRETRAINED], **configs}.items()
+        for config in of_seeds
+    ]
+    measured = measure_all(jobs, arguments.processes)
+    pixels = pixel_hits(first, folder, split, queries)
+    hits: Hits = {}
+    for place, kind in enumerate((RANDOM, *configs)):
+        own = measured[place * len(seeds) : (place + 1) * len(seeds)]
+        hits[kind] = [one.hits for one in own]
+        for seed, one in zip(seeds, own, strict=True):
+            told = ", ".join(f"{name} {value:.4f}" for name, value in one.results.items())
+            print(
+                f"seed {seed}, {kind}: {mean(one.hits):.3f}, effective rank {one.rank:.1f}; {told}"
             )
-            rank = rank_of(gallery, f"{kind} {row}")
-            recall = mean(hits[kind][row])
-            print(f"seed {seed}, {kind}: {recall:.3f}, effective rank {rank:.1f}; {told}")
-    pixels = {name: hits_of_pixels(name, gallery[name], asked[name]) for name in PIXELS}
     return report(hits, pixels, [record.group for record in queries])
 
 
@@ -140,11 +120,6 @@ def chosen_videos(
     return folder, split, queries
 
 
-def rank_of(tables: Mapping[str, FeatureTable], name: str) -> float:
-    """How many directions the features of a table use; see `feature_health`."""
-    return feature_health(tables[name])["feature/effective_rank"]
-
-
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -153,6 +128,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="PATH=VALUE")
     parser.add_argument(
         "--compare", dest="compared", action="append", default=[], metavar="PATH=VALUE"
+    )
+    parser.add_argument(
+        "--processes", type=int, default=1, help="how many networks are trained at once"
     )
     parser.add_argument(
         "--arms", action="store_true", help="compare the halves of the method at equal compute"
@@ -199,30 +177,23 @@ def scene_number(record: VideoRecord) -> int:
     return int(record.group.rpartition("g")[2])
 
 
-def tables_of(
-    networks: Networks, config: RunConfig, source: VideoSource, records: Sequence[VideoRecord]
-) -> Mapping[str, FeatureTable]:
-    """The features of `records` by the pixel baselines and every network.
-
-    ``pretrained 0`` is the first seed's; videos are decoded once for all.
-    """
-    describers: dict[str, Describe] = {name: flat(describe) for name, describe in PIXELS.items()}
-    for kind, of_seeds in networks.items():
-        for row, network in enumerate(of_seeds):
-            describers[f"{kind} {row}"] = encoder_feature(network.encoder.eval())
-    return extract_tables(describers, records, source, config.clip, config.evaluation.views, ALONE)
+def pixel_hits(
+    config: RunConfig, folder: Path, split: Parts, queries: Sequence[VideoRecord]
+) -> dict[str, list[float]]:
+    """For each of `PIXELS` the hits of `queries`."""
+    describers = {name: flat(describe) for name, describe in PIXELS.items()}
+    views = config.evaluation.views
+    with VideoSource(LocalStore(folder), None, config.loader) as source:
+        gallery, asked = (
+            extract_tables(describers, records, source, config.clip, views, ALONE)
+            for records in (split.train, queries)
+        )
+    return {name: hits_of_pixels(name, gallery[name], asked[name]) for name in PIXELS}
 
 
 def flat(describe: Describe) -> Describe:
     """`describe` with one vector for each clip."""
     return lambda clips_BCTHW: describe(clips_BCTHW).flatten(1)
-
-
-def hits_of(
-    gallery: Mapping[str, FeatureTable], queries: Mapping[str, FeatureTable], name: str
-) -> list[float]:
-    """For each query 1.0 when its nearest gallery video has its class, else 0.0."""
-    return [float(hit) for hit in hits_at_k(gallery[name], queries[name], (1,))[1].tolist()]
 
 
 def report(hits: Hits, pixels: Mapping[str, list[float]], scenes: Sequence[str]) -> int:

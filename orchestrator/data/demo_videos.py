@@ -1,12 +1,13 @@
 """The demo corpus: small encoded videos, made on the spot, whose classes are kinds of motion.
 
-A scene (a group) is a blotched sheet that fills the picture. All are drawn alike, so no single
-picture tells the class; how the camera moves over the sheet, and how fast, does. Each class is
-about 1.6 times as fast as the one before, and rates double: to name the rate of a clip one has to
-see how fast things seem to move, and in what manner. Sheets are much alike, nearly grey and of one
-contrast, so that motion is what differs most between videos (what happens otherwise:
-docs/experiments.md). Place, direction, phase and tempo are drawn for each video. The same settings
-give the same frames.
+A camera looks down on islands in a sea: it glides in a straight line, turns on the spot, climbs and
+sinks, paces to and fro, circles, or shakes. A scene (a group) is a map of its own; all maps are
+drawn alike, so no single picture tells the class; how the camera moves, and how fast, does. Each
+class is about 1.6 times as fast as the one before, and rates double: to name the rate of a clip one
+has to see how fast things seem to move, and in what manner. Maps have the same two colours, smooth
+shapes and soft shores, so that motion is what differs most between videos (what happens otherwise,
+and which other classes were tried: docs/experiments.md). Place, direction, phase and tempo are
+drawn for each video. The same settings give the same frames.
 """
 
 from __future__ import annotations
@@ -27,6 +28,10 @@ import numpy as np
 FRAMES_PER_SECOND = 25
 TEXTURE_SIZE = 256
 TEXELS_PER_PIXEL = 2.5
+SEA = (0.22, 0.36, 0.50)
+LAND = (0.86, 0.76, 0.56)
+STEEPNESS = 2.5
+"""Of the shores: the larger, the harder the line between land and sea."""
 NO_LOOKING_AHEAD = "rc-lookahead=0:sync-lookahead=0:mbtree=0:bframes=0"
 PIXELS_FROM_CENTRE = 26.0
 """The mean distance of a visible point from the centre of rotation, which makes rotating as fast as
@@ -66,10 +71,10 @@ class DemoSettings:
 
 @dataclass(frozen=True)
 class Path2D:
-    """The camera's path over the sheet, frame by frame.
+    """The camera's path over the map, frame by frame.
 
     `x_T` and `y_T` are pixels from where it began, `angle_T` radians, `log_size_T` the logarithm of
-    how large a part of the sheet it sees.
+    how large a part of the map it sees.
     """
 
     x_T: np.ndarray
@@ -170,19 +175,19 @@ def encode(path: Path, frames_THWC: np.ndarray) -> None:
 
 
 def _drift(travelled_T: np.ndarray, draw: np.random.Generator) -> Path2D:
-    """A straight line."""
+    """Gliding in a straight line of any direction."""
     return _along_a_line(travelled_T, draw.uniform(0, 2 * math.pi))
 
 
 def _turn(travelled_T: np.ndarray, draw: np.random.Generator) -> Path2D:
-    """A wheel on the spot, either way round."""
+    """Turning on the spot, either way round."""
     still_T = np.zeros_like(travelled_T)
     angle_T = travelled_T / PIXELS_FROM_CENTRE * draw.choice([-1.0, 1.0])
     return Path2D(still_T, still_T, angle_T, still_T)
 
 
 def _breathe(travelled_T: np.ndarray, draw: np.random.Generator) -> Path2D:
-    """Swelling and shrinking, by half each way."""
+    """Climbing and sinking: the picture shrinks and swells by half each way."""
     still_T = np.zeros_like(travelled_T)
     log_size_T = _zigzag(travelled_T / PIXELS_FROM_CENTRE, 0.45, draw.random())
     return Path2D(still_T, still_T, still_T, log_size_T)
@@ -229,16 +234,19 @@ MOTIONS: dict[str, tuple[Motion, float]] = {
 
 
 def draw_scene(draw: np.random.Generator) -> np.ndarray:
-    """The sheet of one group: uint8 ``(TEXTURE_SIZE, TEXTURE_SIZE, 3)``, nearly grey; it wraps."""
-    blotches = np.clip(0.35 * _smooth_noise(draw, cycles=draw.uniform(3.5, 5)), -0.5, 0.5)
-    sheet = draw.uniform(0.47, 0.53, 3) + blotches[..., None] * draw.uniform(0.9, 1.0)
-    return (np.clip(sheet, 0, 1) * 255).astype(np.uint8)
+    """The map of one group: uint8 ``(TEXTURE_SIZE, TEXTURE_SIZE, 3)``, half land; it wraps."""
+    height = _smooth_noise(draw, cycles=draw.uniform(3.5, 5))
+    land = 1 / (1 + np.exp(-STEEPNESS * height))[..., None]
+    sea_colour, land_colour = (
+        np.array(colour) + draw.uniform(-0.015, 0.015, 3) for colour in (SEA, LAND)
+    )
+    return np.round((sea_colour + (land_colour - sea_colour) * land) * 255).astype(np.uint8)
 
 
 def _smooth_noise(draw: np.random.Generator, *, cycles: float) -> np.ndarray:
-    """Wrapping blotches, about `cycles` of them across, of mean 0 and standard deviation 1.
+    """Wrapping hills, about `cycles` of them across, of mean 0 and standard deviation 1.
 
-    So no sheet is brighter or has more contrast than another.
+    So no map is brighter or has more contrast than another.
     """
     down = np.fft.fftfreq(TEXTURE_SIZE)[:, None] * TEXTURE_SIZE
     across = np.fft.rfftfreq(TEXTURE_SIZE)[None, :] * TEXTURE_SIZE
@@ -254,14 +262,14 @@ def _smooth_noise(draw: np.random.Generator, *, cycles: float) -> np.ndarray:
 
 def render(
     motion: str,
-    sheet: np.ndarray,
+    ground: np.ndarray,
     num_frames: int,
     draw: np.random.Generator,
     *,
     height: int,
     width: int,
 ) -> np.ndarray:
-    """One video, uint8 ``(num_frames, height, width, 3)``: the camera moves over `sheet`.
+    """One video, uint8 ``(num_frames, height, width, 3)``: the camera moves over `ground`.
 
     It follows `motion`, at one tempo, drawn within 8 % of the class's.
     """
@@ -278,15 +286,17 @@ def render(
     sine = _columns(np.sin(angle_T) * size_T)
     u_THW = cosine * across + sine * down + _columns(path.x_T)
     v_THW = cosine * down - sine * across + _columns(path.y_T)
-    return _look_up(sheet, u_THW * TEXELS_PER_PIXEL + place[0], v_THW * TEXELS_PER_PIXEL + place[1])
+    return _look_up(
+        ground, u_THW * TEXELS_PER_PIXEL + place[0], v_THW * TEXELS_PER_PIXEL + place[1]
+    )
 
 
 def _columns(values_T: np.ndarray) -> np.ndarray:
     return values_T.astype(np.float32)[:, None, None]
 
 
-def _look_up(sheet: np.ndarray, across_THW: np.ndarray, down_THW: np.ndarray) -> np.ndarray:
-    return sheet[
+def _look_up(ground: np.ndarray, across_THW: np.ndarray, down_THW: np.ndarray) -> np.ndarray:
+    return ground[
         np.floor(down_THW).astype(np.int32) % TEXTURE_SIZE,
         np.floor(across_THW).astype(np.int32) % TEXTURE_SIZE,
     ]
