@@ -66,6 +66,13 @@ class RunConfig(PretrainConfig):
     def __post_init__(self) -> None:
         look_up("encoder", self.encoder.name, ENCODERS)
         look_up("reader", self.loader.reader, READERS)
+        check(
+            not self.sweep.is_label_free or self.evaluation.label_free is not None,
+            "sweep.objective",
+            self.sweep.objective,
+            "is not measured; switch it on with a table [evaluation.label_free], or "
+            "--set evaluation.label_free.ks=1-5",
+        )
         workers = self.resources.num_workers
         batch = self.training.batch_size
         check(

@@ -10,6 +10,8 @@ from prp_core.checks import check, check_choice
 STUDY_PLACE = "{study}"  # in `sweep.name`: the name of the study's file
 LONGEST_NAME = 120  # a sweep's id, which a time follows, names a folder
 SWEEP_NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{LONGEST_NAME - 1}}}")
+LABEL_FREE = "label_free/"
+LABEL_FREE_OBJECTIVE = "label_free/recall_at_1"
 EVALUATORS = ("auto", "task", "worker")
 
 
@@ -29,7 +31,8 @@ class SweepConfig:
     max_concurrent_trials: int = 0
     """How many trials run at once at most; 0: as many as the cluster has room for."""
     objective: str = "retrieval/recall_at_1"
-    """The metric that is maximised, measured on the validation part: a ``retrieval/`` one."""
+    """The metric that is maximised, measured on the validation part: a ``retrieval/`` one; where no
+    video has a class, a sweep takes ``label_free/recall_at_1``."""
     sampler: str = "gp"
     """What proposes values: ``gp`` (a Gaussian process over the scores of all rungs), ``tpe``
     (Optuna's), or ``random``."""
@@ -74,10 +77,21 @@ class SweepConfig:
             "must be a retrieval metric such as 'retrieval/recall_at_1': a pretext loss or "
             "accuracy is not comparable across rate sets"
         )
-        check(self.objective.startswith("retrieval/"), "sweep.objective", self.objective, rule)
+        is_known = self.objective.startswith(("retrieval/recall_at_", f"{LABEL_FREE}recall_at_"))
+        check(is_known, "sweep.objective", self.objective, rule)
         check(
             0 <= self.min_eligible_fraction <= 1,
             "sweep.min_eligible_fraction",
             self.min_eligible_fraction,
             "must lie in 0 to 1",
         )
+
+    @property
+    def is_label_free(self) -> bool:
+        """Whether the objective needs no class."""
+        return self.objective.startswith(LABEL_FREE)
+
+    @property
+    def recall_at_1(self) -> str:
+        """The recall at 1 of the objective's kind, which confirmation and test compare."""
+        return LABEL_FREE_OBJECTIVE if self.is_label_free else "retrieval/recall_at_1"

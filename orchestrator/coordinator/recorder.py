@@ -255,7 +255,7 @@ class Recorder:
                 self.log(baseline_run(name), first, 0)  # MLflow compares by what was logged first
                 self.log(baseline_run(name), mine, 0)
                 self._tracker.finish(baseline_run(name), TrialState.FINISHED)
-        told = (f"/{self._objective}", "/linear_probe/accuracy")
+        told = (f"/{self._objective}", "/linear_probe/accuracy", "/label_free/effective_rank")
         self.log_sweep({name: value for name, value in metrics.items() if name.endswith(told)})
 
     def note(self, name: str, value: str | None = None) -> str | None:

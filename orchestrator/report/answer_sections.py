@@ -119,7 +119,7 @@ def confirmation_section(record: SweepRecord) -> ConfirmationSection | None:
         result=found.text,
         num_test_videos=record.data.num_test,
         num_unreadable=round(found.test.get("test/retrieval/num_broken", 0.0)),
-        test=test_table(found) if found.test else None,
+        test=test_table(found, record.config.sweep.recall_at_1) if found.test else None,
     )
 
 
@@ -206,5 +206,11 @@ def _candidates(record: SweepRecord, found: ConfirmationRecord) -> Table:
             candidate_text(one),
         )
         rows.append(Row(cells, "best" if one.trial == found.taken else ""))
-    head = ("trial", "rates", "seeds", "recall@1 of each", "mean [95 %, seeds]")
+    head = (
+        "trial",
+        "rates",
+        "seeds",
+        f"{metric_title(record.config.sweep.recall_at_1)} of each",
+        "mean [95 %, seeds]",
+    )
     return Table(head=head, rows=tuple(rows))

@@ -36,9 +36,9 @@ def confirmed_answer(record: SweepRecord, found: ConfirmationRecord) -> tuple[Ou
     tied = [one for one in found.candidates if one.trial in found.tied]
     others = [one for one in found.candidates if rates.get(one.trial, "?") != winner]
     if any(one in tied for one in others) or (tied and not others):
-        return Outcome.TIE, _tie(tied, others, rates, seeds)
+        return Outcome.TIE, _tie(tied, others, rates, seeds, _metric(record))
     lead = (
-        f"Rates {winner} are best: trial {best.trial} reaches {metric_title(RECALL)} "
+        f"Rates {winner} are best: trial {best.trial} reaches {_metric(record)} "
         f"{candidate_text(best)} on {seeds}"
     )
     if len(found.candidates) == 1:
@@ -58,7 +58,11 @@ def confirmed_answer(record: SweepRecord, found: ConfirmationRecord) -> tuple[Ou
 
 
 def _tie(
-    tied: list[Candidate], others: list[Candidate], rates: Mapping[int, str], seeds: str
+    tied: list[Candidate],
+    others: list[Candidate],
+    rates: Mapping[int, str],
+    seeds: str,
+    metric: str,
 ) -> str:
     values = joined([candidate_text(one) for one in tied])
     if len({rates.get(one.trial, "?") for one in tied}) > 1:
@@ -69,7 +73,11 @@ def _tie(
         which = f"{'both' if len(tied) == 2 else 'all'} with rates {rates.get(tied[0].trial, '?')}"
         subject = f"{joined(named)}, {which}, are not distinguishable"
         subject += "" if others else "; no candidate had other rates"
-    return f"A tie: on {seeds} {subject}: {metric_title(RECALL)} {values}."
+    return f"A tie: on {seeds} {subject}: {metric} {values}."
+
+
+def _metric(record: SweepRecord) -> str:
+    return metric_title(record.config.sweep.recall_at_1)
 
 
 def _seeds(candidate: Candidate) -> str:
@@ -82,26 +90,27 @@ def confirmed_notes(record: SweepRecord, found: ConfirmationRecord) -> tuple[str
 
     Empty where the test part was not evaluated.
     """
-    if TEST + RECALL not in found.test:
+    recall = record.config.sweep.recall_at_1
+    if TEST + recall not in found.test:
         return ()
     untrained = f"{BASELINE_PREFIX}random_init/"
-    results = [f"{metric_title(RECALL)} {_recall(found.test, '')}"]
+    results = [f"{_metric(record)} {_recall(found.test, '', recall)}"]
     if TEST + RECOGNITION in found.test:
         results.append(f"{TITLES[RECOGNITION]} {found.test[TEST + RECOGNITION]:.3f}")
     lines = [
         f"On the test part, which was not used for any selection, trial {found.taken} reaches "
         f"{', '.join(results)}."
     ]
-    if f"{TEST}{untrained}{RECALL}" in found.test:
-        reached = _interval(found.test, "")
-        without = _interval(found.test, untrained)
+    if f"{TEST}{untrained}{recall}" in found.test:
+        reached = _interval(found.test, "", recall)
+        without = _interval(found.test, untrained, recall)
         compared = (
             f"fewer than {MIN_GROUPS} scenes are too few to compare"
             if reached is None or without is None
             else pretraining_helps(reached, without)
         )
         lines.append(
-            f"The same encoder untrained reaches {_recall(found.test, untrained)} "
+            f"The same encoder untrained reaches {_recall(found.test, untrained, recall)} "
             f"there: {compared}. Chance level: {record.data.chance:.3f}."
         )
     return tuple(lines)
@@ -126,19 +135,19 @@ def pretraining_helps(reached: Interval, untrained: Interval, *, is_selected: bo
     return "pretraining helps"
 
 
-def test_table(found: ConfirmationRecord) -> Table:
+def test_table(found: ConfirmationRecord, recall: str = RECALL) -> Table:
     """The results on the test part: the trial that was taken, then the baselines."""
-    named = (f"retrieval/recall_at_{k}" for k in range(2, LARGEST_K))
+    named = (f"{recall.removesuffix('1')}{k}" for k in range(2, LARGEST_K))
     more = [name for name in named if TEST + name in found.test] + [PROBE, RECOGNITION]
     head = (
         "",
-        f"{metric_title(RECALL)} [95 %]",
+        f"{metric_title(recall)} [95 %]",
         *(TITLES.get(name, metric_title(name)) for name in more),
     )
-    rows = [Row(_cells(found.test, f"trial {found.taken}", "", more), "best")]
+    rows = [Row(_cells(found.test, f"trial {found.taken}", "", more, recall), "best")]
     for name, title in BASELINE_TITLES.items():
-        if f"{TEST}{BASELINE_PREFIX}{name}/{RECALL}" in found.test:
-            cells = _cells(found.test, title, f"{BASELINE_PREFIX}{name}/", more)
+        if f"{TEST}{BASELINE_PREFIX}{name}/{recall}" in found.test:
+            cells = _cells(found.test, title, f"{BASELINE_PREFIX}{name}/", more, recall)
             rows.append(Row(cells, "soft"))
     return Table(head=head, rows=tuple(rows), numeric=range(1, len(head)))
 
@@ -148,17 +157,19 @@ def candidate_text(candidate: Candidate) -> str:
     return f"{candidate.mean:.3f} [{candidate.low:.3f}, {candidate.high:.3f}]"
 
 
-def _cells(test: Mapping[str, float], title: str, prefix: str, more: list[str]) -> tuple[str, ...]:
+def _cells(
+    test: Mapping[str, float], title: str, prefix: str, more: list[str], recall: str
+) -> tuple[str, ...]:
     values = (number_text(test.get(f"{TEST}{prefix}{name}")) for name in more)
-    return (title, _recall(test, prefix), *values)
+    return (title, _recall(test, prefix, recall), *values)
 
 
-def _recall(test: Mapping[str, float], prefix: str) -> str:
-    interval = _interval(test, prefix)
-    return interval_text(interval) if interval else f"{test[f'{TEST}{prefix}{RECALL}']:.3f}"
+def _recall(test: Mapping[str, float], prefix: str, recall: str) -> str:
+    interval = _interval(test, prefix, recall)
+    return interval_text(interval) if interval else f"{test[f'{TEST}{prefix}{recall}']:.3f}"
 
 
-def _interval(test: Mapping[str, float], prefix: str) -> Interval | None:
+def _interval(test: Mapping[str, float], prefix: str, recall: str) -> Interval | None:
     """The recall of the test part with its bounds; None where there were too few scenes."""
-    value, low, high = (test.get(f"{TEST}{prefix}{RECALL}{end}") for end in ("", "_low", "_high"))
+    value, low, high = (test.get(f"{TEST}{prefix}{recall}{end}") for end in ("", "_low", "_high"))
     return None if value is None or low is None or high is None else Interval(value, low, high)

@@ -67,8 +67,9 @@ def ordinal(number: int) -> str:
 
 
 def metric_title(name: str) -> str:
-    """``recall@1`` for ``retrieval/recall_at_1``."""
-    return name.rsplit("/", 1)[-1].replace("_at_", "@").replace("_", " ")
+    """``recall@1`` for ``retrieval/recall_at_1``, ``label-free recall@1`` for a label-free one."""
+    kind = "label-free " if name.startswith("label_free/") else ""
+    return kind + name.rsplit("/", 1)[-1].replace("_at_", "@").replace("_", " ")
 
 
 def short_name(path: str) -> str:

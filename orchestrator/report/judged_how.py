@@ -1,19 +1,31 @@
-"""The notes on how a sweep was judged, where that is not the usual way: on another corpus."""
+"""Notes on how a sweep was judged, where not as usual: on another corpus, or without labels."""
 
 from __future__ import annotations
 
 from orchestrator.report.record import SweepRecord
+
+EFFECTIVE_RANK = "label_free/effective_rank"
+LABEL_FREE_WORDS = (
+    "Label-free: it is the share of validation videos whose first third finds its own last third "
+    "among those of all videos; whether videos of one class lie together was not measured."
+)
+CORRELATION = "CORRELATION."
 
 
 def judged_notes(record: SweepRecord) -> tuple[str, ...]:
     """Sentences that belong beside the answer of `record`; none where its own videos, divided,
     are what encoders were judged on.
     """
-    words = record.spec.judged_words
-    if not words:
-        return ()
-    data = record.data
-    return (
-        f"{words[0].upper()}{words[1:]}: queries are validation videos of the other corpus, "
-        f"measured against its {data.num_gallery} training videos, of which nothing was learnt.",
-    )
+    notes = []
+    words, data = record.spec.judged_words, record.data
+    if words:
+        notes.append(
+            f"{words[0].upper()}{words[1:]}: queries are validation videos of the other corpus, "
+            f"measured against its {data.num_gallery} training videos, of which nothing was learnt."
+        )
+    if record.config.sweep.is_label_free:
+        best = record.taken or record.best
+        rank = best.metrics.get(EFFECTIVE_RANK) if best else None
+        ranked = "" if rank is None else f" Its features have an effective rank of {rank:.1f}."
+        notes.append(f"{LABEL_FREE_WORDS}{ranked} {CORRELATION}")
+    return tuple(notes)

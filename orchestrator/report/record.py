@@ -269,15 +269,20 @@ def data_facts(config: RunConfig, videos: SweepVideos) -> DataFacts:
         num_classes=len(videos.judged.labels),
         num_val_groups=len({record.group for record in split.val}),
         quarantined=dict(Counter(record.reason for record in manifest.quarantined()).most_common()),
-        chance=chance_level(split, _k_of(config.sweep.objective)),
+        chance=chance_level(
+            split, _k_of(config.sweep.objective), is_label_free=config.sweep.is_label_free
+        ),
     )
 
 
-def chance_level(split: Parts, k: int) -> float:
+def chance_level(split: Parts, k: int, *, is_label_free: bool = False) -> float:
     """The expected recall at `k` of random neighbours.
 
-    For each query it is 1 - P(no video of its class among k drawn from the gallery).
+    `is_label_free`: one of all videos, of gallery and queries, is right. Else, for each query it is
+    1 - P(no video of its class among k drawn from the gallery).
     """
+    if is_label_free:
+        return min(1.0, k / max(1, len(split.gallery) + len(split.val)))
     chances = [_hit_by_luck(query, split.gallery, k) for query in split.val]
     return sum(chances) / max(1, len(chances))
 

@@ -123,6 +123,7 @@ def _facts(found: Showcase) -> Facts:
 def _neighbours(found: Showcase) -> Neighbours:
     retrieved = found.retrieved
     return Neighbours(
+        is_label_free=found.config.sweep.is_label_free,
         recall=share_text(retrieved.recall_at_1, retrieved.interval),
         num_queries=retrieved.num_queries,
         num_gallery=retrieved.num_gallery,

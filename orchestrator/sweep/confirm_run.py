@@ -17,7 +17,6 @@ import ray
 from orchestrator.config.run_config import parse_config
 from orchestrator.config.sweep_spec import SweepSpec
 from orchestrator.confirmation import (
-    OBJECTIVE,
     Confirmation,
     ConfirmedRun,
     candidates_of,
@@ -187,7 +186,8 @@ class ConfirmDriver:
         end = self._confirming.end.remote(self._sender, run, reason, is_final=is_final)
         if ray.get(end) == Answer.LEAVE:
             return OTHER_DRIVER
-        return reason if run is None else f"{OBJECTIVE} {run.recall_at_1:.3f}"
+        recall = self._config.sweep.recall_at_1
+        return reason if run is None else f"{recall} {run.recall_at_1:.3f}"
 
     def _attempt(self) -> dict[str, Any] | Failure:
         """The answer of `confirm_on_worker`, or why there is none."""

@@ -12,7 +12,6 @@ import ray.train.torch
 from orchestrator.config.run_config import parse_config
 from orchestrator.confirmation import (
     BROKEN,
-    OBJECTIVE,
     ConfirmedRun,
 )
 from orchestrator.coordinator.confirm_desk import ConfirmTask
@@ -71,7 +70,13 @@ def confirm_worker(work: Mapping[str, Any]) -> dict[str, Any] | None:
                 config.encoder.name, checkpoint_encoder_weights(folder, checkpoint)
             ).to(world.device)
             part = data.parts
-            hits = query_hits(encoder, config, data.validation, world)
+            hits = query_hits(
+                encoder,
+                config,
+                data.validation,
+                world,
+                is_label_free=config.sweep.is_label_free,
+            )
     except Superseded:
         return None
     except Exception as error:
@@ -80,7 +85,7 @@ def confirm_worker(work: Mapping[str, Any]) -> dict[str, Any] | None:
             raise
         return {"failed": reason}
     marks = "".join(str(int(hits[key])) if key in hits else BROKEN for key in query_keys(part.val))
-    recall = float(outcome.metrics[OBJECTIVE])
+    recall = float(outcome.metrics[config.sweep.recall_at_1])
     return asdict(ConfirmedRun(trial=task.number, seed=task.seed, recall_at_1=recall, hits=marks))
 
 

@@ -38,9 +38,11 @@ def check_parts(videos: SweepVideos, config: RunConfig) -> list[str]:
     larger than the training part.
     """
     split = videos.parts
-    check_labels(split.gallery, split.val)
     labels = {record.label for record in (*split.gallery, *split.val)}
-    if len(labels) < 2:
+    has_classes = labels != {None}
+    if has_classes or config.evaluation.label_free is None:
+        check_labels(split.gallery, split.val)
+    if has_classes and len(labels) < 2:
         raise UserError(
             f"All videos are of one class ({next(iter(labels))!r}): every retrieval would be right "
             "and every trial as good; put the videos into class folders, or give --labels CSV"
@@ -70,7 +72,7 @@ def _unused(videos: SweepVideos) -> Iterator[str]:
     if split.judged_train is None:
         num_trained = len(split.train) - len(split.gallery)
         num_unused = len(videos.manifest.usable()) - len(split.train)
-        if num_trained:
+        if num_trained and split.gallery:
             yield (
                 f"{num_trained} of the {len(split.train)} training videos have no class: they are "
                 "trained on; encoders are judged on the videos that have one"

@@ -14,6 +14,7 @@ from typing import Any
 
 from orchestrator.config.run_config import RunConfig, flatten, parse_config, with_settings
 from orchestrator.config.sweep_spec import SweepSpec
+from orchestrator.sweep.label_free_config import DECIDED_BY_LABELS
 from orchestrator.sweep.settings import (
     PATHS,
     config_tree,
@@ -113,7 +114,9 @@ def _tree_now(spec: SweepSpec, options: Mapping[str, Any], study: str) -> dict[s
         started = {name: value for name, value in spec.options.items() if name != "store"}
         tree = config_tree({**started, **options, "settings": settings}, study)
         given = set_paths(options) | {PATHS[name] for name in options if name in PATHS}
-        free = (*MAY_CHANGE, "sweep.sampler")  # the sampler may be the study's own
+        free: tuple[str, ...] = (*MAY_CHANGE, "sweep.sampler")  # the sampler may be the study's own
+        if parse_config(spec.config).sweep.is_label_free:  # as the plan has set it
+            free += DECIDED_BY_LABELS
         stays = {
             path: value
             for path, value in flatten(parse_config(spec.config)).items()

@@ -28,7 +28,10 @@ from orchestrator.trial.messages import TrialView
 from orchestrator.trial_state import TrialState
 from prp_core.evaluation.intervals import MIN_GROUPS, metric_interval
 
-LEADERBOARD_METRICS = {"linear_probe/accuracy": "linear probe"}
+LEADERBOARD_METRICS = {
+    "linear_probe/accuracy": "linear probe",
+    "label_free/effective_rank": "effective rank",
+}
 """Metric -> title of the columns beside the objective."""
 WIDEST = 170
 WIDEST_STATE = 24  # where the title of a baseline breaks
@@ -182,6 +185,7 @@ def leaderboard_columns(plan: Plan, ending: Ending) -> list[Column]:
             is_number=True,
         )
         for metric, title in LEADERBOARD_METRICS.items()
+        if any(metric in view.metrics for view in views)
     ]
     return [
         Column(title="trial", cells=[*(str(one.number) for one in views), *empty], rank=0),

@@ -26,6 +26,7 @@ from orchestrator.storage.manifest_file import read_manifest
 from orchestrator.sweep.claim import Claim
 from orchestrator.sweep.corpus import check_region_of, find_corpus
 from orchestrator.sweep.corpus_check import check_parts, where_lines
+from orchestrator.sweep.label_free_config import without_labels
 from orchestrator.sweep.settings import default_mlflow, is_set, kept_options
 from orchestrator.tracking.mlflow_client import TrackerUnavailable
 from orchestrator.tracking.past_trials import read_past_trials
@@ -37,6 +38,7 @@ from orchestrator.tracking.tags import (
     EVAL_MANIFEST_TAG,
     EVAL_VIDEOS_TAG,
     KEY_TAG,
+    OBJECTIVE_TAG,
     VIDEOS_TAG,
 )
 from orchestrator.tracking.tracking_uri import default_tracking_uri
@@ -183,6 +185,10 @@ def _plan_for(
     videos = divided(manifest, config, config.seed, judged)
     for line in where_lines(videos, config, manifest, judged):
         say(line)
+    config, lines = without_labels(config, videos.parts)
+    for line in lines:
+        say(line)
+    spec = spec.with_config(to_tree(config))
     for line in check_parts(videos, config):
         say(line)
     split = videos.parts
@@ -198,6 +204,7 @@ def _plan_for(
         "prp.manifest_uri": spec.manifest_uri,
         "prp.storage_uri": spec.folder_uri,
         "prp.num_trials": str(config.sweep.num_trials),
+        OBJECTIVE_TAG: config.sweep.objective,
         STUDY_TAG: sys.argv[0],
     }
     if judged is not None:

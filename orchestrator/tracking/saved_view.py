@@ -29,6 +29,7 @@ CLOSED = (
     "data",
     "epoch",
     "feature",
+    "label_free",
     "linear_probe",
     "rate_confusion",
     "recognition",

@@ -23,6 +23,7 @@ EVAL_DATASET_TAG = "prp.eval_dataset_hash"
 EVAL_VIDEOS_TAG = "prp.eval_videos_hash"
 EVAL_DATA_TAG = "prp.eval_data_uri"
 EVAL_MANIFEST_TAG = "prp.eval_manifest_uri"
+OBJECTIVE_TAG = "prp.objective"
 SAMPLED_TAG = "prp.sampled"
 PROTOCOL_TAG = "prp.protocol_hash"
 NONFINITE_TAG = "prp.nonfinite."  # followed by the metric's name

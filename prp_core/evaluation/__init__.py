@@ -7,7 +7,8 @@ In the order that data flows:
 - `features`: one feature vector for each video; broken videos are counted;
 - `frame_encoder`: an encoder with its preprocessing, from a video's frames to its feature;
   `portable_encoder`: one as a program or as weights for other software;
-- `evaluation`: the protocol of an evaluation of features: `retrieval`, `linear_probe`;
+- `evaluation`: the protocol of an evaluation of features: `retrieval`, `label_free` (no classes),
+  `linear_probe`;
 - `feature_health`: whether features have collapsed; `intervals`: confidence intervals;
 - `class_check`: whether the videos have the classes that a retrieval needs;
 - `time_panel`: whether retrieval needs the order of frames;

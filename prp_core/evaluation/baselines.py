@@ -55,14 +55,22 @@ def evaluate_baselines(
     The videos are decoded once for all of them. `random_init` is the encoder with the very weights
     that training with this config starts from (running statistics untouched).
     """
-    videos.check_labels()
+    videos.check(config.evaluation)
     encoder = build_network(config).encoder.to(world.device)
     describers: dict[str, Describe] = {RANDOM_INIT: encoder_feature(encoder)}
     describers.update({name: _flat(describe) for name, describe in PIXEL_BASELINES.items()})
     views = config.evaluation.views
     with in_evaluation_mode(encoder):
         galleries, tables = (
-            extract_tables(describers, records, videos.source, config.clip, views, world)
+            extract_tables(
+                describers,
+                records,
+                videos.source,
+                config.clip,
+                views,
+                world,
+                with_windows=config.evaluation.label_free is not None,
+            )
             for records in (videos.gallery, videos.queries)
         )
 

@@ -12,6 +12,7 @@ from prp_core.agreement import first_alone
 from prp_core.data.clip_config import ClipConfig
 from prp_core.data.frame_source import FrameSource
 from prp_core.data.manifest import VideoRecord
+from prp_core.errors import UserError
 from prp_core.evaluation.class_check import check_labels
 from prp_core.evaluation.evaluation_config import Evaluations
 from prp_core.evaluation.feature_health import feature_health
@@ -22,6 +23,7 @@ from prp_core.evaluation.features import (
     extract_tables,
     in_evaluation_mode,
 )
+from prp_core.evaluation.label_free import own_hits
 from prp_core.evaluation.retrieval import hits_at_k
 from prp_core.evaluation.time_panel import evenly_chosen, panel_metrics, variants
 from prp_core.pretext.network import NetworkConfig
@@ -48,9 +50,28 @@ class EvaluationVideos:
     queries: Sequence[VideoRecord]
     source: FrameSource
 
+    @property
+    def has_classes(self) -> bool:
+        """Whether any of them has a class."""
+        return any(record.label is not None for record in (*self.gallery, *self.queries))
+
     def check_labels(self) -> None:
         """See `check_labels`."""
         check_labels(self.gallery, self.queries)
+
+    def check(self, evaluations: Evaluations) -> None:
+        """Raise `UserError` where none of `evaluations` can be made: see `check_labels`; a
+        label-free one needs two videos.
+        """
+        if self.has_classes or evaluations.label_free is None:
+            self.check_labels()
+            return
+        number = len(self.gallery) + len(self.queries)
+        if number < 2 or not self.queries:
+            raise UserError(
+                f"label-free retrieval needs two videos or more, one of them a query; there are "
+                f"{len(self.gallery)} gallery and {len(self.queries)} query videos"
+            )
 
 
 def extract_both(
@@ -60,10 +81,13 @@ def extract_both(
 
     Raises `UserError` for a video without a label, or when no video can be read.
     """
-    videos.check_labels()
+    videos.check(config.evaluation)
     views = config.evaluation.views
+    windows = config.evaluation.label_free is not None
     gallery, queries = (
-        extract_features(encoder, records, videos.source, config.clip, views, world)
+        extract_features(
+            encoder, records, videos.source, config.clip, views, world, with_windows=windows
+        )
         for records in (videos.gallery, videos.queries)
     )
     return gallery, queries
@@ -125,15 +149,25 @@ def time_panel(
 
 
 def query_hits(
-    encoder: nn.Module, config: EvaluatedConfig, videos: EvaluationVideos, world: World
+    encoder: nn.Module,
+    config: EvaluatedConfig,
+    videos: EvaluationVideos,
+    world: World,
+    *,
+    is_label_free: bool = False,
 ) -> dict[str, bool]:
     """Whether each query's nearest gallery video has its class, by the query's key.
 
-    A query that cannot be read is left out. Paired comparisons of encoders are made of these. The
-    same on every worker; raises as `extract_both` does.
+    `is_label_free`: whether its nearest window is its own (`own_hits`) instead. A query that cannot
+    be read is left out. Paired comparisons of encoders are made of these. The same on every worker;
+    raises as `extract_both` does.
     """
     gallery, queries = extract_both(encoder, config, videos, world)
-    hits = hits_at_k(gallery, queries, (1,))[1].tolist()
+    hits = (
+        own_hits(gallery, queries)
+        if is_label_free
+        else hits_at_k(gallery, queries, (1,))[1].tolist()
+    )
     return dict(zip(queries.keys, hits, strict=True))
 
 
@@ -147,10 +181,13 @@ def evaluate_tables(
 ) -> dict[str, float]:
     """The metrics of every evaluation of features, and ``feature/...`` (feature health).
 
-    Before the last epoch (`is_final` False) those alone that run at every rung.
+    Before the last epoch (`is_final` False) those alone that run at every rung; without any class
+    those alone that need none.
     """
+    has_classes = gallery.has_classes or queries.has_classes
     metrics = feature_health(gallery)
     for evaluation in evaluations.of_features.values():
-        if is_final or evaluation.at_every_rung:
+        is_due = is_final or evaluation.at_every_rung
+        if is_due and (has_classes or not evaluation.needs_classes):
             metrics.update(evaluation.metrics(gallery, queries, world.device))
     return metrics

@@ -20,6 +20,9 @@ class FeatureEvaluation(Protocol):
     at_every_rung: ClassVar[bool]
     """Whether it runs at every rung, or after the last epoch alone."""
 
+    needs_classes: ClassVar[bool]
+    """Whether it compares classes: it is left out where no video has one."""
+
     def metrics(
         self, gallery: FeatureTable, queries: FeatureTable, device: torch.device
     ) -> dict[str, float]:

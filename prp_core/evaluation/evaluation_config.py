@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 
 from prp_core.checks import check
 from prp_core.evaluation.evaluation import FeatureEvaluation
+from prp_core.evaluation.label_free import LabelFree
 from prp_core.evaluation.linear_probe import LinearProbe
 from prp_core.evaluation.retrieval import Retrieval
 from prp_core.evaluation.time_panel import TimePanel
@@ -69,7 +70,12 @@ class Evaluations:
     """The clips of a video that are evaluated."""
 
     retrieval: Retrieval = field(default_factory=Retrieval)
-    """Nearest neighbours; the sweep's objective comes from them, so it is always on."""
+    """Nearest neighbours; the sweep's objective comes from them, so it is always on, except where
+    no video has a class."""
+
+    label_free: LabelFree | None = None
+    """Retrieval of the same video from another time; a sweep whose videos have no class turns it
+    on, and its objective comes from it."""
 
     linear_probe: LinearProbe | None = field(default_factory=LinearProbe)
     """A linear classifier on frozen features, after a trial's last epoch."""

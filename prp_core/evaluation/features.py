@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -22,6 +24,7 @@ from prp_core.evaluation.views import (
     arrange_clips,
     distinct_positions,
     view_positions,
+    window_positions,
 )
 from prp_core.numerics import strict_float32
 from prp_core.randomness import shares
@@ -52,6 +55,8 @@ def extract_features(
     clip: ClipConfig,
     views: ViewsConfig,
     world: World,
+    *,
+    with_windows: bool = False,
 ) -> FeatureTable:
     """The retrieval features of `records`, in their order: the same table on every worker.
 
@@ -59,7 +64,13 @@ def extract_features(
     """
     with in_evaluation_mode(encoder):
         return extract_tables(
-            {"encoder": encoder_feature(encoder)}, records, source, clip, views, world
+            {"encoder": encoder_feature(encoder)},
+            records,
+            source,
+            clip,
+            views,
+            world,
+            with_windows=with_windows,
         )["encoder"]
 
 
@@ -88,18 +99,25 @@ def extract_tables(
     clip: ClipConfig,
     views: ViewsConfig,
     world: World,
+    *,
+    with_windows: bool = False,
 ) -> dict[str, FeatureTable]:
     """A table of features for each describer, each video decoded once for all of them.
+
+    `with_windows`: also the features of each video's first and last third (`window_positions`).
 
     The workers share the videos and exchange the rows. A video that cannot be read has no row and
     stands in `broken`. Raises `UserError` when none can be read.
     """
     mine = shares(range(len(records)), world.rank, world.size)
+    clips_of = partial(clips_and_parts, views=views, with_windows=with_windows)
     with strict_float32():
         share = together(
             world,
             "extracting features",
-            lambda: _describe_share(describers, records, mine, source, clip, views, world.device),
+            lambda: _describe_share(
+                describers, records, mine, source, clip, clips_of, views.batch_size, world.device
+            ),
         )
     rows: dict[int, dict[str, torch.Tensor]] = {}
     broken: dict[int, tuple[str, str]] = {}
@@ -135,10 +153,34 @@ def describe_videos(
     """(the indices of the videos that could be read, a column of their features for each describer,
     (key, reason) of the others by index): the rows of `extract_tables`, by one process.
     """
+    clips_of = partial(clips_and_parts, views=views, with_windows=False)
     with strict_float32():
-        return _describe_share(
-            describers, records, range(len(records)), source, clip, views, device
+        indices, columns, broken = _describe_share(
+            describers,
+            records,
+            range(len(records)),
+            source,
+            clip,
+            clips_of,
+            views.batch_size,
+            device,
         )
+    return indices, {name: column[:, 0] for name, column in columns.items()}, broken
+
+
+Clips = tuple[tuple[tuple[int, ...], ...], tuple[slice, ...]]
+
+
+def clips_and_parts(num_frames: int, views: ViewsConfig, *, with_windows: bool) -> Clips:
+    """The clips of a video, and which of them make each of its features: the views, and with
+    windows also the first and the last third.
+    """
+    whole = view_positions(num_frames, views)
+    if not with_windows:
+        return whole, (slice(0, len(whole)),)
+    first, last = window_positions(num_frames, views)
+    ends = (0, len(whole), len(whole) + len(first), len(whole) + len(first) + len(last))
+    return (*whole, *first, *last), tuple(slice(*pair) for pair in pairwise(ends))
 
 
 Share = tuple[list[int], dict[str, torch.Tensor], dict[int, tuple[str, str]]]
@@ -150,7 +192,8 @@ def _describe_share(
     mine: Sequence[int],
     source: FrameSource,
     clip: ClipConfig,
-    views: ViewsConfig,
+    clips_of: Callable[[int], Clips],
+    batch_size: int,
     device: torch.device,
 ) -> Share:
     """(indices, a column of features for each describer, the broken ones) of one worker's share."""
@@ -160,19 +203,19 @@ def _describe_share(
 
     def read(index: int) -> torch.Tensor:
         return source.frames(
-            records[index], distinct_positions(view_positions(records[index].num_frames, views))
+            records[index], distinct_positions(clips_of(records[index].num_frames)[0])
         )
 
     for index, frames_NHWC in decode_ahead(mine, read, source.loader.num_decoders):
         if isinstance(frames_NHWC, BrokenVideo):
             broken[index] = (records[index].key, frames_NHWC.reason)
             continue
-        clips_BCTHW = arrange_clips(
-            frames_NHWC, view_positions(records[index].num_frames, views), clip, device
-        )
+        clips, parts = clips_of(records[index].num_frames)
+        clips_BCTHW = arrange_clips(frames_NHWC, clips, clip, device)
         indices.append(index)
         for name, describe in describers.items():
-            columns[name].append(mean_over_clips(describe, clips_BCTHW, views.batch_size))
+            means = [mean_over_clips(describe, clips_BCTHW[part], batch_size) for part in parts]
+            columns[name].append(torch.stack(means))
             if len(indices) % ROWS_PER_WAIT == 0:  # the one wait for the device
                 columns[name][-ROWS_PER_WAIT:] = torch.stack(columns[name][-ROWS_PER_WAIT:]).cpu()
     return (
@@ -213,12 +256,14 @@ def mean_over_clips(describe: Describe, clips_BCTHW: torch.Tensor, batch_size: i
 def _table(
     rows: list[torch.Tensor], records: list[VideoRecord], broken: Mapping[int, tuple[str, str]]
 ) -> FeatureTable:
+    parts_NPD = torch.stack(rows)
     return FeatureTable(
-        features_ND=torch.stack(rows),
+        features_ND=parts_NPD[:, 0].contiguous(),
         labels=tuple(record.label or "" for record in records),
         keys=tuple(record.key for record in records),
         groups=tuple(record.group or record.key for record in records),
         broken=tuple(broken[index] for index in sorted(broken)),
+        windows_N2D=parts_NPD[:, 1:].contiguous() if parts_NPD.shape[1] > 1 else None,
     )
 
 
@@ -226,8 +271,9 @@ def _table(
 class FeatureTable:
     """Features of videos: row n of `features_ND` (float32, on the CPU) is that of `keys[n]`.
 
-    The video has the class `labels[n]` and the group `groups[n]`. `broken` names the videos that
-    have no row, each with its reason.
+    The video has the class `labels[n]` ("": none) and the group `groups[n]`. `broken` names the
+    videos that have no row, each with its reason. `windows_N2D`, where they were asked for, are
+    the features of its first and of its last third.
     """
 
     features_ND: torch.Tensor
@@ -235,6 +281,12 @@ class FeatureTable:
     keys: tuple[str, ...]
     groups: tuple[str, ...]
     broken: tuple[tuple[str, str], ...] = ()
+    windows_N2D: torch.Tensor | None = None
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether any of its videos has a class."""
+        return any(self.labels)
 
     def __post_init__(self) -> None:
         assert len(self.features_ND) == len(self.labels) == len(self.keys) == len(self.groups), (

@@ -28,6 +28,7 @@ class LinearProbe(FeatureEvaluation):
     """Iterations of L-BFGS at most."""
 
     at_every_rung: ClassVar[bool] = False
+    needs_classes: ClassVar[bool] = True
 
     def metrics(
         self, gallery: FeatureTable, queries: FeatureTable, device: torch.device

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 from prp_core.evaluation.downstream import EvaluatedConfig, EvaluationVideos, extract_both
@@ -72,10 +73,13 @@ def find_neighbours(
 ) -> RetrievalExamples:
     """The neighbours of the queries whose keys are in `shown`, from features of both parts.
 
-    The features are those of every evaluation; the result is the same on every worker. Raises
-    as `extract_both` does.
+    Where no video has a class, those of a query's first third among the last thirds of all videos:
+    right is its own. The features are those of every evaluation; the result is the same on every
+    worker. Raises as `extract_both` does.
     """
     gallery, queries = extract_both(encoder, config, videos, world)
+    if not videos.has_classes:
+        gallery, queries = by_key(gallery, queries)
     hits = hits_at_k(gallery, queries, (1,))[1].double()
     return RetrievalExamples(
         shown=neighbours_of(gallery, queries, shown),
@@ -85,6 +89,19 @@ def find_neighbours(
         unreadable_queries=queries.broken,
         unreadable_gallery=gallery.broken,
         interval=share_interval(hits.tolist(), queries.groups),
+    )
+
+
+def by_key(gallery: FeatureTable, queries: FeatureTable) -> tuple[FeatureTable, FeatureTable]:
+    """(the last thirds of all videos, the first thirds of the queries), each of a class of its own,
+    which its key names.
+    """
+    assert gallery.windows_N2D is not None and queries.windows_N2D is not None
+    last_ND = torch.cat([gallery.windows_N2D[:, 1], queries.windows_N2D[:, 1]])
+    keys = (*gallery.keys, *queries.keys)
+    groups = (*gallery.groups, *queries.groups)
+    return FeatureTable(last_ND, keys, keys, groups, gallery.broken), FeatureTable(
+        queries.windows_N2D[:, 0], queries.keys, queries.keys, queries.groups, queries.broken
     )
 
 

@@ -17,6 +17,14 @@ if TYPE_CHECKING:  # a config is read where torch is not loaded
 QUERIES_AT_ONCE = 256
 
 
+def k_list(ks: str) -> tuple[int, ...] | None:
+    """The numbers of ``1-5-10``, ascending; None for what is no such text, or lacks 1."""
+    parts = ks.split("-")
+    if "1" not in parts or not all(part.isdigit() and int(part) >= 1 for part in parts):
+        return None
+    return tuple(sorted(map(int, parts)))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Retrieval(FeatureEvaluation):
     """Nearest neighbours by cosine; recall at 1 is the objective of a sweep."""
@@ -25,12 +33,11 @@ class Retrieval(FeatureEvaluation):
     """The k of each recall at k, joined by '-'; 1 is among them."""
 
     at_every_rung: ClassVar[bool] = True
+    needs_classes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        parts = self.ks.split("-")
-        ok = all(part.isdigit() and int(part) >= 1 for part in parts) and "1" in parts
         check(
-            ok,
+            k_list(self.ks) is not None,
             "evaluation.retrieval.ks",
             self.ks,
             "write whole numbers joined by '-', with 1 among them, for example '1-5-10-20-50'",
@@ -39,7 +46,7 @@ class Retrieval(FeatureEvaluation):
     @property
     def k_list(self) -> tuple[int, ...]:
         """The ks as numbers, ascending."""
-        return tuple(sorted(int(part) for part in self.ks.split("-")))
+        return k_list(self.ks) or (1,)
 
     def metrics(
         self, gallery: FeatureTable, queries: FeatureTable, device: torch.device

@@ -5,7 +5,7 @@ They are the same for every encoder, whatever clip length it was trained with.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from prp_core.checks import check
@@ -59,6 +59,22 @@ def view_positions(num_frames: int, views: ViewsConfig) -> tuple[tuple[int, ...]
     """
     starts = evenly_spaced_starts(num_frames, views.clip_length, views.num_clips)
     return tuple(clip_positions(start, views.clip_length, num_frames) for start in starts)
+
+
+def window_positions(
+    num_frames: int, views: ViewsConfig
+) -> tuple[tuple[tuple[int, ...], ...], tuple[tuple[int, ...], ...]]:
+    """The clips of the first third of a video, and those of its last third: no frame is in both.
+
+    Half as many clips in each as `views` has of the whole video, at least one. Where a third is
+    shorter than a clip, its last frame is repeated. The video has two frames or more.
+    """
+    third = max(1, num_frames // 3)
+    in_third = replace(views, num_clips=max(1, views.num_clips // 2))
+    first = view_positions(third, in_third)
+    last_start = num_frames - third
+    last = tuple(tuple(last_start + position for position in clip) for clip in first)
+    return first, last
 
 
 def clip_positions(start: int, clip_length: int, num_frames: int) -> tuple[int, ...]:

@@ -100,7 +100,7 @@ class PretrainRun:
         signals: Signals,
         clock: Callable[[], float],
     ) -> None:
-        data.validation.check_labels()
+        data.validation.check(config.evaluation)
         self._config = config
         self._data = data
         self._world = world
