@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from orchestrator.report.record import SweepRecord
+from orchestrator.report.record import BASELINE_PREFIX, SweepRecord
 
 EFFECTIVE_RANK = "label_free/effective_rank"
 LABEL_FREE_WORDS = (
     "Label-free: it is the share of validation videos whose first third finds its own last third "
     "among those of all videos; whether videos of one class lie together was not measured."
 )
-CORRELATION = "CORRELATION."
+CORRELATION = "How far it ranks encoders as labels do is in the documentation (data.md)."
 
 
 def judged_notes(record: SweepRecord) -> tuple[str, ...]:
@@ -27,5 +27,12 @@ def judged_notes(record: SweepRecord) -> tuple[str, ...]:
         best = record.taken or record.best
         rank = best.metrics.get(EFFECTIVE_RANK) if best else None
         ranked = "" if rank is None else f" Its features have an effective rank of {rank:.1f}."
-        notes.append(f"{LABEL_FREE_WORDS}{ranked} {CORRELATION}")
+        notes.append(f"{LABEL_FREE_WORDS}{ranked} {_of_pixels(record)}{CORRELATION}")
     return tuple(notes)
+
+
+def _of_pixels(record: SweepRecord) -> str:
+    value = record.baselines.get(f"{BASELINE_PREFIX}mean_frame/{record.objective}")
+    if value is None:
+        return ""
+    return f"The mean frame alone reaches {value:.3f}: colours and places are enough for that. "

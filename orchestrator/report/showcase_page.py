@@ -45,6 +45,7 @@ class Neighbours:
     recall: str
     num_queries: int
     num_gallery: int
+    is_label_free: bool
     num_unreadable: int
     rows: tuple[tuple[Card, ...], ...]
 

@@ -20,7 +20,7 @@ class FeatureEvaluation(Protocol):
     at_every_rung: ClassVar[bool]
     """Whether it runs at every rung, or after the last epoch alone."""
 
-    needs_classes: ClassVar[bool]
+    needs_classes: ClassVar[bool] = True
     """Whether it compares classes: it is left out where no video has one."""
 
     def metrics(

@@ -9,6 +9,7 @@ import pytest
 from orchestrator.config.run_config import load_config, with_values
 from orchestrator.data.sweep_videos import SweepVideos, divided
 from orchestrator.sweep.corpus_check import check_parts, smallest_difference, where_lines
+from orchestrator.sweep.label_free_config import without_labels
 from prp_core.data.manifest import Manifest, Parts, VideoRecord
 from prp_core.errors import UserError
 
@@ -123,3 +124,19 @@ def test_copies_of_what_is_asked_are_not_trained_on() -> None:
     assert line.startswith("2 videos of /a are not trained on: they, or others of their group")
     with pytest.raises(UserError, match="none of its 2 usable videos is left to train on; all are"):
         divided(Manifest("/a", (copy, beside)), config, 7, other)
+
+
+def test_a_corpus_without_any_class_is_judged_label_free() -> None:
+    found = divided(labelled(40, "b", (None,)), CONFIG, 7)
+    config, (line,) = without_labels(CONFIG, found.parts)
+    assert "no video has a class: trials are ranked label-free, by label_free/recall_at_1" in line
+    assert config.sweep.objective == config.sweep.recall_at_1 == "label_free/recall_at_1"
+    assert config.evaluation.linear_probe is None and config.evaluation.label_free is not None
+    assert config.evaluation.recognition is None and config.evaluation.time_panel is None
+    assert without_labels(config, found.parts)[0] == config, "a resume finds nothing to change"
+    (few,) = check_parts(found, config)
+    assert few.startswith("only ") and len(found.parts.gallery) == len(found.parts.train)
+    some = divided(labelled(40, "b", ("walk", "run", None)), CONFIG, 7)
+    assert without_labels(CONFIG, some.parts) == (CONFIG, [])
+    with pytest.raises(UserError, match=r"label_free/recall_at_1': is not measured; switch it on"):
+        with_values(CONFIG, {"sweep.objective": "label_free/recall_at_1"})

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.config.run_config import flatten, to_tree
+from orchestrator.config.run_config import flatten, parse_config, to_tree, with_values
 from orchestrator.config.sweep_spec import SweepSpec, spec_of_values
 from orchestrator.search.space_record import record_space
 from orchestrator.sweep.arguments import parse_arguments
@@ -166,3 +166,18 @@ def test_mlflows_own_variable_is_said_where_it_differs(monkeypatch: pytest.Monke
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://elsewhere:5000")
     (_, line) = kept_lines(spec_of(WORDS), Kept(new_config({}, STUDY)))
     assert line.startswith("MLFLOW_TRACKING_URI is http://elsewhere:5000; the sweep's runs stay")
+
+
+def test_what_missing_classes_decided_at_the_start_is_kept_with_the_preset_given_again() -> None:
+    spec = spec_of(WORDS)
+    config = with_values(
+        parse_config(spec.config),
+        {
+            "evaluation.label_free": {},
+            "sweep.objective": "label_free/recall_at_1",
+            "evaluation.linear_probe": None,
+        },
+    )
+    options = given_options(parse_arguments(["--preset", "demo", *WORDS], ""))
+    kept = keep_config(spec.with_config(to_tree(config)), options, STUDY)
+    assert kept.config == config and kept.changes == ()
