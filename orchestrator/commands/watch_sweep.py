@@ -37,7 +37,7 @@ def list_sweeps(specs: Sequence[SweepSpec]) -> int:
     The runs of those whose driver died are closed in MLflow.
     """
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("sweep", "state", "trials", "best", "cost", ""):
+    for name in ("sweep", "state", "trials", "best (protocol)", "cost", ""):
         table.add_column(name, overflow="fold", no_wrap=name in ("sweep", "state", "cost"))
     statuses = [read_status(spec) for spec in specs]
     close_dead([spec for spec, one in zip(specs, statuses, strict=True) if one.driver is None])
@@ -57,6 +57,7 @@ def status_of(spec: SweepSpec, *, with_trials: bool) -> dict[str, object]:
         "num_trials": status.num_trials,
         "num_ended": status.num_ended,
         "objective": status.objective,
+        "protocol": status.protocol,
         "best": status.best,
         "started": status.started,
         "cost": status.cost,

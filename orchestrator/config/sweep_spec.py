@@ -73,8 +73,17 @@ class SweepSpec:
 
     @property
     def title(self) -> str:
-        """The sweep's id, with the two corpora where there are two: the head of every screen."""
-        return ", ".join(filter(None, (self.sweep_id, self.judged_words)))
+        """The sweep's id, the two corpora where there are two, and by which protocol its figures
+        were measured: the head of every screen.
+        """
+        return ", ".join(filter(None, (self.sweep_id, self.judged_words, self.protocol_words())))
+
+    def protocol_words(self, kind: str = "") -> str:
+        """``protocol 1a2b3c4d5e6f``: of a kind of figure ("" the objective, ``test``,
+        ``recognition`` ...); empty where it is not known.
+        """
+        value = self.tags.get(".".join(filter(None, ("prp.protocol_hash", kind))), "")
+        return f"protocol {value}" if value else ""
 
     @property
     def state_dir(self) -> Path:

@@ -50,7 +50,7 @@ from orchestrator.tracking.registered_models import Measured
 from orchestrator.tracking.run_names import SWEEP_RUN, baseline_run, confirm_run, trial_run
 from orchestrator.tracking.run_start import RunStart
 from orchestrator.tracking.saved_view import ViewedSweep, view_tags
-from orchestrator.tracking.tags import INTERVAL_TAG, KEY_TAG, NOTE_TAG
+from orchestrator.tracking.tags import INTERVAL_TAG, KEY_TAG, NOTE_TAG, PROTOCOL_TAG
 from orchestrator.trial.messages import TrialView
 from orchestrator.trial_state import TrialState
 from prp_core.data.object_store import ObjectStore, read_all
@@ -350,7 +350,8 @@ class Recorder:
         """The description of the experiment."""
         return (
             f"Sweeps called {self._name}: playback rate perception, each trial ranked by "
-            f"{self._objective} on validation videos. The newest: `{self._spec.sweep_id}`; "
+            f"{self._objective} on validation videos. Figures compare where the tag "
+            f"`{PROTOCOL_TAG}` is equal. The newest: `{self._spec.sweep_id}`; "
             f"`prp ui {self._spec.sweep_id}` opens its runs, charts and baselines."
         )
 

@@ -27,7 +27,8 @@ def open_data(
     spec: SweepSpec, config: RunConfig, world: World | None = None
 ) -> Iterator[PretrainData]:
     """The sweep's videos, split into parts (`read_sweep_videos`), read through this node's cache;
-    those of another corpus, too, that encoders are judged on.
+    those of another corpus, too, that encoders are judged on. What is judged is never decoded on a
+    GPU, whose pixels are others.
 
     The JPEGs of a prepared place are decoded
     where `loader.decode_jpegs_on` says: on the CPU or on `world`'s device. Closed with its decoders
@@ -36,15 +37,17 @@ def open_data(
     videos = read_sweep_videos(spec, config)
     world = world or World.alone()
 
-    def opened(uri: str, manifest: Manifest) -> FrameSource:
+    def opened(uri: str, manifest: Manifest, decoding: World | None) -> FrameSource:
         store = open_store(uri, config.store, check=False)
-        return open_source(store, manifest, config, world)
+        return open_source(store, manifest, config, decoding or World.alone())
 
     with ExitStack() as stack:
-        source = stack.enter_context(closing(opened(spec.data_uri, videos.manifest)))
+        source = stack.enter_context(closing(opened(spec.data_uri, videos.manifest, world)))
         judged_source = None
-        if spec.eval_data_uri:
-            judged_source = stack.enter_context(closing(opened(spec.eval_data_uri, videos.judged)))
+        judged_uri = spec.eval_data_uri or spec.data_uri
+        on_gpu = config.loader.decode_jpegs_on == "device" and world.device.type != "cpu"
+        if spec.eval_data_uri or on_gpu:
+            judged_source = stack.enter_context(closing(opened(judged_uri, videos.judged, None)))
         yield PretrainData(source, videos.parts, judged_source)
 
 

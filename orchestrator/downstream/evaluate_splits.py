@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.data.index import num_usable_cpus, relabelled
 from orchestrator.data.label_source import LabelSource
+from orchestrator.data.pixel_facts import pixel_facts
 from orchestrator.downstream.feature_job import FeatureJob
 from orchestrator.downstream.feature_run import FeatureRun
 from prp_core.data.clip_config import ClipConfig
@@ -22,7 +23,7 @@ from prp_core.data.splits import Labelling
 from prp_core.errors import UserError
 from prp_core.evaluation.class_check import check_labels
 from prp_core.evaluation.evaluation_config import Evaluations
-from prp_core.evaluation.protocol import protocol_hash
+from prp_core.evaluation.protocol import Measurement, protocol_hashes
 from prp_core.evaluation.views import ViewsConfig
 
 if TYPE_CHECKING:
@@ -111,9 +112,7 @@ def measure(
     tables, broken = _tables_of(run)
     found = []
     for split in splits:
-        digest = protocol_hash(
-            run.job.clip, evaluations, split.manifest, split.gallery, split.queries
-        )
+        digest = protocol_of(run.job, evaluations, split)
         for name in run.job.describers:
             gallery, queries = (
                 tables[name].rows_of(records) for records in (split.gallery, split.queries)
@@ -121,6 +120,21 @@ def measure(
             metrics = evaluate_tables(gallery, queries, evaluations, World.alone(), is_final=True)
             found.append(Measured(split.name, name, metrics, digest))
     return found, broken
+
+
+def protocol_of(job: FeatureJob, evaluations: Evaluations, split: Split) -> str:
+    """The hash of how retrieval is measured on `split`: that of a sweep's test part where videos,
+    parts and views are the same.
+    """
+    measurement = Measurement(
+        clip=job.clip,
+        evaluations=evaluations,
+        pixels=pixel_facts(job.data_uri, job.config(), uses_gpu=job.uses_gpu),
+        gallery=split.gallery,
+        queries=split.queries,
+    )
+    hashes = protocol_hashes(measurement, "retrieval", encoder=job.encoder_name, seed=job.seed)
+    return hashes[""]
 
 
 def mean_over_splits(found: Sequence[Measured], describer: str) -> dict[str, float]:

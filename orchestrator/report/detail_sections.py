@@ -20,6 +20,7 @@ from orchestrator.report.record import SweepRecord, TrialRecord
 from orchestrator.report.showcase_choice import SHOWCASE_FILE
 from orchestrator.report.spending import time_unit
 from orchestrator.tracking.provenance import OF_SOURCES, UNKNOWN
+from orchestrator.tracking.tags import PROTOCOL_TAG
 from orchestrator.tracking.tracking_uri import run_page, ui_command
 from orchestrator.trial_state import TrialState
 from prp_core.evaluation.time_panel import SHARE_NEEDING_TIME
@@ -214,15 +215,25 @@ def _data_facts(record: SweepRecord) -> Facts:
     )
 
 
+def _other_protocols(record: SweepRecord) -> str:
+    head = f"{PROTOCOL_TAG}."
+    return ", ".join(
+        f"{name.removeprefix(head).replace('_', ' ').replace('.', ' part, ')} {value}"
+        for name, value in sorted(record.tags.items())
+        if name.startswith(head)
+    )
+
+
 def _protocol_facts(record: SweepRecord) -> Facts:
     data, config = record.data, record.config
     views = config.evaluation.views
     return (
         (
             "protocol",
-            f"{record.tags.get('prp.protocol_hash', 'unknown')}: only figures of equal protocols "
+            f"{record.tags.get(PROTOCOL_TAG, 'unknown')}: only figures of equal protocols "
             "are comparable",
         ),
+        ("protocols of the others", _other_protocols(record)),
         (
             "objective",
             f"{record.objective}: cosine neighbours of {data.num_val} validation videos among "

@@ -40,7 +40,7 @@ from orchestrator.sweep.plan import Plan
 from orchestrator.sweep.showcase_run import keep_showcases
 from orchestrator.tracking.encoder_file import CARD_NAME, WEIGHTS_NAME
 from orchestrator.tracking.run_names import trial_run
-from orchestrator.tracking.tags import ANSWER_TAG, CONFIRMED_TAG, NOTE_TAG
+from orchestrator.tracking.tags import ANSWER_TAG, CONFIRMED_TAG, NOTE_TAG, protocol_tag
 from orchestrator.trial.messages import TrialView
 from orchestrator.trial_state import TrialState
 from prp_core.evaluation.time_panel import SHARE_NEEDING_TIME
@@ -291,7 +291,15 @@ def measure_test_once(
         found = ray.get(measure_test(plan.spec, winner.number, tree_of(plan, winner)))
         record_cost(plan.config, coordinator, "test", winner.number, found)
         when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(found.ended))
-        stored = json.dumps({"trial": winner.number, "time": when, "metrics": found.metrics})
+        protocol = plan.spec.tags[protocol_tag("test")]
+        stored = json.dumps(
+            {
+                "trial": winner.number,
+                "time": when,
+                "protocol": protocol,
+                "metrics": found.metrics,
+            }
+        )
         ray.get(recorder.note.remote("test", stored))
         ray.get(recorder.log_trial.remote(winner.number, found.metrics))
         ray.get(recorder.log_sweep.remote(found.metrics))
@@ -327,9 +335,10 @@ def line_of_test_part(test: Mapping[str, Any], winner: int, objective: str) -> s
         if test["trial"] == winner
         else f"; they are not trial {winner}'s: the test part is measured once"
     )
+    protocol = f", protocol {test['protocol']}" if test.get("protocol") else ""
     return (
         f"Test part:   trial {test['trial']}, {objective} {', '.join(figures)} "
-        f"(measured once, {test['time']}{other})"
+        f"(measured once, {test['time']}{protocol}{other})"
     )
 
 

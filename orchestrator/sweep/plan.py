@@ -27,6 +27,7 @@ from orchestrator.sweep.claim import Claim
 from orchestrator.sweep.corpus import check_region_of, find_corpus
 from orchestrator.sweep.corpus_check import check_parts, where_lines
 from orchestrator.sweep.label_free_config import without_labels
+from orchestrator.sweep.protocol_of_sweep import hashes_of
 from orchestrator.sweep.settings import default_mlflow, is_set, kept_options
 from orchestrator.tracking.mlflow_client import TrackerUnavailable
 from orchestrator.tracking.past_trials import read_past_trials
@@ -40,13 +41,13 @@ from orchestrator.tracking.tags import (
     KEY_TAG,
     OBJECTIVE_TAG,
     VIDEOS_TAG,
+    protocol_tag,
 )
 from orchestrator.tracking.tracking_uri import default_tracking_uri
 from prp_core.catalogue import look_up, unknown
 from prp_core.data.feasibility import check_feasible
 from prp_core.data.manifest import Manifest, Parts
 from prp_core.errors import UserError
-from prp_core.evaluation.protocol import protocol_hash
 
 if TYPE_CHECKING:
     from orchestrator.search.samplers import GivenSampler
@@ -192,11 +193,10 @@ def _plan_for(
     for line in check_parts(videos, config):
         say(line)
     split = videos.parts
-    protocol = protocol_hash(
-        config.clip, config.evaluation, videos.judged, split.gallery, split.val
-    )
+    hashes = hashes_of(config, split, spec.eval_data_uri or spec.data_uri)
     tags = {
-        **provenance_tags(dataset_hash=videos.manifest.content_hash, protocol_hash=protocol),
+        **provenance_tags(dataset_hash=videos.manifest.content_hash, protocol_hash=hashes[""]),
+        **{protocol_tag(name): value for name, value in hashes.items()},
         VIDEOS_TAG: videos.manifest.videos_hash,
         **source_tags(sys.argv[0]),
         "prp.config_digest": digest(config),

@@ -31,7 +31,7 @@ from orchestrator.report.record import (
 from orchestrator.search.record import StudyRecord, read_study
 from orchestrator.tracking.mlflow_client import TrackerUnavailable
 from orchestrator.tracking.reading import SweepRead, read_history, read_sweep_runs
-from orchestrator.tracking.tags import KEY_TAG
+from orchestrator.tracking.tags import KEY_TAG, PROTOCOL_TAG
 from orchestrator.trial.messages import TrialView
 from orchestrator.trial_state import TrialState
 
@@ -54,7 +54,8 @@ class SweepStatus:
     """A sweep now, with the process that is its `driver` (None: none is).
 
     `cost` is what was spent, in one phrase; `warning` is shown below the screen; `answer` is what
-    the report says (None before the first trial has finished).
+    the report says (None before the first trial has finished); `protocol` is the hash by which the
+    objective was measured.
     """
 
     sweep_id: str
@@ -68,6 +69,7 @@ class SweepStatus:
     cost: str = ""
     warning: str = ""
     answer: Answer | None = None
+    protocol: str = ""
 
     @property
     def num_ended(self) -> int:
@@ -155,6 +157,7 @@ class SweepWatch:
             driver=driver,
             num_trials=num_trials,
             objective=config.sweep.objective,
+            protocol=spec.tags.get(PROTOCOL_TAG, ""),
             trials=trials,
             started=min((trial.started for trial in trials if trial.started), default=0.0),
             advice=advice(
@@ -255,10 +258,12 @@ def views_of(status: SweepStatus) -> list[TrialView]:
 
 
 def summary_rows(statuses: Sequence[SweepStatus]) -> list[list[str]]:
-    """The rows of ``prp status``: id, phase, trials, best objective, what was spent, what to do."""
+    """The rows of ``prp status``: id, phase, trials, best objective with the protocol by which it
+    was measured, what was spent, what to do.
+    """
     rows = []
     for one in statuses:
-        best = "" if math.isnan(one.best) else f"{one.best:.3f}"
+        best = "" if math.isnan(one.best) else f"{one.best:.3f} ({one.protocol or 'unknown'})"
         rows.append(
             [
                 one.sweep_id,

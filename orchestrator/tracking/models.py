@@ -29,6 +29,7 @@ from orchestrator.tracking.encoder_file import (
 from orchestrator.tracking.local_files import sqlite_file
 from orchestrator.tracking.mlflow_client import connect, first_line, is_temporary
 from orchestrator.tracking.model_uri import model_id_of, names_model
+from orchestrator.tracking.tags import PROTOCOL_TAG, protocol_tag
 from prp_core.data.object_store import read_all
 from prp_core.errors import ObjectMissing, UserError
 
@@ -41,6 +42,9 @@ VERSIONS_TAG = (
     "mlflow.modelVersions"  # MLflow's own, on a logged model: its page shows the versions of it
 )
 MODEL_TYPE = "prp-encoder"
+
+
+PROTOCOL = "protocol"  # the data set of a logged model's metric, whose digest is the hash
 
 
 def load_encoder(
@@ -110,8 +114,9 @@ def log_encoder_files(
 ) -> str:
     """The id of the logged model of the run that stores the files of `encoder_file.pack`.
 
-    It is linked to the run's `metrics` at `step`. Idempotent: the same weights in the same run are
-    the same model.
+    It is linked to the run's `metrics` at `step`, each of a data set "protocol" whose digest is the
+    hash of how it was measured: models are ranked within one of them. Idempotent: the same weights
+    in the same run are the same model.
     """
     from mlflow.entities import LoggedModelOutput, Metric
 
@@ -130,11 +135,28 @@ def log_encoder_files(
         run.info.start_time + step
     )  # as the sender does: the same point as the one the run may have already
     points = [
-        Metric(key, value, time_ms, step, model_id=model.model_id, run_id=run_id)
+        Metric(
+            key,
+            value,
+            time_ms,
+            step,
+            model_id=model.model_id,
+            run_id=run_id,
+            dataset_name=PROTOCOL if protocol_of(key, tags) else None,
+            dataset_digest=protocol_of(key, tags) or None,
+        )
         for key, value in metrics.items()
     ]
     client.log_batch(run_id, metrics=points, synchronous=True)
     return str(model.model_id)
+
+
+def protocol_of(metric: str, tags: Mapping[str, str]) -> str:
+    """The hash of the protocol of a metric of a run with `tags`: of its kind of figure where that
+    has one, else the objective's; empty where neither is known.
+    """
+    kind = metric.partition("/")[0]
+    return tags.get(protocol_tag(kind)) or tags.get(PROTOCOL_TAG, "")
 
 
 def _find_or_create(

@@ -121,10 +121,14 @@ def link_to_view(server: str, experiment_id: str, sweep_id: str) -> str:
     )
 
 
-def link_to_runs(server: str, experiment_id: str, objective: str) -> str:
-    """The address of all runs of an experiment, by `objective`: where no view was saved."""
+def link_to_runs(server: str, experiment_id: str, objective: str, sweep_id: str) -> str:
+    """The address of a sweep's runs, by `objective`: where no view was saved. Those of other sweeps
+    may have been measured by another protocol.
+    """
+    own = f"tags.`{SWEEP_TAG}` = '{sweep_id}'"
     return (
         f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs?workflowType=machine_learning"
+        f"&searchFilter={quote(own, safe='')}"
         f"&orderByKey={quote(f'metrics.`{objective}`', safe='')}&orderByAsc=false"
     )
 

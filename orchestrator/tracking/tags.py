@@ -39,6 +39,13 @@ LONGEST_PARAM = 6000  # MLflow's limit, characters
 LONGEST_TAG = 8000  # MLflow's limit, characters
 
 
+def protocol_tag(kind: str) -> str:
+    """The tag with the protocol hash of a kind of figure: "" the objective's, ``recognition``,
+    ``test``, ``test.recognition`` and so on.
+    """
+    return f"{PROTOCOL_TAG}.{kind}" if kind else PROTOCOL_TAG
+
+
 def is_canonical(tags: Mapping[str, str]) -> bool:
     """Whether the run with `tags` is the one that was chosen; an earlier release wrote that as
     ``prp.confirmed = yes``.

@@ -54,7 +54,7 @@ class MlflowUi(ClosedAtExit):
         return f"http://{HOST}:{self._port}" if self.is_ours else self._uri.rstrip("/")
 
     def link(self, experiment: str, sweep_id: str, objective: str) -> str:
-        """The address of the sweep's saved view; of all runs by `objective` where it has none.
+        """The address of the sweep's saved view; of its runs by `objective` where it has none.
 
         Raises `UserError` where MLflow knows no such experiment, `TrackerUnavailable`.
         """
@@ -68,7 +68,7 @@ class MlflowUi(ClosedAtExit):
             )
         if VIEW_TAG + view_key(sweep_id) in found.tags:
             return link_to_view(self.server, found.experiment_id, sweep_id)
-        return link_to_runs(self.server, found.experiment_id, objective)
+        return link_to_runs(self.server, found.experiment_id, objective, sweep_id)
 
     def __enter__(self) -> MlflowUi:
         if self.is_ours:

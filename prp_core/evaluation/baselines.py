@@ -13,11 +13,11 @@ from prp_core.evaluation.features import (
     extract_tables,
     in_evaluation_mode,
 )
+from prp_core.evaluation.protocol import PIXEL_SIDE
 from prp_core.pretext.network import NetworkConfig, build_network
 from prp_core.world import World
 
 RANDOM_INIT = "random_init"
-MAX_SIDE = 28
 
 
 def mean_frame(clips_BCTHW: torch.Tensor) -> torch.Tensor:
@@ -33,7 +33,7 @@ def mean_absolute_difference(clips_BCTHW: torch.Tensor) -> torch.Tensor:
 def _smaller(picture_BCHW: torch.Tensor) -> torch.Tensor:
     """Averaged down, so that the features of a whole corpus fit in memory."""
     height, width = picture_BCHW.shape[-2:]
-    return adaptive_avg_pool2d(picture_BCHW, (min(height, MAX_SIDE), min(width, MAX_SIDE)))
+    return adaptive_avg_pool2d(picture_BCHW, (min(height, PIXEL_SIDE), min(width, PIXEL_SIDE)))
 
 
 PIXEL_BASELINES: dict[str, Describe] = {

@@ -33,5 +33,5 @@ class FeatureEvaluation(Protocol):
         ...
 
     def facts(self) -> dict[str, object]:
-        """All that decides its numbers, as JSON values: a part of the protocol hash."""
+        """All that decides its numbers, as JSON values: a part of their protocol hash."""
         ...

@@ -139,13 +139,14 @@ def test_a_trial_that_nobody_drives_waits() -> None:
         started=100.0,
         advice="resume",
         cost="cost 2 of 3 GPU-hours",
+        protocol="1a2b3c4d5e6f",
     )
     assert [(view.state, view.epoch, view.objective) for view in views_of(status)] == [
         ("finished", 12, 0.5),
         ("waiting", 3, 0.25),
     ]
     assert summary_rows([status]) == [
-        ["rate-search-1", "stopped", "1/8", "0.500", "2 of 3 GPU-hours", "resume"]
+        ["rate-search-1", "stopped", "1/8", "0.500 (1a2b3c4d5e6f)", "2 of 3 GPU-hours", "resume"]
     ]
     driven = dataclasses.replace(status, driver="12")
     assert [view.state for view in views_of(driven)] == ["finished", "running"]

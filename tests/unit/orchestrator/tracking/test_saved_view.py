@@ -67,6 +67,6 @@ def test_the_link_names_the_tag_that_holds_the_view() -> None:
 
 
 def test_without_a_saved_view_the_link_sorts_by_the_objective() -> None:
-    assert link_to_runs("http://host:5000", "3", "retrieval/recall_at_1").endswith(
+    assert link_to_runs("http://host:5000", "3", "retrieval/recall_at_1", "one").endswith(
         "orderByKey=metrics.%60retrieval%2Frecall_at_1%60&orderByAsc=false"
     )

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from prp_core.data.clip_config import ClipConfig
-from prp_core.data.manifest import Manifest, Parts
+from prp_core.data.manifest import Parts
 from prp_core.data.object_store import LocalStore
 from prp_core.data.video_source import VideoSource
 from prp_core.encoders.encoder_config import EncoderConfig
@@ -30,7 +30,7 @@ from prp_core.evaluation.downstream import EvaluationVideos, evaluate_encoder
 from prp_core.evaluation.evaluation_config import Evaluations, RecognitionConfig
 from prp_core.evaluation.features import extract_features, extract_tables
 from prp_core.evaluation.linear_probe import LinearProbe
-from prp_core.evaluation.protocol import protocol_hash
+from prp_core.evaluation.protocol import Measurement, protocol_hashes
 from prp_core.evaluation.recognition import Recogniser, batch_sizes
 from prp_core.evaluation.retrieval import Retrieval
 from prp_core.evaluation.views import ViewsConfig, view_positions
@@ -225,43 +225,53 @@ def test_labels_are_asked_for_in_one_line(parts: Parts) -> None:
         check_labels(parts.train, elsewhere)
 
 
-def test_the_protocol_is_what_two_numbers_must_share(parts: Parts) -> None:
-    manifest = Manifest("file:///videos", parts.train + parts.val)
+def test_the_protocol_is_what_two_numbers_must_share_and_nothing_else(parts: Parts) -> None:
+    def hashes(encoder: str = "c3d_small", seed: int = 4, **changed: Any) -> dict[str, str]:
+        own = {
+            "clip": CLIP,
+            "evaluations": CONFIG.evaluation,
+            "pixels": {"decoder": "pyav"},
+            "gallery": parts.train,
+            "queries": parts.val,
+        }
+        measurement = Measurement(**(own | changed))  # type: ignore[arg-type]
+        return protocol_hashes(measurement, "retrieval", encoder=encoder, seed=seed)
 
-    def digest(
-        clip: ClipConfig = CLIP,
-        evaluations: Evaluations = CONFIG.evaluation,
-        queries: Any = parts.val,
-    ) -> str:
-        return protocol_hash(clip, evaluations, manifest, parts.train, queries)
+    def differing(**changed: Any) -> set[str]:
+        now = hashes(**changed)
+        return {name for name, value in hashes().items() if now.get(name) != value}
 
-    assert len(digest()) == 12 and digest() == digest(queries=parts.val[::-1])
-    assert digest(dataclasses.replace(CLIP, length=16, random_crop=True)) == digest(), (
-        "what training varies does not enter"
-    )
-    assert (
-        digest(
-            evaluations=dataclasses.replace(
-                CONFIG.evaluation, views=dataclasses.replace(VIEWS, batch_size=5)
-            )
-        )
-        == digest()
-    )
-    others = [
-        digest(dataclasses.replace(CLIP, crop=16)),
-        digest(evaluations=dataclasses.replace(CONFIG.evaluation, views=ViewsConfig())),
-        digest(evaluations=dataclasses.replace(CONFIG.evaluation, retrieval=Retrieval(ks="1-3"))),
-        digest(
-            evaluations=dataclasses.replace(
-                CONFIG.evaluation, linear_probe=LinearProbe(weight_decay=0.5)
-            )
-        ),
-        digest(queries=parts.val[1:]),
-        protocol_hash(
-            CLIP, CONFIG.evaluation, Manifest("file:///videos", parts.train), parts.train, parts.val
-        ),
-    ]
-    assert len({digest(), *others}) == 7
+    def evaluations(**changed: Any) -> Evaluations:
+        return dataclasses.replace(CONFIG.evaluation, **changed)
+
+    every = {"", "baseline", "linear_probe", "recognition"}
+    assert set(hashes()) == every and len(set(hashes().values())) == 4
+    assert {len(value) for value in hashes().values()} == {12}
+    known = tuple(dataclasses.replace(one, sha256=f"sha of {one.key}") for one in parts.val)
+    renamed = tuple(dataclasses.replace(one, key=f"x/{one.key}") for one in known)
+    assert hashes(queries=known) == hashes(queries=renamed), "a name decides nothing"
+    for changed in (
+        {"queries": parts.val[::-1]},
+        {"clip": dataclasses.replace(CLIP, length=16, random_crop=True)},
+        {"evaluations": evaluations(views=dataclasses.replace(VIEWS, batch_size=5))},
+        {"evaluations": evaluations(retrieval=Retrieval(ks="1-3"))},
+    ):
+        assert differing(**changed) == set(), f"{changed} decides nothing"
+    relabelled = (dataclasses.replace(parts.val[0], label="other"), *parts.val[1:])
+    for changed in (
+        {"clip": dataclasses.replace(CLIP, crop=16)},
+        {"evaluations": evaluations(views=ViewsConfig())},
+        {"queries": parts.val[1:]},
+        {"queries": relabelled},
+        {"gallery": parts.train[1:]},
+        {"pixels": {"decoder": "decord"}},
+    ):
+        assert differing(**changed) == every, f"{changed} decides every figure"
+    probe = evaluations(linear_probe=LinearProbe(weight_decay=0.5))
+    assert differing(evaluations=probe) == {"linear_probe"}
+    recipe = evaluations(recognition=RecognitionConfig(num_epochs=3))
+    assert differing(evaluations=recipe) == {"recognition"}
+    assert differing(seed=5) == differing(encoder="r3d_small") == {"baseline"}
 
 
 def test_reading_ahead_keeps_the_order_and_hands_over_the_broken() -> None:
