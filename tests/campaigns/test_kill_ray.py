@@ -46,7 +46,9 @@ STEP = re.compile(r"/step-(\d+)[^/]*/")
 
 
 def words(videos: Path, home: Path, *more: str) -> list[str]:
-    """The command of a sweep of two trials that is kept in `home`, with its MLflow database."""
+    """The command of a sweep of two trials (where `more` says nothing else) that is kept in `home`,
+    with its MLflow database.
+    """
     given = ["--preset", str(TINY_PRESET), "--data", str(videos), "--trials", "2", *more]
     given += ["--storage", str(home), "--mlflow", f"sqlite:///{home / 'mlflow.db'}"]
     for setting in ("sweep.pruner=none", "sweep.sampler=random", "showcase.num_trials=0"):
@@ -167,7 +169,7 @@ def test_tasks_of_the_final_evaluation_are_killed_once_each(
     tmp_path: Path, tiny_videos: Path
 ) -> None:
     """Ray runs them again, and nothing of the end is missing."""
-    command = words(tiny_videos, tmp_path, "--sweep", "one")
+    command = words(tiny_videos, tmp_path, "--sweep", "one", "--trials", "1")
     with StudyProcess(tmp_path / "home", command) as study:
         study.wait_for("measuring baselines")
         killed = [what for what in FINAL_TASKS if kill(study, what)]
