@@ -9,6 +9,8 @@
   both.
 - `mlflow/`: an MLflow server that asks for a password.
 - `drain_node`: passes on to Ray the notice that a machine goes away.
+- `bundled_libraries`: the native libraries inside installed wheels and their licences, for NOTICE
+  and the SBOM.
 - `uv.txt`: uv itself, pinned by hash, with which nodes and images install `uv.lock`.
 
 Nothing here knows what a clip is, and `prp_core` never meets it: `orchestrator` asks, this package

@@ -19,6 +19,7 @@ from typing import Any
 NODES_VARIABLE = "PRP_AUTOSCALED_NODES"
 CONFIG_VARIABLE = "PRP_AUTOSCALING_CONFIG"
 ALIVE_ONLY = "the nodes that are alive"
+MOST_CHARACTERS = 1 << 16
 _UNBOUNDED = 1 << 20
 # What reading raises where a document has another form than it should.
 MISFORMED = (
@@ -312,7 +313,7 @@ def _parse_config(path: Path) -> tuple[list[NodeShape], int]:
     import yaml  # a dependency of Ray's own
 
     try:
-        config = yaml.safe_load(path.read_text())
+        config = yaml.safe_load(text_of_config(path))
         bound = int(config["max_workers"])
         workers = {
             name: one
@@ -328,6 +329,15 @@ def _parse_config(path: Path) -> tuple[list[NodeShape], int]:
             f"{CONFIG_VARIABLE} = {str(path)!r}: not a readable `ray up` file "
             f"({type(error).__name__}: {' '.join(str(error).split())[:200]})"
         ) from error
+
+
+def text_of_config(path: Path) -> str:
+    """The text of a `ray up` file, which is small; the parser takes minutes for others."""
+    with path.open(encoding="utf-8") as file:
+        text = file.read(MOST_CHARACTERS + 1)
+    if len(text) > MOST_CHARACTERS:
+        raise ValueError(f"it has more than {MOST_CHARACTERS} characters")
+    return text
 
 
 def _cpus(node_type: Mapping[str, Any]) -> float:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cluster.capacity import CONFIG_VARIABLE, MISFORMED
+from cluster.capacity import CONFIG_VARIABLE, MISFORMED, text_of_config
 
 INSTANCE_VARIABLE = "PRP_INSTANCE_TYPE"
 INSTANCE_LABELS = ("prp.instance-type", "node.kubernetes.io/instance-type")
@@ -166,7 +166,7 @@ def machines_of_config(path: Path) -> list[Machine]:
     import yaml  # a dependency of Ray's own
 
     try:
-        config = yaml.safe_load(path.read_text())
+        config = yaml.safe_load(text_of_config(path))
         kinds = [
             one.get("node_config", {})
             for name, one in config["available_node_types"].items()

@@ -65,11 +65,13 @@ class Tally:
     outcomes: Counter[str] = field(default_factory=Counter)
     breaches: list[str] = field(default_factory=list)
     slowest_seconds: float = 0.0
+    largest_bytes: int = 0
 
     def print(self) -> None:
         """Show the counts, for the log of a campaign."""
         counts = ", ".join(f"{name} {count}" for name, count in sorted(self.outcomes.items()))
-        print(f"{counts}; the slowest {self.slowest_seconds:.2f} s")
+        memory = f", at most {self.largest_bytes >> 20} MiB" if self.largest_bytes else ""
+        print(f"{counts}; the slowest {self.slowest_seconds:.2f} s{memory}")
 
 
 def outcome_of(kind: Format, folder: Path) -> str:

@@ -40,8 +40,15 @@ def video_stream(container: Any, path: str) -> Any:
             pictures = ", but a cover picture" if stream is not None else ""
             words = f"{len(container.streams)} streams, none of them video{pictures}"
             raise BrokenVideo(path, "no-video-stream", words)
-        stream = max(videos, key=lambda one: one.codec_context.width * one.codec_context.height)
+        stream = max(videos, key=_pixels)
+    if stream.codec_context is None:
+        raise BrokenVideo(path, "undecodable", "FFmpeg has no decoder for its video's codec")
     return stream
+
+
+def _pixels(stream: Any) -> int:
+    context = stream.codec_context
+    return 0 if context is None else int(context.width * context.height)
 
 
 def _is_picture(stream: Any) -> bool:
