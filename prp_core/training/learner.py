@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -295,8 +294,11 @@ class Learner:
         return len(batch) * self._world.size / self._training.batch_size
 
     def _clip_gradients(self) -> torch.Tensor:
-        limit = self._training.max_gradient_norm or math.inf
-        return nn.utils.clip_grad_norm_(self.network.parameters(), limit)
+        limit = self._training.max_gradient_norm
+        parameters = list(self.network.parameters())
+        if limit:
+            return nn.utils.clip_grad_norm_(parameters, limit)
+        return nn.utils.get_total_norm([one.grad for one in parameters if one.grad is not None])
 
     @torch.no_grad()
     def _numbers(
