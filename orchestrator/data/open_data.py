@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
+from typing import Any
 
 from orchestrator.config.run_config import RunConfig
 from orchestrator.config.sweep_spec import SweepSpec
@@ -11,6 +12,8 @@ from orchestrator.data.frame_tier import through_frame_cache
 from orchestrator.data.sweep_videos import read_sweep_videos
 from orchestrator.storage.open_store import open_store
 from orchestrator.storage.prepared_place import read_index, read_marker
+from orchestrator.tracking.encoder_file import unpack
+from orchestrator.tracking.models import read_folder
 from prp_core.data.cache.node_cache import NodeCache
 from prp_core.data.frame_source import FrameSource
 from prp_core.data.manifest import Manifest
@@ -48,7 +51,18 @@ def open_data(
         on_gpu = config.loader.decode_jpegs_on == "device" and world.device.type != "cpu"
         if spec.eval_data_uri or on_gpu:
             judged_source = stack.enter_context(closing(opened(judged_uri, videos.judged, None)))
-        yield PretrainData(source, videos.parts, judged_source)
+        yield PretrainData(source, videos.parts, judged_source, initial_weights(config))
+
+
+def initial_weights(config: RunConfig) -> Callable[[], Mapping[str, Any]] | None:
+    """What reads the weights that training starts from; None where they are random.
+
+    It raises `UserError` where there is no encoder, `DamagedEncoder` for one that was changed.
+    """
+    uri = config.encoder.init_from
+    if not uri:
+        return None
+    return lambda: unpack(read_folder(uri, config.store))[1]
 
 
 def open_source(

@@ -2,11 +2,11 @@
 
 `study_command` is the entry of every study; `arguments` parses its command line before anything
 heavy is imported, `settings` turns that into a config, `kept` compares it with that of a sweep that
-goes on, and `claim` finds the sweep in its storage, which can be written (`writable`), and holds
-its lease. `corpus` finds, indexes (`indexing_line` says how far) or makes the videos, and `plan`
-checks config and videos against the search space (`corpus_check`: what a trial would refuse;
-`label_free_config`: what changes where no video has a class; `protocol_of_sweep`: the hashes of how
-figures are measured);
+goes on, `initial_encoder` finds the one that trials start from where one is given, and `claim` the
+sweep in its storage, which can be written (`writable`), and holds its lease. `corpus` finds,
+indexes (`indexing_line` says how far) or makes the videos, and `plan` checks config and videos
+against the search space (`corpus_check`: what a trial would refuse; `label_free_config`: what
+changes where no video has a class; `protocol_of_sweep`: the hashes of how figures are measured);
 `examination` asks every kind of node what it can reach and hold (`probes`), for `prp doctor`.
 `driver` starts the coordinator and the trials, in `rounds` until none is left, while `live_screen`
 shows them (`trial_rows` in a `fitting_table`; `quiet_watch` says why nothing changes) and

@@ -49,6 +49,16 @@ def _add_config_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH=VALUE",
         help="put a value into the config, for example clip.length=16",
     )
+    _add_initial_argument(group)
+
+
+def _add_initial_argument(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--init-from",
+        metavar="MODEL",
+        help="start every trial's encoder from these weights instead of random ones: "
+        "models:/NAME@best, models:/NAME/3, runs:/RUN_ID, or the folder of an encoder",
+    )
 
 
 def _add_video_arguments(parser: argparse.ArgumentParser) -> None:

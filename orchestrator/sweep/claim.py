@@ -28,6 +28,7 @@ from orchestrator.journal.stored_sweep import (
 from orchestrator.journal.sweep_folder import LEASE, StoredSpec, SweepFolder, open_sweep_folder
 from orchestrator.storage.conditional_writes import check_conditional_writes
 from orchestrator.storage.open_store import open_store
+from orchestrator.sweep.initial_encoder import with_initial_encoder
 from orchestrator.sweep.kept import Kept, check_same_space, keep_config
 from orchestrator.sweep.settings import (
     DEFAULT_PRESET,
@@ -143,6 +144,9 @@ def _found(arguments: argparse.Namespace, space: Space) -> Claim:
     """The claim on the sweep that `arguments` name, as far as reading tells."""
     options = given_options(arguments)
     study = study_name(space)
+    if "init_from" in options:
+        named = None if arguments.resume else new_config(options, study).encoder.name
+        options = with_initial_encoder(options, named, copies=not arguments.dry_run)
     if arguments.resume and arguments.sweep:
         raise UserError(
             f"--resume {arguments.resume} goes on with a sweep, --sweep {arguments.sweep} starts "

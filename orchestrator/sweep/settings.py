@@ -19,6 +19,7 @@ from orchestrator.config.store_config import StoreConfig
 from orchestrator.config.sweep_config import STUDY_PLACE
 from orchestrator.config.sweep_spec import home_dir
 from orchestrator.storage.store_profiles import read_store_profile
+from orchestrator.tracking.model_uri import names_model
 from orchestrator.tracking.tracking_uri import HOST_AND_PORT
 from prp_core.errors import UserError
 
@@ -42,6 +43,7 @@ PATHS = {
     "eval_split": "eval_source.split",
     "eval_labels": "eval_source.labels_csv",
     "eval_where": "eval_source.where",
+    "init_from": "encoder.init_from",
     "trials": "sweep.num_trials",
     "confirm": "confirm.num_candidates",
     "budget_gpu_hours": "budget.gpu_hours",
@@ -78,6 +80,8 @@ def given_options(arguments: argparse.Namespace) -> dict[str, Any]:
     for name in FILES:
         if name in options:
             options[name] = absolute(options[name])
+    if not names_model(init_from := options.get("init_from", "models:")):
+        options["init_from"] = absolute(init_from)
     if "storage" in options:
         options["storage"] = options["storage"].rstrip("/")
     if str(options.get("preset", "")).endswith(".toml"):

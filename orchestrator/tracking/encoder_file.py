@@ -54,7 +54,18 @@ def pack(weights: Mapping[str, Any], card: EncoderCard) -> dict[str, bytes]:
 
 
 def unpack(files: Mapping[str, bytes], card_sha256: str = "") -> tuple[EncoderCard, dict[str, Any]]:
-    """The card and the tensors by name, on the CPU.
+    """The card and the tensors by name, on the CPU. Raises `DamagedEncoder` as `read_card` does."""
+    card = read_card(files, card_sha256)
+    from safetensors.torch import load
+
+    try:
+        return card, load(files[WEIGHTS_NAME])
+    except Exception as error:
+        raise DamagedEncoder(f"{WEIGHTS_NAME} cannot be read: {error}") from error
+
+
+def read_card(files: Mapping[str, bytes], card_sha256: str = "") -> EncoderCard:
+    """The card of an encoder's files, whose weights are not loaded.
 
     `card_sha256`, where given, is the card's digest that the tracker stored; the card holds that of
     the weights. Raises `DamagedEncoder` unless both are equal to the files'.
@@ -76,12 +87,7 @@ def unpack(files: Mapping[str, bytes], card_sha256: str = "") -> tuple[EncoderCa
             f"{WEIGHTS_NAME} is not the one that was stored: its sha256 is {found}, "
             f"{CARD_NAME} says {weights_sha256}"
         )
-    from safetensors.torch import load
-
-    try:
-        return card, load(files[WEIGHTS_NAME])
-    except Exception as error:
-        raise DamagedEncoder(f"{WEIGHTS_NAME} cannot be read: {error}") from error
+    return card
 
 
 def digest(data: bytes) -> str:

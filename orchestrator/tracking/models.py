@@ -79,7 +79,7 @@ def read_encoder_files(
     a folder). Raises as `load_encoder` does.
     """
     if not names_model(model_uri):
-        return _read_folder(model_uri, store), ""
+        return read_folder(model_uri, store), ""
     uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
     if not uri:
         raise UserError(
@@ -201,7 +201,7 @@ def _rebuild(card: EncoderCard, weights: Mapping[str, Any]) -> FrameEncoder:
     return encoder.eval()
 
 
-def _read_folder(uri: str, config: StoreConfig | None) -> dict[str, bytes]:
+def read_folder(uri: str, config: StoreConfig | None) -> dict[str, bytes]:
     """The files of the encoder in a folder of any store. Raises `UserError` where there is none."""
     place = uri.rstrip("/")
     for name in (CARD_NAME, WEIGHTS_NAME):  # whoever completes a path in a shell names a file

@@ -11,3 +11,6 @@ class EncoderConfig:
 
     name: str = "r3d"
     """A key of `ENCODERS`: c3d, r3d or r2plus1d, or one of them with _small, for CPUs."""
+
+    init_from: str = ""
+    """The folder of the encoder whose weights training starts from; empty: random weights."""

@@ -45,6 +45,16 @@ def rebuild_encoder(name: str, weights: Mapping[str, torch.Tensor]) -> Encoder:
     are missing or unexpected.
     """
     encoder = build_encoder(name)
+    load_encoder_weights(encoder, name, weights)
+    # as it was trained, to the bit
+    encoder = encoder.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    return encoder.eval()
+
+
+def load_encoder_weights(
+    encoder: nn.Module, name: str, weights: Mapping[str, torch.Tensor]
+) -> None:
+    """Copy `weights` into `encoder`, which is called `name`. Raises as `rebuild_encoder` does."""
     own = encoder.state_dict()
     missing = sorted(own.keys() - weights.keys())
     unexpected = sorted(weights.keys() - own.keys())
@@ -59,9 +69,6 @@ def rebuild_encoder(name: str, weights: Mapping[str, torch.Tensor]) -> Encoder:
             f"another shape {misshapen[:3]}; name the encoder they were saved from"
         )
     encoder.load_state_dict(dict(weights))
-    # as it was trained, to the bit
-    encoder = encoder.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    return encoder.eval()
 
 
 def _copy(tensor: torch.Tensor) -> torch.Tensor:

@@ -18,7 +18,7 @@ from prp_core.reporting import AsyncEvaluator, Reporter
 from prp_core.training.checkpoint import CheckpointFolder
 from prp_core.training.checkpoint_writer import CheckpointWriter
 from prp_core.training.data_health import EpochHealth, wait_share
-from prp_core.training.encoder_export import encoder_weights
+from prp_core.training.encoder_export import encoder_weights, load_encoder_weights
 from prp_core.training.learner import Learner
 from prp_core.training.metrics import RunningMean, renamed
 from prp_core.training.pretrain_config import PretrainConfig
@@ -119,6 +119,9 @@ class PretrainRun:
         self._loader = build_loader(config, data, world)
         self._feed: DeviceFeed[SpanBatch] = DeviceFeed(self._pack, world.device)
         self._learner = Learner(config, world, self._loader.steps_per_epoch)
+        if data.initial_encoder is not None:
+            weights = together(world, "reading the initial encoder", data.initial_encoder)
+            load_encoder_weights(self._learner.network.encoder, config.encoder.name, weights)
         self._profiler = StepProfiler(config.training.profile_steps, world.device)
         self._times = RunningMean()
         self._health = EpochHealth(data.source, self._loader, world)

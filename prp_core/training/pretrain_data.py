@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+
+import torch
 
 from prp_core.data.frame_source import FrameSource
 from prp_core.data.manifest import Parts
@@ -14,12 +17,14 @@ class PretrainData:
     """The videos of a run: `parts` are training, validation and test, and `source` reads them.
 
     Where encoders are judged on another corpus, `judged_source` reads its videos, and `source`
-    those that are trained on.
+    those that are trained on. `initial_encoder` reads the weights that the encoder starts from;
+    None: it starts from random ones.
     """
 
     source: FrameSource
     parts: Parts
     judged_source: FrameSource | None = None
+    initial_encoder: Callable[[], Mapping[str, torch.Tensor]] | None = None
 
     @property
     def validation(self) -> EvaluationVideos:
