@@ -9,7 +9,10 @@ LABEL_FREE_WORDS = (
     "Label-free: it is the share of validation videos whose first third finds its own last third "
     "among those of all videos; whether videos of one class lie together was not measured."
 )
-CORRELATION = "How far it ranks encoders as labels do is in the documentation (data.md)."
+CORRELATION = (
+    "On the demo it ranks 13 encoders as recall over classes does by +0.53 [-0.40, +0.91] "
+    "(Spearman's correlation), which is little to choose by."
+)
 
 
 def judged_notes(record: SweepRecord) -> tuple[str, ...]:

@@ -157,6 +157,18 @@ def leaderboard_text(plan: Plan, ending: Ending, width: int) -> str:
     return "\n".join(line.rstrip() for line in capture.get().rstrip().splitlines())
 
 
+def _metric_columns(
+    views: Sequence[TrialView], baselines: Mapping[str, float], names: Sequence[str]
+) -> Iterator[Column]:
+    """A column for each of `LEADERBOARD_METRICS` that a trial has: `views`, then baselines."""
+    for metric, title in LEADERBOARD_METRICS.items():
+        if any(metric in view.metrics for view in views):
+            values = [view.metrics.get(metric) for view in views]
+            values += [baselines.get(f"baseline/{name}/{metric}") for name in names]
+            cells = [number_text(value) for value in values]
+            yield Column(title=title, cells=cells, rank=9, is_number=True)
+
+
 def leaderboard_columns(plan: Plan, ending: Ending) -> list[Column]:
     """Finished trials by objective, then pruned and failed ones, then the baselines."""
     objective = plan.config.sweep.objective
@@ -171,22 +183,6 @@ def leaderboard_columns(plan: Plan, ending: Ending) -> list[Column]:
         if f"baseline/{name}/{objective}" in ending.baselines
     ]
     empty = ["" for _ in baselines]
-    metrics = [
-        Column(
-            title=title,
-            cells=[
-                *(number_text(view.metrics.get(metric)) for view in views),
-                *(
-                    number_text(ending.baselines.get(f"baseline/{name}/{metric}"))
-                    for name, _ in baselines
-                ),
-            ],
-            rank=9,
-            is_number=True,
-        )
-        for metric, title in LEADERBOARD_METRICS.items()
-        if any(metric in view.metrics for view in views)
-    ]
     return [
         Column(title="trial", cells=[*(str(one.number) for one in views), *empty], rank=0),
         Column(
@@ -212,7 +208,7 @@ def leaderboard_columns(plan: Plan, ending: Ending) -> list[Column]:
             ],
             rank=2,
         ),
-        *metrics,
+        *_metric_columns(views, ending.baselines, [name for name, _ in baselines]),
         *(
             dataclasses.replace(column, cells=[*column.cells, *empty])
             for column in value_columns(views, views)
