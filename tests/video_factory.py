@@ -86,14 +86,6 @@ SEQUENTIAL = {
         codec="mpeg4", suffix=".avi", num_b_frames=2, options={"flags": "+ildct+ilme"}
     ),
     "MPEG-2": Encoding(codec="mpeg2video", suffix=".mpg", num_b_frames=2, container="mpeg"),
-    "HEVC": Encoding(
-        codec="libx265",
-        num_b_frames=2,
-        options={"x265-params": "log-level=none:pools=1:frame-threads=1"},
-    ),
-    "VP9": Encoding(
-        codec="libvpx-vp9", suffix=".webm", options={"cpu-used": "8", "deadline": "realtime"}
-    ),
     "Motion JPEG": Encoding(codec="mjpeg", suffix=".avi", pixel_format="yuvj420p"),
 }
 

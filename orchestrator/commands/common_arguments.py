@@ -140,7 +140,12 @@ def store_config(arguments: argparse.Namespace) -> StoreConfig:
 
 def add_label_arguments(parser: argparse.ArgumentParser) -> None:
     """Labels, groups and splits that do not come from the folders."""
-    parser.add_argument("--splits", metavar="DIR", help="UCF101's or HMDB51's own split files")
+    parser.add_argument(
+        "--splits",
+        metavar="DIR",
+        help="split files of UCF101, HMDB51 or Kinetics, or lists as CoCLR, VideoMAE, PySlowFast "
+        "and mmaction2 publish them",
+    )
     parser.add_argument(
         "--split",
         type=int,

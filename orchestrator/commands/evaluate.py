@@ -43,7 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--splits",
         metavar="DIR",
-        help="UCF101's or HMDB51's own split files (default: the parts of the videos themselves)",
+        help="split files of UCF101, HMDB51 or Kinetics, or lists as CoCLR, VideoMAE, PySlowFast "
+        "and mmaction2 publish them (default: the parts of the videos themselves)",
     )
     parser.add_argument(
         "--split",

@@ -19,7 +19,7 @@ class LabelSource:
     """Where labels, groups and splits come from; by default from the videos' keys alone."""
 
     splits_dir: str | Path | None = None
-    """A folder with UCF101's or HMDB51's split files."""
+    """A folder with split files or lists that `read_split_files` knows."""
     split: int = 1
     """Which of the numbered splits in `splits_dir` is taken."""
     labels_csv: str | Path | None = None

@@ -74,7 +74,12 @@ def _add_video_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="URI",
         help="a manifest made by 'prp data index', instead of indexing --data now",
     )
-    group.add_argument("--splits", metavar="DIR", help="UCF101's or HMDB51's split files")
+    group.add_argument(
+        "--splits",
+        metavar="DIR",
+        help="split files of UCF101, HMDB51 or Kinetics, or lists as CoCLR, VideoMAE, PySlowFast "
+        "and mmaction2 publish them",
+    )
     group.add_argument("--split", type=int, help="which split of --splits (default: 1)")
     group.add_argument(
         "--labels", metavar="CSV", help="a table with the columns key,label,group,split"

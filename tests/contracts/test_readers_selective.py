@@ -12,6 +12,7 @@ import pytest
 from prp_core.data.dilated_sampling import needed_positions
 from prp_core.data.readers.frame_arrays import copy_planes
 from prp_core.data.readers.pyav_reader import PyavReader
+from prp_core.data.readers.segment_decode import SegmentDecode
 from prp_core.data.readers.selective_decode import SelectiveDecode
 from prp_core.data.readers.sequential_reader import SequentialReader
 from prp_core.errors import BrokenVideo
@@ -214,3 +215,52 @@ def test_unusual_videos(name: str, tmp_path: Path) -> None:
     path = tmp_path / f"video{encoding.suffix}"
     make_video(path, NUM_FRAMES, size=size, encoding=encoding, ticks=ticks)
     check_selective_decode(path, seed=1, count=2)
+
+
+X265 = "log-level=none:pools=1:frame-threads=1"
+SEGMENTED = {
+    "HEVC, open GOPs": Encoding(
+        codec="libx265", num_b_frames=3, options={"x265-params": f"{X265}:keyint=12:open-gop=1"}
+    ),
+    "HEVC, closed GOPs": Encoding(
+        codec="libx265", num_b_frames=3, options={"x265-params": f"{X265}:keyint=12:open-gop=0"}
+    ),
+    "HEVC, 10 bit, in Matroska": Encoding(
+        codec="libx265",
+        suffix=".mkv",
+        pixel_format="yuv420p10le",
+        num_b_frames=2,
+        options={"x265-params": f"{X265}:keyint=12"},
+    ),
+    "VP9, hidden frames": Encoding(
+        codec="libvpx-vp9",
+        suffix=".webm",
+        options={"auto-alt-ref": "1", "lag-in-frames": "8", "cpu-used": "5"},
+    ),
+    "AV1": Encoding(codec="libsvtav1", suffix=".mkv", options={"preset": "12"}),
+}
+
+
+@pytest.mark.parametrize("name", SEGMENTED)
+def test_frames_behind_a_safe_keyframe_are_those_of_a_full_decode(
+    name: str, tmp_path: Path
+) -> None:
+    encoding = SEGMENTED[name]
+    path = make_video(tmp_path / f"a{encoding.suffix}", 40, encoding=encoding)
+    sequential = SequentialReader(str(path))
+    whole = np.stack(list(sequential.frames()))
+    sequential.close()
+    assert len(whole) == 40
+    decode = SegmentDecode(str(path))
+    assert len(decode.starts) >= 3, decode.starts
+    decode.close()
+    for indices in ([39], [0, 1, 2], [11, 12, 13], list(range(5, 40, 3)), [10, 38], range(40)):
+        reader = PyavReader(str(path))
+        np.testing.assert_array_equal(reader.read(indices, 40), whole[list(indices)])
+        np.testing.assert_array_equal(reader.read([20], 40), whole[[20]])
+        assert reader.is_selective
+        reader.close()
+    reader = PyavReader(str(path))
+    np.testing.assert_array_equal(reader.read([39], 0), whole[[39]])  # no count was verified
+    assert not reader.is_selective
+    reader.close()

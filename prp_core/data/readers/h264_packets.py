@@ -60,7 +60,7 @@ def h264_layout(extradata: bytes, packets: list[Any]) -> PacketLayout | None:
     length_bytes, parameter_sets = _of_extradata(extradata)
     pictures = []
     for packet in packets:
-        picture = _picture(list(_units(bytes(packet), length_bytes)), parameter_sets)
+        picture = _picture(list(units_of(bytes(packet), length_bytes)), parameter_sets)
         if picture is None:
             return None
         pictures.append(picture)
@@ -109,7 +109,9 @@ def _order(times: list[int | None], header: SequenceHeader) -> tuple[int, ...] |
 def _of_extradata(extradata: bytes) -> tuple[int, set[bytes]]:
     """(length of a unit's size field, 0 with start codes; the parameter sets)."""
     if extradata[:1] != b"\x01":
-        return 0, {unit for unit in _units(extradata, 0) if unit[0] & 31 in (SEQUENCE, PICTURE_SET)}
+        return 0, {
+            unit for unit in units_of(extradata, 0) if unit[0] & 31 in (SEQUENCE, PICTURE_SET)
+        }
     found = set()
     position = 5
     for mask in (31, 255):
@@ -122,7 +124,7 @@ def _of_extradata(extradata: bytes) -> tuple[int, set[bytes]]:
     return (extradata[4] & 3) + 1, found
 
 
-def _units(data: bytes, length_bytes: int) -> Iterator[bytes]:
+def units_of(data: bytes, length_bytes: int) -> Iterator[bytes]:
     """The NAL units of a packet, without length fields or start codes."""
     if not length_bytes:
         yield from (

@@ -17,6 +17,7 @@ from prp_core.data.readers.packet_layout import PacketLayout
 
 # The packets of the open file are kept; a larger file is read from the disk as it is decoded.
 MAX_FILE_BYTES = 64 << 20
+CODECS = ("mpeg4", "h264")
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,10 @@ def index_packets(container: Any, stream: Any, path: str) -> PacketIndex | None:
 
     None where decoding from the beginning is the only safe way.
     """
+    codec = stream.codec_context.name
     if (
-        stream.codec_context.pix_fmt not in ("yuv420p", "yuvj420p")
+        codec not in CODECS
+        or stream.codec_context.pix_fmt not in ("yuv420p", "yuvj420p")
         or Path(path).stat().st_size > MAX_FILE_BYTES
     ):
         return None
@@ -53,7 +56,6 @@ def index_packets(container: Any, stream: Any, path: str) -> PacketIndex | None:
         or any(packet.size == 0 or packet.is_corrupt or packet.is_discard for packet in packets)
     ):
         return None
-    codec = stream.codec_context.name
     if codec == "mpeg4":
         unpacked = mpeg4_layout(stream, packets)
         if unpacked is None:

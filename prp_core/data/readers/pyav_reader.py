@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from prp_core.data.readers.frame_arrays import RgbConverter, copy_planes, planes_kind
+from prp_core.data.readers.keyframe_starts import STARTS
+from prp_core.data.readers.segment_decode import SegmentDecode
 from prp_core.data.readers.selective_decode import SelectiveDecode, UnexpectedFrame
 from prp_core.data.readers.sequential_reader import SequentialReader
 from prp_core.data.readers.video_reader import UNLIMITED_PIXELS, YuvPlanes
@@ -21,7 +23,7 @@ class PyavReader:
     def __init__(self, path: str) -> None:
         self.path = path
         self.max_pixels = UNLIMITED_PIXELS
-        self._selective: SelectiveDecode | None = None
+        self._selective: SelectiveDecode | SegmentDecode | None = None
         self._sequential: SequentialReader | None = None
         self._converter = RgbConverter()
 
@@ -64,12 +66,19 @@ class PyavReader:
         """What `stack` makes of the chosen frames; None, from then on, if they need all others."""
         if self._sequential is not None:
             return None
-        self._selective = self._selective or SelectiveDecode(self.path)
+        self._selective = self._selective or self._open_chosen()
         try:
             return stack(self._selective.frames(indices, num_frames))
         except UnexpectedFrame:
             self._from_the_beginning()
             return None
+
+    def _open_chosen(self) -> SelectiveDecode | SegmentDecode:
+        selective = SelectiveDecode(self.path)
+        if selective.codec not in STARTS:
+            return selective
+        selective.close()
+        return SegmentDecode(self.path)
 
     def _stack_rgb(self, frames: Iterator[Any], count: int) -> np.ndarray:
         frames_NHWC = None

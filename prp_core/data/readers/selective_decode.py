@@ -31,6 +31,7 @@ class SelectiveDecode:
         self._context: Any = stream.codec_context
         self._context.thread_type = "NONE"
         self._context.thread_count = 1
+        self.codec = str(self._context.name)
         self._size = (stream.codec_context.width, stream.codec_context.height)
         try:
             self.index: PacketIndex | None = index_packets(self._container, stream, path)

@@ -1,0 +1,109 @@
+"""Decoding from safe keyframes: chosen frames of HEVC, VP9 and AV1 without all frames before them.
+
+Within a segment every frame is decoded; any deviation from what the packets announced is raised to
+the caller.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import av
+
+from prp_core.data.readers.header import open_container, video_stream
+from prp_core.data.readers.keyframe_starts import STARTS, Start
+from prp_core.data.readers.orientation import UPRIGHT, orientation_of
+from prp_core.data.readers.packet_index import MAX_FILE_BYTES
+from prp_core.data.readers.selective_decode import UnexpectedFrame
+
+
+class SegmentDecode:
+    """One open file with its packets in memory. Raises `BrokenVideo` when it does not open."""
+
+    def __init__(self, path: str) -> None:
+        self._container = open_container(path)
+        stream = video_stream(self._container, path)
+        self._context: Any = stream.codec_context
+        self._context.thread_type = "NONE"
+        self._context.thread_count = 1
+        # What is missing of a damaged picture is whatever lay in memory: such a file is left to a
+        # decode from the beginning.
+        self._context.options = {"err_detect": "crccheck+bitstream+buffer+explode"}
+        self._size = (self._context.width, self._context.height)
+        self._packets: list[Any] = []
+        try:
+            self.starts = self._find_starts(stream, path)
+        except (av.FFmpegError, ValueError, IndexError):
+            self.starts = []
+        self._first_frames = [start.frame for start in self.starts]
+
+    def _find_starts(self, stream: Any, path: str) -> list[Start]:
+        find = STARTS.get(self._context.name)
+        if find is None or Path(path).stat().st_size > MAX_FILE_BYTES:
+            return []
+        *packets, end = self._container.demux(stream)
+        if end.size or any(one.size == 0 or one.is_corrupt or one.is_discard for one in packets):
+            return []
+        found = find(self._context.extradata or b"", [bytes(packet) for packet in packets])
+        for place, packet in enumerate(packets):  # the decoder hands the number on to the frame
+            packet.pts = packet.dts = place
+        self._packets = packets
+        return found if found and found[0].place == 0 and found[0].frame == 0 else []
+
+    def frames(self, indices: Sequence[int], num_frames: int = 0) -> Iterator[Any]:
+        """The decoder's frames at `indices` (ascending). Raises `UnexpectedFrame`.
+
+        `num_frames` is the file's verified count: only one frame for each packet proves that a
+        start's number is right.
+        """
+        if not self.starts or num_frames != len(self._packets) or indices[-1] >= num_frames:
+            raise UnexpectedFrame
+        waiting = list(indices)
+        while waiting:
+            start = self.starts[bisect_right(self._first_frames, waiting[0]) - 1]
+            for number, frame in self._decode_from(start):
+                if (
+                    frame.is_corrupt
+                    or frame.interlaced_frame
+                    or orientation_of(frame) != UPRIGHT
+                    or (frame.width, frame.height) != self._size
+                ):
+                    raise UnexpectedFrame
+                if number != waiting[0]:
+                    continue
+                yield frame
+                del waiting[0]
+                if not waiting or self._is_nearer(waiting[0], start, number):
+                    break
+            else:
+                raise UnexpectedFrame
+
+    def _is_nearer(self, index: int, start: Start, number: int) -> bool:
+        """Whether another start lies between frame `number` and the frame `index`."""
+        other = self.starts[bisect_right(self._first_frames, index) - 1]
+        return other.frame > max(start.frame, number)
+
+    def _decode_from(self, start: Start) -> Iterator[tuple[int, Any]]:
+        """(number, frame) of each frame from the start's on."""
+        number = start.frame
+        try:
+            for place in range(start.place, len(self._packets) + 1):
+                if place in start.leading:
+                    continue
+                packet = self._packets[place] if place < len(self._packets) else None
+                for frame in self._context.decode(packet):
+                    if frame.pts is None or frame.pts < start.place:
+                        raise UnexpectedFrame
+                    yield number, frame
+                    number += 1
+        except (av.FFmpegError, ValueError):
+            raise UnexpectedFrame from None
+        finally:
+            self._context.flush_buffers()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._container.close()
