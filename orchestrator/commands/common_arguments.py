@@ -22,9 +22,9 @@ def add_store_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--store",
         metavar="NAME",
-        help="a table of stores.toml, in this folder or in ~/.prp; the options below go before it",
+        help="a table of stores.toml, in this folder or in ~/.prp; the options below override it",
     )
-    group.add_argument("--endpoint-url", help="another server than Amazon's")
+    group.add_argument("--endpoint-url", help="an S3 server other than Amazon's")
     group.add_argument("--region")
     group.add_argument("--profile", help="a profile of ~/.aws")
     group.add_argument(
@@ -58,13 +58,13 @@ def add_sweep_argument(parser: argparse.ArgumentParser, *, is_optional: bool = F
     parser.add_argument(
         "--storage",
         metavar="URI",
-        help="the storage that has it (default: those that this machine's sweeps were kept in)",
+        help="the storage that holds it (default: every storage that this machine's sweeps use)",
     )
 
 
 def add_json_argument(parser: argparse.ArgumentParser) -> None:
     """Whether a script reads the answer; `print_json` prints it."""
-    parser.add_argument("--json", action="store_true", help="for scripts: the answer as JSON")
+    parser.add_argument("--json", action="store_true", help="print the answer as JSON, for scripts")
 
 
 def print_json(answer: object) -> None:

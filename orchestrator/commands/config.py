@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="PATH=VALUE",
-        help="put a value into the config, for example clip.length=16",
+        help="set a config value, for example clip.length=16",
     )
     parser.add_argument(
         "--diff",

@@ -57,6 +57,7 @@ def find_all(options: dict[str, object], address: str) -> list[Finding]:
     from orchestrator.ray_cluster.connect import ray_cluster
     from orchestrator.storage.open_store import open_store
     from orchestrator.sweep.examination import node_findings, placement_findings
+    from orchestrator.sweep.group_probe import group_findings
     from orchestrator.sweep.probes import (
         Examination,
         examine,
@@ -93,9 +94,12 @@ def find_all(options: dict[str, object], address: str) -> list[Finding]:
         with ray_cluster(address):
             if address or "RAY_ADDRESS" in os.environ:
                 findings.append(token_finding())
-            findings += placement_findings(config)
+            placed = placement_findings(config)
+            findings += placed
             _say_progress(examination)
             findings += node_findings(examination, config)
+            if not any(one.what == "placement" and one.level == "failure" for one in placed):
+                findings += group_findings(config)
     finally:
         if store is not None:
             with suppress(Exception):  # an object of 18 bytes

@@ -128,39 +128,39 @@ def _steering(action: str) -> Callable[[], CommandModule]:
 
 
 COMMANDS: dict[str, Command | Group] = {
-    "sweep": Command("Run a study: search what it says, on this machine or a cluster.", _sweep),
-    "config": Command("Every key of the config, with value, default, unit, meaning.", _config),
-    "status": Command("How a sweep stands, live; without a sweep, the list of sweeps.", _status),
-    "report": Command("Write the report of a sweep as one HTML page; prints where it is.", _report),
-    "ui": Command("Open MLflow's page on a sweep's answer; without a sweep, the newest.", _ui),
-    "publish": Command("Send MLflow what waits for it of a sweep without a driver.", _publish),
+    "sweep": Command("Run a study: a hyperparameter search on this machine or a cluster.", _sweep),
+    "config": Command("Print every config key with its value, default, unit and meaning.", _config),
+    "status": Command("Show a sweep's progress, live; without a sweep, list the sweeps.", _status),
+    "report": Command("Write a sweep's report as one HTML page and print its path.", _report),
+    "ui": Command("Open MLflow on a sweep's results; without a sweep, on the newest.", _ui),
+    "publish": Command("Send MLflow the pending records of a sweep without a driver.", _publish),
     "doctor": Command(
-        "Examine cluster, storage, videos and MLflow with a worker's eyes, before a sweep.",
+        "Check cluster, storage, videos and MLflow as the workers see them, before a sweep.",
         _doctor,
     ),
     "delete": Command(
-        "Delete a sweep that nobody drives from its storage; what is in MLflow stays.", _delete
+        "Delete a sweep that is not running from its storage; MLflow keeps its runs.", _delete
     ),
     "export-study": Command(
         "Write a sweep's Optuna study to a SQLite file, for optuna-dashboard.", _export_study
     ),
     "reproduce": Command(
-        "Train a trial again from its MLflow run alone and say whether the metrics agree.",
+        "Retrain a trial from its MLflow run alone and compare the metrics.",
         _reproduce,
     ),
     "stop": Command(
-        "Stop a running sweep, which --resume goes on with, or end one of its trials.",
+        "Stop a running sweep (--resume continues it), or end one of its trials.",
         _steering("stop"),
     ),
-    "pause": Command("Let a running sweep start no more trials.", _steering("pause")),
+    "pause": Command("Keep a running sweep from starting more trials.", _steering("pause")),
     "continue": Command("Let a paused sweep start trials again.", _steering("continue")),
-    "try": Command("Let a running sweep try certain values next.", _steering("try")),
+    "try": Command("Make a running sweep try given values next.", _steering("try")),
     "extend": Command(
-        "Train a trial that has ended on to more epochs, as a trial of its own.",
+        "Continue an ended trial to more epochs, as a new trial.",
         _steering("extend"),
     ),
     "import-official": Command(
-        "Make an encoder of published weights; says which of them were matched.", _import_official
+        "Make an encoder from published weights; say which of them were matched.", _import_official
     ),
     "evaluate": Command(
         "Measure an encoder by the published protocol, beside the figures of papers.", _evaluate
@@ -172,7 +172,7 @@ COMMANDS: dict[str, Command | Group] = {
     ),
     "cache": Group("This node's cache of objects and decoded frames.", CACHE_COMMANDS),
     "data": Group("Videos and their manifests.", DATA_COMMANDS),
-    "completion": Command("Print the script that completes words in a shell.", _completion),
+    "completion": Command("Print the shell completion script.", _completion),
 }
 ROOT = Group("Playback Rate Perception at cluster scale.", COMMANDS)
 

@@ -47,7 +47,7 @@ def _add_config_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="PATH=VALUE",
-        help="put a value into the config, for example clip.length=16",
+        help="set a config value, for example clip.length=16",
     )
     _add_initial_argument(group)
 
@@ -87,7 +87,7 @@ def _add_video_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--where",
         metavar="FILTER",
-        help="use those videos alone that a filter of their facts holds of, for example "
+        help="use only the videos that match a filter of their facts, for example "
         "'seconds >= 2 and height >= 240'",
     )
     group.add_argument(
@@ -147,7 +147,7 @@ def _add_place_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_search_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("search", "what a resumed sweep may change as well")
-    group.add_argument("--trials", type=int, help="how many trials in all; --resume may raise it")
+    group.add_argument("--trials", type=int, help="number of trials in all; --resume may raise it")
     group.add_argument(
         "--confirm",
         type=int,
@@ -158,7 +158,7 @@ def _add_search_arguments(parser: argparse.ArgumentParser) -> None:
         "--budget-gpu-hours",
         type=float,
         metavar="H",
-        help="start no trial that would bring the sweep beyond H GPU-hours",
+        help="start no trial that would bring the sweep above H GPU-hours",
     )
     group.add_argument(
         "--budget-cpu-hours",
@@ -175,7 +175,7 @@ def _add_search_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--prices",
         metavar="FILE",
-        help="a price list to use instead of cluster/prices.toml, in its form",
+        help="a price list to use instead of cluster/prices.toml, in the same format",
     )
 
 
@@ -184,18 +184,18 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--sweep",
         metavar="NAME",
-        help="the sweep's id: start it, or go on with it where it is there",
+        help="the sweep's id: start it, or continue it where it exists",
     )
     group.add_argument(
         "--resume",
         metavar="SWEEP",
-        help="go on with a sweep: its id, or the full URI of its folder",
+        help="continue a sweep: its id, or the full URI of its folder",
     )
     group.add_argument(
         "--warm-start",
         metavar="auto|none|SWEEP",
-        help="begin with what earlier sweeps found: all of this name that were measured "
-        "alike, or one (default: none)",
+        help="begin with the results of earlier sweeps: all comparable ones of this name, or one "
+        "(default: none)",
     )
     group.add_argument(
         "--dry-run",
@@ -208,7 +208,7 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         type=lambda steps: f"training.profile_steps={steps}",
         metavar="STEPS",
-        help="profile so many steps of each trial: a trace and its largest kernels, beside the "
+        help="profile STEPS steps of each trial: a trace and its largest kernels, beside the "
         "trial's checkpoints",
     )
     group.add_argument(

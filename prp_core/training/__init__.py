@@ -20,5 +20,6 @@ In the order that data flows:
 - `pretrain_data`: the videos of a run; `loop`: `pretrain(...)`, from the first step to the last;
 - `fine_tuning`: `fine_tune(...)`, a network for recognition, logged and resumed likewise;
 - `encoder_export`, `rung_weights`: the encoder's weights, for evaluation and for use elsewhere;
-- `memory`: an estimate of the memory that a step takes.
+- `memory`: an estimate of the memory that a step takes; `step_probe`: the time that it takes, and
+  whether workers reach each other.
 """

@@ -27,11 +27,11 @@ def _clear() -> CommandModule:
 
 CACHE_COMMANDS: dict[str, Command | Group] = {
     "status": Command(
-        "What each tier holds, what is in use, and the share of hits so far.", _status
+        "Show each tier's contents, what is in use, and the hit rate so far.", _status
     ),
     "verify": Command(
         "Read every file from end to end and remove what is wrong; exit code 1 if anything was.",
         _verify,
     ),
-    "clear": Command("Remove all that is not in use.", _clear),
+    "clear": Command("Remove everything that is not in use.", _clear),
 }

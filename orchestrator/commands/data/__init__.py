@@ -39,8 +39,8 @@ DATA_COMMANDS: dict[str, Command | Group] = {
     "prepare": Command(
         "Turn the videos of a folder or bucket into shards that train many times faster.", _prepare
     ),
-    "show": Command("What a manifest holds, and which videos are quarantined and why.", _show),
+    "show": Command("Show what a manifest holds, and which videos are quarantined and why.", _show),
     "feasibility": Command(
-        "How many videos are long enough for each rate and clip length.", _feasibility
+        "Count the videos that are long enough for each rate and clip length.", _feasibility
     ),
 }

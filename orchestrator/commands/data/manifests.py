@@ -33,7 +33,7 @@ def add_where_argument(parser: argparse.ArgumentParser) -> None:
         "--where",
         metavar="FILTER",
         default="",
-        help="those videos alone that a filter of their facts holds of, for example "
+        help="only the videos that match a filter of their facts, for example "
         "'seconds >= 2 and height >= 240'",
     )
 

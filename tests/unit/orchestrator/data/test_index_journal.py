@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -92,3 +94,19 @@ def test_all_cpus_count_where_the_system_does_not_say_which_may_be_used(
     assert num_usable_cpus() == len(os.sched_getaffinity(0))
     monkeypatch.delattr("os.sched_getaffinity")
     assert num_usable_cpus() == os.cpu_count()
+
+
+def test_videos_are_indexed_where_there_is_no_proc(tiny_videos: Path, tmp_path: Path) -> None:
+    """In a process of its own, in which `/proc` and `os.sched_getaffinity` are absent."""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "tests.tools.as_on_a_mac", "data", "index"),
+            *(str(tiny_videos), "--out", str(tmp_path / "manifests")),
+        ],
+        cwd=Path(__file__).parents[4],
+        env={**os.environ, "PRP_HOME": str(tmp_path / "home")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "30 usable videos in 6 classes, 0 quarantined" in done.stderr

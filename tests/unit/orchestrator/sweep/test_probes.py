@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.config.run_config import load_config
+from orchestrator.config.run_config import load_config, with_values
 from orchestrator.storage.open_store import open_store
+from orchestrator.sweep.group_probe import findings_of
 from orchestrator.sweep.probes import (
     Level,
     clock_finding,
@@ -23,6 +24,8 @@ from orchestrator.sweep.probes import (
     videos_finding,
     write_token,
 )
+from prp_core.training.step_probe import StepProbe, probe_step
+from prp_core.world import World
 
 CONFIG = load_config("demo")
 
@@ -124,3 +127,31 @@ def test_a_token_that_others_can_read_and_a_cluster_without_one(tmp_path: Path) 
     assert open_to_all.level == Level.FAILURE and f"chmod 600 {path}" in open_to_all.advice
     path.chmod(0o600)
     assert token_finding({"RAY_AUTH_TOKEN_PATH": str(path)}).level == Level.OK
+
+
+def test_workers_that_do_not_reach_each_other_or_sum_wrongly_are_a_failure() -> None:
+    config = load_config("demo", ["resources.num_workers=2", "training.batch_size=8"])
+    (silent,) = findings_of("no answer within 60 s", config)
+    assert silent.level == Level.FAILURE and silent.text == "gloo: no answer within 60 s"
+    assert "GLOO_SOCKET_IFNAME in the environment of `ray start`" in silent.advice
+    (wrong,) = findings_of([StepProbe(3.0, 0.5), StepProbe(2.0, 0.5)], config)
+    assert wrong.level == Level.FAILURE and wrong.text.endswith("sums are wrong: 3, 2")
+    gpus = with_values(config, {"resources.gpus_per_worker": 1.0})
+    assert "NCCL_DEBUG=INFO says more" in findings_of("refused", gpus)[0].advice
+    summed, timed = findings_of([StepProbe(3.0, 0.5), StepProbe(3.0, 0.8)], config)
+    assert summed.level == timed.level == Level.OK and summed.text == "2 workers sum over gloo"
+    num_epochs = config.training.num_epochs
+    assert timed.text.startswith(
+        "a step of 8 clips takes 0.8 s, an epoch of 1,000 videos 2 min and a trial of "
+        f"{num_epochs} epochs {num_epochs * 100 / 60:.0f} min, by the base config and without "
+    )
+
+
+def test_one_worker_is_timed_alone() -> None:
+    found = probe_step(load_config("demo", []), World.alone())
+    assert found.is_right_for(1) and 0 < found.step_seconds < 60
+
+
+def test_a_database_that_a_worker_does_not_reach_is_a_failure_there() -> None:
+    found = database_finding("postgresql://127.0.0.1:9/none")
+    assert found.level == Level.FAILURE and "Connection refused" in found.text
