@@ -10,6 +10,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from cluster.capacity import Capacity
 from orchestrator.config.run_config import RunConfig
 from orchestrator.cost.pricing import find_price, money_line
 from orchestrator.ray_cluster.concurrency import plan_concurrency
@@ -34,9 +35,7 @@ def placement_findings(config: RunConfig) -> list[Finding]:
         advice = "lower resources.*_per_worker or num_workers, or add nodes that are large enough"
         findings.append(Finding("placement", Level.FAILURE, f"never: {error}", advice, "cluster"))
     else:
-        level = Level.OK if capacity.now else Level.WARNING
-        advice = "" if capacity.now else "the first trial waits for the autoscaler's nodes"
-        findings.append(Finding("placement", level, capacity.reason, advice, "cluster"))
+        findings.append(placed_finding(capacity))
     try:
         line = money_line(config, find_price(config))
     except UserError as error:
@@ -47,6 +46,14 @@ def placement_findings(config: RunConfig) -> list[Finding]:
         text = f"{line}; at most {epochs} epochs of {config.sweep.num_trials} trials"
         findings.append(Finding("price", Level.OK, text, where="cluster"))
     return findings
+
+
+def placed_finding(capacity: Capacity) -> Finding:
+    """Whether a trial can be placed now, or only when the autoscaler has added nodes."""
+    if capacity.now:
+        return Finding("placement", Level.OK, capacity.reason, where="cluster")
+    advice = "the first trial waits until the autoscaler has added nodes, which may take minutes"
+    return Finding("placement", Level.WARNING, capacity.reason, advice, "cluster")
 
 
 def node_findings(examination: Examination, config: RunConfig) -> list[Finding]:

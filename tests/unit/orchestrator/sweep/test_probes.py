@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from cluster.capacity import NodeShape, TrialBundle, plan_capacity
 from orchestrator.config.run_config import load_config, with_values
 from orchestrator.storage.open_store import open_store
+from orchestrator.sweep.examination import placed_finding
 from orchestrator.sweep.group_probe import findings_of
 from orchestrator.sweep.probes import (
     Level,
@@ -155,3 +157,13 @@ def test_one_worker_is_timed_alone() -> None:
 def test_a_database_that_a_worker_does_not_reach_is_a_failure_there() -> None:
     found = database_finding("postgresql://127.0.0.1:9/none")
     assert found.level == Level.FAILURE and "Connection refused" in found.text
+
+
+def test_a_place_that_only_the_autoscaler_can_make_is_a_warning() -> None:
+    nodes = [NodeShape(cpus=4, gpus=0, alive=1, limit=1), NodeShape(8, 1, alive=0, limit=4)]
+    bundle = TrialBundle(num_workers=2, cpus_per_worker=4, gpus_per_worker=1)
+    waits = placed_finding(plan_capacity(bundle, nodes))
+    assert waits.level == Level.WARNING and waits.where == "cluster"
+    assert "waits until the autoscaler has added nodes" in waits.advice
+    here = placed_finding(plan_capacity(TrialBundle(num_workers=1, cpus_per_worker=4), nodes))
+    assert (here.level, here.advice) == (Level.OK, "")
