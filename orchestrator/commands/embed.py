@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from orchestrator.commands.command import run_module
 from orchestrator.commands.common_arguments import (
     add_json_argument,
     add_label_arguments,
@@ -132,3 +133,7 @@ def _print(
     before = "was made before: " if was_made else ""
     print(f"{before}{header.num_videos} videos, {header.dimension} numbers each", file=sys.stderr)
     print(out)
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_module("embed"))

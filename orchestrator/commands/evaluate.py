@@ -6,6 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
+from orchestrator.commands.command import run_module
 from orchestrator.commands.common_arguments import (
     add_json_argument,
     add_store_arguments,
@@ -172,3 +173,7 @@ def _print(
         print(line)
     for line in published_lines(name, is_published=is_published(work.job)):
         print(line)
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_module("evaluate"))

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.commands.command import run_module
 from orchestrator.commands.common_arguments import (
     add_json_argument,
     add_store_arguments,
@@ -92,3 +93,7 @@ def _check_same_encoder(model: str, weights_sha256: str, header: FeatureHeader, 
             f"{made_by[:12]}, not {weights_sha256[:12]}); name that encoder with --model, or "
             f"make the table again with {prp('embed')}"
         )
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_module("search"))
