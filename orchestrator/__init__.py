@@ -3,7 +3,7 @@
 From what a user types down to where bytes lie; each package imports only those below it:
 
 - `commands`: the command line ``prp``.
-- `downstream`: an encoder in use: features of videos, published evaluation, search.
+- `downstream`: an encoder in use: features, published evaluation, search, tuning.
 - `sweep`: the driver of a sweep, from the plan of it to its leaderboard.
 - `coordinator`: the Ray actor that owns the study, makes pruning decisions and logs to MLflow.
 - `trial`: one trial, from its task to its outcome: driver, workers, evaluation of a rung.

@@ -23,6 +23,7 @@ FIRST: tuple[tuple[str, ...], ...] = (
         "integration/test_autoscaling.py",
         "integration/test_tracking.py",
         "integration/test_encoder_models.py",
+        "integration/test_finetune.py",
     ),
     ("e2e/test_nemesis.py", "integration/test_shared_frames_s3.py"),
     ("e2e/test_workers.py",),

@@ -7,9 +7,10 @@ the options that several take (how S3 is reached, where labels come from, ``--js
 `sweep` runs a study, `config` prints the config tree, `doctor` examines a cluster; `data` (index,
 prepare, show, feasibility); of a sweep `status` (which shows `watch_sweep`), `ui`, `report`,
 `export_study`, `publish`, `delete`, `reproduce` (which prints `compare_runs`) and those that
-`steer` it; of an encoder `import_official`, `evaluate`, `embed`, `search` and `export`; and `cache`
-(status, verify, clear). `parser_tree` joins the parsers of all of them, for `completion` and the
-command reference. A study under ``sweeps/`` is a program as well: see `orchestrator.sweep`.
+`steer` it; of an encoder `import_official`, `evaluate`, `embed`, `search`, `finetune` and `export`;
+and `cache` (status, verify, clear). `parser_tree` joins the parsers of all of them, for
+`completion` and the command reference. A study under ``sweeps/`` is a program as well: see
+`orchestrator.sweep`.
 
 A command's module imports nothing heavy at its top: what it needs is imported by its `run`.
 """

@@ -112,6 +112,12 @@ def _search() -> CommandModule:
     return search
 
 
+def _finetune() -> CommandModule:
+    from orchestrator.commands import finetune
+
+    return finetune
+
+
 def _export() -> CommandModule:
     from orchestrator.commands import export
 
@@ -167,6 +173,9 @@ COMMANDS: dict[str, Command | Group] = {
     ),
     "embed": Command("Write a feature vector for each video as a Parquet table.", _embed),
     "search": Command("The videos of such a table that are nearest to a video.", _search),
+    "finetune": Command(
+        "Train a whole encoder to tell the classes of labelled videos apart.", _finetune
+    ),
     "export": Command(
         "Write an encoder for other software (torch.export, ONNX, official, torchvision).", _export
     ),

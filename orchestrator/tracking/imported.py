@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.config.run_config import parse_config, to_tree
 from orchestrator.tracking.encoder_file import CARD_NAME, WEIGHTS_NAME, EncoderCard, pack
 from orchestrator.tracking.experiment import open_experiment
-from orchestrator.tracking.mlflow_client import connect
+from orchestrator.tracking.mlflow_client import connect, limit_requests
 from orchestrator.tracking.model_uri import MODEL_TAG
 from orchestrator.tracking.models import log_encoder_files
 from orchestrator.tracking.tags import ROLE_TAG
@@ -83,6 +83,7 @@ def register_imported(found: ImportedEncoder, name: str, tracking_uri: str) -> s
     """``models:/NAME/VERSION``: `found` as a version of the registered model `name`, below a run of
     the experiment ``prp-imported``. The same weights again are the same version; no alias moves.
     """
+    limit_requests()
     client = connect(tracking_uri)
     logging.getLogger("mlflow").setLevel(logging.WARNING)  # it tells of its tables
     experiment = open_experiment(client, tracking_uri, EXPERIMENT, artifact_root_of(tracking_uri))

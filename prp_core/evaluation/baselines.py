@@ -6,6 +6,7 @@ import torch
 from torch.nn.functional import adaptive_avg_pool2d
 
 from prp_core.agreement import first_alone
+from prp_core.encoders.encoder import Encoder
 from prp_core.evaluation.downstream import EvaluatedConfig, EvaluationVideos, evaluate_tables
 from prp_core.evaluation.features import (
     Describe,
@@ -89,8 +90,15 @@ def evaluate_baselines(
 def describer_of(name: str, config: NetworkConfig, device: torch.device) -> Describe:
     """The baseline called `name`, one of `BASELINES`, as `evaluate_baselines` measures it."""
     if name == RANDOM_INIT:
-        return encoder_feature(build_network(config).encoder.to(device).eval())
+        return encoder_feature(untrained_encoder(config).to(device))
     return _flat(PIXEL_BASELINES[name])
+
+
+def untrained_encoder(config: NetworkConfig) -> Encoder:
+    """The encoder that training with `config` starts from, in evaluation mode."""
+    encoder = build_network(config).encoder
+    assert isinstance(encoder, Encoder), type(encoder)
+    return encoder.eval()
 
 
 def _flat(describe: Describe) -> Describe:
