@@ -1,4 +1,4 @@
-"""The time panel: how much of an encoder's retrieval depends on the order of frames.
+"""The time panel: how much of an encoder's retrieval needs more than one frame, and their order.
 
 The encoder describes each video four times: with its frames in order, shuffled (each clip has a
 permutation of its own), reversed, and with the middle frame repeated. Queries whose frames are
@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # a config is read where torch is not loaded
     from prp_core.evaluation.features import Describe, FeatureTable
 
 SHARE_NEEDING_TIME = "time_panel/share_needing_time"
+SHARE_NEEDING_ORDER = "time_panel/share_needing_order"
 IN_ORDER = "in_order"
 SHUFFLED = "shuffled"
 REVERSED = "reversed"
@@ -78,8 +79,9 @@ def panel_metrics(
     """The panel as ``time_panel/...``, from tables by variant of the same videos.
 
     ``recall_in_order``, ``recall_shuffled``, ``recall_reversed`` and ``recall_one_frame`` are
-    recall at 1, ``arrow_of_time_accuracy`` is the probe's (chance 0.5), and ``share_needing_time``
-    the share of recall that is lost without the order of frames: see `share_needing_time`.
+    recall at 1, ``arrow_of_time_accuracy`` is the probe's (chance 0.5). ``share_needing_time`` is
+    the share of recall that one frame does not give, ``share_needing_order`` the share that
+    shuffled frames do not give (see `share_lost`): shuffled frames still show how fast things move.
     """
     from prp_core.evaluation.retrieval import hits_at_k
 
@@ -95,17 +97,18 @@ def panel_metrics(
         "time_panel/recall_reversed": recall(IN_ORDER, REVERSED),
         "time_panel/recall_one_frame": one_frame,
         "time_panel/arrow_of_time_accuracy": arrow_accuracy(gallery, queries, device),
-        SHARE_NEEDING_TIME: share_needing_time(in_order, max(shuffled, one_frame)),
+        SHARE_NEEDING_TIME: share_lost(in_order, one_frame),
+        SHARE_NEEDING_ORDER: share_lost(in_order, shuffled),
     }
 
 
-def share_needing_time(recall: float, recall_without_order: float) -> float:
-    """The share of `recall` that is lost without the order of frames, 0 to 1.
+def share_lost(recall: float, recall_without: float) -> float:
+    """The share of `recall` that is not in `recall_without`, 0 to 1.
 
-    0 for an encoder that finds as much without it. What chance finds is never lost: with k equally
-    frequent classes the share is at most ``1 - 1 / (k * recall)``, but for luck.
+    What chance finds is never lost: with k equally frequent classes the share is at most ``1 - 1 /
+    (k * recall)``, but for luck.
     """
-    return max(0.0, 1 - recall_without_order / recall) if recall > 0 else 0.0
+    return max(0.0, 1 - recall_without / recall) if recall > 0 else 0.0
 
 
 def arrow_accuracy(
