@@ -17,6 +17,7 @@ from prp_core.errors import BrokenVideo
 
 STALLED_SECONDS = 120.0
 PIXELS_PER_CPU_SECOND = 20e6  # a slow machine's, of the slowest codec
+BYTES_PER_CPU_SECOND = 200e3  # a slow machine's, of a large picture
 MOST_PIXELS = 3e9  # that a request is given time for, beside its time limit
 REPLY_SHARE = 4  # a reply takes at most this part of the decoder's memory
 
@@ -56,6 +57,11 @@ def frames_of_a_reply(shape: FrameShape, memory_bytes: int) -> int:
 def seconds_allowed(timeout_seconds: float, shape: FrameShape, num_frames: int) -> float:
     """CPU seconds of a request that may have to decode `num_frames` frames from the beginning."""
     return timeout_seconds + min(shape.pixels * num_frames, MOST_PIXELS) / PIXELS_PER_CPU_SECOND
+
+
+def seconds_of_inspection(timeout_seconds: float, num_bytes: int) -> float:
+    """CPU seconds for decoding a whole file of `num_bytes`: a long video is allowed more."""
+    return timeout_seconds + num_bytes / BYTES_PER_CPU_SECOND
 
 
 def check_reply(

@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from prp_core.data.container_sniffing import check_container
+from prp_core.data.decode_limits import seconds_of_inspection
 from prp_core.data.folder_layout import folder_layout
 from prp_core.data.manifest import VideoRecord
 from prp_core.data.object_store import ObjectInfo, ObjectRef
@@ -155,9 +156,8 @@ def inspect_object(source: VideoSource, info: ObjectInfo, timeout_seconds: float
         with source.local_file(ref) as path:
             record = replace(record, sha256=_sha256(path))
             check_container(path)
-            return replace(
-                record, **asdict(source.inspect(ref, path, timeout_seconds=timeout_seconds))
-            )
+            seconds = seconds_of_inspection(timeout_seconds, info.num_bytes)
+            return replace(record, **asdict(source.inspect(ref, path, timeout_seconds=seconds)))
     except BrokenVideo as error:
         return replace(record, reason=error.reason, detail=error.detail)
     except ObjectRefused as error:

@@ -21,6 +21,7 @@ from prp_core.data.decode_limits import (
     check_reply,
     frames_of_a_reply,
     seconds_allowed,
+    seconds_of_inspection,
 )
 from prp_core.data.decode_process import DecodeProcess
 from prp_core.data.loader_config import LoaderConfig
@@ -65,6 +66,7 @@ def test_a_reply_takes_a_quarter_of_the_memory_and_work_is_given_time() -> None:
     assert seconds_allowed(30, FrameShape(), 10**6) == 30
     assert seconds_allowed(30, FrameShape(1000, 1000), 100) == 35
     assert seconds_allowed(30, uhd, 10**9) == 180
+    assert seconds_of_inspection(600, 2_000_000_000) == 10_600, "an hour of 4 Mbit/s"
 
 
 @pytest.mark.parametrize("suffix", [".ts", ".h264"])
