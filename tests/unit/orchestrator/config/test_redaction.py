@@ -131,7 +131,7 @@ def test_credentials_are_the_values_of_variables_that_are_named_so_and_no_places
         "AWS_SECRET_ACCESS_KEY": "canary-of-aws",
         "mysql_pwd": "canary-of-mysql",
         "PGPASSWORD": "short",
-        "PWD": "/home/somebody/project",
+        "PWD": "/srv/somebody/project",
         "AWS_WEB_IDENTITY_TOKEN_FILE": "/var/run/secrets/token",
         "KEYBOARD": "a-kind-of-keyboard",
     }
