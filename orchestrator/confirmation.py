@@ -1,53 +1,64 @@
-"""Confirming the best trials of a sweep: which ones, with which seeds, and what the runs show.
+"""The confirmation of a sweep: which trials are trained again, with which seeds, and its result.
 
-Pure; `sweep/confirm_run.py` runs it. The search's own figures flatter: the best of many was lucky
-in its seed and in its validation videos. So the best few are trained again at full length with
-seeds that the search never used, the same ones for each of them, and compared in pairs: with the
-same seed two candidates see the videos in the same order, and both answer every query.
+Pure; `sweep/confirm_run.py` runs it, `comparison.py` compares the runs. The search's own figures
+flatter: the best of many was lucky in its seed and in its validation videos. So the best few are
+trained again at full length with seeds that the search never used, the same ones for each of them,
+and compared in one model of all runs (`run_model.py`).
 
-The rule: a candidate beats another when the mean paired difference of recall@1 lies above 0 by both
-of its 95 % intervals: over seeds (Student's t; would it be so with other seeds?) and over groups of
-queries (with other scenes?). The best is named the winner only when it beats every other
-candidate. Otherwise those that it does not beat are tied with it, and the cheapest of them is
-taken.
+The rule: a candidate beats another when the interval of the difference of their recall@1, over new
+seeds and new scenes, lies above 0. Those that are beaten get no more runs; the others get more
+seeds, in steps that double, until one has beaten every other, or until it does not matter which is
+taken (`Rules.margin`), or until `Rules.looks` is used up. The probability of error that is allowed
+is spent over these looks as O'Brien and Fleming do (Lan and DeMets 1983), so that looking often
+does not name a winner by luck. Without a winner the cheapest is taken of those whose expected loss
+is within the margin.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from statistics import fmean, stdev
+from statistics import NormalDist, fmean, stdev
 from typing import Any
 
-from prp_core.evaluation.intervals import MIN_GROUPS, Interval, group_interval
+from orchestrator.run_model import NO_LUCK, Difference, Luck, students_quantile
+from prp_core.evaluation.intervals import Interval
 
 OBJECTIVE = "retrieval/recall_at_1"
-BROKEN = "-"
+ERROR = 0.05
+RANDOM_INIT = "random_init"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConfirmedRun:
     """The result of one confirming run: `hits` has a character for each query in the order of
-    their keys: 1, 0, or - for a broken video.
+    their keys: 1, 0, or - for a broken video. `baselines` has the same of each baseline by name, of
+    random initialisation with the run's own seed.
     """
 
     trial: int
     seed: int
     recall_at_1: float
     hits: str
+    baselines: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A candidate's seeds and their recall@1, with the interval over seeds."""
+    """A candidate's seeds and their recall@1, with the interval of the mean over new seeds and new
+    scenes (None: too few groups of videos), the probability that it is the best candidate, and its
+    expected loss against the best, in recall@1.
+    """
 
     trial: int
     seeds: tuple[int, ...]
     recall_at_1: tuple[float, ...]
-    low: float
-    high: float
+    low: float | None
+    high: float | None
+    prob_best: float | None = None
+    expected_loss: float | None = None
 
     @property
     def mean(self) -> float:
@@ -55,27 +66,44 @@ class Candidate:
         return fmean(self.recall_at_1)
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """The best candidate against trial `other`: the mean paired difference of recall@1, with its
-    interval over seeds and over groups of queries (None: there are too few groups for one).
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """How candidates are compared: with how many seeds at each look, up to which expected loss in
+    recall@1 a cheaper one is as good, and of how many trials they were selected as the best.
     """
 
-    other: int
-    over_seeds: Interval
-    over_groups: Interval | None
+    looks: tuple[int, ...]
+    margin: float = 0.0
+    num_measured: int = 1
 
-    @property
-    def margin(self) -> float:
-        """How far both intervals lie above 0; negative: they do not, or one is missing."""
-        if self.over_groups is None:
-            return -1.0
-        return min(self.over_seeds.low, self.over_groups.low)
 
-    @property
-    def is_apart(self) -> bool:
-        """Whether the best beats the other one."""
-        return self.margin > 0
+@dataclass(frozen=True, kw_only=True)
+class BaselineVerdict:
+    """How the trial that was taken compares with the baseline `name`, whose recall@1 is `recall`,
+    on the same queries.
+    """
+
+    name: str
+    recall: float
+    difference: Difference
+
+    def as_json(self) -> dict[str, Any]:
+        """As it is kept with the study."""
+        return {
+            "name": self.name,
+            "recall": self.recall,
+            "difference": self.difference.as_json(),
+        }
+
+
+def read_verdicts(rows: Sequence[Mapping[str, Any]]) -> tuple[BaselineVerdict, ...]:
+    """The verdicts in notes of `BaselineVerdict.as_json`."""
+    return tuple(
+        BaselineVerdict(
+            name=row["name"], recall=row["recall"], difference=Difference(**row["difference"])
+        )
+        for row in rows
+    )
 
 
 class ConfirmationOutcome(StrEnum):
@@ -92,6 +120,10 @@ class ConfirmationOutcome(StrEnum):
 class Confirmation:
     """The result of a confirmation: `candidates` best first, the trial that is `taken`, the trials
     that are `tied` (none where there is a winner), and why, in one sentence.
+
+    `baselines` compares the one that is taken with no pretraining and with pixels; `luck` is that
+    of the other candidates' training, for comparisons on other videos. `is_decided`: more seeds
+    would not change what is taken by more than the margin.
     """
 
     candidates: tuple[Candidate, ...]
@@ -99,6 +131,9 @@ class Confirmation:
     taken: int
     text: str
     tied: tuple[int, ...] = ()
+    baselines: tuple[BaselineVerdict, ...] = ()
+    luck: Luck = NO_LUCK
+    is_decided: bool = True
 
     def as_json(self) -> dict[str, Any]:
         """As it is kept with the study."""
@@ -109,6 +144,8 @@ class Confirmation:
                 "recall_at_1": list(one.recall_at_1),
                 "low": one.low,
                 "high": one.high,
+                "prob_best": one.prob_best,
+                "expected_loss": one.expected_loss,
             }
             for one in self.candidates
         ]
@@ -118,6 +155,8 @@ class Confirmation:
             "taken": self.taken,
             "tied": list(self.tied),
             "text": self.text,
+            "baselines": [one.as_json() for one in self.baselines],
+            "luck": {"squares": self.luck.squares, "degrees": self.luck.degrees},
         }
 
 
@@ -159,83 +198,25 @@ def runs_to_do(
     return [(trial, seed) for seed in seeds for trial in trials if (trial, seed) not in done]
 
 
-# ---- what the runs show
-
-
-def compare_candidates(
-    trials: Sequence[int],
-    seeds: Sequence[int],
-    runs: Sequence[ConfirmedRun],
-    *,
-    group_of: Mapping[str, str],
-    costs: Mapping[int, float],
-) -> Confirmation | None:
-    """The confirmation of those of `trials` of which the run with each of `seeds` is done; None
-    where fewer than two are.
-
-    `group_of` is each query's group by its key, `costs` what a trial's training took.
+def looks_of(num_seeds: int, max_seeds: int) -> tuple[int, ...]:
+    """How many seeds each candidate has at each look: `num_seeds`, then doubled, up to
+    `max_seeds`.
     """
-    by_trial = {
-        trial: [run for run in runs if run.trial == trial and run.seed in seeds] for trial in trials
-    }
-    whole = {trial: found for trial, found in by_trial.items() if len(found) == len(seeds)}
-    if len(whole) < 2:
-        return None
-    candidates = [_candidate(trial, found) for trial, found in whole.items()]
-    best = max(candidates, key=lambda one: (one.mean, -one.trial))
-    groups = [group_of[key] for key in sorted(group_of)]
-    comparisons = [
-        _comparison(trial, whole[best.trial], found, groups)
-        for trial, found in whole.items()
-        if trial != best.trial
-    ]
-    return decide(candidates, comparisons, costs)
+    looks = [num_seeds]
+    while looks[-1] < max_seeds:
+        looks.append(min(2 * looks[-1], max_seeds))
+    return tuple(looks)
 
 
-def paired_differences(
-    best: Sequence[ConfirmedRun], other: Sequence[ConfirmedRun], groups: Sequence[str]
-) -> tuple[list[float], list[float], list[str]]:
-    """The difference of recall@1 for each common seed; the mean difference for each query that
-    every run could read; those queries' groups.
+def error_levels(looks: Sequence[int], error: float = ERROR) -> list[float]:
+    """The probability of error that each look may spend; their sum is `error`.
+
+    The spending function of O'Brien and Fleming: little at first, nearly all at the last look.
     """
-    other_by_seed = {run.seed: run for run in other}
-    pairs = [(run, other_by_seed[run.seed]) for run in best if run.seed in other_by_seed]
-    by_seed = [one.recall_at_1 - two.recall_at_1 for one, two in pairs]
-    whole = [
-        index
-        for index in range(len(groups))
-        if all(BROKEN not in (one.hits[index], two.hits[index]) for one, two in pairs)
-    ]
-    by_query = [
-        fmean(int(one.hits[index]) - int(two.hits[index]) for one, two in pairs) for index in whole
-    ]
-    return by_seed, by_query, [groups[index] for index in whole]
-
-
-def decide(
-    candidates: Sequence[Candidate], comparisons: Sequence[Comparison], costs: Mapping[int, float]
-) -> Confirmation:
-    """The confirmation of `candidates`; `comparisons` are of the best one (by mean) with each other
-    one, `costs` what a trial's training took.
-    """
-    ranked = tuple(sorted(candidates, key=lambda one: (-one.mean, one.trial)))
-    best = ranked[0]
-    tied = (best.trial, *(one.other for one in comparisons if not one.is_apart))
-    if len(tied) == 1:
-        return Confirmation(
-            candidates=ranked,
-            outcome=ConfirmationOutcome.WINNER,
-            taken=best.trial,
-            text=_text_of_winner(best, comparisons),
-        )
-    taken = min(tied, key=lambda trial: (costs.get(trial, math.inf), trial))
-    return Confirmation(
-        candidates=ranked,
-        outcome=ConfirmationOutcome.TIE,
-        taken=taken,
-        text=_text_of_tie(best, tied, taken, comparisons),
-        tied=tied,
-    )
+    normal = NormalDist()
+    quantile = normal.inv_cdf(1 - error / 2)
+    spent = [2 - 2 * normal.cdf(quantile / math.sqrt(look / looks[-1])) for look in looks]
+    return [level - before for level, before in zip(spent, [0.0, *spent], strict=False)]
 
 
 def mean_interval(
@@ -248,72 +229,8 @@ def mean_interval(
     """Student's t interval of the mean of at least 2 independent values (runs with other seeds),
     cut at `least` and `most`, beyond which no mean can lie.
     """
-    from scipy.special import stdtrit  # a third of a second that most commands need not pay
-
     assert len(values) >= 2, values
     mean = fmean(values)
-    quantile = float(stdtrit(len(values) - 1, (1 + confidence) / 2))
+    quantile = students_quantile(len(values) - 1, (1 + confidence) / 2)
     half = quantile * stdev(values) / math.sqrt(len(values))
     return Interval(mean, max(least, mean - half), min(most, mean + half))
-
-
-def _candidate(trial: int, runs: Sequence[ConfirmedRun]) -> Candidate:
-    interval = mean_interval([run.recall_at_1 for run in runs], least=0.0, most=1.0)
-    return Candidate(
-        trial,
-        tuple(run.seed for run in runs),
-        tuple(run.recall_at_1 for run in runs),
-        interval.low,
-        interval.high,
-    )
-
-
-def _comparison(
-    trial: int, best: Sequence[ConfirmedRun], other: Sequence[ConfirmedRun], groups: Sequence[str]
-) -> Comparison:
-    by_seed, by_query, groups_of_queries = paired_differences(best, other, groups)
-    return Comparison(
-        trial,
-        mean_interval(by_seed, least=-1.0, most=1.0),
-        group_interval(by_query, groups_of_queries, least=-1.0, most=1.0),
-    )
-
-
-def _text_of_winner(best: Candidate, comparisons: Sequence[Comparison]) -> str:
-    if not comparisons:
-        return f"trial {best.trial} was the only candidate: {_figures(best)}"
-    nearest = min(comparisons, key=lambda one: one.margin)
-    return (
-        f"trial {best.trial} wins: {_figures(best)}, better than every other candidate "
-        f"on {len(best.seeds)} new seeds; {_difference(nearest)}"
-    )
-
-
-def _text_of_tie(
-    best: Candidate, tied: Sequence[int], taken: int, comparisons: Sequence[Comparison]
-) -> str:
-    nearest = min((one for one in comparisons if not one.is_apart), key=lambda one: one.margin)
-    names = ", ".join(str(trial) for trial in tied)
-    return (
-        f"a tie: trials {names} cannot be told apart on {len(best.seeds)} new seeds (best "
-        f"{_figures(best)}; {_difference(nearest)}); taken is trial {taken}, the cheapest of them "
-        "to train"
-    )
-
-
-def _figures(candidate: Candidate) -> str:
-    return f"recall@1 {candidate.mean:.3f} [{candidate.low:.3f}, {candidate.high:.3f}]"
-
-
-def _difference(comparison: Comparison) -> str:
-    seeds = comparison.over_seeds
-    groups = comparison.over_groups
-    over_groups = (
-        f"fewer than the {MIN_GROUPS} scenes that an interval over scenes needs"
-        if groups is None
-        else f"[{groups.low:+.3f}, {groups.high:+.3f}] over scenes"
-    )
-    return (
-        f"ahead of trial {comparison.other} by {seeds.value:+.3f}, "
-        f"[{seeds.low:+.3f}, {seeds.high:+.3f}] over seeds, {over_groups}"
-    )

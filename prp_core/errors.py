@@ -90,6 +90,26 @@ QUARANTINE_REASONS = {
 }
 
 
+class FeaturesNotFinite(PrpError):
+    """Features of an evaluation are no finite numbers; the same on every rank, and again each time.
+
+    `key` is the first such video, of `num_bad` among `num_videos`.
+    """
+
+    def __init__(self, key: str, num_bad: int, num_videos: int) -> None:
+        super().__init__(
+            f"the feature of {key!r} is no finite number ({num_bad} of {num_videos} videos): "
+            "training diverged without its loss showing it, or the encoder's values are too large "
+            "for float32; lower training.learning_rate, or set training.max_gradient_norm"
+        )
+        self.key = key
+        self.num_bad = num_bad
+        self.num_videos = num_videos
+
+    def __reduce__(self) -> tuple[type[FeaturesNotFinite], tuple[str, int, int]]:
+        return (FeaturesNotFinite, (self.key, self.num_bad, self.num_videos))
+
+
 class DivergedError(PrpError):
     """A loss is not a finite number; raised on every rank at the same step."""
 

@@ -7,7 +7,7 @@ import math
 
 from orchestrator.config.run_config import load_config, to_tree
 from orchestrator.config.sweep_spec import SweepSpec
-from orchestrator.confirmation import ConfirmationOutcome
+from orchestrator.confirmation import BaselineVerdict, ConfirmationOutcome
 from orchestrator.cost.ledger import LedgerEntry
 from orchestrator.report.record import (
     Candidate,
@@ -16,6 +16,7 @@ from orchestrator.report.record import (
     SweepRecord,
     TrialRecord,
 )
+from orchestrator.run_model import Difference
 from orchestrator.trial_state import TrialState
 
 CONFIG = load_config("demo")
@@ -137,11 +138,19 @@ SAME_RATES = ConfirmationRecord((ONE, TWO, THREE), ConfirmationOutcome.TIE, 2, (
 OF_UNTRAINED = "test/baseline/random_init/retrieval/recall_at_1"
 
 
-OVERLAPPING, APART = (
-    dataclasses.replace(
-        CONFIRMED, test={**TEST_PART, f"{OF_UNTRAINED}_low": 0.1, f"{OF_UNTRAINED}_high": high}
+def verdict(name: str, value: float, half: float | None = 0.1) -> BaselineVerdict:
+    bounds = {} if half is None else {"low": value - half, "high": value + half}
+    return BaselineVerdict(name=name, recall=0.2, difference=Difference(value=value, **bounds))
+
+
+OVERLAPPING, APART, BELOW, TOO_FEW = (
+    dataclasses.replace(CONFIRMED, verdicts=verdicts, is_on_test=True)
+    for verdicts in (
+        (verdict("random_init", 0.05), verdict("mean_frame", 0.09)),
+        (verdict("random_init", 0.3), verdict("mean_frame", -0.2)),
+        (verdict("random_init", -0.2), verdict("mean_frame", 0.2)),
+        (verdict("random_init", -0.2, None),),
     )
-    for high in (0.45, 0.39)
 )
 
 

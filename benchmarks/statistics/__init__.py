@@ -1,1 +1,5 @@
-"""How often the printed intervals hold the truth: `coverage` simulates it, `__main__` prints it."""
+"""How often what is printed holds: intervals, and the verdicts of simulated sweeps.
+
+`coverage` simulates the intervals of one figure, `simulated_sweep` whole sweeps by the product's
+own functions, `rates` counts, `__main__` prints.
+"""

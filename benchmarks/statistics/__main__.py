@@ -1,26 +1,45 @@
-"""Table of how often the 95 % intervals hold the truth.
+"""Tables of how often the printed intervals hold the truth, and of how often verdicts are right.
 
-uv run python -m benchmarks.statistics
+uv run python -m benchmarks.statistics [--sweeps 1000]
 """
 
 from __future__ import annotations
 
-from benchmarks.statistics.coverage import METHODS, Corpus, coverage
+import argparse
 
-NUM_SWEEPS = 1000
+from benchmarks.statistics.coverage import METHODS, Corpus, coverage
+from benchmarks.statistics.rates import GAIN, coverage_rates, verdict_rates
+from benchmarks.statistics.simulated_sweep import World
+
 NUM_GROUPS = (8, 12, 25, 50, 100)
+CORPORA = ((48, 1), (48, 8), (48, 48), (240, 40), (500, 100), (1900, 100), (3800, 100))
 
 
 def main() -> None:
-    """Print the share of simulated corpora whose interval holds the true recall."""
-    print(f"{NUM_SWEEPS} simulated corpora a row, groups of 5 to 8 queries, true recall 0.4")
-    print(f"{'groups':>6}  {'correlation':>11}  " + "  ".join(f"{name:>21}" for name in METHODS))
+    """Print the coverage of intervals, false verdicts, and power."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sweeps", type=int, default=1000, help="simulated sweeps for each row")
+    number = parser.parse_args().sweeps
+    print(f"{number} simulated corpora a row, groups of 5 to 8 queries")
+    print(f"{'groups':>6}  {'recall':>6}  {'correlation':>11}  ", end="")
+    print("  ".join(f"{name:>21}" for name in METHODS))
     for num_groups in NUM_GROUPS:
-        for correlation in (0.1, 0.3, 0.6):
-            corpus = Corpus(num_groups, correlation=correlation)
-            held = [coverage(corpus, method, num_sweeps=NUM_SWEEPS) for method in METHODS.values()]
-            cells = "  ".join(f"{share:>21.3f}" for share in held)
-            print(f"{num_groups:>6}  {correlation:>11.1f}  {cells}")
+        for rate in (0.1, 0.4, 0.9):
+            for correlation in (0.1, 0.3, 0.6):
+                corpus = Corpus(num_groups, rate=rate, correlation=correlation)
+                held = [coverage(corpus, method, num_sweeps=number) for method in METHODS.values()]
+                cells = "  ".join(f"{share:>21.3f}" for share in held)
+                print(f"{num_groups:>6}  {rate:>6.1f}  {correlation:>11.1f}  {cells}")
+    for num_videos, num_groups in CORPORA:
+        print(f"\n{num_videos} validation videos in {num_groups} groups, {number} sweeps")
+        world = World(num_videos=num_videos, num_groups=num_groups)
+        for what, share in coverage_rates(world, number).items():
+            print(f"  {share:.3f}  of the 95 % intervals of {what} hold the truth")
+        for gain, pretraining in ((0.0, 0.0), (GAIN, 0.0), (0.0, GAIN)):
+            rates = verdict_rates(world, number, gain=gain, pretraining=pretraining)
+            print(f"  true gain of one rate set {gain:.2f}, of pretraining {pretraining:.2f}:")
+            for what, share in rates.items():
+                print(f"    {share:.3f}  {what}")
 
 
 if __name__ == "__main__":

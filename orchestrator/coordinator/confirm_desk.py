@@ -69,6 +69,10 @@ class ConfirmDesk:
         runs, _ = self.results()
         return self._account.affordable_candidates(len(runs))
 
+    def affords_runs(self, number: int) -> bool:
+        """Whether the rest of the budget covers `number` more confirming runs."""
+        return self._account.affords_runs(number)
+
     def training_costs(self) -> dict[int, float]:
         """GPU-hours (CPU-hours where there is no GPU) that each finished trial took."""
         finished = self._table.in_state(TrialState.FINISHED)

@@ -25,6 +25,7 @@ from orchestrator.coordinator.run_starts import (
 )
 from orchestrator.coordinator.shown_metrics import (
     COUNTERS_TAG,
+    alarm_tag,
     ended_words,
     hidden,
     interval_of,
@@ -179,7 +180,7 @@ class Recorder:
         run = trial_run(number)
         words = ended_words(view, self._objective)
         tags = {NOTE_TAG: words, COUNTERS_TAG: json.dumps(hidden(view.metrics))}
-        self._tracker.set_tags(run, tags)
+        self._tracker.set_tags(run, {**tags, **alarm_tag(view.metrics)})
         self._tracker.finish(run, view.state, view.reason)
         so_far = sweep_words(self._table.views(), self._base.sweep.num_trials, self._objective)
         self._tracker.set_tags(SWEEP_RUN, {NOTE_TAG: so_far})
@@ -269,9 +270,10 @@ class Recorder:
         self._account.book(task)
         self.log_costs()
 
-    def register_winner(self, number: int, key: str) -> str:
+    def register_winner(self, number: int, key: str, objection: str = "") -> str:
         """Make trial `number`'s encoder, which lies under `key` of the sweep's folder, a logged
-        model of its run and register it; where it loads, for a person.
+        model of its run and register it, as the best unless there is an `objection`; where it
+        loads, for a person.
 
         Raises `TrackerUnavailable` where MLflow does not take it soon: then it waits.
         """
@@ -280,6 +282,7 @@ class Recorder:
             metric=self._objective,
             value=self._table.view(number).objective,
             protocol_hash=self._spec.tags["prp.protocol_hash"],
+            objection=objection,
         )
         self._send_encoder(number, key, measured)
         self._tracker.settle(FLUSH_SECONDS)

@@ -11,7 +11,9 @@ from collections.abc import Mapping, Sequence
 
 from orchestrator.trial.messages import TrialView
 from orchestrator.trial_state import TrialState
+from prp_core.evaluation.sentinels import alarms
 
+ALARMS_TAG = "prp.alarms"  # what is wrong with the training, each with its likely cause
 COUNTERS_TAG = "prp.counters"  # the summary: JSON, metric -> its last value
 SUMMARISED = ("data/", "waste/")
 COUNTS = ("/num_broken", "/num_replaced", "/num_videos", "/num_gallery", "/num_queries")
@@ -49,6 +51,12 @@ def ended_words(view: TrialView, objective: str) -> str:
         f"Trial {view.number} {view.state} after {view.epoch} of {view.num_epochs} "
         f"epochs{result.rstrip()}{reason}."
     )
+
+
+def alarm_tag(metrics: Mapping[str, float]) -> dict[str, str]:
+    """The tag of a run with what is wrong by its last metrics; none where nothing is."""
+    rings = alarms(metrics)
+    return {ALARMS_TAG: "; ".join(rings)} if rings else {}
 
 
 def sweep_words(views: Sequence[TrialView], num_trials: int, objective: str) -> str:

@@ -224,6 +224,10 @@ class SweepAccount:
             num_done,
         )
 
+    def affords_runs(self, number: int) -> bool:
+        """Whether the rest of the budget covers `number` more confirming runs and the end."""
+        return not self.account(at_end=True).lacking(self._full_run().times(number + 1))
+
     def cost_line(self, *, is_over: bool = False) -> str:
         """What was spent, and of which limit, for the screen; with what is reserved for the end
         unless the sweep `is_over`.

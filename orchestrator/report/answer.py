@@ -8,7 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from orchestrator.report.confirmed import confirmed_answer, confirmed_notes, pretraining_helps
+from orchestrator.report.confirmed import (
+    confirmed_answer,
+    confirmed_notes,
+    selected_beside_untrained,
+    verdict_words,
+)
 from orchestrator.report.findings import (
     Outcome,
     RateSetRow,
@@ -18,8 +23,10 @@ from orchestrator.report.findings import (
 )
 from orchestrator.report.formatting import metric_title, rates_list, share_text
 from orchestrator.report.judged_how import judged_notes
+from orchestrator.report.objections import below_words
 from orchestrator.report.record import BASELINE_PREFIX, SweepRecord
 from prp_core.evaluation.intervals import MIN_GROUPS
+from prp_core.evaluation.sentinels import alarms
 
 
 @dataclass(frozen=True)
@@ -37,21 +44,31 @@ class Answer:
 
 
 def answer(record: SweepRecord) -> Answer:
-    """The answer of the confirmation, else that of the search's own trials."""
-    found = _answer(record)
-    return replace(found, notes=(*judged_notes(record), *found.notes))
+    """The answer of the confirmation, else that of the search's own trials; how it was judged, and
+    what is wrong with the videos or with the training of the trial that was taken.
+    """
+    found = leaderboard_answer(record) if record.confirmation is None else _confirmed(record)
+    notes = (*judged_notes(record), *found.notes, *_alarm_notes(record))
+    return replace(found, notes=notes)
 
 
-def _answer(record: SweepRecord) -> Answer:
-    if record.confirmation is None:
-        return leaderboard_answer(record)
+def _confirmed(record: SweepRecord) -> Answer:
+    assert record.confirmation is not None
     outcome, headline = confirmed_answer(record, record.confirmation)
     notes = confirmed_notes(record, record.confirmation)
     # Without results on the test part, the validation part is all that compares with untrained.
-    if not notes:
+    if not notes and not record.confirmation.verdicts:
         best = next((row for row in rate_sets(record) if row.best is not None), None)
         notes = () if best is None else _untrained_notes(record, best)
     return Answer(outcome, headline, notes)
+
+
+def _alarm_notes(record: SweepRecord) -> tuple[str, ...]:
+    notes = [f"ALARM: {record.data.leakage}."] if record.data.leakage else []
+    taken = record.taken
+    if taken is not None:
+        notes += [f"ALARM: trial {taken.number}: {one}." for one in alarms(taken.metrics)]
+    return tuple(notes)
 
 
 def confirmed_word(record: SweepRecord) -> str:
@@ -59,6 +76,19 @@ def confirmed_word(record: SweepRecord) -> str:
     if record.confirmation is None:
         return "no"
     return "yes" if answer(record).outcome == Outcome.WINNER else "tie"
+
+
+def verdict_word(record: SweepRecord) -> str:
+    """How what was taken compares with no training and with pixels, in a few words."""
+    if record.confirmation is not None and record.confirmation.verdicts:
+        return verdict_words(record.confirmation)
+    return _below(record) or "not compared"
+
+
+def _below(record: SweepRecord) -> str:
+    """Which baselines the best trial lies below, by the search's own figures."""
+    best = record.best
+    return "" if best is None else below_words(best.objective, record.baselines, record.objective)
 
 
 def leaderboard_answer(record: SweepRecord) -> Answer:
@@ -74,6 +104,8 @@ def leaderboard_answer(record: SweepRecord) -> Answer:
     row, others = ranked[0], ranked[1:]
     notes = (*_untrained_notes(record, row), _not_confirmed(record))
     reached = f"{metric_title(record.objective)} {share_text(row.best, row.interval)}"
+    below = _below(record)
+    reached += f", {below}" if below else ""
     lead = f"trial {row.best_trial} reaches {reached}"
     if not others:
         return Answer(
@@ -139,7 +171,7 @@ def _untrained_notes(record: SweepRecord, row: RateSetRow) -> tuple[str, ...]:
     compared = (
         f"{intervals_words(record)}"
         if untrained is None or row.interval is None
-        else pretraining_helps(row.interval, untrained, is_selected=True)
+        else selected_beside_untrained(row.interval, untrained)
     )
     return (
         f"The same encoder untrained reaches {share_text(value, untrained)}: {compared}. "

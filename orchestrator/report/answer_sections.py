@@ -204,6 +204,8 @@ def _candidates(record: SweepRecord, found: ConfirmationRecord) -> Table:
             ", ".join(str(seed) for seed in one.seeds),
             ", ".join(f"{value:.3f}" for value in one.recall_at_1),
             candidate_text(one),
+            number_text(one.prob_best),
+            number_text(one.expected_loss),
         )
         rows.append(Row(cells, "best" if one.trial == found.taken else ""))
     head = (
@@ -211,6 +213,8 @@ def _candidates(record: SweepRecord, found: ConfirmationRecord) -> Table:
         "rates",
         "seeds",
         f"{metric_title(record.config.sweep.recall_at_1)} of each",
-        "mean [95 %, seeds]",
+        "mean [95 %, seeds and scenes]",
+        "probability of being best",
+        "expected loss",
     )
     return Table(head=head, rows=tuple(rows))

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from orchestrator.confirmation import Candidate
+from orchestrator.confirmation import RANDOM_INIT, BaselineVerdict, Candidate
 from orchestrator.report.content import Row, Table
 from orchestrator.report.findings import Outcome
-from orchestrator.report.formatting import interval_text, joined, metric_title, number_text
+from orchestrator.report.formatting import joined, metric_title, number_text, share_text
+from orchestrator.report.objections import baseline_title
 from orchestrator.report.record import (
     BASELINE_PREFIX,
     BASELINE_TITLES,
     ConfirmationRecord,
     SweepRecord,
 )
-from prp_core.evaluation.intervals import MIN_GROUPS, Interval
+from orchestrator.run_model import Verdict
+from prp_core.evaluation.intervals import MIN_GROUPS, Interval, metric_interval
 
 TEST = "test/"
 RECALL = "retrieval/recall_at_1"
@@ -24,8 +26,52 @@ TITLES = {PROBE: "linear probe", RECOGNITION: "fine-tuned recognition"}
 LARGEST_K = 1000
 
 
+VERDICTS = (Verdict.BETTER, Verdict.UNDECIDED, Verdict.WORSE, Verdict.UNKNOWN)
+
+
 def confirmed_answer(record: SweepRecord, found: ConfirmationRecord) -> tuple[Outcome, str]:
-    """Whether one rate set won, and the sentence that says which.
+    """Whether one rate set won, and the sentence that says which, and how what was taken compares
+    with no pretraining and with pixels.
+    """
+    outcome, sentence = _comparison(record, found)
+    clause = verdict_clause(found)
+    return outcome, f"{sentence}{'; ' if clause else ''}{clause}."
+
+
+def verdict_clause(found: ConfirmationRecord) -> str:
+    """How the trial that was taken compares with the baselines, on the test part where that was
+    measured; empty where it was not compared.
+    """
+    if not found.verdicts:
+        return ""
+    where = "the test part" if found.is_on_test else "the validation videos"
+    said = [
+        f"{verdict} {joined([_against(one) for one in found.verdicts if _is(one, verdict)])}"
+        for verdict in VERDICTS
+        if any(_is(one, verdict) for one in found.verdicts)
+    ]
+    if any(_is(one, Verdict.UNKNOWN) for one in found.verdicts):
+        said[-1] += f" (fewer than {MIN_GROUPS} groups of videos)"
+    return f"on {where} trial {found.taken} is {joined(said)}"
+
+
+def verdict_words(found: ConfirmationRecord) -> str:
+    """The verdicts in a few words, for a tag; empty where there are none."""
+    return "; ".join(
+        f"{one.difference.verdict} {baseline_title(one.name)}" for one in found.verdicts
+    )
+
+
+def _is(one: BaselineVerdict, verdict: Verdict) -> bool:
+    return one.difference.verdict is verdict
+
+
+def _against(one: BaselineVerdict) -> str:
+    return f"{baseline_title(one.name)} ({one.difference.text})"
+
+
+def _comparison(record: SweepRecord, found: ConfirmationRecord) -> tuple[Outcome, str]:
+    """Whether one rate set won, and the beginning of the sentence.
 
     A tie among trials of one rate set leaves no doubt about the rates: it is a winner.
     """
@@ -42,7 +88,7 @@ def confirmed_answer(record: SweepRecord, found: ConfirmationRecord) -> tuple[Ou
         f"{candidate_text(best)} on {seeds}"
     )
     if len(found.candidates) == 1:
-        return Outcome.WINNER, f"{lead}, the only candidate."
+        return Outcome.WINNER, f"{lead}, the only candidate"
     next_best = others[0] if others else found.candidates[1]
     others_text = "every candidate with other rates" if tied else "every other candidate"
     equals = [f"trial {one.trial}" for one in tied if one.trial != best.trial]
@@ -53,7 +99,7 @@ def confirmed_answer(record: SweepRecord, found: ConfirmationRecord) -> tuple[Ou
     return (
         Outcome.WINNER,
         f"{lead}, significantly above {others_text} (next {rates.get(next_best.trial, '?')}, "
-        f"trial {next_best.trial}, {candidate_text(next_best)}){same}.",
+        f"trial {next_best.trial}, {candidate_text(next_best)}){same}",
     )
 
 
@@ -73,7 +119,7 @@ def _tie(
         which = f"{'both' if len(tied) == 2 else 'all'} with rates {rates.get(tied[0].trial, '?')}"
         subject = f"{joined(named)}, {which}, are not distinguishable"
         subject += "" if others else "; no candidate had other rates"
-    return f"A tie: on {seeds} {subject}: {metric} {values}."
+    return f"A tie: on {seeds} {subject}: {metric} {values}"
 
 
 def _metric(record: SweepRecord) -> str:
@@ -102,37 +148,41 @@ def confirmed_notes(record: SweepRecord, found: ConfirmationRecord) -> tuple[str
         f"{', '.join(results)}."
     ]
     if f"{TEST}{untrained}{recall}" in found.test:
-        reached = _interval(found.test, "", recall)
-        without = _interval(found.test, untrained, recall)
-        compared = (
-            f"fewer than {MIN_GROUPS} scenes are too few to compare"
-            if reached is None or without is None
-            else pretraining_helps(reached, without)
-        )
         lines.append(
             f"The same encoder untrained reaches {_recall(found.test, untrained, recall)} "
-            f"there: {compared}. Chance level: {record.data.chance:.3f}."
+            f"there: {_pretraining(found)}. Chance level: {record.data.chance:.3f}."
         )
     return tuple(lines)
 
 
-def pretraining_helps(reached: Interval, untrained: Interval, *, is_selected: bool = False) -> str:
-    """What the interval of an encoder and that of the same one untrained say of pretraining.
+def _pretraining(found: ConfirmationRecord) -> str:
+    """What the runs with several seeds say of pretraining."""
+    of_random = [one for one in found.verdicts if one.name == RANDOM_INIT]
+    if not of_random or not found.is_on_test:
+        return "one seed each, so that the two are not compared"
+    return {
+        Verdict.BETTER: "pretraining helps",
+        Verdict.WORSE: "with this pretraining it is worse",
+        Verdict.UNDECIDED: "there is no evidence that pretraining helps",
+        Verdict.UNKNOWN: f"fewer than {MIN_GROUPS} groups of videos are too few to compare",
+    }[of_random[0].difference.verdict]
 
-    `is_selected`: the encoder was selected by the very videos that it is measured on. The best of
-    many trials is then above one random initialisation more often than not, whatever pretraining
-    is worth.
+
+def selected_beside_untrained(reached: Interval, untrained: Interval) -> str:
+    """What the interval of an encoder and that of the same one untrained say of pretraining, where
+    the encoder was selected by the very videos that it is measured on.
+
+    The best of many trials is then above one random initialisation more often than not, whatever
+    pretraining is worth.
     """
     if untrained.is_above(reached):
         return "with this pretraining it is worse"
     if not reached.is_above(untrained):
         return "the intervals overlap, so there is no evidence that pretraining helps"
-    if is_selected:
-        return (
-            "it is better on the videos that it was selected by, which is no evidence yet that "
-            "pretraining helps; the test part and a confirmation can give it"
-        )
-    return "pretraining helps"
+    return (
+        "it is better on the videos that it was selected by, which is no evidence yet that "
+        "pretraining helps; the test part and a confirmation can give it"
+    )
 
 
 def test_table(found: ConfirmationRecord, recall: str = RECALL) -> Table:
@@ -153,7 +203,9 @@ def test_table(found: ConfirmationRecord, recall: str = RECALL) -> Table:
 
 
 def candidate_text(candidate: Candidate) -> str:
-    """``0.431 [0.192, 0.670]``: the mean over seeds and its interval."""
+    """``0.431 [0.192, 0.670]``: the mean over seeds and its interval, over new seeds and scenes."""
+    if candidate.low is None or candidate.high is None:
+        return f"{candidate.mean:.3f}"
     return f"{candidate.mean:.3f} [{candidate.low:.3f}, {candidate.high:.3f}]"
 
 
@@ -165,11 +217,5 @@ def _cells(
 
 
 def _recall(test: Mapping[str, float], prefix: str, recall: str) -> str:
-    interval = _interval(test, prefix, recall)
-    return interval_text(interval) if interval else f"{test[f'{TEST}{prefix}{recall}']:.3f}"
-
-
-def _interval(test: Mapping[str, float], prefix: str, recall: str) -> Interval | None:
-    """The recall of the test part with its bounds; None where there were too few scenes."""
-    value, low, high = (test.get(f"{TEST}{prefix}{recall}{end}") for end in ("", "_low", "_high"))
-    return None if value is None or low is None or high is None else Interval(value, low, high)
+    name = f"{TEST}{prefix}{recall}"
+    return share_text(test[name], metric_interval(test, name))

@@ -23,6 +23,7 @@ from orchestrator.tracking.provenance import OF_SOURCES, UNKNOWN
 from orchestrator.tracking.tags import PROTOCOL_TAG
 from orchestrator.tracking.tracking_uri import run_page, ui_command
 from orchestrator.trial_state import TrialState
+from prp_core.evaluation.sentinels import alarms
 from prp_core.evaluation.time_panel import SHARE_NEEDING_TIME
 
 ORDER = (TrialState.FINISHED, TrialState.PRUNED, TrialState.RUNNING)
@@ -210,6 +211,8 @@ def _data_facts(record: SweepRecord) -> Facts:
         ),
         ("corpora", record.spec.judged_words),
         ("quarantined", quarantined or "none"),
+        ("shared between parts", data.leakage or "nothing"),
+        ("alarms", _alarms(record) or "none"),
         ("waiting for data", waiting),
         ("data loader", loader),
     )
@@ -222,6 +225,15 @@ def _other_protocols(record: SweepRecord) -> str:
         for name, value in sorted(record.tags.items())
         if name.startswith(head)
     )
+
+
+def _alarms(record: SweepRecord) -> str:
+    """What is wrong with the training of which trials, with the likely cause."""
+    trials: dict[str, list[str]] = {}
+    for trial in record.trials:
+        for alarm in alarms(trial.metrics) if trial.state.is_over else ():
+            trials.setdefault(alarm, []).append(str(trial.number))
+    return "; ".join(f"trials {joined(numbers)}: {alarm}" for alarm, numbers in trials.items())
 
 
 def _protocol_facts(record: SweepRecord) -> Facts:

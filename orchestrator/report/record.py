@@ -14,7 +14,12 @@ from typing import Any
 
 from orchestrator.config.run_config import RunConfig, parse_config
 from orchestrator.config.sweep_spec import SweepSpec
-from orchestrator.confirmation import Candidate, ConfirmationOutcome
+from orchestrator.confirmation import (
+    BaselineVerdict,
+    Candidate,
+    ConfirmationOutcome,
+    read_verdicts,
+)
 from orchestrator.cost.ledger import LedgerEntry, read_ledger
 from orchestrator.data.sweep_videos import SweepVideos, read_sweep_videos
 from orchestrator.journal.object_journal import JournalReader
@@ -26,6 +31,7 @@ from orchestrator.tracking.reading import RunFacts, SweepRead, read_sweep_runs
 from orchestrator.tracking.tags import KEY_TAG
 from orchestrator.trial_state import TrialState
 from prp_core.data.manifest import Parts, VideoRecord
+from prp_core.evaluation.sentinels import leakage
 
 BASELINE_PREFIX = "baseline/"
 BASELINE_TITLES = {
@@ -41,7 +47,8 @@ class ConfirmationRecord:
 
     `outcome` is a winner or a tie of the trials in `tied`, `text` its reason in one sentence.
     `test` holds the metrics of the trial that was `taken`, and of the baselines, on the test part;
-    names start with ``test/``.
+    names start with ``test/``. `verdicts` compare it with the baselines, over the runs with new
+    seeds: on the test part where `is_on_test`, else on the validation part.
     """
 
     candidates: tuple[Candidate, ...]
@@ -50,6 +57,8 @@ class ConfirmationRecord:
     tied: tuple[int, ...]
     text: str
     test: Mapping[str, float]
+    verdicts: tuple[BaselineVerdict, ...] = ()
+    is_on_test: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +97,8 @@ class DataFacts:
     """The videos of a sweep by part, quarantined ones by reason, and the chance level.
 
     `num_gallery` videos are what queries are measured against. Classes, groups, validation and test
-    are those of the corpus that is judged on.
+    are those of the corpus that is judged on. `leakage` is what its parts share that makes figures
+    too high (empty: nothing).
     """
 
     content_hash: str
@@ -100,6 +110,7 @@ class DataFacts:
     quarantined: Mapping[str, int]
     chance: float
     num_gallery: int = 0
+    leakage: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -272,6 +283,7 @@ def data_facts(config: RunConfig, videos: SweepVideos) -> DataFacts:
         chance=chance_level(
             split, _k_of(config.sweep.objective), is_label_free=config.sweep.is_label_free
         ),
+        leakage=leakage(split),
     )
 
 
@@ -305,7 +317,13 @@ def read_confirmation(note: str | None) -> ConfirmationRecord | None:
         return None
     candidates = tuple(
         Candidate(
-            row["trial"], tuple(row["seeds"]), tuple(row["recall_at_1"]), row["low"], row["high"]
+            row["trial"],
+            tuple(row["seeds"]),
+            tuple(row["recall_at_1"]),
+            row["low"],
+            row["high"],
+            row.get("prob_best"),
+            row.get("expected_loss"),
         )
         for row in tree.get("candidates", ())
     )
@@ -320,4 +338,6 @@ def read_confirmation(note: str | None) -> ConfirmationRecord | None:
         tuple(tied),
         tree.get("text", ""),
         tree.get("test") or {},
+        read_verdicts(tree.get("test_baselines") or tree.get("baselines") or ()),
+        bool(tree.get("test_baselines")),
     )

@@ -14,17 +14,17 @@ from typing import Any
 
 import ray
 
+from orchestrator.comparison import Assessment, assess
 from orchestrator.config.run_config import parse_config
 from orchestrator.config.sweep_spec import SweepSpec
 from orchestrator.confirmation import (
     Confirmation,
     ConfirmedRun,
+    Rules,
     candidates_of,
-    compare_candidates,
-    confirm_seeds,
-    runs_to_do,
+    looks_of,
 )
-from orchestrator.coordinator.confirm_desk import ConfirmTask
+from orchestrator.coordinator.confirm_desk import ConfirmTask, Pair
 from orchestrator.coordinator.coordinator import CoordinatorHandle
 from orchestrator.cost.budget import GO_ON
 from orchestrator.ray_cluster.composed_actor import PartHandle
@@ -73,20 +73,10 @@ def confirm(
             f"trial{'s' if len(scores) != 1 else ''}, comparing needs 2"
         )
         return None
-    seeds = confirm_seeds(plan.config.seed, config.num_seeds)
-    say(
-        "confirming trials "
-        f"{', '.join(f'{trial} ({rates[trial]})' for trial in trials)} at full length "
-        f"with seeds {', '.join(map(str, seeds))}"
-    )
-    run_missing(plan.spec, coordinator.confirming, trials, seeds, max_concurrent, say)
-    runs, failed = ray.get(coordinator.confirming.results.remote())
-    confirmation = compare_candidates(
-        trials,
-        seeds,
-        runs,
-        group_of={record.key: record.group for record in plan.parts.val},
-        costs=ray.get(coordinator.confirming.training_costs.remote()),
+    named = ", ".join(f"{trial} ({rates[trial]})" for trial in trials)
+    say(f"confirming trials {named} at full length with new seeds")
+    confirmation, failed = _run_until_decided(
+        plan, coordinator, trials, len(rates), max_concurrent, say
     )
     for (trial, seed), reason in failed.items():
         if trial in trials:
@@ -102,21 +92,64 @@ def confirm(
     return confirmation
 
 
+def _run_until_decided(
+    plan: Plan,
+    coordinator: CoordinatorHandle,
+    trials: Sequence[int],
+    num_measured: int,
+    max_concurrent: int,
+    say: Say,
+) -> tuple[Confirmation | None, Mapping[Pair, str]]:
+    """(what the runs of `trials` show, why runs failed), after all that the rules ask for and the
+    budget covers. `num_measured` trials were measured on the validation videos.
+    """
+    config = plan.config.confirm
+    confirming = coordinator.confirming
+    rules = Rules(
+        looks=looks_of(config.num_seeds, config.max_seeds),
+        margin=config.margin,
+        num_measured=num_measured,
+    )
+    tried: set[Pair] = set()
+    while True:
+        runs, failed = ray.get(confirming.results.remote())
+        done = {(run.trial, run.seed) for run in runs}
+        not_now = dict.fromkeys(tried - done, "it did not end")  # a resume tries it again
+        found: Assessment = assess(
+            trials,
+            plan.config.seed,
+            runs,
+            {**not_now, **failed},
+            rules,
+            group_of={record.key: record.group or record.key for record in plan.parts.val},
+            costs=ray.get(confirming.training_costs.remote()),
+        )
+        if not found.wanted:
+            return found.confirmation, failed
+        if found.confirmation is not None:
+            say(found.confirmation.text)
+            if not ray.get(confirming.affords_runs.remote(len(found.wanted))):
+                say(f"the budget does not cover {len(found.wanted)} more confirming runs; {GO_ON}")
+                return found.confirmation, failed
+        seeds = sorted({seed for _, seed in found.wanted})
+        again = sorted({trial for trial, _ in found.wanted}, key=list(trials).index)
+        say(f"training trials {', '.join(map(str, again))} with seeds {', '.join(map(str, seeds))}")
+        run_missing(plan.spec, confirming, found.wanted, max_concurrent, say)
+        tried |= set(found.wanted)
+
+
 def run_missing(
     spec: SweepSpec,
     confirming: PartHandle,
-    trials: Sequence[int],
-    seeds: Sequence[int],
+    wanted: Sequence[Pair],
     max_concurrent: int,
     say: Say,
 ) -> None:
-    """Run each of `trials` with each of `seeds` unless it is done, `max_concurrent` at once.
+    """Run each (trial, seed) that is `wanted`, `max_concurrent` at once.
 
     A failure is noted, or tried again by a resume, never raised.
     """
-    runs, failed = ray.get(confirming.results.remote())
-    done: dict[tuple[int, int], Any] = {(run.trial, run.seed): run for run in runs} | failed
-    waiting = runs_to_do(trials, seeds, done)
+    waiting = list(wanted)
     drive = ray.remote(_drive).options(num_cpus=0, memory=DRIVER_RESOURCES["memory"], max_retries=2)
     running: dict[Any, tuple[int, int]] = {}
     while waiting or running:

@@ -10,18 +10,16 @@ import ray
 import ray.train.torch
 
 from orchestrator.config.run_config import parse_config
-from orchestrator.confirmation import (
-    BROKEN,
-    ConfirmedRun,
-)
+from orchestrator.confirmation import ConfirmedRun
 from orchestrator.coordinator.confirm_desk import ConfirmTask
 from orchestrator.ray_cluster.composed_actor import PartHandle
+from orchestrator.run_model import BROKEN
 from orchestrator.storage.open_store import open_store
 from orchestrator.trial.messages import ConfirmSender
 from orchestrator.trial.pending_points import PointsReporter
 from orchestrator.trial.worker import open_data, permanent_failure
 from prp_core.data.manifest import VideoRecord
-from prp_core.evaluation.downstream import query_hits
+from prp_core.evaluation.baselines import ENCODER, hits_beside_baselines
 from prp_core.training.checkpoint import CheckpointFolder
 from prp_core.training.checkpoint_keys import RunAttempt
 from prp_core.training.checkpoint_record import Superseded
@@ -70,7 +68,7 @@ def confirm_worker(work: Mapping[str, Any]) -> dict[str, Any] | None:
                 config.encoder.name, checkpoint_encoder_weights(folder, checkpoint)
             ).to(world.device)
             part = data.parts
-            hits = query_hits(
+            hits = hits_beside_baselines(
                 encoder,
                 config,
                 data.validation,
@@ -84,9 +82,25 @@ def confirm_worker(work: Mapping[str, Any]) -> dict[str, Any] | None:
         if reason is None:
             raise
         return {"failed": reason}
-    marks = "".join(str(int(hits[key])) if key in hits else BROKEN for key in query_keys(part.val))
+    marks = marks_of(hits, part.val)
     recall = float(outcome.metrics[config.sweep.recall_at_1])
-    return asdict(ConfirmedRun(trial=task.number, seed=task.seed, recall_at_1=recall, hits=marks))
+    trained = marks.pop(ENCODER)
+    return asdict(
+        ConfirmedRun(
+            trial=task.number, seed=task.seed, recall_at_1=recall, hits=trained, baselines=marks
+        )
+    )
+
+
+def marks_of(
+    hits: Mapping[str, Mapping[str, bool]], queries: Sequence[VideoRecord]
+) -> dict[str, str]:
+    """For each name of `hits` (of a query's key) its marks, as `ConfirmedRun.hits` has them."""
+    keys = query_keys(queries)
+    return {
+        name: "".join(str(int(found[key])) if key in found else BROKEN for key in keys)
+        for name, found in hits.items()
+    }
 
 
 def query_keys(queries: Sequence[VideoRecord]) -> list[str]:

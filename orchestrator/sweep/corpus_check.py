@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 from orchestrator.config.run_config import RunConfig
 from orchestrator.config.source_config import SourceConfig
 from orchestrator.data.sweep_videos import SweepVideos
+from orchestrator.sweep.evidence import evidence_line
 from prp_core.data.manifest import Manifest
 from prp_core.errors import UserError
 from prp_core.evaluation.class_check import check_labels
-
-FEW_QUERIES = 100
-QUANTILE = 1.96  # of the normal distribution, for 95 %
+from prp_core.evaluation.sentinels import leakage
 
 
 def where_lines(
@@ -32,7 +30,7 @@ def where_lines(
 
 
 def check_parts(videos: SweepVideos, config: RunConfig) -> list[str]:
-    """Lines on the videos that have no class, and on what the others cannot show.
+    """Lines on the videos that have no class, and on what the others can show.
 
     Raises `UserError` for videos without a class, for a single class, and for a batch that is
     larger than the training part.
@@ -53,16 +51,11 @@ def check_parts(videos: SweepVideos, config: RunConfig) -> list[str]:
             f"training.batch_size = {batch_size}: only {len(split.train)} usable training videos; "
             "lower it or add videos"
         )
-    lines = list(_unused(videos))
-    num_queries = len(split.val)
-    if num_queries >= FEW_QUERIES:
-        return lines
-    source = config.source if split.judged_train is None else config.eval_source
+    shared = leakage(split)
     return [
-        *lines,
-        f"only {num_queries} validation videos: a difference in recall below "
-        f"{smallest_difference(num_queries):.2f} cannot be told from chance; add videos, or raise "
-        f"{source.PATH}.val_fraction (now {source.val_fraction:g})",
+        *([f"WARNING: {shared}"] if shared else []),
+        *_unused(videos),
+        evidence_line(split, config),
     ]
 
 
@@ -91,12 +84,3 @@ def _unused(videos: SweepVideos) -> Iterator[str]:
             f"{num_unused} usable videos are in no part: the splits leave them out, or they have "
             "no class and belong to validation or test, or show a scene of theirs"
         )
-
-
-def smallest_difference(num_queries: int) -> float:
-    """The smallest difference (0 to 1) between two trials' recalls that is significant at 95 %.
-
-    For two independent proportions near one half, each of `num_queries`; fewer queries in common
-    decide, so this is the cautious figure.
-    """
-    return QUANTILE * math.sqrt(2 * 0.25 / num_queries)

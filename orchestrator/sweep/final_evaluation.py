@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import ray
@@ -22,6 +23,8 @@ from orchestrator.cost.account import TaskCost
 from orchestrator.cost.meter import Held
 from orchestrator.ray_cluster.worker_group import worker_bundle
 from prp_core.reporting import Points
+
+HITS = "hits.json"
 
 
 @dataclass(frozen=True)
@@ -67,12 +70,15 @@ def measure_time_panel(spec: SweepSpec, number: int, tree: Mapping[str, Any]) ->
     return on_cluster(parse_config(tree), _time_panel).remote(spec, number, dict(tree))
 
 
-def measure_test(spec: SweepSpec, number: int, tree: Mapping[str, Any]) -> Any:
+def measure_test(
+    spec: SweepSpec, number: int, tree: Mapping[str, Any], seeds: Sequence[int]
+) -> Any:
     """Start measuring trial `number`'s encoder, and the baselines, on the test part.
 
-    A sweep measures it once and keeps the result. Names start with ``test/``.
+    A sweep measures it once and keeps the result. Names start with ``test/``. The file `HITS` has
+    the hits of its confirming runs with `seeds` and of the baselines, query by query.
     """
-    return on_cluster(parse_config(tree), _test).remote(spec, number, dict(tree))
+    return on_cluster(parse_config(tree), _test).remote(spec, number, dict(tree), list(seeds))
 
 
 def on_cluster(config: RunConfig, function: Callable[..., Evaluated]) -> Any:
@@ -129,10 +135,11 @@ def _time_panel(spec: SweepSpec, number: int, tree: dict[str, Any]) -> Evaluated
     return Evaluated(panel_of_time(spec, number, tree))
 
 
-def _test(spec: SweepSpec, number: int, tree: dict[str, Any]) -> Evaluated:
-    from orchestrator.sweep.final_tasks import test_part
+def _test(spec: SweepSpec, number: int, tree: dict[str, Any], seeds: list[int]) -> Evaluated:
+    from orchestrator.sweep.final_tasks import test_hits, test_part
 
-    return Evaluated(test_part(spec, number, tree))
+    hits = json.dumps([asdict(run) for run in test_hits(spec, number, tree, seeds)])
+    return Evaluated(test_part(spec, number, tree), {HITS: hits.encode()})
 
 
 def record_cost(

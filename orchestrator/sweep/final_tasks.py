@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.config.run_config import RunConfig, parse_config, to_tree
 from orchestrator.config.sweep_spec import SweepSpec
+from orchestrator.confirmation import ConfirmedRun
+from orchestrator.coordinator.run_starts import confirm_config
 from orchestrator.data.open_data import open_data
 from orchestrator.journal.sweep_folder import encoder_key
 from orchestrator.storage.open_store import open_store
+from orchestrator.sweep.confirm_worker import marks_of
 from orchestrator.tracking.encoder_file import EncoderCard, pack
 from orchestrator.trial.worker import checkpoint_folder
 from prp_core.errors import UserError
-from prp_core.evaluation.baselines import evaluate_baselines
+from prp_core.evaluation.baselines import ENCODER, evaluate_baselines, hits_beside_baselines
 from prp_core.evaluation.downstream import evaluate_encoder, time_panel
 from prp_core.reporting import MemoryReporter, Points
 from prp_core.training.checkpoint import Checkpoint, CheckpointFolder
@@ -123,6 +126,48 @@ def fine_tuning_checkpoints(
     folder = CheckpointFolder(store, prefix, num_kept=1, attempt=next_attempt(store, prefix))
     folder.begin(World.alone())
     return folder
+
+
+def test_hits(
+    spec: SweepSpec, number: int, tree: Mapping[str, Any], seeds: Sequence[int]
+) -> list[ConfirmedRun]:
+    """What each test query retrieved with the encoder of each confirming run of trial `number`, and
+    with its baselines. One run after the other, so that memory holds the features of one.
+    """
+    config = parse_config(tree)
+    use_threads(int(config.resources.cpus_per_worker))
+    world = World.alone(best_device())
+    found = []
+    with open_data(spec, config) as data:
+        for seed in seeds:
+            of_seed = confirm_config(config, seed)
+            weights = confirming_weights(spec, of_seed, number, seed)
+            encoder = rebuild_encoder(config.encoder.name, weights).to(world.device)
+            hits = hits_beside_baselines(
+                encoder, of_seed, data.test, world, is_label_free=config.sweep.is_label_free
+            )
+            marks = marks_of(hits, data.parts.test)
+            trained = marks.pop(ENCODER)
+            recall = sum(hits[ENCODER].values()) / len(hits[ENCODER])
+            run = ConfirmedRun(
+                trial=number, seed=seed, recall_at_1=recall, hits=trained, baselines=marks
+            )
+            found.append(run)
+    return found
+
+
+def confirming_weights(
+    spec: SweepSpec, config: RunConfig, number: int, seed: int
+) -> dict[str, Any]:
+    """The encoder's weights of the run that confirmed trial `number` with `seed`. Raises
+    `UserError` without its checkpoint.
+    """
+    store = open_store(spec.folder_uri, config.store, check=False)
+    folder = CheckpointFolder(store, f"{spec.confirm_folder(number, seed)}/checkpoints", num_kept=1)
+    checkpoint = folder.latest_committed()
+    if checkpoint is None:
+        raise UserError(f"The run that confirms trial {number} has no checkpoint: {folder.uri}")
+    return checkpoint_encoder_weights(folder, checkpoint)
 
 
 def trial_weights(spec: SweepSpec, config: RunConfig, number: int) -> dict[str, Any]:

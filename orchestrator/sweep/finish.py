@@ -7,20 +7,20 @@ a resumed sweep measures nothing twice and makes up what is missing.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import ray
 
-from orchestrator.config.run_config import parse_config, to_tree
+from orchestrator.config.run_config import parse_config
 from orchestrator.config.sweep_spec import SweepSpec
-from orchestrator.confirmation import best_trials
+from orchestrator.confirmation import Confirmation, best_trials, read_verdicts
 from orchestrator.coordinator.coordinator import CoordinatorHandle
 from orchestrator.journal.sweep_folder import REPORT, encoder_key
-from orchestrator.report.answer import Answer, answer, confirmed_word
+from orchestrator.report.answer import Answer, answer, confirmed_word, verdict_word
 from orchestrator.report.descriptions import model_card, sweep_description
+from orchestrator.report.objections import objection_of_search, objection_of_verdicts
 from orchestrator.report.record import BASELINE_TITLES, SweepRecord
 from orchestrator.search.space import apply_space
 from orchestrator.storage.open_store import open_store
@@ -31,16 +31,16 @@ from orchestrator.sweep.final_evaluation import (
     export_winner,
     measure_baselines,
     measure_recognition,
-    measure_test,
     measure_time_panel,
     record_cost,
 )
+from orchestrator.sweep.held_out_part import measure_test_once, tree_of
 from orchestrator.sweep.leaderboard import Ending
 from orchestrator.sweep.plan import Plan
 from orchestrator.sweep.showcase_run import keep_showcases
 from orchestrator.tracking.encoder_file import CARD_NAME, WEIGHTS_NAME
 from orchestrator.tracking.run_names import trial_run
-from orchestrator.tracking.tags import ANSWER_TAG, CONFIRMED_TAG, NOTE_TAG, protocol_tag
+from orchestrator.tracking.tags import ANSWER_TAG, CONFIRMED_TAG, NOTE_TAG, VERDICT_TAG
 from orchestrator.trial.messages import TrialView
 from orchestrator.trial_state import TrialState
 from prp_core.evaluation.time_panel import SHARE_NEEDING_TIME
@@ -70,13 +70,18 @@ def finish(plan: Plan, coordinator: CoordinatorHandle, max_concurrent: int, say:
     taken = confirmation.taken if confirmation else next(iter(best_trials(scores, 1)), None)
     winner = next((view for view in views if view.number == taken), None)
     baselines, encoder = measure_validation(plan, coordinator, winner, parts, say)
-    model = register(coordinator, winner, parts) if winner and encoder else ""
     log_other_encoders(plan, coordinator, views, taken, parts)
     test = ""
     if winner and confirmation:
         test = parts.attempt(
-            "the test part", lambda: measure_test_once(plan, coordinator, winner, say), ""
+            "the test part",
+            lambda: measure_test_once(plan, coordinator, winner, confirmation, say),
+            "",
         )
+    model = ""
+    if winner and encoder:
+        objection = objection_to(plan, coordinator, winner, confirmation, baselines)
+        model = register(coordinator, winner, objection, parts)
     no_showcases: list[int] = []
     showcases = parts.attempt(
         "showcases", lambda: keep_showcases(plan, coordinator, views, taken, say), no_showcases
@@ -264,81 +269,37 @@ def logged_baselines(
     return metrics
 
 
-def register(coordinator: CoordinatorHandle, winner: TrialView, parts: EndParts) -> str:
-    """Where `winner`'s encoder loads from MLflow; empty where MLflow could not take it."""
+def objection_to(
+    plan: Plan,
+    coordinator: CoordinatorHandle,
+    winner: TrialView,
+    confirmation: Confirmation | None,
+    baselines: Mapping[str, float],
+) -> str:
+    """What speaks against calling `winner`'s encoder the best one, by the test part, else by the
+    confirmation, else by the search's own figures; empty: nothing.
+    """
+    note = json.loads(ray.get(coordinator.recorder.note.remote("confirmation")) or "{}")
+    kept = read_verdicts(note.get("test_baselines") or note.get("baselines") or ())
+    if confirmation is not None and kept:
+        return objection_of_verdicts(kept)
+    return objection_of_search(
+        winner.metrics, winner.objective, baselines, plan.config.sweep.objective
+    )
+
+
+def register(
+    coordinator: CoordinatorHandle, winner: TrialView, objection: str, parts: EndParts
+) -> str:
+    """Where `winner`'s encoder loads from MLflow, called the best unless there is an `objection`;
+    empty where MLflow could not take it.
+    """
     number = winner.number
+    key = encoder_key(number)
     return parts.attempt(
         f"the registration of trial {number}'s encoder in MLflow",
-        lambda: ray.get(coordinator.recorder.register_winner.remote(number, encoder_key(number))),
+        lambda: ray.get(coordinator.recorder.register_winner.remote(number, key, objection)),
         "",
-    )
-
-
-def measure_test_once(
-    plan: Plan, coordinator: CoordinatorHandle, winner: TrialView, say: Say
-) -> str:
-    """The figures of the test part, measured for `winner` once in the life of the sweep, as a line.
-
-    Kept as the sweep's note ``test`` (and within ``confirmation``) with the time, which is also the
-    tag ``prp.test_touched``; asked again, the stored figures are shown.
-    """
-    recorder = coordinator.recorder
-    stored = ray.get(recorder.note.remote("test"))
-    if stored is None:
-        if not plan.parts.test:
-            return "Test part:   empty, nothing was measured on it"
-        say(f"measuring trial {winner.number} on the test part, once")
-        found = ray.get(measure_test(plan.spec, winner.number, tree_of(plan, winner)))
-        record_cost(plan.config, coordinator, "test", winner.number, found)
-        when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(found.ended))
-        protocol = plan.spec.tags[protocol_tag("test")]
-        stored = json.dumps(
-            {
-                "trial": winner.number,
-                "time": when,
-                "protocol": protocol,
-                "metrics": found.metrics,
-            }
-        )
-        ray.get(recorder.note.remote("test", stored))
-        ray.get(recorder.log_trial.remote(winner.number, found.metrics))
-        ray.get(recorder.log_sweep.remote(found.metrics))
-    test = json.loads(stored)
-    confirmation = json.loads(ray.get(recorder.note.remote("confirmation")) or "{}")
-    confirmation["test"] = test["metrics"]
-    ray.get(recorder.note.remote("confirmation", json.dumps(confirmation)))
-    touched = f"{test['time']}, trial {test['trial']}"
-    ray.get(recorder.tag_sweep.remote({"prp.test_touched": touched}))
-    return line_of_test_part(test, winner.number, plan.config.sweep.objective)
-
-
-def tree_of(plan: Plan, view: TrialView) -> dict[str, Any]:
-    """The config of a trial as a plain dict."""
-    return to_tree(apply_space(plan.config, view.values))
-
-
-def line_of_test_part(test: Mapping[str, Any], winner: int, objective: str) -> str:
-    """The stored figures of the test part as a line; says so where they are not `winner`'s."""
-    metrics = test["metrics"]
-    names = {
-        "": objective,
-        "random initialisation ": f"baseline/random_init/{objective}",
-        "fine-tuned recognition ": "recognition/accuracy",
-    }
-    figures = [
-        f"{title}{metrics[f'test/{name}']:.3f}"
-        for title, name in names.items()
-        if f"test/{name}" in metrics
-    ]
-    other = (
-        ""
-        if test["trial"] == winner
-        else f"; they are not trial {winner}'s: the test part is measured once"
-    )
-    protocol = f", protocol {test['protocol']}" if test.get("protocol") else ""
-    return (
-        f"Test part:   trial {test['trial']}, {objective} {', '.join(figures)} "
-        f"(measured once, {test['time']}{protocol}{other})"
     )
 
 
@@ -370,6 +331,7 @@ def describe(coordinator: CoordinatorHandle, record: SweepRecord) -> Answer:
     tags = {
         ANSWER_TAG: found.headline,
         CONFIRMED_TAG: confirmed_word(record),
+        VERDICT_TAG: verdict_word(record),
         NOTE_TAG: sweep_description(record, found),
     }
     ray.get(coordinator.recorder.tag_sweep.remote(tags))

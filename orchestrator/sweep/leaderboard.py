@@ -81,7 +81,9 @@ def ending_lines(plan: Plan, ending: Ending) -> Iterator[str]:
             yield from (f"             {note}" for note in ending.answer.notes)
         confirmation = ending.confirmation
         is_tie = confirmation is not None and confirmation.outcome == ConfirmationOutcome.TIE
-        why = " (the cheapest to train of those that tie)" if is_tie else ""
+        is_best = confirmation is None or confirmation.taken == confirmation.candidates[0].trial
+        which = "best" if is_best else "cheapest to train"
+        why = f" (the {which} of those that tie)" if is_tie else ""
         yield (
             f"Taken:       trial {ending.winner.number}{why}, {objective} "
             f"{trial_text(ending.winner, objective)}{fine_tuned}"

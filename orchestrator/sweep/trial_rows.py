@@ -13,6 +13,7 @@ from orchestrator.report.formatting import metric_title, short_name
 from orchestrator.sweep.fitting_table import Column, fitted_table
 from orchestrator.trial.messages import TrialView
 from orchestrator.trial_state import TrialState
+from prp_core.evaluation.sentinels import alarms
 
 STATE_STYLES = {
     TrialState.RUNNING: "cyan",
@@ -111,7 +112,9 @@ def event_line(view: TrialView, objective: str) -> str:
     state = "starts its workers" if is_starting(view) else f"{view.state} at epoch {_epoch(view)}"
     score = "" if math.isnan(view.objective) else f", {objective} {view.objective:.3f}"
     reason = f" ({view.reason})" if view.reason else ""
-    return f"trial {view.number} {state}{score}{reason} [{values}]"
+    rings = alarms(view.metrics) if view.state.is_over else []
+    alarm = "".join(f"; ALARM: {one}" for one in rings)
+    return f"trial {view.number} {state}{score}{reason} [{values}]{alarm}"
 
 
 def value_names(views: Sequence[TrialView]) -> list[str]:

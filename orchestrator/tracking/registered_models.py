@@ -20,18 +20,21 @@ from orchestrator.tracking.tags import NOTE_TAG
 METRIC_TAG = "prp.metric"
 VALUE_TAG = "prp.metric_value"
 PROTOCOL_TAG = "prp.protocol_hash"
+OBJECTION_TAG = "prp.objection"  # what speaks against calling it the best
 BEST_ALIAS = "best"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
     """How well an encoder was measured: `value` of `metric`, by the protocol of `protocol_hash`;
-    two values can be compared where metric and protocol are equal. Larger is better.
+    two values can be compared where metric and protocol are equal. Larger is better. `objection` is
+    what speaks against calling it the best (empty: nothing), whatever its value.
     """
 
     metric: str
     value: float
     protocol_hash: str
+    objection: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,12 +57,13 @@ class Registered:
         """Where it loads, for a person."""
         if self.is_best:
             return f"models:/{self.name}@{BEST_ALIAS}"
-        return f"{self.uri}; models:/{self.name}@{BEST_ALIAS} stays where it was: {self.reason}"
+        return f"{self.uri}; models:/{self.name}@{BEST_ALIAS} does not point at it: {self.reason}"
 
 
 def register_model(client: Any, model_id: str, name: str, measured: Measured) -> Registered:
     """Register a logged model as `name`; point the alias ``best`` at it unless what stands there
-    is better, or was measured otherwise. Idempotent.
+    is better, or was measured otherwise, or something speaks against this one: then the alias is
+    taken from it, too. Idempotent.
 
     MLflow reserves the alias ``latest``: the newest version loads as ``models:/NAME/latest``.
     """
@@ -93,6 +97,8 @@ def register_model(client: Any, model_id: str, name: str, measured: Measured) ->
     for tag, value in _tags_of(measured).items():  # of a version that an earlier release made
         client.set_model_version_tag(name, version, tag, value)
     reason = _why_best_stays(client, name, version, measured)
+    if measured.objection and _best(client, name) == version:
+        client.delete_registered_model_alias(name, BEST_ALIAS)
     if not reason:
         client.set_registered_model_alias(name, BEST_ALIAS, version)
     return Registered(name=name, version=version, is_best=not reason, reason=reason)
@@ -113,15 +119,24 @@ def _tags_of(measured: Measured) -> dict[str, str]:
         METRIC_TAG: measured.metric,
         VALUE_TAG: repr(measured.value),
         PROTOCOL_TAG: measured.protocol_hash,
+        OBJECTION_TAG: measured.objection or "none",
     }
+
+
+def _best(client: Any, name: str) -> str | None:
+    """The version at which the alias stands; None: at none."""
+    best = client.get_registered_model(name).aliases.get(BEST_ALIAS)
+    return None if best is None else str(best)
 
 
 def _why_best_stays(client: Any, name: str, version: str, measured: Measured) -> str:
     """Why ``best`` stays at the version where it is; empty where it moves to `version`."""
-    best = client.get_registered_model(name).aliases.get(BEST_ALIAS)
-    if best is None or str(best) == version:
+    if measured.objection:
+        return measured.objection
+    best = _best(client, name)
+    if best is None or best == version:
         return ""
-    tags = client.get_model_version(name, str(best)).tags
+    tags = client.get_model_version(name, best).tags
     metric, protocol = tags.get(METRIC_TAG), tags.get(PROTOCOL_TAG)
     if (metric, protocol) != (measured.metric, measured.protocol_hash):
         how = f"{metric} by protocol {protocol}" if metric else "nobody recorded how"

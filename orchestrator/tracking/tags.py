@@ -31,6 +31,7 @@ NONFINITE_TAG = "prp.nonfinite."  # followed by the metric's name
 CANONICAL_TAG = "prp.canonical"
 CONFIRMED_TAG = "prp.confirmed"  # on the parent: whether new seeds confirm the answer
 ANSWER_TAG = "prp.answer"  # on the parent: the sentence that answers the sweep
+VERDICT_TAG = "prp.verdict"  # against random initialisation and pixels, in words
 INTERVAL_TAG = "prp.interval"  # of the objective: "[0.433, 0.683]"
 NOTE_TAG = "mlflow.note.content"  # MLflow's own: the description that its page shows
 PARENT_TAG = "mlflow.parentRunId"  # MLflow's own: its page shows the run below its parent

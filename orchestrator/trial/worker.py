@@ -29,7 +29,7 @@ from orchestrator.trial.pending_points import PointsReporter
 from orchestrator.trial_state import TrialState
 from prp_core.agreement import first_alone
 from prp_core.data.object_store import ObjectStore
-from prp_core.errors import DivergedError, UserError
+from prp_core.errors import DivergedError, FeaturesNotFinite, UserError
 from prp_core.training.checkpoint import CheckpointFolder
 from prp_core.training.checkpoint_keys import ONLY_ATTEMPT, RunAttempt
 from prp_core.training.checkpoint_record import Superseded
@@ -224,10 +224,10 @@ def rung_submitter(
 def permanent_failure(error: Exception, config: RunConfig) -> str | None:
     """The reason, in one line, if `error` is not retryable, else None.
 
-    Diverged, refused input, out of memory: the trial fails. Anything else (a worker that died, a
-    store that was away) is retried by Ray Train.
+    Diverged, refused input, features that are no numbers, out of memory: the trial fails. Anything
+    else (a worker that died, a store that was away) is retried by Ray Train.
     """
-    if isinstance(error, DivergedError | UserError):
+    if isinstance(error, DivergedError | FeaturesNotFinite | UserError):
         return f"{type(error).__name__}: {error}"
     if is_out_of_memory(error):
         clips = config.training.batch_size // config.resources.num_workers

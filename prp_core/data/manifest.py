@@ -148,7 +148,10 @@ class Parts:
         Carving never does.
         """
         train = self.train if self.judged_train is None else self.judged_train
-        parts = [{record.group for record in part} for part in (train, self.val, self.test)]
+        parts = [
+            {record.group for record in part if record.group}
+            for part in (train, self.val, self.test)
+        ]
         return tuple(sorted((parts[0] & parts[1]) | (parts[0] & parts[2]) | (parts[1] & parts[2])))
 
 

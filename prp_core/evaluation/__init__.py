@@ -9,7 +9,8 @@ In the order that data flows:
   `portable_encoder`: one as a program or as weights for other software;
 - `evaluation`: the protocol of an evaluation of features: `retrieval`, `label_free` (no classes),
   `linear_probe`;
-- `feature_health`: whether features have collapsed; `intervals`: confidence intervals;
+- `feature_health`: whether features have collapsed; `sentinels`: what is wrong by a trial's
+  metrics, with the likely cause; `intervals`: confidence intervals;
 - `class_check`: whether the videos have the classes that a retrieval needs;
 - `time_panel`: whether retrieval needs the order of frames;
 - `evaluation_config`: which evaluations a run has; `protocol`: the digest of how they measure;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 from torch.nn.functional import adaptive_avg_pool2d
 
 from prp_core.agreement import first_alone
@@ -14,10 +15,13 @@ from prp_core.evaluation.features import (
     extract_tables,
     in_evaluation_mode,
 )
+from prp_core.evaluation.label_free import own_hits
 from prp_core.evaluation.protocol import PIXEL_SIDE
+from prp_core.evaluation.retrieval import hits_at_k
 from prp_core.pretext.network import NetworkConfig, build_network
 from prp_core.world import World
 
+ENCODER = "encoder"
 RANDOM_INIT = "random_init"
 
 
@@ -99,6 +103,47 @@ def untrained_encoder(config: NetworkConfig) -> Encoder:
     encoder = build_network(config).encoder
     assert isinstance(encoder, Encoder), type(encoder)
     return encoder.eval()
+
+
+def hits_beside_baselines(
+    encoder: nn.Module,
+    config: EvaluatedConfig,
+    videos: EvaluationVideos,
+    world: World,
+    *,
+    is_label_free: bool = False,
+) -> dict[str, dict[str, bool]]:
+    """Whether each query's nearest gallery video has its class, by the query's key: of `encoder`
+    (`ENCODER`), and of each of `BASELINES` on the same videos.
+
+    `is_label_free`: whether its nearest window is its own (`own_hits`) instead. Paired comparisons
+    are made of these. `random_init` starts from the seed of `config`. A query that cannot be read
+    is left out. The same on every worker; raises as `extract_both` does.
+    """
+    videos.check(config.evaluation)
+    untrained = build_network(config).encoder.to(world.device)
+    describers = {ENCODER: encoder_feature(encoder), RANDOM_INIT: encoder_feature(untrained)}
+    describers.update({name: _flat(describe) for name, describe in PIXEL_BASELINES.items()})
+    with in_evaluation_mode(encoder), in_evaluation_mode(untrained):
+        galleries, tables = (
+            extract_tables(
+                describers,
+                records,
+                videos.source,
+                config.clip,
+                config.evaluation.views,
+                world,
+                with_windows=config.evaluation.label_free is not None,
+            )
+            for records in (videos.gallery, videos.queries)
+        )
+
+    def hits_of(name: str) -> list[bool]:
+        if is_label_free:
+            return list(own_hits(galleries[name], tables[name]))
+        return list(hits_at_k(galleries[name], tables[name], (1,))[1].tolist())
+
+    return {name: dict(zip(tables[name].keys, hits_of(name), strict=True)) for name in describers}
 
 
 def _flat(describe: Describe) -> Describe:

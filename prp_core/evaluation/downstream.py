@@ -23,8 +23,6 @@ from prp_core.evaluation.features import (
     extract_tables,
     in_evaluation_mode,
 )
-from prp_core.evaluation.label_free import own_hits
-from prp_core.evaluation.retrieval import hits_at_k
 from prp_core.evaluation.time_panel import evenly_chosen, panel_metrics, variants
 from prp_core.pretext.network import NetworkConfig
 from prp_core.world import World
@@ -146,29 +144,6 @@ def time_panel(
     return first_alone(
         world, "measuring the time panel", lambda: panel_metrics(gallery, queries, world.device)
     )
-
-
-def query_hits(
-    encoder: nn.Module,
-    config: EvaluatedConfig,
-    videos: EvaluationVideos,
-    world: World,
-    *,
-    is_label_free: bool = False,
-) -> dict[str, bool]:
-    """Whether each query's nearest gallery video has its class, by the query's key.
-
-    `is_label_free`: whether its nearest window is its own (`own_hits`) instead. A query that cannot
-    be read is left out. Paired comparisons of encoders are made of these. The same on every worker;
-    raises as `extract_both` does.
-    """
-    gallery, queries = extract_both(encoder, config, videos, world)
-    hits = (
-        own_hits(gallery, queries)
-        if is_label_free
-        else hits_at_k(gallery, queries, (1,))[1].tolist()
-    )
-    return dict(zip(queries.keys, hits, strict=True))
 
 
 def evaluate_tables(

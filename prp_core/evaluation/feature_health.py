@@ -15,7 +15,8 @@ def feature_health(table: FeatureTable) -> dict[str, float]:
 
     Effective rank: exp of the entropy of the normalised singular values of the centred features; 1
     = all on a line, at most min(videos - 1, D). Spread: root mean square distance of the
-    unit-length features from their mean; 0 = all the same, at most 1.
+    unit-length features from their mean; 0 = all the same, at most 1. What the rounding of float32
+    makes of equal features counts as equal.
     """
     step = -(-len(table) // MAX_ROWS)
     unit_ND = normalize(table.features_ND[::step].double())
@@ -25,14 +26,18 @@ def feature_health(table: FeatureTable) -> dict[str, float]:
 
 
 def effective_rank(centred_ND: torch.Tensor) -> float:
-    """exp of the entropy of the singular values' shares; 0 for features that are all the same."""
+    """exp of the entropy of the singular values' shares; 0 for features that are all the same, but
+    for the rounding of unit-length rows in float32.
+    """
     gram = (
         centred_ND @ centred_ND.T
         if len(centred_ND) <= centred_ND.shape[1]
         else centred_ND.T @ centred_ND
     )
     singular = torch.linalg.eigvalsh(gram).clamp_min(0).sqrt()
-    singular = singular[singular > 1e-7]  # what rounding leaves of directions that are not there
+    # what rounding leaves of directions that are not there
+    rounding = 4 * torch.finfo(torch.float32).eps * len(centred_ND) ** 0.5
+    singular = singular[singular > rounding]
     if len(singular) == 0:
         return 0.0
     share = singular / singular.sum()

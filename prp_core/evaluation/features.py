@@ -17,7 +17,7 @@ from prp_core.agreement import together
 from prp_core.data.clip_config import ClipConfig
 from prp_core.data.frame_source import FrameSource
 from prp_core.data.manifest import VideoRecord
-from prp_core.errors import BrokenVideo, UserError
+from prp_core.errors import BrokenVideo, FeaturesNotFinite, UserError
 from prp_core.evaluation.decode_ahead import decode_ahead
 from prp_core.evaluation.views import (
     ViewsConfig,
@@ -107,7 +107,8 @@ def extract_tables(
     `with_windows`: also the features of each video's first and last third (`window_positions`).
 
     The workers share the videos and exchange the rows. A video that cannot be read has no row and
-    stands in `broken`. Raises `UserError` when none can be read.
+    stands in `broken`. Raises `UserError` when none can be read, `FeaturesNotFinite` for a feature
+    that is no number.
     """
     mine = shares(range(len(records)), world.rank, world.size)
     clips_of = partial(clips_and_parts, views=views, with_windows=with_windows)
@@ -257,6 +258,7 @@ def _table(
     rows: list[torch.Tensor], records: list[VideoRecord], broken: Mapping[int, tuple[str, str]]
 ) -> FeatureTable:
     parts_NPD = torch.stack(rows)
+    check_finite(parts_NPD.flatten(1), [record.key for record in records])
     return FeatureTable(
         features_ND=parts_NPD[:, 0].contiguous(),
         labels=tuple(record.label or "" for record in records),
@@ -265,6 +267,13 @@ def _table(
         broken=tuple(broken[index] for index in sorted(broken)),
         windows_N2D=parts_NPD[:, 1:].contiguous() if parts_NPD.shape[1] > 1 else None,
     )
+
+
+def check_finite(features_ND: torch.Tensor, keys: Sequence[str]) -> None:
+    """Raise `FeaturesNotFinite` where a feature has a value that is no finite number."""
+    bad = (~features_ND.isfinite().all(dim=1)).nonzero().flatten().tolist()
+    if bad:
+        raise FeaturesNotFinite(keys[bad[0]], len(bad), len(keys))
 
 
 @dataclass(frozen=True)

@@ -180,6 +180,26 @@ class SlowMotion(PretextTask):
             output, targets.target_BCTHW, targets.attention_BCTHW, targets.supervised_BT
         )
 
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """The contrast of the reconstruction, as a share of the target's."""
+        return ("train/reconstruction_contrast",)
+
+    def metrics(self, output: torch.Tensor, targets: Any) -> torch.Tensor:
+        """See `contrast_share`."""
+        return contrast_share(output, targets.target_BCTHW)[None]
+
+
+def contrast_share(output_BCTHW: torch.Tensor, target_BCTHW: torch.Tensor) -> torch.Tensor:
+    """Standard deviation within the output's clips over that within the target's, per channel and
+    clip, then the mean: float64 (). 0 = each clip is one flat colour, 1 = as lively as the target.
+    """
+    of_output, of_target = (
+        pictures.detach().float().std(dim=(2, 3, 4), correction=0).double().mean()
+        for pictures in (output_BCTHW, target_BCTHW)
+    )
+    return of_output / of_target.clamp_min(1e-6)
+
 
 def reconstruction_loss(
     prediction_BCTHW: torch.Tensor,

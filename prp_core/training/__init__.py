@@ -17,6 +17,7 @@ In the order that data flows:
 - `watchdog`: ends a worker that hangs, its threads' stacks in the log;
 - `profiling`: a trace of a few steps, and their largest kernels;
 - `data_health`: whether training waits for its videos, and what would help;
+- `held_out`: whether the rate is named on videos that training never saw;
 - `pretrain_data`: the videos of a run; `loop`: `pretrain(...)`, from the first step to the last;
 - `fine_tuning`: `fine_tune(...)`, a network for recognition, logged and resumed likewise;
 - `encoder_export`, `rung_weights`: the encoder's weights, for evaluation and for use elsewhere;

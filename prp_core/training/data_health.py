@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from prp_core.data.frame_source import FrameSource
-from prp_core.data.loader import SpanLoader
 from prp_core.training.metrics import RunningMean
-from prp_core.world import World
+
+if TYPE_CHECKING:  # the coordinator shows the advice, and never needs torch
+    from prp_core.data.frame_source import FrameSource
+    from prp_core.data.loader import SpanLoader
+    from prp_core.world import World
 
 log = logging.getLogger(__name__)
 

@@ -19,6 +19,7 @@ from prp_core.training.checkpoint import CheckpointFolder
 from prp_core.training.checkpoint_writer import CheckpointWriter
 from prp_core.training.data_health import EpochHealth, wait_share
 from prp_core.training.encoder_export import encoder_weights, load_encoder_weights
+from prp_core.training.held_out import held_out_checks
 from prp_core.training.learner import Learner
 from prp_core.training.metrics import RunningMean, renamed
 from prp_core.training.pretrain_config import PretrainConfig
@@ -130,8 +131,7 @@ class PretrainRun:
             checkpoints, self._learner, config, self._part, world
         )
         self._loader.quarantine_again(self.progress.quarantined)
-        points = self.progress.unconfirmed
-        if points:
+        if points := self.progress.unconfirmed:
             first_alone(world, "logging points again", lambda: reporter.log_again(points))
 
     def close(self) -> None:
@@ -316,6 +316,9 @@ class PretrainRun:
         metrics = renamed(means, "train/", "epoch/")
         for task in self._config.pretext.active.values():
             metrics.update(task.epoch_metrics(means))
+        if self.finished:
+            network = self._learner.network
+            metrics.update(held_out_checks(network, self._config, self._data, self._world))
         self._log({**metrics, **self._health.end_epoch()})
         every = self._config.training.checkpoint_every_steps
         by_step = not every or self._learner.global_step % every == 0

@@ -5,6 +5,11 @@
   unweighted; there where its task is on, like the task's other metrics;
 - ``train/rate_accuracy``, ``train/rate_accuracy_over_chance``: of the rate classifier; over chance:
   0 = guessing, 1 = perfect; ``train/direction_accuracy``: of the direction classifier;
+- ``train/reconstruction_contrast``: the reconstruction's standard deviation within a clip as a
+  share of the target's; 0 = one flat colour;
+- ``held_out/rate_accuracy``, ``held_out/rate_accuracy_over_chance``: of the rate classifier on
+  validation videos, at the end; ``metadata/rate_accuracy``, ``metadata/rate_chance``: of a
+  classifier that sees length, frame rate, size and codec alone, and of the commonest rate;
 - ``train/gradient_norm``: over all parameters, before clipping;
 - ``train/learning_rate``: of the encoder, at the end of the log window;
 - ``epoch/...``: the ``train/`` metrics over a whole epoch;

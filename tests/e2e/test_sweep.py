@@ -352,6 +352,9 @@ def test_the_best_of_an_ended_sweep_can_be_confirmed_and_a_trial_extended(
         for one in note["candidates"]
     )
     assert note["outcome"] in ("winner", "tie") and note["text"] in last.output
+    compared = ["random_init", "mean_absolute_difference", "mean_frame"]
+    for kept in ("baselines", "test_baselines"):
+        assert sorted(one["name"] for one in note[kept]) == sorted(compared), kept
     assert (
         0 <= note["test"]["test/retrieval/recall_at_1"] <= 1
         and "test/baseline/random_init/retrieval/recall_at_1" in note["test"]

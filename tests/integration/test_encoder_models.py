@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -88,12 +89,20 @@ def test_best_never_moves_to_what_is_worse_or_was_measured_otherwise(
     )
     assert first.is_best and not worse.is_best and not other.is_best
     assert worse.line() == (
-        "models:/prp-alias/2; models:/prp-alias@best stays where it was: version 1 is better "
+        "models:/prp-alias/2; models:/prp-alias@best does not point at it: version 1 is better "
         "(retrieval/recall_at_1 0.6, this one 0.5)"
     )
     assert "measured otherwise (retrieval/recall_at_1 by protocol abc; this one" in other.reason
     assert equal.is_best and old.is_best, "what is at least as good takes the alias"
     assert best() == "5"
+
+    contradicted = dataclasses.replace(measured(0.7), objection="it is worse than no training")
+    refused = register_model(client, models[4], "prp-alias", contradicted)
+    assert not refused.is_best and refused.reason == "it is worse than no training"
+    assert "best" not in client.get_registered_model("prp-alias").aliases, "taken from it"
+    version = client.get_model_version("prp-alias", "5")
+    assert version.tags["prp.objection"] == "it is worse than no training"
+    assert register_model(client, models[4], "prp-alias", measured(0.7)).is_best
 
     again = register_model(client, models[1], "prp-alias", measured(0.5))
     assert (again.version, again.is_best, best()) == ("2", False, "5")

@@ -1,34 +1,32 @@
-"""Confirming: who is asked again, with which seeds, and what the answers say."""
+"""Confirming: who is asked again, with which seeds, and what the runs show."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import random
 import statistics
+from collections.abc import Sequence
 
 import pytest
 
+from orchestrator.comparison import Assessment, assess, baseline_verdicts
 from orchestrator.config.confirm_config import ConfirmConfig
 from orchestrator.confirmation import (
-    Candidate,
-    Comparison,
+    BaselineVerdict,
     ConfirmedRun,
+    Rules,
     best_trials,
     candidates_of,
-    compare_candidates,
     confirm_seeds,
-    decide,
+    error_levels,
+    looks_of,
     mean_interval,
-    paired_differences,
+    read_verdicts,
     runs_to_do,
 )
+from orchestrator.run_model import Difference, Luck
 from prp_core.errors import UserError
-from prp_core.evaluation.intervals import Interval
-
-APART, TOUCHING = Interval(0.1, 0.05, 0.15), Interval(0.1, -0.01, 0.2)
-
-
-def candidate(trial: int, mean: float) -> Candidate:
-    return Candidate(trial, (8, 9), (mean - 0.01, mean + 0.01), mean - 0.1, mean + 0.1)
 
 
 @pytest.mark.parametrize(
@@ -36,6 +34,7 @@ def candidate(trial: int, mean: float) -> Candidate:
     [
         ({"num_candidates": 1}, "0 \\(off\\) or at least 2"),
         ({"num_seeds": 1}, "at least 2: an interval"),
+        ({"margin": 1.0}, "from 0 to less than 1"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(tree: dict, text: str) -> None:
@@ -79,74 +78,9 @@ def test_what_is_done_is_not_done_again(done: dict, left: list) -> None:
     assert runs_to_do([4, 2], [8, 9], done) == left
 
 
-@pytest.mark.parametrize(
-    ("over_seeds", "over_groups", "outcome", "taken"),
-    [
-        (APART, APART, "winner", 4),
-        (APART, TOUCHING, "tie", 2),  # only with these scenes
-        (TOUCHING, APART, "tie", 2),  # only with these seeds
-        (TOUCHING, TOUCHING, "tie", 2),
-    ],
-)
-def test_a_winner_is_named_only_when_seeds_and_scenes_both_say_so(
-    over_seeds: Interval, over_groups: Interval, outcome: str, taken: int
-) -> None:
-    found = decide(
-        [candidate(2, 0.5), candidate(4, 0.6)],
-        [Comparison(2, over_seeds, over_groups)],
-        {2: 1.0, 4: 3.0},
-    )
-    assert (found.outcome, found.taken) == (outcome, taken)
-    assert [one.trial for one in found.candidates] == [4, 2], "best first"
-
-
-@pytest.mark.parametrize(
-    ("costs", "taken"),
-    [({2: 3.0, 4: 1.0, 6: 0.1}, 4), ({2: 1.0, 4: 1.0, 6: 0.1}, 2), ({4: 5.0}, 4), ({}, 2)],
-    ids=["cheapest", "equal", "one", "none"],
-)
-def test_of_those_that_cannot_be_told_apart_the_cheapest_is_taken(costs: dict, taken: int) -> None:
-    comparisons = [
-        Comparison(2, TOUCHING, APART),
-        Comparison(6, APART, APART),
-    ]  # trial 6 is cheap, and beaten
-    found = decide([candidate(2, 0.55), candidate(4, 0.6), candidate(6, 0.2)], comparisons, costs)
-    assert found.outcome == "tie"
-    assert found.tied == (4, 2)
-    assert found.taken == taken
-    assert (
-        f"taken is trial {taken}, the cheapest of them to train" in found.text
-        and "trials 4, 2 cannot be told apart" in found.text
-    )
-
-
-def test_the_note_has_what_a_report_reads() -> None:
-    found = decide([candidate(2, 0.5), candidate(4, 0.6)], [Comparison(2, APART, APART)], {})
-    note = json.loads(json.dumps(found.as_json()))
-    assert note["candidates"][0] == {
-        "trial": 4,
-        "seeds": [8, 9],
-        "recall_at_1": [0.59, 0.61],
-        "low": 0.5,
-        "high": 0.7,
-    }
-    assert note["outcome"] == "winner" and note["taken"] == 4 and "trial 4 wins" in note["text"]
-
-
 def run(trial: int, seed: int, hits: str) -> ConfirmedRun:
     known = [int(mark) for mark in hits if mark != "-"]
     return ConfirmedRun(trial=trial, seed=seed, recall_at_1=sum(known) / len(known), hits=hits)
-
-
-def test_pairs_are_of_the_same_seed_and_the_same_query() -> None:
-    best, other = (
-        [run(4, 8, "111-"), run(4, 9, "1100")],
-        [run(2, 9, "1000"), run(2, 8, "0011"), run(2, 10, "0000")],
-    )
-    by_seed, by_query, groups = paired_differences(best, other, ["a", "a", "b", "c"])
-    assert by_seed == [pytest.approx(1.0 - 0.5), pytest.approx(0.5 - 0.25)]
-    assert by_query == [0.5, 1.0, 0.0], "a query that one run could not read is asked of none"
-    assert groups == ["a", "a", "b"]
 
 
 def groups_of(number: int) -> dict[str, str]:
@@ -154,45 +88,122 @@ def groups_of(number: int) -> dict[str, str]:
     return {f"q{place:03d}": f"g{place // 2}" for place in range(number)}
 
 
-def test_the_outcome_from_runs_to_words() -> None:
-    good, bad = "1" * 36 + "0" * 4, "0" * 30 + "1" * 10
-    runs = [
-        run(4, 8, good),
-        run(4, 9, good[1:] + "0"),
-        run(4, 10, good),
-        run(2, 8, bad),
-        run(2, 9, bad),
-        run(2, 10, bad[1:] + "0"),
+def rows(share: float, seed: int, number: int = 80) -> str:
+    """Marks of `number` queries, about `share` of them hits."""
+    draw = random.Random(seed)
+    return "".join(str(int(draw.random() < share)) for _ in range(number))
+
+
+def runs_of(shares: dict[int, float], seeds: Sequence[int]) -> list[ConfirmedRun]:
+    return [
+        run(trial, seed, rows(share, 100 * trial + seed))
+        for trial, share in shares.items()
+        for seed in seeds
     ]
-    found = compare_candidates([4, 2], [8, 9, 10], runs, group_of=groups_of(40), costs={})
-    assert found is not None
-    assert (found.outcome, found.taken) == ("winner", 4)
-    same = compare_candidates(
-        [4, 2],
-        [8, 9, 10],
-        [run(trial, seed, good) for trial in (4, 2) for seed in (8, 9, 10)],
-        group_of=groups_of(40),
-        costs={2: 1.0, 4: 2.0},
-    )
-    assert same is not None
-    assert (same.outcome, same.taken) == ("tie", 2)
 
 
-def test_a_candidate_of_which_a_run_is_missing_does_not_count() -> None:
-    runs = [run(trial, seed, "1100") for trial in (4, 2, 6) for seed in (8, 9)]
-    rest = {"group_of": groups_of(4), "costs": {}}
-    found = compare_candidates([4, 2, 6], [8, 9], runs[1:], **rest)
-    assert found is not None and sorted(one.trial for one in found.candidates) == [2, 6]
-    assert compare_candidates([4, 2], [8, 9], runs[1:], **rest) is None
+def assessed(
+    runs: list[ConfirmedRun], trials: Sequence[int], rules: Rules, **changes: object
+) -> Assessment:
+    known = {"group_of": groups_of(80), "costs": {2: 1.0, 4: 3.0}, **changes}
+    failed = known.pop("failed", {})
+    return assess(trials, 7, runs, failed, rules, **known)
 
 
-def test_too_few_scenes_decide_nothing() -> None:
+TWO_LOOKS = Rules(looks=(2, 4), margin=0.02)
+
+
+def test_a_clear_winner_ends_it_at_the_first_look() -> None:
+    found = assessed(runs_of({2: 0.2, 4: 0.9}, (8, 9)), [4, 2], TWO_LOOKS)
+    assert not found.wanted and found.confirmation is not None
+    confirmation = found.confirmation
+    assert (confirmation.outcome, confirmation.taken, confirmation.tied) == ("winner", 4, ())
+    best = confirmation.candidates[0]
+    assert best.trial == 4 and best.prob_best is not None and best.prob_best > 0.99
+    assert best.expected_loss == pytest.approx(0.0, abs=2e-3)
+    assert "trial 4 wins" in confirmation.text and "on 2 new seeds" in confirmation.text
+    note = json.loads(json.dumps(confirmation.as_json()))
+    assert note["candidates"][0]["trial"] == 4 and note["outcome"] == "winner"
+
+
+def test_the_undecided_get_twice_the_seeds_and_the_beaten_none() -> None:
+    shares = {2: 0.59, 4: 0.6, 6: 0.02}
+    found = assessed(runs_of(shares, (8, 9)), [4, 2, 6], TWO_LOOKS)
+    assert found.confirmation is not None and not found.confirmation.is_decided
+    assert set(found.wanted) == {(4, 10), (2, 10), (4, 11), (2, 11)}, "6 is beaten"
+    more = runs_of(shares, (8, 9)) + runs_of({2: 0.59, 4: 0.6}, (10, 11))
+    again = assessed(more, [4, 2, 6], TWO_LOOKS)
+    assert again.confirmation is not None and not again.wanted, "no look is left"
+    assert again.confirmation.outcome == "tie" and set(again.confirmation.tied) == {2, 4}
+    assert len(again.confirmation.candidates[0].seeds) == 4
+
+
+def test_the_cheapest_is_taken_within_the_margin_only() -> None:
+    runs = runs_of({2: 0.55, 4: 0.62}, (8, 9))
+    best = max((2, 4), key=lambda trial: sum(one.recall_at_1 for one in runs if one.trial == trial))
+    cheap = {best: 3.0, 6 - best: 1.0}
+    for margin, taken in ((0.0, best), (0.5, 6 - best)):
+        found = assessed(runs, [4, 2], Rules(looks=(2,), margin=margin), costs=cheap)
+        assert found.confirmation is not None
+        assert (found.confirmation.outcome, found.confirmation.taken) == ("tie", taken)
+        assert f"the margin of {margin:g}" in found.confirmation.text
+
+
+def test_a_trial_with_a_failed_run_is_no_candidate_and_runs_that_lack_are_asked_for() -> None:
+    runs = runs_of({2: 0.5, 4: 0.5, 6: 0.5}, (8, 9))[1:]
+    assert assessed(runs, [2, 4, 6], TWO_LOOKS).wanted == ((2, 8),)
+    found = assessed(runs, [2, 4, 6], TWO_LOOKS, failed={(2, 8): "lost"})
+    assert found.confirmation is not None
+    assert sorted(one.trial for one in found.confirmation.candidates) == [4, 6]
+    alone = assessed(runs[:3], [2, 4], TWO_LOOKS, failed={(2, 8): "lost"})
+    assert alone.confirmation is None and not alone.wanted
+
+
+def test_too_few_scenes_decide_nothing_and_ask_for_no_more_seeds() -> None:
     good, bad = "1" * 14, "0" * 14
     runs = [run(trial, seed, hits) for trial, hits in ((4, good), (2, bad)) for seed in (8, 9)]
-    found = compare_candidates([4, 2], [8, 9], runs, group_of=groups_of(14), costs={2: 1.0, 4: 2.0})
-    assert found is not None
-    assert (found.outcome, found.taken) == ("tie", 2), "seven scenes"
-    assert "fewer than the 8 scenes that an interval over scenes needs" in found.text
+    found = assessed(runs, [4, 2], TWO_LOOKS, group_of=groups_of(14))
+    assert found.confirmation is not None and not found.wanted
+    assert (found.confirmation.outcome, found.confirmation.taken) == ("tie", 4)
+    assert "fewer than the 8 scenes that an interval needs" in found.confirmation.text
+    assert found.confirmation.candidates[0].low is None
+
+
+def test_the_levels_of_the_looks_add_up_to_the_error() -> None:
+    assert looks_of(3, 6) == (3, 6) and looks_of(3, 0) == (3,) and looks_of(2, 7) == (2, 4, 7)
+    assert error_levels((3,)) == [pytest.approx(0.05)]
+    levels = error_levels((3, 6))
+    assert sum(levels) == pytest.approx(0.05) and levels[0] == pytest.approx(0.00557, abs=1e-4)
+
+
+def with_baselines(trained: str, untrained: str, pixels: str, seed: int) -> ConfirmedRun:
+    return dataclasses.replace(
+        run(4, seed, trained), baselines={"mean_frame": pixels, "random_init": untrained}
+    )
+
+
+def test_what_was_taken_is_better_worse_or_not_told_apart_from_each_baseline() -> None:
+    runs = [
+        with_baselines(rows(0.5, seed), rows(0.1, seed + 50), rows(0.95, 1), seed)
+        for seed in (8, 9, 10)
+    ]
+    groups = list(groups_of(80).values())
+    random_init, pixels = baseline_verdicts(runs, groups, luck=Luck(0.001, 4))
+    assert (random_init.name, random_init.difference.verdict) == ("random_init", "better than")
+    assert (pixels.name, pixels.difference.verdict) == ("mean_frame", "worse than")
+    assert pixels.difference.confidence == pytest.approx(1 - 0.05 / 3)
+    selected = baseline_verdicts(runs, groups, luck=Luck(0.001, 4), selected_of=500)[0]
+    assert selected.difference.low < random_init.difference.low, "the best of 500"
+    few = baseline_verdicts(runs, [f"g{place % 7}" for place in range(80)], luck=Luck(0.001, 4))
+    assert [one.difference.verdict for one in few] == ["not comparable with"] * 2
+    assert baseline_verdicts([run(4, 8, "10")], ["a", "b"], luck=Luck()) == ()
+
+
+def test_verdicts_are_read_back_from_their_note() -> None:
+    verdict = BaselineVerdict(
+        name="random_init", recall=0.2, difference=Difference(value=0.1, low=0.05, high=0.15)
+    )
+    assert read_verdicts(json.loads(json.dumps([verdict.as_json()]))) == (verdict,)
 
 
 def test_no_bound_of_a_recall_lies_beyond_its_range() -> None:
@@ -202,9 +213,12 @@ def test_no_bound_of_a_recall_lies_beyond_its_range() -> None:
         run(2, 8, "0" * 40),
         run(2, 9, "1" * 4 + "0" * 36),
     ]
-    found = compare_candidates([4, 2], [8, 9], runs, group_of=groups_of(40), costs={})
+    found = assessed(runs, [4, 2], Rules(looks=(2,)), group_of=groups_of(40)).confirmation
     assert found is not None
-    assert [(one.low >= 0, one.high <= 1) for one in found.candidates] == [(True, True)] * 2
+    assert all(one.low >= 0 and one.high <= 1 for one in found.candidates)
+    same = [run(trial, seed, "1" * 40) for trial in (4, 2) for seed in (8, 9)]
+    equal = assessed(same, [4, 2], Rules(looks=(2,)), group_of=groups_of(40)).confirmation
+    assert equal is not None and equal.outcome == "tie"
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,14 @@ from orchestrator.trial_state import TrialState
 from tests.small_sweep import (
     ALL_TIED,
     APART,
+    BELOW,
     CONFIG,
     CONFIRMED,
     OVERLAPPING,
     SAME_RATES,
     TIED,
     TIED_SETS,
+    TOO_FEW,
     TRIALS,
     UNTRAINED,
     WON,
@@ -97,7 +99,7 @@ ANSWERS = [
     (
         record(trial(0, "1-2", 0.1), baselines=UNTRAINED),
         Outcome.ALONE,
-        "",
+        "reaches recall@1 0.100 [0.031, 0.169], below random initialisation (0.300).",
         "untrained reaches 0.300 [0.240, 0.360]: with this pretraining it is worse. Chance",
     ),
     (
@@ -113,8 +115,8 @@ ANSWERS = [
         "seeds, the only candidate.",
         "On the test part, which was not used for any selection, trial 0 reaches recall@1 0.500 "
         "[0.400, 0.600], fine-tuned recognition 0.700. "
-        "The same encoder untrained reaches 0.200 there: fewer than 8 scenes are too few to "
-        "compare. Chance level: 0.167.",
+        "The same encoder untrained reaches 0.200 there: one seed each, so that the two are not "
+        "compared. Chance level: 0.167.",
     ),
     (
         record(*TRIALS, confirmation=WON),
@@ -149,14 +151,37 @@ ANSWERS = [
     (
         record(*TRIALS, confirmation=OVERLAPPING),
         Outcome.WINNER,
-        "",
-        "untrained reaches 0.200 [0.100, 0.450] there: the intervals overlap",
+        "the only candidate; on the test part trial 0 is not told apart from random "
+        "initialisation (+0.050 [-0.050, +0.150]) and pixels' mean frame (+0.090 [-0.010, "
+        "+0.190]).",
+        "untrained reaches 0.200 there: there is no evidence that pretraining helps.",
     ),
     (
         record(*TRIALS, confirmation=APART),
         Outcome.WINNER,
+        "on the test part trial 0 is better than random initialisation (+0.300 [+0.200, +0.400]) "
+        "and worse than pixels' mean frame (-0.200 [-0.300, -0.100]).",
+        "untrained reaches 0.200 there: pretraining helps.",
+    ),
+    (
+        record(*TRIALS, confirmation=BELOW),
+        Outcome.WINNER,
+        "is better than pixels' mean frame (+0.200 [+0.100, +0.300]) and worse than random "
+        "initialisation (-0.200 [-0.300, -0.100]).",
+        "there: with this pretraining it is worse.",
+    ),
+    (
+        record(*TRIALS, confirmation=TOO_FEW),
+        Outcome.WINNER,
+        "trial 0 is not comparable with random initialisation (-0.200) (fewer than 8 groups of "
+        "videos).",
+        "fewer than 8 groups of videos are too few to compare",
+    ),
+    (
+        record(*TRIALS, confirmation=dataclasses.replace(APART, test={}, is_on_test=False)),
+        Outcome.WINNER,
+        "on the validation videos trial 0 is better than random initialisation",
         "",
-        "untrained reaches 0.200 [0.100, 0.390] there: pretraining helps.",
     ),
     (
         record(*TRIALS, confirmation=ALL_TIED),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
 
 from orchestrator.config.run_config import load_config, with_values
 from orchestrator.data.sweep_videos import SweepVideos, divided
-from orchestrator.sweep.corpus_check import check_parts, smallest_difference, where_lines
+from orchestrator.sweep.corpus_check import check_parts, where_lines
+from orchestrator.sweep.evidence import smallest_difference
 from orchestrator.sweep.label_free_config import without_labels
 from prp_core.data.manifest import Manifest, Parts, VideoRecord
 from prp_core.errors import UserError
@@ -38,9 +40,20 @@ def of(split: Parts, *others: VideoRecord) -> SweepVideos:
     return SweepVideos(manifest, split, manifest)
 
 
-def test_enough_videos_of_two_classes_are_taken_without_a_word() -> None:
+def test_two_classes_are_taken_and_what_their_videos_can_show_is_said() -> None:
     both = ("walk", "run")
-    assert check_parts(of(Parts(videos(200, both), videos(100, both), ())), CONFIG) == []
+    split = Parts(videos(200, both), videos(100, both), ())
+    (line,) = check_parts(of(split), CONFIG)
+    least = smallest_difference(100, 100, 3, 2)
+    assert line == (
+        "100 validation videos in 100 groups: one seed each, without --confirm K, decides nothing; "
+        f"confirmed with 3 seeds they show a difference in recall@1 of {least:.2f} or more"
+    )
+    confirmed = with_values(CONFIG, {"confirm.num_candidates": 3, "confirm.max_seeds": 6})
+    (line,) = check_parts(of(split), confirmed)
+    assert re.search(
+        r"of 0\.\d\d or more with 3 seeds, 0\.\d\d or more with 6 seeds \(80% of", line
+    )
 
 
 def test_videos_without_a_class_and_those_that_no_part_has_are_counted() -> None:
@@ -48,14 +61,22 @@ def test_videos_without_a_class_and_those_that_no_part_has_are_counted() -> None
     train = (*videos(150, both), *videos(50, (None,)))
     lines = check_parts(of(Parts(train, videos(100, both), ()), *videos(7, both)), CONFIG)
     assert lines[0].startswith("50 of the 200 training videos have no class: they are trained on")
-    assert lines[1].startswith("7 usable videos are in no part") and len(lines) == 2
+    assert lines[1].startswith("7 usable videos are in no part") and len(lines) == 3
 
 
-def test_few_validation_videos_are_warned_of_with_what_they_can_show() -> None:
+def test_few_groups_can_show_nothing_and_more_of_everything_shows_more() -> None:
     both = ("walk", "run")
-    (line,) = check_parts(of(Parts(videos(200, both), videos(48, both), ())), CONFIG)
-    assert "only 48 validation videos: a difference in recall below 0.20 cannot" in line
-    assert smallest_difference(100) == pytest.approx(0.1386, abs=1e-4)
+    (line,) = check_parts(of(Parts(videos(200, both), videos(7, both), ())), CONFIG)
+    assert line.startswith(
+        "7 validation videos in 7 groups: no difference can be shown, because an"
+    )
+    # 48 independent videos, 3 seeds, 2 candidates: 2 x 0.03^2 / 3 and 0.25 / 48, 51 degrees
+    assert smallest_difference(48, 48, 3, 2) == pytest.approx(2.86 * 0.0761, abs=0.002)
+    least = [
+        smallest_difference(*numbers)
+        for numbers in ((48, 8, 3, 2), (48, 48, 3, 2), (480, 48, 3, 2), (480, 48, 6, 2))
+    ]
+    assert least == sorted(least, reverse=True)
 
 
 @pytest.mark.parametrize(
@@ -102,9 +123,11 @@ def test_another_corpus_is_judged_on_and_all_of_the_first_is_trained_on() -> Non
         own.val,
         own.test,
     )
-    few = "only 8 validation videos: a difference in recall below 0.49 cannot be told from chance"
     (line,) = check_parts(found, config)
-    assert line.startswith(few) and "raise eval_source.val_fraction (now 0.3)" in line
+    assert line.startswith("8 validation videos in 8 groups: one seed each, without --confirm K")
+    few = divided(unlabelled, config, 7, labelled(12, "b", ("walk", "run")))
+    (line,) = check_parts(few, config)
+    assert "raise eval_source.val_fraction (now 0.3)" in line
     said = list(where_lines(found, config, unlabelled, other))
     assert said == ["--where 'frames >= 90' keeps 30 of the 30 usable videos of /a"]
 

@@ -10,7 +10,7 @@ import torch
 from orchestrator.config.run_config import load_config, with_values
 from orchestrator.cost.budget import Admission, Gate
 from orchestrator.sweep.driver import outcome_of_left_over
-from orchestrator.sweep.finish import line_of_test_part
+from orchestrator.sweep.held_out_part import line_of_test_part
 from orchestrator.trial.worker import permanent_failure
 from prp_core.errors import BrokenVideo, DivergedError, StoreUnavailable, UserError
 from prp_core.training.checkpoint import Checkpoint

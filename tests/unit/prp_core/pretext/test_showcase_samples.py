@@ -20,7 +20,8 @@ from prp_core.data.spans import SpanBatch
 from prp_core.data.transforms import resize_and_centre_crop, thumbnails
 from prp_core.data.video_source import VideoSource
 from prp_core.encoders.encoder_config import EncoderConfig
-from prp_core.evaluation.downstream import EvaluationVideos, evaluate_encoder, query_hits
+from prp_core.evaluation.baselines import ENCODER, evaluate_baselines, hits_beside_baselines
+from prp_core.evaluation.downstream import EvaluationVideos, evaluate_encoder
 from prp_core.evaluation.evaluation_config import Evaluations
 from prp_core.evaluation.features import FeatureTable
 from prp_core.evaluation.neighbours import find_neighbours, neighbours_of
@@ -82,9 +83,10 @@ def test_neighbours_are_those_that_the_objective_counts(parts: Any, source: Vide
         found.num_gallery,
     ) == (4, 6)
     assert [answer.key for answer in found.shown] == shown
-    assert {answer.key: answer.is_correct for answer in found.shown} == query_hits(
-        NETWORK.encoder, *where
-    )
+    hits = hits_beside_baselines(NETWORK.encoder, *where)
+    assert {answer.key: answer.is_correct for answer in found.shown} == hits[ENCODER]
+    pixels = evaluate_baselines(*where, is_final=False)["mean_frame/retrieval/recall_at_1"]
+    assert sum(hits["mean_frame"].values()) / 4 == pixels
     labels = {record.key: record.label for record in parts.train}
     for answer in found.shown:
         similarities = [one.similarity for one in answer.neighbours]

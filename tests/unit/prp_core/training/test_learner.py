@@ -122,6 +122,10 @@ def test_a_step_says_what_the_formulas_say() -> None:
         ]
     ).norm()
     accuracy = (logits.argmax(1) == labels).float().mean().item()
+    of_output, of_target = (
+        pictures.std(dim=(2, 3, 4), correction=0).mean().item()
+        for pictures in (output["slow_motion"], targets.target_BCTHW)
+    )
     pairs = list(zip(labels.tolist(), logits.argmax(1).tolist(), strict=True))
     assert Learner(config_with(), ALONE, 1).step(batch).read() == {
         **{
@@ -132,6 +136,7 @@ def test_a_step_says_what_the_formulas_say() -> None:
         "train/loss": pytest.approx(loss.item(), rel=1e-5),
         "train/rate_loss": pytest.approx(rate.item(), rel=1e-5),
         "train/reconstruction_loss": pytest.approx(reconstruction.item(), rel=1e-5),
+        "train/reconstruction_contrast": pytest.approx(of_output / of_target, rel=1e-4),
         "train/gradient_norm": pytest.approx(norm.item(), rel=1e-4),
         "train/rate_accuracy": pytest.approx(accuracy),
         "train/rate_accuracy_over_chance": pytest.approx((accuracy - 1 / 3) / (2 / 3), abs=1e-6),

@@ -1,0 +1,288 @@
+"""A random-effects model of evaluated runs: differences of recall over new seeds and new scenes.
+
+A run is a row of marks: 1 or 0 for each query. What varies between the runs of one configuration is
+the luck of training; it is pooled over all trained configurations, because one alone has too few
+seeds to know it. What varies between groups of queries (scenes, persons) is the luck of the videos.
+The variance of a difference is the sum of both, less what the two sums count twice, as in the
+analysis of readers and cases (Obuchowski and Rockette 1995; Hillis 2007), with Satterthwaite's
+degrees of freedom.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from functools import cached_property
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+
+from prp_core.evaluation.intervals import MIN_GROUPS, PSEUDO_GROUPS, Interval
+
+BROKEN = "-"
+NUM_DRAWS = 20_000
+Array = np.ndarray[Any, Any]
+
+
+class Verdict(StrEnum):
+    """How one configuration compares with another."""
+
+    BETTER = "better than"
+    """The interval of the difference lies above 0."""
+
+    WORSE = "worse than"
+    """It lies below 0."""
+
+    UNDECIDED = "not told apart from"
+    """It holds 0."""
+
+    UNKNOWN = "not comparable with"
+    """There are too few groups of videos for an interval."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """How far the recall of one configuration lies above another's (negative: below), with the
+    bounds of its interval at `confidence`; the bounds are None where there are too few groups.
+    """
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    confidence: float = 0.95
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the interval says."""
+        if self.low is None or self.high is None:
+            return Verdict.UNKNOWN
+        if self.low > 0:
+            return Verdict.BETTER
+        return Verdict.WORSE if self.high < 0 else Verdict.UNDECIDED
+
+    @property
+    def text(self) -> str:
+        """``+0.130 [+0.021, +0.239]``; the value alone where there is no interval."""
+        if self.low is None or self.high is None:
+            return f"{self.value:+.3f}"
+        return f"{self.value:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
+
+    def as_json(self) -> dict[str, Any]:
+        """Its fields, as they are kept with the study."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Luck:
+    """The luck of training: the `squares` of runs' recall around the mean of their configuration,
+    and their `degrees` of freedom.
+    """
+
+    squares: float = 0.0
+    degrees: int = 0
+
+    def plus(self, other: Luck) -> Luck:
+        """Both, pooled."""
+        return Luck(self.squares + other.squares, self.degrees + other.degrees)
+
+    @property
+    def variance(self) -> float:
+        """Of one run; 0 where it is not known."""
+        return self.squares / self.degrees if self.degrees else 0.0
+
+
+NO_LUCK = Luck()
+
+
+class RunModel:
+    """The model of `runs` (name -> a row of marks for each seed) on queries of `groups`.
+
+    The luck of those in `trained` is pooled, with `known` from runs on other videos; any other name
+    has its own. A query that one run could not read counts for none.
+    """
+
+    def __init__(
+        self,
+        runs: Mapping[str, Sequence[str]],
+        groups: Sequence[str],
+        *,
+        trained: Collection[str],
+        known: Luck | None = None,
+    ) -> None:
+        marks = {name: _rows(rows, len(groups)) for name, rows in runs.items()}
+        whole = np.all([(rows != ord(BROKEN)).all(axis=0) for rows in marks.values()], axis=0)
+        numbers = {group: number for number, group in enumerate(sorted(set(groups)))}
+        of_query = np.array([numbers[group] for group in groups])[whole]
+        present, of_query = np.unique(of_query, return_inverse=True)
+        self.num_groups = len(present)
+        self.num_queries = len(of_query)
+        assert self.num_queries, "no query was read by every run"
+        self._share_G = np.bincount(of_query, minlength=self.num_groups) / self.num_queries
+        self._parts = {
+            name: np.stack(
+                [
+                    np.bincount(of_query, weights=row, minlength=self.num_groups)
+                    for row in rows[:, whole] == ord("1")
+                ]
+            )
+            / self.num_queries
+            for name, rows in marks.items()
+        }
+        self._trained = frozenset(trained)
+        self._known = known or NO_LUCK
+
+    def recalls(self, name: str) -> list[float]:
+        """The recall of each of its runs."""
+        return [float(value) for value in self._parts[name].sum(axis=1)]
+
+    def recall(self, name: str) -> float:
+        """The mean over its runs."""
+        return float(self._parts[name].sum(axis=1).mean())
+
+    def luck_of(self, name: str) -> Luck:
+        """Of the runs of `name` alone."""
+        recalls = self._parts[name].sum(axis=1)
+        return Luck(float(((recalls - recalls.mean()) ** 2).sum()), len(recalls) - 1)
+
+    @cached_property
+    def pooled(self) -> Luck:
+        """Of all trained configurations."""
+        luck = self._known
+        for name in self._parts.keys() & self._trained:
+            luck = luck.plus(self.luck_of(name))
+        return luck
+
+    def difference(
+        self, name: str, other: str, *, confidence: float = 0.95, selected_of: int = 1
+    ) -> Difference:
+        """How far `name` lies above `other`, over new seeds and new scenes.
+
+        `selected_of`: `name` was selected on these very videos as the best of so many. The luck of
+        the scenes, which alone can have selected it, is widened as the maximum of so many needs
+        (Bonferroni); that of the seeds, which are new, is not.
+        """
+        value = self.recall(name) - self.recall(other)
+        if self.num_groups < MIN_GROUPS:
+            return Difference(value=value, confidence=confidence)
+        lucks = [(self._luck(one), len(self._parts[one])) for one in (name, other)]
+        if {name, other} <= self._trained:  # one estimate, counted once
+            scale = sum(1 / number for _, number in lucks)
+            terms = [(self.pooled.variance * scale, self.pooled.degrees)]
+        else:
+            terms = [(luck.variance / number, luck.degrees) for luck, number in lucks]
+        scenes = self._variance_of_scenes(name, other) * _widening(confidence, selected_of)
+        half = _half_width([*terms, (scenes, self.num_groups - 1)], confidence)
+        low, high = max(-1.0, value - half), min(1.0, value + half)
+        return Difference(value=value, low=low, high=high, confidence=confidence)
+
+    def interval(self, name: str, *, confidence: float = 0.95) -> Interval | None:
+        """The recall of `name` over new seeds and new scenes, on the log-odds as `share_interval`;
+        None below `MIN_GROUPS` groups.
+        """
+        if self.num_groups < MIN_GROUPS:
+            return None
+        luck, number = self._luck(name), len(self._parts[name])
+        value = self.recall(name)
+        centre = (value * self.num_groups + PSEUDO_GROUPS / 2) / (self.num_groups + PSEUDO_GROUPS)
+        away = PSEUDO_GROUPS * ((0.5 - value) / self.num_groups) ** 2
+        centred_G = self._parts[name].mean(axis=0) - self._share_G * value
+        scenes = self._between(float((centred_G**2).sum()) + away) - self._twice(name)
+        terms = [
+            (luck.variance / number, luck.degrees),
+            (max(scenes, away), self.num_groups - 1),
+        ]
+        half = _half_width(terms, confidence) / (centre * (1 - centre))
+        odds = math.log(centre / (1 - centre))
+        low, high = ((1 + math.tanh((odds + end) / 2)) / 2 for end in (-half, half))
+        return Interval(value, min(value, low), max(value, high))
+
+    def chances(self, names: Sequence[str]) -> dict[str, tuple[float, float]]:
+        """For each of `names`, the probability that its recall is the highest of them, and the
+        expected loss: how far it lies below the highest on average.
+
+        By draws from the posterior of a flat prior, the same each time.
+        """
+        centre = np.array([self.recall(name) for name in names])
+        rows = np.stack([self._parts[name].mean(axis=0) for name in names])
+        centred = rows - self._share_G * centre[:, None]
+        covariance = self._between(centred @ centred.T)
+        generator = np.random.default_rng(0)
+
+        def scales(degrees: int) -> Array:
+            return np.sqrt(degrees / generator.chisquare(degrees, NUM_DRAWS))[:, None]
+
+        none = np.zeros(len(names))
+        covariance = covariance + 1e-12 * np.eye(len(names))  # equal rows have none
+        scenes = generator.multivariate_normal(none, covariance, NUM_DRAWS)
+        seeds = generator.normal(0.0, 1.0, scenes.shape) * np.sqrt(
+            [self.pooled.variance / len(self._parts[name]) for name in names]
+        )
+        drawn = centre + scenes * scales(max(1, self.num_groups - 1))
+        drawn += seeds * scales(max(1, self.pooled.degrees))
+        best = drawn.max(axis=1)
+        wins = np.bincount(drawn.argmax(axis=1), minlength=len(names)) / NUM_DRAWS
+        losses = (best[:, None] - drawn).mean(axis=0)
+        return {
+            name: (float(win), float(loss))
+            for name, win, loss in zip(names, wins, losses, strict=True)
+        }
+
+    def _luck(self, name: str) -> Luck:
+        return self.pooled if name in self._trained else self.luck_of(name)
+
+    def _variance_of_scenes(self, name: str, other: str) -> float:
+        """Of the difference of two means, without what the luck of the runs counts as well."""
+        of_group = self._parts[name].mean(axis=0) - self._parts[other].mean(axis=0)
+        value = float(of_group.sum())
+        # where all groups agree, there is some left, too
+        away = PSEUDO_GROUPS * ((abs(value) + 1 / self.num_queries) / self.num_groups) ** 2
+        squares = float(((of_group - self._share_G * value) ** 2).sum()) + away
+        whole = float(self._between(squares))
+        # What is counted twice is an estimate itself: of the variance at least half is left.
+        return max(whole - self._twice(name) - self._twice(other), whole / 2)
+
+    def _between(self, squares: Any) -> Any:
+        """The variance of a sum over groups from the squares of its parts."""
+        number = max(2, self.num_groups)
+        return squares * number / (number - 1)
+
+    def _twice(self, name: str) -> float:
+        """What both the variance over runs and that over groups hold: the interaction."""
+        parts = self._parts[name]
+        number = len(parts)
+        if number < 2:
+            return 0.0
+        recalls = parts.sum(axis=1)
+        rest = parts - parts.mean(axis=0) - np.outer(recalls - recalls.mean(), self._share_G)
+        return float(self._between((rest**2).sum())) / (number - 1) / number
+
+
+def _half_width(terms: Sequence[tuple[float, int]], confidence: float) -> float:
+    """Of an interval whose variance is the sum of `terms` (variance, its degrees of freedom)."""
+    total = sum(variance for variance, _ in terms)
+    if not total:
+        return 0.0
+    degrees = total**2 / sum(variance**2 / count for variance, count in terms if variance)
+    return students_quantile(degrees, (1 + confidence) / 2) * math.sqrt(total)
+
+
+def students_quantile(degrees: float, probability: float) -> float:
+    """The quantile of Student's t, of any degrees of freedom."""
+    from scipy.special import stdtrit  # a third of a second that most commands need not pay
+
+    return float(stdtrit(degrees, probability))
+
+
+def _widening(confidence: float, selected_of: int) -> float:
+    """The factor on a variance that the best of `selected_of` needs."""
+    level = (1 - confidence) / 2
+    normal = NormalDist()
+    return (normal.inv_cdf(level / max(1, selected_of)) / normal.inv_cdf(level)) ** 2
+
+
+def _rows(rows: Sequence[str], num_queries: int) -> Array:
+    assert rows and all(len(row) == num_queries for row in rows), (num_queries, len(rows))
+    return np.stack([np.frombuffer(row.encode(), dtype=np.uint8) for row in rows])

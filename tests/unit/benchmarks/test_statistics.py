@@ -1,0 +1,40 @@
+"""Verdicts on simulated sweeps by the product's own functions: the benchmark's short version."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.statistics.rates import GAIN, RIGHT, WRONG, coverage_rates, verdict_rates
+from benchmarks.statistics.simulated_sweep import World, centre_of, mean_of
+
+FEW = World(num_videos=48, num_groups=12, num_trials=12, looks=(3,))
+
+
+def test_what_nothing_distinguishes_is_rarely_told_apart() -> None:
+    rates = verdict_rates(FEW, 60, gain=0.0, pretraining=0.0)
+    named = rates[RIGHT[0]] + rates[WRONG[0]]
+    claimed = rates[RIGHT[2]] + rates[WRONG[1]]
+    assert named <= 0.12 and claimed <= 0.12, rates
+    assert rates[RIGHT[3]] <= 0.12 and rates[WRONG[3]] == 0.0, rates
+
+
+def test_a_true_gain_is_seen_more_often_than_not() -> None:
+    rates = verdict_rates(FEW, 40, gain=0.0, pretraining=2 * GAIN)
+    assert rates[RIGHT[2]] > 0.5 and rates[WRONG[1]] == 0.0, rates
+
+
+def test_printed_intervals_hold_the_truth() -> None:
+    shares = coverage_rates(FEW, 100)
+    assert len(shares) == 4
+    assert all(share >= 0.88 for share in shares.values()), shares
+
+
+def test_one_group_decides_nothing() -> None:
+    one = World(num_videos=48, num_groups=1, num_trials=6, looks=(2,))
+    rates = verdict_rates(one, 5, gain=GAIN, pretraining=GAIN)
+    assert [rates[name] for name in (RIGHT[0], RIGHT[2], RIGHT[3], *WRONG)] == [0.0] * 7
+    assert coverage_rates(one, 3) == {}, "and no interval is printed"
+
+
+def test_the_true_recall_of_a_world_is_what_it_says() -> None:
+    assert mean_of(centre_of(0.4, 1.3), 1.3) == pytest.approx(0.4)
