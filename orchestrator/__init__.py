@@ -15,10 +15,9 @@ From what a user types down to where bytes lie; each package imports only those 
 - `storage`: object stores, S3 among them.
 - `config`: the config of a sweep and of its parts, read from TOML and the command line.
 
-Beside them: `trial_state` is the enum of a trial's states, `confirmation` says how the best trials
-are trained again with new seeds, `comparison` what those runs show by the model in `run_model`,
-`argument_parser` and `exit_codes` turn a user's mistake into one line and a code.
-`__main__` makes ``python -m orchestrator`` the command line.
+Beside them: `trial_state` is the enum of a trial's states, `confirmation` trains the best trials
+again with new seeds, which `comparison` compares by the `run_model`, `argument_parser` and
+`exit_codes` turn a mistake into one line and a code, `__main__` is ``python -m orchestrator``.
 """
 
 import os

@@ -203,10 +203,7 @@ def leaderboard_columns(plan: Plan, ending: Ending) -> list[Column]:
             title=f"{metric_title(objective)} [95 %]",
             cells=[
                 *(trial_text(one, objective) for one in views),
-                *(
-                    baseline_text(ending.baselines, f"baseline/{name}/{objective}")
-                    for name, _ in baselines
-                ),
+                *(baseline_text(ending, name, objective) for name, _ in baselines),
             ],
             rank=2,
         ),
@@ -223,9 +220,10 @@ def trial_text(view: TrialView, objective: str) -> str:
     return share_text(view.objective, interval_at(view.metrics, objective, view.objective))
 
 
-def baseline_text(metrics: Mapping[str, float], name: str) -> str:
-    """As `trial_text`, of the baseline's metric `name`."""
-    return share_text(metrics.get(name), metric_interval(metrics, name))
+def baseline_text(ending: Ending, baseline: str, objective: str) -> str:
+    """As `trial_text`, of a baseline."""
+    name = f"baseline/{baseline}/{objective}"
+    return share_text(ending.baselines.get(name), metric_interval(ending.baselines, name))
 
 
 def intervals_words(plan: Plan) -> str:

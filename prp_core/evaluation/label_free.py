@@ -44,22 +44,19 @@ class LabelFree(FeatureEvaluation):
     def metrics(
         self, gallery: FeatureTable, queries: FeatureTable, device: torch.device
     ) -> dict[str, float]:
-        """``label_free/recall_at_<k>``, bounds of recall at 1 as `Retrieval.metrics` has them, and
+        """``label_free/recall_at_<k>``, their bounds as `Retrieval.metrics` has them, and
         ``label_free/effective_rank``: RankMe (Garrido et al. 2023), the exponential of the entropy
         of the singular values' shares, of the queries' features, from 1 to their number.
         """
-        from prp_core.evaluation.intervals import group_interval
+        from prp_core.evaluation.intervals import share_metrics
 
         ranks = own_ranks(gallery, queries)
         ks = k_list(self.ks) or (1,)
         hits = {k: [rank < k for rank in ranks] for k in ks}
-        interval = group_interval(list(map(float, hits[1])), queries.groups, least=0.0, most=1.0)
-        found = {
-            f"label_free/recall_at_{k}": sum(hits_Q) / len(hits_Q) for k, hits_Q in hits.items()
-        }
-        if interval is not None:
-            found["label_free/recall_at_1_low"] = interval.low
-            found["label_free/recall_at_1_high"] = interval.high
+        found: dict[str, float] = {}
+        for k, hits_Q in hits.items():
+            name, share = f"label_free/recall_at_{k}", sum(hits_Q) / len(hits_Q)
+            found |= share_metrics(name, list(map(float, hits_Q)), queries.groups, share=share)
         return {
             **found,
             "label_free/effective_rank": rank_me(queries),
