@@ -187,8 +187,8 @@ def selected_beside_untrained(reached: Interval, untrained: Interval) -> str:
 
 def test_table(found: ConfirmationRecord, recall: str = RECALL) -> Table:
     """The results on the test part: the trial that was taken, then the baselines."""
-    named = (f"{recall.removesuffix('1')}{k}" for k in range(2, LARGEST_K))
-    more = [name for name in named if TEST + name in found.test] + [PROBE, RECOGNITION]
+    named = [f"{recall.removesuffix('1')}{k}" for k in range(2, LARGEST_K)]
+    more = [name for name in (*named, PROBE, RECOGNITION) if TEST + name in found.test]
     head = (
         "",
         f"{metric_title(recall)} [95 %]",

@@ -126,9 +126,12 @@ def _figures(record: SweepRecord, trial: TrialRecord) -> str:
 
 def _protocol(record: SweepRecord) -> str:
     tags = record.tags
+    asked = "each validation video asks for its nearest videos"
+    if record.config.sweep.is_label_free:
+        asked = "the first third of each validation video asks for its own last third"
     return (
-        f"{record.objective}: each validation video asks for its nearest videos among "
-        f"{record.data.num_gallery} training videos"
+        f"{record.objective}: {asked} "
+        f"among {record.data.num_gallery} training videos"
         f"{f' of {record.spec.eval_data_uri}' if record.spec.eval_data_uri else ''}. "
         f"Protocol {tags.get('prp.protocol_hash', 'unknown')}, data set "
         f"{record.data.content_hash}, commit {tags.get('prp.git_commit', 'unknown')}. Figures of "

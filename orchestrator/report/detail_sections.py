@@ -248,8 +248,14 @@ def _protocol_facts(record: SweepRecord) -> Facts:
         ("protocols of the others", _other_protocols(record)),
         (
             "objective",
-            f"{record.objective}: cosine neighbours of {data.num_val} validation videos among "
-            f"{data.num_gallery} training videos"
+            f"{record.objective}: "
+            + (
+                f"the first thirds of {data.num_val} validation videos among the last thirds of "
+                f"{data.num_gallery + data.num_val} training and validation videos, by cosine"
+                if config.sweep.is_label_free
+                else f"cosine neighbours of {data.num_val} validation videos among "
+                f"{data.num_gallery} training videos"
+            )
             + (f"; {record.spec.judged_words}" if record.spec.judged_words else ""),
         ),
         (

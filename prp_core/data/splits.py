@@ -84,7 +84,8 @@ def group_of(key: str, label: str | None) -> str:
     """The group that must stay in one part: UCF101's of a class, HMDB51's film, else the video."""
     stem = key.rpartition("/")[2].rpartition(".")[0]
     if match := UCF101_NAME.fullmatch(stem):
-        return f"{label}/g{match['group']}"
+        # Without a class the name, which has one, keeps the scenes of two classes apart.
+        return f"{label}/g{match['group']}" if label else stem.rpartition("_c")[0]
     if label and (match := re.fullmatch(rf"(?P<film>.+)_{re.escape(label)}{HMDB51_TAIL}", stem)):
         return match["film"]
     return key

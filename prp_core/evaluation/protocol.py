@@ -84,8 +84,9 @@ def protocol_hashes(
         "": measurement.of_features(ranked_by),
         "baseline": measurement.of_baselines(ranked_by, encoder, seed),
     }
-    for name in measurement.evaluations.of_features:
-        if name != ranked_by:
+    has_classes = any(one.label is not None for one in (*measurement.gallery, *measurement.queries))
+    for name, evaluation in measurement.evaluations.of_features.items():
+        if name != ranked_by and (has_classes or not evaluation.needs_classes):
             facts[name] = measurement.of_features(name)
     if (recognition := measurement.of_recognition()) is not None:
         facts["recognition"] = recognition

@@ -168,6 +168,7 @@ def test_a_store_elsewhere_is_indexed_through_the_cache(tmp_path: Path) -> None:
             "wave",
             "20060723sfjffbartsinger",
         ),
+        ("v_ApplyLipstick_g08_c01.avi", None, "v_ApplyLipstick_g08"),
         ("some/class/film_g08_c01.mp4", "class", "some/class/film_g08_c01.mp4"),
         ("loose.mp4", None, "loose.mp4"),
     ],
