@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.commands.command import run_module
 from orchestrator.commands.common_arguments import (
     add_json_argument,
     add_label_arguments,
@@ -212,3 +213,7 @@ def _split(arguments: argparse.Namespace, encoder: FrameEncoder, config: RunConf
         manifest, arguments.splits, wanted, val_fraction=VAL_FRACTION, seed=config.seed
     )
     return split
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_module("finetune"))

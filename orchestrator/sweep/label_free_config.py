@@ -6,7 +6,6 @@ from typing import Any
 
 from orchestrator.config.run_config import RunConfig, with_values
 from orchestrator.config.sweep_config import LABEL_FREE_OBJECTIVE
-from orchestrator.report.judged_how import CORRELATION
 from prp_core.data.manifest import Parts
 
 DECIDED_BY_LABELS = (
@@ -26,6 +25,8 @@ def without_labels(config: RunConfig, split: Parts) -> tuple[RunConfig, list[str
     """
     if any(record.label is not None for record in (*split.gallery, *split.val, *split.test)):
         return config, []
+    from orchestrator.report.judged_how import CORRELATION  # loads pyarrow and Optuna
+
     values: dict[str, Any] = {"sweep.objective": LABEL_FREE_OBJECTIVE, "evaluation.label_free": {}}
     if config.evaluation.label_free is not None:
         del values["evaluation.label_free"]
