@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from tests.tools.hook_server import hook_server
 from tests.tools.study_process import TINY_PRESET, StudyProcess, rung_rows, trial_rows
 
 # Of the values that this seed draws, whatever trial is first at a rung: the second diverges (it is
@@ -59,6 +61,8 @@ class Swept:
     """The processes that outlived the driver that was killed, and the one that ended."""
     with_torch: list[str]
     """Which processes beside the workers had torch in their memory while trials trained."""
+    notified: list[dict[str, str]]
+    """What its drivers posted to a hook."""
 
 
 def sweep_with_disturbances(home: Path, videos: Path) -> Swept:
@@ -67,6 +71,12 @@ def sweep_with_disturbances(home: Path, videos: Path) -> Swept:
     trial more, and loses its coordinator, the driver of a trial and a controller of Ray Train on
     its way. The best trial has a showcase. MLflow's database is in the storage as well.
     """
+    with hook_server() as hook:
+        swept = _disturbed(home, videos, ENVIRONMENT | {"PRP_NOTIFY": hook.url})
+    return replace(swept, notified=[json.loads(body) for _, _, body in hook.got])
+
+
+def _disturbed(home: Path, videos: Path, environment: dict[str, str]) -> Swept:
     machine = home / "machine-1"
     other_machine = home / "machine-2"
     words = ["--preset", str(TINY_PRESET), "--data", str(videos), "--trials", "3"]
@@ -74,7 +84,7 @@ def sweep_with_disturbances(home: Path, videos: Path) -> Swept:
     # a model's draws would depend on which trial was first
     for setting in ("showcase.num_trials=1", f"seed={SEED}", "sweep.sampler=random"):
         words += ["--set", setting]
-    with StudyProcess(machine, words, ENVIRONMENT) as first:
+    with StudyProcess(machine, words, environment) as first:
         first.wait_for(r"trial 0 running at epoch [1-9]")
         first.interrupt()
         exit_code = first.wait(120)
@@ -88,17 +98,17 @@ def sweep_with_disturbances(home: Path, videos: Path) -> Swept:
             {number: state for number, state, _ in trial_rows(home, sweep_id)},
             rung_rows(home, sweep_id),
         )
-    with StudyProcess(machine, ["--resume", sweep_id], ENVIRONMENT) as second:
+    with StudyProcess(machine, ["--resume", sweep_id], environment) as second:
         second.wait_for("resuming tiny")
         by_uri = ["--resume", f"{home}/sweeps/{sweep_id}"]
-        with StudyProcess(other_machine, by_uri, ENVIRONMENT) as other:
+        with StudyProcess(other_machine, by_uri, environment) as other:
             rival = Rival(other.wait(300), other.output, second.process.pid)
         second.wait_for("trial 0 running")
         second.kill()
         outputs = [first.output, second.output]
         shutil.rmtree(machine, ignore_errors=True)
         last = [*by_uri, "--trials", "4"]
-        with StudyProcess(other_machine, last, ENVIRONMENT) as third:
+        with StudyProcess(other_machine, last, environment) as third:
             third.wait_for(r"trial 0 running at epoch")
             with_torch = third.ray_processes_with_torch(*BESIDE_WORKERS)
             kill_parts(third)
@@ -107,7 +117,8 @@ def sweep_with_disturbances(home: Path, videos: Path) -> Swept:
         left["killed"] = second.left_behind()
         outputs.append(third.output)
     whole_output = "\n".join(outputs)
-    return Swept(home, sweep_id, interrupted, rival, outputs[-1], whole_output, left, with_torch)
+    ended = outputs[-1]
+    return Swept(home, sweep_id, interrupted, rival, ended, whole_output, left, with_torch, [])
 
 
 def kill_parts(study: StudyProcess) -> None:

@@ -258,6 +258,15 @@ def test_the_best_encoder_loads_in_three_lines_with_the_winners_weights(
         }, uri
 
 
+def test_a_hook_is_told_of_the_interrupt_and_of_the_end_with_its_answer(swept: Swept) -> None:
+    stopped, ended = swept.notified  # the driver that was killed says nothing
+    assert (stopped["event"], ended["event"]) == ("stopped", "ended")
+    assert stopped["text"].startswith(f"PRP sweep {swept.sweep_id} stopped: resume with: ")
+    answer = re.search(r"^Answer: +(.*)$", swept.output, flags=re.MULTILINE)
+    assert answer is not None and answer[1] in ended["text"]
+    assert "CPU-hours" in ended["cost"]
+
+
 def test_the_notebook_of_the_documentation_runs_on_a_sweep(swept: Swept) -> None:
     cells = json.loads((REPOSITORY / "docs" / "sweep.ipynb").read_text())["cells"]
     names: dict[str, Any] = {}
