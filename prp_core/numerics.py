@@ -8,7 +8,7 @@ in strict float32 whatever training does. A CPU has no TF32, so there nothing ch
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,23 +20,27 @@ PRODUCTS = {"float32": "ieee", "bfloat16": "ieee", "tf32": "tf32"}
 
 def set_precision(precision: str) -> None:
     """Compute float32 convolutions and matrix products as `precision` (a key of `PRODUCTS`)."""
-    _set_products(PRODUCTS[precision])
+    _set_products([PRODUCTS[precision]] * len(_backends()))
 
 
 @contextmanager
 def strict_float32() -> Iterator[None]:
     """Strict float32, as evaluation computes, and afterwards what was set before."""
-    before = _backends()[0].fp32_precision
-    _set_products(PRODUCTS["float32"])
+    before = [backend.fp32_precision for backend in _backends()]
+    set_precision("float32")
     try:
         yield
     finally:
         _set_products(before)
 
 
-def _set_products(products: str) -> None:
-    for backend in _backends():
-        backend.fp32_precision = products
+def _set_products(products: Sequence[str]) -> None:
+    """Set each of `_backends`. First cuDNN's older flag, which torch.export and `cudnn.flags` still
+    read: they raise where it disagrees with the newer ones.
+    """
+    torch.backends.cudnn.allow_tf32 = products[0] == "tf32"
+    for backend, value in zip(_backends(), products, strict=True):
+        backend.fp32_precision = value
 
 
 def _backends() -> tuple[Any, ...]:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orchestrator.config.run_config import RunConfig, to_tree
 from orchestrator.data.index import num_usable_cpus
 from orchestrator.data.open_data import open_source
 from orchestrator.downstream.evaluate_splits import Split
 from orchestrator.storage.open_store import open_store
-from orchestrator.tracking.encoder_file import CARD_NAME, EncoderCard, pack
+from orchestrator.tracking.encoder_file import CARD_NAME, EncoderCard, pack, pack_classifier
 from prp_core.data.object_store import LocalStore
 from prp_core.reporting import Reporter
 
@@ -77,7 +76,7 @@ def tune(
         provenance=dict(provenance),
     )
     files = {
-        CLASSIFIER_NAME: _classifier(tuned.network, tuned.labels),
+        CLASSIFIER_NAME: pack_classifier(tuned.network.linear.state_dict(), tuned.labels),
         **pack(tuned.network.encoder.state_dict(), card),
     }
     for name in sorted(files, key=lambda name: name == CARD_NAME):
@@ -93,11 +92,3 @@ def config_of(encoder: FrameEncoder, base: RunConfig) -> RunConfig:
         clip=encoder.clip,
         evaluation=replace(base.evaluation, views=encoder.views),
     )
-
-
-def _classifier(network: Any, labels: tuple[str, ...]) -> bytes:
-    """The linear layer after the global average pool, (classes, channels), with its classes."""
-    from safetensors.torch import save
-
-    linear = {name: value.detach().cpu() for name, value in network.linear.state_dict().items()}
-    return bytes(save(linear, metadata={"labels": json.dumps(labels)}))

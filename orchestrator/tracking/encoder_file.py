@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -51,6 +51,16 @@ def pack(weights: Mapping[str, Any], card: EncoderCard) -> dict[str, bytes]:
         "weights": {"file": WEIGHTS_NAME, "num_bytes": len(data), "sha256": digest(data)},
     }
     return {CARD_NAME: json.dumps(fields, indent=2, sort_keys=True).encode(), WEIGHTS_NAME: data}
+
+
+def pack_classifier(weights: Mapping[str, Any], labels: Sequence[str]) -> bytes:
+    """The file of the linear layer after the global average pool, (classes, channels), with its
+    classes in order.
+    """
+    from safetensors.torch import save
+
+    linear = {name: tensor.detach().cpu() for name, tensor in weights.items()}
+    return bytes(save(linear, metadata={"labels": json.dumps(labels)}))
 
 
 def unpack(files: Mapping[str, bytes], card_sha256: str = "") -> tuple[EncoderCard, dict[str, Any]]:

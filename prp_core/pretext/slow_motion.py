@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+GREY_LEVEL = 1 / 255
+
 
 @dataclass(frozen=True)
 class SlowMotionTargets:
@@ -191,14 +193,22 @@ class SlowMotion(PretextTask):
 
 
 def contrast_share(output_BCTHW: torch.Tensor, target_BCTHW: torch.Tensor) -> torch.Tensor:
-    """Standard deviation within the output's clips over that within the target's, per channel and
-    clip, then the mean: float64 (). 0 = each clip is one flat colour, 1 = as lively as the target.
+    """Each clip's standard deviation in the output (per channel, then the mean) as a share of that
+    in its target, then the mean over clips: float64 (). 0 = each clip is one flat colour, 1 = as
+    lively as the target. A target below one grey level counts as one.
     """
-    of_output, of_target = (
-        pictures.detach().float().std(dim=(2, 3, 4), correction=0).double().mean()
-        for pictures in (output_BCTHW, target_BCTHW)
-    )
-    return of_output / of_target.clamp_min(1e-6)
+    of_output_B, of_target_B = map(_contrast, (output_BCTHW, target_BCTHW))
+    return (of_output_B / of_target_B.clamp_min(GREY_LEVEL)).mean()
+
+
+def _contrast(pictures_BCTHW: torch.Tensor) -> torch.Tensor:
+    """Each clip's standard deviation, the mean of its channels: float64 (B,)."""
+    import torch
+
+    pictures_BCTHW = pictures_BCTHW.detach()
+    if pictures_BCTHW.dtype != torch.float64:
+        pictures_BCTHW = pictures_BCTHW.float()
+    return pictures_BCTHW.std(dim=(2, 3, 4), correction=0).double().mean(dim=1)
 
 
 def reconstruction_loss(

@@ -20,7 +20,7 @@ SETTINGS = (
     "sweep.sampler=random",
     "sweep.pruner=none",
     "showcase.num_trials=0",
-    "training.num_epochs=16",
+    "training.num_epochs=32",  # long enough for a server that is killed to be there again
     "training.checkpoint_every_steps=2",
     "resources.num_workers=1",
 )

@@ -30,7 +30,7 @@ def test_a_manifest_alone_names_the_videos(tmp_path: Path) -> None:
     manifest, uri = index(job)
     config = load_config("demo", [f"source.manifest={uri}"])
     said: list[str] = []
-    found = find_corpus(config, tmp_path / "home", "unused", said.append)
+    found = find_corpus(config.source, config, tmp_path / "home", "unused", said.append)
     assert found == Corpus(videos.as_uri(), uri, manifest)
     assert said == []
     encode_motion(videos / "down" / "1.mp4", MOTIONS["down"], seed=7, num_frames=20)
@@ -39,7 +39,7 @@ def test_a_manifest_alone_names_the_videos(tmp_path: Path) -> None:
         match="of 2 videos 1 changed .'down/1.mp4' among them. since they were indexed; "
         "index again",
     ):
-        find_corpus(config, tmp_path / "home", "unused", said.append)
+        find_corpus(config.source, config, tmp_path / "home", "unused", said.append)
     (videos / "down" / "1.mp4").unlink()
     with pytest.raises(UserError, match="1 gone"):
-        find_corpus(config, tmp_path / "home", "unused", said.append)
+        find_corpus(config.source, config, tmp_path / "home", "unused", said.append)

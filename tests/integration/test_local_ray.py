@@ -6,6 +6,7 @@ import os
 import secrets
 import stat
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -125,19 +126,26 @@ def test_workers_do_not_import_from_the_working_directory(found: Found) -> None:
         assert [entry for entry in task["path"] if "videos" in entry] == []
 
 
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """A folder whose name leaves room for those of Ray's sockets below it."""
+    with tempfile.TemporaryDirectory(prefix="r", dir="/tmp") as name:
+        yield Path(name)
+
+
 def test_a_folder_of_somebody_else_is_not_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    short_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    monkeypatch.setenv("RAY_TMPDIR", str(short_folder))
     name = f"prp-ray-{os.getuid()}"
-    assert private_folder() == tmp_path / name
-    (tmp_path / name).chmod(0o777)
+    assert private_folder() == short_folder / name
+    (short_folder / name).chmod(0o777)
     assert stat.S_IMODE(private_folder().stat().st_mode) == 0o700
-    (tmp_path / name).rmdir()
-    (tmp_path / "theirs").mkdir()
-    (tmp_path / name).symlink_to(tmp_path / "theirs")
+    (short_folder / name).rmdir()
+    (short_folder / "theirs").mkdir()
+    (short_folder / name).symlink_to(short_folder / "theirs")
     other = private_folder()
-    assert other.parent == tmp_path and other.name.startswith(f"{name}-")
+    assert other.parent == short_folder and other.name.startswith(f"{name}-")
     assert stat.S_IMODE(other.stat().st_mode) == 0o700
 
 

@@ -11,10 +11,10 @@ import torch
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
-    """One torch thread for the unit tests, because small networks gain nothing from more; what was
-    before comes back after them.
+    """One torch thread for the unit tests of a file, because small networks gain nothing from more,
+    whatever other files have set; what was before comes back after them.
     """
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -86,7 +86,7 @@ def test_what_is_given_again_or_not_at_all_is_kept(words: list[str]) -> None:
         (["--confirm", "2"], "confirm.num_candidates", "(--confirm): 0 -> 2"),
         (["--budget-usd", "9"], "budget.usd", "budget.usd (--budget-usd): 0.0 -> 9.0"),
         (["--prices", "/p.toml"], "budget.prices", "budget.prices (--prices):  -> /p.toml"),
-        (["--set", "showcase.num_trials=1"], "showcase.num_trials", "showcase.num_trials: "),
+        (["--set", "showcase.num_trials=2"], "showcase.num_trials", "showcase.num_trials: "),
         (["--set", "store.addressing=path"], "store.addressing", "store.addressing: auto -> path"),
     ],
     ids=str,

@@ -33,7 +33,10 @@ from tests.tiny_corpus import make_corpus, open_source
 
 CONFIG = load_config(
     "demo",
-    ["pretext.playback_rate.rates=1-2", "evaluation.views.num_clips=1", "showcase.num_queries=3"],
+    [
+        *("pretext.playback_rate.rates=1-2", "evaluation.views.num_clips=1"),
+        *("showcase.num_trials=3", "showcase.num_queries=3"),
+    ],
 )
 
 
@@ -151,7 +154,7 @@ def test_a_showcase_that_fails_is_one_line_and_is_tried_again_by_a_resume(
         return (
             UserError(f"Trial {number} has no checkpoint\nand a second line")
             if number in failing
-            else Evaluated({}, {"showcase.html": b"page"}, 10.0, 12.0)
+            else Evaluated(metrics={}, files={"showcase.html": b"page"}, started=10.0, ended=12.0)
         )
 
     monkeypatch.setattr(showcase_run, "make_showcase", make)

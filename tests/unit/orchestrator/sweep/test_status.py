@@ -115,7 +115,7 @@ def test_what_to_do_next() -> None:
         "driven by me@here, process 4711"
     )
     paused = advice(SPEC, SweepPhase.RUNNING, "me@here, process 4711", paused="paused by anna")
-    assert paused.endswith("4711; paused by anna: prp continue rate-search-1")
+    assert paused.endswith(f"4711; paused by anna: {prp('continue rate-search-1')}")
     assert advice(SPEC, SweepPhase.ENDED, None) == f"its page: {prp('report rate-search-1')}"
     asked = advice(SPEC, SweepPhase.ENDED, None, num_asked=2)
     assert asked == (

@@ -55,12 +55,10 @@ def test_parameters_give_the_config_back_exactly(preset: str) -> None:
         },
     )
     again = config_of_params(as_params(config))
-    sweep = dataclasses.replace(again.sweep, num_trials=config.sweep.num_trials)
     # What a resume may change belongs to no trial, and is no parameter of one.
-    assert (
-        dataclasses.replace(again, sweep=sweep, budget=config.budget, confirm=config.confirm)
-        == config
-    )
+    sweep = dataclasses.replace(again.sweep, num_trials=config.sweep.num_trials)
+    changeable = {name: getattr(config, name) for name in ("budget", "confirm", "showcase")}
+    assert dataclasses.replace(again, sweep=sweep, **changeable) == config
     assert to_tree(again)["training"]["learning_rate"] == 1e-05 / 3
 
 
