@@ -85,7 +85,7 @@ def ray_train_alone(num_trainings: int) -> None:
     import ray
     import ray.train.torch
 
-    ray.init(num_cpus=2, include_dashboard=True, logging_level="warning", log_to_driver=False)
+    ray.init("local", num_cpus=2, logging_level="warning", log_to_driver=False)
     folder = os.environ["PRP_HOME"]
     for number in range(num_trainings):
         ray.train.torch.TorchTrainer(

@@ -52,7 +52,7 @@ def test_nothing_is_lost_without_mlflow_nor_when_servers_and_a_node_are_killed(
     reference = records_of(storage, AWAY, mlflow_server.uri)
     check_that_all_was_published(mlflow_server.uri, reference)
 
-    strikes = (Kind.S3, Kind.MLFLOW, Kind.RAYLET)
+    strikes = (Kind.RAYLET, Kind.S3, Kind.MLFLOW)
     faults, said = faults_after(strikes, tmp_path, *places, reference)
     assert faults == [], said
 
