@@ -94,7 +94,8 @@ def _below(record: SweepRecord) -> str:
 def leaderboard_answer(record: SweepRecord) -> Answer:
     """The answer of the search's trials.
 
-    A winner is named only where its interval lies above that of every other rate set.
+    A leader is named only where its interval lies above that of every other rate set. Which rates
+    are best is said by a confirmation alone.
     """
     ranked = [row for row in rate_sets(record) if row.best is not None]
     if not ranked:
@@ -117,7 +118,7 @@ def leaderboard_answer(record: SweepRecord) -> Answer:
     runner_up = others[0]
     return Answer(
         Outcome.WINNER,
-        f"Rates {row.rates} are best: {lead}, above every other rate set (next "
+        f"Rates {row.rates} lead: {lead}, above every other rate set that finished a trial (next "
         f"{runner_up.rates}, {share_text(runner_up.best, runner_up.interval)}).",
         notes,
     )

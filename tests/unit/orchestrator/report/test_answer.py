@@ -56,13 +56,13 @@ ANSWERS = [
     (
         record(trial(0, "1-2", 0.3), trial(1, "1-4", 0.5)),
         Outcome.WINNER,
-        "Rates 1-4 are best: trial 1 reaches",
+        "Rates 1-4 lead: trial 1 reaches",
         "Not confirmed",
     ),
     (
         record(trial(0, "1-2", 0.3), trial(1, "1-4", 0.5), EXTENDED),
         Outcome.WINNER,
-        "Rates 1-4 are best: trial 1 reaches",
+        "Rates 1-4 lead: trial 1 reaches",
         "",
     ),
     (
