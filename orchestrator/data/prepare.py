@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import ray
 
@@ -26,6 +25,7 @@ from orchestrator.data.prepare_task import (
     record_name,
 )
 from orchestrator.ray_cluster.connect import ray_cluster
+from orchestrator.ray_cluster.task_pool import TASK_OPTIONS, results_of_tasks
 from orchestrator.storage.manifest_file import write_manifest
 from orchestrator.storage.open_store import open_store
 from orchestrator.storage.prepared_place import (
@@ -43,9 +43,8 @@ from prp_core.data.manifest import Manifest, VideoRecord
 from prp_core.data.object_store import ObjectStore
 from prp_core.data.shards.index import ShardFile, ShardIndex, ShardSettings, ShardVideo
 from prp_core.data.shards.planning import PlannedShard, plan_shards
-from prp_core.errors import ObjectExists, PrpError, StoreUnavailable, UserError
+from prp_core.errors import ObjectExists, UserError
 
-MIN_TASKS_AHEAD = 16  # more than a small cluster runs, so that an autoscaler sees the demand
 NUM_READERS = 16
 
 
@@ -150,34 +149,14 @@ def run_tasks(job: PrepareJob, pending: Sequence[PlannedShard], on_shard: OnShar
 
     Raises the first permanent error.
     """
-    task = ray.remote(make_shard).options(
-        num_cpus=1, max_retries=3, retry_exceptions=[StoreUnavailable]
-    )
-    running: dict[Any, PlannedShard] = {}
-    left = list(reversed(pending))
-    while left or running:
-        num_ahead = max(MIN_TASKS_AHEAD, 2 * int(ray.cluster_resources().get("CPU", 1)))
-        while left and len(running) < num_ahead:
-            planned = left.pop()
-            running[task.remote(job, planned)] = planned
-        for future in ray.wait(list(running))[0]:
-            planned = running.pop(future)
-            on_shard(planned, _result(future, planned))
+    task = ray.remote(make_shard).options(num_cpus=1, **TASK_OPTIONS)
+    for planned, record in results_of_tasks(task, job, pending, _failed):
+        on_shard(planned, record)
 
 
-def _result(future: Any, planned: PlannedShard) -> ShardRecord:
-    try:
-        return ray.get(future)
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, PrpError):
-            raise error.cause from None
-        raise
-    except ray.exceptions.RayError as error:
-        keys = f"{planned.records[0].key} to {planned.records[-1].key}"
-        raise PrpError(
-            f"{planned.stem} ({keys}) could not be made: {str(error).strip().splitlines()[0]}; "
-            "run prepare again to go on"
-        ) from error
+def _failed(planned: PlannedShard) -> str:
+    keys = f"{planned.records[0].key} to {planned.records[-1].key}"
+    return f"{planned.stem} ({keys}) could not be made"
 
 
 class _Progress:

@@ -10,7 +10,6 @@ import contextlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 from zipfile import BadZipFile
 
 import ray
@@ -18,14 +17,14 @@ import ray
 from orchestrator.data.index import num_usable_cpus
 from orchestrator.downstream.feature_job import FeatureJob, Piece, describe_piece, read_piece
 from orchestrator.ray_cluster.connect import ray_cluster
+from orchestrator.ray_cluster.task_pool import TASK_OPTIONS, results_of_tasks
 from orchestrator.storage.open_store import open_store
 from orchestrator.tracking.encoder_file import CARD_NAME, WEIGHTS_NAME
 from prp_core.data.manifest import VideoRecord
 from prp_core.data.object_store import LocalStore
-from prp_core.errors import PrpError, StoreUnavailable
+from prp_core.errors import PrpError
 
 VIDEOS_OF_PIECE = 32
-MIN_TASKS_AHEAD = 16  # more than a small cluster runs, so that an autoscaler sees the demand
 GPU_TASK_CPUS = 4
 
 
@@ -158,21 +157,10 @@ def _run_tasks(job: FeatureJob, pending: Sequence[PlannedPiece], counted: _Count
     cpus = GPU_TASK_CPUS if has_gpus else 1
     job = replace(job, uses_gpu=has_gpus, num_threads=cpus)
     task = ray.remote(_describe_and_count).options(
-        num_cpus=cpus,
-        num_gpus=1 if has_gpus else 0,
-        max_retries=3,
-        retry_exceptions=[StoreUnavailable],
+        num_cpus=cpus, num_gpus=1 if has_gpus else 0, **TASK_OPTIONS
     )
-    running: dict[Any, PlannedPiece] = {}
-    left = list(reversed(pending))
-    while left or running:
-        num_ahead = max(MIN_TASKS_AHEAD, 2 * int(ray.cluster_resources().get("CPU", 1)))
-        while left and len(running) < num_ahead:
-            planned = left.pop()
-            running[task.remote(job, planned)] = planned
-        for future in ray.wait(list(running))[0]:
-            planned = running.pop(future)
-            counted.add(planned, _result(future, planned))
+    for planned, piece in results_of_tasks(task, job, pending, _failed):
+        counted.add(planned, piece)
 
 
 def _describe_and_count(job: FeatureJob, planned: PlannedPiece) -> Piece:
@@ -181,16 +169,6 @@ def _describe_and_count(job: FeatureJob, planned: PlannedPiece) -> Piece:
     return replace(piece, features={})
 
 
-def _result(future: Any, planned: PlannedPiece) -> Piece:
-    try:
-        return ray.get(future)
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, PrpError):
-            raise error.cause from None
-        raise
-    except ray.exceptions.RayError as error:
-        keys = f"{planned.records[0].key} to {planned.records[-1].key}"
-        raise PrpError(
-            f"The features of {keys} could not be made: {str(error).strip().splitlines()[0]}; "
-            "run the command again to go on"
-        ) from error
+def _failed(planned: PlannedPiece) -> str:
+    keys = f"{planned.records[0].key} to {planned.records[-1].key}"
+    return f"The features of {keys} could not be made"

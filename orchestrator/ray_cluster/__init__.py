@@ -8,5 +8,5 @@ which `process_group.py` joins to torch's process group and which hear of it whe
 theirs goes away (`preemption.py`); `named_groups.py` takes back what a group holds whose driver
 died. `driver_placement.py` says where the processes run that drive them,
 `worker_failures.py` reads the errors of a group that was lost, `composed_actor.py` is an actor of
-several objects with a handle for each.
+several objects with a handle for each, and `task_pool.py` runs tasks over a list of work.
 """
