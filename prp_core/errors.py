@@ -98,7 +98,7 @@ class FeaturesNotFinite(PrpError):
 
     def __init__(self, key: str, num_bad: int, num_videos: int) -> None:
         super().__init__(
-            f"the feature of {key!r} is no finite number ({num_bad} of {num_videos} videos): "
+            f"the feature of {key!r} is not finite ({num_bad} of {num_videos} videos): "
             "training diverged without its loss showing it, or the encoder's values are too large "
             "for float32; lower training.learning_rate, or set training.max_gradient_norm"
         )

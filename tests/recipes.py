@@ -1,4 +1,4 @@
-"""The recipes of `docs/adding_things.md`, applied to a copy of the project."""
+"""The recipes of `docs/adding/`, applied to a copy of the project."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.architecture.source_tree import PACKAGES, REPOSITORY
 
-PAGE = REPOSITORY / "docs" / "adding_things.md"
+PAGES = sorted((REPOSITORY / "docs" / "adding").glob("*.md"))
 BLOCK = re.compile(r"^```(python|diff)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PATH_LINE = re.compile(r"^`([\w./]+\.py)`(?::.*)?$", re.MULTILINE)
 SUITE = re.compile(r"Contract suite: `(tests/contracts/\w+\.py)`")
@@ -27,7 +27,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A section of the page with all that it says to write, and the suite that tests the result."""
+    """A section of a page with all that it says to write, and the suite that tests the result."""
 
     title: str
     changes: tuple[Change, ...]

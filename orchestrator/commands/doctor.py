@@ -18,7 +18,8 @@ from orchestrator.commands.common_arguments import add_json_argument, print_json
 from orchestrator.sweep.arguments import add_plan_arguments
 
 if TYPE_CHECKING:
-    from orchestrator.sweep.probes import Examination, Finding
+    from orchestrator.sweep.finding import Finding
+    from orchestrator.sweep.probes import Examination
 
 MARKS = {"ok": "ok  ", "warning": "WARN", "failure": "FAIL"}
 
@@ -76,7 +77,6 @@ def find_all(options: dict[str, object], address: str) -> list[Finding]:
     examination = Examination(
         config=to_tree(config),
         storage_uri=storage_uri,
-        data_uri=config.source.uri,
         tracking_uri=str(
             options.get("mlflow") or default_mlflow() or default_tracking_uri(home_dir())
         ),

@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0 if parity.holds else 1
     print(_sentence(parity), file=sys.stderr)
     if not parity.holds:
-        print("not written: it computes something else than the encoder", file=sys.stderr)
+        print("not written: its output differs from the encoder's", file=sys.stderr)
         return 1
     print(path)
     return 0

@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out",
         metavar="DIR",
         required=True,
-        help="where the encoder and its checkpoints go; the same again goes on with them",
+        help="where the encoder and its checkpoints go; the same command again continues from them",
     )
     parser.add_argument(
         "--from-scratch",

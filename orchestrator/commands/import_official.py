@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-unexpected",
         action="store_true",
-        help="take the encoder also from a file with weights that belong to no known network",
+        help="accept a file that also holds weights of no known network",
     )
     add_mlflow_argument(parser)
     add_json_argument(parser)
@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(
             f"{checkpoint.name}: {len(unexpected)} of its weights belong to no known network "
             f"({_named(unexpected)}). Is it another encoder's, or another layout's? "
-            "--allow-unexpected takes the encoder all the same"
+            "--allow-unexpected imports the encoder anyway"
         )
     name = checkpoint.name.removesuffix(".tar").rpartition(".")[0] or checkpoint.name
     out = Path(arguments.out or home_dir() / "encoders" / name).expanduser().resolve()

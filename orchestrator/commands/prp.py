@@ -214,7 +214,7 @@ def _answer_without_command(prog: str, group: Group, words: Sequence[str]) -> No
     for name, entry in group.commands.items():
         commands.add_parser(name, help=entry.help)
     parser.parse_args(words)
-    raise UserError(f"{words[0]!r} stands before the command; see {prog} --help")
+    raise UserError(f"{words[0]!r} goes before the command; see {prog} --help")
 
 
 if __name__ == "__main__":

@@ -157,7 +157,7 @@ def places_of(arguments: argparse.Namespace, recorded: RunFacts) -> dict[str, st
         arguments.eval_data or arguments.eval_manifest
     ):
         raise UserError(
-            f"Run {recorded.run_id} was judged on the videos that it learnt from, divided: leave "
+            f"Run {recorded.run_id} was judged on a part of its own corpus: leave "
             "--eval-data and --eval-manifest out"
         )
     return places

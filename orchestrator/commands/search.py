@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--exact",
         action="store_true",
-        help="compare with every video also where there are more than 50,000",
+        help="compare with every video, even if there are more than 50,000",
     )
     add_mlflow_argument(parser)
     add_json_argument(parser)

@@ -138,7 +138,7 @@ def ask(spec: SweepSpec, request: Request) -> Answer:
     if answer is None:
         raise UserError(
             f"Sweep {spec.sweep_id} has a driver, which did not answer within "
-            f"{ANSWER_SECONDS:.0f} s; the request is taken back. "
+            f"{ANSWER_SECONDS:.0f} s; the request is withdrawn. "
             f"`{prp(f'status {spec.sweep_id}')}` says how it stands"
         )
     return answer

@@ -135,7 +135,7 @@ def refuse_password(what: str, address: str, remedy: str = "") -> None:
     place = remedy or REMEDIES.get(scheme, "a file that its driver reads")
     without = re.sub(r"://[^/\s]*@", "://", address)
     raise UserError(
-        f"{what} {redacted(address)} holds a password, which would stand in the sweep's files, in "
+        f"{what} {redacted(address)} holds a password, which would end up in the sweep's files, in "
         f"MLflow and in logs: write {redacted(without)} and put the password into {place}"
     )
 

@@ -64,7 +64,7 @@ def publish(spec: SweepSpec, timeout_seconds: float) -> Published:
     holder = LeaseWatch(store, LEASE).holder()
     if holder is not None:
         raise UserError(
-            f"Sweep {spec.sweep_id} is driven by {holder}, which sends what waits by itself"
+            f"Sweep {spec.sweep_id} is driven by {holder}, which sends the pending records itself"
         )
     ended = ended_runs(spec, JournalReader(store, JOURNAL))
     epoch = last_epoch(store)
@@ -85,7 +85,9 @@ def publish(spec: SweepSpec, timeout_seconds: float) -> Published:
     tracker.drain(timeout_seconds)
     left = tracker.close(0.0)
     if tracker.fenced:
-        raise UserError(f"Somebody else sends for sweep {spec.sweep_id} now: {tracker.fenced}")
+        raise UserError(
+            f"Another process is sending for sweep {spec.sweep_id} now: {tracker.fenced}"
+        )
     return Published(tracker.sent(), left)
 
 
@@ -130,7 +132,7 @@ def _publish_quietly(spec: SweepSpec, timeout_seconds: float) -> None:
     except UserError:  # it has a driver
         return
     except PrpError as error:
-        _LOGGER.warning("the runs of sweep %s stay open: %s", spec.sweep_id, error)
+        _LOGGER.warning("the runs of sweep %s could not be closed: %s", spec.sweep_id, error)
 
 
 class DeadSweeps:
@@ -147,7 +149,7 @@ class DeadSweeps:
         try:
             close_dead_sweeps(self._spec)
         except PrpError as error:  # the next start tries again
-            _LOGGER.info("whether other sweeps are dead was not found out: %s", error)
+            _LOGGER.info("could not check for other sweeps without a driver: %s", error)
 
 
 def ended_runs(spec: SweepSpec, journal: JournalReader) -> list[EndedRun]:
@@ -158,7 +160,7 @@ def ended_runs(spec: SweepSpec, journal: JournalReader) -> list[EndedRun]:
     try:
         study = read_study(spec, journal)
     except UserError as error:
-        _LOGGER.warning("how the trials ended is not compared with the study: %s", error)
+        _LOGGER.warning("could not compare how the trials ended with the study: %s", error)
         return []
     base = parse_config(spec.config)
     values = {trial.number: trial.values for trial in study.trials}

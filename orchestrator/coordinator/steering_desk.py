@@ -154,7 +154,7 @@ class SteeringDesk:
         if view.state != TrialState.RUNNING:
             return False, f"trial {number} has ended already: it is {view.state}"
         self._study.set_note(number, TRIAL_STOPPED, f"stopped by {who(request)}")
-        return True, f"trial {number} leaves at its next step and counts as pruned"
+        return True, f"trial {number} stops at its next step and counts as pruned"
 
     def _pause(self, request: Request) -> tuple[bool, str]:
         self._study.set_sweep_note(PAUSED, f"paused by {who(request)}")

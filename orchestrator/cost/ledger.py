@@ -229,11 +229,11 @@ def read_ledger(journal: JournalReader) -> list[LedgerEntry]:
             entry = LedgerEntry(**{name: fields[name] for name in fields.keys() & FIELDS})
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(
-                f"{journal.uri}: ledger entry {number} is none ({error}): {str(record)[:80]}"
+                f"{journal.uri}: ledger entry {number} is invalid ({error}): {str(record)[:80]}"
             ) from None
         if unknown:
             raise UserError(
-                f"{journal.uri}: ledger entry {number} has what this release does not know: "
+                f"{journal.uri}: ledger entry {number} has fields that this release does not know: "
                 f"{', '.join(unknown)}. Read this sweep with the release that wrote it"
             )
         entries.append(entry)

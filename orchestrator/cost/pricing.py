@@ -29,9 +29,9 @@ def find_price(config: RunConfig) -> Price | None:
     price = price_of(table, machines, needs_gpu=resources.gpus_per_worker > 0)
     if price is None and config.budget.usd:
         have = (
-            f"the machines are {', '.join(map(str, machines))}, which the list does not price"
+            f"the machines are {', '.join(map(str, machines))}, which are not on the price list"
             if machines
-            else "nobody says what the machines are"
+            else "the machines' types are unknown"
         )
         give = (
             f"set {INSTANCE_VARIABLE}=g5.2xlarge (or g5.2xlarge:spot), --set "

@@ -73,4 +73,4 @@ def _add_row(table: dict[str, Labelling], row: Mapping[str, str | None], where: 
     if cells["split"] not in (None, *SPLITS):
         raise UserError(f"{where}: split {cells['split']!r}; write train, val, test or nothing")
     if table.setdefault(key, Labelling(**cells)) != Labelling(**cells):
-        raise UserError(f"{where}: {key!r} stands there a second time and says something else")
+        raise UserError(f"{where}: {key!r} is listed a second time with other values")

@@ -108,7 +108,7 @@ def read_record(place: ObjectStore, planned: PlannedShard) -> tuple[ShardIndex, 
         return index, record_from(ShardRecord, extra)
     except ValueError as error:
         raise UserError(
-            f"{place.uri}/{name} is no record of a shard ({error}); delete it and prepare again"
+            f"{place.uri}/{name} is not a shard's record ({error}); delete it and prepare again"
         ) from None
 
 

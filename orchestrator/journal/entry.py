@@ -116,7 +116,7 @@ def _json_object(line: bytes, what: str) -> dict[str, Any]:
     try:
         value = parse_json(line)
     except ValueError as error:
-        raise BadEntry(f"{what} is no JSON ({str(error)[:80]})") from None
+        raise BadEntry(f"{what} is not JSON ({str(error)[:80]})") from None
     if not isinstance(value, dict):
-        raise BadEntry(f"{what} is no JSON object: {line[:60]!s}")
+        raise BadEntry(f"{what} is not a JSON object: {line[:60]!s}")
     return value

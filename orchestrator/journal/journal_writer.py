@@ -214,7 +214,7 @@ class JournalWriter(JournalReader, ClosedAtExit):
             who = "another writer"
         return (
             f"{self.uri} was opened by {who}: this writer (epoch {self.epoch}, opening "
-            f"{self.incarnation}) may append nothing any more"
+            f"{self.incarnation}) may not append any more"
         )
 
     def _accept(self, entry: Entry, *, is_alone: bool) -> None:

@@ -74,6 +74,6 @@ def _parse(data: bytes, what: str) -> LeaseRecord:
         return record
     except ValueError as error:
         raise UserError(
-            f"{what} is no lease ({type(error).__name__}: {str(error)[:80]}); when no driver of "
+            f"{what} is not a lease ({type(error).__name__}: {str(error)[:80]}); when no driver of "
             "this sweep runs, delete it"
         ) from None

@@ -174,7 +174,9 @@ class JournalReader:
             if key.startswith(self._prefix + SEGMENTS)
             else ""
         )
-        raise CorruptObject(f"{self._store.uri}/{key} is no journal's: {problem}{remedy}")
+        raise CorruptObject(
+            f"{self._store.uri}/{key} does not belong to a journal: {problem}{remedy}"
+        )
 
     def _accept(self, entry: Entry, *, is_alone: bool) -> None:
         """Take in entry `self._next`, which came in an object of its own or in a segment."""

@@ -152,7 +152,7 @@ def parse_request(data: bytes, request_id: str) -> Request | BadRequest:
     try:
         return record_from(Request, parse_json_object(data) | {"id": request_id})
     except ValueError as error:
-        return BadRequest(request_id, f"it is no request: {str(error)[:200]}")
+        return BadRequest(request_id, f"it is not a request: {str(error)[:200]}")
 
 
 class RequestDesk:
@@ -186,7 +186,7 @@ class RequestDesk:
 
     def _read(self, key: str, request_id: str, num_bytes: int) -> list[Request | BadRequest]:
         if not REQUEST_ID.fullmatch(request_id):
-            return [BadRequest(request_id, f"{key} is no request's name")]
+            return [BadRequest(request_id, f"{key} is not the name of a request")]
         if num_bytes > LARGEST_BYTES:
             problem = f"it has {num_bytes} bytes; at most {LARGEST_BYTES} may be"
             return [BadRequest(request_id, problem)]

@@ -107,7 +107,9 @@ def split_sweep(sweep: str) -> tuple[str, str]:
         return "", sweep
     place, slash, sweep_id = sweep.rstrip("/").rpartition(f"/{SWEEPS}")
     if not slash or "/" in sweep_id or not place:
-        raise UserError(f"{sweep!r} is no sweep's folder; write STORAGE/sweeps/ID, or the id alone")
+        raise UserError(
+            f"{sweep!r} is not a sweep's folder; write STORAGE/sweeps/ID, or the id alone"
+        )
     return (place if "://" in place else str(Path(place).expanduser().resolve())), sweep_id
 
 

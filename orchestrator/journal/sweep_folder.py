@@ -170,8 +170,8 @@ def _parse(data: bytes, what: str) -> dict[str, Any]:
         values = parse_json(data)
     except ValueError as error:
         raise UserError(
-            f"{what} is no sweep's spec ({type(error).__name__}: {str(error)[:80]})"
+            f"{what} is not a sweep's spec ({type(error).__name__}: {str(error)[:80]})"
         ) from None
     if not isinstance(values, dict):
-        raise UserError(f"{what} is no sweep's spec: it holds {str(values)[:60]}")
+        raise UserError(f"{what} is not a sweep's spec: it holds {str(values)[:60]}")
     return values

@@ -59,7 +59,7 @@ def host_and_port(address: str) -> tuple[str, int]:
         host, port = None, None
     if not host or port is None:
         raise UserError(
-            f"--address {address} is no cluster's address; write HOST:PORT, for example "
+            f"--address {address} is not the address of a cluster; write HOST:PORT, for example "
             f"10.0.0.5:{PORT}"
         )
     return host, port

@@ -158,7 +158,7 @@ class SweepStudy(HandedOutTrials):
         """Take out the trials that were chosen and never handed out: they never began."""
         for number in list(self.free()):
             if self.hand_out(number) == NOT_HANDED_OUT:
-                self.set_note(number, "unfit", "it was chosen, and never started")
+                self.set_note(number, "unfit", "it was chosen, but never started")
                 self._tell(number, TrialState.FAIL)
 
     def _new(self, fits: Fits) -> Proposal:

@@ -75,13 +75,13 @@ class FeatureFileWriter:
 def read_header(path: Path) -> FeatureHeader:
     """The header of the table at `path`. Raises `UserError` where there is none."""
     if not path.is_file():
-        raise UserError(f"There is no table of features {path}; make one with {prp('embed')}")
+        raise UserError(f"There is no table of features at {path}; make one with {prp('embed')}")
     try:
         file = pyarrow.parquet.ParquetFile(path)
         metadata = file.schema_arrow.metadata or {}
         if metadata.get(FORMAT_KEY) != FORMAT:
             raise UserError(
-                f"{path} is no table of features of this version; {prp('embed')} makes them"
+                f"{path} is not a table of features of this version; {prp('embed')} makes them"
             )
         dimension = file.schema_arrow.field("feature").type.list_size
         return FeatureHeader(file.metadata.num_rows, dimension, json.loads(metadata[ABOUT_KEY]))
@@ -89,7 +89,7 @@ def read_header(path: Path) -> FeatureHeader:
         raise
     except DAMAGE as error:
         words = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"{path} is no table of features: {words[:200]}") from error
+        raise UserError(f"{path} is not a table of features: {words[:200]}") from error
 
 
 def read_rows(path: Path) -> Iterator[tuple[list[dict[str, Any]], np.ndarray]]:

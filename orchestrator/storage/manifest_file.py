@@ -96,7 +96,7 @@ def _to_parquet(manifest: Manifest) -> bytes:
 def _from_parquet(data: bytes, uri: str) -> Manifest:
     advice = f"make one with: {prp('data index URI')}"
     table = read_table(
-        data, SCHEMA, {FORMAT_KEY: FORMAT}, what=f"{uri} is no manifest", advice=advice
+        data, SCHEMA, {FORMAT_KEY: FORMAT}, what=f"{uri} is not a manifest", advice=advice
     )
     try:
         manifest = Manifest(
@@ -104,7 +104,7 @@ def _from_parquet(data: bytes, uri: str) -> Manifest:
             tuple(VideoRecord(**row) for row in table.to_pylist()),
         )
     except (KeyError, ValueError) as error:
-        raise UserError(f"{uri} is no manifest: {error}; {advice}") from error
+        raise UserError(f"{uri} is not a manifest: {error}; {advice}") from error
     promised = re.search(rf"manifest-([0-9a-f]{{16}}){re.escape(SUFFIX)}$", uri)
     if promised and promised[1] != manifest.content_hash:
         raise UserError(

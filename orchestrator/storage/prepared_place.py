@@ -84,7 +84,8 @@ def read_marker(store: ObjectStore) -> Marker | None:
         return marker_from(tree)
     except ValueError as error:
         raise UserError(
-            f"{store.uri}/{MARKER} is no marker of this version ({error}); prepare the videos again"
+            f"{store.uri}/{MARKER} is not a marker of this version ({error}); "
+            "prepare the videos again"
         ) from None
 
 

@@ -39,7 +39,7 @@ TRANSIENT = {
 REMEDIES = {
     "NoSuchBucket": "there is no such bucket; check its name, the endpoint and the region",
     "InvalidBucketName": (
-        "this is no name for a bucket (3 to 63 lower-case letters, digits, dots and hyphens)"
+        "this is not a valid bucket name (3 to 63 lower-case letters, digits, dots and hyphens)"
     ),
     "AccessDenied": (
         "access denied; check the credentials, which need s3:ListBucket, s3:GetObject and, "
@@ -146,7 +146,7 @@ def explanation(
         )
     if code in THROTTLED or status in (429, 503):
         return TransientStoreError(
-            f"{what}: the store throttles ({status} {code})", cause="throttled"
+            f"{what}: the store throttles requests ({status} {code})", cause="throttled"
         )
     if status == 501:
         return StoreError(f"{what}: the store answered {status} {code}")

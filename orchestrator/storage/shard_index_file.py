@@ -119,7 +119,7 @@ def index_from_parquet(data: bytes, uri: str) -> tuple[ShardIndex, dict[str, Any
 
     Raises `UserError`, which names `uri`, for any other file.
     """
-    what = f"{uri} is no index of shards"
+    what = f"{uri} is not an index of shards"
     table = read_table(data, SCHEMA, {FORMAT_KEY: FORMAT}, what=what, advice=ADVICE)
     plain = table.drop_columns(list(LISTS)).to_pylist()
     sizes, crc32s = (_from_lists(table[name]) for name in LISTS)

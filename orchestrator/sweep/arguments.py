@@ -170,7 +170,7 @@ def _add_search_arguments(parser: argparse.ArgumentParser) -> None:
         "--budget-usd",
         type=float,
         metavar="D",
-        help="the same in dollars; needs to know the machines' price",
+        help="the same in dollars; needs the machines' prices",
     )
     group.add_argument(
         "--prices",
@@ -215,7 +215,7 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
         "--notify",
         metavar="URL",
         help="POST a line of JSON there when the sweep ends, fails, is stopped or is out of budget "
-        "(Slack's incoming webhooks take it; default: $PRP_NOTIFY, which other users of the "
+        "(Slack's incoming webhooks accept it; default: $PRP_NOTIFY, which other users of the "
         "machine cannot read, as they can a command line)",
     )
     group.add_argument("--verbose", action="store_true", help="Ray's own output as well")

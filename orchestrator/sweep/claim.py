@@ -82,7 +82,7 @@ class Claim:
         """Write `spec` into the sweep's folder, unless that holds it; where the sweep lies is
         remembered on this machine.
         """
-        assert self.lease is not None, "a dry run keeps nothing"
+        assert self.lease is not None, "a dry run writes nothing"
         self.lease.check()
         values = spec.to_values()
         if self.stored is None:
@@ -149,8 +149,8 @@ def _found(arguments: argparse.Namespace, space: Space) -> Claim:
         options = with_initial_encoder(options, named, copies=not arguments.dry_run)
     if arguments.resume and arguments.sweep:
         raise UserError(
-            f"--resume {arguments.resume} goes on with a sweep, --sweep {arguments.sweep} starts "
-            "it as well: give one of them"
+            f"--resume {arguments.resume} continues a sweep, --sweep {arguments.sweep} starts "
+            "or continues one: give one of them"
         )
     if arguments.resume:
         sweep = load_sweep(arguments.resume, options.get("storage"), store_of(options))

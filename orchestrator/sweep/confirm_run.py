@@ -81,11 +81,11 @@ def confirm(
     for (trial, seed), reason in failed.items():
         if trial in trials:
             say(
-                f"trial {trial} with seed {seed} failed, so that the trial is no "
-                f"candidate any more: {reason}"
+                f"trial {trial} with seed {seed} failed, so the trial is no longer "
+                f"a candidate: {reason}"
             )
     if confirmation is None:
-        say("nothing is confirmed: of no two candidates did every run end")
+        say("nothing is confirmed: fewer than two candidates finished all their runs")
         return None
     ray.get(coordinator.recorder.note.remote("confirmation", json.dumps(confirmation.as_json())))
     say(confirmation.text)

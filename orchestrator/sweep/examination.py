@@ -14,13 +14,8 @@ from cluster.capacity import Capacity
 from orchestrator.config.run_config import RunConfig
 from orchestrator.cost.pricing import find_price, money_line
 from orchestrator.ray_cluster.concurrency import plan_concurrency
-from orchestrator.sweep.probes import (
-    Examination,
-    Finding,
-    Level,
-    clock_finding,
-    examine,
-)
+from orchestrator.sweep.finding import Finding, Level
+from orchestrator.sweep.probes import Examination, clock_finding, examine
 from prp_core.errors import UserError
 
 ANSWER_SECONDS = 45.0

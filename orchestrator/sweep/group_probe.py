@@ -15,7 +15,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from orchestrator.config.run_config import RunConfig, parse_config, to_tree
 from orchestrator.ray_cluster.worker_group import worker_bundle
-from orchestrator.sweep.probes import Finding, Level
+from orchestrator.sweep.finding import Finding, Level
 
 PLACE_SECONDS = 10.0
 ANSWER_SECONDS = 60.0

@@ -109,7 +109,7 @@ def ending_lines(plan: Plan, ending: Ending) -> Iterator[str]:
     for title, reason in ending.missing.items():
         yield f"Missing:     {title} ({reason})"
     if ending.missing:
-        yield f"What is missing is made up by: {resume_command(plan.spec)}"
+        yield f"To add what is missing: {resume_command(plan.spec)}"
     yield f"Open the page with: {prp(f'ui {name_of_sweep(plan.spec)}')}"
     yield f"             or:    {ui_command(plan.spec.tracking_uri)}"
     if ending.waiting:

@@ -67,7 +67,7 @@ def hook_url(given: str | None) -> str:
         is_address = False
     if not is_address:
         raise UserError(
-            f"{source} is no web address; write the whole URL of the hook, "
+            f"{source} is not a web address; write the whole URL of the hook, "
             "https://hooks.slack.com/services/..., for example"
         )
     return url
@@ -139,5 +139,5 @@ def send(
         # a name that is not known, a refusal, a timeout, an answer that is no HTTP
         except Exception as error:  # noqa: BLE001
             reason = f"{type(error).__name__}: {getattr(error, 'reason', error)}"
-    _LOGGER.warning("a notification was not taken by %s: %s", urlsplit(url).hostname, reason)
+    _LOGGER.warning("%s did not accept a notification: %s", urlsplit(url).hostname, reason)
     return False

@@ -6,7 +6,6 @@ beside what the other machines find.
 
 from __future__ import annotations
 
-import itertools
 import os
 import platform
 import secrets
@@ -17,7 +16,6 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -25,43 +23,17 @@ from typing import Any
 from orchestrator.config.redaction import redacted
 from orchestrator.config.run_config import RunConfig, parse_config
 from orchestrator.config.typed_command import prp
+from orchestrator.sweep.finding import Finding, Level, access_advice, reason_of
+from orchestrator.sweep.video_probe import corpora_findings
 from prp_core.data.object_store import ObjectStore, read_all
 
 PACKAGES = ("prp", "ray", "torch", "optuna", "mlflow")
-NUM_SAMPLES = 3
-MAX_LOOKED_AT = 2000  # keys of a listing among which sample videos are looked for
-SECONDS_A_VIDEO = 15.0
-RATES = range(1, 17)
 GIB = 1 << 30
 MIN_CACHE_BYTES = 5 * GIB
 MIN_SHARED_BYTES = GIB // 4
 SKEW_WARNING_SECONDS = 5.0
 SKEW_FAILURE_SECONDS = 300.0  # S3 refuses requests that are signed 15 minutes off
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
-
-
-class Level(StrEnum):
-    """How bad a finding is."""
-
-    OK = "ok"
-    """As it should be."""
-
-    WARNING = "warning"
-    """The sweep runs, but something is missing or slow."""
-
-    FAILURE = "failure"
-    """A trial would fail here."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What a probe found: `what` was looked at on the machine `where`; `advice` says what to do."""
-
-    what: str
-    level: Level
-    text: str
-    advice: str = ""
-    where: str = "driver"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +47,6 @@ class Examination:
     config: dict[str, Any]
     storage_uri: str = ""
     storage_token: str = ""
-    data_uri: str = ""
     tracking_uri: str = ""
     database_url: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -87,14 +58,13 @@ def examine(examination: Examination) -> list[Finding]:
     probes: list[Callable[[], Finding]] = [
         lambda: versions_finding(examination.versions, versions_here()),
         lambda: storage_finding(config, examination.storage_uri, examination.storage_token),
-        lambda: videos_finding(config, examination.data_uri),
         lambda: tracking_finding(examination.tracking_uri, config.sweep.name),
         lambda: database_finding(examination.database_url),
         lambda: disk_finding(config.cache.folder, MIN_CACHE_BYTES),
         shared_memory_finding,
         lambda: gpu_finding(config.resources.gpus_per_worker),
     ]
-    return [probe() for probe in probes]
+    return [*(probe() for probe in probes), *corpora_findings(config)]
 
 
 def versions_here() -> dict[str, str]:
@@ -145,83 +115,8 @@ def storage_finding(config: RunConfig, uri: str, token: str) -> Finding:
         check_conditional_writes(store)
     # whatever a store raises is what this machine finds
     except Exception as error:  # noqa: BLE001
-        return Finding("storage", Level.FAILURE, _reason(error), _access_advice(uri))
+        return Finding("storage", Level.FAILURE, reason_of(error), access_advice(uri))
     return Finding("storage", Level.OK, f"{uri}: read, written on conditions, deleted")
-
-
-def videos_finding(config: RunConfig, uri: str) -> Finding:
-    """Whether the first videos under `uri` can be read and decoded, and which rates they allow."""
-    if not uri:
-        return Finding("videos", Level.OK, "none given")
-    try:
-        records = sample_records(config, uri)
-    # whatever a store or a decoder raises is what this machine finds
-    except Exception as error:  # noqa: BLE001
-        return Finding("videos", Level.FAILURE, _reason(error), _access_advice(uri))
-    if not records:
-        return Finding(
-            "videos",
-            Level.FAILURE,
-            f"no video among the first objects of {uri}",
-            "check --data: a folder of videos or s3://bucket/prefix",
-        )
-    broken = [record for record in records if record.reason]
-    usable = [record for record in records if not record.reason]
-    if not usable:
-        return Finding(
-            "videos",
-            Level.FAILURE,
-            f"none of {len(records)} sample videos decodes: {broken[0].key}: {broken[0].reason}",
-            f"play it with another program; `{prp(f'data index {uri}')}` says what is wrong with "
-            "each",
-        )
-    from prp_core.data.feasibility import eligible_counts
-
-    counts = eligible_counts(usable, list(RATES), config.clip)
-    rates = [rate for rate, count in counts.items() if count]
-    if not rates:
-        return Finding(
-            "videos",
-            Level.FAILURE,
-            f"{len(usable)} sample videos decode, and none is long enough for a clip of "
-            f"{config.clip.length} frames",
-            "lower clip.length, or set clip.short_videos = 'loop'",
-        )
-    text = (
-        f"{len(usable)} of {len(records)} sample videos decode; a clip of {config.clip.length} "
-        f"frames can be drawn at rates {rates[0]} to {rates[-1]}"
-    )
-    if not broken:
-        return Finding("videos", Level.OK, text)
-    return Finding(
-        "videos",
-        Level.WARNING,
-        f"{text}; {broken[0].key}: {broken[0].reason}",
-        f"`{prp(f'data index {uri}')}` says what is wrong with each",
-    )
-
-
-def sample_records(config: RunConfig, uri: str) -> list[Any]:
-    """Records of the first `NUM_SAMPLES` objects under `uri` that are named like videos; of a
-    prepared place those of its manifest, whose frames were decoded when it was prepared.
-    """
-    from orchestrator.storage.open_store import open_store
-    from orchestrator.storage.prepared_place import read_marker, read_prepared_manifest
-    from prp_core.data.cache.node_cache import NodeCache
-    from prp_core.data.indexing import inspect_object
-    from prp_core.data.video_source import VideoSource
-
-    store = open_store(uri, config.store)
-    marker = read_marker(store)
-    if marker is not None:
-        return list(read_prepared_manifest(store, marker, config.store).records[:NUM_SAMPLES])
-    listed = itertools.islice(store.list(), MAX_LOOKED_AT)
-    samples = list(itertools.islice((one for one in listed if _is_video(one.key)), NUM_SAMPLES))
-    if not samples:
-        return []
-    cache = NodeCache(config.cache.folder, config.cache.capacity_bytes, store)
-    with VideoSource(store, cache, config.loader) as source:
-        return [inspect_object(source, sample, SECONDS_A_VIDEO) for sample in samples]
 
 
 def tracking_finding(uri: str, experiment: str) -> Finding:
@@ -237,7 +132,7 @@ def tracking_finding(uri: str, experiment: str) -> Finding:
         lines = check_tracking(uri, experiment)
     # whatever MLflow raises is what this machine finds
     except Exception as error:  # noqa: BLE001
-        return Finding("mlflow", Level.FAILURE, _reason(error), advice)
+        return Finding("mlflow", Level.FAILURE, reason_of(error), advice)
     if lines:
         return Finding("mlflow", Level.WARNING, redacted("; ".join(lines)), advice)
     return Finding("mlflow", Level.OK, f"{redacted(uri)}: takes runs, files and models")
@@ -256,7 +151,7 @@ def database_finding(url: str) -> Finding:
         advice = (
             "check --database, and that this machine may reach its port (pg_hba.conf, firewall)"
         )
-        return Finding("database", Level.FAILURE, _reason(error), advice)
+        return Finding("database", Level.FAILURE, reason_of(error), advice)
     return Finding("database", Level.OK, f"{redacted(url)}: opened")
 
 
@@ -312,7 +207,7 @@ def gpu_finding(gpus_per_worker: float, program: str = "nvidia-smi") -> Finding:
         return Finding(
             "gpu",
             Level.FAILURE,
-            f"{program} says nothing ({type(error).__name__}), and a worker needs "
+            f"{program} gives no answer ({type(error).__name__}), and a worker needs "
             f"{gpus_per_worker:g} GPU",
             "install NVIDIA's driver, or start the container with its GPUs (--gpus all)",
         )
@@ -366,25 +261,7 @@ def write_token(store: ObjectStore) -> str:
     return key
 
 
-def _is_video(key: str) -> bool:
-    return key.lower().endswith((".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg"))
-
-
 def _nearest(folder: Path) -> Path:
     while not folder.exists():
         folder = folder.parent
     return folder
-
-
-def _reason(error: BaseException) -> str:
-    text = " ".join(redacted(error).split())
-    return f"{type(error).__name__}: {text}"[:300]
-
-
-def _access_advice(uri: str) -> str:
-    if "://" not in uri:
-        return f"mount {uri} on this machine, or use s3://bucket/prefix"
-    return (
-        "give this machine its own credentials and way there: its role, ~/.aws, or AWS_* in the "
-        "environment of `ray start`; those of the driver are not sent to workers"
-    )

@@ -353,7 +353,7 @@ class Delivery:
     def _refuse_for_good(self, run: OurRun, what: str, error: Exception) -> None:
         self.num_refused += 1
         _LOGGER.warning(
-            "MLflow will never take %s of run %s: %s", what, run.run_id, first_line(error)
+            "MLflow permanently refuses %s of run %s: %s", what, run.run_id, first_line(error)
         )
 
 

@@ -46,5 +46,5 @@ def _find_or_create(client: Any, tracking_uri: str, name: str, artifact_root: st
 def _refuse_deleted(experiment: Any, tracking_uri: str) -> None:
     if experiment.lifecycle_stage != "active":
         raise Refused(
-            f"the MLflow experiment {experiment.name!r} at {tracking_uri} is in the bin: restore it"
+            f"the MLflow experiment {experiment.name!r} at {tracking_uri} was deleted: restore it"
         )

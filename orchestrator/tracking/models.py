@@ -83,7 +83,7 @@ def read_encoder_files(
     uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
     if not uri:
         raise UserError(
-            "Which MLflow? Pass tracking_uri (for example 'sqlite:////path/mlflow.db') "
+            "No MLflow is named: pass tracking_uri (for example 'sqlite:////path/mlflow.db') "
             "or set MLFLOW_TRACKING_URI"
         )
     client = connect(uri)

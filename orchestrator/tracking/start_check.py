@@ -63,8 +63,8 @@ def check_tracking(tracking_uri: str, experiment: str) -> list[str]:
         _within(ANSWER_SECONDS + 2, ask)
     except _Away as away:
         lines.append(
-            f"MLflow at {tracking_uri} does not answer ({away}): the sweep goes on without it, "
-            f"what it is to be told is {KEPT} and sent when it is back"
+            f"MLflow at {tracking_uri} does not answer ({away}): the sweep goes on without it; "
+            f"its pending records are {KEPT} and sent when it is back"
         )
     return lines
 
@@ -83,8 +83,8 @@ def _check_folder(artifact_root: str | None) -> list[str]:
 
 def _without_files(reason: str) -> str:
     return (
-        f"MLflow will not have report, showcases and encoder of this sweep ({reason}): they are "
-        f"{KEPT}; `{prp('publish')}` sends them when that is repaired"
+        f"MLflow does not accept the report, showcases and encoder of this sweep ({reason}): "
+        f"they are {KEPT}; `{prp('publish')}` sends them when that is repaired"
     )
 
 
@@ -143,8 +143,8 @@ def _check_run(client: Any, tracking_uri: str, experiment: str) -> list[str]:
     except Exception as error:  # noqa: BLE001
         reason = str(error) if isinstance(error, Refused) else root_cause(error)
         return [
-            f"MLflow takes no run of this sweep at the moment ({reason}): what it is to be told is "
-            f"{KEPT} and sent when that is repaired"
+            f"MLflow accepts no run of this sweep at the moment ({reason}): "
+            f"its pending records are {KEPT} and sent when that is repaired"
         ]
     try:
         log_file(client, run.info.run_id, "probe.txt", b"can be written")

@@ -90,8 +90,7 @@ def _check_sqlite(tracking_uri: str) -> None:
         folder = folder.parent
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise UserError(
-            f"MLflow URI {tracking_uri!r}: {folder} is no folder that can be written; "
-            "choose another place"
+            f"MLflow URI {tracking_uri!r}: {folder} is not a writable folder; choose another place"
         )
     if not file.exists():
         return
@@ -103,5 +102,5 @@ def _check_sqlite(tracking_uri: str) -> None:
         head = stream.read(len(SQLITE_MAGIC))
     if head not in (b"", SQLITE_MAGIC):
         raise UserError(
-            f"MLflow URI {tracking_uri!r}: {file} is no sqlite database; choose another place"
+            f"MLflow URI {tracking_uri!r}: {file} is not an SQLite database; choose another place"
         )

@@ -40,7 +40,7 @@ _LOGGER = logging.getLogger(__name__)
 # its own memory, and that of Ray Train's processes beside the workers (docs/experiments.md).
 DRIVER_RESOURCES = {"memory": 512 << 20}
 
-TOLD_TO_LEAVE = "its workers were told to leave though no other attempt had begun"
+TOLD_TO_LEAVE = "its workers were told to stop although no other attempt had begun"
 FINAL_OUTCOME_SECONDS = 0.5  # between two questions for the outcome of the last evaluation
 
 
@@ -175,5 +175,5 @@ def remove_stored_rungs(task: TrialTask, spec: SweepSpec) -> None:
             store.delete(info.key)
     except PrpError as error:
         _LOGGER.warning(
-            "trial %d: the weights of its rungs stay where they are: %s", task.number, error
+            "trial %d: the weights of its rungs could not be removed: %s", task.number, error
         )

@@ -152,7 +152,7 @@ def _typed(path: str, text: str) -> Any:
     try:
         return int(text) if int in options else float(text) if float in options else text
     except ValueError:
-        raise UserError(f"The run's parameter {path} = {text!r} is no number") from None
+        raise UserError(f"The run's parameter {path} = {text!r} is not a number") from None
 
 
 def check_can_repeat(run: RunFacts) -> int:
@@ -177,7 +177,7 @@ def check_can_repeat(run: RunFacts) -> int:
     if CONTINUES_TAG in run.tags:
         raise UserError(
             f"Run {run.run_id} trained trial {run.tags[CONTINUES_TAG]} on, from its checkpoint: "
-            "name the run of that trial, which began at the beginning"
+            "name the run of that trial, which started from epoch 0"
         )
     return int(run.metrics["epoch"])
 

@@ -309,7 +309,7 @@ class DecodeProcess(ClosedAtExit):
         """(reason, detail) of a process that has closed its end, or that stands still."""
         assert self._process is not None
         if isinstance(error, Stalled):
-            return "crashed", f"the decode process stood still for {STALLED_SECONDS:.0f} s"
+            return "crashed", f"the decode process made no progress for {STALLED_SECONDS:.0f} s"
         try:
             code = self._process.wait(timeout=10)
         except subprocess.TimeoutExpired:

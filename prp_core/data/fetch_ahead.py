@@ -103,4 +103,4 @@ class FetchAhead:
         except Exception as error:  # noqa: BLE001 - the decoder meets the same fault and says so
             with self._lock:
                 self.num_failures += 1
-            log.debug("%s was not fetched ahead: %s", record.key, error)
+            log.debug("%s was not prefetched: %s", record.key, error)

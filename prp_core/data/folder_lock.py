@@ -78,7 +78,7 @@ def _open_and_lock(path: Path, flags: int, folder: Path, lock_seconds: float) ->
                 if time.monotonic() > give_up_at:
                     raise StoreUnavailable(
                         f"{folder.as_uri()} was locked by another process for {lock_seconds:.0f} "
-                        "s; one that was stopped in the middle of a write? Continue it or end it"
+                        "s; one that was suspended during a write? Resume it or end it"
                     ) from None
                 time.sleep(POLL_SECONDS)
     except BaseException:

@@ -175,7 +175,7 @@ class _Parser:
         sign = self._take("a comparison such as '>='").text
         if sign not in ("=", "==", "!=", "~", *ORDERS):
             raise self.wrong(
-                f"{sign!r} after {name!r} is no comparison (=, !=, <, <=, >, >=, ~, in)"
+                f"{sign!r} after {name!r} is not a comparison (=, !=, <, <=, >, >=, ~, in)"
             )
         return self._compared(name, sign, self._take(f"a value after {sign!r}"))
 
@@ -185,11 +185,11 @@ class _Parser:
             return test if sign != "!=" else lambda record: not test(record)
         if sign == "~":
             if name in NUMBERS:
-                raise self.wrong(f"{name!r} is a number and has no pattern")
+                raise self.wrong(f"{name!r} is a number; patterns match text only")
             text_of = TEXTS[name]
             return lambda record: fnmatch.fnmatchcase(text_of(record), token.text)
         if name in TEXTS:
-            raise self.wrong(f"{name!r} is a text and has no order; write =, !=, ~ or in")
+            raise self.wrong(f"{name!r} is text and has no order; write =, !=, ~ or in")
         number_of = NUMBERS[name]
         limit = self._number(name, token)
         holds = ORDERS[sign]

@@ -30,7 +30,7 @@ from prp_core.errors import (
 
 FULL = {
     errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the quota is used up",
+    errno.EDQUOT: "the disk quota is exhausted",
     errno.EFBIG: "the file is larger than may be written here",
 }
 FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -351,7 +351,7 @@ class LocalStore:
         parts = key.split("/")
         if "\0" in key or any(part in ("", ".", "..") for part in parts):
             raise UserError(
-                f"{key!r} is no key of {self.uri}: keys are relative paths without '.', "
+                f"{key!r} is not a valid key of {self.uri}: keys are relative paths without '.', "
                 "'..' or empty parts"
             )
         return self.root.joinpath(*parts)

@@ -44,7 +44,7 @@ def read_verified(
     raise CorruptObject(
         f"{store.uri}/{key}, bytes {start} to {start + num_bytes - 1}: {len(data)} bytes of "
         f"sha256 {found[-1]} arrived in the last of {len(found)} reads, not {num_bytes} of "
-        f"{sha256}; whoever made the digest saw another object"
+        f"{sha256}; the digest was made from another object"
     )
 
 

@@ -56,7 +56,7 @@ def _read(path: Path, part: str) -> Iterator[Listed]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
-        raise UserError(f"{path} is no text file") from None
+        raise UserError(f"{path} is not a text file") from None
     if lines and "youtube_id" in lines[0].split(","):
         yield from _read_kinetics(path, lines, part)
         return

@@ -139,8 +139,7 @@ def _read_ucf101(folder: Path, files: list[re.Match[str]]) -> dict[str, Labellin
     parts = {match["part"] for match in files}
     if parts != {"train", "test"}:
         raise UserError(
-            f"{folder}: {files[0][0]} stands alone; "
-            "both trainlist and testlist of a split are needed"
+            f"{folder}: {files[0][0]} has no counterpart; a split needs both trainlist and testlist"
         )
     table: dict[str, Labelling] = {}
     spelt: dict[str, str] = {}  # HandstandPushups in one list, HandStandPushups in another
@@ -184,7 +183,7 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
-        raise UserError(f"{path} is no text file") from None
+        raise UserError(f"{path} is not a text file") from None
     for number, line in enumerate(text.splitlines(), start=1):
         if words := line.split():
             yield number, words

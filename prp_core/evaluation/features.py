@@ -108,7 +108,7 @@ def extract_tables(
 
     The workers share the videos and exchange the rows. A video that cannot be read has no row and
     stands in `broken`. Raises `UserError` when none can be read, `FeaturesNotFinite` for a feature
-    that is no number.
+    that is not a number.
     """
     mine = shares(range(len(records)), world.rank, world.size)
     clips_of = partial(clips_and_parts, views=views, with_windows=with_windows)
@@ -270,7 +270,7 @@ def _table(
 
 
 def check_finite(features_ND: torch.Tensor, keys: Sequence[str]) -> None:
-    """Raise `FeaturesNotFinite` where a feature has a value that is no finite number."""
+    """Raise `FeaturesNotFinite` where a feature has a value that is not finite."""
     bad = (~features_ND.isfinite().all(dim=1)).nonzero().flatten().tolist()
     if bad:
         raise FeaturesNotFinite(keys[bad[0]], len(bad), len(keys))

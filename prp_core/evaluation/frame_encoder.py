@@ -87,7 +87,7 @@ class FrameEncoder(nn.Module):
         if not clip_BCTHW.numel():
             return
         low, high = (float(value) for value in clip_BCTHW.detach().aminmax())
-        if not (low >= -TOLERANCE and high <= 1 + TOLERANCE):  # also where one is no number
+        if not (low >= -TOLERANCE and high <= 1 + TOLERANCE):  # also where one is not a number
             raise UserError(
                 f"The clips' values lie in [{low:g}, {high:g}]; this encoder was trained on "
                 "[0, 1]: divide 8-bit frames by 255, and subtract no mean"

@@ -52,7 +52,7 @@ class Parity:
 
     @property
     def holds(self) -> bool:
-        """Whether the two agree within `TOLERANCE`; not where a value is no number."""
+        """Whether the two agree within `TOLERANCE`; not where a value is not a number."""
         return self.relative <= TOLERANCE
 
 

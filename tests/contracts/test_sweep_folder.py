@@ -177,9 +177,9 @@ def test_requests_that_are_none_are_answered_too(
     assert first == good
     problems = [other.problem for other in others if isinstance(other, BadRequest)]
     assert [problem[:18] for problem in problems] == [
-        "it is no request: ",
-        "it is no request: ",
-        "it is no request: ",
+        "it is not a request: ",
+        "it is not a request: ",
+        "it is not a request: ",
         "it has 70000 bytes",
         "requests/readme.js",
     ]

@@ -10,8 +10,9 @@ from orchestrator.config.run_config import load_config, to_tree
 from orchestrator.ray_cluster.connect import ray_cluster
 from orchestrator.storage.open_store import open_store
 from orchestrator.sweep.examination import node_findings, placement_findings
+from orchestrator.sweep.finding import Level
 from orchestrator.sweep.group_probe import group_findings
-from orchestrator.sweep.probes import Examination, Level, examine, versions_here, write_token
+from orchestrator.sweep.probes import Examination, examine, versions_here, write_token
 from tests.fixtures_s3 import S3Server
 
 TWO_WORKERS = ["resources.num_workers=2"]
@@ -27,13 +28,13 @@ def test_credentials_that_only_the_driver_has_are_found_before_anything_is_spent
 ) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    config = load_config("demo", [f'cache.dir="{tmp_path / "cache"}"'])
+    settings = [f'cache.dir="{tmp_path / "cache"}"', f'source.uri="{tiny_videos}"']
+    config = load_config("demo", settings)
     storage = f"s3://{s3_bucket}/prp"
     examination = Examination(
         config=to_tree(config),
         storage_uri=storage,
         storage_token=write_token(open_store(storage, config.store)),
-        data_uri=str(tiny_videos),
         versions=versions_here(),
     )
     assert all(one.level != Level.FAILURE for one in examine(examination)), "the driver reaches all"

@@ -143,7 +143,7 @@ def test_bytes_that_arrive_changed_are_read_again(
     assert numbers(JournalReader(patient)) == [1]
     assert [entry.fault for entry in proxy.journal].count("flip") == 2
     proxy.add("flip", method="GET", path="entries/.*1[.]jsonl")
-    with pytest.raises(CorruptObject, match=r"000000000001.jsonl is no journal's: "):
+    with pytest.raises(CorruptObject, match=r"000000000001.jsonl does not belong to a journal: "):
         JournalReader(patient)
 
 

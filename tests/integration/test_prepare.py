@@ -15,6 +15,7 @@ import pytest
 from orchestrator.commands.prp import main
 from orchestrator.config.cache_config import CacheConfig
 from orchestrator.config.run_config import RunConfig, load_config, parse_config
+from orchestrator.config.source_config import SourceConfig
 from orchestrator.config.store_config import StoreConfig
 from orchestrator.config.typed_command import prp
 from orchestrator.data.index import IndexJob, index
@@ -26,7 +27,8 @@ from orchestrator.data.prepare_task import PrepareJob, make_shard, read_record, 
 from orchestrator.storage.open_store import open_store
 from orchestrator.storage.prepared_place import MARKER, Marker, read_index, read_marker
 from orchestrator.sweep.corpus import check_prepared
-from orchestrator.sweep.probes import Level, videos_finding
+from orchestrator.sweep.finding import Level
+from orchestrator.sweep.video_probe import videos_finding
 from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.manifest import Manifest
 from prp_core.data.object_store import LocalStore, ObjectStore
@@ -124,7 +126,7 @@ def test_a_prepared_folder_says_what_it_is_and_where_it_comes_from(
     prepared: Path, videos: Path, tmp_path: Path
 ) -> None:
     place = LocalStore(prepared)
-    looked_at = videos_finding(load_config("demo"), prepared.as_uri())
+    looked_at = videos_finding(load_config("demo"), SourceConfig(uri=prepared.as_uri()))
     assert looked_at.level != Level.FAILURE and "of 3 sample videos decode" in looked_at.text
     marker, report = marker_of(place), json.loads((prepared / "report.json").read_text())
     assert marker.source_uri == videos.as_uri() and (marker.num_videos, marker.num_frames) == (

@@ -72,7 +72,7 @@ def test_publish_says_how_the_runs_ended_and_what_was_sent(
     assert {status for status, _ in runs_at(spec.tracking_uri).values()} == {"RUNNING"}
     with acquire(open_folder(spec).store, "Sweep sweep", key=LEASE):
         assert main(["publish", "sweep", "--storage", str(tmp_path)]) == 2
-        assert "which sends what waits by itself" in capsys.readouterr().err
+        assert "which sends the pending records itself" in capsys.readouterr().err
     assert main(["publish", "sweep", "--storage", str(tmp_path)]) == 0
     assert re.match(r"sent \d+ records of \d runs \(\d+ points\) to ", capsys.readouterr().out)
     assert runs_at(spec.tracking_uri) == CLOSED

@@ -1,4 +1,4 @@
-"""Each recipe of `docs/adding_things.md` works as written, and needs no more than it says."""
+"""Each recipe of `docs/adding/` works as written, and needs no more than it says."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.recipes import PAGE, apply, copy_project, read_recipes
+from tests.recipes import PAGES, apply, copy_project, read_recipes
 
-RECIPES = read_recipes(PAGE.read_text())
+RECIPES = [recipe for page in PAGES for recipe in read_recipes(page.read_text())]
 
 # The name under which the contract suite of a recipe knows the new entry.
 NAMES = {
@@ -81,7 +81,8 @@ def test_what_the_recipes_add_keeps_the_rules_of_the_house(project: Path) -> Non
 
 def test_a_recipe_that_leaves_something_out_fails(tmp_path: Path) -> None:
     """Without its line in the catalogue the encoder is tested by nobody."""
-    page = PAGE.read_text().replace('+    "strided_small": _strided_small,\n', "+    # nothing\n")
+    pages = "\n".join(page.read_text() for page in PAGES)
+    page = pages.replace('+    "strided_small": _strided_small,\n', "+    # nothing\n")
     broken = next(recipe for recipe in read_recipes(page) if recipe.title == "An encoder")
     copy_project(tmp_path)
     apply(broken, tmp_path)

@@ -252,7 +252,7 @@ def test_what_a_person_deleted_waits_until_it_is_restored(
     client.delete_experiment(experiment_id)
     tracker.log(TRIAL, {"loss": 1.0}, 1)
     assert not tracker.flush(3)
-    assert "is in the bin: restore it" in tracker.unsent().reason
+    assert "was deleted: restore it" in tracker.unsent().reason
     client.restore_experiment(experiment_id)
     assert tracker.flush(60)
     client.delete_run(tracker.run_id(TRIAL))
@@ -492,12 +492,12 @@ def test_a_server_is_asked_for_all_that_a_sweep_needs_and_left_as_it_was(
         proxy.add("status", code=500, path="mlflow-artifacts")
         proxy.add("status", code=500, path="registered-models")
         without_files, without_model = check_tracking(proxy.url, experiment)
-    assert "will not have report, showcases and encoder of this sweep" in without_files
+    assert "does not accept the report, showcases and encoder of this sweep" in without_files
     assert "MLflow will not register the encoder of this sweep" in without_model
     client.delete_experiment(client.get_experiment_by_name(experiment).experiment_id)
     (deleted,) = check_tracking(mlflow_server.uri, experiment)
-    assert "takes no run of this sweep at the moment" in deleted
-    assert "is in the bin: restore it): what it is to be told is kept" in deleted
+    assert "accepts no run of this sweep at the moment" in deleted
+    assert "was deleted: restore it): its pending records are kept" in deleted
 
 
 class OldServer(http.server.BaseHTTPRequestHandler):

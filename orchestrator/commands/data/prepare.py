@@ -203,7 +203,7 @@ def manifest_of(arguments: argparse.Namespace, job: PrepareJob) -> Manifest:
         return index(to_index, on_progress=print_index_progress)[0]
     if arguments.splits or arguments.labels:
         raise UserError(
-            "--manifest says the labels and splits already; give --splits or --labels without it"
+            "--manifest already holds labels and splits; leave it out to give --splits or --labels"
         )
     if said := check_region(job.source_uri, job.store):  # without a manifest, `index` checks it
         print(said, file=sys.stderr)

@@ -51,9 +51,7 @@ def tiers(cache_dir: Path) -> dict[str, Path]:
         if (root / "locks").is_dir()
     }
     if not found:
-        raise UserError(
-            f"{cache_dir} holds no cache; name the folder that cache.dir names with --dir"
-        )
+        raise UserError(f"{cache_dir} holds no cache; give the folder of cache.dir with --dir")
     return found
 
 

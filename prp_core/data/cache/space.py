@@ -266,7 +266,7 @@ def _allocate(path: Path, num_bytes: int) -> int:
         path.unlink(missing_ok=True)
         if error.errno in FULL_ERRORS:
             raise DiskFull(
-                f"{path.parent}: the disk has no room for {num_bytes} bytes; "
+                f"{path.parent}: there is no room on the disk for {num_bytes} bytes; "
                 "lower the cache's capacity or move it (cache.dir)"
             ) from None
         raise

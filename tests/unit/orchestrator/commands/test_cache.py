@@ -130,7 +130,7 @@ def test_a_folder_that_is_no_cache_is_an_error(
 ) -> None:
     code, text = run(capsys, "status", "--dir", str(tmp_path))
     assert code == 2 and text == (
-        f"prp: error: {tmp_path} holds no cache; name the folder that cache.dir names with --dir\n"
+        f"prp: error: {tmp_path} holds no cache; give the folder of cache.dir with --dir\n"
     )
     assert run(capsys, "clear", "--dir", str(tmp_path / "nowhere"))[0] == 2
     assert not (tmp_path / "nowhere").exists()

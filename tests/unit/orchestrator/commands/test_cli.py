@@ -251,7 +251,7 @@ def test_a_table_of_labels(tmp_path: Path) -> None:
         ),
         (
             "key,split\na,train\na,test\n",
-            "line 3: 'a' stands there a second time and says something else",
+            "line 3: 'a' is listed a second time with other values",
         ),
     ],
 )

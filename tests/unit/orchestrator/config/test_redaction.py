@@ -56,7 +56,7 @@ def test_passwords_are_hidden_and_nothing_else(text: str, shown: str) -> None:
     [
         (
             "http://ada:canary@host:5000/x",
-            "--mlflow http://ada:***@host:5000/x holds a password, which would stand in the "
+            "--mlflow http://ada:***@host:5000/x holds a password, which would end up in the "
             "sweep's files, in MLflow and in logs: write http://host:5000/x and put the password "
             "into MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
         ),

@@ -191,11 +191,12 @@ def test_what_is_written_is_there_again_and_a_slice_told_twice_counts_once(tmp_p
 @pytest.mark.parametrize(
     ("record", "said"),
     [
-        ({"trial": 1}, "ledger entry 2 is none (LedgerEntry.__init__() missing "),
-        ("text", "ledger entry 2 is none ("),
+        ({"trial": 1}, "ledger entry 2 is invalid (LedgerEntry.__init__() missing "),
+        ("text", "ledger entry 2 is invalid ("),
         (
             {**dataclasses.asdict(entry()), "waiting_seconds": 1.0, "redone_seconds": 2.0},
-            "ledger entry 2 has what this release does not know: redone_seconds, waiting_seconds. "
+            "ledger entry 2 has fields that this release does not know: "
+            "redone_seconds, waiting_seconds. "
             "Read this sweep with the release that wrote it",
         ),
     ],

@@ -36,13 +36,15 @@ def numbers(store: LocalStore, sizes: MergeSizes = MergeSizes()) -> list[int]:  
     [
         (b"", "it ends where the header of entry 2 belongs"),
         (b'{"entry": 2', "it ends where the header of entry 2 belongs"),
-        (b"[" * 200_000 + b"\n", "the header of entry 2 is no JSON"),
-        (b"<html></html>\n", "the header of entry 2 is no JSON"),
+        (b"[" * 200_000 + b"\n", "the header of entry 2 is not JSON"),
+        (b"<html></html>\n", "the header of entry 2 is not JSON"),
     ],
 )
 def test_an_entry_that_is_none(store: LocalStore, content: bytes, text: str) -> None:
     store.write(ENTRY_2, content)
-    with pytest.raises(CorruptObject, match=f"^file://.*/{ENTRY_2} is no journal's: {text}"):
+    with pytest.raises(
+        CorruptObject, match=f"^file://.*/{ENTRY_2} does not belong to a journal: {text}"
+    ):
         numbers(store)
     with pytest.raises(CorruptObject, match=text):
         JournalWriter(store, epoch=2, holder="driver")
@@ -63,7 +65,7 @@ def test_an_entry_that_was_removed(store: LocalStore) -> None:
 def test_a_segment_that_is_none_may_be_removed(store: LocalStore) -> None:
     (segment,) = store.list("journal/segments/")
     store.write(segment.key, b"[]")
-    text = "is no journal's: .*; delete it: it is a copy of entries, and the journal is whole"
+    text = "does not belong to a journal: .*; delete it: it is a copy of entries, and the journal"
     with pytest.raises(CorruptObject, match=f"{segment.key} {text}"):
         numbers(store, MergeSizes(smallest=2, fan_in=2, largest=8))
     store.delete(segment.key)

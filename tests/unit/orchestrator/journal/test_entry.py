@@ -49,15 +49,15 @@ def test_no_torn_entry_is_read(length: int) -> None:
 
 FOREIGN = {
     "empty": (b"", "it ends where the header of entry 7 belongs"),
-    "no JSON": (b"<html>\n", "the header of entry 7 is no JSON"),
+    "no JSON": (b"<html>\n", "the header of entry 7 is not JSON"),
     "nested": (
         b"[" * 200_000 + b"\n",
-        r"the header of entry 7 is no JSON \(it is nested too deeply",
+        r"the header of entry 7 is not JSON \(it is nested too deeply",
     ),
-    "nested objects": (b'{"entry":' * 100_000 + b"\n", r"no JSON \(it is nested too deeply"),
-    "long number": (b"9" * 5000 + b"\n", r"the header of entry 7 is no JSON \(Exceeds"),
-    "binary": (bytes(range(256)) + b"\n", "the header of entry 7 is no JSON"),
-    "a list": (b"[7]\n", "the header of entry 7 is no JSON object"),
+    "nested objects": (b'{"entry":' * 100_000 + b"\n", r"not JSON \(it is nested too deeply"),
+    "long number": (b"9" * 5000 + b"\n", r"the header of entry 7 is not JSON \(Exceeds"),
+    "binary": (bytes(range(256)) + b"\n", "the header of entry 7 is not JSON"),
+    "a list": (b"[7]\n", "the header of entry 7 is not a JSON object"),
     "another's JSON": (b'{"entry": 7}\n', "where the header of entry 7 belongs"),
     "another entry": (SECOND.to_bytes(), "where the header of entry 7 belongs"),
     "too many": (FIRST.to_bytes() + SECOND.to_bytes(), "something follows entry 7"),

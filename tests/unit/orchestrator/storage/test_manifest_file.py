@@ -73,7 +73,7 @@ def test_a_damaged_file_is_refused_and_replaced_by_the_next_write(tmp_path: Path
     with pytest.raises(UserError, match=f"was changed: its content hash is {other.content_hash}"):
         read_manifest(path)
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(UserError, match="is no manifest: .*; make one with: .* data index URI"):
+    with pytest.raises(UserError, match="is not a manifest: .*; make one with: .* data index URI"):
         read_manifest(path)
     write_manifest(MANIFEST, open_store(tmp_path))
     assert read_manifest(path) == MANIFEST
@@ -83,5 +83,7 @@ def test_files_that_are_no_manifests(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"There is no manifest at .*none\.parquet; make one with"):
         read_manifest(tmp_path / "none.parquet")
     pyarrow.parquet.write_table(pyarrow.table({"key": ["a"]}), tmp_path / "other.parquet")
-    with pytest.raises(UserError, match="is no manifest of this version, but another Parquet file"):
+    with pytest.raises(
+        UserError, match="is not a manifest of this version, but another Parquet file"
+    ):
         read_manifest(tmp_path / "other.parquet")

@@ -133,10 +133,10 @@ def test_what_is_no_index_is_refused(tmp_path: Path) -> None:
         Manifest("file:///v", (VideoRecord(key="a", num_bytes=1, etag="e"),)), store
     ).rpartition("/")[2]
     store.write("shard-index-0123456789abcdef.parquet", b"PAR1 and nothing")
-    with pytest.raises(UserError, match="is no index of shards"):
+    with pytest.raises(UserError, match="is not an index of shards"):
         read_shard_index(store, "shard-index-0123456789abcdef.parquet")
     with pytest.raises(
-        UserError, match="no index of shards of this version, but another Parquet file"
+        UserError, match="not an index of shards of this version, but another Parquet file"
     ):
         read_shard_index(store, manifest)
     with pytest.raises(UserError, match="is not there; copy the prepared place again"):
@@ -164,7 +164,7 @@ def test_a_marker_makes_the_place_and_another_version_is_refused(tmp_path: Path)
     tree = json.loads((tmp_path / MARKER).read_text())
     for wrong in (json.dumps({**tree, "format": 2}), json.dumps({**tree, "more": 1}), "{"):
         store.write(MARKER, wrong.encode())
-        with pytest.raises(UserError, match="prepared.json is no marker of this version"):
+        with pytest.raises(UserError, match="prepared.json is not a marker of this version"):
             read_marker(store)
 
 

@@ -70,7 +70,7 @@ def test_what_may_pass_is_tried_again(
         assert send(hook.url, b"{}", sleep=pauses.append) is is_taken
     assert len(hook.got) == num_tries
     assert pauses == [2.0, 4.0, 8.0][: num_tries - 1]
-    assert ("was not taken by 127.0.0.1" in caplog.text) is not is_taken
+    assert ("127.0.0.1 did not accept a notification" in caplog.text) is not is_taken
     assert "canary" not in caplog.text, "the URL is a secret"
 
 
@@ -93,5 +93,5 @@ def test_where_the_url_comes_from(monkeypatch: pytest.MonkeyPatch) -> None:
     assert hook_url(None) == "https://hooks.example/x"
     assert hook_url("http://other/") == "http://other/"
     for wrong in ("hooks.example/x", "ftp://x/", "https://", "http://[x"):
-        with pytest.raises(UserError, match="--notify is no web address; write the whole URL"):
+        with pytest.raises(UserError, match="--notify is not a web address; write the whole URL"):
             hook_url(wrong)

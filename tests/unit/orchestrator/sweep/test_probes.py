@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -11,9 +10,9 @@ from cluster.capacity import NodeShape, TrialBundle, plan_capacity
 from orchestrator.config.run_config import load_config, with_values
 from orchestrator.storage.open_store import open_store
 from orchestrator.sweep.examination import placed_finding
+from orchestrator.sweep.finding import Level
 from orchestrator.sweep.group_probe import findings_of
 from orchestrator.sweep.probes import (
-    Level,
     clock_finding,
     database_finding,
     disk_finding,
@@ -23,7 +22,6 @@ from orchestrator.sweep.probes import (
     token_finding,
     tracking_finding,
     versions_finding,
-    videos_finding,
     write_token,
 )
 from prp_core.training.step_probe import StepProbe, probe_step
@@ -43,27 +41,6 @@ def test_a_storage_that_is_another_folder_on_this_node_is_found(tmp_path: Path) 
     bad = storage_finding(CONFIG, str(other), token)
     assert bad.level == Level.FAILURE and "what the driver wrote is not in it" in bad.text
     assert "give a --storage that every node sees" in bad.advice
-
-
-def test_videos_that_decode_say_at_which_rates_and_broken_ones_say_why(
-    tiny_videos: Path, tmp_path: Path
-) -> None:
-    good = videos_finding(CONFIG, str(tiny_videos))
-    assert good.level == Level.OK, good
-    assert (
-        "3 of 3 sample videos decode; a clip of 8 frames can be drawn at rates 1 to " in good.text
-    )
-    first = next(iter(sorted(tiny_videos.rglob("*.mp4"))))
-    shutil.copy(first, tmp_path / "b.mp4")
-    (tmp_path / "a.mp4").write_bytes(b"no video")
-    mixed = videos_finding(CONFIG, str(tmp_path))
-    assert mixed.level == Level.WARNING and "a.mp4: not-a-video" in mixed.text
-    (tmp_path / "b.mp4").unlink()
-    broken = videos_finding(CONFIG, str(tmp_path))
-    assert broken.level == Level.FAILURE and "none of 1 sample videos decodes" in broken.text
-    assert "prp data index" in broken.advice
-    (tmp_path / "a.mp4").unlink()
-    assert "no video among the first objects" in videos_finding(CONFIG, str(tmp_path)).text
 
 
 def test_a_database_and_an_mlflow_that_cannot_be_used_are_found() -> None:

@@ -49,7 +49,7 @@ def test_an_encoder_file_holds_equal_weights_and_refuses_changed_ones() -> None:
 
 def test_where_an_encoder_is_must_be_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    with pytest.raises(UserError, match=r"Which MLflow\? Pass tracking_uri"):
+    with pytest.raises(UserError, match=r"No MLflow is named: pass tracking_uri"):
         load_encoder("models:/prp-demo@best")
 
 

@@ -108,7 +108,7 @@ def test_a_log_that_was_replaced_writes_nothing_more(tmp_path: Path) -> None:
     assert new.flush(30)
     old.add_points(RUN, {"loss": 1.0}, 1)
     assert not old.flush(30)
-    assert "may append nothing any more" in old.fenced
+    assert "may not append any more" in old.fenced
     assert stored(tmp_path) == []
     assert new.close(30)
 

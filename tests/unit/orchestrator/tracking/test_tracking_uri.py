@@ -37,9 +37,9 @@ def test_addresses_that_name_nothing_are_refused(uri: str) -> None:
 
 def test_a_sqlite_file_that_cannot_be_one_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("not a database at all")
-    with pytest.raises(UserError, match=r"is no sqlite database; choose another place"):
+    with pytest.raises(UserError, match=r"is not an SQLite database; choose another place"):
         check_tracking(f"sqlite:///{tmp_path / 'text'}", "demo")
-    with pytest.raises(UserError, match=r"text is no folder that can be written"):
+    with pytest.raises(UserError, match=r"text is not a writable folder"):
         check_tracking(f"sqlite:///{tmp_path / 'text' / 'mlflow.db'}", "demo")
     with pytest.raises(UserError, match=r"cannot be written"):
         check_tracking(f"sqlite:///{tmp_path}", "demo")
@@ -57,7 +57,7 @@ def test_a_server_that_is_away_or_silent_is_said_in_one_line(
         (refused,) = check_tracking(uri, "demo")
         silent.listen()
         (timed_out,) = check_tracking(uri, "demo")
-    end = "the sweep goes on without it, what it is to be told is kept in the sweep's storage"
+    end = "the sweep goes on without it; its pending records are kept in the sweep's storage"
     assert re.match(rf"MLflow at {uri} does not answer \(.*refused.*\): {end}", refused)
     assert re.match(rf"MLflow at {uri} does not answer \(.*(timed out|no answer)", timed_out)
     assert "\n" not in refused + timed_out

@@ -135,7 +135,7 @@ def test_another_server_is_refused_in_one_line(
             {"clip.lenght": "8"},
             "cannot read the run's parameters: Unknown config key 'clip.lenght'",
         ),
-        ({"clip.length": "many"}, "The run's parameter clip.length = 'many' is no number"),
+        ({"clip.length": "many"}, "The run's parameter clip.length = 'many' is not a number"),
         (
             {"source.uri": shortened("x" * 9000, LONGEST_PARAM)},
             "source.uri is too long for MLflow and stands there shortened",

@@ -289,7 +289,7 @@ def test_ucf101s_own_split_files(tmp_path: Path) -> None:
     )
     with pytest.raises(UserError, match="no split 3; there is 1, 2"):
         read_split_files(tmp_path, 3)
-    with pytest.raises(UserError, match=r"trainlist02.txt stands alone"):
+    with pytest.raises(UserError, match=r"trainlist02.txt has no counterpart"):
         read_split_files(tmp_path, 2)
     (tmp_path / "testlist01.txt").write_text("Archery/v_Archery_g09_c02.avi\n")
     with pytest.raises(

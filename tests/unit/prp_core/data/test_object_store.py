@@ -28,7 +28,7 @@ def test_keys_never_leave_the_folder(tmp_path: Path, key: str) -> None:
         lambda: store.delete(key),
         lambda: store.local_path(key),
     ):
-        with pytest.raises(UserError, match="is no key of file:///"):
+        with pytest.raises(UserError, match="is not a valid key of file:///"):
             reach()
     assert (tmp_path / "secret").read_text() == "not yours"
 

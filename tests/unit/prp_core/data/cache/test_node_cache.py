@@ -258,7 +258,7 @@ def test_a_full_disk_is_a_clear_error_and_nothing_torn(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (OBJECT_BYTES // 2, OBJECT_BYTES // 2))
         with pytest.raises(
             DiskFull,
-            match="the disk has no room for 20000 bytes; lower the cache's capacity or move it",
+            match="there is no room on the disk for 20000 bytes; lower the cache's capacity",
         ):
             NodeCache(tmp_path / "cache", 1 << 30, store).open(refs[0]).__enter__()
         os._exit(0 if _bytes_on_disk(tmp_path / "cache") == 0 else 1)
