@@ -78,7 +78,8 @@ QUARANTINE_REASONS = {
     "undecodable": "the decoder gives up before the first frame",
     "truncated": "fewer frames decode than the container says, or the file ends before it",
     "repeated-frames": "the decoder repeats one frame in place of the ones it lost",
-    "too-large": "the picture is larger than the pixel budget",
+    "too-large": "the picture, or the whole video, is larger than the pixel budget",
+    "needs-prepare": "one frame needs too many others decoded; 'prp data prepare' reads all once",
     "too-slow": "decoding passed its time limit and was killed",
     "out-of-memory": "decoding passed its memory limit and was killed",
     "crashed": "the decoder process died",
@@ -88,6 +89,10 @@ QUARANTINE_REASONS = {
     "bad-name": "the name is not UTF-8, which a manifest cannot hold",
     "corrupt": "the bytes do not match the object's checksum",
 }
+
+
+# A whole video, only too expensive to read at random: preparing it makes it usable.
+NEEDS_PREPARE = "needs-prepare"
 
 
 class FeaturesNotFinite(PrpError):

@@ -12,6 +12,7 @@ from pathlib import Path
 from orchestrator.config.cache_config import CacheConfig
 from orchestrator.config.store_config import StoreConfig
 from orchestrator.config.sweep_spec import home_dir
+from orchestrator.config.typed_command import prp
 from orchestrator.data.index_journal import IndexJournal
 from orchestrator.data.label_source import LabelSource
 from orchestrator.storage.manifest_file import write_manifest
@@ -136,6 +137,15 @@ def _run(
     if copies := describe_copies(records):
         log.warning("%s", copies)
     return Manifest(source.store.uri, tuple(records))
+
+
+def advice_to_prepare(manifest: Manifest) -> str:
+    """How the videos that are too expensive to read at random become usable; "" without any."""
+    count = len(manifest.preparable()) - len(manifest.usable())
+    if not count:
+        return ""
+    command = prp(f"data prepare {manifest.uri} DST")
+    return f"{count} videos need to be prepared before they can be trained on: {command}"
 
 
 def _warn_of_absent(table: Mapping[str, Labelling], records: Sequence[VideoRecord]) -> None:

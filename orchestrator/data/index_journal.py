@@ -39,6 +39,7 @@ class IndexJournal:
             loader.decode_timeout_seconds,
             loader.decode_memory_bytes,
             loader.max_pixels,
+            loader.max_pixels_decoded,
         )
         name = hashlib.sha256(json.dumps([uri, *limits]).encode()).hexdigest()[:16]
         self.path = folder / f"{name}.jsonl"

@@ -43,7 +43,7 @@ from prp_core.data.manifest import Manifest, VideoRecord
 from prp_core.data.object_store import ObjectStore
 from prp_core.data.shards.index import ShardFile, ShardIndex, ShardSettings, ShardVideo
 from prp_core.data.shards.planning import PlannedShard, plan_shards
-from prp_core.errors import ObjectExists, UserError
+from prp_core.errors import NEEDS_PREPARE, ObjectExists, UserError
 
 NUM_READERS = 16
 
@@ -209,7 +209,7 @@ def _finish(
     records = [record for _, record in found]
     if not index.files:
         raise UserError(
-            f"None of the {len(manifest.usable())} videos of {manifest.uri} could be prepared, "
+            f"None of the {len(manifest.preparable())} videos of {manifest.uri} could be prepared, "
             f"the first: {records[0].broken[0]}"
         )
     prepared = prepared_manifest(
@@ -266,7 +266,7 @@ def prepared_manifest(
     """
 
     def prepared(record: VideoRecord) -> VideoRecord:
-        if record.reason:
+        if record.reason not in ("", NEEDS_PREPARE):
             return record
         if record.key in broken:
             reason, detail = broken[record.key]
@@ -275,6 +275,8 @@ def prepared_manifest(
         settings = index.settings
         return replace(
             record,
+            reason="",
+            detail="",
             num_bytes=video.num_bytes,
             etag=Path(index.files[video.shard].name).stem,
             sha256=video.sha256,

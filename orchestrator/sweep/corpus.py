@@ -9,7 +9,7 @@ from pathlib import Path
 from orchestrator.config.run_config import RunConfig
 from orchestrator.config.source_config import SourceConfig
 from orchestrator.data import demo_videos
-from orchestrator.data.index import IndexJob, index
+from orchestrator.data.index import IndexJob, advice_to_prepare, index
 from orchestrator.data.label_source import LabelSource
 from orchestrator.data.manifest_check import check_unchanged
 from orchestrator.storage.manifest_file import read_manifest
@@ -101,4 +101,6 @@ def _indexed(data_uri: str, source: SourceConfig, config: RunConfig, out_uri: st
         f"{len(manifest.usable())} videos, {len(manifest.quarantined())} quarantined, "
         f"in {manifest_uri}"
     )
+    if advice := advice_to_prepare(manifest):
+        say(advice)
     return manifest_uri

@@ -1,7 +1,8 @@
-"""The limits of one request to a decode process: its CPU time, its stalls, the shape of its reply.
+"""The limits of one request to a decode process: its work, its hangs, the shape of its reply.
 
-They count work, not time on a clock, so that a busy machine makes no video broken; and what a
-request may cost does not depend on what was asked before.
+What a video may cost is counted in pixels to decode, which are a function of the file alone. The
+limits on CPU seconds are against hangs: they begin anew with each sign of progress, are far above
+what any machine needs, and do not run while a process waits for a CPU.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from prp_core.data.readers.video_reader import VideoInfo
 from prp_core.errors import BrokenVideo
 
 STALLED_SECONDS = 120.0
-PIXELS_PER_CPU_SECOND = 20e6  # a slow machine's, of the slowest codec
+MOST_PIXELS_OF_A_FILE = 3 * 10**12  # three hours of 3840 x 2160 at 30 frames a second are 2.7e12
+PIXELS_BETWEEN_SIGNS = 50 * 10**6  # decoded, before a decoder says again that it goes on
+PIXELS_PER_CPU_SECOND = 5e6  # a fourth of a slow machine's, of the slowest codec
 BYTES_PER_CPU_SECOND = 200e3  # a slow machine's, of a large picture
-MOST_PIXELS = 3e9  # that a request is given time for, beside its time limit
 REPLY_SHARE = 4  # a reply takes at most this part of the decoder's memory
 
 
@@ -54,13 +57,18 @@ def frames_of_a_reply(shape: FrameShape, memory_bytes: int) -> int:
     return max(1, memory_bytes // REPLY_SHARE // (3 * shape.pixels))
 
 
-def seconds_allowed(timeout_seconds: float, shape: FrameShape, num_frames: int) -> float:
-    """CPU seconds of a request that may have to decode `num_frames` frames from the beginning."""
-    return timeout_seconds + min(shape.pixels * num_frames, MOST_PIXELS) / PIXELS_PER_CPU_SECOND
+def seconds_allowed(
+    timeout_seconds: float, shape: FrameShape, num_frames: int, most_pixels: int
+) -> float:
+    """CPU seconds until the next sign of progress of a request that may have to decode `num_frames`
+    frames, or `most_pixels` pixels, for one.
+    """
+    pixels = min(shape.pixels * num_frames, most_pixels)
+    return timeout_seconds + pixels / PIXELS_PER_CPU_SECOND
 
 
 def seconds_of_inspection(timeout_seconds: float, num_bytes: int) -> float:
-    """CPU seconds for decoding a whole file of `num_bytes`: a long video is allowed more."""
+    """CPU seconds until the next sign of progress of the inspection of a file of `num_bytes`."""
     return timeout_seconds + num_bytes / BYTES_PER_CPU_SECOND
 
 
@@ -90,8 +98,21 @@ def check_reply(
     return tuple(numbers)
 
 
+def why_needs_prepare(info: VideoInfo, most_pixels: int) -> str:
+    """Why such a video is not read at random, for a person; "" where it may be."""
+    count = info.num_frames_to_read_one
+    if count * info.width * info.height <= most_pixels:
+        return ""
+    return (
+        f"reading one frame may decode {count} frames of {info.width} x {info.height}, and "
+        f"loader.max_pixels_decoded = {most_pixels}; prepare it: prp data prepare"
+    )
+
+
 class RequestLimit:
-    """The CPU seconds that one request may cost, and the watch for a decoder that stands still."""
+    """The CPU seconds that a request may cost between two signs of progress, and the watch for a
+    decoder that stands still.
+    """
 
     def __init__(self, path: str, pid: int, allowed_seconds: float, words: str) -> None:
         self._path = path
@@ -100,6 +121,10 @@ class RequestLimit:
         self._words = words
         self._first_cpu = self._last_cpu = cpu_seconds(pid)
         self._alive_at = time.monotonic()
+
+    def renew(self) -> None:
+        """The decoder has given a sign of progress."""
+        self._first_cpu = cpu_seconds(self._pid)
 
     def check(self) -> None:
         """Raise `BrokenVideo` "too-slow" once the CPU time is spent, `Stalled` for a standstill."""
@@ -110,7 +135,7 @@ class RequestLimit:
         self._last_cpu = cpu
         used = cpu - self._first_cpu
         if used > self._allowed_seconds:
-            words = f"{used:.1f} CPU seconds, {self._allowed_seconds:g} are allowed"
+            words = f"{used:.1f} CPU seconds at one place, {self._allowed_seconds:g} are allowed"
             raise BrokenVideo(self._path, "too-slow", f"{words}; {self._words}")
         if now - self._alive_at > STALLED_SECONDS:
             raise Stalled

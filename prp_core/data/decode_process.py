@@ -88,7 +88,11 @@ class DecodeProcess(ClosedAtExit):
 
         Raises `BrokenVideo` (key: the path).
         """
-        request = {"op": "inspect", "path": os.fspath(path)}
+        request = {
+            "op": "inspect",
+            "path": os.fspath(path),
+            "max_pixels_decoded": self._loader.max_pixels_decoded,
+        }
         reply, _ = self._request(request, timeout_seconds or self._loader.decode_timeout_seconds)
         return record_from(VideoInfo, reply["info"])
 
@@ -175,10 +179,11 @@ class DecodeProcess(ClosedAtExit):
     def _ask_for_frames(
         self, request: dict[str, Any], count: int, num_frames: int, shape: FrameShape
     ) -> tuple[dict[str, Any], np.ndarray]:
-        timeout_seconds = self._loader.decode_timeout_seconds
-        reply, frames = self._request(
-            request, seconds_allowed(timeout_seconds, shape, num_frames), count, shape
+        loader = self._loader
+        seconds = seconds_allowed(
+            loader.decode_timeout_seconds, shape, num_frames, loader.max_pixels_decoded
         )
+        reply, frames = self._request(request, seconds, count, shape)
         assert frames is not None
         return reply, frames
 
@@ -235,15 +240,19 @@ class DecodeProcess(ClosedAtExit):
             self._channel.sendall(struct.pack("<I", len(text)) + text)
         except OSError:
             raise _Died from None
-        (length,) = struct.unpack("<I", self._receive(4, limit))
-        if length > MAX_TEXT_BYTES:
-            raise BrokenVideo(path, "crashed", f"the decoder announces a reply of {length} bytes")
-        reply = parse_json_object(self._receive(length, limit).tobytes())
+        while "progress" in (reply := self._receive_text(path, limit)):
+            limit.renew()
         if "shape" not in reply:
             return reply, None
         told = check_reply(path, reply["shape"], num_frames, shape, self._loader.max_pixels)
         frames = np.frombuffer(self._receive(math.prod(told), limit), dtype=np.uint8)
         return reply, frames.reshape(told)
+
+    def _receive_text(self, path: str, limit: RequestLimit) -> dict[str, Any]:
+        (length,) = struct.unpack("<I", self._receive(4, limit))
+        if length > MAX_TEXT_BYTES:
+            raise BrokenVideo(path, "crashed", f"the decoder announces a reply of {length} bytes")
+        return parse_json_object(self._receive(length, limit).tobytes())
 
     def _receive(self, num_bytes: int, limit: RequestLimit) -> memoryview:
         buffer = np.empty(num_bytes, dtype=np.uint8).data

@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from prp_core.data.container_sniffing import check_container
-from prp_core.data.decode_limits import seconds_of_inspection
+from prp_core.data.decode_limits import seconds_of_inspection, why_needs_prepare
 from prp_core.data.folder_layout import folder_layout
 from prp_core.data.manifest import VideoRecord
 from prp_core.data.object_store import ObjectInfo, ObjectRef
@@ -22,7 +22,7 @@ from prp_core.data.splits import (
     unmatched,
 )
 from prp_core.data.video_source import VideoSource
-from prp_core.errors import BrokenVideo, ObjectRefused, UserError
+from prp_core.errors import NEEDS_PREPARE, BrokenVideo, ObjectRefused, UserError
 
 log = logging.getLogger(__name__)
 
@@ -157,7 +157,11 @@ def inspect_object(source: VideoSource, info: ObjectInfo, timeout_seconds: float
             record = replace(record, sha256=_sha256(path))
             check_container(path)
             seconds = seconds_of_inspection(timeout_seconds, info.num_bytes)
-            return replace(record, **asdict(source.inspect(ref, path, timeout_seconds=seconds)))
+            found = source.inspect(ref, path, timeout_seconds=seconds)
+            figures = asdict(found)
+            del figures["num_frames_to_read_one"]
+            why = why_needs_prepare(found, source.loader.max_pixels_decoded)
+            return replace(record, **figures, reason=NEEDS_PREPARE if why else "", detail=why)
     except BrokenVideo as error:
         return replace(record, reason=error.reason, detail=error.detail)
     except ObjectRefused as error:

@@ -37,6 +37,11 @@ class LoaderConfig:
     """Address space in bytes that a decode process may use; at least 512 MiB."""
     max_pixels: int = 4096 * 2304
     """Pixels of a frame (width x height) above which a video is quarantined as too large."""
+    max_pixels_decoded: int = 3_000_000_000
+    """Pixels that reading one frame may decode, all frames that it needs included.
+
+    A video of which a frame may need more is set aside as ``needs-prepare``.
+    """
     max_carried_pixels: int = 512 * 384
     """Pixels above which frames are resized where they are decoded; 0: never.
 
@@ -89,4 +94,10 @@ class LoaderConfig:
             "must not be negative",
         )
         check(self.max_pixels > 0, "loader.max_pixels", self.max_pixels, "must be positive")
+        check(
+            self.max_pixels_decoded > 0,
+            "loader.max_pixels_decoded",
+            self.max_pixels_decoded,
+            "must be positive",
+        )
         check_choice("loader.decode_jpegs_on", self.decode_jpegs_on, JPEG_PLACES)

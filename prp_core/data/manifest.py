@@ -16,7 +16,7 @@ from functools import cached_property
 
 from prp_core.checks import check, check_choice
 from prp_core.data.object_store import ObjectRef
-from prp_core.errors import QUARANTINE_REASONS, UserError
+from prp_core.errors import NEEDS_PREPARE, QUARANTINE_REASONS, UserError
 from prp_core.randomness import draw_bits
 
 SPLITS = ("", "train", "val", "test")
@@ -105,6 +105,10 @@ class Manifest:
     def quarantined(self) -> tuple[VideoRecord, ...]:
         """The broken videos, each with its reason."""
         return tuple(record for record in self.records if record.reason)
+
+    def preparable(self) -> tuple[VideoRecord, ...]:
+        """The videos that preparing reads: the usable ones, and those that only need it."""
+        return tuple(one for one in self.records if one.reason in ("", NEEDS_PREPARE))
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -20,8 +20,10 @@ from tests.video_factory import (
     SELECTIVE,
     SEQUENTIAL,
     Encoding,
+    cut_without_reencoding,
     make_packed_b_frames,
     make_video,
+    with_display_matrix,
 )
 
 NUM_FRAMES = 90
@@ -264,3 +266,17 @@ def test_frames_behind_a_safe_keyframe_are_those_of_a_full_decode(
     np.testing.assert_array_equal(reader.read([39], 0), whole[[39]])  # no count was verified
     assert not reader.is_selective
     reader.close()
+
+
+@pytest.mark.parametrize("turn", [(1, 0, 0, 1), (0, 1, -1, 0)], ids=["upright", "turned"])
+@pytest.mark.parametrize("name", ["h264, B", "MPEG-4 in mp4, B", "HEVC, closed GOPs"])
+def test_what_an_edit_list_hides_and_how_frames_are_turned_costs_no_decode_from_the_start(
+    name: str, turn: tuple[int, int, int, int], tmp_path: Path
+) -> None:
+    encoding = {**SELECTIVE, **SEGMENTED, "h264, B": Encoding(num_b_frames=3)}[name]
+    whole = make_video(tmp_path / "whole.mp4", 60, encoding=encoding)
+    cut = with_display_matrix(cut_without_reencoding(whole, tmp_path / "cut.mp4", 20), *turn)
+    assert check_selective_decode(cut, seed=1, count=3).is_selective
+    reader = PyavReader(str(cut))
+    assert reader.read([0, 39], 40).shape == ((2, 64, 96, 3) if turn[0] else (2, 96, 64, 3))
+    assert 2 <= reader.num_frames_to_read_one(40) <= 16, "one group of pictures, no more"

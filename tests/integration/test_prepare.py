@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.commands.data.manifests import print_summary
 from orchestrator.commands.prp import main
 from orchestrator.config.cache_config import CacheConfig
 from orchestrator.config.run_config import RunConfig, load_config, parse_config
@@ -165,6 +166,27 @@ def test_a_prepared_folder_says_what_it_is_and_where_it_comes_from(
     assert report["cpu_seconds"] > 0 and report["again"]["dollars"] == pytest.approx(
         0.1 * report["again"]["cpu_hours"]
     )
+
+
+def test_videos_that_need_it_are_prepared_and_no_others_are_lost(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_video(tmp_path / "videos" / "run" / "long.mp4", NUM_FRAMES)
+    (tmp_path / "videos" / "run" / "empty.mp4").touch()
+    loader = LoaderConfig(num_decoders=1, max_pixels_decoded=64 * 96 * 8)
+    manifest, uri = index(
+        IndexJob(uri=tmp_path / "videos", state_dir=tmp_path / "state", loader=loader)
+    )
+    assert [record.reason for record in manifest.records] == ["empty", "needs-prepare"]
+    print_summary(manifest, uri)
+    place = tmp_path / "prepared"
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "1 videos need to be prepared before they can be trained on: "
+        + prp(f"data prepare {manifest.uri} DST")
+    )
+    prepared, _ = prepare(manifest, job_for(tmp_path / "videos", place, tmp_path), in_this_process)
+    assert [one.reason + one.detail for one in prepared.records] == ["empty0 bytes", ""]
+    assert prepared.usable() == indexed(place, tmp_path).usable()
 
 
 def test_frames_come_from_the_shards(prepared: Path, tmp_path: Path) -> None:

@@ -108,6 +108,8 @@ def facts_of(manifest: Manifest) -> dict[str, object]:
 
 def print_summary(manifest: Manifest, uri: str) -> None:
     """How many videos of `manifest` (at `uri`) are usable, and why the others are not."""
+    from orchestrator.data.index import advice_to_prepare
+
     quarantined = manifest.quarantined()
     print(
         f"{len(manifest.usable())} usable videos in {len(manifest.labels)} classes, "
@@ -117,6 +119,8 @@ def print_summary(manifest: Manifest, uri: str) -> None:
     if quarantined:
         reasons = counts(record.reason for record in quarantined)
         print(f"quarantined: {reasons}; see them with: {prp(f'data show {uri}')}", file=sys.stderr)
+    if advice := advice_to_prepare(manifest):
+        print(advice, file=sys.stderr)
 
 
 def counts(words: Iterable[str | None]) -> str:

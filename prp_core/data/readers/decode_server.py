@@ -2,7 +2,8 @@
 
 Started by `decode_process.DecodeProcess` with the arguments ``READER MEMORY_BYTES SOCKET LIFELINE
 FOLDER...``. Messages both ways: 4 bytes length (little-endian), JSON of that length; a reply's
-``shape`` announces that many raw bytes after it. Where the kernel offers it the process has no
+``shape`` announces that many raw bytes after it. ``progress`` is no reply yet: the decoder has
+decoded that many pixels and goes on. Where the kernel offers it the process has no
 network and reads only below its folders, and each video is decoded by a thread of its own that can
 read no other (`confinement`).
 """
@@ -12,15 +13,17 @@ from __future__ import annotations
 import fcntl
 import itertools
 import json
+import math
 import os
 import resource
 import socket
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,7 @@ import numpy as np
 
 from prp_core.data.container_end import is_cut_short
 from prp_core.data.container_sniffing import check_container
+from prp_core.data.decode_limits import MOST_PIXELS_OF_A_FILE, PIXELS_BETWEEN_SIGNS
 from prp_core.data.readers import READERS
 from prp_core.data.readers.confinement import confine_process, confine_thread, use_one_arena
 from prp_core.data.readers.video_reader import VideoReader
@@ -38,7 +42,28 @@ MISSING_FRAMES_ALLOWED = 4
 MISSING_SHARE_ALLOWED = 0.02
 
 
-def inspect(reader_name: str, path: str, max_pixels: int) -> dict[str, Any]:
+Report = Callable[[dict[str, Any]], None]
+
+
+class Progress:
+    """Counts the pixels that a request has decoded, and reports them from time to time."""
+
+    def __init__(self, report: Report) -> None:
+        self.pixels = 0
+        self._report = report
+        self._next_sign = PIXELS_BETWEEN_SIGNS
+
+    def add(self, pixels: int) -> None:
+        """One more frame, of `pixels` pixels, is decoded."""
+        self.pixels += pixels
+        if self.pixels >= self._next_sign:
+            self._next_sign = self.pixels + PIXELS_BETWEEN_SIGNS
+            self._report({"progress": self.pixels})
+
+
+def inspect(
+    reader_name: str, path: str, max_pixels: int, max_pixels_decoded: int, progress: Progress
+) -> dict[str, Any]:
     """The video's figures with its frames counted by decoding them all. Raises `BrokenVideo`."""
     from prp_core.data.readers.header import first_orientation, read_header
 
@@ -61,7 +86,7 @@ def inspect(reader_name: str, path: str, max_pixels: int) -> dict[str, Any]:
         reader = READERS[reader_name](path)
         reader.max_pixels = max_pixels
         declared = max(declared, reader.num_frames_declared)
-        decoded = _count_frames(reader)
+        decoded = _count_frames(reader, progress, max_pixels_decoded)
     except BrokenVideo as error:
         decoded = _Decoded(failure=error)
     if decoded.failure is not None and decoded.failure.reason == "too-large":
@@ -81,6 +106,7 @@ def inspect(reader_name: str, path: str, max_pixels: int) -> dict[str, Any]:
         "width": width,
         "height": height,
         "codec": header.codec,
+        "num_frames_to_read_one": decoded.num_to_read_one,
     }
 
 
@@ -91,6 +117,7 @@ class _Decoded:
     num_frames: int = 0
     shape: tuple[int, int] = (0, 0)
     num_refused: int = 0
+    num_to_read_one: int = 0
     failure: BrokenVideo | None = None
 
 
@@ -119,12 +146,20 @@ def _check_whole(path: str, decoded: _Decoded, declared: int) -> None:
         )
 
 
-def _count_frames(reader: VideoReader) -> _Decoded:
+def _count_frames(reader: VideoReader, progress: Progress, max_pixels_decoded: int) -> _Decoded:
+    """Decode every frame; what reading one of them takes is only asked where it matters."""
     decoded = _Decoded()
+    reader.on_decoded = progress.add
     try:
         for frame_HWC in reader.frames():
             decoded.num_frames += 1
             decoded.shape = (frame_HWC.shape[0], frame_HWC.shape[1])
+            if progress.pixels > MOST_PIXELS_OF_A_FILE:
+                words = f"more than {MOST_PIXELS_OF_A_FILE:.0e} pixels in all its frames; divide it"
+                raise BrokenVideo("", "too-large", words)
+        decoded.num_to_read_one = decoded.num_frames
+        if decoded.num_frames * math.prod(decoded.shape) > max_pixels_decoded:
+            decoded.num_to_read_one = reader.num_frames_to_read_one(decoded.num_frames)
     except BrokenVideo as error:
         decoded.failure = error
     finally:
@@ -136,8 +171,9 @@ def _count_frames(reader: VideoReader) -> _Decoded:
 class Server:
     """Answers requests; keeps the last file's reader open, because spans of one video cluster."""
 
-    def __init__(self, reader_name: str) -> None:
+    def __init__(self, reader_name: str, report: Report) -> None:
         self._reader_name = reader_name
+        self._report = report
         self._open_path: tuple[str, int] | None = None
         self._reader: VideoReader | None = None
         self._rest: tuple[int, Iterator[np.ndarray]] | None = None
@@ -147,7 +183,9 @@ class Server:
         path = request["path"]
         try:
             if request["op"] == "inspect":
-                return {"info": inspect(self._reader_name, path, request["max_pixels"])}, None
+                limits = request["max_pixels"], request["max_pixels_decoded"]
+                info = inspect(self._reader_name, path, *limits, Progress(self._report))
+                return {"info": info}, None
             if request["op"] == "next":
                 frames_NHWC = self._read_next(request)
                 return {"shape": frames_NHWC.shape}, frames_NHWC
@@ -207,6 +245,7 @@ class Server:
             check_container(path)
             self._reader = READERS[self._reader_name](path)
             self._reader.max_pixels = request["max_pixels"]
+            self._reader.on_decoded = Progress(self._report).add
             self._open_path = identity
         return self._reader
 
@@ -222,10 +261,11 @@ class Server:
 class ConfinedServer:
     """A `Server` for each video, in a thread that can read this video's file and no other."""
 
-    def __init__(self, reader_name: str) -> None:
+    def __init__(self, reader_name: str, report: Report) -> None:
         self._reader_name = reader_name
+        self._report = report
         self._path = ""
-        self._server = Server(reader_name)
+        self._server = Server(reader_name, report)
         self._thread: ThreadPoolExecutor | None = None
 
     def answer(self, request: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray | None]:
@@ -236,7 +276,7 @@ class ConfinedServer:
                 self._thread.submit(self._server.close).result()
                 self._thread.shutdown()
             self._path = path
-            self._server = Server(self._reader_name)
+            self._server = Server(self._reader_name, self._report)
             self._thread = ThreadPoolExecutor(1, initializer=confine_thread, initargs=(path,))
         return self._thread.submit(self._server.answer, request).result()
 
@@ -248,11 +288,15 @@ def serve(server: Server | ConfinedServer, channel: socket.socket) -> None:
         if body is None:
             return
         reply, frames_NHWC = server.answer(json.loads(body))
-        text = json.dumps(reply).encode()
-        channel.sendall(struct.pack("<I", len(text)) + text)
+        _send(channel, reply)
         if frames_NHWC is not None:
             channel.sendall(frames_NHWC.data.cast("B"))
         del frames_NHWC  # or the next reply would have to find room beside it
+
+
+def _send(channel: socket.socket, message: dict[str, Any]) -> None:
+    text = json.dumps(message).encode()
+    channel.sendall(struct.pack("<I", len(text)) + text)
 
 
 def _receive(channel: socket.socket, num_bytes: int) -> bytes | None:
@@ -295,7 +339,8 @@ def main() -> None:
     load_libraries(reader_name)
     enforced = confine_process(sys.argv[5:])
     server = ConfinedServer if "files" in enforced else Server
-    serve(server(reader_name), socket.socket(fileno=channel))
+    answers = socket.socket(fileno=channel)
+    serve(server(reader_name, partial(_send, answers)), answers)
 
 
 if __name__ == "__main__":

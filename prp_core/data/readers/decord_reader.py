@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,10 @@ class DecordReader(ForwardReader):
     def _next(self) -> np.ndarray | None:
         if self._position >= self.num_frames_declared:
             return None
-        return self._ask(lambda: self._video.next().asnumpy())
+        frame_HWC: np.ndarray | None = self._ask(lambda: self._video.next().asnumpy())
+        if frame_HWC is not None:
+            self.on_decoded(frame_HWC.size // 3)
+        return frame_HWC
 
     def _skip(self, num_frames: int) -> None:
         goal = self._position + num_frames
@@ -53,7 +57,7 @@ class DecordReader(ForwardReader):
                 f"frame {goal} was asked for, the file lists {self.num_frames_declared}",
             )
         for _ in range(num_frames):
-            self._ask(self._video.next)
+            self.on_decoded(math.prod(self._ask(self._video.next).shape[:2]))
 
     def _ask(self, step: Any) -> Any:
         try:

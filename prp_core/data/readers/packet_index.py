@@ -6,6 +6,7 @@ It is made without decoding, and only where all of this follows from the bytes t
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,19 +23,40 @@ CODECS = ("mpeg4", "h264")
 
 @dataclass(frozen=True)
 class PacketIndex:
-    """The packets in decoding order, and their layout."""
+    """The packets in decoding order, their layout, and the pictures that are shown.
+
+    `visible[n]` is the number that frame n has in the layout: an edit list may hide pictures, which
+    are decoded all the same.
+    """
 
     packets: tuple[Any, ...]
     layout: PacketLayout
+    visible: tuple[int, ...]
 
     @property
     def num_frames(self) -> int:
         """Frames that decoding the whole file yields."""
-        return len(self.layout.shown)
+        return len(self.visible)
 
     def runs(self, indices: Sequence[int]) -> list[list[int]]:
         """See `PacketLayout.runs`."""
-        return self.layout.runs(indices)
+        return self.layout.runs([self.visible[index] for index in indices])
+
+    def place_of(self, index: int) -> int:
+        """The place of frame `index`."""
+        return self.layout.shown[self.visible[index]]
+
+    def shown_by(self, run: Sequence[int]) -> list[int]:
+        """The places of `run` that give a frame, in the order of their frames."""
+        return [place for place in self.layout.in_order(run) if not self.packets[place].is_discard]
+
+    def farthest(self) -> tuple[int, int]:
+        """(the frame that needs most pictures decoded, how many at most)."""
+        places, count = max(
+            ((segment, len(segment)) for segment in self.layout.segments()), key=lambda one: one[1]
+        )
+        last = max((self.layout.frame_of(place) for place in places), default=0)
+        return min(bisect_left(self.visible, last), self.num_frames - 1), count
 
 
 def index_packets(container: Any, stream: Any, path: str) -> PacketIndex | None:
@@ -50,15 +72,12 @@ def index_packets(container: Any, stream: Any, path: str) -> PacketIndex | None:
     ):
         return None
     *packets, end = container.demux(stream)
-    if (
-        end.size
-        or not packets
-        or any(packet.size == 0 or packet.is_corrupt or packet.is_discard for packet in packets)
-    ):
+    if end.size or not packets or any(packet.size == 0 or packet.is_corrupt for packet in packets):
         return None
+    hides_some = any(packet.is_discard for packet in packets)
     if codec == "mpeg4":
         unpacked = mpeg4_layout(stream, packets)
-        if unpacked is None:
+        if unpacked is None or (hides_some and unpacked[0] is not packets):
             return None
         packets, layout = unpacked
     elif codec == "h264":
@@ -70,4 +89,7 @@ def index_packets(container: Any, stream: Any, path: str) -> PacketIndex | None:
         return None
     for place, packet in enumerate(packets):  # the decoder hands the number on to the frame
         packet.pts = packet.dts = place
-    return PacketIndex(tuple(packets), layout)
+    visible = tuple(
+        number for number, place in enumerate(layout.shown) if not packets[place].is_discard
+    )
+    return PacketIndex(tuple(packets), layout, visible) if visible else None

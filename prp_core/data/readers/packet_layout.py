@@ -66,6 +66,24 @@ class PacketLayout:
             end = max(end, last)
         return runs
 
+    def frame_of(self, place: int) -> int:
+        """The number of the frame that `place` shows."""
+        return self._frame_of[place]
+
+    def segments(self) -> list[list[int]]:
+        """What is decoded from each start to the next one, without what nothing refers to but for
+        its last picture.
+        """
+        ends = (*self.starts[1:], len(self.shown))
+        return [
+            [
+                place
+                for place in range(start, end)
+                if place == end - 1 or place not in self.disposable
+            ]
+            for start, end in zip(self.starts, ends, strict=True)
+        ]
+
     def in_order(self, run: Sequence[int]) -> list[int]:
         """The places of `run` in the order of their frames."""
         return sorted(run, key=self._frame_of.__getitem__)

@@ -9,10 +9,11 @@ import numpy as np
 
 from prp_core.data.readers.frame_arrays import RgbConverter, copy_planes, planes_kind
 from prp_core.data.readers.keyframe_starts import STARTS
+from prp_core.data.readers.orientation import UPRIGHT, Orientation, orientation_of
 from prp_core.data.readers.segment_decode import SegmentDecode
 from prp_core.data.readers.selective_decode import SelectiveDecode, UnexpectedFrame
 from prp_core.data.readers.sequential_reader import SequentialReader
-from prp_core.data.readers.video_reader import UNLIMITED_PIXELS, YuvPlanes
+from prp_core.data.readers.video_reader import UNLIMITED_PIXELS, YuvPlanes, ignore
 
 Answer = TypeVar("Answer")
 
@@ -23,6 +24,7 @@ class PyavReader:
     def __init__(self, path: str) -> None:
         self.path = path
         self.max_pixels = UNLIMITED_PIXELS
+        self.on_decoded: Callable[[int], None] = ignore
         self._selective: SelectiveDecode | SegmentDecode | None = None
         self._sequential: SequentialReader | None = None
         self._converter = RgbConverter()
@@ -41,6 +43,27 @@ class PyavReader:
     def num_packets_refused(self) -> int:
         """See `VideoReader.num_packets_refused`."""
         return 0 if self._sequential is None else self._sequential.num_packets_refused
+
+    def num_frames_to_read_one(self, num_frames: int) -> int:
+        """See `VideoReader.num_frames_to_read_one`.
+
+        What the packets prove is tried on the farthest frame and the last.
+        """
+        read = self._sequential
+        if read is not None and (read.is_irregular or read.num_packets_refused):
+            return num_frames
+        chosen = self._open_chosen()
+        try:
+            found = chosen.farthest(num_frames)
+            if found is None:
+                return num_frames
+            for index in {found[0], num_frames - 1}:
+                next(chosen.frames([index], num_frames))
+        except UnexpectedFrame:
+            return num_frames
+        finally:
+            chosen.close()
+        return found[1]
 
     def frames(self) -> Iterator[np.ndarray]:
         """See `VideoReader.frames`."""
@@ -82,12 +105,16 @@ class PyavReader:
 
     def _stack_rgb(self, frames: Iterator[Any], count: int) -> np.ndarray:
         frames_NHWC = None
+        first: tuple[Orientation, int, int] | None = None
         for place, frame in enumerate(frames):
-            if frames_NHWC is None:
-                frames_NHWC = np.empty((count, frame.height, frame.width, 3), np.uint8)
-            elif (frame.height, frame.width) != frames_NHWC.shape[1:3]:
+            seen = (orientation_of(frame), frame.width, frame.height)
+            first = first or seen
+            if seen != first:
                 raise UnexpectedFrame
-            frames_NHWC[place] = self._converter.array(frame, frame.width, frame.height)
+            frame_HWC = seen[0].shown(self._converter.array(frame, frame.width, frame.height))
+            if frames_NHWC is None:
+                frames_NHWC = np.empty((count, *frame_HWC.shape), np.uint8)
+            frames_NHWC[place] = frame_HWC
         assert frames_NHWC is not None
         return frames_NHWC
 
@@ -97,6 +124,7 @@ class PyavReader:
             self._selective = None
         self._sequential = self._sequential or SequentialReader(self.path)
         self._sequential.max_pixels = self.max_pixels
+        self._sequential.on_decoded = self.on_decoded
         return self._sequential
 
     def close(self) -> None:
@@ -113,12 +141,14 @@ def _stack_planes(frames: Iterator[Any], count: int) -> YuvPlanes | None:
     for place, frame in enumerate(frames):
         if planes_NHW is None:
             kind = planes_kind(frame)
-            if kind is None:
+            if kind is None or orientation_of(frame) != UPRIGHT:
                 return None
             planes_NHW = np.empty((count, frame.height * 3 // 2, frame.width), np.uint8)
-        elif (frame.height * 3 // 2, frame.width) != planes_NHW.shape[1:] or planes_kind(
-            frame
-        ) != kind:
+        elif (
+            (frame.height * 3 // 2, frame.width) != planes_NHW.shape[1:]
+            or planes_kind(frame) != kind
+            or orientation_of(frame) != UPRIGHT
+        ):
             raise UnexpectedFrame
         copy_planes(frame, planes_NHW[place])
     assert planes_NHW is not None and kind is not None

@@ -11,7 +11,6 @@ from typing import Any
 import av
 
 from prp_core.data.readers.header import open_container, video_stream
-from prp_core.data.readers.orientation import UPRIGHT, orientation_of
 from prp_core.data.readers.packet_index import PacketIndex, index_packets
 
 
@@ -50,7 +49,7 @@ class SelectiveDecode:
             or num_frames not in (0, index.num_frames)
         ):
             raise UnexpectedFrame
-        place_of_next = iter([index.layout.shown[number] for number in indices])
+        place_of_next = iter([index.place_of(number) for number in indices])
         wanted = next(place_of_next, None)
         for run in index.runs(indices):
             for expected, frame in self._run(index, run):
@@ -58,7 +57,6 @@ class SelectiveDecode:
                     frame.pts != expected
                     or frame.is_corrupt
                     or frame.interlaced_frame
-                    or orientation_of(frame) != UPRIGHT
                     or (frame.width, frame.height) != self._size
                 ):
                     raise UnexpectedFrame
@@ -68,9 +66,16 @@ class SelectiveDecode:
         if wanted is not None:
             raise UnexpectedFrame
 
+    def farthest(self, num_frames: int) -> tuple[int, int] | None:
+        """(the frame that needs most others, how many are decoded for it), without decoding any;
+        None where the file is not read by chosen packets.
+        """
+        index = self.index
+        return None if index is None or index.num_frames != num_frames else index.farthest()
+
     def _run(self, index: PacketIndex, run: list[int]) -> Iterator[tuple[int, Any]]:
         """(expected place, decoded frame) for each frame of one run."""
-        expected = iter(index.layout.in_order(run))
+        expected = iter(index.shown_by(run))
         try:
             for packet in (*(index.packets[place] for place in run), None):
                 for frame in self._context.decode(packet):

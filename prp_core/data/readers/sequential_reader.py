@@ -10,7 +10,7 @@ import numpy as np
 
 from prp_core.data.readers.frame_arrays import RgbConverter
 from prp_core.data.readers.header import num_frames_shown, open_container, video_stream
-from prp_core.data.readers.orientation import orientation_of
+from prp_core.data.readers.orientation import Orientation, orientation_of
 from prp_core.data.readers.video_reader import ForwardReader
 from prp_core.errors import BrokenVideo
 
@@ -19,7 +19,8 @@ class SequentialReader(ForwardReader):
     """See `VideoReader`. Single-threaded; skipped frames are not converted to RGB.
 
     A packet that is empty or that the decoder refuses is left out and counted, whatever the
-    container: the frames after it are read as `ffmpeg` reads them.
+    container: the frames after it are read as `ffmpeg` reads them. `is_irregular` says whether a
+    frame so far was damaged, interlaced, or unlike the first in size or orientation.
     """
 
     def _open(self) -> None:
@@ -29,7 +30,9 @@ class SequentialReader(ForwardReader):
         stream.codec_context.thread_count = 1
         self.num_frames_declared = num_frames_shown(self._container, stream)
         self.num_packets_refused = 0
+        self.is_irregular = False
         self._size = (0, 0)
+        self._orientation: Orientation | None = None
         self._converter = RgbConverter()
         self._decoded: Iterator[Any] = self._decode_packets(stream)
 
@@ -60,7 +63,21 @@ class SequentialReader(ForwardReader):
         if frame is not None and self._size == (0, 0):
             # A later change of size is scaled back to the first frame's, as decord does.
             self._size = (frame.width, frame.height)
+        if frame is not None:
+            self._look_at(frame)
+            self.on_decoded(frame.width * frame.height)
         return frame
+
+    def _look_at(self, frame: Any) -> None:
+        """Note what no reader of chosen packets accepts: see `SelectiveDecode.frames`."""
+        orientation = orientation_of(frame)
+        self._orientation = self._orientation or orientation
+        self.is_irregular |= (
+            frame.is_corrupt
+            or frame.interlaced_frame
+            or (frame.width, frame.height) != self._size
+            or orientation != self._orientation
+        )
 
     def _decode_packets(self, stream: Any) -> Iterator[Any]:
         """Every frame; an empty packet within the stream must not end it, as it would if sent."""

@@ -9,7 +9,7 @@ and not even decoded where the file's own headers prove that they need not be.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,6 +18,10 @@ import numpy as np
 from prp_core.errors import BrokenVideo
 
 UNLIMITED_PIXELS = 1 << 62
+
+
+def ignore(num_pixels: int) -> None:
+    """No progress is reported."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,8 @@ class VideoInfo:
     width: int
     height: int
     codec: str
+    num_frames_to_read_one: int = 0
+    """Frames that reading one of them may decode, at most; 0 until that is known."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,8 @@ class VideoReader(Protocol):
 
     max_pixels: int
     """Pixels of a frame above which reading it raises `BrokenVideo` "too-large"."""
+    on_decoded: Callable[[int], None]
+    """Is told the pixels of each frame that is decoded on the way from the beginning."""
 
     @property
     def num_frames_declared(self) -> int:
@@ -77,6 +85,14 @@ class VideoReader(Protocol):
         """The same frames as planes; None where the file or the reader has no such planes."""
         ...
 
+    def num_frames_to_read_one(self, num_frames: int) -> int:
+        """How many of the file's `num_frames` frames reading any one of them may decode, at most.
+
+        Fewer than all where the headers of the packets prove it and no frame that was read so far
+        speaks against it.
+        """
+        ...
+
     def frames(self) -> Iterator[np.ndarray]:
         """Every frame from the first on, uint8 (H, W, 3); ends, or raises, where decoding ends."""
         ...
@@ -91,6 +107,7 @@ class ForwardReader(ABC):
 
     num_packets_refused = 0
     max_pixels = UNLIMITED_PIXELS
+    on_decoded: Callable[[int], None] = staticmethod(ignore)
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -119,6 +136,10 @@ class ForwardReader(ABC):
         self._rewind()
         while (frame_HWC := self._step()) is not None:
             yield frame_HWC
+
+    def num_frames_to_read_one(self, num_frames: int) -> int:
+        """See `VideoReader.num_frames_to_read_one`: all."""
+        return num_frames
 
     def read_planes(self, indices: Sequence[int], num_frames: int = 0) -> YuvPlanes | None:
         """See `VideoReader.read_planes`; this reader has none."""

@@ -45,20 +45,20 @@ def estimated_bytes(record: VideoRecord, settings: ShardSettings) -> int:
 
 
 def plan_shards(manifest: Manifest, settings: ShardSettings) -> tuple[PlannedShard, ...]:
-    """The usable videos in the order of their keys, a new shard whenever one is full.
+    """The videos to prepare in the order of their keys, a new shard whenever one is full.
 
     A video is never divided.
     """
     groups: list[list[VideoRecord]] = []
     num_bytes = 0
-    for record in manifest.usable():
+    for record in manifest.preparable():
         size = estimated_bytes(record, settings)
         if not groups or num_bytes + size > settings.shard_bytes:
             groups.append([])
             num_bytes = 0
         groups[-1].append(record)
         num_bytes += size
-    name = plan_hash(manifest.usable(), settings)
+    name = plan_hash(manifest.preparable(), settings)
     return tuple(PlannedShard(number, tuple(group), name) for number, group in enumerate(groups))
 
 

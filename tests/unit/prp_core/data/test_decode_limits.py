@@ -63,9 +63,9 @@ def test_a_reply_takes_a_quarter_of_the_memory_and_work_is_given_time() -> None:
     uhd = FrameShape(2160, 3840)
     assert frames_of_a_reply(uhd, 3 << 30) == 32
     assert frames_of_a_reply(FrameShape(), 3 << 30) > 1 << 20
-    assert seconds_allowed(30, FrameShape(), 10**6) == 30
-    assert seconds_allowed(30, FrameShape(1000, 1000), 100) == 35
-    assert seconds_allowed(30, uhd, 10**9) == 180
+    assert seconds_allowed(30, FrameShape(), 10**6, 10**9) == 30
+    assert seconds_allowed(30, FrameShape(1000, 1000), 100, 10**9) == 50
+    assert seconds_allowed(30, uhd, 10**9, 10**9) == 230
     assert seconds_of_inspection(600, 2_000_000_000) == 10_600, "an hour of 4 Mbit/s"
 
 

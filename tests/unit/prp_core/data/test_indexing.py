@@ -28,7 +28,13 @@ from prp_core.data.splits import (
 from prp_core.data.video_source import VideoSource
 from prp_core.errors import QUARANTINE_REASONS, UserError
 from tests.far_store import JournalStore
-from tests.video_factory import make_class_folders, make_video, write_playlist
+from tests.video_factory import (
+    ENCODINGS,
+    cut_without_reencoding,
+    make_class_folders,
+    make_video,
+    write_playlist,
+)
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +87,34 @@ def test_records_say_what_was_decoded(records: list[VideoRecord], folder: Path) 
     assert reasons == {"corpus/run/empty.mp4": "empty", "corpus/run/list.mp4": "not-a-video"}
     assert all(
         record.detail and record.reason in QUARANTINE_REASONS for record in records if record.reason
+    )
+
+
+@pytest.mark.parametrize("timeout_seconds", [3.0, 3000.0])
+def test_what_one_frame_needs_decoded_decides_and_no_clock(
+    timeout_seconds: float, tmp_path: Path
+) -> None:
+    (tmp_path / "videos").mkdir()
+    far = {"far": "h264 with B-frames", "near": "h264", "unproved": "VP8"}
+    for name, kind in far.items():
+        encoding = ENCODINGS[kind]
+        make_video(tmp_path / "videos" / f"{name}{encoding.suffix}", 60, encoding=encoding)
+    cut_without_reencoding(tmp_path / "videos/near.mp4", tmp_path / "videos/cut.mp4", 7)
+    loader = LoaderConfig(
+        num_decoders=1, max_pixels_decoded=30 * 96 * 64, decode_timeout_seconds=timeout_seconds
+    )
+    with VideoSource(LocalStore(tmp_path / "videos"), None, loader) as source:
+        found = {record.key: record for record in index_videos(source)}
+    assert {key: record.reason for key, record in found.items()} == {
+        "cut.mp4": "",
+        "far.mp4": "needs-prepare",
+        "near.mp4": "",
+        "unproved.webm": "needs-prepare",
+    }
+    assert [record.num_frames for record in found.values()] == [53, 60, 60, 60]
+    assert found["unproved.webm"].detail == (
+        "reading one frame may decode 60 frames of 96 x 64, and "
+        "loader.max_pixels_decoded = 184320; prepare it: prp data prepare"
     )
 
 
