@@ -106,6 +106,13 @@ class Manifest:
         """The broken videos, each with its reason."""
         return tuple(record for record in self.records if record.reason)
 
+    @property
+    def quarantined_in_words(self) -> str:
+        """``3 quarantined``, and how many of them are whole and only have to be prepared."""
+        count = sum(record.reason == NEEDS_PREPARE for record in self.records)
+        only = f", {count} of them only need 'prp data prepare'" if count else ""
+        return f"{len(self.quarantined())} quarantined{only}"
+
     def preparable(self) -> tuple[VideoRecord, ...]:
         """The videos that preparing reads: the usable ones, and those that only need it."""
         return tuple(one for one in self.records if one.reason in ("", NEEDS_PREPARE))
@@ -210,7 +217,7 @@ def judged_elsewhere(trained: Manifest, judged: Parts) -> Parts:
             + (
                 "; all are copies of validation or test videos that encoders are judged on"
                 if usable
-                else f" ({len(trained.quarantined())} quarantined)"
+                else f" ({trained.quarantined_in_words})"
             )
         )
     return Parts(train, judged.val, judged.test, judged.train)
@@ -265,7 +272,7 @@ def _check_enough(manifest: Manifest, train: list[VideoRecord], num_carved: int)
         kind = " with a class" if len(judged) < len(train) else ""
         raise UserError(
             f"{manifest.uri}: {len(judged)} usable training videos{kind} in {num_groups} groups "
-            f"({len(manifest.quarantined())} quarantined), "
+            f"({manifest.quarantined_in_words}), "
             f"but {1 + num_carved} groups are needed to keep the parts apart; "
             "add videos of other groups or state splits"
         )

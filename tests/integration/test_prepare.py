@@ -31,7 +31,7 @@ from orchestrator.sweep.corpus import check_prepared
 from orchestrator.sweep.finding import Level
 from orchestrator.sweep.video_probe import videos_finding
 from prp_core.data.loader_config import LoaderConfig
-from prp_core.data.manifest import Manifest
+from prp_core.data.manifest import Manifest, parts
 from prp_core.data.object_store import LocalStore, ObjectStore
 from prp_core.data.shards.index import ShardSettings
 from prp_core.data.shards.planning import plan_shards
@@ -178,6 +178,8 @@ def test_videos_that_need_it_are_prepared_and_no_others_are_lost(
         IndexJob(uri=tmp_path / "videos", state_dir=tmp_path / "state", loader=loader)
     )
     assert [record.reason for record in manifest.records] == ["empty", "needs-prepare"]
+    with pytest.raises(UserError, match="2 quarantined, 1 of them only need 'prp data prepare'"):
+        parts(manifest, val_fraction=0.5, seed=0)
     print_summary(manifest, uri)
     place = tmp_path / "prepared"
     assert capsys.readouterr().err.splitlines()[-1] == (

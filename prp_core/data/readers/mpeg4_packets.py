@@ -69,8 +69,16 @@ def mpeg4_layout(stream: Any, packets: list[Any]) -> tuple[list[Any], PacketLayo
     headers = [
         _headers(chunk[: found[0].position]) for chunk, found in zip(data, pictures, strict=True)
     ]
-    layout = _layout([found[0].kind for found in pictures], headers, _headers(extradata), layer)
+    kinds = [found[0].kind for found in pictures]
+    if any(not packet.is_discard for packet in packets[1 : _num_leading(kinds) + 1]):
+        return None  # pictures that refer to one before the first, and are shown
+    layout = _layout(kinds, headers, _headers(extradata), layer)
     return None if layout is None else (packets, layout)
+
+
+def _num_leading(kinds: list[int]) -> int:
+    """How many B-pictures follow the first picture directly."""
+    return next((n for n, kind in enumerate(kinds[1:]) if kind != KIND_B), len(kinds) - 1)
 
 
 def _layout(
@@ -84,7 +92,7 @@ def _layout(
         set(later) - set(headers[0]) - set(known) for later in headers[1:]
     ):
         return None
-    if KIND_B in kinds and (kinds[1] == KIND_B or not layer.reorders):
+    if KIND_B in kinds and not layer.reorders:
         return None
     # What a decoder learns from packet 0 must be known to one that begins elsewhere.
     starts = [
