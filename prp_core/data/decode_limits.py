@@ -18,8 +18,6 @@ from prp_core.data.readers.video_reader import VideoInfo
 from prp_core.errors import BrokenVideo
 
 STALLED_SECONDS = 120.0
-MOST_PIXELS_OF_A_FILE = 3 * 10**12  # three hours of 3840 x 2160 at 30 frames a second are 2.7e12
-PIXELS_BETWEEN_SIGNS = 50 * 10**6  # decoded, before a decoder says again that it goes on
 PIXELS_PER_CPU_SECOND = 5e6  # a fourth of a slow machine's, of the slowest codec
 BYTES_PER_CPU_SECOND = 200e3  # a slow machine's, of a large picture
 REPLY_SHARE = 4  # a reply takes at most this part of the decoder's memory

@@ -31,7 +31,6 @@ import numpy as np
 
 from prp_core.data.container_end import is_cut_short
 from prp_core.data.container_sniffing import check_container
-from prp_core.data.decode_limits import MOST_PIXELS_OF_A_FILE, PIXELS_BETWEEN_SIGNS
 from prp_core.data.readers import READERS
 from prp_core.data.readers.confinement import confine_process, confine_thread, use_one_arena
 from prp_core.data.readers.video_reader import VideoReader
@@ -40,6 +39,8 @@ from prp_core.errors import BrokenVideo
 # A header may declare a few frames more than decode (genuine UCF101 files: 207 against 205).
 MISSING_FRAMES_ALLOWED = 4
 MISSING_SHARE_ALLOWED = 0.02
+MOST_PIXELS_OF_A_FILE = 3 * 10**12  # three hours of 3840 x 2160 at 30 frames a second are 2.7e12
+PIXELS_BETWEEN_SIGNS = 50 * 10**6  # decoded, before the process says again that it goes on
 
 
 Report = Callable[[dict[str, Any]], None]
