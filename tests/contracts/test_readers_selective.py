@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import struct
 from pathlib import Path
 
 import av
@@ -280,3 +281,28 @@ def test_what_an_edit_list_hides_and_how_frames_are_turned_costs_no_decode_from_
     reader = PyavReader(str(cut))
     assert reader.read([0, 39], 40).shape == ((2, 64, 96, 3) if turn[0] else (2, 96, 64, 3))
     assert 2 <= reader.num_frames_to_read_one(40) <= 16, "one group of pictures, no more"
+
+
+def test_motion_jpeg_with_exif_data_comes_as_it_says(tmp_path: Path) -> None:
+    """A camera writes its make and the orientation into each picture: side data of a kind that PyAV
+    has no name for.
+    """
+    plain = make_video(tmp_path / "plain.avi", 3, encoding=SEQUENTIAL["Motion JPEG"])
+    tags = struct.pack("<HHHII", 1, 0x0112, 3, 1, 8) + bytes(4)  # turned left
+    exif = b"Exif\0\0II*\0\x08\0\0\0" + tags
+    segment = b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif
+    turned = tmp_path / "turned.avi"
+    with av.open(str(plain)) as source, av.open(str(turned), "w") as target:
+        stream = source.streams.video[0]
+        copy = target.add_stream_from_template(stream)
+        for packet in source.demux(stream):
+            if packet.size:
+                picture = av.Packet(bytes(packet)[:2] + segment + bytes(packet)[2:])
+                picture.pts = picture.dts = packet.dts
+                picture.time_base = packet.time_base
+                picture.stream = copy
+                target.mux(picture)
+    upright = PyavReader(str(plain)).read([0, 2])
+    np.testing.assert_array_equal(
+        PyavReader(str(turned)).read([0, 2]), np.rot90(upright, axes=(1, 2))
+    )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from av.sidedata.sidedata import Type
+from av.sidedata.sidedata import SideDataContainer, Type
 
 # Places of the matrix's nine numbers: x' = a x + c y, y' = b x + d y.
 A, B, C, D = 0, 1, 3, 4
@@ -40,10 +40,15 @@ class Orientation:
 
 UPRIGHT = Orientation()
 
+# FFmpeg knows more kinds of side data than PyAV names, such as the EXIF data of Motion JPEG: one of
+# these would be an error in place of all others.
+Type._missing_ = classmethod(lambda kinds, value: kinds.VIDEO_HINT)  # type: ignore[assignment]
+
 
 def orientation_of(frame: Any) -> Orientation:
     """The orientation that the decoded `frame` carries."""
-    matrix = frame.side_data.get(Type.DISPLAYMATRIX)
+    # Not `frame.side_data`, which holds the frame that holds it: freed by the collector alone.
+    matrix = SideDataContainer(frame).get(Type.DISPLAYMATRIX)  # type: ignore[call-arg]
     if matrix is None:
         return UPRIGHT
     numbers = np.frombuffer(bytes(matrix), np.int32).astype(int)
