@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -17,7 +17,7 @@ from prp_core.data.manifest import Parts, VideoRecord
 from prp_core.data.object_store import LocalStore
 from prp_core.data.video_source import VideoSource
 from prp_core.evaluation.feature_health import feature_health
-from prp_core.evaluation.features import extract_features, in_evaluation_mode
+from prp_core.evaluation.features import FeatureTable, extract_features, in_evaluation_mode
 from prp_core.evaluation.retrieval import hits_at_k
 from prp_core.pretext.network import PrpNetwork, build_network
 from prp_core.pretext.slow_motion import SlowMotionTargets
@@ -30,6 +30,8 @@ from prp_core.training.pretrain_data import PretrainData
 from prp_core.world import World, use_threads
 
 ALONE = World.alone()
+Find = Callable[[FeatureTable, FeatureTable], list[float]]
+"""From gallery and queries to 1.0 or 0.0 for each query."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +80,7 @@ def measure(job: Job) -> Measured:
             extract_features(network.encoder, records, source, config.clip, views, ALONE)
             for records in (job.split.train, job.queries)
         )
-    hits = [float(hit) for hit in hits_at_k(gallery, asked, (1,))[1].tolist()]
+    hits = outside_own_group(gallery, asked, nearest_hits)
     learnt = [*config.pretext.active] if job.is_trained else ["nothing"]
     print(
         f"  seed {config.seed}, {config.training.num_epochs} epochs of {' and '.join(learnt)}: "
@@ -89,6 +91,35 @@ def measure(job: Job) -> Measured:
         hits=hits,
         rank=feature_health(gallery)["feature/effective_rank"],
         results=results,
+    )
+
+
+def nearest_hits(gallery: FeatureTable, queries: FeatureTable) -> list[float]:
+    """For each query 1.0 when its nearest gallery video by cosine has its class, else 0.0."""
+    return [float(hit) for hit in hits_at_k(gallery, queries, (1,))[1].tolist()]
+
+
+def outside_own_group(gallery: FeatureTable, queries: FeatureTable, find: Find) -> list[float]:
+    """`find` for each query, in a gallery without the videos of its own group."""
+    hits = [0.0] * len(queries)
+    for group in dict.fromkeys(queries.groups):
+        asked = [row for row, of in enumerate(queries.groups) if of == group]
+        others = [row for row, of in enumerate(gallery.groups) if of != group]
+        found = find(rows_of(gallery, others), rows_of(queries, asked))
+        for row, hit in zip(asked, found, strict=True):
+            hits[row] = hit
+    return hits
+
+
+def rows_of(table: FeatureTable, rows: Sequence[int]) -> FeatureTable:
+    """These rows of `table`, in this order."""
+    return replace(
+        table,
+        features_ND=table.features_ND[list(rows)],
+        labels=tuple(table.labels[row] for row in rows),
+        keys=tuple(table.keys[row] for row in rows),
+        groups=tuple(table.groups[row] for row in rows),
+        windows_N2D=None,
     )
 
 

@@ -12,22 +12,28 @@ test has seen. ``--compare PATH=VALUE`` (repeatable, the values together) trains
 more with these values, and compares query by query. ``--arms`` compares what is learnt: both tasks,
 each alone, and playing direction, with equal operations (`arms.py`).
 
+``--data FOLDER`` takes the videos of a folder, with ``--labels CSV`` where their names do not say
+class and group: all of them are trained on, which needs no class, and each is a query among the
+videos of the other groups.
+
 Printed: recall@1, and the differences query by query, each with two intervals of 95 %: over seeds
 (Student's t) and over scenes (`group_interval`, since the videos of one scene succeed and fail
 together); the same against each pixel baseline (`pixels.py`); the accuracies of the pretext tasks
 on the queries' spans, and the decoder's error beside a flat colour's; effective rank of features.
-Exit code 1 unless pretrained is above random initialisation and above every pixel baseline, over
-seeds and over scenes, by the differences query by query.
+Exit code 1 unless pretrained is above random initialisation and above every pixel baseline, motion
+energy among them, over seeds and over scenes, by the differences query by query. With fewer groups
+than an interval needs nothing is shown.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.demo.arms import ARMS, BOTH, epochs_of_equal_compute
-from benchmarks.demo.networks import ALONE, Job, measure_all
+from benchmarks.demo.networks import ALONE, Job, measure_all, outside_own_group
 from benchmarks.demo.pixels import PIXELS, hits_of_pixels
 from orchestrator.config.run_config import RunConfig, load_config
 from orchestrator.config.sweep_spec import home_dir
@@ -35,11 +41,13 @@ from orchestrator.confirmation import mean_interval
 from orchestrator.data import demo_videos
 from orchestrator.data.demo_videos import DemoSettings
 from orchestrator.data.index import IndexJob, index
+from orchestrator.data.label_source import LabelSource
+from orchestrator.sweep.evidence import smallest_difference
 from prp_core.data.manifest import Manifest, Parts, VideoRecord, parts
 from prp_core.data.object_store import LocalStore
 from prp_core.data.video_source import VideoSource
 from prp_core.evaluation.features import Describe, extract_tables
-from prp_core.evaluation.intervals import Interval, group_interval
+from prp_core.evaluation.intervals import MIN_GROUPS, Interval, group_interval
 from prp_core.world import use_threads
 
 RANDOM = "random initialisation"
@@ -58,11 +66,7 @@ def main() -> int:
     configs = configs_of(arguments, settings, seeds)
     first = configs[PRETRAINED][0]
     folder, split, queries = chosen_videos(arguments, settings)
-    print(
-        f"{len(split.train)} training videos; queries: {len(queries)} videos of "
-        f"{len({record.group for record in queries})} scenes",
-        flush=True,
-    )
+    print(corpus_line(split, queries, len(seeds)), flush=True)
     jobs = [
         Job(config, folder, split, queries, is_trained=kind != RANDOM)
         for kind, of_seeds in {RANDOM: configs[PRETRAINED], **configs}.items()
@@ -104,11 +108,28 @@ def configs_of(
     }
 
 
+def corpus_line(split: Parts, queries: Sequence[VideoRecord], num_seeds: int) -> str:
+    """What there is, and the smallest difference that it can show."""
+    num_groups = len({record.group for record in queries})
+    line = (
+        f"{len(split.train)} training videos; queries: {len(queries)} videos of {num_groups} scenes"
+    )
+    if num_groups < MIN_GROUPS:
+        return f"{line}, which show no difference: an interval needs {MIN_GROUPS} scenes"
+    least = smallest_difference(len(queries), num_groups, max(2, num_seeds), 2)
+    return f"{line}, which show a difference of {least:.2f} or more"
+
+
 def chosen_videos(
     arguments: argparse.Namespace, settings: Sequence[str]
 ) -> tuple[Path, Parts, tuple[VideoRecord, ...]]:
-    """(folder of the videos, parts of the demo's own scenes, queries)."""
+    """(folder of the videos, parts of the demo's own scenes or the whole folder, queries)."""
     config = load_config(arguments.preset, settings)
+    if arguments.data:
+        labels = LabelSource(labels_csv=arguments.labels)
+        found, _ = index(IndexJob(uri=arguments.data, labels=labels, loader=config.loader))
+        videos = found.usable()
+        return arguments.data, Parts(videos, videos, ()), videos
     folder, split, further = demo_parts(config, arguments.demo_seed, arguments.scenes)
     own = () if arguments.part == "further" else getattr(split, arguments.part)
     queries = (*own, *further)
@@ -147,6 +168,10 @@ def parse() -> argparse.Namespace:
         default=DemoSettings.num_scenes,
         help="scenes of each class; those beyond the demo's are queries",
     )
+    parser.add_argument(
+        "--data", type=Path, help="a folder of videos instead of the demo's: trains on all"
+    )
+    parser.add_argument("--labels", type=Path, help="a CSV table of their key, label and group")
     what = (
         "val while something is being chosen, test once at the end; further: only the "
         "scenes beyond the demo's own"
@@ -188,7 +213,10 @@ def pixel_hits(
             extract_tables(describers, records, source, config.clip, views, ALONE)
             for records in (split.train, queries)
         )
-    return {name: hits_of_pixels(name, gallery[name], asked[name]) for name in PIXELS}
+    return {
+        name: outside_own_group(gallery[name], asked[name], functools.partial(hits_of_pixels, name))
+        for name in PIXELS
+    }
 
 
 def flat(describe: Describe) -> Describe:
@@ -198,7 +226,8 @@ def flat(describe: Describe) -> Describe:
 
 def report(hits: Hits, pixels: Mapping[str, list[float]], scenes: Sequence[str]) -> int:
     """Print recall@1 and the differences with their intervals; 0 when `PRETRAINED` is above random
-    initialisation and above each of `pixels`, over seeds and over scenes, else 1.
+    initialisation and above each of `pixels`, over seeds and over scenes, else 1; 1 where there are
+    too few scenes for an interval.
     """
     for name, of_queries in {**{name: [row] for name, row in pixels.items()}, **hits}.items():
         print(line_of(name, of_queries, scenes, is_share=True))
@@ -206,9 +235,9 @@ def report(hits: Hits, pixels: Mapping[str, list[float]], scenes: Sequence[str])
     rivals = {RANDOM: hits[RANDOM], **{name: [row] * len(trained) for name, row in pixels.items()}}
     missed = []
     for name, of_seeds in rivals.items():
-        found = differences(trained, of_seeds)
-        print(line_of(f"{PRETRAINED} - {name}", found, scenes))
-        if not all(interval.low > 0 for interval in intervals_of(found, scenes)):
+        rows = differences(trained, of_seeds)
+        print(line_of(f"{PRETRAINED} - {name}", rows, scenes))
+        if not all(found is not None and found.low > 0 for found in intervals_of(rows, scenes)):
             missed.append(name)
     for name, of_seeds in hits.items():
         if name not in (RANDOM, PRETRAINED):
@@ -220,13 +249,11 @@ def report(hits: Hits, pixels: Mapping[str, list[float]], scenes: Sequence[str])
 
 def intervals_of(
     of_seeds: Sequence[Sequence[float]], scenes: Sequence[str], *, is_share: bool = False
-) -> list[Interval]:
-    """The intervals over seeds, where there are several that differ, and over scenes."""
+) -> list[Interval | None]:
+    """The interval over scenes (None: too few), then that over seeds, where there are several."""
     least, most = (0.0, 1.0) if is_share else (-1.0, 1.0)
     columns = [mean(column) for column in zip(*of_seeds, strict=True)]
     over_scenes = group_interval(columns, scenes, least=least, most=most)
-    if over_scenes is None:
-        raise SystemExit("too few scenes to say anything: draw more with --scenes")
     if len(of_seeds) < 2:
         return [over_scenes]
     over_seeds = mean_interval([mean(row) for row in of_seeds], least=least, most=most)
@@ -238,7 +265,8 @@ def line_of(
 ) -> str:
     """A mean, of recall@1 or of a difference, with its intervals."""
     over_scenes, *over_seeds = intervals_of(of_seeds, scenes, is_share=is_share)
-    text = f"{name}: {over_scenes.value:.3f}, over scenes {bounds(over_scenes)}"
+    value = mean([mean(row) for row in of_seeds])
+    text = f"{name}: {value:.3f}, over scenes {bounds(over_scenes)}"
     return f"{text}, over seeds {bounds(over_seeds[0])}" if over_seeds else text
 
 
@@ -252,9 +280,9 @@ def differences(
     ]
 
 
-def bounds(interval: Interval) -> str:
-    """``[0.412, 0.623]``."""
-    return f"[{interval.low:.3f}, {interval.high:.3f}]"
+def bounds(interval: Interval | None) -> str:
+    """``[0.412, 0.623]``; for None that there are too few scenes."""
+    return f"[{interval.low:.3f}, {interval.high:.3f}]" if interval else "(too few)"
 
 
 def mean(values: Sequence[float]) -> float:

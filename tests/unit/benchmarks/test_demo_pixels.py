@@ -1,4 +1,4 @@
-"""What the demo's encoder is compared with: motion energy, and arms of equal compute."""
+"""What the demo's encoder is compared with, how often it has to win, and arms of equal compute."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from benchmarks.demo.arms import ARMS, epochs_of_equal_compute, operations_of_clip
+from benchmarks.demo.networks import nearest_hits, outside_own_group
 from benchmarks.demo.pixels import MOTION_ENERGY, PIXELS, hits_of_pixels, motion_energy
+from benchmarks.demo.representation import PRETRAINED, RANDOM, report
 from orchestrator.config.run_config import load_config
 from prp_core.evaluation.features import FeatureTable
 
@@ -44,3 +46,39 @@ def test_the_arms_have_the_operations_of_the_whole() -> None:
         assert spent == pytest.approx(budget, rel=0.06), name
     alone = load_config("demo", ARMS["rate alone"])
     assert epochs_of_equal_compute(alone, whole) > whole.training.num_epochs
+
+
+@pytest.mark.parametrize(
+    ("scored", "num_scenes", "code", "last_line"),
+    [
+        ({}, 30, 0, "pretrained is above all"),
+        ({MOTION_ENERGY: 0.9}, 30, 1, f"pretrained is not above: {MOTION_ENERGY}"),
+        ({"mean_frame": 0.6}, 30, 1, "pretrained is not above: mean_frame"),
+        ({RANDOM: 0.6}, 30, 1, f"pretrained is not above: {RANDOM}"),
+        ({}, 2, 1, f"pretrained is not above: {', '.join([RANDOM, *PIXELS])}"),
+    ],
+)
+def test_pretrained_has_to_be_above_random_initialisation_and_every_pixel_baseline(
+    scored: dict[str, float],
+    num_scenes: int,
+    code: int,
+    last_line: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    queries = 120
+    scenes = [f"scene {number % num_scenes}" for number in range(queries)]
+
+    def hits(share: float) -> list[float]:
+        return [float(number % 10 < 10 * share) for number in range(queries)]
+
+    shares = {RANDOM: 0.2, **dict.fromkeys(PIXELS, 0.2), **scored}
+    networks = {RANDOM: [hits(shares[RANDOM])] * 3, PRETRAINED: [hits(0.6)] * 3}
+    assert report(networks, {name: hits(shares[name]) for name in PIXELS}, scenes) == code
+    assert capsys.readouterr().out.splitlines()[-1] == last_line
+
+
+def test_a_video_is_not_found_by_one_of_its_own_group() -> None:
+    features = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.9, 0.3], [0.0, 1.0]])
+    videos = FeatureTable(features, tuple("abab"), tuple("wxyz"), ("g1", "g1", "g2", "g2"))
+    assert nearest_hits(videos, videos) == [1, 1, 1, 1], "itself"
+    assert outside_own_group(videos, videos, nearest_hits) == [1, 0, 0, 1]
