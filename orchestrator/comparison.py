@@ -122,7 +122,11 @@ def compare(
         text=text,
         tied=() if is_winner else tied,
         baselines=baseline_verdicts(
-            runs_of[taken], groups, luck=luck, selected_of=rules.num_measured
+            runs_of[taken],
+            groups,
+            luck=luck,
+            taken_of=len(runs_of),
+            selected_of=rules.num_measured,
         ),
         luck=luck,
         is_decided=is_winner
@@ -132,14 +136,20 @@ def compare(
 
 
 def baseline_verdicts(
-    runs: Sequence[ConfirmedRun], groups: Sequence[str], *, luck: Luck, selected_of: int = 1
+    runs: Sequence[ConfirmedRun],
+    groups: Sequence[str],
+    *,
+    luck: Luck,
+    taken_of: int,
+    selected_of: int = 1,
 ) -> tuple[BaselineVerdict, ...]:
     """How the runs of one trial compare with their baselines, random initialisation with the same
     seeds first; none where a run has none.
 
-    `luck` is that of the other candidates' training. `selected_of`: the trial was selected on these
-    videos as the best of so many. Against random initialisation at 95 %; the others divide the
-    probability of error of one comparison among them.
+    `luck` is that of the other candidates' training. `taken_of`: the trial was taken out of so many
+    candidates by its runs with these seeds, whose luck shows on any videos. `selected_of`: it was
+    selected on these videos as the best of so many. Against random initialisation at 95 %; the
+    others divide the probability of error of one comparison among them.
     """
     names = [name for name in runs[0].baselines if all(name in run.baselines for run in runs)]
     if not names:
@@ -157,6 +167,7 @@ def baseline_verdicts(
                 name,
                 confidence=1 - ERROR / (1 if name == RANDOM_INIT else len(names) + 1),
                 selected_of=selected_of,
+                taken_of=taken_of,
             ),
         )
         for name in sorted(names, key=lambda name: name != RANDOM_INIT)

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from statistics import NormalDist, fmean, stdev
 from typing import Any
@@ -156,7 +156,7 @@ class Confirmation:
             "tied": list(self.tied),
             "text": self.text,
             "baselines": [one.as_json() for one in self.baselines],
-            "luck": {"squares": self.luck.squares, "degrees": self.luck.degrees},
+            "luck": asdict(self.luck),
         }
 
 

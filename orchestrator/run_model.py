@@ -78,15 +78,29 @@ class Difference:
 @dataclass(frozen=True)
 class Luck:
     """The luck of training: the `squares` of runs' recall around the mean of their configuration,
-    and their `degrees` of freedom.
+    and their `degrees` of freedom. Of the squares, `of_queries` are expected from the chance with
+    which each run hits a query, which is less the more queries there are.
     """
 
     squares: float = 0.0
     degrees: int = 0
+    of_queries: float = 0.0
 
     def plus(self, other: Luck) -> Luck:
         """Both, pooled."""
-        return Luck(self.squares + other.squares, self.degrees + other.degrees)
+        return Luck(
+            self.squares + other.squares,
+            self.degrees + other.degrees,
+            self.of_queries + other.of_queries,
+        )
+
+    def beside(self, other: Luck) -> Luck:
+        """The same training on the queries of `other`; unchanged where `other` is of one run."""
+        if not other.degrees:
+            return self
+        of_queries = other.of_queries / other.degrees * self.degrees
+        squares = self.squares - self.of_queries + of_queries
+        return Luck(max(squares, of_queries), self.degrees, of_queries)
 
     @property
     def variance(self) -> float:
@@ -145,34 +159,43 @@ class RunModel:
     def luck_of(self, name: str) -> Luck:
         """Of the runs of `name` alone."""
         recalls = self._parts[name].sum(axis=1)
-        return Luck(float(((recalls - recalls.mean()) ** 2).sum()), len(recalls) - 1)
+        squares, degrees = float(((recalls - recalls.mean()) ** 2).sum()), len(recalls) - 1
+        return Luck(squares, degrees, self._twice(name) * len(recalls) * degrees)
 
     @cached_property
     def pooled(self) -> Luck:
         """Of all trained configurations."""
-        luck = self._known
-        for name in self._parts.keys() & self._trained:
-            luck = luck.plus(self.luck_of(name))
-        return luck
+        own = NO_LUCK
+        for name in sorted(self._parts.keys() & self._trained):
+            own = own.plus(self.luck_of(name))
+        return own.plus(self._known.beside(own))
 
     def difference(
-        self, name: str, other: str, *, confidence: float = 0.95, selected_of: int = 1
+        self,
+        name: str,
+        other: str,
+        *,
+        confidence: float = 0.95,
+        selected_of: int = 1,
+        taken_of: int = 1,
     ) -> Difference:
         """How far `name` lies above `other`, over new seeds and new scenes.
 
-        `selected_of`: `name` was selected on these very videos as the best of so many. The luck of
-        the scenes, which alone can have selected it, is widened as the maximum of so many needs
-        (Bonferroni); that of the seeds, which are new, is not.
+        `selected_of`: `name` was selected on these very videos as the best of so many, `taken_of`:
+        by its runs with these very seeds as the best of so many. The variance of the scenes and
+        that of the training of `name` are widened as the maximum of so many needs (Bonferroni).
         """
         value = self.recall(name) - self.recall(other)
         if self.num_groups < MIN_GROUPS:
             return Difference(value=value, confidence=confidence)
-        lucks = [(self._luck(one), len(self._parts[one])) for one in (name, other)]
+        widened = _widening(confidence, taken_of)
+        shares = [(name, widened / len(self._parts[name])), (other, 1 / len(self._parts[other]))]
         if {name, other} <= self._trained:  # one estimate, counted once
-            scale = sum(1 / number for _, number in lucks)
+            scale = sum(share for _, share in shares)
             terms = [(self.pooled.variance * scale, self.pooled.degrees)]
         else:
-            terms = [(luck.variance / number, luck.degrees) for luck, number in lucks]
+            lucks = [(self._luck(one), share) for one, share in shares]
+            terms = [(luck.variance * share, luck.degrees) for luck, share in lucks]
         scenes = self._variance_of_scenes(name, other) * _widening(confidence, selected_of)
         half = _half_width([*terms, (scenes, self.num_groups - 1)], confidence)
         low, high = max(-1.0, value - half), min(1.0, value + half)

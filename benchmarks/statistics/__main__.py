@@ -12,7 +12,18 @@ from benchmarks.statistics.rates import GAIN, coverage_rates, verdict_rates
 from benchmarks.statistics.simulated_sweep import World
 
 NUM_GROUPS = (8, 12, 25, 50, 100)
-CORPORA = ((48, 1), (48, 8), (48, 48), (240, 40), (500, 100), (1900, 100), (3800, 100))
+WORLDS = (
+    World(num_videos=48, num_groups=1),
+    World(num_videos=48, num_groups=8),
+    World(num_videos=48, num_groups=48),
+    World(num_videos=48, num_groups=48, num_test=500),
+    World(num_videos=240, num_groups=40),
+    World(num_videos=500, num_groups=48, num_test=48),
+    World(num_videos=500, num_groups=100),
+    World(num_videos=1900, num_groups=8),
+    World(num_videos=1900, num_groups=100),
+    World(num_videos=3800, num_groups=100),
+)
 
 
 def main() -> None:
@@ -30,9 +41,14 @@ def main() -> None:
                 held = [coverage(corpus, method, num_sweeps=number) for method in METHODS.values()]
                 cells = "  ".join(f"{share:>21.3f}" for share in held)
                 print(f"{num_groups:>6}  {rate:>6.1f}  {correlation:>11.1f}  {cells}")
-    for num_videos, num_groups in CORPORA:
-        print(f"\n{num_videos} validation videos in {num_groups} groups, {number} sweeps")
-        world = World(num_videos=num_videos, num_groups=num_groups)
+    error = 1.96 * (0.05 * 0.95 / number) ** 0.5
+    print(f"\na verdict that is false in 5 % of all sweeps is so in 0.050 +- {error:.3f} of these")
+    for world in WORLDS:
+        num_test = world.num_test or world.num_videos
+        print(
+            f"\n{world.num_videos} validation and {num_test} test videos in {world.num_groups} "
+            f"groups each, {number} sweeps"
+        )
         for what, share in coverage_rates(world, number).items():
             print(f"  {share:.3f}  of the 95 % intervals of {what} hold the truth")
         for gain, pretraining in ((0.0, 0.0), (GAIN, 0.0), (0.0, GAIN)):

@@ -36,9 +36,9 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """A corpus and a method: `num_videos` validation videos (and as many test videos) in
-    `num_groups` groups, trials of rate sets, the true `recall` of what is not better, and the
-    standard deviations of what varies, in log-odds.
+    """A corpus and a method: `num_videos` validation videos and `num_test` test videos (None: as
+    many) in `num_groups` groups each, trials of rate sets, the true `recall` of what is not better,
+    and the standard deviations of what varies, in log-odds.
 
     `gain` is that of the first rate set over the others, `pretraining` that of all trained
     encoders over random initialisation and pixels, both in recall.
@@ -46,6 +46,7 @@ class World:
 
     num_videos: int
     num_groups: int
+    num_test: int | None = None
     num_trials: int = 24
     num_rate_sets: int = 3
     num_candidates: int = 3
@@ -99,12 +100,11 @@ class Said:
 
 
 class Part:
-    """The queries of a part, in groups."""
+    """So many queries of a part, in groups."""
 
-    def __init__(self, world: World, generator: np.random.Generator) -> None:
-        self._world = world
+    def __init__(self, world: World, generator: np.random.Generator, number: int) -> None:
+        self.world = world
         self._generator = generator
-        number = world.num_videos
         self._group_Q = np.sort(generator.permutation(np.arange(number) % world.num_groups))
         scene_G = generator.normal(0, world.scene, world.num_groups)
         self._ease_Q = scene_G[self._group_Q] + generator.normal(0, world.query, number)
@@ -113,15 +113,15 @@ class Part:
 
     def configuration(self, recall: float) -> Configuration:
         """A configuration whose recall over all scenes, queries and trainings is `recall`."""
-        world, draw = self._world, self._generator
+        world, draw = self.world, self._generator
         in_scene_G = draw.normal(0, world.config_in_scene, world.num_groups)
-        on_query_Q = draw.normal(0, world.config_on_query, world.num_videos)
+        on_query_Q = draw.normal(0, world.config_on_query, len(self._group_Q))
         centre = centre_of(recall, (world.spread**2 + world.training**2) ** 0.5)
         return Configuration(centre, centre + self._ease_Q + in_scene_G[self._group_Q] + on_query_Q)
 
     def hits(self, one: Configuration, luck: float | None = None) -> Array:
         """The hits of a run: (queries,) bool. `luck` of its training in log-odds (None: drawn)."""
-        world, draw = self._world, self._generator
+        world, draw = self.world, self._generator
         luck = draw.normal(0, world.training) if luck is None else luck
         odds_Q = one.odds_Q + luck + draw.normal(0, world.run_on_query, len(one.odds_Q))
         return draw.random(len(odds_Q)) < 1 / (1 + np.exp(-odds_Q))
@@ -130,7 +130,8 @@ class Part:
 def simulate(world: World, seed: int) -> Said:
     """One sweep from the search to the verdicts, by the product's functions."""
     generator = np.random.default_rng([seed, world.num_videos, world.num_groups])
-    val, test = Part(world, generator), Part(world, generator)
+    val = Part(world, generator, world.num_videos)
+    test = Part(world, generator, world.num_test or world.num_videos)
     rates = {trial: f"set {trial % world.num_rate_sets}" for trial in range(world.num_trials)}
     truth = {
         trial: world.recall + world.pretraining + (world.gain if name == "set 0" else 0.0)
@@ -140,10 +141,13 @@ def simulate(world: World, seed: int) -> Said:
     found = {trial: val.hits(one) for trial, one in configurations.items()}
     scores = {trial: float(hits.mean()) for trial, hits in found.items()}
     trials = candidates_of(scores, world.num_candidates, rates)
-    runs = [
-        run
+    # what a training was lucky in, trained or not, shows on both parts
+    lucks = {
+        trial: generator.normal(0, world.training, (world.looks[-1], 2)).tolist()
         for trial in trials
-        for run in _runs(world, val, trial, configurations[trial], world.looks[-1])
+    }
+    runs = [
+        run for trial in trials for run in _runs(val, trial, configurations[trial], lucks[trial])
     ]
     rules = Rules(looks=world.looks, margin=world.margin, num_measured=world.num_trials)
     costs = {trial: float(generator.random()) for trial in trials}
@@ -153,7 +157,7 @@ def simulate(world: World, seed: int) -> Said:
     assert confirmation is not None
     taken = next(one for one in confirmation.candidates if one.trial == confirmation.taken)
     again = test.configuration(truth[taken.trial])
-    test_runs = _runs(world, test, taken.trial, again, len(taken.seeds))
+    test_runs = _runs(test, taken.trial, again, lucks[taken.trial][: len(taken.seeds)])
     tied = confirmation.tied or (confirmation.taken,)
     others = [trial for trial in trials if rates[trial] != rates[confirmation.candidates[0].trial]]
     return Said(
@@ -161,7 +165,9 @@ def simulate(world: World, seed: int) -> Said:
         confirmation=confirmation,
         rates_apart=bool(others) and not any(trial in tied for trial in others),
         taken_rates=rates[confirmation.taken],
-        on_test=baseline_verdicts(test_runs, test.groups, luck=confirmation.luck),
+        on_test=baseline_verdicts(
+            test_runs, test.groups, luck=confirmation.luck, taken_of=len(trials)
+        ),
     )
 
 
@@ -170,7 +176,7 @@ def printed_intervals(world: World, seed: int) -> Iterator[tuple[str, Interval, 
     every kind of interval that a sweep prints.
     """
     generator = np.random.default_rng([seed, world.num_videos, world.num_groups])
-    part = Part(world, generator)
+    part = Part(world, generator, world.num_videos)
     one, other = (
         part.configuration(world.recall + gain) for gain in (world.gain + world.pretraining, 0.0)
     )
@@ -198,15 +204,20 @@ def printed_intervals(world: World, seed: int) -> Iterator[tuple[str, Interval, 
 
 
 def _runs(
-    world: World, part: Part, trial: int, one: Configuration, number: int
+    part: Part, trial: int, one: Configuration, lucks: Sequence[tuple[float, float]]
 ) -> list[ConfirmedRun]:
-    """The confirming runs of a trial on `part`; its baselines are as good as `World.recall`."""
-    untrained = part.configuration(world.recall)
-    pixels = {name: _marks(part.hits(part.configuration(world.recall), 0.0)) for name in PIXELS}
+    """The confirming runs of a trial on `part`, one for each pair of `lucks` (of the training, of
+    the random initialisation of its seed); its baselines are as good as `World.recall`.
+    """
+    untrained, *of_pixels = (part.configuration(part.world.recall) for _ in range(3))
+    pixels = {
+        name: _marks(part.hits(each, 0.0)) for name, each in zip(PIXELS, of_pixels, strict=True)
+    }
     found = []
-    for seed in confirm_seeds(BASE_SEED, number):
-        hits = part.hits(one)
-        baselines = {RANDOM_INIT: _marks(part.hits(untrained)), **pixels}
+    seeds = confirm_seeds(BASE_SEED, len(lucks))
+    for seed, (luck, of_random) in zip(seeds, lucks, strict=True):
+        hits = part.hits(one, luck)
+        baselines = {RANDOM_INIT: _marks(part.hits(untrained, of_random)), **pixels}
         found.append(
             ConfirmedRun(
                 trial=trial,

@@ -80,7 +80,7 @@ def test_verdicts(
     runs = [ConfirmedRun(**row) for row in json.loads(found.files[HITS])]
     group_of = {record.key: record.group or record.key for record in plan.parts.test}
     groups = [group_of[key] for key in sorted(group_of)]
-    return baseline_verdicts(runs, groups, luck=confirmed.luck)
+    return baseline_verdicts(runs, groups, luck=confirmed.luck, taken_of=len(confirmed.candidates))
 
 
 def line_of_test_part(test: Mapping[str, Any], winner: int, objective: str) -> str:

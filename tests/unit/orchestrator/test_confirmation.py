@@ -188,15 +188,29 @@ def test_what_was_taken_is_better_worse_or_not_told_apart_from_each_baseline() -
         for seed in (8, 9, 10)
     ]
     groups = list(groups_of(80).values())
-    random_init, pixels = baseline_verdicts(runs, groups, luck=Luck(0.001, 4))
+    random_init, pixels = baseline_verdicts(runs, groups, luck=Luck(0.001, 4), taken_of=1)
     assert (random_init.name, random_init.difference.verdict) == ("random_init", "better than")
     assert (pixels.name, pixels.difference.verdict) == ("mean_frame", "worse than")
     assert pixels.difference.confidence == pytest.approx(1 - 0.05 / 3)
-    selected = baseline_verdicts(runs, groups, luck=Luck(0.001, 4), selected_of=500)[0]
+    selected = baseline_verdicts(runs, groups, luck=Luck(0.001, 4), taken_of=1, selected_of=500)[0]
     assert selected.difference.low < random_init.difference.low, "the best of 500"
-    few = baseline_verdicts(runs, [f"g{place % 7}" for place in range(80)], luck=Luck(0.001, 4))
+    taken = baseline_verdicts(runs, groups, luck=Luck(0.001, 4), taken_of=3)
+    assert taken[0].difference.low < random_init.difference.low, "the best of 3 by these seeds"
+    few = baseline_verdicts(
+        runs, [f"g{place % 7}" for place in range(80)], luck=Luck(0.001, 4), taken_of=1
+    )
     assert [one.difference.verdict for one in few] == ["not comparable with"] * 2
-    assert baseline_verdicts([run(4, 8, "10")], ["a", "b"], luck=Luck()) == ()
+    assert baseline_verdicts([run(4, 8, "10")], ["a", "b"], luck=Luck(), taken_of=1) == ()
+
+
+def test_the_luck_of_training_is_carried_to_other_queries() -> None:
+    on_few = Luck(squares=0.05, degrees=10, of_queries=0.04)
+    on_many = Luck(squares=0.004, degrees=5, of_queries=0.001)
+    carried = on_few.beside(on_many)
+    assert (carried.squares, carried.degrees) == (pytest.approx(0.05 - 0.04 + 0.002), 10)
+    assert on_few.beside(Luck()) == on_few, "one run says nothing about its queries"
+    lucky = Luck(squares=0.01, degrees=10, of_queries=0.04).beside(on_many)
+    assert lucky.squares == pytest.approx(0.002), "no less than the queries alone"
 
 
 def test_verdicts_are_read_back_from_their_note() -> None:
