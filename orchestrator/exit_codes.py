@@ -29,6 +29,7 @@ OF_A_FILE = {
     errno.EROFS: "name one on a file system that can be written (PRP_HOME, --storage, TMPDIR)",
     errno.ENOSPC: "free some space, or name one on another disk",
     errno.EDQUOT: "free some space, or name one on another disk",
+    errno.EISDIR: "it is a folder; name a file",
     errno.ENOTDIR: "a part of its path is a file; name another",
     errno.ELOOP: "its symbolic links lead in a circle; name another",
 }

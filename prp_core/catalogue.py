@@ -10,6 +10,8 @@ from prp_core.errors import UserError
 
 Entry = TypeVar("Entry")
 
+MAX_LISTED = 20  # names in a message
+
 
 def look_up(kind: str, name: str, catalogue: Mapping[str, Entry]) -> Entry:
     """The entry called `name`.
@@ -27,4 +29,8 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     choices = sorted(known)
     near = difflib.get_close_matches(str(name), choices, n=1, cutoff=0.6)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    return UserError(f"Unknown {kind} {name!r}; known: {', '.join(choices)}.{hint}")
+    if len(choices) > MAX_LISTED:
+        listed = f"{', '.join(choices[:MAX_LISTED])} and {len(choices) - MAX_LISTED} more"
+    else:
+        listed = ", ".join(choices)
+    return UserError(f"Unknown {kind} {name!r}; known: {listed}.{hint}")

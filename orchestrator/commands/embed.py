@@ -25,6 +25,7 @@ from orchestrator.commands.feature_arguments import (
     read_model,
 )
 from orchestrator.commands.model_arguments import MODEL_HELP, add_mlflow_argument
+from orchestrator.commands.output_file import output_file
 from prp_core.errors import UserError
 
 MAX_NAMED = 5
@@ -51,11 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Describe every video, resuming an unfinished run, and write the table."""
-    out = Path(arguments.out).expanduser().resolve()
-    if out.suffix != ".parquet" or "://" in arguments.out:
-        raise UserError(f"--out {arguments.out}: name a file of this machine, ending in .parquet")
-    if not out.parent.is_dir():
-        raise UserError(f"There is no folder {out.parent} for --out; make it, or name another")
+    out = output_file(arguments.out, "--out")
+    if out.suffix != ".parquet":
+        raise UserError(f"--out {arguments.out}: name a file that ends in .parquet")
     address = cluster_address(arguments)
     encoder, files = read_model(arguments)
 

@@ -14,7 +14,7 @@ from orchestrator.commands.common_arguments import (
     print_json,
 )
 from orchestrator.commands.model_arguments import MODEL_HELP, add_mlflow_argument, load_model
-from prp_core.errors import UserError
+from orchestrator.commands.output_file import output_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,11 +54,10 @@ def run(arguments: argparse.Namespace) -> int:
     from prp_core.catalogue import look_up
 
     suffix = look_up("format", arguments.format, FORMATS)
+    path = output_file(arguments.out, "--out") if arguments.out else None
     encoder = load_model(arguments)
     name = encoder.card.encoder
-    path = Path(arguments.out or f"{name}{suffix}").expanduser().resolve()
-    if not path.parent.is_dir():
-        raise UserError(f"There is no folder {path.parent} for --out; make it, or name another")
+    path = path or output_file(f"{name}{suffix}", "--out")
 
     from prp_core.evaluation.portable_encoder import TOLERANCE
 

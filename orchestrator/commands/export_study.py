@@ -6,7 +6,6 @@ The file is a copy of the study as it is now; the sweep is only read, and may go
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from orchestrator.commands.command import run_module
 from orchestrator.commands.common_arguments import (
@@ -16,6 +15,7 @@ from orchestrator.commands.common_arguments import (
     named_sweep,
     print_json,
 )
+from orchestrator.commands.output_file import output_file
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,10 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write the file; print what is in it and how to look at it."""
     spec = named_sweep(arguments)
+    file = output_file(arguments.file, "FILE")
 
     from orchestrator.search.study_export import export_study
 
-    file = Path(arguments.file).expanduser().resolve()
     num_trials = export_study(spec, file, replace=arguments.force)
     url = f"sqlite:///{file}"
     if arguments.json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestrator.commands.command import run_module
 from orchestrator.commands.common_arguments import (
@@ -13,6 +14,10 @@ from orchestrator.commands.common_arguments import (
     named_sweep,
     print_json,
 )
+from orchestrator.commands.output_file import output_file
+
+if TYPE_CHECKING:
+    from orchestrator.config.sweep_spec import SweepSpec
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,12 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write the page and print where it is."""
     spec = named_sweep(arguments)
-    path = Path(arguments.out or spec.state_dir / "report.html").expanduser().resolve()
+    path = output_file(arguments.out, "--out") if arguments.out else _default(spec)
 
     from orchestrator.report.page import sweep_page  # seconds, once the sweep is known to exist
 
     text = sweep_page(spec)
-    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f"{path.name}.tmp")
     beside.write_text(text, encoding="utf-8")
     beside.rename(path)
@@ -44,6 +48,12 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         print(path)
     return 0
+
+
+def _default(spec: SweepSpec) -> Path:
+    folder = spec.state_dir
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / "report.html"
 
 
 if __name__ == "__main__":

@@ -25,7 +25,6 @@ def export_study(spec: SweepSpec, file: Path, *, replace: bool = False) -> int:
     study = load_study(spec)
     if study is None:
         raise UserError(f"Sweep {spec.sweep_id} has no study yet: its first trial has not started")
-    file.parent.mkdir(parents=True, exist_ok=True)
     beside = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
     try:
         copy = optuna.storages.RDBStorage(f"sqlite:///{beside}")

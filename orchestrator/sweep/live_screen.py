@@ -141,7 +141,7 @@ class Progress:
             f"{starting} starting" if starting else "",
             *(f"{counts[state]} {state}" for state in STATE_STYLES if counts[state]),
             f"best {self._best(views)}",
-            f"{minutes(self._clock() - self._started)} gone",
+            f"{minutes(self._clock() - self._started)} elapsed",
             cost,
             self._left(views, ended),
         ]

@@ -207,13 +207,14 @@ def advice(
         waits = "1 request waits" if num_asked == 1 else f"{num_asked} requests wait"
         return f"{waits} for its next start: {resume_command(spec)}"
     if phase == SweepPhase.ENDED:
-        page = f"its page: {prp(f'report {name_of_sweep(spec)}')}"
+        page = f"report: {prp(f'report {name_of_sweep(spec)}')}"
         return (
             page
             if is_whole
-            else f"its budget is spent, a larger one goes on: {resume_command(spec)}; {page}"
+            else "its budget is spent; to continue with a larger one: "
+            f"{resume_command(spec)}; {page}"
         )
-    return f"its driver is not running any more; resume with: {resume_command(spec)}"
+    return f"its driver is no longer running; resume with: {resume_command(spec)}"
 
 
 def resume_command(spec: SweepSpec) -> str:

@@ -341,7 +341,7 @@ def test_status_after_a_disconnect(
     assert f"{recorded.spec.sweep_id}  ended" in capsys.readouterr().out
     assert main(["status", recorded.spec.sweep_id, "--once"]) == 0
     out = capsys.readouterr().out
-    assert "20 of 20 trials ended" in out and f"its page: {prp('report')}" in out
+    assert "20 of 20 trials ended" in out and f"report: {prp('report')}" in out
     assert main(["status", "no-such-sweep"]) == 2
     assert f"it has {recorded.spec.sweep_id}" in capsys.readouterr().err
 
@@ -355,7 +355,7 @@ def test_status_of_a_sweep_whose_driver_died(
     out = capsys.readouterr().out
     assert "2 of 3 trials ended" in out and "waiting" in out
     assert (
-        f"its driver is not running any more; resume with: {installed('python')} "
+        f"its driver is no longer running; resume with: {installed('python')} "
         f"sweeps/YOUR_STUDY.py --resume {spec.sweep_id}"
     ) in " ".join(out.split())
     assert main(["report", spec.sweep_id]) == 0

@@ -50,3 +50,9 @@ def test_a_choice_shows_its_path_and_the_nearest_one() -> None:
     assert str(error.value) == (
         "Unknown value of training.schedule 'cosin'; known: cosine, plateau. Did you mean 'cosine'?"
     )
+
+
+def test_of_many_names_the_first_are_listed_and_the_nearest_one() -> None:
+    error = unknown("key", "name_49", [f"name_{number:02}" for number in range(50, 80)])
+    assert str(error).startswith("Unknown key 'name_49'; known: name_50, name_51, ")
+    assert ", name_69 and 10 more. Did you mean 'name_" in str(error)

@@ -76,7 +76,7 @@ def test_the_screen_names_trials_rungs_objective_and_time_left() -> None:
     text = screen_text(100.0)
     assert (
         "3 of 8 trials ended · 1 running · 1 finished · 1 pruned · 1 failed · best "
-        "recall@1 0.500 (trial 0) · 1m40s gone"
+        "recall@1 0.500 (trial 0) · 1m40s elapsed"
     ) in text
     assert "about 2m20s left" in text, "3 and a third of 8 trials took 100 s"
     assert "1:0.250 3:0.375 9:0.500" in text
@@ -149,7 +149,7 @@ def test_a_log_has_a_heartbeat_with_what_runs_the_best_and_what_is_left(capsys) 
     last = capsys.readouterr().out.splitlines()
     assert len(last) == 5, "four events, one heartbeat"
     assert last[4].startswith("3 of 8 trials ended · 1 running · 1 finished")
-    assert "best recall@1 0.500 (trial 0) · 3m00s gone" in last[4]
+    assert "best recall@1 0.500 (trial 0) · 3m00s elapsed" in last[4]
     assert "trial 2 epoch 3/9 · nothing new for 3m00s" in last[4] and "left" in last[4]
 
 

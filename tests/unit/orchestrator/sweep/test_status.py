@@ -70,9 +70,9 @@ def test_a_budget_ends_a_sweep_before_its_last_trial() -> None:
     }
     assert states == {"finished": "ended", "killed": "stopped", "": "stopped"}
     assert advice(SPEC, SweepPhase.ENDED, None, is_whole=False) == (
-        f"its budget is spent, a larger one goes on: {installed('python')} "
+        f"its budget is spent; to continue with a larger one: {installed('python')} "
         "sweeps/rate_search.py --resume rate-search-1; "
-        f"its page: {prp('report rate-search-1')}"
+        f"report: {prp('report rate-search-1')}"
     )
 
 
@@ -116,14 +116,14 @@ def test_what_to_do_next() -> None:
     )
     paused = advice(SPEC, SweepPhase.RUNNING, "me@here, process 4711", paused="paused by anna")
     assert paused.endswith(f"4711; paused by anna: {prp('continue rate-search-1')}")
-    assert advice(SPEC, SweepPhase.ENDED, None) == f"its page: {prp('report rate-search-1')}"
+    assert advice(SPEC, SweepPhase.ENDED, None) == f"report: {prp('report rate-search-1')}"
     asked = advice(SPEC, SweepPhase.ENDED, None, num_asked=2)
     assert asked == (
         f"2 requests wait for its next start: {installed('python')} sweeps/rate_search.py --resume "
         "rate-search-1"
     )
     resume = f"resume with: {installed('python')} sweeps/rate_search.py --resume rate-search-1"
-    assert advice(SPEC, SweepPhase.STOPPED, None) == f"its driver is not running any more; {resume}"
+    assert advice(SPEC, SweepPhase.STOPPED, None) == f"its driver is no longer running; {resume}"
     old = dataclasses.replace(SPEC, tags={})
     assert "sweeps/YOUR_STUDY.py --resume" in advice(old, SweepPhase.STOPPED, None)
 
