@@ -8,6 +8,7 @@ in strict float32 whatever training does. A CPU has no TF32, so there nothing ch
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -55,6 +56,11 @@ def set_determinism(deterministic: bool) -> None:
     """
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(deterministic)
+    # `torch.use_deterministic_algorithms` sets the same flag, and imports torch's compiler to set
+    # one there: 1.9 CPU-seconds and 140 MB for each process that trains.
+    torch.set_deterministic_debug_mode("error" if deterministic else "default")
+    compiler = sys.modules.get("torch._inductor.config")
+    if compiler is not None:
+        compiler.deterministic = deterministic
     torch.backends.cudnn.deterministic = deterministic
     torch.backends.cudnn.benchmark = not deterministic

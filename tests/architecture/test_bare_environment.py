@@ -54,12 +54,14 @@ print("present", *(name for name in sys.argv[1:] if importlib.util.find_spec(nam
 TRAIN_ONE_STEP = """
 import sys
 import torch
+from prp_core.numerics import set_determinism
 from prp_core.training.optimisers import OPTIMISERS
 from prp_core.training.pretrain_config import PretrainConfig
 from prp_core.pretext.network import PrpNetwork
 from prp_core.pretext.playback_rate import PlaybackRate, rate_loss
 from prp_core.pretext.pretext_config import PretextTasks
 
+set_determinism(False)
 torch.set_num_threads(1)
 torch.manual_seed(PretrainConfig().seed)
 tasks = PretextTasks(playback_rate=PlaybackRate(rates="1-2"))
