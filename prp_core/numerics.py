@@ -59,7 +59,7 @@ def set_determinism(deterministic: bool) -> None:
     # `torch.use_deterministic_algorithms` sets the same flag, and imports torch's compiler to set
     # one there: 1.9 CPU-seconds and 140 MB for each process that trains.
     torch.set_deterministic_debug_mode("error" if deterministic else "default")
-    compiler = sys.modules.get("torch._inductor.config")
+    compiler: Any = sys.modules.get("torch._inductor.config")
     if compiler is not None:
         compiler.deterministic = deterministic
     torch.backends.cudnn.deterministic = deterministic
