@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from multiprocessing.context import ForkServerContext
 from typing import Any
 
-PRELOADED = ["torch", "torch.distributed", "prp_core.training.loop"]
+# DistributedDataParallel imports torch._dynamo.
+PRELOADED = ["torch", "torch.distributed", "torch._dynamo", "prp_core.training.loop"]
 
 
 def warm_context() -> ForkServerContext:
