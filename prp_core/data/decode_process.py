@@ -1,7 +1,8 @@
 """The client of a decode process: requests frames, and kills it when it passes its limits.
 
 A decoder may abort, spin or eat all memory on a hostile file, so none ever runs in the process that
-trains. Frames come back over a socket pair: nothing is left behind when either end is killed.
+trains. It writes frames into memory that the client lends it (`frame_memory`), or sends them over
+the socket pair where there is none; nothing is left behind when either end is killed.
 `readers/decode_server.py` is the other end.
 """
 
@@ -31,6 +32,14 @@ from prp_core.data.decode_limits import (
     cpu_seconds,
     frames_of_a_reply,
     seconds_allowed,
+)
+from prp_core.data.frame_memory import (
+    IS_OFFERED,
+    NOWHERE,
+    FrameMemory,
+    GatheredFrames,
+    Lent,
+    Place,
 )
 from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.readers import check_reader
@@ -62,16 +71,26 @@ class DecodeProcess(ClosedAtExit):
 
     It starts at the first request, and again after every death; `num_starts` counts. Where the
     kernel can confine it, it reads the files below `folders` only; a request for a file elsewhere
-    adds that file's folder and starts it again.
+    adds that file's folder and starts it again. Without `shares_memory` frames come over the
+    socket; `num_bytes_sent` counts what does.
     """
 
-    def __init__(self, loader: LoaderConfig, folders: Sequence[Path] = ()) -> None:
+    def __init__(
+        self,
+        loader: LoaderConfig,
+        folders: Sequence[Path] = (),
+        *,
+        shares_memory: bool = IS_OFFERED,
+    ) -> None:
         check_reader(loader.reader)
         self._loader = loader
+        self._shares_memory = shares_memory
+        self._memory = FrameMemory(loader.num_decoders)
         self._folders = [folder.resolve() for folder in folders]
         self._process: subprocess.Popen[bytes] | None = None
         self._ended_cpu_seconds = 0.0
         self.num_starts = 0
+        self.num_bytes_sent = 0
 
     @property
     def pid(self) -> int | None:
@@ -137,8 +156,9 @@ class DecodeProcess(ClosedAtExit):
         decoder's memory holds.
         """
         wanted = sorted(set(indices))
+        backwards = len(wanted) > 1 and list(indices) == wanted[::-1]
+        gathered = GatheredFrames(len(wanted), self._lent(len(wanted), shape), backwards=backwards)
         step = frames_of_a_reply(shape, self._loader.decode_memory_bytes)
-        all_frames: np.ndarray | None = None
         kind: tuple[str, bool] | None = None
         for begin in range(0, len(wanted), step):
             part = wanted[begin : begin + step]
@@ -149,21 +169,23 @@ class DecodeProcess(ClosedAtExit):
                 "num_frames": num_frames,
                 "planes": planes,
             }
-            reply, frames = self._ask_for_frames(request, len(part), num_frames, shape)
+            place = gathered.place(begin, len(part))
+            reply, frames = self._ask_for_frames(request, place, num_frames, shape)
             found = (str(reply["matrix"]), bool(reply["full_range"])) if "matrix" in reply else None
-            if all_frames is None:
-                kind = found
-                all_frames = frames
-                if len(part) < len(wanted):
-                    all_frames = np.empty((len(wanted), *frames.shape[1:]), np.uint8)
-            elif found != kind:  # chosen packets have surprised, and from now on there is RGB alone
+            if begin and found != kind:  # chosen packets have surprised: there is RGB alone
                 return self._read(path, indices, num_frames, shape, planes=False)
-            if all_frames is not frames:
-                all_frames[begin : begin + len(part)] = frames
-        assert all_frames is not None
-        if wanted != list(indices):
+            kind = found
+            gathered.add(place, frames, in_memory=bool(reply["in_memory"]))
+        all_frames = gathered.frames
+        if wanted != list(indices) and not backwards:
             all_frames = all_frames[np.searchsorted(wanted, list(indices))]
         return kind, all_frames
+
+    def _lent(self, count: int, shape: FrameShape) -> Lent | None:
+        """Memory for `count` frames of `shape`, RGB or planes; None where they must be sent."""
+        if not self._shares_memory or not shape.is_known:
+            return None
+        return self._memory.lend(3 * count * shape.pixels)
 
     def read_next(
         self, path: str | Path, first: int, count: int, *, shape: FrameShape = UNKNOWN
@@ -174,16 +196,17 @@ class DecodeProcess(ClosedAtExit):
         the path).
         """
         request = {"op": "next", "path": os.fspath(path), "first": first, "count": count}
-        return self._ask_for_frames(request, count, first + count, shape)[1]
+        place = GatheredFrames(count, self._lent(count, shape)).place(0, count)
+        return self._ask_for_frames(request, place, first + count, shape)[1]
 
     def _ask_for_frames(
-        self, request: dict[str, Any], count: int, num_frames: int, shape: FrameShape
+        self, request: dict[str, Any], place: Place, num_frames: int, shape: FrameShape
     ) -> tuple[dict[str, Any], np.ndarray]:
         loader = self._loader
         seconds = seconds_allowed(
             loader.decode_timeout_seconds, shape, num_frames, loader.max_pixels_decoded
         )
-        reply, frames = self._request(request, seconds, count, shape)
+        reply, frames = self._request(request, seconds, place, shape)
         assert frames is not None
         return reply, frames
 
@@ -192,6 +215,7 @@ class DecodeProcess(ClosedAtExit):
         if self._process is None:
             return
         self._ended_cpu_seconds = self.cpu_seconds
+        self._memory = FrameMemory(self._loader.num_decoders)  # the next process never saw these
         process = self._process
         self._process = None
         self._channel.close()
@@ -204,13 +228,13 @@ class DecodeProcess(ClosedAtExit):
         self,
         request: dict[str, Any],
         allowed_seconds: float,
-        num_frames: int = 0,
+        place: Place = NOWHERE,
         shape: FrameShape = UNKNOWN,
     ) -> tuple[dict[str, Any], np.ndarray | None]:
         request = {**request, "max_pixels": self._loader.max_pixels}
         for attempt in range(1, NUM_TRIES_AFTER_CRASH + 1):
             try:
-                reply, frames_NHWC = self._ask(request, allowed_seconds, num_frames, shape)
+                reply, frames_NHWC = self._ask(request, allowed_seconds, place, shape)
                 break
             except (_Died, Stalled) as error:
                 reason, detail = self._cause_of_death(error)
@@ -226,7 +250,7 @@ class DecodeProcess(ClosedAtExit):
         return reply, frames_NHWC
 
     def _ask(
-        self, request: dict[str, Any], allowed_seconds: float, num_frames: int, shape: FrameShape
+        self, request: dict[str, Any], allowed_seconds: float, place: Place, shape: FrameShape
     ) -> tuple[dict[str, Any], np.ndarray | None]:
         self._reach(Path(request["path"]).resolve().parent)
         if self._process is None:
@@ -235,18 +259,29 @@ class DecodeProcess(ClosedAtExit):
         path = request["path"]
         words = f"loader.decode_timeout_seconds = {self._loader.decode_timeout_seconds}"
         limit = RequestLimit(path, self.pid or 0, allowed_seconds, words)
-        text = json.dumps(request).encode()
-        try:
-            self._channel.sendall(struct.pack("<I", len(text)) + text)
-        except OSError:
-            raise _Died from None
+        self._send(request, place)
         while "progress" in (reply := self._receive_text(path, limit)):
             limit.renew()
         if "shape" not in reply:
             return reply, None
-        told = check_reply(path, reply["shape"], num_frames, shape, self._loader.max_pixels)
+        told = check_reply(path, reply["shape"], place.count, shape, self._loader.max_pixels)
+        if reply.get("in_memory"):
+            return reply, place.frames(path, told)
+        self.num_bytes_sent += math.prod(told)
         frames = np.frombuffer(self._receive(math.prod(told), limit), dtype=np.uint8)
         return reply, frames.reshape(told)
+
+    def _send(self, request: dict[str, Any], place: Place) -> None:
+        text = json.dumps({**request, "memory": place.words}).encode()
+        head = struct.pack("<I", len(text))
+        try:
+            if place.lent is None:
+                self._channel.sendall(head)
+            else:
+                socket.send_fds(self._channel, [head], [place.lent.descriptor])
+            self._channel.sendall(text)
+        except OSError:
+            raise _Died from None
 
     def _receive_text(self, path: str, limit: RequestLimit) -> dict[str, Any]:
         (length,) = struct.unpack("<I", self._receive(4, limit))

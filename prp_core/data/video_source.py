@@ -59,7 +59,8 @@ class VideoSource(ClosedAtExit):
         """Totals of this process, by metric name.
 
         ``data/decoder_starts`` (more than there are decoders: some were killed),
-        ``data/decode_seconds`` of CPU, the cache's as ``data/cache_*``, and a remote store's
+        ``data/decode_seconds`` of CPU, ``data/decoder_sent_bytes`` of frames that came over a
+        socket and not through shared memory, the cache's as ``data/cache_*``, and a remote store's
         requests, bytes, retries by cause and seconds of waiting as ``data/store_*``.
         """
         cache = self._cache.counters if self._cache is not None else {}
@@ -71,7 +72,12 @@ class VideoSource(ClosedAtExit):
             for who, counts in (("cache", cache), ("store", store))
             for name, value in counts.items()
         }
-        return {"data/decoder_starts": starts, "data/decode_seconds": seconds, **named}
+        return {
+            "data/decoder_starts": starts,
+            "data/decode_seconds": seconds,
+            "data/decoder_sent_bytes": float(sum(one.num_bytes_sent for one in self._decoders)),
+            **named,
+        }
 
     def frames(self, record: VideoRecord, positions: Sequence[int]) -> torch.Tensor:
         """See `FrameSource.frames`; at the video's own size. Raises `BrokenVideo`."""

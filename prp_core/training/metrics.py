@@ -22,7 +22,8 @@
 - ``data/...``: counters of the loader, summed over the workers since they started;
 - ``data/samples``, ``data/quarantined``, ``data/changed``, ``data/replaced``, ``data/shrunk``: of
   the samples and their videos;
-- ``data/decoder_starts``, ``data/decode_seconds``: of the decode processes; CPU-seconds;
+- ``data/decoder_starts``, ``data/decode_seconds``, ``data/decoder_sent_bytes``: of the decode
+  processes; CPU-seconds; bytes of frames that came over a socket, not through shared memory;
 - ``data/cache_...``: of the node cache's objects: hits, misses, downloads, bytes, evicted,
   bypassed, prefetched, corrupt;
 - ``data/frames_...``: of the cache of decoded frames: hits, misses (videos decoded), bypassed,

@@ -6,9 +6,9 @@
 `keyframe_starts`), and otherwise reads from the beginning (`sequential_reader`, which turns frames
 to their `orientation`), both with `frame_arrays`. `decord_reader` is the alternative. `header`
 reads what a container declares, `decode_server` is the process that owns a reader and can be
-killed; `confinement` takes the network and all other files from it. `compact_video` encodes and
-decodes the GOPs of compact shards. Nothing here imports torch: the decode process must start
-quickly.
+killed; it puts frames into a `reply_memory`, and `confinement` takes the network and all other
+files from it. `compact_video` encodes and decodes the GOPs of compact shards. Nothing here imports
+torch: the decode process must start quickly.
 """
 
 from __future__ import annotations

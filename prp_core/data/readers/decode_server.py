@@ -1,9 +1,11 @@
 """The decode process: answers requests on a socket with frames, and may be killed at any time.
 
 Started by `decode_process.DecodeProcess` with the arguments ``READER MEMORY_BYTES SOCKET LIFELINE
-FOLDER...``. Messages both ways: 4 bytes length (little-endian), JSON of that length; a reply's
-``shape`` announces that many raw bytes after it. ``progress`` is no reply yet: the decoder has
-decoded that many pixels and goes on. Where the kernel offers it the process has no
+FOLDER...``. Messages both ways: 4 bytes length (little-endian), JSON of that length. With the
+length of a request may come the descriptor of shared memory for its frames: a reply that is
+``in_memory`` has put them there, and otherwise its ``shape`` announces that many raw bytes after
+it. ``progress`` is no reply yet: the decoder has decoded that many pixels and goes on. Where the
+kernel offers it the process has no
 network and reads only below its folders, and each video is decoded by a thread of its own that can
 read no other (`confinement`).
 """
@@ -33,7 +35,8 @@ from prp_core.data.container_end import is_cut_short
 from prp_core.data.container_sniffing import check_container
 from prp_core.data.readers import READERS
 from prp_core.data.readers.confinement import confine_process, confine_thread, use_one_arena
-from prp_core.data.readers.video_reader import VideoReader
+from prp_core.data.readers.reply_memory import ReplyMemory
+from prp_core.data.readers.video_reader import Allocate, VideoReader, new_frames
 from prp_core.errors import BrokenVideo
 
 # A header may declare a few frames more than decode (genuine UCF101 files: 207 against 205).
@@ -179,8 +182,13 @@ class Server:
         self._reader: VideoReader | None = None
         self._rest: tuple[int, Iterator[np.ndarray]] | None = None
 
-    def answer(self, request: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray | None]:
-        """(reply, frames or None) to one request; a broken video is a reply."""
+    def answer(
+        self, request: dict[str, Any], allocate: Allocate = new_frames
+    ) -> tuple[dict[str, Any], np.ndarray | None]:
+        """(reply, frames or None) to one request; a broken video is a reply.
+
+        The frames lie in what `allocate` returned last.
+        """
         path = request["path"]
         try:
             if request["op"] == "inspect":
@@ -188,9 +196,9 @@ class Server:
                 info = inspect(self._reader_name, path, *limits, Progress(self._report))
                 return {"info": info}, None
             if request["op"] == "next":
-                frames_NHWC = self._read_next(request)
+                frames_NHWC = self._read_next(request, allocate)
                 return {"shape": frames_NHWC.shape}, frames_NHWC
-            return self._read(request)
+            return self._read(request, allocate)
         except BrokenVideo as error:
             self.close()
             reason = (
@@ -206,22 +214,24 @@ class Server:
             self.close()
             return {"reason": "missing", "detail": str(error)[:200]}, None
 
-    def _read(self, request: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray]:
+    def _read(
+        self, request: dict[str, Any], allocate: Allocate
+    ) -> tuple[dict[str, Any], np.ndarray]:
         self._rest = None
         reader = self._open(request)
         indices = request["indices"]
         num_frames = request["num_frames"]
-        planes = reader.read_planes(indices, num_frames) if request["planes"] else None
+        planes = reader.read_planes(indices, num_frames, allocate) if request["planes"] else None
         if planes is not None:
             return {
                 "shape": planes.planes_NHW.shape,
                 "matrix": planes.matrix,
                 "full_range": planes.full_range,
             }, planes.planes_NHW
-        frames_NHWC = np.ascontiguousarray(reader.read(indices, num_frames))
+        frames_NHWC = reader.read(indices, num_frames, allocate)
         return {"shape": frames_NHWC.shape}, frames_NHWC
 
-    def _read_next(self, request: dict[str, Any]) -> np.ndarray:
+    def _read_next(self, request: dict[str, Any], allocate: Allocate) -> np.ndarray:
         """``count`` frames from number ``first`` on, decoded where the request before stopped."""
         path, first, count = request["path"], request["first"], request["count"]
         reader = self._open(request)
@@ -236,7 +246,7 @@ class Server:
                 f"frame {first + len(frames)} was asked for and decoding ends before it",
             )
         self._rest = (first + count, rest)
-        return np.stack(frames)
+        return np.stack(frames, out=allocate((count, *frames[0].shape)))
 
     def _open(self, request: dict[str, Any]) -> VideoReader:
         path = request["path"]
@@ -269,7 +279,9 @@ class ConfinedServer:
         self._server = Server(reader_name, report)
         self._thread: ThreadPoolExecutor | None = None
 
-    def answer(self, request: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray | None]:
+    def answer(
+        self, request: dict[str, Any], allocate: Allocate = new_frames
+    ) -> tuple[dict[str, Any], np.ndarray | None]:
         """See `Server.answer`."""
         path = request["path"]
         if self._thread is None or path != self._path:
@@ -279,20 +291,32 @@ class ConfinedServer:
             self._path = path
             self._server = Server(self._reader_name, self._report)
             self._thread = ThreadPoolExecutor(1, initializer=confine_thread, initargs=(path,))
-        return self._thread.submit(self._server.answer, request).result()
+        return self._thread.submit(self._server.answer, request, allocate).result()
 
 
 def serve(server: Server | ConfinedServer, channel: socket.socket) -> None:
     """Answer requests until the other end closes."""
-    while (head := _receive(channel, 4)) is not None:
-        body = _receive(channel, struct.unpack("<I", head)[0])
-        if body is None:
+    while True:
+        head, descriptor = _receive_head(channel)
+        if head is None or (body := _receive(channel, struct.unpack("<I", head)[0])) is None:
             return
-        reply, frames_NHWC = server.answer(json.loads(body))
-        _send(channel, reply)
-        if frames_NHWC is not None:
-            channel.sendall(frames_NHWC.data.cast("B"))
+        request = json.loads(body)
+        memory = ReplyMemory(descriptor, **request.pop("memory", {}))
+        reply, frames_NHWC = server.answer(request, memory.allocate)
+        in_memory = memory.holds(frames_NHWC)
+        memory.close()  # before the client reads that its frames are there
+        _send(channel, {**reply, "in_memory": in_memory})
+        if frames_NHWC is not None and not in_memory:
+            channel.sendall(np.ascontiguousarray(frames_NHWC).data.cast("B"))
         del frames_NHWC  # or the next reply would have to find room beside it
+
+
+def _receive_head(channel: socket.socket) -> tuple[bytes | None, int | None]:
+    """The length of a request, and the descriptor that came with it."""
+    first, descriptors, _, _ = socket.recv_fds(channel, 4, 1)
+    rest = _receive(channel, 4 - len(first)) if first else None
+    head = first + rest if rest is not None else None
+    return head, descriptors[0] if descriptors else None
 
 
 def _send(channel: socket.socket, message: dict[str, Any]) -> None:

@@ -23,10 +23,11 @@ class RgbConverter:
         self._reformatter = VideoReformatter()
 
     def array(self, frame: Any, width: int, height: int) -> np.ndarray:
-        """uint8 (`height`, `width`, 3), RGB."""
-        return self._reformatter.reformat(
+        """uint8 (`height`, `width`, 3), RGB: a view of the picture that FFmpeg converted to."""
+        picture = self._reformatter.reformat(
             frame, format="rgb24", width=width, height=height, threads=1
-        ).to_ndarray()
+        )
+        return _rows(picture.planes[0], height)[:, : 3 * width].reshape(height, width, 3)
 
 
 def planes_kind(frame: Any) -> tuple[str, bool] | None:

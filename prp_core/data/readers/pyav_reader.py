@@ -13,7 +13,13 @@ from prp_core.data.readers.orientation import UPRIGHT, Orientation, orientation_
 from prp_core.data.readers.segment_decode import SegmentDecode
 from prp_core.data.readers.selective_decode import SelectiveDecode, UnexpectedFrame
 from prp_core.data.readers.sequential_reader import SequentialReader
-from prp_core.data.readers.video_reader import UNLIMITED_PIXELS, YuvPlanes, ignore
+from prp_core.data.readers.video_reader import (
+    UNLIMITED_PIXELS,
+    Allocate,
+    YuvPlanes,
+    ignore,
+    new_frames,
+)
 
 Answer = TypeVar("Answer")
 
@@ -69,19 +75,27 @@ class PyavReader:
         """See `VideoReader.frames`."""
         return self._from_the_beginning().frames()
 
-    def read(self, indices: Sequence[int], num_frames: int = 0) -> np.ndarray:
+    def read(
+        self, indices: Sequence[int], num_frames: int = 0, allocate: Allocate = new_frames
+    ) -> np.ndarray:
         """See `VideoReader.read`."""
         assert len(indices) > 0 and list(indices) == sorted(set(indices)) and indices[0] >= 0, (
             indices
         )
         frames_NHWC = self._try(
-            lambda frames: self._stack_rgb(frames, len(indices)), indices, num_frames
+            lambda frames: self._stack_rgb(frames, len(indices), allocate), indices, num_frames
         )
-        return self._from_the_beginning().read(indices) if frames_NHWC is None else frames_NHWC
+        if frames_NHWC is None:
+            return self._from_the_beginning().read(indices, allocate=allocate)
+        return frames_NHWC
 
-    def read_planes(self, indices: Sequence[int], num_frames: int = 0) -> YuvPlanes | None:
+    def read_planes(
+        self, indices: Sequence[int], num_frames: int = 0, allocate: Allocate = new_frames
+    ) -> YuvPlanes | None:
         """See `VideoReader.read_planes`; files that are read from their beginning have none."""
-        return self._try(lambda frames: _stack_planes(frames, len(indices)), indices, num_frames)
+        return self._try(
+            lambda frames: _stack_planes(frames, len(indices), allocate), indices, num_frames
+        )
 
     def _try(
         self, stack: Callable[[Iterator[Any]], Answer], indices: Sequence[int], num_frames: int
@@ -103,7 +117,7 @@ class PyavReader:
         selective.close()
         return SegmentDecode(self.path)
 
-    def _stack_rgb(self, frames: Iterator[Any], count: int) -> np.ndarray:
+    def _stack_rgb(self, frames: Iterator[Any], count: int, allocate: Allocate) -> np.ndarray:
         frames_NHWC = None
         first: tuple[Orientation, int, int] | None = None
         for place, frame in enumerate(frames):
@@ -113,7 +127,7 @@ class PyavReader:
                 raise UnexpectedFrame
             frame_HWC = seen[0].shown(self._converter.array(frame, frame.width, frame.height))
             if frames_NHWC is None:
-                frames_NHWC = np.empty((count, *frame_HWC.shape), np.uint8)
+                frames_NHWC = allocate((count, *frame_HWC.shape))
             frames_NHWC[place] = frame_HWC
         assert frames_NHWC is not None
         return frames_NHWC
@@ -135,7 +149,7 @@ class PyavReader:
         self._selective = self._sequential = None
 
 
-def _stack_planes(frames: Iterator[Any], count: int) -> YuvPlanes | None:
+def _stack_planes(frames: Iterator[Any], count: int, allocate: Allocate) -> YuvPlanes | None:
     planes_NHW = None
     kind = None
     for place, frame in enumerate(frames):
@@ -143,7 +157,7 @@ def _stack_planes(frames: Iterator[Any], count: int) -> YuvPlanes | None:
             kind = planes_kind(frame)
             if kind is None or orientation_of(frame) != UPRIGHT:
                 return None
-            planes_NHW = np.empty((count, frame.height * 3 // 2, frame.width), np.uint8)
+            planes_NHW = allocate((count, frame.height * 3 // 2, frame.width))
         elif (
             (frame.height * 3 // 2, frame.width) != planes_NHW.shape[1:]
             or planes_kind(frame) != kind

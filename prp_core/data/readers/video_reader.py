@@ -19,6 +19,14 @@ from prp_core.errors import BrokenVideo
 
 UNLIMITED_PIXELS = 1 << 62
 
+Allocate = Callable[[tuple[int, ...]], np.ndarray]
+"""From a shape to the uint8 array of that shape that a reader fills and returns."""
+
+
+def new_frames(shape: tuple[int, ...]) -> np.ndarray:
+    """An array of its own, not initialised."""
+    return np.empty(shape, np.uint8)
+
 
 def ignore(num_pixels: int) -> None:
     """No progress is reported."""
@@ -73,15 +81,20 @@ class VideoReader(Protocol):
         """Packets that gave no frame because they are empty or damaged, as far as was read."""
         ...
 
-    def read(self, indices: Sequence[int], num_frames: int = 0) -> np.ndarray:
+    def read(
+        self, indices: Sequence[int], num_frames: int = 0, allocate: Allocate = new_frames
+    ) -> np.ndarray:
         """The frames at `indices` (ascending, distinct): uint8 (N, H, W, 3), RGB, upright.
 
         `num_frames` is the count that `inspect` verified (0: not known); a reader that counts
-        differently must not trust its own.
+        differently must not trust its own. The frames are written into what `allocate` returned
+        last.
         """
         ...
 
-    def read_planes(self, indices: Sequence[int], num_frames: int = 0) -> YuvPlanes | None:
+    def read_planes(
+        self, indices: Sequence[int], num_frames: int = 0, allocate: Allocate = new_frames
+    ) -> YuvPlanes | None:
         """The same frames as planes; None where the file or the reader has no such planes."""
         ...
 
@@ -141,11 +154,15 @@ class ForwardReader(ABC):
         """See `VideoReader.num_frames_to_read_one`: all."""
         return num_frames
 
-    def read_planes(self, indices: Sequence[int], num_frames: int = 0) -> YuvPlanes | None:
+    def read_planes(
+        self, indices: Sequence[int], num_frames: int = 0, allocate: Allocate = new_frames
+    ) -> YuvPlanes | None:
         """See `VideoReader.read_planes`; this reader has none."""
         return None
 
-    def read(self, indices: Sequence[int], num_frames: int = 0) -> np.ndarray:
+    def read(
+        self, indices: Sequence[int], num_frames: int = 0, allocate: Allocate = new_frames
+    ) -> np.ndarray:
         """See `VideoReader.read`."""
         assert len(indices) > 0 and list(indices) == sorted(set(indices)) and indices[0] >= 0, (
             indices
@@ -154,7 +171,7 @@ class ForwardReader(ABC):
         for place, index in enumerate(indices):
             frame_HWC = self._frame_at(index)
             if frames_NHWC is None:
-                frames_NHWC = np.empty((len(indices), *frame_HWC.shape), dtype=np.uint8)
+                frames_NHWC = allocate((len(indices), *frame_HWC.shape))
             frames_NHWC[place] = frame_HWC
         assert frames_NHWC is not None
         return frames_NHWC
