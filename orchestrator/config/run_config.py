@@ -64,6 +64,7 @@ class RunConfig(PretrainConfig):
     """The pages of retrieved videos and reconstructions of the best trials."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         look_up("encoder", self.encoder.name, ENCODERS)
         look_up("reader", self.loader.reader, READERS)
         check(

@@ -86,7 +86,9 @@ def index(
     A prepared place has a manifest already, which is taken, with the labels, groups and splits of
     ``job.labels`` where it states any. Raises `UserError`, `StoreUnavailable`.
     """
-    videos = _open_videos(job.uri, job.store)
+    videos = open_videos(job.uri, job.store)
+    if warning := check_region(job.uri, job.store):
+        log.warning("%s", warning)
     out = open_store(job.out_uri or job.state_dir / "manifests", job.store)
     _refuse_output_among_videos(videos, out)
     table = job.labels.table()
@@ -182,14 +184,13 @@ def _without_local_paths(record: VideoRecord, videos: ObjectStore, cache_root: P
     return replace(record, detail=detail)
 
 
-def _open_videos(uri: str | Path, config: StoreConfig) -> ObjectStore:
+def open_videos(uri: str | Path, config: StoreConfig) -> ObjectStore:
+    """The store of the videos under `uri`. Raises `UserError` for a folder that is not there."""
     videos = open_store(uri, config)
     if isinstance(videos, LocalStore) and not videos.root.is_dir():
         raise UserError(
             f"There is no folder {videos.root}; name a folder of videos or s3://bucket/prefix"
         )
-    if warning := check_region(uri, config):
-        log.warning("%s", warning)
     return videos
 
 

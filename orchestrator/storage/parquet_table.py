@@ -46,7 +46,7 @@ def read_table(
         raise
     except DAMAGE as error:
         words = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"{what}: {words[:200]}; {advice}") from error
+        raise UserError(f"{what}: {words[:200].rstrip('.')}; {advice}") from error
     return table
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from orchestrator.config.run_config import RunConfig
 from orchestrator.config.source_config import SourceConfig
 from orchestrator.data import demo_videos
-from orchestrator.data.index import IndexJob, advice_to_prepare, index
+from orchestrator.data.index import IndexJob, advice_to_prepare, index, open_videos
 from orchestrator.data.label_source import LabelSource
 from orchestrator.data.manifest_check import check_unchanged
 from orchestrator.storage.manifest_file import read_manifest
@@ -61,6 +61,19 @@ def find_corpus(
     return Corpus(data_uri, absolute(manifest_uri), manifest)
 
 
+def check_sources(config: RunConfig) -> None:
+    """Raise `UserError` for a corpus of `config` whose folder, manifest, table of labels or split
+    files are not there or cannot be read: before hours go into indexing another one.
+    """
+    for source in (config.source, config.eval_source):
+        if source.manifest:
+            read_manifest(source.manifest, config.store)
+        else:
+            _labels_of(source).table()
+        if source.uri:
+            open_videos(source.uri, config.store)
+
+
 def check_prepared(data_uri: str, manifest: Manifest, config: RunConfig) -> None:
     """Raise `UserError` for prepared videos that are not the manifest's, or smaller than needed."""
     store = open_store(data_uri, config.store, check=False)
@@ -82,16 +95,19 @@ def _demo_videos(home: Path, say: Say) -> str:
     return str(demo_videos.make(home / "demo-videos"))
 
 
+def _labels_of(source: SourceConfig) -> LabelSource:
+    return LabelSource(
+        splits_dir=source.splits_dir, split=source.split, labels_csv=source.labels_csv
+    )
+
+
 def _indexed(data_uri: str, source: SourceConfig, config: RunConfig, out_uri: str, say: Say) -> str:
     """The URI of the manifest of the videos under `data_uri`; known videos are not read again."""
     say(f"indexing {data_uri}")
-    labels = LabelSource(
-        splits_dir=source.splits_dir, split=source.split, labels_csv=source.labels_csv
-    )
     job = IndexJob(
         uri=data_uri,
         out_uri=out_uri,
-        labels=labels,
+        labels=_labels_of(source),
         loader=config.loader,
         store=config.store,
         cache=config.cache,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.config.run_config import RunConfig, digest, flatten, to_tree, with_values
 from orchestrator.config.sweep_spec import STUDY_TAG, SweepSpec, home_dir, sweep_name_of
+from orchestrator.cost.pricing import find_price
 from orchestrator.data.sweep_videos import divided
 from orchestrator.journal.stored_sweep import has_journal, load_sweep
 from orchestrator.search.database import open_database
@@ -24,7 +25,7 @@ from orchestrator.search.space_record import record_space
 from orchestrator.search.warm_start import NOTHING_KNOWN, WarmStart, plan_warm_start
 from orchestrator.storage.manifest_file import read_manifest
 from orchestrator.sweep.claim import Claim
-from orchestrator.sweep.corpus import check_region_of, find_corpus
+from orchestrator.sweep.corpus import check_region_of, check_sources, find_corpus
 from orchestrator.sweep.corpus_check import check_parts, where_lines
 from orchestrator.sweep.label_free_config import without_labels
 from orchestrator.sweep.protocol_of_sweep import hashes_of
@@ -127,6 +128,8 @@ def _new_plan(
     database_url = claim.options.get("database", "")
     if database_url:
         open_database(database_url)
+    check_sources(config)
+    find_price(config)  # a price list that cannot be read is refused before hours of indexing
     manifests = f"{claim.storage_uri}/manifests"
     corpus = find_corpus(config.source, config, home, manifests, say)
     judged = None

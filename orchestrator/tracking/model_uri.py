@@ -29,15 +29,21 @@ def names_model(uri: str) -> bool:
     return uri.startswith(SCHEMES)
 
 
+def check_model_uri(model_uri: str) -> None:
+    """Raise `UserError` for a URI of none of the forms."""
+    if MODEL_URI.fullmatch(model_uri) is None:
+        raise UserError(f"Cannot read {model_uri!r}: write {FORMS}")
+
+
 def model_id_of(client: Any, model_uri: str, tracking_uri: str) -> str:
     """The id of the logged model that `model_uri` names; of a run its last one, of a sweep's run
     its winner's.
 
     Raises `UserError` where there is none, with those that are registered.
     """
+    check_model_uri(model_uri)
     parts = MODEL_URI.fullmatch(model_uri)
-    if parts is None:
-        raise UserError(f"Cannot read {model_uri!r}: write {FORMS}")
+    assert parts is not None, model_uri
     if parts["id"]:
         return parts["id"]
     try:

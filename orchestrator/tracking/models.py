@@ -28,8 +28,9 @@ from orchestrator.tracking.encoder_file import (
 )
 from orchestrator.tracking.local_files import sqlite_file
 from orchestrator.tracking.mlflow_client import connect, first_line, is_temporary
-from orchestrator.tracking.model_uri import model_id_of, names_model
+from orchestrator.tracking.model_uri import check_model_uri, model_id_of, names_model
 from orchestrator.tracking.tags import PROTOCOL_TAG, protocol_tag
+from orchestrator.tracking.tracking_uri import check_usable
 from prp_core.data.object_store import read_all
 from prp_core.errors import ObjectMissing, UserError
 
@@ -86,6 +87,11 @@ def read_encoder_files(
             "No MLflow is named: pass tracking_uri (for example 'sqlite:////path/mlflow.db') "
             "or set MLFLOW_TRACKING_URI"
         )
+    check_model_uri(model_uri)
+    check_usable(uri)
+    database = sqlite_file(uri)
+    if database is not None and not database.exists():
+        raise UserError(f"There is no MLflow database at {uri}, which should hold {model_uri!r}")
     client = connect(uri)
     model = _logged_model(client, model_id_of(client, model_uri, uri), model_uri, uri)
     if WEIGHTS_TAG not in model.tags:

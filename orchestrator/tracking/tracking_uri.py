@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+from importlib.metadata import entry_points
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,6 +16,7 @@ from prp_core.errors import UserError
 
 AS_TRAINING = "?workflowType=machine_learning"
 HOST_AND_PORT = re.compile(r"[A-Za-z0-9.-]+:\d+(/[^:]*)?")
+SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks", "uc")
 SQLITE_MAGIC = b"SQLite format 3\0"
 
 
@@ -72,8 +74,17 @@ def check_usable(tracking_uri: str) -> None:
         )
     if scheme == "sqlite":
         _check_sqlite(tracking_uri)
+    elif scheme.split("+")[0] not in SCHEMES and not _is_plugin(scheme):
+        raise UserError(
+            f"MLflow URI {tracking_uri!r}: MLflow knows no {scheme}: URIs; write "
+            "http://HOST:PORT, or sqlite:////absolute/path/mlflow.db"
+        )
     elif scheme in ("http", "https") and not urlsplit(tracking_uri).hostname:
         raise UserError(f"MLflow URI {tracking_uri!r} names no host; write http://HOST:PORT")
+
+
+def _is_plugin(scheme: str) -> bool:
+    return scheme in entry_points(group="mlflow.tracking_store").names
 
 
 def _check_sqlite(tracking_uri: str) -> None:

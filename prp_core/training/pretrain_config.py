@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from prp_core.checks import check
 from prp_core.data.clip_config import ClipConfig
 from prp_core.data.loader_config import LoaderConfig
 from prp_core.encoders.encoder_config import EncoderConfig
@@ -43,4 +44,8 @@ class PretrainConfig:
     """What is measured of the encoder."""
 
     seed: int = 632
-    """The seed of initial weights, sampling, augmentation and, without split files, the parts."""
+    """The seed of initial weights, sampling, augmentation and, without split files, the parts:
+    0 to 2**32 - 1, which every generator takes."""
+
+    def __post_init__(self) -> None:
+        check(0 <= self.seed < 2**32, "seed", self.seed, "must lie in 0 to 4294967295")

@@ -50,6 +50,8 @@ REFUSED = [
     ),
     ({"sweep": {"objective": "epoch/rate_accuracy"}}, "must be a retrieval metric"),
     ({"seed": True}, "seed = True"),
+    ({"seed": -1}, "seed = -1: must lie in 0 to 4294967295"),
+    ({"seed": 2**32}, "seed = 4294967296: must lie in 0 to 4294967295"),
     (
         {"sweep": {"name": "../mine"}},
         "sweep.name = '../mine': letters, digits, '.', '-' and '_', a letter or digit "

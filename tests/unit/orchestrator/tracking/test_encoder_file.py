@@ -53,6 +53,17 @@ def test_where_an_encoder_is_must_be_said(monkeypatch: pytest.MonkeyPatch) -> No
         load_encoder("models:/prp-demo@best")
 
 
+def test_a_wrong_model_uri_and_a_database_that_is_not_there_make_none(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    with pytest.raises(UserError, match=r"Cannot read 'models:/x': write models:/NAME@ALIAS"):
+        load_encoder("models:/x", uri)
+    with pytest.raises(
+        UserError, match=r"There is no MLflow database at sqlite:.*'models:/x@best'"
+    ):
+        load_encoder("models:/x@best", uri)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_moved_database_is_called_moved(tmp_path: Path) -> None:
     tail = "mlartifacts/1/models/m-1/artifacts"
     old = (tmp_path / "old" / "mlartifacts/1").as_uri()

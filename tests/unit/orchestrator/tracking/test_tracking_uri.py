@@ -35,6 +35,13 @@ def test_addresses_that_name_nothing_are_refused(uri: str) -> None:
         check_tracking(uri, "demo")
 
 
+@pytest.mark.parametrize("uri", ["ftp://host/x", "htp://host:5000", "s3://bucket/mlflow"])
+def test_schemes_that_mlflow_does_not_know_are_refused(uri: str) -> None:
+    scheme = uri.partition(":")[0]
+    with pytest.raises(UserError, match=f"MLflow knows no {scheme}: URIs; write http://HOST:PORT"):
+        check_tracking(uri, "demo")
+
+
 def test_a_sqlite_file_that_cannot_be_one_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("not a database at all")
     with pytest.raises(UserError, match=r"is not an SQLite database; choose another place"):
