@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from orchestrator.config.printable import printable
 from orchestrator.config.redaction import HIDDEN, redact_logs, redacted
 from orchestrator.config.sweep_spec import home_dir
 from prp_core.errors import PrpError, UserError
@@ -119,7 +120,7 @@ def _words(argv: Sequence[str]) -> str:
 
 def _complain(name: str, error: object, exit_code: int) -> int:
     print(
-        f"{name}: error: {' '.join(redacted(error).split())}"
+        f"{name}: error: {printable(' '.join(redacted(error).split()))}"
         if exit_code != 130
         else f"{name}: {error}",
         file=sys.stderr,

@@ -16,6 +16,7 @@ from orchestrator.commands.common_arguments import (
 )
 from orchestrator.commands.feature_arguments import loader_of, make_job, read_model
 from orchestrator.commands.model_arguments import MODEL_HELP, add_mlflow_argument
+from orchestrator.config.printable import printable
 from orchestrator.config.typed_command import prp
 from prp_core.errors import UserError
 
@@ -81,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"nearest of {header.num_videos} videos, by cosine ({how})", file=sys.stderr)
     for neighbour in found:
         label = f"  {neighbour.label}" if neighbour.label else ""
-        print(f"{neighbour.similarity:7.4f}  {neighbour.key}{label}")
+        print(f"{neighbour.similarity:7.4f}  {printable(neighbour.key + label)}")
     return 0
 
 

@@ -11,6 +11,7 @@ import contextlib
 import errno
 import os
 import secrets
+import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -181,6 +182,8 @@ class LocalStore:
                     return None  # deleted since the folder was listed
                 return _unknown(key)
             status = path.lstat()  # it leads nowhere, or in circles
+        if stat.S_IFMT(status.st_mode) not in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK):
+            return _unknown(key)  # a pipe, a socket, a device: none has a size
         return ObjectInfo(key, status.st_size, _etag(status))
 
     def read(

@@ -13,6 +13,7 @@ from orchestrator.commands.data.manifests import (
     facts_of,
     manifest_at,
 )
+from orchestrator.config.printable import printable
 
 if TYPE_CHECKING:
     from prp_core.data.manifest import Manifest
@@ -73,7 +74,8 @@ def print_quarantined(manifest: Manifest, *, show_all: bool) -> None:
     print(f"quarantined    {len(quarantined)}" + (f": {reasons}" if quarantined else ""))
     shown = quarantined if show_all else quarantined[:NUM_QUARANTINED_SHOWN]
     for record in shown:
-        print(f"  {record.key}: {record.reason}" + (f" ({record.detail})" if record.detail else ""))
+        detail = f" ({record.detail})" if record.detail else ""
+        print(printable(f"  {record.key}: {record.reason}{detail}"))
     if len(shown) < len(quarantined):
         print(f"  ... and {len(quarantined) - len(shown)} more; --all shows them")
 
