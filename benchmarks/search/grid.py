@@ -6,7 +6,7 @@ import json
 import math
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ WEIGHTS = (0.03, 0.3, 3.0)
 @dataclass(frozen=True)
 class Cell:
     """One combination of `values` (path -> value); `scores` and cumulated `costs` (CPU-seconds) by
-    the epoch of each recorded evaluation.
+    the epoch of each recorded evaluation, and which queries hit there, 0 or 1 for each (`hits`,
+    empty where they were not recorded).
 
     `evaluation` is what one of these evaluations cost, on average; it is part of `costs`.
     """
@@ -28,6 +29,7 @@ class Cell:
     scores: dict[int, float]
     costs: dict[int, float]
     evaluation: float = 0.0
+    hits: dict[int, str] = field(default_factory=dict)
 
     def at(self, rungs: Sequence[int]) -> Cell:
         """The same training evaluated at `rungs` only, which were all recorded."""
@@ -36,9 +38,9 @@ class Cell:
             for rung in rungs
         }
         costs = {rung: self.costs[rung] - self.evaluation * skipped[rung] for rung in rungs}
-        return Cell(
-            self.values, {rung: self.scores[rung] for rung in rungs}, costs, self.evaluation
-        )
+        scores = {rung: self.scores[rung] for rung in rungs}
+        hits = {rung: self.hits[rung] for rung in rungs if rung in self.hits}
+        return Cell(self.values, scores, costs, self.evaluation, hits)
 
     @property
     def final(self) -> float:
@@ -83,10 +85,11 @@ def read_grid(path: Path) -> list[Cell]:
         except ValueError:
             continue
         by_epoch = (
-            {int(epoch): value for epoch, value in row[name].items()}
-            for name in ("scores", "costs")
+            {int(epoch): value for epoch, value in row.get(name, {}).items()}
+            for name in ("scores", "costs", "hits")
         )
-        cells.append(Cell(row["values"], *by_epoch, evaluation=row.get("evaluation", 0.0)))
+        scores, costs, hits = by_epoch
+        cells.append(Cell(row["values"], scores, costs, row.get("evaluation", 0.0), hits))
     return cells
 
 

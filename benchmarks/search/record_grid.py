@@ -16,8 +16,8 @@ changes the base config. `--scenes` beyond the demo's own are all for validation
 its own validation part leave recall@1 a standard error of 0.07, which hides what cells differ by.
 
 A line holds the values, recall@1 on the validation part after each epoch of `--at` and the last,
-the CPU-seconds until then, evaluations included, and what one evaluation took: a replay can leave
-some out.
+which queries hit there, the CPU-seconds until then, evaluations included, and what one evaluation
+took: a replay can leave some out.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmarks.demo.representation import demo_parts
 from benchmarks.search.grid import Cell, cells_to_record, read_grid, write_cell
@@ -39,12 +40,18 @@ from orchestrator.data.frame_tier import through_frame_cache
 from prp_core.data.manifest import Parts
 from prp_core.data.object_store import LocalStore
 from prp_core.data.video_source import VideoSource
+from prp_core.evaluation.retrieval import Retrieval, hits_at_k
 from prp_core.reporting import MemoryReporter
 from prp_core.training.checkpoint import CheckpointFolder
 from prp_core.training.loop import pretrain
 from prp_core.training.pretrain_data import PretrainData
 from prp_core.training.training_config import TrainingConfig
 from prp_core.world import World, use_threads
+
+if TYPE_CHECKING:
+    import torch
+
+    from prp_core.evaluation.features import FeatureTable
 
 AT = "1-2-3-4-6-8-9-12-16-18-24"
 
@@ -59,6 +66,21 @@ class RecordedTraining(TrainingConfig):
     def rungs(self) -> tuple[int, ...]:
         """Those of `at` that come before the end, and the end."""
         return (*(epoch for epoch in self.at if epoch < self.num_epochs), self.num_epochs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedRetrieval(Retrieval):
+    """Retrieval that keeps which queries hit: 0 or 1 for each, a row for each evaluation."""
+
+    rows: list[str] = field(default_factory=list)
+
+    def metrics(
+        self, gallery: FeatureTable, queries: FeatureTable, device: torch.device
+    ) -> dict[str, float]:
+        """As retrieval."""
+        hits_Q = hits_at_k(gallery, queries, (1,))[1]
+        self.rows.append("".join(str(int(hit)) for hit in hits_Q.tolist()))
+        return super().metrics(gallery, queries, device)
 
 
 def main() -> None:
@@ -123,7 +145,12 @@ def record(
     """Train one cell to its end, evaluated after the epochs `at`, with the frames of all its videos
     on the node before the clock starts.
     """
-    config = dataclasses.replace(config, training=RecordedTraining(**vars(config.training), at=at))
+    retrieval = RecordedRetrieval(**vars(config.evaluation.retrieval))
+    config = dataclasses.replace(
+        config,
+        training=RecordedTraining(**vars(config.training), at=at),
+        evaluation=dataclasses.replace(config.evaluation, retrieval=retrieval),
+    )
     store = LocalStore(videos)
     with closing(
         through_frame_cache(VideoSource(store, None, config.loader), config, made_from=store.uri)
@@ -148,6 +175,7 @@ def record(
         scores,
         dict(zip(scores, reporter.times, strict=True)),
         round(statistics.mean(evaluations), 2),
+        dict(zip(scores, retrieval.rows, strict=True)),
     )
 
 

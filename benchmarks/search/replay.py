@@ -3,6 +3,9 @@
     uv run python -m benchmarks.search.replay --grid grid.jsonl --seeds 100
     uv run python -m benchmarks.search.replay --grid grid.jsonl --surrogate
         # each seed with luck of its own: see surrogate_grid.py
+    uv run --group benchmarks python -m benchmarks.search.replay --grid grid.jsonl \
+        --tuned-on other.jsonl --random-trials 4-8-12
+        # against its rivals (rivals.py), each tuned on the other grid: regret, with intervals
     uv run python -m benchmarks.search.replay --synthetic 3
         # three made-up grids: of use only while a rule is being worked on
 
@@ -17,11 +20,15 @@ are trained again.
 from __future__ import annotations
 
 import argparse
+import functools
+import importlib.util
+import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.search.comparison import Row, best_scores, compare, searches, worth_of_the_best
 from benchmarks.search.grid import Cell, read_grids, synthetic_grid
+from benchmarks.search.regret import Game, Kept, print_regrets, rows
 from benchmarks.search.search_replay import Rules
 from benchmarks.search.surrogate_grid import GridSurrogate
 
@@ -43,6 +50,17 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         "--synthetic", type=int, default=0, metavar="N", help="N made-up grids instead"
+    )
+    parser.add_argument(
+        "--tuned-on",
+        type=Path,
+        nargs="+",
+        help="print the regret of the search and of its rivals; these grids choose the rivals' "
+        "settings",
+    )
+    parser.add_argument("--tuning-seeds", type=int, default=10)
+    parser.add_argument(
+        "--keep", type=Path, help="with --tuned-on: a file of what was found, to go on from"
     )
     parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument(
@@ -98,6 +116,39 @@ def print_comparison(
         print_table("What the best trial's values are worth", compare(*worth, cost, numbers))
 
 
+def print_rivals(arguments: argparse.Namespace) -> None:
+    """Replay the search and its rivals on the grid, and print what each leaves on the table.
+
+    Raises `SystemExit` where a rival's library is missing.
+    """
+    if importlib.util.find_spec("botorch") is None:
+        raise SystemExit(
+            "--tuned-on plays against BoTorch, which is not installed; "
+            "uv run --group benchmarks python -m benchmarks.search.replay ... installs it"
+        )
+    numbers = arguments.numbers
+    for grid in arguments.grids:
+        kept = Kept(arguments.keep)
+        game = Game(_names(arguments.grid), grid, numbers, kept)
+        tuning = Game(_names(arguments.tuned_on), read_grids(arguments.tuned_on), numbers, kept)
+        worth = game.surrogate.worth
+        print(
+            f"{len(grid)} cells, the best worth {max(worth):.3f}, on average "
+            f"{statistics.fmean(worth):.3f}"
+        )
+        found = rows(
+            game,
+            tuning,
+            seeds=range(arguments.seeds),
+            tuning_seeds=range(arguments.tuning_seeds),
+        )
+        print_regrets(found, numbers, say=functools.partial(print, flush=True))
+
+
+def _names(paths: Sequence[Path] | None) -> str:
+    return "+".join(path.stem for path in paths or ()) or "made up"
+
+
 def print_table(what: str, rows: Sequence[Row], say: Callable[[str], None] = print) -> None:
     """One line for each N."""
     say(
@@ -123,6 +174,9 @@ def main() -> None:
         **{name: type(default)(getattr(arguments, name)) for name, default in vars(Rules()).items()}
     )
     print(f"{rules}, {arguments.seeds} seeds")
+    if arguments.tuned_on:
+        print_rivals(arguments)
+        return
     for grid in arguments.grids:
         print_comparison(
             grid,

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from optuna.samplers import BaseSampler
+
 from benchmarks.search.grid import Cell
 from orchestrator.search.pruner import PruningRule
 from orchestrator.search.space import Fit
@@ -81,7 +83,14 @@ class _Running:
 class Replay:
     """One search over a grid; `run` gives what was reached, cheapest first."""
 
-    def __init__(self, grid: Sequence[Cell], rules: Rules, seed: int) -> None:
+    def __init__(
+        self,
+        grid: Sequence[Cell],
+        rules: Rules,
+        seed: int,
+        sampler: BaseSampler | None = None,
+    ) -> None:
+        """`sampler`: one of Optuna's instead of that of the `rules`."""
         self._rungs = rules.rungs(grid)
         self._rules = rules
         self._grid = [cell.at(self._rungs) for cell in grid]
@@ -94,7 +103,7 @@ class Replay:
             self._space,
             seed=seed,
             num_startup_trials=rules.num_startup,
-            sampler=rules.sampler,
+            sampler=sampler or rules.sampler,
         )
         self._events: list[tuple[float, int, int]] = []
         self._running: dict[int, _Running] = {}

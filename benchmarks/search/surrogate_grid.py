@@ -35,7 +35,7 @@ class GridSurrogate:
         self._grid = grid
         self._epochs = sorted(grid[0].scores)
         scores_CE = np.array([[cell.scores[epoch] for epoch in self._epochs] for cell in grid])
-        features_CF = _features(grid)
+        features_CF = features(grid)
         forest = RandomForestRegressor(
             NUM_TREES,
             oob_score=True,
@@ -76,7 +76,7 @@ class GridSurrogate:
         return cells
 
 
-def _features(grid: Sequence[Cell]) -> np.ndarray:
+def features(grid: Sequence[Cell]) -> np.ndarray:
     """(cells, features): numbers by their level, so that decades are even steps; of a text, one
     column for each of its values.
     """
