@@ -16,6 +16,7 @@ from typing import Any
 from torch import nn
 
 from prp_core.agreement import first_alone, together, together_asking
+from prp_core.allocator import keep_freed_memory
 from prp_core.errors import UserError
 from prp_core.evaluation.downstream import EvaluatedConfig, EvaluationVideos
 from prp_core.evaluation.recognition import FineTuning, Recogniser
@@ -73,6 +74,8 @@ def fine_tune(
             f"{num_videos} training videos are too few to fine-tune on {world.size} "
             "workers; each needs two"
         )
+    if world.device.type == "cpu":
+        keep_freed_memory()
     run = FineTuneRun(encoder, config, videos, world, checkpoints, reporter, signals or Signals())
     run.limit_minutes(checkpoint_every_minutes, clock)
     with closing(run):

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from prp_core.allocator import keep_freed_memory
 from prp_core.checks import check
 from prp_core.data.spans import SpanBatch, SpanSample
 from prp_core.numerics import set_determinism, set_precision
@@ -129,6 +130,8 @@ class Learner:
         check_precision(training.precision, world.device)
         set_precision(training.precision)
         set_determinism(training.deterministic)
+        if world.device.type == "cpu":
+            keep_freed_memory()
         self._config = config
         self._world = world
         self._training = training
