@@ -13,6 +13,11 @@ from typing import Any
 from orchestrator.config.store_config import ADDRESSINGS, StoreConfig
 from orchestrator.config.sweep_spec import BeingDeleted, SweepSpec, home_dir
 
+SPLITS_HELP = (
+    "split files of UCF101, HMDB51 or Kinetics, or lists as CoCLR, VideoMAE, PySlowFast and "
+    "mmaction2 publish them"
+)
+
 
 def add_store_arguments(parser: argparse.ArgumentParser) -> None:
     """How S3 is reached; `store_config` reads it."""
@@ -138,13 +143,23 @@ def store_config(arguments: argparse.Namespace) -> StoreConfig:
     ).store
 
 
+def add_address_argument(
+    parser: argparse.ArgumentParser, *, otherwise: str = "a local one"
+) -> None:
+    """Which cluster; `otherwise` is what runs the command where there is none."""
+    parser.add_argument(
+        "--address",
+        default="",
+        help=f"a Ray cluster (default: the one this job runs on, else {otherwise})",
+    )
+
+
 def add_label_arguments(parser: argparse.ArgumentParser) -> None:
     """Labels, groups and splits that do not come from the folders."""
     parser.add_argument(
         "--splits",
         metavar="DIR",
-        help="split files of UCF101, HMDB51 or Kinetics, or lists as CoCLR, VideoMAE, PySlowFast "
-        "and mmaction2 publish them",
+        help=SPLITS_HELP,
     )
     parser.add_argument(
         "--split",

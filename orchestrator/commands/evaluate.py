@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.commands.command import run_module
 from orchestrator.commands.common_arguments import (
+    SPLITS_HELP,
     add_json_argument,
     add_store_arguments,
     print_json,
@@ -23,7 +24,7 @@ from orchestrator.commands.feature_arguments import (
     print_feature_progress,
     read_model,
 )
-from orchestrator.commands.model_arguments import MODEL_HELP, add_mlflow_argument
+from orchestrator.commands.model_arguments import add_mlflow_argument, add_model_arguments
 from prp_core.errors import UserError
 
 if TYPE_CHECKING:
@@ -34,18 +35,11 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The encoder, the labelled videos and their splits, and what is measured beside it."""
-    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
-    parser.add_argument(
-        "--data",
-        metavar="URI",
-        required=True,
-        help="labelled videos: a folder, s3://bucket/prefix, a prepared place, or a manifest",
-    )
+    add_model_arguments(parser)
     parser.add_argument(
         "--splits",
         metavar="DIR",
-        help="split files of UCF101, HMDB51 or Kinetics, or lists as CoCLR, VideoMAE, PySlowFast "
-        "and mmaction2 publish them (default: the parts of the videos themselves)",
+        help=f"{SPLITS_HELP} (default: the parts of the videos themselves)",
     )
     parser.add_argument(
         "--split",

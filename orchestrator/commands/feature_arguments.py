@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from orchestrator.commands.common_arguments import given_store, store_config
+from orchestrator.commands.common_arguments import add_address_argument, given_store, store_config
 from orchestrator.commands.model_arguments import tracking_uri_of
 
 if TYPE_CHECKING:
@@ -19,11 +19,7 @@ if TYPE_CHECKING:
 
 def add_running_arguments(parser: argparse.ArgumentParser) -> None:
     """Where the work runs, and where what is unfinished lies."""
-    parser.add_argument(
-        "--address",
-        default="",
-        help="a Ray cluster (default: the one this job runs on, else this machine)",
-    )
+    add_address_argument(parser, otherwise="this machine")
     parser.add_argument(
         "--workers",
         type=int,

@@ -20,8 +20,8 @@ from orchestrator.commands.data.manifests import add_where_argument
 from orchestrator.commands.data.progress import print_index_progress
 from orchestrator.commands.feature_arguments import loader_of, read_model
 from orchestrator.commands.model_arguments import (
-    MODEL_HELP,
     add_mlflow_argument,
+    add_model_arguments,
     tracking_uri_of,
 )
 from prp_core.errors import UserError
@@ -38,13 +38,7 @@ VAL_FRACTION = 0.2
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The encoder, the labelled videos, how it learns, and where it goes."""
-    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
-    parser.add_argument(
-        "--data",
-        metavar="URI",
-        required=True,
-        help="labelled videos: a folder, s3://bucket/prefix, a prepared place, or a manifest",
-    )
+    add_model_arguments(parser)
     parser.add_argument(
         "--out",
         metavar="DIR",

@@ -16,6 +16,17 @@ MODEL_HELP = (
 )
 
 
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """The encoder, and the labelled videos on which it is measured or trained."""
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    parser.add_argument(
+        "--data",
+        metavar="URI",
+        required=True,
+        help="labelled videos: a folder, s3://bucket/prefix, a prepared place, or a manifest",
+    )
+
+
 def add_mlflow_argument(parser: argparse.ArgumentParser) -> None:
     """Which MLflow; `tracking_uri_of` reads it."""
     parser.add_argument(

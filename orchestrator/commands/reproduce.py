@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.commands.command import run_module
-from orchestrator.commands.common_arguments import add_json_argument, add_store_arguments
+from orchestrator.commands.common_arguments import (
+    add_address_argument,
+    add_json_argument,
+    add_store_arguments,
+)
+from orchestrator.commands.model_arguments import add_mlflow_argument
 from prp_core.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,11 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "run", metavar="RUN_ID", help="the MLflow run of a trial; `prp report` names the best one's"
     )
-    parser.add_argument(
-        "--mlflow",
-        metavar="URI",
-        help="MLflow's tracking URI (default: $MLFLOW_TRACKING_URI, else sqlite under ~/.prp)",
-    )
+    add_mlflow_argument(parser)
     parser.add_argument(
         "--data", metavar="URI", help="where the videos are now (default: where the run found them)"
     )
@@ -55,11 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a folder that every node sees, for checkpoints (default: one under ~/.prp "
         "that is removed)",
     )
-    parser.add_argument(
-        "--address",
-        default="",
-        help="a Ray cluster (default: the one this job runs on, else a local one)",
-    )
+    add_address_argument(parser)
     parser.add_argument(
         "--strict",
         action="store_true",

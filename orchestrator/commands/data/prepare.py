@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.commands.command import run_module
 from orchestrator.commands.common_arguments import (
+    add_address_argument,
     add_json_argument,
     add_label_arguments,
     add_store_arguments,
@@ -88,11 +89,7 @@ def _add_reading_arguments(parser: argparse.ArgumentParser) -> None:
         default=LoaderConfig().reader,
         help="the decoder of the originals (default: %(default)s)",
     )
-    parser.add_argument(
-        "--address",
-        default="",
-        help="a Ray cluster (default: the one this job runs on, else a local one)",
-    )
+    add_address_argument(parser)
     parser.add_argument(
         "--workers",
         type=int,
