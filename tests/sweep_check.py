@@ -11,21 +11,24 @@ from typing import Any
 
 from mlflow import MlflowClient
 
+from orchestrator.tracking.run_names import run_of_tags, trial_run
 from orchestrator.tracking.tags import SAMPLED_TAG, SWEEP_TAG
 from tests.journals import ledger_of, study_of
 
 # What was learnt; times, costs, counters and machines of a disturbed sweep are its own.
 NOT_COMPARED = ("time/", "data/", "cost/", "waste/", "tracking/", "system/")
+Points = Counter[tuple[str, int, float]]
 MLFLOW_STATUS = {"COMPLETE": "FINISHED", "PRUNED": "FINISHED", "FAIL": "FAILED"}
 
 
 @dataclass(frozen=True)
 class Records:
-    """What a sweep left: Optuna's state of each trial, its rungs, and the points of its run."""
+    """What a sweep left: Optuna's state of each trial, its rungs, and the points of its runs."""
 
     states: dict[int, str]
     rungs: dict[int, dict[int, float]]
-    points: dict[int, Counter[tuple[str, int, float]]]
+    points: dict[str, Points]
+    """By the names of runs: the sweep's, those of trials, confirming runs and baselines."""
 
 
 def records_of(storage: str, sweep_id: str, tracking_uri: str) -> Records:
@@ -37,11 +40,7 @@ def records_of(storage: str, sweep_id: str, tracking_uri: str) -> Records:
     return Records(
         {trial.number: trial.state.name for trial in trials},
         {trial.number: dict(trial.intermediate_values) for trial in trials},
-        {
-            int(run.data.tags["prp.trial"]): points_of(client, run)
-            for run in runs_of(client, sweep_id)
-            if "prp.trial" in run.data.tags
-        },
+        {run_of_tags(run.data.tags): points_of(client, run) for run in runs_of(client, sweep_id)},
     )
 
 
@@ -52,7 +51,12 @@ def runs_of(client: MlflowClient, sweep_id: str) -> list[Any]:
     return list(client.search_runs(experiments, condition, max_results=1000))
 
 
-def points_of(client: MlflowClient, run: Any) -> Counter[tuple[str, int, float]]:
+def names_of(runs: Iterable[Any]) -> list[str]:
+    """What `runs` are called by what they are: ``trial/7``, ``confirm/7/633`` and so on."""
+    return [run_of_tags(run.data.tags) for run in runs]
+
+
+def points_of(client: MlflowClient, run: Any) -> Points:
     """Each point of a run that says what was learnt, and how often it is there."""
     return Counter(
         (metric, point.step, point.value)
@@ -79,10 +83,12 @@ def faults_of(
     """
     found = records_of(storage, sweep_id, tracking_uri)
     faults = []
+    failed = set()
     if sorted(found.states) != list(range(num_trials)):
         faults.append(f"trials {sorted(found.states)}, asked for were {num_trials}")
     for number, state in found.states.items():
         if number in may_fail and state == "FAIL":
+            failed.add(trial_run(number))
             continue
         if state != reference.states.get(number):
             faults.append(f"trial {number} is {state}, undisturbed {reference.states.get(number)}")
@@ -91,27 +97,25 @@ def faults_of(
                 f"trial {number} has rungs {found.rungs[number]}, undisturbed "
                 f"{reference.rungs.get(number)}"
             )
+    names = (found.points.keys() | reference.points.keys()) - failed
+    for name in sorted(names):
         faults += differing_points(
-            number, found.points.get(number, Counter()), reference.points.get(number, Counter())
+            name, found.points.get(name, Counter()), reference.points.get(name, Counter())
         )
     faults += faults_of_runs(MlflowClient(tracking_uri), sweep_id, found.states)
     faults += faults_of_ledger(storage, sweep_id, found.states)
     return faults
 
 
-def differing_points(
-    number: int,
-    found: Counter[tuple[str, int, float]],
-    reference: Counter[tuple[str, int, float]],
-) -> list[str]:
-    """The points of trial `number` that are lost, and those that are new or there twice."""
+def differing_points(name: str, found: Points, reference: Points) -> list[str]:
+    """The points of the run called `name` that are lost, and those that are new or there twice."""
     lost = reference - found
     added = found - reference
     faults = []
     if lost:
-        faults.append(f"trial {number} lacks {len(lost)} points, for example {min(lost)}")
+        faults.append(f"{name} lacks {len(lost)} points, for example {min(lost)}")
     if added:
-        faults.append(f"trial {number} has {len(added)} points too many: {min(added)}")
+        faults.append(f"{name} has {len(added)} points too many: {min(added)}")
     return faults
 
 
@@ -125,6 +129,8 @@ def faults_of_runs(client: MlflowClient, sweep_id: str, states: dict[int, str]) 
     faults = [f"run {run.info.run_name} is RUNNING" for run in runs if run.info.status == "RUNNING"]
     if [run.info.status for run in parents] != ["FINISHED"]:
         faults.append(f"parent runs: {[run.info.status for run in parents]}")
+    twice = [name for name, times in Counter(names_of(runs)).items() if times > 1]
+    faults += [f"{name} has two runs or more" for name in twice]
     counts = Counter(int(run.data.tags["prp.trial"]) for run in trials)
     if counts != Counter(states.keys()):
         faults.append(f"runs by trial: {dict(counts)}")
@@ -139,12 +145,13 @@ def faults_of_runs(client: MlflowClient, sweep_id: str, states: dict[int, str]) 
 
 def faults_of_ledger(storage: str, sweep_id: str, states: dict[int, str]) -> list[str]:
     """Trials that the ledger does not know, and seconds that it counts twice."""
-    entries = [entry for entry in ledger_of(storage, sweep_id) if entry.kind == "train"]
+    entries = [one for one in ledger_of(storage, sweep_id) if one.kind in ("train", "confirm")]
+    trained = {one.trial for one in entries if one.kind == "train"}
     faults = []
-    if {entry.trial for entry in entries} != set(states):
-        faults.append(f"the ledger knows trials {sorted({entry.trial for entry in entries})}")
-    for number in states:
-        slices = sorted((one.started, one.ended) for one in entries if one.trial == number)
+    if trained != set(states):
+        faults.append(f"the ledger knows trials {sorted(trained)}")
+    for owner in sorted({one.owner for one in entries}, key=str):
+        slices = sorted((one.started, one.ended) for one in entries if one.owner == owner)
         if any(one[1] > two[0] for one, two in pairwise(slices)):
-            faults.append(f"the ledger counts seconds of trial {number} twice")
+            faults.append(f"the ledger counts seconds of {owner} twice")
     return faults

@@ -7,6 +7,7 @@ until Ctrl-C.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import signal
 
 from orchestrator.commands.command import run_module
@@ -60,8 +61,9 @@ def run(arguments: argparse.Namespace) -> int:
         if not arguments.no_browser:
             _open(link)
         if ui.is_ours:
-            print("MLflow's server runs until Ctrl-C", flush=True)
-            ui.wait()
+            with contextlib.suppress(KeyboardInterrupt):  # this is how it is meant to end
+                print("MLflow's server runs until Ctrl-C", flush=True)
+                ui.wait()
     return 0
 
 

@@ -73,7 +73,11 @@ class MlflowUi(ClosedAtExit):
     def __enter__(self) -> MlflowUi:
         if self.is_ours:
             self._process = start_server(self._uri, self._port, self._log)
-            self._wait_until_up(self._process)
+            try:
+                self._wait_until_up(self._process)
+            except BaseException:  # also Ctrl-C: nobody else would end it
+                self.close()
+                raise
         return self
 
     def close(self) -> None:
@@ -83,21 +87,19 @@ class MlflowUi(ClosedAtExit):
         self._log.close()
 
     def wait(self) -> None:
-        """Until Ctrl-C. Raises `PrpError` where the server ends before."""
+        """Until the server ends. Raises `PrpError` then, `KeyboardInterrupt` at Ctrl-C."""
         if self._process is None:
             return
-        with contextlib.suppress(KeyboardInterrupt):
-            code = self._process.wait()
-            raise PrpError(
-                f"MLflow's server at {self.server} ended by itself (exit code {code}); what it "
-                "showed is kept: start it again with the same command"
-            )
+        code = self._process.wait()
+        raise PrpError(
+            f"MLflow's server at {self.server} ended by itself (exit code {code}); what it "
+            "showed is kept: start it again with the same command"
+        )
 
     def _wait_until_up(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + START_SECONDS
         while not is_up(self.server):
             if process.poll() is not None or time.monotonic() > deadline:
-                end_group(process)
                 self._log.seek(0)
                 said = self._log.read().decode(errors="replace")
                 raise UserError(

@@ -23,7 +23,7 @@ from tests.tools.study_process import (
 from tests.tools.token_cluster import TokenCluster
 
 pytestmark = [pytest.mark.campaign, pytest.mark.timeout(1800)]
-PATIENCE_SECONDS = 240.0
+PATIENCE_SECONDS = 900.0
 
 
 def test_a_stopped_job_closes_its_runs_and_the_same_job_goes_on(

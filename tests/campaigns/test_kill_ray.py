@@ -2,7 +2,8 @@
 
     uv run pytest -s -m campaign tests/campaigns/test_kill_ray.py
 
-``PRP_OF_THE_HEAD=gcs_server`` kills one process of the head alone.
+``PRP_OF_THE_HEAD=gcs_server`` kills one process of the head alone. ``PRP_PEACE=FOLDER`` keeps the
+records of the undisturbed sweep for the next run, ``PRP_KILL_SEED=5`` draws other times.
 
 The processes that train are killed in `test_nemesis.py`.
 """
@@ -10,50 +11,86 @@ The processes that train are killed in `test_nemesis.py`.
 from __future__ import annotations
 
 import os
+import random
 import re
 import signal
 import sys
 import time
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.disturbed_sweep import run_statuses
-from tests.journals import ledger_of
+from tests.campaigns.peace import kept_records
+from tests.sweep_check import Records, faults_of, records_of
 from tests.tools.marked_processes import marked_processes
-from tests.tools.study_process import (
-    TINY_PRESET,
-    StudyProcess,
-    confirmed_pairs,
-    rung_rows,
-    trial_rows,
-)
+from tests.tools.study_process import TINY_PRESET, StudyProcess, confirmed_pairs
 
 pytestmark = [pytest.mark.campaign, pytest.mark.timeout(3600)]
 
-# What their command lines say. Without the last one Ray ends the driver after a minute.
+# What their command lines say. A node goes with either of its agents, the driver with the head.
 OF_THE_HEAD = os.environ.get(
-    "PRP_OF_THE_HEAD", "log_monitor.py,monitor.py,dashboard.py,ray::DashboardAgent,gcs_server"
+    "PRP_OF_THE_HEAD",
+    "log_monitor.py,monitor.py,dashboard.py,ray::DashboardAgent,ray::RuntimeEnvAgent,gcs_server",
 ).split(",")
 ENDS_THE_DRIVER = ("gcs_server",)
 OF_CONFIRMING = ("ray::_drive", "ray::TrainController", "ray::RayTrainWorker")
-FINAL_TASKS = ("ray::_baselines", "ray::_export", "ray::_recognition")
-PATIENCE_SECONDS = 240.0
+FINAL_TASKS = (
+    "ray::_baselines",
+    "ray::_export",
+    "ray::_recognition",
+    "ray::_time_panel",
+    "ray::_test",
+    "ray::_showcase",
+)
+PATIENCE_SECONDS = 900.0
+SEED = int(os.environ.get("PRP_KILL_SEED", "0"))
+NUM_TRIALS = 2
+SETTINGS = (
+    "sweep.pruner=none",
+    "sweep.sampler=random",
+    "showcase.num_trials=1",
+    "confirm.num_candidates=2",
+    "training.num_epochs=16",
+    "training.checkpoint_every_steps=2",
+    "resources.num_workers=1",
+)
 STEP = re.compile(r"/step-(\d+)[^/]*/")
 
 
-def words(videos: Path, home: Path, *more: str) -> list[str]:
-    """The command of a sweep of two trials (where `more` says nothing else) that is kept in `home`,
-    with its MLflow database.
-    """
-    given = ["--preset", str(TINY_PRESET), "--data", str(videos), "--trials", "2", *more]
-    given += ["--storage", str(home), "--mlflow", f"sqlite:///{home / 'mlflow.db'}"]
-    for setting in ("sweep.pruner=none", "sweep.sampler=random", "showcase.num_trials=0"):
-        given += ["--set", setting]
-    return given
+def command(videos: Path, folder: Path) -> list[str]:
+    """The command of the sweep ``one``, which `folder` holds with its MLflow database."""
+    words = ["--preset", str(TINY_PRESET), "--data", str(videos), "--trials", str(NUM_TRIALS)]
+    words += ["--sweep", "one", "--storage", str(folder), "--mlflow", tracking_uri(folder)]
+    for setting in SETTINGS:
+        words += ["--set", setting]
+    return words
+
+
+def tracking_uri(folder: Path) -> str:
+    """Where the sweep of `folder` has its runs."""
+    return f"sqlite:///{folder / 'mlflow.db'}"
+
+
+@pytest.fixture(scope="module")
+def peace(tmp_path_factory: pytest.TempPathFactory, tiny_videos: Path) -> Records:
+    """The records of the sweep that nothing disturbs."""
+
+    def run() -> Records:
+        folder = tmp_path_factory.mktemp("peace")
+        with StudyProcess(folder / "home", command(tiny_videos, folder)) as study:
+            assert study.wait(1800) == 0, study.output[-4000:]
+        return records_of(str(folder), "one", tracking_uri(folder))
+
+    return kept_records("kill-ray", run)
+
+
+def faults(folder: Path, peace: Records) -> list[str]:
+    """How the sweep in `folder` differs from one in `peace`."""
+    return faults_of(
+        str(folder), "one", tracking_uri(folder), num_trials=NUM_TRIALS, reference=peace
+    )
 
 
 def found(study: StudyProcess, what: str) -> list[int]:
@@ -68,14 +105,15 @@ def found(study: StudyProcess, what: str) -> list[int]:
     return [one for one, line in lines.items() if re.search(rb"(^|/)" + re.escape(wanted), line)]
 
 
-def num_steps(folder: Path) -> int:
-    """How many steps the trials of the sweep in `folder` have committed."""
+def num_steps(folder: Path, of: str = "trials") -> int:
+    """How many steps the trials of the sweep in `folder` have committed, or its confirming runs
+    (`of`: ``confirm``).
+    """
     newest: dict[str, int] = {}
-    for path in folder.glob("trials/*/checkpoints/*/*"):
-        matched = STEP.search(str(path))
-        if matched:
-            trial = path.parts[-4]
-            newest[trial] = max(newest.get(trial, 0), int(matched[1]))
+    for path in folder.glob(f"{of}/*/checkpoints/*/*"):
+        if matched := STEP.search(str(path)):
+            run = path.parts[-4]
+            newest[run] = max(newest.get(run, 0), int(matched[1]))
     return sum(newest.values())
 
 
@@ -85,6 +123,15 @@ def patience(study: StudyProcess, what: str) -> Iterator[float]:
     deadline = time.monotonic() + PATIENCE_SECONDS
     yield deadline
     assert time.monotonic() < deadline, f"{what}:\n{study.output[-3000:]}"
+
+
+def wait_for_a_step(study: StudyProcess, folder: Path, of: str = "trials") -> None:
+    """Wait until `num_steps` grows."""
+    known = num_steps(folder, of)
+    with patience(study, "no step") as deadline:
+        while num_steps(folder, of) <= known and time.monotonic() < deadline:
+            assert study.process.poll() is None, study.output[-3000:]
+            time.sleep(0.2)
 
 
 def kill(study: StudyProcess, what: str) -> bool:
@@ -98,22 +145,36 @@ def kill(study: StudyProcess, what: str) -> bool:
     return False
 
 
+def kill_each(study: StudyProcess, kinds: Collection[str], draw: random.Random) -> Sequence[str]:
+    """kill -9 of the first process of each of `kinds`, a moment after it began, until `study` ends;
+    those that were killed.
+    """
+    killed = []
+    with patience(study, "the sweep does not end") as deadline:
+        while time.monotonic() < deadline and study.process.poll() is None:
+            for what in set(kinds) - set(killed):
+                if processes := found(study, what):
+                    time.sleep(draw.uniform(0.0, 0.7))
+                    try:
+                        os.kill(min(processes), signal.SIGKILL)
+                    except ProcessLookupError:  # the task was quicker
+                        continue
+                    killed.append(what)
+            time.sleep(0.02)
+    return killed
+
+
 def test_processes_of_the_head_are_killed_one_after_the_other(
-    tmp_path: Path, tiny_videos: Path
+    tmp_path: Path, tiny_videos: Path, peace: Records
 ) -> None:
     """A sweep goes on, or ends in one line and is resumed by the same command."""
-    slow = {"PRP_TEST_SLOW": os.environ.get("PRP_TEST_SLOW", "9")}
-    command = words(tiny_videos, tmp_path, "--sweep", "one")
+    words = command(tiny_videos, tmp_path)
     folder = tmp_path / "sweeps" / "one"
     number = 0
-    study = StudyProcess(tmp_path / "driver-0", command, slow)
+    study = StudyProcess(tmp_path / "driver-0", words)
     try:
         for what in OF_THE_HEAD:
-            known = num_steps(folder)
-            with patience(study, "no step") as deadline:
-                while num_steps(folder) <= known and time.monotonic() < deadline:
-                    assert study.process.poll() is None, study.output[-3000:]
-                    time.sleep(0.2)
+            wait_for_a_step(study, folder)
             if not found(study, what):
                 sys.stdout.write(f"{what}: a local Ray has none\n")
                 continue
@@ -134,49 +195,33 @@ def test_processes_of_the_head_are_killed_one_after_the_other(
             assert study.left_behind() == []
             study.__exit__()
             number += 1
-            study = StudyProcess(tmp_path / f"driver-{number}", command, slow)
-        assert study.wait() == 0, study.output[-4000:]
+            study = StudyProcess(tmp_path / f"driver-{number}", words)
+        assert study.wait(1800) == 0, study.output[-4000:]
     finally:
         study.__exit__()
-    rows = trial_rows(tmp_path, "one")
-    assert [(one, state) for one, state, _ in rows] == [(0, "COMPLETE"), (1, "COMPLETE")]
-    rungs = Counter((trial, epoch) for trial, epoch, _ in rung_rows(tmp_path, "one"))
-    assert set(rungs.values()) == {1}
-    assert set(run_statuses(tmp_path).values()) == {"FINISHED"}
+    assert faults(tmp_path, peace) == []
 
 
-def test_processes_of_confirming_runs_are_killed_once_each(
-    tmp_path: Path, tiny_videos: Path
+def test_processes_of_the_end_are_killed_once_each(
+    tmp_path: Path, tiny_videos: Path, peace: Records
 ) -> None:
-    """A driver, a controller and a worker."""
-    settings = ("--confirm", "2", "--sweep", "one", "--set", "training.checkpoint_every_steps=2")
-    with StudyProcess(tmp_path / "home", words(tiny_videos, tmp_path, *settings)) as study:
-        study.wait_for("confirming trials ")
+    """Of confirming runs a driver, a controller and a worker, then tasks of the final evaluation;
+    nothing of the end is missing, doubled or different.
+    """
+    draw = random.Random(f"{SEED} end")
+    folder = tmp_path / "sweeps" / "one"
+    with StudyProcess(tmp_path / "home", command(tiny_videos, tmp_path)) as study:
+        study.wait_for("confirming trials ", PATIENCE_SECONDS)
         for what in OF_CONFIRMING:
+            wait_for_a_step(study, folder, "confirm")
             assert kill(study, what), f"{what}:\n{study.output[-3000:]}"
+        killed = kill_each(study, FINAL_TASKS, draw)
+        sys.stdout.write(f"killed: {[*OF_CONFIRMING, *killed]}\n")
         assert study.wait() == 0, study.output[-4000:]
         assert study.left_behind() == []
         assert len(confirmed_pairs(study)) == 4, study.output[-3000:]
         assert "failed" not in study.output
-    assert [state for _, state, _ in trial_rows(tmp_path, "one")] == ["COMPLETE"] * 2
-    statuses = run_statuses(tmp_path)
-    assert set(statuses.values()) == {"FINISHED"}, statuses
-    confirmed = {one.owner for one in ledger_of(tmp_path, "one") if one.kind == "confirm"}
-    assert len(confirmed) == 4, confirmed
-
-
-def test_tasks_of_the_final_evaluation_are_killed_once_each(
-    tmp_path: Path, tiny_videos: Path
-) -> None:
-    """Ray runs them again, and nothing of the end is missing."""
-    command = words(tiny_videos, tmp_path, "--sweep", "one", "--trials", "1")
-    with StudyProcess(tmp_path / "home", command) as study:
-        study.wait_for("measuring baselines")
-        killed = [what for what in FINAL_TASKS if kill(study, what)]
-        sys.stdout.write(f"killed: {killed}\n")
-        assert study.wait() == 0, study.output[-4000:]
-        assert study.left_behind() == []
         assert "--resume" not in study.output, "nothing is to be made up"
-        assert "ray::_baselines" in killed
-    assert set(run_statuses(tmp_path).values()) == {"FINISHED"}
-    assert (tmp_path / "sweeps" / "one" / "report.html").is_file()
+        assert {"ray::_baselines", "ray::_recognition"} <= set(killed)
+    assert faults(tmp_path, peace) == []
+    assert (folder / "report.html").is_file()

@@ -2,14 +2,13 @@
 
 Run it with ``uv run pytest -s -m campaign tests/campaigns/test_nemesis.py``. ``PRP_NUM_STRIKES=3``
 makes a short one of it, ``PRP_NEMESIS_SEED=5`` another, ``PRP_KINDS=worker,raylet`` one of these
-kinds alone, ``-k stopped`` one of stops alone. ``PRP_NEMESIS_PEACE=FILE`` keeps the records of the
+kinds alone, ``-k stopped`` one of stops alone. ``PRP_PEACE=FOLDER`` keeps the records of the
 undisturbed sweep for the next run.
 """
 
 from __future__ import annotations
 
 import os
-import pickle
 import random
 import sys
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.campaigns.peace import kept_records
 from tests.e2e.nemesis_sweep import NUM_TRIALS, faults_after, in_peace, under_fire
 from tests.fixtures_mlflow import MlflowServer
 from tests.fixtures_s3 import S3Server
@@ -143,12 +143,5 @@ class Campaign:
         return []
 
     def _reference(self, folder: Path, name: str) -> Records:
-        """The records of a sweep in peace; a file of ours holds those of an earlier run."""
-        kept = os.environ.get("PRP_NEMESIS_PEACE", "")
-        if kept and Path(kept).exists():
-            records: Records = pickle.loads(Path(kept).read_bytes())  # noqa: S301
-            return records
-        records = in_peace(folder, *self.places, name)
-        if kept:
-            Path(kept).write_bytes(pickle.dumps(records))
-        return records
+        """The records of a sweep in peace."""
+        return kept_records("nemesis", lambda: in_peace(folder, *self.places, name))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from orchestrator.tracking.run_names import trial_run
 from tests.fixtures_mlflow import MlflowServer
 from tests.fixtures_s3 import S3Server
 from tests.sweep_check import Records, faults_of, records_of
@@ -68,7 +69,7 @@ def faults_after(
     """
     reference = reference or in_peace(folder / "peace", videos, storage, mlflow, s3, "peace")
     assert set(reference.states.values()) == {"COMPLETE"}
-    assert len(reference.points) == NUM_TRIALS and all(reference.points.values())
+    assert all(reference.points[trial_run(number)] for number in range(NUM_TRIALS))
     with under_fire(folder / "fire", videos, storage, mlflow, s3, "fire") as field:
         field.start()
         known = 0
