@@ -251,6 +251,11 @@ def state_of(process_id: int) -> str:
         return ""
 
 
+def parent_of(process_id: int) -> int:
+    """The process that has started another one, which runs."""
+    return int(Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 def is_there(process_id: int) -> bool:
     """Whether a process of that id runs, and is no zombie."""
     return state_of(process_id) not in ("", "Z", "X")

@@ -1,0 +1,114 @@
+"""How soon a sweep trains again after a kill, and how much training one kill a minute costs.
+
+    uv run pytest -s -m campaign tests/campaigns/test_recovery.py
+
+One trial on a cluster of a head and two nodes, with a checkpoint every 10 steps. What is timed is
+the next committed step, so a figure holds the writing of a checkpoint as well. ``PRP_NUM_STRIKES``
+is the number of kills of the second test, ``PRP_EVERY_SECONDS`` the time between them.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fixtures_mlflow import MlflowServer
+from tests.journals import ledger_of
+from tests.tools.nemesis import Battlefield, Kind, parent_of
+
+pytestmark = [pytest.mark.campaign, pytest.mark.timeout(3600)]
+
+NUM_STRIKES = int(os.environ.get("PRP_NUM_STRIKES", "6"))
+EVERY_SECONDS = float(os.environ.get("PRP_EVERY_SECONDS", "60"))
+GOALS = {"worker": 25, "coordinator": 20, "raylet": 45, "driver": 75, "hang": 90}  # seconds
+SETTINGS = (
+    "sweep.num_trials=1",
+    "sweep.sampler=random",
+    "sweep.pruner=none",
+    "showcase.num_trials=0",
+    "training.num_epochs=100000",  # it does not end while it is looked at
+    "training.log_every_steps=10",
+    "training.checkpoint_every_steps=10",
+    "resources.num_workers=1",
+)
+
+
+@pytest.fixture
+def field(tmp_path: Path, tiny_videos: Path, mlflow_server: MlflowServer) -> Iterator[Battlefield]:
+    """A sweep of one trial, which trains."""
+    storage = str(tmp_path / "storage")
+    with Battlefield(
+        tmp_path / "home", tiny_videos, storage, mlflow_server, name="one", settings=SETTINGS
+    ) as field:
+        field.start()
+        wait_for_steps(field)
+        yield field
+
+
+def wait_for_steps(field: Battlefield, more: int = 10) -> float:
+    """Wait for `more` committed steps; the seconds that it took."""
+    known, started = field.num_steps(), time.monotonic()
+    field.wait_until(lambda: field.num_steps() >= known + more, "a step")
+    return time.monotonic() - started
+
+
+def hang(field: Battlefield) -> None:
+    """Stop the worker, and let it be."""
+    os.kill(field.processes(Kind.WORKER)[0], signal.SIGSTOP)
+
+
+def kill_node_of_worker(field: Battlefield) -> None:
+    """kill -9 of the raylet that has started the worker."""
+    raylet = parent_of(field.processes(Kind.WORKER)[0])
+    field.strike(Kind.RAYLET, field.processes(Kind.RAYLET).index(raylet))
+
+
+def test_seconds_to_the_next_step(field: Battlefield) -> None:
+    strikes: dict[str, Callable[[], None]] = {
+        "worker": lambda: field.strike(Kind.WORKER),
+        "coordinator": lambda: field.strike(Kind.COORDINATOR),
+        "raylet": lambda: kill_node_of_worker(field),
+        "driver": lambda: field.strike(Kind.DRIVER),
+        "hang": lambda: hang(field),
+    }
+    sys.stdout.write(f"undisturbed: {wait_for_steps(field):.1f} s for 10 steps\n")
+    for title, strike in strikes.items():
+        wait_for_steps(field, 30)
+        strike()
+        seconds = wait_for_steps(field)
+        sys.stdout.write(
+            f"{title}: {seconds:.1f} s (goal {GOALS[title]}); "
+            f"load {os.getloadavg()[0]:.0f}, at {time.strftime('%H:%M:%S')}\n"
+        )
+
+
+def test_steps_that_are_kept_at_one_kill_a_minute(field: Battlefield, tmp_path: Path) -> None:
+    started, first = time.monotonic(), field.num_steps()
+    wait_for_steps(field, 200)
+    undisturbed = (field.num_steps() - first) / (time.monotonic() - started)
+    began, at_begin = time.monotonic(), field.num_steps()
+    for number in range(NUM_STRIKES):
+        time.sleep(max(0.0, began + (number + 1) * EVERY_SECONDS - time.monotonic()))
+        field.strike(Kind.WORKER)
+    wait_for_steps(field)
+    seconds, steps = time.monotonic() - began, field.num_steps() - at_begin
+    study = field.study
+    assert study is not None
+    study.interrupt()
+    assert study.wait(300) == 130, study.output[-3000:]
+    entries = [one for one in ledger_of(tmp_path / "storage", "one") if one.kind == "train"]
+    trained = sum(one.busy_seconds for one in entries)
+    repeated = sum(one.recomputed_seconds for one in entries)
+    sys.stdout.write(
+        f"{NUM_STRIKES} kills, one every {EVERY_SECONDS:.0f} s: {steps} new steps in "
+        f"{seconds:.0f} s, {steps / seconds:.2f} a second (before the first kill "
+        f"{undisturbed:.2f}); of {trained:.0f} s that workers held, {repeated:.1f} s repeated "
+        f"steps: {1 - repeated / trained:.3f} kept\n"
+    )
+    assert steps > 0
