@@ -11,7 +11,7 @@ from typing import Any
 
 from mlflow import MlflowClient
 
-from orchestrator.tracking.run_names import run_of_tags, trial_run
+from orchestrator.tracking.run_names import SWEEP_RUN, run_of_tags, trial_run
 from orchestrator.tracking.tags import SAMPLED_TAG, SWEEP_TAG
 from tests.journals import ledger_of, study_of
 
@@ -57,12 +57,16 @@ def names_of(runs: Iterable[Any]) -> list[str]:
 
 
 def points_of(client: MlflowClient, run: Any) -> Points:
-    """Each point of a run that says what was learnt, and how often it is there."""
+    """Each point of a run that says what was learnt, and how often it is there. Of the sweep's own
+    run the last value of each metric: its steps count what disturbances add to.
+    """
+    metrics = [name for name in run.data.metrics if not name.startswith(NOT_COMPARED)]
+    if run_of_tags(run.data.tags) == SWEEP_RUN:
+        return Counter((name, 0, run.data.metrics[name]) for name in metrics)
     return Counter(
-        (metric, point.step, point.value)
-        for metric in run.data.metrics
-        if not metric.startswith(NOT_COMPARED)
-        for point in client.get_metric_history(run.info.run_id, metric)
+        (name, point.step, point.value)
+        for name in metrics
+        for point in client.get_metric_history(run.info.run_id, name)
         if not math.isnan(point.value)  # the objective has no value at step 0
     )
 
