@@ -2,8 +2,9 @@
 
 Run it with ``uv run pytest -s -m campaign tests/campaigns/test_nemesis.py``. ``PRP_NUM_STRIKES=3``
 makes a short one of it, ``PRP_NEMESIS_SEED=5`` another, ``PRP_KINDS=worker,raylet`` one of these
-kinds alone, ``-k stopped`` one of stops alone. ``PRP_PEACE=FOLDER`` keeps the records of the
-undisturbed sweep for the next run.
+kinds alone, ``-k stopped`` one of stops alone, ``-k drawn`` one in which each kind is killed once
+and stopped once, several in one sweep, 1 to ``PRP_PAUSE_SECONDS`` seconds apart.
+``PRP_PEACE=FOLDER`` keeps the records of the undisturbed sweep for the next run.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import random
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,11 +24,14 @@ from tests.e2e.nemesis_sweep import NUM_TRIALS, faults_after, in_peace, under_fi
 from tests.fixtures_mlflow import MlflowServer
 from tests.fixtures_s3 import S3Server
 from tests.sweep_check import Records, faults_of
-from tests.tools.nemesis import STOPPED_SECONDS, Kind
+from tests.tools.nemesis import STOPPED_SECONDS, Battlefield, Kind
 
 NUM_STRIKES = int(os.environ.get("PRP_NUM_STRIKES", "20"))
 SEED = int(os.environ.get("PRP_NEMESIS_SEED", "0"))
 KINDS = [Kind(name) for name in os.environ.get("PRP_KINDS", ",".join(Kind)).split(",")]
+KILL, STOP = "kill", "stop"
+Strike = tuple[str, Kind]  # how, and of which kind
+LONGEST_PAUSE_SECONDS = float(os.environ.get("PRP_PAUSE_SECONDS", "25"))
 # What is lost at once first, the whole driver last.
 EACH_KIND = (
     Kind.WORKER,
@@ -69,7 +74,7 @@ def test_nothing_is_lost_when_one_is_killed(
 ) -> None:
     campaign = Campaign(f"s3://{s3_bucket}/prp", tiny_videos, mlflow_server, s3_environment)
 
-    assert campaign.faults(tmp_path, kind, "kill") == []
+    assert campaign.faults(tmp_path, f"kill {kind}", [(KILL, kind)] * NUM_STRIKES) == []
 
 
 @pytest.mark.campaign
@@ -84,7 +89,24 @@ def test_nothing_is_lost_when_one_is_stopped_and_continued(
     s3_bucket: str,
 ) -> None:
     campaign = Campaign(f"s3://{s3_bucket}/prp", tiny_videos, mlflow_server, s3_environment)
-    assert campaign.faults(tmp_path, kind, "stop") == []
+    assert campaign.faults(tmp_path, f"stop {kind}", [(STOP, kind)] * NUM_STRIKES) == []
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(6 * 3600)
+def test_nothing_is_lost_when_each_kind_is_killed_and_stopped_in_a_drawn_order(
+    tmp_path: Path,
+    tiny_videos: Path,
+    mlflow_server: MlflowServer,
+    s3_environment: S3Server,
+    s3_bucket: str,
+) -> None:
+    campaign = Campaign(f"s3://{s3_bucket}/prp", tiny_videos, mlflow_server, s3_environment)
+    strikes = [(KILL, kind) for kind in KINDS]
+    strikes += [(STOP, kind) for kind in KINDS if kind in STOPPED_SECONDS]
+    random.Random(SEED).shuffle(strikes)
+
+    assert campaign.faults(tmp_path, "drawn", strikes) == []
 
 
 @dataclass(frozen=True)
@@ -101,34 +123,28 @@ class Campaign:
         """As the sweeps want them."""
         return self.videos, self.storage, self.mlflow, self.s3
 
-    def faults(self, folder: Path, kind: Kind, how: str) -> list[str]:
-        """Sweeps in which processes of `kind` are struck (`how`: ``kill`` or ``stop``) until there
-        were `NUM_STRIKES`; how the first one that differs from one in peace does so.
+    def faults(self, folder: Path, title: str, strikes: Sequence[Strike]) -> list[str]:
+        """Sweeps in which processes are struck at seeded times until all `strikes` were made, in
+        their order; how the first sweep that differs from one in peace does so.
         """
-        title = f"{how} {kind}"
         draw = random.Random(f"{SEED} {title}")
         word = title.replace(" ", "-")
         places = self.places
         reference = self._reference(folder / "peace", f"peace-{word}")
-        num_struck = 0
+        left = list(strikes)
         num_sweeps = 0
-        while num_struck < NUM_STRIKES:
+        while left:
             name = f"fire-{word}-{num_sweeps}"
             num_sweeps += 1
+            made = []
             with under_fire(folder / name, *places, name) as field:
                 study = field.start()
-                while study.process.poll() is None and num_struck < NUM_STRIKES:
-                    time.sleep(draw.uniform(1.0, 25.0))
+                while study.process.poll() is None and left:
+                    time.sleep(draw.uniform(1.0, LONGEST_PAUSE_SECONDS))
                     if study.process.poll() is not None:
                         break
-                    which = draw.randrange(8)
-                    if not field.processes(kind):
-                        continue
-                    if how == "kill":
-                        field.strike(kind, which)
-                        num_struck += 1
-                    else:
-                        num_struck += field.stop(kind, which)
+                    if strike(field, left[0], draw.randrange(8)):
+                        made.append(left.pop(0))
                     assert field.study is not None
                     study = field.study
                 assert study.wait(1800) == 0, study.output[-4000:]
@@ -136,7 +152,8 @@ class Campaign:
             faults = faults_of(
                 self.storage, name, self.mlflow.uri, num_trials=NUM_TRIALS, reference=reference
             )
-            sys.stdout.write(f"{title}: {num_struck} struck, faults: {faults}\n")
+            struck = ", ".join(f"{how} {kind}" for how, kind in made)
+            sys.stdout.write(f"{title}: {struck}; faults: {faults}\n")
             if faults:
                 sys.stdout.write(said[-3000:])
                 return faults
@@ -145,3 +162,16 @@ class Campaign:
     def _reference(self, folder: Path, name: str) -> Records:
         """The records of a sweep in peace."""
         return kept_records("nemesis", lambda: in_peace(folder, *self.places, name))
+
+
+def strike(field: Battlefield, strike: Strike, which: int) -> bool:
+    """Kill or stop the process at `which` of a kind; False: there is none, or it had ended before
+    the end of its stop.
+    """
+    how, kind = strike
+    if not field.processes(kind):
+        return False
+    if how == STOP:
+        return field.stop(kind, which)
+    field.strike(kind, which)
+    return True
