@@ -28,6 +28,7 @@ from orchestrator.journal.lease import LeaseLost
 from orchestrator.ray_cluster.concurrency import ConcurrencyLimit, plan_concurrency
 from orchestrator.ray_cluster.connect import ray_cluster
 from orchestrator.ray_cluster.head_watch import HeadWatch
+from orchestrator.ray_cluster.worker_failures import failure_reason
 from orchestrator.search.space import Space
 from orchestrator.sweep.claim import Claim
 from orchestrator.sweep.finish import finish
@@ -41,11 +42,17 @@ from orchestrator.sweep.steering_loop import SteeringLoop
 from orchestrator.trial.messages import TrialOutcome
 from orchestrator.trial.run_trials import run_trials
 from orchestrator.trial_state import TrialState
+from prp_core.errors import PrpError
 
 if TYPE_CHECKING:
     from orchestrator.search.samplers import GivenSampler
 
 INTERRUPTED = 130
+CLOSE_SECONDS = 40.0  # for which a driver that ends waits until the coordinator has closed the runs
+
+
+class CoordinatorLost(PrpError):
+    """The coordinator of a running sweep has ended for good, alone or with the cluster."""
 
 
 def drive(
@@ -123,7 +130,7 @@ def run_sweep(
             notify(Event.STOPPED, f"resume with: {resume_command(plan)}")
             return INTERRUPTED
         notify(Event.FAILED, f"{type(error).__name__}: {error}")
-        ray.get(coordinator.recorder.close.remote("failed", f"{type(error).__name__}: {error}"))
+        close_failed(plan, coordinator, error)
         raise
     for line in map(redacted, ending_lines(plan, ending)):
         say(line)
@@ -228,10 +235,29 @@ def _close_interrupted(plan: Plan, coordinator: CoordinatorHandle, stopped_by: s
     reason = f"stopped by {stopped_by}" if stopped_by else "interrupted"
     say(f"{reason}: closing the runs")
     with contextlib.suppress(ray.exceptions.RayError):
-        waiting = ray.get(coordinator.recorder.close.remote("killed", reason), timeout=40)
+        waiting = ray.get(
+            coordinator.recorder.close.remote("killed", reason), timeout=CLOSE_SECONDS
+        )
         if waiting:
             say(waiting)
     say(f"resume with: {resume_command(plan)}")
+
+
+def close_failed(plan: Plan, coordinator: CoordinatorHandle, error: BaseException) -> None:
+    """Close the runs of a sweep that `error` ends. Raises `CoordinatorLost` where the coordinator,
+    or its cluster, has ended as well.
+    """
+    reason = f"{type(error).__name__}: {error}"
+    try:
+        ray.get(coordinator.recorder.close.remote("failed", reason), timeout=CLOSE_SECONDS)
+    except ray.exceptions.RayTaskError:  # it answers
+        raise
+    except ray.exceptions.RayError as loss:
+        raise CoordinatorLost(
+            f"The sweep's coordinator has ended, or Ray's head node with it "
+            f"({failure_reason(loss)}). Nothing that it acknowledged is lost; "
+            f"go on with: {resume_command(plan)}"
+        ) from error
 
 
 def plan_line(plan: Plan) -> str:

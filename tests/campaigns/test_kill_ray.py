@@ -191,7 +191,7 @@ def test_processes_of_the_head_are_killed_one_after_the_other(
             if code is None:
                 continue
             assert code not in (0, 2), study.output[-3000:]
-            assert "Ray's head node at" in study.output and "--resume one" in study.output
+            assert "Ray's head node" in study.output and "--resume one" in study.output
             assert study.left_behind() == []
             study.__exit__()
             number += 1

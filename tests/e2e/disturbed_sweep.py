@@ -69,7 +69,8 @@ def sweep_with_disturbances(home: Path, videos: Path) -> Swept:
     """Start the sweep, press Ctrl-C, resume it, kill its driver with SIGKILL, lose the home that it
     had, and resume it from its storage, `home`, until it ends; the last driver is asked for one
     trial more, and loses its coordinator, the driver of a trial, a controller of Ray Train and the
-    task that measures baselines on its way. The best trial has a showcase. MLflow's database is in the storage as well.
+    task that measures baselines on its way. The best trial has a showcase. MLflow's database is in
+    the storage as well.
     """
     with hook_server() as hook:
         swept = _disturbed(home, videos, ENVIRONMENT | {"PRP_NOTIFY": hook.url})

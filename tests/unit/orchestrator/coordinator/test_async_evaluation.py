@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from orchestrator.ray_cluster.concurrency import ConcurrencyLimit, plan_concurre
 from orchestrator.search.pruner import PruningRule
 from orchestrator.search.space import Fit
 from orchestrator.search.study import SweepStudy
+from orchestrator.sweep.driver import CoordinatorLost, close_failed
 from orchestrator.trial.messages import Rung
 from tests.journals import journal_in
 from tests.study_databases import study_database
@@ -81,6 +83,22 @@ def test_the_watch_asks_the_cluster_again(local_ray: None) -> None:
     assert watch() == 1
     now[0] = 11.0
     assert watch() == 2
+
+
+def test_a_sweep_whose_coordinator_has_ended_for_good_says_how_to_go_on(local_ray: None) -> None:
+    class Recorder:
+        def close(self, state: str, reason: str) -> str:
+            raise AssertionError(f"{state}: {reason}")
+
+    actor = ray.remote(Recorder).options(num_cpus=0).remote()
+    plan: Any = SimpleNamespace(spec=SimpleNamespace(sweep_id="rates-1"))
+    coordinator: Any = SimpleNamespace(recorder=actor)
+    with pytest.raises(ray.exceptions.RayTaskError, match="failed: ValueError: a bug"):
+        close_failed(plan, coordinator, ValueError("a bug"))
+    ray.kill(actor)
+    with pytest.raises(CoordinatorLost, match="ended, or Ray's head .* --resume rates-1$") as seen:
+        close_failed(plan, coordinator, ValueError("a bug"))
+    assert isinstance(seen.value.__cause__, ValueError)
 
 
 def anything(values: Mapping[str, Any]) -> Fit:
