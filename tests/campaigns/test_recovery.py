@@ -78,6 +78,7 @@ def test_seconds_to_the_next_step(field: Battlefield) -> None:
         "hang": lambda: hang(field),
     }
     sys.stdout.write(f"undisturbed: {wait_for_steps(field):.1f} s for 10 steps\n")
+    missed = []
     for title, strike in strikes.items():
         wait_for_steps(field, 30)
         strike()
@@ -86,6 +87,9 @@ def test_seconds_to_the_next_step(field: Battlefield) -> None:
             f"{title}: {seconds:.1f} s (goal {GOALS[title]}); "
             f"load {os.getloadavg()[0]:.0f}, at {time.strftime('%H:%M:%S')}\n"
         )
+        if seconds > GOALS[title]:
+            missed.append(title)
+    assert missed == [], "at this load"
 
 
 def test_steps_that_are_kept_at_one_kill_a_minute(field: Battlefield, tmp_path: Path) -> None:
@@ -111,4 +115,4 @@ def test_steps_that_are_kept_at_one_kill_a_minute(field: Battlefield, tmp_path: 
         f"{undisturbed:.2f}); of {trained:.0f} s that workers held, {repeated:.1f} s repeated "
         f"steps: {1 - repeated / trained:.3f} kept\n"
     )
-    assert steps > 0
+    assert 1 - repeated / trained >= 0.85
