@@ -3,7 +3,8 @@
 Run it with ``uv run pytest -s -m campaign tests/campaigns/test_nemesis.py``. ``PRP_NUM_STRIKES=3``
 makes a short one of it, ``PRP_NEMESIS_SEED=5`` another, ``PRP_KINDS=worker,raylet`` one of these
 kinds alone, ``-k stopped`` one of stops alone, ``-k drawn`` one in which each kind is killed once
-and stopped once, several in one sweep, 1 to ``PRP_PAUSE_SECONDS`` seconds apart.
+and stopped once, several in one sweep, 1 to ``PRP_PAUSE_SECONDS`` seconds apart;
+``PRP_STRIKES="stop driver,kill worker"`` names the strikes of that one.
 ``PRP_PEACE=FOLDER`` keeps the records of the undisturbed sweep for the next run.
 """
 
@@ -104,6 +105,10 @@ def test_nothing_is_lost_when_each_kind_is_killed_and_stopped_in_a_drawn_order(
     campaign = Campaign(f"s3://{s3_bucket}/prp", tiny_videos, mlflow_server, s3_environment)
     strikes = [(KILL, kind) for kind in KINDS]
     strikes += [(STOP, kind) for kind in KINDS if kind in STOPPED_SECONDS]
+    if given := os.environ.get("PRP_STRIKES"):
+        strikes = [
+            (how, Kind(kind)) for how, _, kind in (one.partition(" ") for one in given.split(","))
+        ]
     random.Random(SEED).shuffle(strikes)
 
     assert campaign.faults(tmp_path, "drawn", strikes) == []
