@@ -79,11 +79,13 @@ def faults_of(
     num_trials: int,
     reference: Records,
     may_fail: Iterable[int] = (),
+    all_runs: bool = False,
 ) -> list[str]:
     """What is wrong with an ended sweep, line by line: a trial that is lost, repeated or different
     from the `reference`, a run too many or left RUNNING, a second that is paid for twice.
 
-    A trial of `may_fail` may end as FAIL.
+    A trial of `may_fail` may end as FAIL. `all_runs`: beside the trials' runs the points of the
+    sweep's own, of confirming runs and of baselines are compared as well.
     """
     found = records_of(storage, sweep_id, tracking_uri)
     faults = []
@@ -101,8 +103,10 @@ def faults_of(
                 f"trial {number} has rungs {found.rungs[number]}, undisturbed "
                 f"{reference.rungs.get(number)}"
             )
-    names = (found.points.keys() | reference.points.keys()) - failed
-    for name in sorted(names):
+    names = found.points.keys() | reference.points.keys()
+    if not all_runs:
+        names = {trial_run(number) for number in found.states}
+    for name in sorted(names - failed):
         faults += differing_points(
             name, found.points.get(name, Counter()), reference.points.get(name, Counter())
         )

@@ -89,7 +89,12 @@ def peace(tmp_path_factory: pytest.TempPathFactory, tiny_videos: Path) -> Record
 def faults(folder: Path, peace: Records) -> list[str]:
     """How the sweep in `folder` differs from one in `peace`."""
     return faults_of(
-        str(folder), "one", tracking_uri(folder), num_trials=NUM_TRIALS, reference=peace
+        str(folder),
+        "one",
+        tracking_uri(folder),
+        num_trials=NUM_TRIALS,
+        reference=peace,
+        all_runs=True,
     )
 
 
