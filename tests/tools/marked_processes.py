@@ -18,20 +18,27 @@ MARKER_VARIABLE = "PRP_TEST_CLUSTER"
 
 
 def marked_processes(marker: str) -> list[int]:
-    """Process ids whose environment holds ``PRP_TEST_CLUSTER=marker``, zombies and this process
-    left out.
+    """Process ids whose environment holds ``PRP_TEST_CLUSTER=marker``, and what these have started,
+    zombies and this process left out: a process that gives itself a title, as Ray's do, may write
+    it over its environment.
     """
     wanted = f"{MARKER_VARIABLE}={marker}".encode()
-    found = []
+    marked = set()
+    parents = {}
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
         try:
             if wanted in (entry / "environ").read_bytes().split(b"\0"):
-                found.append(int(entry.name))
+                marked.add(int(entry.name))
+            state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
         except OSError:  # it ended while we looked, or is another user's
             continue
-    return found
+        if state not in "ZX":
+            parents[int(entry.name)] = int(parent)
+    while grown := {one for one, parent in parents.items() if parent in marked} - marked:
+        marked |= grown
+    return sorted(marked)
 
 
 def end_marked_processes(marker: str, *, grace_seconds: float = 5.0) -> None:
