@@ -68,9 +68,8 @@ class Swept:
 def sweep_with_disturbances(home: Path, videos: Path) -> Swept:
     """Start the sweep, press Ctrl-C, resume it, kill its driver with SIGKILL, lose the home that it
     had, and resume it from its storage, `home`, until it ends; the last driver is asked for one
-    trial more, and loses its coordinator, the driver of a trial, a controller of Ray Train and the
-    task that measures baselines on its way. The best trial has a showcase. MLflow's database is in
-    the storage as well.
+    trial more, and loses its coordinator, the driver of a trial and a controller of Ray Train on
+    its way. The best trial has a showcase. MLflow's database is in the storage as well.
     """
     with hook_server() as hook:
         swept = _disturbed(home, videos, ENVIRONMENT | {"PRP_NOTIFY": hook.url})
@@ -113,8 +112,6 @@ def _disturbed(home: Path, videos: Path, environment: dict[str, str]) -> Swept:
             third.wait_for(r"trial 0 running at epoch")
             with_torch = third.ray_processes_with_torch(*BESIDE_WORKERS)
             kill_parts(third)
-            third.wait_for("measuring baselines")
-            third.kill_ray_process("_baselines")
             assert third.wait() == 0, third.output[-4000:]
             left = {"ended": third.left_behind()}
         left["killed"] = second.left_behind()
