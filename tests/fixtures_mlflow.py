@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from orchestrator.tracking.local_files import locked_file
 
 OTHER_PYTHON = "PRP_TEST_MLFLOW_PYTHON"  # a Python with another MLflow, whose server is tested
 START_SECONDS = 180.0  # importing MLflow takes seconds, and more on a machine that is busy
@@ -42,29 +45,18 @@ class MlflowServer:
 
     def start(self) -> None:
         """Start the process and wait until it answers."""
-        words = [
-            os.environ.get(OTHER_PYTHON, sys.executable),
-            "-m",
-            "mlflow",
-            "server",
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(self.port),
-            "--workers",
-            "1",
-        ]
-        words += [
-            "--backend-store-uri",
-            f"sqlite:///{self.folder / 'server.db'}",
-            "--artifacts-destination",
-            str(self.folder / "artifacts"),
-        ]
+        inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         environment = {
-            **{name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+            **inherited,
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "MLFLOW_DISABLE_TELEMETRY": "true",
         }
+        if OTHER_PYTHON in os.environ:
+            words = self._by_command(os.environ[OTHER_PYTHON])
+        else:
+            words = [sys.executable, "-m", "uvicorn", "mlflow.server.fastapi_app:app"]
+            words += ["--host", "127.0.0.1", "--port", str(self.port), "--log-level", "warning"]
+            environment |= self._of_the_app()
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 words, stdout=log, stderr=log, env=environment, start_new_session=True
@@ -77,6 +69,35 @@ class MlflowServer:
                 f"{self.log_path.read_text()[-2000:]}"
             )
             time.sleep(0.2)
+
+    def _by_command(self, python: str) -> list[str]:
+        """``mlflow server`` of the MLflow that `python` has."""
+        words = [python, "-m", "mlflow", "server", "--workers", "1"]
+        words += ["--host", "127.0.0.1", "--port", str(self.port)]
+        words += ["--backend-store-uri", self._database_uri]
+        return [*words, "--artifacts-destination", str(self.folder / "artifacts")]
+
+    def _of_the_app(self) -> dict[str, str]:
+        """What ``mlflow server`` tells the application that it starts (`mlflow.server.constants`,
+        whose import would start one here). The command itself is a process more, which imports
+        MLflow once more: half of a start's CPU time.
+        """
+        return {
+            "_MLFLOW_SERVER_FILE_STORE": self._database_uri,
+            "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
+            "_MLFLOW_SERVER_ARTIFACT_DESTINATION": str(self.folder / "artifacts"),
+            "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
+            "_MLFLOW_SGI_NAME": "uvicorn",
+        }
+
+    @property
+    def database_path(self) -> Path:
+        """The server's own database."""
+        return self.folder / "server.db"
+
+    @property
+    def _database_uri(self) -> str:
+        return f"sqlite:///{self.database_path}"
 
     def answers(self) -> bool:
         """Whether the server is there now."""
@@ -95,12 +116,16 @@ class MlflowServer:
 
 
 @pytest.fixture(scope="session")
-def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+def mlflow_server(
+    tmp_path_factory: pytest.TempPathFactory, empty_mlflow_database: Path
+) -> Iterator[MlflowServer]:
     """The session's server; a test that kills it starts it again."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     server = MlflowServer(tmp_path_factory.mktemp("mlflow-server"), port)
+    if OTHER_PYTHON not in os.environ:  # another MLflow has other tables
+        shutil.copy(empty_mlflow_database, server.database_path)
     try:
         server.start()
         yield server
@@ -110,11 +135,17 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowSe
 
 @pytest.fixture(scope="session")
 def empty_mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite file with MLflow's tables and no runs: a copy costs nothing, migrating a new file
-    seconds.
+    """A SQLite file with MLflow's tables and no runs, made once for all test processes: a copy
+    costs nothing, migrating a new file seconds.
     """
     from mlflow import MlflowClient  # here, or every test process imports MLflow
 
-    path = tmp_path_factory.mktemp("mlflow-database") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    path = shared / "empty-mlflow.db"
+    with locked_file(path.with_suffix(".lock")):
+        if not path.exists():
+            new = path.with_suffix(".new")
+            MlflowClient(f"sqlite:///{new}").search_experiments()
+            new.rename(path)
     return path

@@ -84,7 +84,7 @@ def _patched(text: str, diff: str, where: str) -> str:
 
 def copy_project(root: Path) -> None:
     """What the suites need of the project, below `root`."""
-    ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
+    ignored = shutil.ignore_patterns("*.pyc.*")  # bytecode goes along, unless it is being written
     for name in COPIED:
         source = REPOSITORY / name
         if source.is_dir():

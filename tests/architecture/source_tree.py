@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +13,15 @@ PACKAGES = ("prp_core", "orchestrator", "sweeps", "cluster")
 FOLDERS = (*PACKAGES, "benchmarks", "tests", "docs", ".ci")
 
 
-def text_files() -> Iterator[Path]:
+@functools.cache
+def text_files() -> tuple[Path, ...]:
     """Every text file of the project, relative to its root, sorted; the lock file is no prose of
     ours, nor is the file by which a worktree of git names its repository.
     """
+    return tuple(_walk())
+
+
+def _walk() -> Iterator[Path]:
     top_level = (path for path in REPOSITORY.iterdir() if path.is_file() and path.name != ".git")
     inside = (
         path for folder in FOLDERS for path in (REPOSITORY / folder).rglob("*") if path.is_file()
@@ -39,6 +45,7 @@ def packages() -> Iterator[Path]:
             yield path.parent
 
 
+@functools.cache
 def read(path: Path) -> str:
     """The text of `path`, which is relative to the project's root."""
     return (REPOSITORY / path).read_text(encoding="utf-8")
@@ -62,10 +69,15 @@ class Import:
         return self.module.split(".")[0]
 
 
-def imports_of(source: str, path: Path) -> Iterator[Import]:
+@functools.cache
+def imports_of(source: str, path: Path) -> tuple[Import, ...]:
     """Every import in `source`, wherever it stands: at the top, in a function, under a condition,
     or by a literal name.
     """
+    return tuple(_imports(source, path))
+
+
+def _imports(source: str, path: Path) -> Iterator[Import]:
     package = path.with_suffix("").parts[:-1]
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):

@@ -116,8 +116,11 @@ def test_another_home_reads_the_same_bit_for_bit(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    empty_mlflow_database: Path,
 ) -> None:
     home = go_home("first")
+    (tmp_path / "mlflow").mkdir()
+    shutil.copy(empty_mlflow_database, tmp_path / "mlflow" / "mlflow.db")
     made = build_sweep(tmp_path / "mlflow", storage=storage, ledger=True)
     study = study_of(storage, made.sweep_id).get_trials()
     ledger = read_ledger(read_journal(made))

@@ -19,7 +19,6 @@ from typing import Any
 from wsgiref.simple_server import make_server
 
 import numpy as np
-import optuna_dashboard
 import pytest
 
 from orchestrator.commands.prp import main
@@ -54,8 +53,9 @@ class Recorded:
 
 
 @pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
+def recorded(tmp_path_factory: pytest.TempPathFactory, empty_mlflow_database: Path) -> Recorded:
     home = tmp_path_factory.mktemp("home")
+    shutil.copy(empty_mlflow_database, home / "mlflow.db")
     return Recorded(home, build_sweep(home, num_trials=NUM_TRIALS, ledger=True))
 
 
@@ -390,6 +390,8 @@ def test_a_command_that_reads_a_sweep_imports_what_reading_needs(
 def test_optuna_dashboard_shows_the_study_that_is_exported(
     recorded: Recorded, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    import optuna_dashboard  # here, or every test process imports it
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PRP_HOME", str(recorded.home))
         words = ["export-study", recorded.spec.sweep_id, str(tmp_path / "new" / "study.db")]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torchvision.models.video.resnet import BasicBlock, BasicStem, Conv3DSimple, VideoResNet
 
 from prp_core.encoders import build_encoder
 from prp_core.encoders.foreign_layouts import (
@@ -40,6 +39,9 @@ def name_of(weights: dict[str, torch.Tensor], wanted: torch.Tensor) -> str:
 
 
 def test_torchvision_computes_the_same_features_with_our_weights() -> None:
+    # here, or every test process imports torchvision, and torch's compiler with it
+    from torchvision.models.video.resnet import BasicBlock, BasicStem, Conv3DSimple, VideoResNet
+
     torch.manual_seed(5)
     encoder = build_encoder("r3d").eval()
     for module in encoder.modules():
