@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cluster.prices import INSTANCE_VARIABLE, Price, price_of, read_machines, read_table
+from cluster.prices import (
+    INSTANCE_VARIABLE,
+    Price,
+    PriceTable,
+    price_of,
+    read_machines,
+    read_table,
+)
 from orchestrator.config.budget_config import UNITS
 from orchestrator.config.run_config import RunConfig
 from prp_core.errors import UserError
@@ -21,8 +28,8 @@ def find_price(config: RunConfig) -> Price | None:
         return Price(
             resources.usd_per_gpu_hour, resources.usd_per_cpu_hour, "the config's own price"
         )
+    table = price_list_of(config)
     try:
-        table = read_table(Path(config.budget.prices)) if config.budget.prices else read_table()
         machines = read_machines()
     except ValueError as error:
         raise UserError(str(error)) from None
@@ -39,6 +46,16 @@ def find_price(config: RunConfig) -> Price | None:
         )
         raise UserError(f"--budget-usd {config.budget.usd:g} needs a price, and {have}: {give}")
     return price
+
+
+def price_list_of(config: RunConfig) -> PriceTable:
+    """The price list that `config` names, else our own. Needs no cluster; raises `UserError` for
+    one that cannot be read.
+    """
+    try:
+        return read_table(Path(config.budget.prices)) if config.budget.prices else read_table()
+    except ValueError as error:
+        raise UserError(str(error)) from None
 
 
 def money_line(config: RunConfig, price: Price | None) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.config.run_config import RunConfig, digest, flatten, to_tree, with_values
 from orchestrator.config.sweep_spec import STUDY_TAG, SweepSpec, home_dir, sweep_name_of
-from orchestrator.cost.pricing import find_price
+from orchestrator.cost.pricing import price_list_of
 from orchestrator.data.sweep_videos import divided
 from orchestrator.journal.stored_sweep import has_journal, load_sweep
 from orchestrator.search.database import open_database
@@ -129,7 +129,7 @@ def _new_plan(
     if database_url:
         open_database(database_url)
     check_sources(config)
-    find_price(config)  # a price list that cannot be read is refused before hours of indexing
+    price_list_of(config)  # one that cannot be read is refused before hours of indexing
     manifests = f"{claim.storage_uri}/manifests"
     corpus = find_corpus(config.source, config, home, manifests, say)
     judged = None
