@@ -55,8 +55,8 @@ def main(words: Sequence[str] | None = None) -> int:
     rows = []
     for place, size in enumerate(sizes):
         rungs = ladder(device, compiles=compiles)
-        if place > 1 and device.type == "cuda":  # the others: first, TF32 and last
-            rungs = [rungs[0], rungs[1], rungs[-1]]
+        if place > 1 and device.type == "cuda":  # the others: the first two and the last three
+            rungs = [*rungs[:2], *rungs[-3:]]
         rows += climb(rungs, size, device, arguments, failures)
     lines += [row_line(row) for row in rows]
     lines += [

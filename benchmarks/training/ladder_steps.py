@@ -36,6 +36,7 @@ class Rung:
     fused_optimiser: bool = False
     compile: str = "off"
     fused_decoder: bool = False
+    padded_channels: bool = False
 
 
 PAPERS_WAY = Rung("as written: strict float32, NCDHW, eager, blocking")
@@ -58,6 +59,7 @@ def ladder(device: torch.device, *, compiles: bool = True) -> list[Rung]:
         climb("+ fused optimiser", fused_optimiser=True)
         climb("+ compile", compile="default")
     climb("+ fused decoder", fused_decoder=True)
+    climb("+ padded channels", padded_channels=True)
     if is_gpu:
         climb("+ CUDA graphs", compile="cuda-graphs")
     elif compiles:
@@ -97,6 +99,7 @@ def config_of(rung: Rung, size: Size, *, seed: int = 632, **training: object) ->
             batch_size=size.batch_size,
             precision=rung.precision,
             compile=rung.compile,
+            pad_channels=rung.padded_channels,
             **values,  # type: ignore[arg-type]
         ),
         seed=seed,

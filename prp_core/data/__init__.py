@@ -11,7 +11,8 @@ keeps objects on the node's disk, fed by `ranged_read`; `decode_process` reads t
 whatever returns decoded frames. `dilated_sampling` is the integer arithmetic of a sample,
 `clip_dataset` chooses the sample of each step, `feasibility` counts the videos that are long
 enough, `metadata_probe` asks whether length and codec give the rate away, `loader` decodes ahead
-(and prefetches, with `fetch_ahead`) and yields batches of `spans`;
+(and prefetches, with `fetch_ahead`; large pictures are resized as they come, `carried_frames`) and
+yields batches of `spans`;
 `device_feed` has them copied (`transfer`) to the device one ahead of the step; there `colour` and
 `transforms` convert, resize and crop them and `augmentation/` varies them at random. `clip_config`
 and `loader_config` hold the settings.

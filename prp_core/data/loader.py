@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from prp_core.checks import check
+from prp_core.data.carried_frames import read_carried
 from prp_core.data.clip_config import ClipConfig
 from prp_core.data.clip_dataset import ClipDataset, SampleDraw
-from prp_core.data.colour import Frames, PlanarFrames, rgb_from_planes
+from prp_core.data.colour import Frames
 from prp_core.data.fetch_ahead import FetchAhead
 from prp_core.data.frame_source import FrameSource, PlanarSource
 from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.manifest import VideoRecord
 from prp_core.data.spans import SpanBatch, SpanSample, SpanSampling
-from prp_core.data.transforms import resize_to_uint8
 from prp_core.errors import BrokenVideo, UserError
 from prp_core.randomness import shares
 from prp_core.world import World
@@ -166,20 +166,10 @@ class SpanLoader:
         )
 
     def _sample(self, draw: SampleDraw, record: VideoRecord) -> SpanSample:
-        positions, frames = self.dataset.positions(draw)
-        return draw.sample(self._shrink(self._read(record, frames)), positions)
-
-    def _shrink(self, frames: Frames) -> Frames:
-        """The frames, resized to the clip's size if they are too large to be carried.
-
-        The learner sees the same pixels either way.
-        """
-        limit = self._loader.max_carried_pixels
-        if not limit or frames.shape[1] * frames.shape[2] <= limit:
-            return frames
-        frames_NHWC = rgb_from_planes(frames) if isinstance(frames, PlanarFrames) else frames
-        self._count("data/shrunk")
-        return resize_to_uint8(frames_NHWC, self._clip.resize_height, self._clip.resize_width)
+        positions, numbers = self.dataset.positions(draw)
+        frames, is_shrunk = read_carried(self._read, record, numbers, self._clip, self._loader)
+        self._count("data/shrunk", int(is_shrunk))
+        return draw.sample(frames, positions)
 
     def quarantine_again(self, reasons: Mapping[str, str]) -> None:
         """Leave out the videos that this run found broken before it was interrupted."""

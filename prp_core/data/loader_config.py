@@ -43,7 +43,8 @@ class LoaderConfig:
     A video of which a frame may need more is set aside as ``needs-prepare``.
     """
     max_carried_pixels: int = 512 * 384
-    """Pixels above which frames are resized where they are decoded; 0: never.
+    """Pixels above which frames are resized as they come from the decoder, for training and for
+    evaluation; 0: never.
 
     They are resized to the clip's size: a sample of 1280 x 720 would otherwise be 165 MB.
     """

@@ -35,17 +35,19 @@ class FramePart:
     """The frames of one sample: their shape as stored, and where they are.
 
     `planar` is the kind of `PlanarFrames`, None for RGB; `resident` the frames that did not have to
-    be packed, because they are on a device.
+    be packed, because they are on a device. Those that are `cropped` are neither resized nor
+    cropped any more.
     """
 
     shape: tuple[int, ...]
     planar: tuple[str, bool] | None
     resident: torch.Tensor | None = None
+    cropped: bool = False
 
     @property
     def alike(self) -> tuple[object, ...]:
         """What must be equal so that frames can be resized together."""
-        return (self.planar, self.shape[1:], self.resident is None)
+        return (self.planar, self.shape[1:], self.resident is None, self.cropped)
 
     @property
     def num_bytes(self) -> int:
@@ -64,8 +66,9 @@ class PackedFrames:
         """The same on `device`; does not wait for a copy from pinned memory."""
         return replace(self, packed=self.packed.to(device, non_blocking=True))
 
-    def groups(self) -> Iterator[tuple[torch.Tensor, list[int]]]:
-        """RGB frames uint8 (N, H, W, 3) of neighbours that are alike, and how many each has."""
+    def groups(self) -> Iterator[tuple[torch.Tensor, list[int], bool]]:
+        """RGB frames uint8 (N, H, W, 3) of neighbours that are alike, how many each has, and
+        whether they are cropped."""
         first = 0
         for _, neighbours in groupby(self.parts, key=lambda part: part.alike):
             parts = list(neighbours)
@@ -77,18 +80,25 @@ class PackedFrames:
                 stored = self.packed[first:stop].view(sum(counts), *parts[0].shape[1:])
             first = stop
             planar = parts[0].planar
-            yield rgb_from_planes(PlanarFrames(stored, *planar)) if planar else stored, counts
+            frames_NHWC = rgb_from_planes(PlanarFrames(stored, *planar)) if planar else stored
+            yield frames_NHWC, counts, parts[0].cropped
 
 
-def pack_frames(frames: Sequence[Frames], allocate: Allocate) -> PackedFrames:
-    """The frames of several samples in one tensor, each copied straight into its place."""
+def pack_frames(
+    frames: Sequence[Frames], allocate: Allocate, cropped: Sequence[bool] = ()
+) -> PackedFrames:
+    """The frames of several samples in one tensor, each copied straight into its place.
+
+    `cropped` says of which only the crop is there; by default of none.
+    """
     parts = []
     sources = []
-    for sample in frames:
+    for sample, is_cropped in zip(frames, cropped or [False] * len(frames), strict=True):
         stored = sample.planes_NHW if isinstance(sample, PlanarFrames) else sample
         planar = sample.kind if isinstance(sample, PlanarFrames) else None
         is_here = stored.device.type == "cpu"
-        parts.append(FramePart(tuple(stored.shape), planar, None if is_here else stored))
+        resident = None if is_here else stored
+        parts.append(FramePart(tuple(stored.shape), planar, resident, is_cropped))
         sources.append(stored)
     packed = allocate(sum(part.num_bytes for part in parts))
     first = 0
@@ -97,11 +107,6 @@ def pack_frames(frames: Sequence[Frames], allocate: Allocate) -> PackedFrames:
             packed[first : first + part.num_bytes].view(part.shape).copy_(source)
             first += part.num_bytes
     return PackedFrames(packed, tuple(parts))
-
-
-def to_device(frames: Sequence[Frames], device: torch.device) -> PackedFrames:
-    """`frames` packed and on `device`; only the copying itself is waited for, by the device."""
-    return pack_frames(frames, allocate_for(device)).to(device)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ import torch
 from torch.nn.functional import interpolate
 
 from prp_core.data.clip_config import ClipConfig
-from prp_core.data.transfer import PackedFrames
+from prp_core.data.colour import Frames
+from prp_core.data.transfer import Allocate, PackedFrames, pack_frames
 from prp_core.randomness import draw_below, draw_unit
 
 
@@ -29,13 +30,17 @@ def resize_antialiased(frames_NHWC: torch.Tensor, height: int, width: int) -> to
     )
     frames_NCHW = frames_NHWC.permute(0, 3, 1, 2)
     if frames_NCHW.shape[-2:] == (height, width):
-        return frames_NCHW.float().div_(255)
+        return _in_unit_range(frames_NHWC)
     # On a CPU the 8-bit kernel over channels-last frames is about 25 times faster than float's.
     source = frames_NCHW if frames_NCHW.device.type == "cpu" else frames_NCHW.float()
     resized = interpolate(
         source, size=(height, width), mode="bilinear", antialias=True, align_corners=False
     )
     return resized.float().round_().div_(255)
+
+
+def _in_unit_range(frames_NHWC: torch.Tensor) -> torch.Tensor:
+    return frames_NHWC.permute(0, 3, 1, 2).float().div_(255)
 
 
 def resize_to_uint8(frames_NHWC: torch.Tensor, height: int, width: int) -> torch.Tensor:
@@ -93,24 +98,57 @@ class Placement:
     flip: bool
 
 
+def pack_crops(
+    frames: Sequence[Frames],
+    placements: Sequence[Placement],
+    clip: ClipConfig,
+    allocate: Allocate,
+) -> PackedFrames:
+    """The frames of several samples for `cropped_pieces`, of each sample as little as it needs.
+
+    Frames of the training size are cropped while they are copied, which leaves 57 % of the
+    published size's bytes; others have to be resized first.
+    """
+    taken: list[Frames] = []
+    cropped = []
+    for sample, place in zip(frames, placements, strict=True):
+        is_ready = isinstance(sample, torch.Tensor) and sample.shape[1:3] == (
+            clip.resize_height,
+            clip.resize_width,
+        )
+        if isinstance(sample, torch.Tensor) and is_ready:
+            bottom, right = place.top + clip.crop, place.left + clip.crop
+            sample = sample[:, place.top : bottom, place.left : right]
+        taken.append(sample)
+        cropped.append(is_ready)
+    return pack_frames(taken, allocate, cropped)
+
+
 def cropped_pieces(
     frames: PackedFrames, placements: Sequence[Placement], clip: ClipConfig
 ) -> list[torch.Tensor]:
     """The frames of each sample, resized and cropped: float32 (N, 3, crop, crop) in [0, 1].
 
-    Neighbours that are alike are resized together.
+    `frames` are those of `pack_crops`. Neighbours that are alike are resized together.
     """
-    resized = [
-        frames_NCHW
-        for group_NHWC, counts in frames.groups()
-        for frames_NCHW in resize_antialiased(
-            group_NHWC, clip.resize_height, clip.resize_width
-        ).split(counts)
-    ]
-    return [
-        crop_frames(frames_NCHW, clip.crop, place.top, place.left, flip=place.flip)
-        for frames_NCHW, place in zip(resized, placements, strict=True)
-    ]
+    pieces = []
+    left = iter(placements)
+    for group_NHWC, counts, is_cropped in frames.groups():
+        size = clip.resize_height, clip.resize_width
+        group_NCHW = (
+            _in_unit_range(group_NHWC) if is_cropped else resize_antialiased(group_NHWC, *size)
+        )
+        for frames_NCHW in group_NCHW.split(counts):
+            place = next(left)
+            top, side = (0, 0) if is_cropped else (place.top, place.left)
+            pieces.append(crop_frames(frames_NCHW, clip.crop, top, side, flip=place.flip))
+    assert next(left, None) is None, len(placements)
+    return pieces
+
+
+def centre_placement(clip: ClipConfig) -> Placement:
+    """Where every evaluation crops."""
+    return Placement(*centre_offsets(clip.resize_height, clip.resize_width, clip.crop), flip=False)
 
 
 def resize_and_centre_crop(frames_NHWC: torch.Tensor, clip: ClipConfig) -> torch.Tensor:

@@ -4,6 +4,7 @@ In the order that they are built:
 
 - `encoder_config`: which encoder is trained;
 - `encoder`: the geometry that all encoders have in common; `blocks`: layers that they share;
+  `padded_channels`: channels filled up to what a GPU's tensor cores take;
 - `c3d`, `r3d`, `r2plus1d`: the encoders, the last two on the skeleton in `residual`;
 - `foreign_layouts`: what the official code and torchvision call their weights.
 

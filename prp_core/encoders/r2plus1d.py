@@ -5,6 +5,11 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from prp_core.encoders.padded_channels import (
+    missing_channels,
+    padded_convolution,
+    padded_norm,
+)
 from prp_core.encoders.residual import ResidualEncoder, Triple
 
 
@@ -27,8 +32,10 @@ def intermediate_channels(in_channels: int, out_channels: int, kernel: Triple) -
 class FactorisedConvolution(nn.Module):
     """A convolution over space, batch norm and ReLU, then a convolution over time.
 
-    Each strides its own axes.
+    Each strides its own axes. With `pads` the channels between them are filled up with zeros.
     """
+
+    pads = False
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel: Triple, stride: Triple, padding: Triple
@@ -51,7 +58,12 @@ class FactorisedConvolution(nn.Module):
 
     def forward(self, hidden_BCTHW: torch.Tensor) -> torch.Tensor:
         """The size that the full convolution would give."""
-        return self.temporal(self.relu(self.norm(self.spatial(hidden_BCTHW))))
+        if not self.pads:
+            return self.temporal(self.relu(self.norm(self.spatial(hidden_BCTHW))))
+        more = missing_channels(self.norm.num_features)
+        between_BCTHW = padded_convolution(hidden_BCTHW, self.spatial, more_outputs=more)
+        between_BCTHW = self.relu(padded_norm(between_BCTHW, self.norm))
+        return padded_convolution(between_BCTHW, self.temporal)
 
 
 def r2plus1d() -> ResidualEncoder:

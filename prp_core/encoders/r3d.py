@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from torch import nn
 
+from prp_core.encoders.padded_channels import StemConvolution, missing_channels
 from prp_core.encoders.residual import ResidualEncoder, Triple
 
 
 def full_convolution(
     in_channels: int, out_channels: int, kernel: Triple, stride: Triple, padding: Triple
 ) -> nn.Module:
-    """One convolution over time and space."""
-    return nn.Conv3d(in_channels, out_channels, kernel, stride, padding, bias=False)
+    """One convolution over time and space; that of the clip itself can fill up its channels."""
+    kind = StemConvolution if missing_channels(in_channels) else nn.Conv3d
+    return kind(in_channels, out_channels, kernel, stride, padding, bias=False)
 
 
 def r3d() -> ResidualEncoder:

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn.functional import max_pool3d
 
 from prp_core.agreement import together
+from prp_core.data.carried_frames import carried_frames
 from prp_core.data.clip_config import ClipConfig
 from prp_core.data.frame_source import FrameSource
 from prp_core.data.manifest import VideoRecord
@@ -203,9 +204,9 @@ def _describe_share(
     broken: dict[int, tuple[str, str]] = {}
 
     def read(index: int) -> torch.Tensor:
-        return source.frames(
-            records[index], distinct_positions(clips_of(records[index].num_frames)[0])
-        )
+        record = records[index]
+        positions = distinct_positions(clips_of(record.num_frames)[0])
+        return carried_frames(source, record, positions, clip)
 
     for index, frames_NHWC in decode_ahead(mine, read, source.loader.num_decoders):
         if isinstance(frames_NHWC, BrokenVideo):

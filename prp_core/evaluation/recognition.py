@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from prp_core.data.carried_frames import carried_frames
 from prp_core.data.clip_config import ClipConfig
 from prp_core.data.device_feed import DeviceFeed
 from prp_core.data.dilated_sampling import num_starts
@@ -23,10 +24,15 @@ from prp_core.data.transfer import (
     PackedFrames,
     PackedNumbers,
     allocate_for,
-    pack_frames,
     pack_numbers,
 )
-from prp_core.data.transforms import Placement, cropped_pieces, draws_flip, random_offsets
+from prp_core.data.transforms import (
+    Placement,
+    cropped_pieces,
+    draws_flip,
+    pack_crops,
+    random_offsets,
+)
 from prp_core.eager_optimisers import eager
 from prp_core.errors import BrokenVideo, UserError
 from prp_core.evaluation.decode_ahead import decode_ahead
@@ -223,10 +229,11 @@ class FineTuning:
             items = [_good(outcome) for _, outcome in (next(reads) for _ in share)]
             allocate = allocate_for(self._world.device)
             labels = [self.labels.index(self._train[item.index].label or "") for item in items]
+            places = tuple(self._placement(item.index, epoch) for item in items)
             yield PackedClips(
-                pack_frames([item.frames_NHWC for item in items], allocate),
+                pack_crops([item.frames_NHWC for item in items], places, self._clip, allocate),
                 pack_numbers({"labels": labels}, allocate),
-                tuple(self._placement(item.index, epoch) for item in items),
+                places,
                 sum(item.num_replaced for item in items),
             )
 
@@ -239,7 +246,7 @@ class FineTuning:
             positions = clip_positions(start, self._views.clip_length, record.num_frames)
             distinct = tuple(sorted(set(positions)))
             try:
-                frames_NHWC = self._source.frames(record, distinct)
+                frames_NHWC = carried_frames(self._source, record, distinct, self._clip)
             except BrokenVideo:
                 index = draw_below(
                     len(self._train),

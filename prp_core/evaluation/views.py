@@ -98,12 +98,14 @@ def arrange_clips(
     Resized and centre-cropped. `frames_NHWC` are the frames of `distinct_positions(clips)` in that
     order, uint8.
     """
-    from prp_core.data.transfer import allocate_for, pack_numbers, to_device
-    from prp_core.data.transforms import resize_and_centre_crop
+    from prp_core.data.transfer import allocate_for, pack_numbers
+    from prp_core.data.transforms import centre_placement, cropped_pieces, pack_crops
 
     row_of = {position: row for row, position in enumerate(distinct_positions(clips))}
     assert len(row_of) == len(frames_NHWC), (len(row_of), frames_NHWC.shape)
-    ((on_device_NHWC, _),) = to_device([frames_NHWC], device).groups()
+    places = (centre_placement(clip),)
+    packed = pack_crops([frames_NHWC], places, clip, allocate_for(device)).to(device)
     rows = [[row_of[position] for position in positions] for positions in clips]
     table = pack_numbers({"rows": rows}, allocate_for(device)).to(device).tables()["rows"]
-    return resize_and_centre_crop(on_device_NHWC, clip)[table].transpose(1, 2).contiguous()
+    (frames_NCHW,) = cropped_pieces(packed, places, clip)
+    return frames_NCHW[table].transpose(1, 2).contiguous()

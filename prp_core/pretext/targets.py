@@ -22,10 +22,15 @@ from prp_core.data.transfer import (
     PackedFrames,
     PackedNumbers,
     allocate_for,
-    pack_frames,
     pack_numbers,
 )
-from prp_core.data.transforms import Placement, crop_offsets, cropped_pieces, draws_flip
+from prp_core.data.transforms import (
+    Placement,
+    crop_offsets,
+    cropped_pieces,
+    draws_flip,
+    pack_crops,
+)
 from prp_core.pretext.pretext_config import PretextTasks
 from prp_core.pretext.task import SpanRows, Tables
 
@@ -111,11 +116,12 @@ def pack_batch(
     tables |= {SPAN_DRAWS + name: draws for name, draws in of_spans.items()}
     tables |= {INPUT_DRAWS + name: draws for name, draws in of_inputs.items()}
     allocate = allocate_for(device)
+    places = tuple(Placement(*crop_offsets(clip, *key), draws_flip(clip, *key)) for key in keys)
     return PackedBatch(
         spans,
-        pack_frames([sample.frames_NHWC for sample in samples], allocate),
+        pack_crops([sample.frames_NHWC for sample in samples], places, clip, allocate),
         pack_numbers(tables, allocate),
-        tuple(Placement(*crop_offsets(clip, *key), draws_flip(clip, *key)) for key in keys),
+        places,
     )
 
 

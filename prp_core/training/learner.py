@@ -13,6 +13,7 @@ from torch import nn
 from prp_core.allocator import keep_freed_memory
 from prp_core.checks import check
 from prp_core.data.spans import SpanBatch, SpanSample
+from prp_core.encoders.padded_channels import pad_network
 from prp_core.numerics import set_determinism, set_precision
 from prp_core.pretext.network import PrpNetwork, build_network
 from prp_core.pretext.targets import PretextBatch, assemble_batch, pack_batch
@@ -137,6 +138,7 @@ class Learner:
         self._training = training
         self._tasks = config.pretext.active
         self.network: PrpNetwork = build_network(config).to(world.device)
+        pad_network(self.network, pads=training.pad_channels)
         if training.recompute:
             recompute_blocks(self.network)
         self._micro = MicroBatches(training.micro_batch_size, may_halve=world.size == 1)

@@ -26,7 +26,7 @@ def test_the_ladder_runs_whole_and_prints_one_table(
     assert table.startswith("Machine: ") and f"torch {torch.__version__}" in table
     assert f"commit {commit()}" in table
     rows = json.loads((tmp_path / "ladder.json").read_text())["rows"]
-    assert len(rows) == 3 and all(row["clips_per_second"] > 0 for row in rows)
+    assert len(rows) == 4 and all(row["clips_per_second"] > 0 for row in rows)
     assert "- waits between two windows: 0\n" in table
     assert "- losses: equal: " in table
     assert "- resumed in deterministic mode: 0 of " in table

@@ -19,7 +19,7 @@ from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.object_store import LocalStore
 from prp_core.data.readers.frame_arrays import RgbConverter, copy_planes, planes_kind
 from prp_core.data.readers.video_reader import YuvPlanes
-from prp_core.data.transfer import to_device
+from prp_core.data.transfer import allocate_for, pack_frames
 from prp_core.data.video_source import VideoSource
 from prp_core.errors import UserError
 from prp_core.pretext.targets import crop_spans
@@ -85,9 +85,9 @@ def test_neighbours_of_one_kind_and_size_are_joined() -> None:
     assert first.shape == (1, 8, 8, 3) and len(first) == 1
     rgb = torch.full(first.shape, 7, dtype=torch.uint8)
     frames = [first, first, other, PlanarFrames(large, "bt601", False), rgb, rgb, first]
-    groups = list(to_device(frames, torch.device("cpu")).groups())
-    assert [counts for _, counts in groups] == [[1, 1], [1], [1], [1, 1], [1]]
-    assert [tuple(group.shape) for group, _ in groups] == [
+    groups = list(pack_frames(frames, allocate_for(torch.device("cpu"))).groups())
+    assert [counts for _, counts, _ in groups] == [[1, 1], [1], [1], [1, 1], [1]]
+    assert [tuple(group.shape) for group, _, _ in groups] == [
         (2, 8, 8, 3),
         (1, 8, 8, 3),
         (1, 16, 8, 3),
