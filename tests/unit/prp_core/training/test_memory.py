@@ -13,13 +13,14 @@ from prp_core.training.memory import network_memory
 
 MEASURE = """
 import json, re, torch
+from prp_core.eager_optimisers import eager
 from prp_core.pretext.network import PrpNetwork
 from prp_core.pretext.slow_motion import reconstruction_loss
 torch.set_num_threads(1)
 # Not getrusage: its maximum begins with what the process that forked this one held.
 peak = lambda: int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) * 1024
 network = PrpNetwork("c3d_small")
-optimiser = torch.optim.AdamW(network.parameters())
+optimiser = eager(torch.optim.AdamW)(network.parameters())  # another one imports the compiler
 before = peak()
 output = network(torch.rand(8, 3, 16, 64, 64))
 target = torch.rand(8, 3, 32, 64, 64)
