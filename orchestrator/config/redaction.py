@@ -36,6 +36,10 @@ NOT_SECRET = ("_FILE", "_PATH", "_DIR", "_URI", "_MODE")
 MIN_SECRET_CHARACTERS = 8  # a shorter value is a word of other lines as well
 # The user's part reaches to the last @ before the path: a password may hold an @ of its own.
 USER_PART = re.compile(r"\b([A-Za-z][A-Za-z0-9+.-]*)://([^/\s'\"<>]*)@")
+# SQLAlchemy takes a password with a slash in it; digits before one are a port.
+PASSWORD_WITH_SLASH = re.compile(
+    r"\b([A-Za-z][A-Za-z0-9+.-]*)://([^/\s@:\['\"<>]*):(?!\d+/)[^/\s@'\"<>]*/[^\s@'\"<>]*@"
+)
 SECRET_PARAMETER = re.compile(
     rf"([?&;][A-Za-z_.-]*(?:{'|'.join(SECRET_WORDS)})[A-Za-z_.-]*=)([^&;#\s'\"<>]*)", re.IGNORECASE
 )
@@ -55,7 +59,8 @@ def redacted(text: object) -> str:
     The user's name stays; of a web address, where it may be a token, it goes as well when it stands
     alone.
     """
-    return SECRET_PARAMETER.sub(rf"\g<1>{HIDDEN}", USER_PART.sub(_hide, str(text)))
+    shown = PASSWORD_WITH_SLASH.sub(rf"\g<1>://\g<2>:{HIDDEN}@", USER_PART.sub(_hide, str(text)))
+    return SECRET_PARAMETER.sub(rf"\g<1>{HIDDEN}", shown)
 
 
 def redact_logs() -> None:
@@ -133,7 +138,7 @@ def refuse_password(what: str, address: str, remedy: str = "") -> None:
         return
     scheme = address.partition(":")[0].partition("+")[0].lower()
     place = remedy or REMEDIES.get(scheme, "a file that its driver reads")
-    without = re.sub(r"://[^/\s]*@", "://", address)
+    without = re.sub(r"://[^/\s]*@", "://", PASSWORD_WITH_SLASH.sub(r"\g<1>://", address))
     raise UserError(
         f"{what} {redacted(address)} holds a password, which would end up in the sweep's files, in "
         f"MLflow and in logs: write {redacted(without)} and put the password into {place}"
@@ -144,7 +149,9 @@ def holds_password(address: str) -> bool:
     """Whether a password, or a name that may be a token, stands in `address`."""
     scheme = address.partition(":")[0].lower()
     found = USER_PART.match(address)
-    if found is not None and (":" in found[2] or scheme in WEB):
+    if PASSWORD_WITH_SLASH.match(address) or (
+        found is not None and (":" in found[2] or scheme in WEB)
+    ):
         return True
     try:
         names = [name.lower() for name, _ in parse_qsl(urlsplit(address).query)]

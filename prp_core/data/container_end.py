@@ -1,10 +1,13 @@
-"""Detection of files that end before their container does: a lost tail, told without decoding.
+"""Detection of files that end before their container does, or whose structure breaks within.
 
-Every container whose elements state their sizes can tell it; an MPEG stream has no end of its own.
+Frames that are lost so are missed by no demuxer. Told without decoding; every container whose
+elements state their sizes can tell a lost tail, and an MPEG stream has no end of its own.
 """
 
 from __future__ import annotations
 
+import os
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -18,12 +21,17 @@ FLV_TAG_HEADER_BYTES = 11
 ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 ASF_SIZE_AT = 40  # behind the identifier, the object's size and the file's identifier
 ASF_HEADER_BYTES = 1 << 16
-OGG_TAIL_BYTES = 1 << 17  # the largest page has 65,307 bytes
 OGG_PAGE_HEADER_BYTES = 27
+OGG_CRC_AT = 22
+MIRRORED_BYTES = bytes(int(f"{one:08b}"[::-1], 2) for one in range(256))
+GIF_SCREEN_AT = 10  # behind the signature and the size: what colour table follows
+GIF_TABLE = 0x80
+GIF_IMAGE, GIF_EXTENSION, GIF_TRAILER = b",", b"!", b";"
 
 
 def is_cut_short(path: str | Path) -> bool:
-    """Whether the file ends before the last element of its container does.
+    """Whether the file ends before the last element of its container does, or an element before
+    that is no element (Matroska, Ogg, GIF).
 
     False where the container cannot tell.
     """
@@ -55,17 +63,26 @@ def _avi(file: BinaryIO, num_bytes: int) -> bool:
 
 
 def _matroska(file: BinaryIO, num_bytes: int) -> bool:
-    """A segment or cluster of unknown size (a live recording) is told by what lies in it."""
+    """A segment or cluster of unknown size (a live recording) is told by what lies in it.
+
+    Segments and clusters are entered; what follows a segment is none of the video's.
+    """
     place = 0
+    ends = [num_bytes]  # of what lies around the element
     while place < num_bytes:
+        while place >= ends[-1] and len(ends) > 1:
+            if place > ends.pop():
+                return True  # an element is larger than what holds it
+            if len(ends) == 1:
+                return False  # the segment is over
         file.seek(place)
         head = file.read(12)
         id_bytes = 9 - head[0].bit_length()
         if id_bytes > 4 or len(head) <= id_bytes:
-            return len(head) <= id_bytes
+            return len(ends) > 1 or len(head) <= id_bytes
         size_bytes = 9 - head[id_bytes].bit_length()
         if size_bytes > 8:
-            return False
+            return len(ends) > 1
         if len(head) < id_bytes + size_bytes:
             return True
         value_bits = 7 * size_bytes
@@ -74,13 +91,14 @@ def _matroska(file: BinaryIO, num_bytes: int) -> bool:
         )
         place += id_bytes + size_bytes
         is_unknown = size == (1 << value_bits) - 1
-        if is_unknown and int.from_bytes(head[:id_bytes], "big") not in (
-            MATROSKA_SEGMENT,
-            MATROSKA_CLUSTER,
-        ):
+        if int.from_bytes(head[:id_bytes], "big") in (MATROSKA_SEGMENT, MATROSKA_CLUSTER):
+            if not is_unknown:
+                ends.append(place + size)
+        elif is_unknown:
             return False
-        place += 0 if is_unknown else size
-    return place > num_bytes
+        else:
+            place += size
+    return place > num_bytes or (len(ends) > 1 and ends[1] > num_bytes)
 
 
 def _flv(file: BinaryIO, num_bytes: int) -> bool:
@@ -106,17 +124,46 @@ def _asf(file: BinaryIO, num_bytes: int) -> bool:
 
 
 def _ogg(file: BinaryIO, num_bytes: int) -> bool:
-    file.seek(max(0, num_bytes - OGG_TAIL_BYTES))
-    tail = file.read()
-    place = tail.rfind(b"OggS")
-    if place < 0:
-        return False
-    page = tail[place:]
-    if len(page) < OGG_PAGE_HEADER_BYTES:
-        return True
-    num_segments = page[OGG_PAGE_HEADER_BYTES - 1]
-    segments = page[OGG_PAGE_HEADER_BYTES : OGG_PAGE_HEADER_BYTES + num_segments]
-    return OGG_PAGE_HEADER_BYTES + num_segments + sum(segments) > len(page)
+    """Page after page: FFmpeg passes over what is none, and over pages with another checksum."""
+    file.seek(0)
+    while head := file.read(OGG_PAGE_HEADER_BYTES):
+        if len(head) < OGG_PAGE_HEADER_BYTES or not head.startswith(b"OggS"):
+            return file.read().find(b"OggS") >= 0 or head.startswith(b"OggS"[: len(head)])
+        segments = file.read(head[-1])
+        body = file.read(sum(segments))
+        if len(segments) < head[-1] or len(body) < sum(segments):
+            return True
+        page = head[:OGG_CRC_AT] + bytes(4) + head[OGG_CRC_AT + 4 :] + segments + body
+        if _ogg_crc(page) != int.from_bytes(head[OGG_CRC_AT : OGG_CRC_AT + 4], "little"):
+            return True
+    return False
+
+
+def _ogg_crc(page: bytes) -> int:
+    """Ogg's checksum: `zlib.crc32` from the other end of each byte, not inverted (RFC 3533)."""
+    mirrored = zlib.crc32(page.translate(MIRRORED_BYTES), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int(f"{mirrored:032b}"[::-1], 2)
+
+
+def _gif(file: BinaryIO, num_bytes: int) -> bool:
+    """Block after block up to the trailer, which a decoder reads as the end also of half a file."""
+    file.seek(GIF_SCREEN_AT)
+    if (flags := file.read(3)[:1]) and flags[0] & GIF_TABLE:
+        file.seek(3 << (flags[0] & 7) + 1, os.SEEK_CUR)
+    while (kind := file.read(1)) != GIF_TRAILER:
+        if kind == GIF_IMAGE:
+            flags = file.read(9)[8:]
+            table_bytes = 3 << (flags[0] & 7) + 1 if flags and flags[0] & GIF_TABLE else 0
+            file.seek(table_bytes + 1, os.SEEK_CUR)
+        elif kind == GIF_EXTENSION:
+            file.seek(1, os.SEEK_CUR)
+        else:
+            return True
+        while size := file.read(1):
+            if size == b"\0":
+                break
+            file.seek(size[0], os.SEEK_CUR)
+    return False
 
 
 ENDS_EARLY: dict[str, Callable[[BinaryIO, int], bool]] = {
@@ -126,4 +173,5 @@ ENDS_EARLY: dict[str, Callable[[BinaryIO, int], bool]] = {
     "flv": _flv,
     "asf": _asf,
     "ogg": _ogg,
+    "gif": _gif,
 }

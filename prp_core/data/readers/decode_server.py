@@ -146,7 +146,8 @@ def _check_whole(path: str, decoded: _Decoded, declared: int) -> None:
         raise BrokenVideo(
             path,
             "truncated",
-            f"{count} frames decode" + (said or "; the file ends before its container does"),
+            f"{count} frames decode"
+            + (said or "; the file ends before its container does, or breaks within"),
         )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import av
@@ -11,6 +13,8 @@ from prp_core.data.container_sniffing import DEMUXERS, check_container
 from prp_core.data.readers.orientation import UPRIGHT, Orientation, orientation_of
 from prp_core.data.readers.video_reader import VideoInfo
 from prp_core.errors import BrokenVideo
+
+CHUNKS_BELOW = (b"AVI ", b"AVIX", b"movi", b"rec ")  # lists of an AVI that hold a video's chunks
 
 
 def open_container(path: str) -> Any:
@@ -59,10 +63,31 @@ def num_frames_shown(container: Any, stream: Any) -> int:
     """How many frames the container says that it shows; 0 where it says nothing.
 
     An mp4 lists coded samples, and its edit list may hide some of them (what a cut without
-    re-encoding keeps only to decode from): FFmpeg's index marks these.
+    re-encoding keeps only to decode from): FFmpeg's index marks these. An AVI counts chunks, also
+    the empty ones that say "the frame before, once more" and are no frames.
     """
+    if container.format.name == "gif":
+        return 0  # nothing in it declares a number: FFmpeg counts what it finds
+    if container.format.name == "avi":
+        return max(0, int(stream.frames) - _num_empty_chunks(container.name, stream.index))
     listed = stream.index_entries if "mov" in container.format.name and stream.frames else ()
     return sum(not entry.is_discard for entry in listed) or int(stream.frames)
+
+
+def _num_empty_chunks(path: str, stream_index: int) -> int:
+    """The chunks without content of a stream of the AVI at `path`, as far as the file goes."""
+    wanted = {b"%02d%s" % (stream_index, kind) for kind in (b"dc", b"db")}
+    count = 0
+    with Path(path).open("rb") as file:
+        while len(head := file.read(8)) == 8:
+            size = int.from_bytes(head[4:], "little")
+            if head[:4] in (b"RIFF", b"LIST"):
+                if file.read(4) in CHUNKS_BELOW:
+                    continue
+                size = max(0, size - 4)
+            count += head[:4] in wanted and size == 0
+            file.seek(size + size % 2, os.SEEK_CUR)
+    return count
 
 
 def first_orientation(path: str) -> Orientation:

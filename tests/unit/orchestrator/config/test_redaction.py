@@ -38,6 +38,8 @@ from prp_core.errors import PrpError, UserError
         ("mysql://db/prp?x=1&ssl_key_password=canary", "mysql://db/prp?x=1&ssl_key_password=***"),
         ("http://a:canary@h/ or 'mysql://b:canary@i/'", "http://a:***@h/ or 'mysql://b:***@i/'"),
         ("s3://bucket/a@b", "s3://bucket/a@b"),
+        ("postgresql://prp:ca/na/ry@db/prp", "postgresql://prp:***@db/prp"),
+        ("http://host:5000/a@b http://[::1]:5/a@b", "http://host:5000/a@b http://[::1]:5/a@b"),
         (
             "GET http://h/b/k?X-Amz-Credential=canary&X-Amz-Signature=canary&partNumber=1",
             "GET http://h/b/k?X-Amz-Credential=***&X-Amz-Signature=***&partNumber=1",
@@ -66,6 +68,7 @@ def test_passwords_are_hidden_and_nothing_else(text: str, shown: str) -> None:
             "variables PGUSER and PGPASSWORD",
         ),
         ("postgresql://db/prp?password=canary", "password=*** holds a password"),
+        ("postgresql://prp:/canary@db/prp", "prp:***@db/prp holds a password"),
     ],
 )  # fmt: skip
 def test_a_password_is_refused_with_the_place_where_it_belongs(address: str, said: str) -> None:

@@ -18,6 +18,7 @@ from prp_core.errors import BrokenVideo
 from tests.video_factory import (
     ENCODINGS,
     Encoding,
+    cut_short,
     make_video,
     picture,
     shown_numbers,
@@ -87,6 +88,36 @@ def test_a_lost_tail_shows_in_the_boxes(tmp_path: Path, suffix: str) -> None:
     for share in (0.2, 0.5, 0.99):
         path.write_bytes(data[: int(len(data) * share)])
         assert is_cut_short(path), share
+
+
+@pytest.mark.parametrize(
+    ("codec", "suffix", "pixel_format"),
+    [("libx264", ".mkv", "yuv420p"), ("libvpx", ".ogg", "yuv420p"), ("gif", ".gif", "rgb8")],
+)
+def test_what_breaks_within_is_told_and_what_follows_is_not(
+    tmp_path: Path, codec: str, suffix: str, pixel_format: str
+) -> None:
+    """Demuxers pass over all that is no element, and the frames in it are missed by nobody."""
+    encoding = Encoding(codec=codec, suffix=suffix, pixel_format=pixel_format)
+    path = make_video(tmp_path / f"a{suffix}", 40, encoding=encoding)
+    data = path.read_bytes()
+    half = len(data) // 2
+    path.write_bytes(data + bytes(3000))
+    with DecodeProcess(LoaderConfig()) as process:
+        assert process.inspect(path).num_frames == 40
+        path.write_bytes(data[:half] + bytes(1500) + data[half + 1500 :])
+        with pytest.raises(BrokenVideo, match="truncated .*or breaks within"):
+            process.inspect(path)
+
+
+def test_an_avi_s_empty_chunks_are_no_frames(tmp_path: Path) -> None:
+    encoding = Encoding(codec="mpeg4", suffix=".avi", num_b_frames=1)
+    path = make_video(tmp_path / "a.avi", 20, fps=50, encoding=encoding, ticks=range(0, 80, 4))
+    with DecodeProcess(LoaderConfig()) as process:
+        assert process.inspect(path).num_frames == 20
+        cut_short(path, 0.7)
+        with pytest.raises(BrokenVideo, match="truncated"):
+            process.inspect(path)
 
 
 def _camera_packets(stream: bytes) -> bytes:
