@@ -84,7 +84,8 @@ def find_all(options: dict[str, object], address: str) -> list[Finding]:
         versions=versions_here(),
     )
     # a driver needs no GPU of its own
-    findings = [finding for finding in examine(examination) if finding.what != "gpu"]
+    of_gpus = ("gpu", "gpu share")
+    findings = [finding for finding in examine(examination) if finding.what not in of_gpus]
     store = None
     # the driver's own finding says why it cannot be written
     if not any(one.what == "storage" and one.level == "failure" for one in findings):

@@ -52,6 +52,19 @@ class ResourcesConfig:
             "must not be negative",
         )
         check(
+            self.gpus_per_worker <= 1 or self.gpus_per_worker.is_integer(),
+            "resources.gpus_per_worker",
+            self.gpus_per_worker,
+            "must be a share of one GPU, up to 1, or a whole number of them",
+        )
+        check(
+            self.num_workers == 1 or not 0 < self.gpus_per_worker <= 0.5,
+            "resources.gpus_per_worker",
+            self.gpus_per_worker,
+            f"may put two of the {self.num_workers} workers of a trial on one GPU, which NCCL "
+            "refuses; choose 1, or resources.num_workers = 1",
+        )
+        check(
             self.max_failures >= 0,
             "resources.max_failures",
             self.max_failures,

@@ -80,31 +80,40 @@ def fits_memory(config: RunConfig, table: Mapping[str, MemoryFigures]) -> Fit:
     estimate is a lower bound (in float32), so what is refused would not have run.
     """
     limit = config.resources.worker_memory_gib
-    figures = table.get(config.encoder.name)
-    if not limit or figures is None:
+    if not limit or config.encoder.name not in table or config.training.recompute:
         return Fit(True, "")
-    clips = config.training.batch_size // config.resources.num_workers
-    share = 0.5 if config.training.precision == "bfloat16" else 1.0
+    needed, what = step_gib(config, table)
+    if needed <= limit:
+        return Fit(True, "")
+    return Fit(
+        False,
+        f"{what} need at least {needed:.1f} GiB, more than resources.worker_memory_gib = {limit:g}",
+    )
+
+
+def step_gib(config: RunConfig, table: Mapping[str, MemoryFigures]) -> tuple[float, str]:
+    """(the least GiB that a training step of `config` needs on one worker, what it is a step on).
+
+    `table` has the figures of the encoder. Not for ``training.recompute``, which needs less.
+    """
+    training = config.training
+    clips = training.batch_size // config.resources.num_workers
+    clips = min(clips, training.micro_batch_size or clips)
+    share = 0.5 if training.precision == "bfloat16" else 1.0
     clip = config.clip
     slow_motion = config.pretext.slow_motion
     upsampling = slow_motion.upsampling if slow_motion.loss_weight else 0
     needed = (
         share
-        * figures.worker_bytes(
+        * table[config.encoder.name].worker_bytes(
             num_clips=clips, length=clip.length, crop=clip.crop, upsampling=upsampling
         )
         / 2**30
     )
-    if needed <= limit:
-        return Fit(True, "")
     decoder = f"with upsampling {upsampling}" if upsampling else "without a decoder"
-    what = (
+    return needed, (
         f"{clips} clips of {clip.length} frames of {clip.crop} x {clip.crop} {decoder} on "
         f"{config.encoder.name}"
-    )
-    return Fit(
-        False,
-        f"{what} need at least {needed:.1f} GiB, more than resources.worker_memory_gib = {limit:g}",
     )
 
 

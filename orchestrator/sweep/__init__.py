@@ -8,7 +8,8 @@ indexes (`indexing_line` says how far) or makes the videos, and `plan` checks co
 against the search space (`corpus_check`: what a trial would refuse; `evidence`: what the videos can
 show; `label_free_config`: what changes where no video has a class; `protocol_of_sweep`: the hashes
 of how figures are measured); `examination` asks every kind of node what it can reach and hold
-(`probes`, of a sample of the videos `video_probe`; each returns a `finding`), and a trial's workers
+(`probes`, of a sample of the videos `video_probe`, of trials that share a GPU `gpu_shares`; each
+returns a `finding`), and a trial's workers
 as a group (`group_probe`), for `prp doctor`. `driver` starts the
 coordinator and the trials, in `rounds` until none is left, while `live_screen` shows them
 (`trial_rows` in a `fitting_table`; `quiet_watch` says why nothing changes) and `steering_loop` has

@@ -32,6 +32,7 @@ from orchestrator.ray_cluster.worker_failures import failure_reason
 from orchestrator.search.space import Space
 from orchestrator.sweep.claim import Claim
 from orchestrator.sweep.finish import finish
+from orchestrator.sweep.gpu_shares import check_shares
 from orchestrator.sweep.kept import kept_lines
 from orchestrator.sweep.leaderboard import Ending, ending_lines
 from orchestrator.sweep.live_screen import Progress
@@ -74,6 +75,8 @@ def drive(
     with ray_cluster(arguments.address, verbose=arguments.verbose):
         concurrency = plan_concurrency(plan.config)
         say(f"{concurrency.capacity.reason}; {concurrency.evaluation.reason}")
+        for line in check_shares(plan.config):
+            say(line)
         price = find_price(plan.config)
         say(money_line(plan.config, price))
         warm = warm_start_of(plan, plan.spec.options.get("warm_start", "none"), say)

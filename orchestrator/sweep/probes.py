@@ -24,6 +24,7 @@ from orchestrator.config.redaction import redacted
 from orchestrator.config.run_config import RunConfig, parse_config
 from orchestrator.config.typed_command import prp
 from orchestrator.sweep.finding import Finding, Level, access_advice, reason_of
+from orchestrator.sweep.gpu_shares import is_shared, node_share_finding
 from orchestrator.sweep.video_probe import corpora_findings
 from prp_core.data.object_store import ObjectStore, read_all
 
@@ -64,6 +65,8 @@ def examine(examination: Examination) -> list[Finding]:
         shared_memory_finding,
         lambda: gpu_finding(config.resources.gpus_per_worker),
     ]
+    if is_shared(config):
+        probes.append(lambda: node_share_finding(config))
     return [*(probe() for probe in probes), *corpora_findings(config)]
 
 

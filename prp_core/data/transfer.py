@@ -31,23 +31,41 @@ def allocate_for(device: torch.device) -> Allocate:
 
 
 @dataclass(frozen=True)
+class Region:
+    """A rectangle of frames of `whole` (height, width) pixels."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+    whole: tuple[int, int]
+
+    @property
+    def rows_and_columns(self) -> tuple[slice, slice]:
+        """The rectangle as slices."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+
+@dataclass(frozen=True)
 class FramePart:
     """The frames of one sample: their shape as stored, and where they are.
 
     `planar` is the kind of `PlanarFrames`, None for RGB; `resident` the frames that did not have to
     be packed, because they are on a device. Those that are `cropped` are neither resized nor
-    cropped any more.
+    cropped any more. Of whole frames of the size in `region`, only what lies there is packed.
     """
 
     shape: tuple[int, ...]
     planar: tuple[str, bool] | None
     resident: torch.Tensor | None = None
     cropped: bool = False
+    region: Region | None = None
 
     @property
     def alike(self) -> tuple[object, ...]:
         """What must be equal so that frames can be resized together."""
-        return (self.planar, self.shape[1:], self.resident is None, self.cropped)
+        whole = self.shape[1:] if self.region is None else (*self.region.whole, 3)
+        return (self.planar, whole, self.resident is None, self.cropped, self.region is None)
 
     @property
     def num_bytes(self) -> int:
@@ -76,6 +94,8 @@ class PackedFrames:
             stop = first + sum(part.num_bytes for part in parts)
             if parts[0].resident is not None:
                 stored = torch.cat([part.resident for part in parts if part.resident is not None])
+            elif parts[0].region is not None:
+                stored = self._whole_frames(parts, first)
             else:
                 stored = self.packed[first:stop].view(sum(counts), *parts[0].shape[1:])
             first = stop
@@ -83,22 +103,43 @@ class PackedFrames:
             frames_NHWC = rgb_from_planes(PlanarFrames(stored, *planar)) if planar else stored
             yield frames_NHWC, counts, parts[0].cropped
 
+    def _whole_frames(self, parts: Sequence[FramePart], first: int) -> torch.Tensor:
+        """Whole frames with the regions in place; no crop depends on what lies around them."""
+        assert parts[0].region is not None
+        size = parts[0].region.whole
+        stored = self.packed.new_empty(sum(part.shape[0] for part in parts), *size, 3)
+        row = 0
+        for part in parts:
+            assert part.region is not None
+            count = part.shape[0]
+            rows, columns = part.region.rows_and_columns
+            packed = self.packed[first : first + part.num_bytes].view(part.shape)
+            stored[row : row + count, rows, columns] = packed
+            first += part.num_bytes
+            row += count
+        return stored
 
-def pack_frames(
-    frames: Sequence[Frames], allocate: Allocate, cropped: Sequence[bool] = ()
-) -> PackedFrames:
-    """The frames of several samples in one tensor, each copied straight into its place.
 
-    `cropped` says of which only the crop is there; by default of none.
-    """
+@dataclass(frozen=True)
+class Taken:
+    """What is taken of a sample's frames: all of them, their crop, or a `region` of each."""
+
+    frames: Frames
+    cropped: bool = False
+    region: Region | None = None
+
+
+def pack_frames(frames: Sequence[Frames | Taken], allocate: Allocate) -> PackedFrames:
+    """The frames of several samples in one tensor, each copied straight into its place."""
     parts = []
     sources = []
-    for sample, is_cropped in zip(frames, cropped or [False] * len(frames), strict=True):
+    for taken in (one if isinstance(one, Taken) else Taken(one) for one in frames):
+        sample = taken.frames
         stored = sample.planes_NHW if isinstance(sample, PlanarFrames) else sample
         planar = sample.kind if isinstance(sample, PlanarFrames) else None
         is_here = stored.device.type == "cpu"
         resident = None if is_here else stored
-        parts.append(FramePart(tuple(stored.shape), planar, resident, is_cropped))
+        parts.append(FramePart(tuple(stored.shape), planar, resident, taken.cropped, taken.region))
         sources.append(stored)
     packed = allocate(sum(part.num_bytes for part in parts))
     first = 0

@@ -6,6 +6,7 @@ differ from PIL's by at most one grey level.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ from torch.nn.functional import interpolate
 
 from prp_core.data.clip_config import ClipConfig
 from prp_core.data.colour import Frames
-from prp_core.data.transfer import Allocate, PackedFrames, pack_frames
+from prp_core.data.transfer import PackedFrames, Region, Taken, allocate_for, pack_frames
 from prp_core.randomness import draw_below, draw_unit
 
 
@@ -102,26 +103,57 @@ def pack_crops(
     frames: Sequence[Frames],
     placements: Sequence[Placement],
     clip: ClipConfig,
-    allocate: Allocate,
+    device: torch.device,
 ) -> PackedFrames:
-    """The frames of several samples for `cropped_pieces`, of each sample as little as it needs.
+    """The frames of several samples for `cropped_pieces`, of each sample as little as it needs, in
+    memory from which `device` copies best.
 
     Frames of the training size are cropped while they are copied, which leaves 57 % of the
-    published size's bytes; others have to be resized first.
+    published size's bytes. Of RGB frames that a GPU resizes, the rectangle is copied on which the
+    crop depends; a CPU, to which nothing is copied, resizes them whole.
     """
-    taken: list[Frames] = []
-    cropped = []
-    for sample, place in zip(frames, placements, strict=True):
-        is_ready = isinstance(sample, torch.Tensor) and sample.shape[1:3] == (
-            clip.resize_height,
-            clip.resize_width,
-        )
-        if isinstance(sample, torch.Tensor) and is_ready:
-            bottom, right = place.top + clip.crop, place.left + clip.crop
-            sample = sample[:, place.top : bottom, place.left : right]
-        taken.append(sample)
-        cropped.append(is_ready)
-    return pack_frames(taken, allocate, cropped)
+    return pack_frames(
+        [
+            _taken(sample, place, clip, device)
+            for sample, place in zip(frames, placements, strict=True)
+        ],
+        allocate_for(device),
+    )
+
+
+def _taken(sample: Frames, place: Placement, clip: ClipConfig, device: torch.device) -> Taken:
+    if not isinstance(sample, torch.Tensor):
+        return Taken(sample)
+    if sample.shape[1:3] == (clip.resize_height, clip.resize_width):
+        bottom, right = place.top + clip.crop, place.left + clip.crop
+        return Taken(sample[:, place.top : bottom, place.left : right], cropped=True)
+    if device.type == "cpu" or sample.device.type != "cpu":
+        return Taken(sample)
+    region = needed_region(place, clip, sample.shape[1], sample.shape[2])
+    rows, columns = region.rows_and_columns
+    return Taken(sample[:, rows, columns], region=region)
+
+
+def needed_region(place: Placement, clip: ClipConfig, height: int, width: int) -> Region:
+    """The part of frames of `height` x `width` pixels that the crop at `place` of the resized
+    frames depends on.
+    """
+    top, bottom = _needed_pixels(place.top, clip.crop, clip.resize_height, height)
+    left, right = _needed_pixels(place.left, clip.crop, clip.resize_width, width)
+    return Region(top, left, bottom, right, (height, width))
+
+
+def _needed_pixels(first: int, count: int, resized: int, size: int) -> tuple[int, int]:
+    """(first, after the last) of the `size` pixels on which `count` of the `resized` ones depend.
+
+    An antialiased bilinear pixel reads as far as the scale on both sides of its centre; one pixel
+    more allows for rounding.
+    """
+    scale = size / resized
+    reach = max(scale, 1.0) + 1
+    begin = math.floor(scale * (first + 0.5) - reach)
+    end = math.ceil(scale * (first + count - 0.5) + reach)
+    return max(0, begin), min(size, end)
 
 
 def cropped_pieces(

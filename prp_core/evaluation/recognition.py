@@ -231,7 +231,9 @@ class FineTuning:
             labels = [self.labels.index(self._train[item.index].label or "") for item in items]
             places = tuple(self._placement(item.index, epoch) for item in items)
             yield PackedClips(
-                pack_crops([item.frames_NHWC for item in items], places, self._clip, allocate),
+                pack_crops(
+                    [item.frames_NHWC for item in items], places, self._clip, self._world.device
+                ),
                 pack_numbers({"labels": labels}, allocate),
                 places,
                 sum(item.num_replaced for item in items),

@@ -104,7 +104,7 @@ def arrange_clips(
     row_of = {position: row for row, position in enumerate(distinct_positions(clips))}
     assert len(row_of) == len(frames_NHWC), (len(row_of), frames_NHWC.shape)
     places = (centre_placement(clip),)
-    packed = pack_crops([frames_NHWC], places, clip, allocate_for(device)).to(device)
+    packed = pack_crops([frames_NHWC], places, clip, device).to(device)
     rows = [[row_of[position] for position in positions] for positions in clips]
     table = pack_numbers({"rows": rows}, allocate_for(device)).to(device).tables()["rows"]
     (frames_NCHW,) = cropped_pieces(packed, places, clip)

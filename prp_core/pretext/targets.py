@@ -119,7 +119,7 @@ def pack_batch(
     places = tuple(Placement(*crop_offsets(clip, *key), draws_flip(clip, *key)) for key in keys)
     return PackedBatch(
         spans,
-        pack_crops([sample.frames_NHWC for sample in samples], places, clip, allocate),
+        pack_crops([sample.frames_NHWC for sample in samples], places, clip, device),
         pack_numbers(tables, allocate),
         places,
     )

@@ -24,6 +24,7 @@ from prp_core.evaluation.views import arrange_clips
 from tests.video_factory import make_video
 
 CPU = torch.device("cpu")
+META = torch.device("meta")  # as a GPU: frames are packed for it here
 CLIP = ClipConfig(length=8, resize_height=48, resize_width=64, crop=32)
 VIEWS = ((0, 1, 2, 3), (2, 3, 4, 9))
 POSITIONS = (0, 1, 2, 3, 4, 9)
@@ -38,13 +39,30 @@ def test_frames_of_the_training_size_are_cropped_while_they_are_packed() -> None
     )
     frames = [ready[0], ready[1], larger, planes, ready[2]]
     places = [Placement(n, 3 * n, flip=n % 2 == 1) for n in range(len(frames))]
-    packed = pack_crops(frames, places, CLIP, allocate_for(CPU))
+    packed = pack_crops(frames, places, CLIP, CPU)
     assert packed.packed.numel() == 3 * 2 * 32 * 32 * 3 + larger.numel() + 2 * 72 * 64
     pieces = cropped_pieces(packed, places, CLIP)
     whole = cropped_pieces(pack_frames(frames, allocate_for(CPU)), places, CLIP)
     assert len(pieces) == len(whole) == len(frames)
     for one, other in zip(pieces, whole, strict=True):
         assert torch.equal(one, other) and one.shape == (2, 3, 32, 32)
+
+
+@pytest.mark.parametrize("size", [(50, 70), (240, 320), (144, 192), (720, 1280), (40, 60)])
+def test_of_frames_that_a_gpu_resizes_the_crop_s_part_is_packed(size: tuple[int, int]) -> None:
+    torch.manual_seed(2)
+    frames = [torch.randint(0, 256, (2, *size, 3), dtype=torch.uint8) for _ in range(4)]
+    offsets = ((0, 0), (16, 32), (7, 13), (8, 16))
+    places = [Placement(*offset, flip=n % 2 == 1) for n, offset in enumerate(offsets)]
+    packed = pack_crops(frames, places, CLIP, META)
+    num_bytes = sum(frame.numel() for frame in frames)
+    assert packed.packed.numel() < (0.6 if size[0] > 100 else 1) * num_bytes
+    (group,) = packed.groups()
+    assert group[0].shape == (8, *size, 3) and group[1:] == ([2, 2, 2, 2], False)
+    pieces = cropped_pieces(packed, places, CLIP)
+    whole = cropped_pieces(pack_frames(frames, allocate_for(CPU)), places, CLIP)
+    for one, other in zip(pieces, whole, strict=True):
+        assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize("frames_of_a_part", [1000, 4])
