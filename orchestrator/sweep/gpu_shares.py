@@ -43,7 +43,8 @@ def share_finding(config: RunConfig, gpu_gib: float, table: Mapping[str, MemoryF
     """
     share = config.resources.gpus_per_worker
     trials = trials_on_one(share)
-    text = f"resources.gpus_per_worker = {share:g} puts {trials} {'trials' if trials > 1 else 'trial'} on a GPU"
+    word = "trials" if trials > 1 else "trial"
+    text = f"resources.gpus_per_worker = {share:g} puts {trials} {word} on a GPU"
     if config.training.recompute:
         advice = "training.recompute keeps less than the estimate: look at the peak of one trial"
         return Finding(WHAT, Level.WARNING, f"{text}, whose memory is not estimated", advice)
