@@ -20,7 +20,13 @@ LIST_FILE = re.compile(
     re.IGNORECASE,
 )
 PART_OF_NAME = {"validate": "val", "validation": "val"}
-LINE = re.compile(r"(?P<path>.+?)(?P<numbers>(?:[,\s]+\d+){0,2})\s*")
+LINE = re.compile(r"(?P<path>.+?)(?P<numbers>(?:[,\s]+\d+){0,3})\s*")
+# A video's file and what follows it: a class in words, or more labels than one.
+VIDEO_LINE = re.compile(
+    r"(?P<path>.+?\.(?:mp4|avi|webm|mkv|mov|m4v|mpe?g|flv|wmv|3gp))\"?[,;\s]\s*(?P<rest>.*\S)\s*",
+    re.IGNORECASE,
+)
+MOST_NUMBERS_OF_A_VIDEO = 2  # frames and a label
 
 
 @dataclass(frozen=True)
@@ -61,12 +67,22 @@ def _read(path: Path, part: str) -> Iterator[Listed]:
         yield from _read_kinetics(path, lines, part)
         return
     for line in filter(str.strip, lines):
+        video = VIDEO_LINE.fullmatch(line)
+        words = re.split(r"[,\s]+", video["rest"]) if video else []
+        if video and not all(word.isdigit() for word in words):
+            yield Listed(video["path"].strip(' "'), video["rest"].strip('"'), part)
+            continue
+        if len(words) > MOST_NUMBERS_OF_A_VIDEO:
+            raise UserError(
+                f"{path}: {line.strip()!r} has several labels; keep one for each video, or give a "
+                "table with --labels"
+            )
         match = LINE.fullmatch(line)
         assert match is not None, line
         numbers = re.findall(r"\d+", match["numbers"])
-        is_folder = match["path"].endswith("/") or len(numbers) == 2
+        is_folder = match["path"].endswith("/") or len(numbers) > 1
         label = numbers[-1] if numbers and not (is_folder and len(numbers) == 1) else None
-        yield Listed(match["path"].strip(), label, part)
+        yield Listed(match["path"].strip(' "'), label, part)
 
 
 def _read_kinetics(path: Path, lines: list[str], part: str) -> Iterator[Listed]:

@@ -371,6 +371,26 @@ def test_lists_as_code_releases_publish_them(
     assert {said.label: said.split for said in found.values()} == expected
 
 
+def test_odd_lines_of_published_lists(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text(
+        "./training/air drumming/-3B3_000001.mp4,air drumming\n"
+        '"./training/yoga, hot/a b_1.mp4" yoga\n'
+        "/users/htd/HMDB51/frame/cartwheel/(Rad)Schlag_die_Bank!_cartwheel_med_0/,84\n"
+        "imgs/Geena___;-)_ri_1 2 5 127\n"
+    )
+    found = {name: said.label for name, said in read_split_files(tmp_path, 1).items()}
+    assert list(found.values()) == ["air drumming", "yoga", None, "127"]
+    assert {key.rpartition("/")[2] or key.split("/")[-2] for key in found} == {
+        "-3B3_000001.mp4",
+        "a b_1.mp4",
+        "(Rad)Schlag_die_Bank!_cartwheel_med_0",
+        "Geena___;-)_ri_1",
+    }
+    (tmp_path / "train.csv").write_text("test.mp4 0 2 4\n")
+    with pytest.raises(UserError, match="'test.mp4 0 2 4' has several labels"):
+        read_split_files(tmp_path, 1)
+
+
 def test_kinetics_own_tables_and_numbers_that_are_labels(tmp_path: Path) -> None:
     (tmp_path / "validate.csv").write_text(
         'label,youtube_id,time_start,time_end,split\n"air drumming",_dbcJuKJQNs,40,50,validate\n'
