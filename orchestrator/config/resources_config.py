@@ -52,7 +52,7 @@ class ResourcesConfig:
             "must not be negative",
         )
         check(
-            self.gpus_per_worker <= 1 or self.gpus_per_worker.is_integer(),
+            self.gpus_per_worker <= 1 or self.gpus_per_worker % 1 == 0,
             "resources.gpus_per_worker",
             self.gpus_per_worker,
             "must be a share of one GPU, up to 1, or a whole number of them",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.config.resources_config import ResourcesConfig
 from orchestrator.config.run_config import RunConfig, with_values
 from orchestrator.search.space import fits_memory
 from orchestrator.sweep.finding import Level
@@ -87,6 +88,7 @@ def test_shares_that_ray_or_nccl_refuse_are_refused_here() -> None:
     with pytest.raises(UserError, match=r"two of the 2 workers of a trial on one GPU, which NCCL"):
         shared(0.5, resources__num_workers=2)
     assert shared(1.0, resources__num_workers=2).resources.num_workers == 2
+    assert ResourcesConfig(gpus_per_worker=2).gpus_per_worker == 2
 
 
 def test_sizes_are_those_that_nvidia_s_program_names(tmp_path: Path) -> None:
