@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -69,6 +70,17 @@ def _index(
     return manifest, uri, seen[-1]
 
 
+def _deny_reading(bucket: str, key: str) -> str:
+    """A bucket's policy that lets nobody read one object."""
+    statement = {
+        "Effect": "Deny",
+        "Principal": {"AWS": ["*"]},
+        "Action": "s3:GetObject",
+        "Resource": f"arn:aws:s3:::{bucket}/{key}",
+    }
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+
+
 def _keys_read(proxy: FaultProxy) -> set[str]:
     return {entry.path.split("/videos/")[1].split("?")[0] for entry in proxy.gets("/videos/")}
 
@@ -103,14 +115,22 @@ def test_a_bucket_of_videos_becomes_a_manifest_and_is_read_once(
     assert _keys_read(proxy) == set()
 
     changed = videos / "down" / "v_down_g01_c00.mp4"
-    s3_environment.client().put_object(
-        Bucket=bucket, Key="videos/down/playlist.mp4", Body=changed.read_bytes()
-    )
+    client = s3_environment.client()
+    odd = ["down/archived.mp4", "down/playlist.mp4", "down/secret.mp4"]
+    for key in odd:
+        client.put_object(Bucket=bucket, Key=f"videos/{key}", Body=changed.read_bytes())
+    client.put_bucket_policy(Bucket=bucket, Policy=_deny_reading(bucket, "videos/down/secret.mp4"))
     proxy.clear()
+    # The gateway has no archive: the answer of S3 to a GET of an object in Glacier.
+    proxy.add("status", path="/down/archived.mp4", code=403, name="InvalidObjectState")
     newer, newer_uri, progress = _index(bucket, proxy, tmp_path)
-    assert _keys_read(proxy) == {"down/playlist.mp4"}
+    assert _keys_read(proxy) == set(odd)
     assert progress.num_reused == NUM_VIDEOS + 2
     assert len(newer.usable()) == NUM_VIDEOS + 1
+    refused = {one.key: one.detail for one in newer.records if one.reason == "unreadable"}
+    assert list(refused) == odd[::2]
+    assert "the object is archived; restore it from Glacier first" in refused[odd[0]]
+    assert "access denied; check the credentials, which need s3:ListBucket" in refused[odd[2]]
     assert newer_uri != uri
     assert read_manifest(uri) == manifest, "the older manifest stays as it was"
 
