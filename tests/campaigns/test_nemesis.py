@@ -170,11 +170,13 @@ class Campaign:
 
 
 def strike(field: Battlefield, strike: Strike, which: int) -> bool:
-    """Kill or stop the process at `which` of a kind; False: there is none, or it had ended before
-    the end of its stop.
+    """Kill or stop the process at `which` of a kind; False: the driver has not claimed its sweep yet
+    (one that finds no store then is refused), there is none, or it had ended before the end of its
+    stop.
     """
     how, kind = strike
-    if not field.processes(kind):
+    has_begun = field.study is not None and "budget: " in field.study.output
+    if not has_begun or not field.processes(kind):
         return False
     if how == STOP:
         return field.stop(kind, which)
