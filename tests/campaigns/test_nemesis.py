@@ -170,9 +170,8 @@ class Campaign:
 
 
 def strike(field: Battlefield, strike: Strike, which: int) -> bool:
-    """Kill or stop the process at `which` of a kind; False: the driver has not claimed its sweep yet
-    (one that finds no store then is refused), there is none, or it had ended before the end of its
-    stop.
+    """Kill or stop the process at `which` of a kind; False: the driver has not claimed its sweep
+    (without a store it is refused then), there is none, or it had ended before its stop did.
     """
     how, kind = strike
     has_begun = field.study is not None and "budget: " in field.study.output
