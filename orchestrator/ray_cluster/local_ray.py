@@ -2,12 +2,14 @@
 
 Ray itself listens on every interface, makes its folders writable for all, and writes its token
 readable for all. Here its processes listen on loopback, its sessions lie in a folder of mode 0700,
-and its token is a file of mode 0600 in there.
+and its token is a file of mode 0600 in there. Those of its processes that serve a dashboard, an
+autoscaler or a driver that shows its workers' logs are started only where they are asked for.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import secrets
@@ -16,12 +18,13 @@ import stat
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray._private import ray_constants  # no public names for what is used of these
+from ray._private import parameter as ray_parameter  # no public names for what is used of these
+from ray._private import ray_constants
 from ray._private.node import Node
 from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
 from ray.job_config import JobConfig
@@ -47,7 +50,7 @@ def start_local_ray(**options: Any) -> None:
     sessions = private_folder() / "ray"
     for attempt in range(NUM_STARTS):
         try:
-            with _on_loopback():
+            with _on_loopback(), _lean(options):
                 ray.init(address="local", _temp_dir=str(sessions), **options)
             return
         except Exception as error:
@@ -77,6 +80,33 @@ def _on_loopback() -> Iterator[None]:
         yield
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+@contextlib.contextmanager
+def _lean(options: Mapping[str, Any]) -> Iterator[None]:
+    """A context in which a node that starts with `options` of `ray.init` has no autoscaler's
+    monitor, no log monitor unless workers' logs go to the driver, and no dashboard unless it is to
+    be included.
+
+    Each is a process of some 90 MB and of one to two CPU-seconds at the start. Ray has no option
+    for the first two, and starts its dashboard's process also where ``include_dashboard=False``.
+    """
+    make, serve = ray_parameter.RayParams, Node.start_api_server
+    ray_parameter.RayParams = functools.partial(  # type: ignore[assignment, misc]
+        make, no_monitor=True, include_log_monitor=bool(options.get("log_to_driver"))
+    )
+    if not options.get("include_dashboard"):
+        Node.start_api_server = _no_dashboard  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        ray_parameter.RayParams = make  # type: ignore[misc]
+        Node.start_api_server = serve  # type: ignore[method-assign]
+
+
+def _no_dashboard(node: Any, **_: Any) -> None:
+    """In the place of `Node.start_api_server`: the node's dashboard has no address."""
+    node._webui_url = ""
 
 
 def private_folder() -> Path:
