@@ -78,14 +78,11 @@ def ray_cluster(
                 # A trial is a handful of small processes; Ray's default warns on the terminal of
                 # every machine with few cores.
                 os.environ.setdefault("RAY_worker_maximum_startup_concurrency", "8")
-                # A process for each core, before anything runs; none has our runtime environment.
-                os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
                 for name, value in LOCAL_VARIABLES.items():
                     os.environ.setdefault(name, value)
                 stack.enter_context(token_of_its_own())
                 start_local_ray(
                     num_cpus=num_cpus,
-                    include_dashboard=False,
                     log_to_driver=verbose,
                     logging_level=quiet,
                     object_store_memory=LOCAL_OBJECT_STORE_BYTES,

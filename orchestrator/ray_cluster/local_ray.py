@@ -2,8 +2,8 @@
 
 Ray itself listens on every interface, makes its folders writable for all, and writes its token
 readable for all. Here its processes listen on loopback, its sessions lie in a folder of mode 0700,
-and its token is a file of mode 0600 in there. Those of its processes that serve a dashboard, an
-autoscaler or a driver that shows its workers' logs are started only where they are asked for.
+and its token is a file of mode 0600 in there. The processes that serve a dashboard or an
+autoscaler are not started.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import stat
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from prp_core.errors import PrpError, UserError
 _LOGGER = logging.getLogger(__name__)
 
 NUM_STARTS = 3
+PRESTART = "RAY_prestart_worker_first_driver"
 TOKEN = "RAY_AUTH_TOKEN"
 TOKEN_PATH = "RAY_AUTH_TOKEN_PATH"
 # The bytes that the path of a Unix socket may have, and what Ray appends to its sessions' folder.
@@ -42,16 +43,23 @@ BELOW_FOLDER = "/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_s
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
-def start_local_ray(**options: Any) -> None:
-    """Start Ray on this machine with `ray.init`, in `NUM_STARTS` tries.
+def start_local_ray(*, log_to_driver: bool = False, **options: Any) -> None:
+    """Start Ray on this machine with `ray.init`, in `NUM_STARTS` tries. `log_to_driver`: what its
+    workers print is printed by this process as well.
 
     Ray's own timeout of 30 seconds is sometimes too short on a busy machine.
     """
     sessions = private_folder() / "ray"
     for attempt in range(NUM_STARTS):
         try:
-            with _on_loopback(), _lean(options):
-                ray.init(address="local", _temp_dir=str(sessions), **options)
+            with _on_loopback(), lean_node(log_to_driver=log_to_driver):
+                ray.init(
+                    address="local",
+                    include_dashboard=False,
+                    log_to_driver=log_to_driver,
+                    _temp_dir=str(sessions),
+                    **options,
+                )
             return
         except Exception as error:
             if "timed out during startup" not in str(error):  # Ray has no class of its own for that
@@ -83,25 +91,28 @@ def _on_loopback() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _lean(options: Mapping[str, Any]) -> Iterator[None]:
-    """A context in which a node that starts with `options` of `ray.init` has no autoscaler's
-    monitor, no log monitor unless workers' logs go to the driver, and no dashboard unless it is to
-    be included.
+def lean_node(*, log_to_driver: bool = False) -> Iterator[None]:
+    """A context in which a node starts without dashboard and autoscaler's monitor, without workers
+    that wait for the first task, and without a log monitor unless workers' logs go to the driver.
 
-    Each is a process of some 90 MB and of one to two CPU-seconds at the start. Ray has no option
-    for the first two, and starts its dashboard's process also where ``include_dashboard=False``.
+    Each is a process of some 90 MB and of one CPU-second at the start. Ray has no option for the
+    monitors, and starts its dashboard's process also where ``include_dashboard=False``. Workers
+    that wait lack the runtime environment of a sweep, so that none of them is used.
     """
     make, serve = ray_parameter.RayParams, Node.start_api_server
     ray_parameter.RayParams = functools.partial(  # type: ignore[assignment, misc]
-        make, no_monitor=True, include_log_monitor=bool(options.get("log_to_driver"))
+        make, no_monitor=True, include_log_monitor=log_to_driver
     )
-    if not options.get("include_dashboard"):
-        Node.start_api_server = _no_dashboard  # type: ignore[method-assign]
+    Node.start_api_server = _no_dashboard  # type: ignore[method-assign]
+    given = os.environ.get(PRESTART)
+    os.environ[PRESTART] = given or "0"
     try:
         yield
     finally:
         ray_parameter.RayParams = make  # type: ignore[misc]
         Node.start_api_server = serve  # type: ignore[method-assign]
+        if given is None:
+            os.environ.pop(PRESTART)
 
 
 def _no_dashboard(node: Any, **_: Any) -> None:

@@ -18,6 +18,7 @@ from orchestrator.coordinator.evaluation_queue import EvaluationQueue, next_rung
 from orchestrator.coordinator.pruning import Pruning
 from orchestrator.cost.account import SweepAccount
 from orchestrator.ray_cluster.concurrency import ConcurrencyLimit, plan_concurrency_on
+from orchestrator.ray_cluster.local_ray import lean_node
 from orchestrator.search.pruner import PruningRule
 from orchestrator.search.space import Fit
 from orchestrator.search.study import SweepStudy
@@ -61,13 +62,13 @@ def test_what_is_started(
 
 @pytest.fixture(scope="module")
 def local_ray() -> Iterator[None]:
-    ray.init(
-        address="local",
-        include_dashboard=False,
-        num_cpus=2,
-        object_store_memory=100 << 20,
-        log_to_driver=False,
-    )
+    with lean_node():
+        ray.init(
+            address="local",
+            num_cpus=2,
+            object_store_memory=100 << 20,
+            log_to_driver=False,
+        )
     yield
     ray.shutdown()
 
