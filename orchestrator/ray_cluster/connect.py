@@ -16,7 +16,7 @@ from typing import Any
 import ray
 
 from orchestrator.ray_cluster.cluster_address import check_address
-from orchestrator.ray_cluster.lean_controller import WATCH_VARIABLE
+from orchestrator.ray_cluster.lean_controller import NO_AUTOSCALER_VARIABLE, WATCH_VARIABLE
 from orchestrator.ray_cluster.local_ray import (
     close_token_file,
     job_config_without_working_dir,
@@ -88,7 +88,11 @@ def ray_cluster(
                     object_store_memory=LOCAL_OBJECT_STORE_BYTES,
                     job_config=job_config_without_working_dir(),
                     runtime_env={
-                        "env_vars": {**worker_environment(), **LOCAL_VARIABLES},
+                        "env_vars": {
+                            **worker_environment(),
+                            **LOCAL_VARIABLES,
+                            NO_AUTOSCALER_VARIABLE: "1",
+                        },
                         SETUP_HOOK: redacting_hook(),
                     },
                 )

@@ -1,10 +1,13 @@
-"""Callbacks of Ray Train's controller that save its two helper processes for each worker group.
+"""A controller of Ray Train without its helper processes: callbacks and a scaling policy.
 
 Ray Train starts an actor for the barrier among its workers (`ray.train.report` and collectives),
 and one that asks Ray which nodes are announced to go away. A process is some 110 MB and two seconds
 of CPU at each start, and a sweep starts a group for each attempt at a trial. Our workers agree in
 their own process group and report to the coordinator, so nobody uses the barrier; and the nodes are
 watched by a thread of the controller.
+
+A third actor, one for each cluster, passes the controllers' requests for nodes on to the
+autoscaler. A local cluster has none.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from typing import Any
 
 WATCH_VARIABLE = "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"
 POLL_VARIABLE = "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S"
+NO_AUTOSCALER_VARIABLE = "PRP_NO_AUTOSCALER"  # "1" in the processes of a local cluster
 
 
 class NoBarrier:
@@ -78,3 +82,19 @@ def lean_callbacks() -> list[Any]:
                 self._watcher = None
 
     return [WithoutBarrier(), WatchNodes()]
+
+
+def scaling_policy(scaling_config: Any) -> Any:
+    """The policy of a group of as many workers as `scaling_config` says that asks no autoscaler for
+    their nodes.
+    """
+    from ray.train.v2._internal.execution.scaling_policy.fixed import FixedScalingPolicy
+
+    class WithoutRequests(FixedScalingPolicy):
+        def after_controller_start(self, *_: Any, **__: Any) -> None:
+            """Without a client of the actor, which would start it."""
+
+        def _maybe_send_resource_request(self) -> None:
+            """Nobody would read it."""
+
+    return WithoutRequests(scaling_config)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from orchestrator.config.run_config import RunConfig
-from orchestrator.ray_cluster.lean_controller import lean_callbacks
+from orchestrator.ray_cluster.lean_controller import (
+    NO_AUTOSCALER_VARIABLE,
+    lean_callbacks,
+    scaling_policy,
+)
 from orchestrator.ray_cluster.named_groups import (
     RAYS_CLEANER,
     naming_callback,
@@ -74,8 +79,9 @@ def worker_bundle(config: RunConfig) -> dict[str, float]:
 
 def _trainer_class(own_callbacks: list[Any]) -> Any:
     """A trainer that imports no torch here and in its controller, and starts no process for Ray
-    Data (we have no datasets there, and it costs five CPU-seconds a trial, for imports) and none
-    to remove placement groups, which one of `own_callbacks` names instead.
+    Data (we have no datasets there, and it costs five CPU-seconds a trial, for imports), none to
+    remove placement groups, which one of `own_callbacks` names instead, and on a local cluster
+    none that asks an autoscaler for nodes.
     """
     from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
@@ -87,5 +93,10 @@ def _trainer_class(own_callbacks: list[Any]) -> Any:
                 if type(callback).__name__ not in ("DatasetsCallback", RAYS_CLEANER)
             ]
             return [*kept, *own_callbacks]
+
+        def _initialize_and_run_controller(self, **settings: Any) -> Any:
+            if os.environ.get(NO_AUTOSCALER_VARIABLE):
+                settings["scaling_policy"] = scaling_policy(self.scaling_config)
+            return super()._initialize_and_run_controller(**settings)
 
     return OwnDataTrainer
