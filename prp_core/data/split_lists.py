@@ -20,13 +20,14 @@ LIST_FILE = re.compile(
     re.IGNORECASE,
 )
 PART_OF_NAME = {"validate": "val", "validation": "val"}
-LINE = re.compile(r"(?P<path>.+?)(?P<numbers>(?:[,\s]+\d+){0,3})\s*")
 # A video's file and what follows it: a class in words, or more labels than one.
 VIDEO_LINE = re.compile(
     r"(?P<path>.+?\.(?:mp4|avi|webm|mkv|mov|m4v|mpe?g|flv|wmv|3gp))\"?[,;\s]\s*(?P<rest>.*\S)\s*",
     re.IGNORECASE,
 )
 MOST_NUMBERS_OF_A_VIDEO = 2  # frames and a label
+MOST_NUMBERS = 3  # of a folder of frames: the first frame before these
+MOST_CHARACTERS = 6000  # of a line: a path has at most 4,096 bytes
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,11 @@ def _read(path: Path, part: str) -> Iterator[Listed]:
     if lines and "youtube_id" in lines[0].split(","):
         yield from _read_kinetics(path, lines, part)
         return
-    for line in filter(str.strip, lines):
+    for line in filter(None, map(str.strip, lines)):
+        if len(line) > MOST_CHARACTERS:
+            raise UserError(
+                f"{path}: {line[:40]!r}... has {len(line)} characters: no list of paths"
+            )
         video = VIDEO_LINE.fullmatch(line)
         words = re.split(r"[,\s]+", video["rest"]) if video else []
         if video and not all(word.isdigit() for word in words):
@@ -74,15 +79,26 @@ def _read(path: Path, part: str) -> Iterator[Listed]:
             continue
         if len(words) > MOST_NUMBERS_OF_A_VIDEO:
             raise UserError(
-                f"{path}: {line.strip()!r} has several labels; keep one for each video, or give a "
+                f"{path}: {line!r} has several labels; keep one for each video, or give a "
                 "table with --labels"
             )
-        match = LINE.fullmatch(line)
-        assert match is not None, line
-        numbers = re.findall(r"\d+", match["numbers"])
-        is_folder = match["path"].endswith("/") or len(numbers) > 1
+        name, numbers = _without_last_numbers(line)
+        is_folder = name.endswith("/") or len(numbers) > 1
         label = numbers[-1] if numbers and not (is_folder and len(numbers) == 1) else None
-        yield Listed(match["path"].strip(' "'), label, part)
+        yield Listed(name.strip(' "'), label, part)
+
+
+def _without_last_numbers(line: str) -> tuple[str, list[str]]:
+    """(`line` without the numbers at its end, those: at most three)."""
+    numbers: list[str] = []
+    while len(numbers) < MOST_NUMBERS:
+        head = line.rstrip("0123456789")
+        name = head.rstrip(", \t")
+        if head == line or name in ("", head):
+            break
+        numbers.insert(0, line[len(head) :])
+        line = name
+    return line, numbers
 
 
 def _read_kinetics(path: Path, lines: list[str], part: str) -> Iterator[Listed]:
