@@ -106,15 +106,19 @@ def leaderboard_answer(record: SweepRecord) -> Answer:
     notes = (*_untrained_notes(record, row), _not_confirmed(record))
     reached = f"{metric_title(record.objective)} {share_text(row.best, row.interval)}"
     below = _below(record)
-    reached += f", {below}" if below else ""
-    lead = f"trial {row.best_trial} reaches {reached}"
+    aside = f", {below}" if below else ""
+    lead = f"trial {row.best_trial} reaches {reached}{aside}"
     if not others:
         return Answer(
             Outcome.ALONE, f"Only rates {row.rates} have a finished trial: {lead}.", notes
         )
     overlapping = [other.rates for other in others if not _is_above(row, other)]
     if overlapping:
-        return Answer(Outcome.TIE, _tie(record, row, reached, overlapping), notes)
+        return Answer(
+            Outcome.TIE,
+            _tie(record, row, f"{reached} (trial {row.best_trial}){aside}", overlapping),
+            notes,
+        )
     runner_up = others[0]
     return Answer(
         Outcome.WINNER,
@@ -144,7 +148,7 @@ def ended_by_budget(record: SweepRecord) -> bool:
 
 def _tie(record: SweepRecord, row: RateSetRow, reached: str, overlapping: list[str]) -> str:
     return (
-        f"A tie: rates {row.rates} lead with {reached} (trial {row.best_trial}), but on "
+        f"A tie: rates {row.rates} lead with {reached}, but on "
         f"{record.data.num_val} videos they are not distinguishable from "
         f"{rates_list(overlapping)}{_why_not(record)}."
     )

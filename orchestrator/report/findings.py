@@ -123,6 +123,7 @@ def rate_sets(record: SweepRecord) -> list[RateSetRow]:
         key=lambda row: (
             row.best is None,
             -(row.first_rung or 0.0 if row.best is None else row.best),
+            row.best_trial or 0,  # of equal ones the first, as the winner is chosen
             row.rates,
         ),
     )

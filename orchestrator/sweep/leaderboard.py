@@ -90,8 +90,9 @@ def ending_lines(plan: Plan, ending: Ending) -> Iterator[str]:
         )
         if ending.test:
             yield ending.test
-        for place in filter(None, (ending.model, ending.encoder_uri)):
-            yield f"Its encoder: {place}"
+        places = filter(None, (ending.model, ending.encoder_uri))
+        for label, place in zip(("Its encoder:", " " * 12), places, strict=False):
+            yield f"{label} {place}"
     yield from data_lines(ending.views)
     if ending.cost:
         yield f"Cost:        {ending.cost.removeprefix('cost ')}"

@@ -72,6 +72,13 @@ ANSWERS = [
         "Not confirmed",
     ),
     (
+        record(trial(0, "2-4", 0.1), trial(1, "1-2", 0.1), baselines=UNTRAINED),
+        Outcome.TIE,
+        "A tie: rates 2-4 lead with recall@1 0.100 [0.031, 0.169] (trial 0), below random "
+        "initialisation (0.300), but on ",
+        "Not confirmed",
+    ),
+    (
         record(
             trial(0, "1-2", 0.3, metrics={}),
             trial(1, "1-4", 0.5, metrics={}),
