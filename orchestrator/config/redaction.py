@@ -26,6 +26,7 @@ WEB = ("http", "https")
 SECRET_WORDS = (
     *("password", "passwd", "pwd", "secret", "token", "sslkey", "access_key"),
     *("accesskey", "credential", "signature"),  # of a presigned address
+    *("api_key", "apikey", "api-key"),
 )
 # Variables whose values are credentials; a name that ends with one of the others is a place.
 SECRET_VARIABLE = re.compile(
@@ -41,7 +42,11 @@ PASSWORD_WITH_SLASH = re.compile(
     r"\b([A-Za-z][A-Za-z0-9+.-]*)://([^/\s@:\['\"<>]*):(?!\d+/)[^/\s@'\"<>]*/[^\s@'\"<>]*@"
 )
 SECRET_PARAMETER = re.compile(
-    rf"([?&;][A-Za-z_.-]*(?:{'|'.join(SECRET_WORDS)})[A-Za-z_.-]*=)([^&;#\s'\"<>]*)", re.IGNORECASE
+    rf"([?&;#](?:[A-Za-z_.-]*(?:{'|'.join(SECRET_WORDS)})[A-Za-z_.-]*|sig|auth)="
+    # of a list of settings, as psycopg shows it; of a request's head
+    r"|\bpass(?:word|wd)=|\bAuthorization['\"]?\s*[:=]\s*['\"]?(?:Basic|Bearer)\s+)"
+    r"([^&;#\s'\"<>]*)",
+    re.IGNORECASE,
 )
 # (what it opens, where its password belongs) by the first word of the scheme
 REMEDIES: Mapping[str, str] = {
