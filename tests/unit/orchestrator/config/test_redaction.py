@@ -38,7 +38,7 @@ from prp_core.errors import PrpError, UserError
         ("mysql://db/prp?x=1&ssl_key_password=canary", "mysql://db/prp?x=1&ssl_key_password=***"),
         ("http://a:canary@h/ or 'mysql://b:canary@i/'", "http://a:***@h/ or 'mysql://b:***@i/'"),
         ("s3://bucket/a@b", "s3://bucket/a@b"),
-        ("https://b/c?sv=1&sig=canary&se=2#token=canary", "https://b/c?sv=1&sig=***&se=2#token=***"),
+        ("https://b/c?sig=canary&se=2#token=canary", "https://b/c?sig=***&se=2#token=***"),
         ("http://h/p?api_key=canary&page=2", "http://h/p?api_key=***&page=2"),
         ("host=h password=canary user=u", "host=h password=*** user=u"),
         ("{'Authorization': 'Basic canary', 'A': 1}", "{'Authorization': 'Basic ***', 'A': 1}"),
