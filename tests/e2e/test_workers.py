@@ -20,6 +20,7 @@ from orchestrator.config.run_config import to_tree
 from orchestrator.coordinator.coordinator import start_coordinator
 from orchestrator.ray_cluster.concurrency import check_capacity
 from orchestrator.ray_cluster.connect import use_environment
+from orchestrator.ray_cluster.local_ray import lean_node
 from orchestrator.search.record import read_study
 from orchestrator.search.space import apply_space
 from orchestrator.sweep.driver import coordinator_setup
@@ -45,13 +46,14 @@ def three_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     """
     monkeypatch.setenv("PRP_HOME", str(tmp_path / "home"))
     use_environment()
-    cluster = Cluster(
-        initialize_head=True,
-        head_node_args={"num_cpus": 0, "object_store_memory": 80 << 20, "include_dashboard": False},
-    )
+    with lean_node():
+        cluster = Cluster(
+            initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 80 << 20}
+        )
     try:
         for _ in range(2):
-            cluster.add_node(num_cpus=1, object_store_memory=80 << 20)
+            with lean_node():
+                cluster.add_node(num_cpus=1, object_store_memory=80 << 20)
         ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
         yield
     finally:
