@@ -31,6 +31,8 @@ from orchestrator.ray_cluster.head_watch import HeadWatch
 from orchestrator.ray_cluster.worker_failures import failure_reason
 from orchestrator.search.space import Space
 from orchestrator.sweep.claim import Claim
+from orchestrator.sweep.early_baselines import EarlyBaselines
+from orchestrator.sweep.end_parts import EndParts
 from orchestrator.sweep.finish import finish
 from orchestrator.sweep.gpu_shares import check_shares
 from orchestrator.sweep.kept import kept_lines
@@ -120,10 +122,12 @@ def run_sweep(
     coordinator = start_coordinator(setup)
     coordinator.dead_sweeps.close.remote()
     steering = SteeringLoop(coordinator)
+    parts = EndParts(coordinator.recorder, say)
+    early = EarlyBaselines(plan.spec, parts)
     try:
         with steering:
-            num_missing = _run_trials(plan, coordinator, limit, verbose, notify)
-            ending = finish(plan, coordinator, limit(), say)
+            num_missing = _run_trials(plan, coordinator, limit, early.begin, verbose, notify)
+            ending = finish(plan, coordinator, limit(), parts, early, say)
     except BaseException as error:
         if (loss := get_loss()) is not None:
             ray.kill(coordinator.actor)
@@ -155,11 +159,12 @@ def _run_trials(
     plan: Plan,
     coordinator: CoordinatorHandle,
     limit: Callable[[], int],
+    when_idle: Callable[[], None],
     verbose: bool,
     notify: Notify,
 ) -> int:
     """Run trials until none is left, the budget lets no other start, or no other ends; how many are
-    missing for no reason that is known.
+    missing for no reason that is known. `when_idle`: see `run_trials`.
     """
     sweep = plan.config.sweep
     trials = coordinator.trials
@@ -175,7 +180,9 @@ def _run_trials(
     ):
         num_left, gate = run_rounds(
             CoordinatorCounts(coordinator),
-            lambda: run_trials(plan.spec, trials, limit=limit, verbose=verbose),
+            lambda: run_trials(
+                plan.spec, trials, limit=limit, when_idle=when_idle, verbose=verbose
+            ),
         )
     if num_left and gate.admission == Admission.START:
         return num_left

@@ -25,11 +25,11 @@ from orchestrator.report.record import BASELINE_TITLES, SweepRecord
 from orchestrator.search.space import apply_space
 from orchestrator.storage.open_store import open_store
 from orchestrator.sweep.confirm_run import confirm
+from orchestrator.sweep.early_baselines import BASELINES, EarlyBaselines
 from orchestrator.sweep.end_parts import EndParts
 from orchestrator.sweep.final_evaluation import (
     export_encoders,
     export_winner,
-    measure_baselines,
     measure_recognition,
     measure_time_panel,
     record_cost,
@@ -37,7 +37,7 @@ from orchestrator.sweep.final_evaluation import (
 from orchestrator.sweep.held_out_part import measure_test_once, tree_of
 from orchestrator.sweep.leaderboard import Ending
 from orchestrator.sweep.plan import Plan
-from orchestrator.sweep.showcase_run import keep_showcases
+from orchestrator.sweep.showcase_run import begin_showcases
 from orchestrator.tracking.encoder_file import CARD_NAME, WEIGHTS_NAME
 from orchestrator.tracking.run_names import trial_run
 from orchestrator.tracking.tags import ANSWER_TAG, CONFIRMED_TAG, NOTE_TAG, VERDICT_TAG
@@ -48,29 +48,36 @@ from prp_core.evaluation.time_panel import SHARE_NEEDING_TIME
 Say = Callable[[str], None]
 
 
-def finish(plan: Plan, coordinator: CoordinatorHandle, max_concurrent: int, say: Say) -> Ending:
+def finish(
+    plan: Plan,
+    coordinator: CoordinatorHandle,
+    max_concurrent: int,
+    parts: EndParts,
+    early: EarlyBaselines,
+    say: Say,
+) -> Ending:
     """Everything after the last trial, and the closing of the parent run.
 
-    `max_concurrent` confirming runs train at once. A winner is the confirmed trial, or the best
-    finished one where nothing is confirmed; the test part is measured for a confirmed one alone.
-    A part that fails ends nothing: it is named in `Ending.missing`, and a resume makes it up.
+    `max_concurrent` confirming runs train at once; `early` may have started the baselines, and
+    `parts` keeps what was found. A winner is the confirmed trial, or the best finished one where
+    nothing is confirmed; the test part is measured for a confirmed one alone. The other tasks on
+    the winner start together. A part that fails ends nothing: it is named in `Ending.missing`, and
+    a resume makes it up.
     """
-    parts = EndParts(coordinator.recorder, say)
     views: list[TrialView] = ray.get(coordinator.screen.views.remote())
     scores = {view.number: view.objective for view in views if view.state == TrialState.FINISHED}
-    rates = {
-        view.number: apply_space(plan.config, view.values).pretext.playback_rate.rates
-        for view in views
-    }
     confirmation = parts.attempt(
         "the confirmation",
-        lambda: confirm(plan, coordinator, scores, rates, max_concurrent, say),
+        lambda: confirm(plan, coordinator, scores, rates_of(plan, views), max_concurrent, say),
         None,
     )
     taken = confirmation.taken if confirmation else next(iter(best_trials(scores, 1)), None)
     winner = next((view for view in views if view.number == taken), None)
-    baselines, encoder = measure_validation(plan, coordinator, winner, parts, say)
-    log_other_encoders(plan, coordinator, views, taken, parts)
+    validation = begin_validation(plan, coordinator, winner, parts, early, say)
+    others = begin_other_encoders(plan, coordinator, views, taken, parts)
+    pages = begin_pages(plan, coordinator, views, taken, parts, say)
+    baselines, encoder = validation()
+    others()
     test = ""
     if winner and confirmation:
         test = parts.attempt(
@@ -82,10 +89,7 @@ def finish(plan: Plan, coordinator: CoordinatorHandle, max_concurrent: int, say:
     if winner and encoder:
         objection = objection_to(plan, coordinator, winner, confirmation, baselines)
         model = register(coordinator, winner, objection, parts)
-    no_showcases: list[int] = []
-    showcases = parts.attempt(
-        "showcases", lambda: keep_showcases(plan, coordinator, views, taken, say), no_showcases
-    )
+    showcases = pages()
     found = keep_answer(plan, coordinator, parts)
     ending = Ending(
         views=views,
@@ -104,14 +108,44 @@ def finish(plan: Plan, coordinator: CoordinatorHandle, max_concurrent: int, say:
     return replace(ending, waiting=ray.get(coordinator.recorder.close.remote("finished")))
 
 
-def measure_validation(
+def rates_of(plan: Plan, views: Sequence[TrialView]) -> dict[int, str]:
+    """The rate set of each trial."""
+    return {
+        view.number: apply_space(plan.config, view.values).pretext.playback_rate.rates
+        for view in views
+    }
+
+
+def begin_pages(
+    plan: Plan,
+    coordinator: CoordinatorHandle,
+    views: Sequence[TrialView],
+    taken: int | None,
+    parts: EndParts,
+    say: Say,
+) -> Callable[[], list[int]]:
+    """Start the showcases of the best trials; what waits for them returns the trials that have
+    one.
+    """
+    nothing: list[int] = []
+    wait = parts.attempt(
+        "showcases",
+        lambda: begin_showcases(plan, coordinator, views, taken, say),
+        lambda: nothing,
+    )
+    return lambda: parts.attempt("showcases", wait, nothing)
+
+
+def begin_validation(
     plan: Plan,
     coordinator: CoordinatorHandle,
     winner: TrialView | None,
     parts: EndParts,
+    early: EarlyBaselines,
     say: Say,
-) -> tuple[Mapping[str, float], str]:
-    """(the baselines' metrics on the validation part, where `winner`'s encoder lies).
+) -> Callable[[], tuple[Mapping[str, float], str]]:
+    """What waits for (the baselines' metrics on the validation part, where `winner`'s encoder
+    lies), whose tasks are started.
 
     `winner` is fine-tuned for recognition as well, and its time panel is measured; without one the
     URI is empty. What an earlier start measured is not measured again.
@@ -123,15 +157,13 @@ def measure_validation(
         return lambda: collected(plan, coordinator, future, kind, number)
 
     baselines = parts.once(
-        "baselines",
+        BASELINES,
         "the baselines",
-        lambda: started(
-            measure_baselines(spec), "baseline", -1, "measuring baselines on the same split"
-        ),
+        lambda: started(early.future(), "baseline", -1, "measuring baselines on the same split"),
         {},
     )
     if winner is None:
-        return logged_baselines(coordinator, baselines()), ""
+        return lambda: (logged_baselines(coordinator, baselines()), "")
     number = winner.number
     tree = tree_of(plan, winner)
     export = parts.once(
@@ -148,24 +180,28 @@ def measure_validation(
     )
     panel = _panel_of_time(spec, winner, tree, parts, started)
     recognition = _fine_tuning(spec, number, tree, parts, started)
-    metrics = logged_baselines(coordinator, baselines())
-    uri = "" if export() is None else f"{spec.folder_uri}/{encoder_key(number)}"
-    measured: dict[str, float] = {**panel(), **recognition()}
-    if measured:
-        winner.metrics.update(measured)
-        ray.get(coordinator.recorder.log_trial.remote(number, measured))
-    return metrics, uri
+
+    def collect() -> tuple[Mapping[str, float], str]:
+        metrics = logged_baselines(coordinator, baselines())
+        uri = "" if export() is None else f"{spec.folder_uri}/{encoder_key(number)}"
+        measured: dict[str, float] = {**panel(), **recognition()}
+        if measured:
+            winner.metrics.update(measured)
+            ray.get(coordinator.recorder.log_trial.remote(number, measured))
+        return metrics, uri
+
+    return collect
 
 
-def log_other_encoders(
+def begin_other_encoders(
     plan: Plan,
     coordinator: CoordinatorHandle,
     views: Sequence[TrialView],
     taken: int | None,
     parts: EndParts,
-) -> None:
-    """Export the encoders of all finished trials but the one that was `taken`, and make them logged
-    models, so that MLflow ranks them by retrieval.
+) -> Callable[[], None]:
+    """Start to export the encoders of all finished trials but the one that was `taken`; what waits
+    for them makes them logged models, so that MLflow ranks them by retrieval.
     """
     others = {
         view.number: tree_of(plan, view)
@@ -173,7 +209,7 @@ def log_other_encoders(
         if view.state == TrialState.FINISHED and view.number != taken
     }
     if not others:
-        return
+        return lambda: None
 
     def start() -> Callable[[], dict[str, float]]:
         future = export_encoders(plan.spec, others)
@@ -186,9 +222,13 @@ def log_other_encoders(
         None,
         lambda: all(has_encoder(plan, number) for number in others),
     )
-    if exported() is not None:
-        for number in others:
-            ray.get(coordinator.recorder.log_encoder.remote(number, encoder_key(number)))
+
+    def log() -> None:
+        if exported() is not None:
+            for number in others:
+                ray.get(coordinator.recorder.log_encoder.remote(number, encoder_key(number)))
+
+    return log
 
 
 def has_encoder(plan: Plan, number: int) -> bool:

@@ -27,14 +27,15 @@ from orchestrator.trial_state import TrialState
 NOTE = "showcases"  # of the sweep: the numbers of the trials that have one
 
 
-def keep_showcases(
+def begin_showcases(
     plan: Plan,
     coordinator: CoordinatorHandle,
     views: Sequence[TrialView],
     taken: int | None,
     say: Callable[[str], None],
-) -> list[int]:
-    """Make the missing showcases and store each in its trial's run; the trials that have one.
+) -> Callable[[], list[int]]:
+    """Start to make the missing showcases; what waits for them, stores each in its trial's run and
+    returns the trials that have one.
 
     Numbers ascend. A showcase that cannot be made ends nothing: one line says why, and a resume
     tries again.
@@ -59,22 +60,26 @@ def keep_showcases(
         )
         for number in missing
     }
-    for number, page in pending.items():
-        try:
-            found = ray.get(page)
-            record_cost(plan.config, coordinator, "showcase", number, found)
-            ray.get(
-                coordinator.recorder.log_trial_text.remote(
-                    number, SHOWCASE_FILE, found.files[SHOWCASE_FILE].decode()
+
+    def keep() -> list[int]:
+        for number, page in pending.items():
+            try:
+                found = ray.get(page)
+                record_cost(plan.config, coordinator, "showcase", number, found)
+                ray.get(
+                    coordinator.recorder.log_trial_text.remote(
+                        number, SHOWCASE_FILE, found.files[SHOWCASE_FILE].decode()
+                    )
                 )
-            )
-        # hours of training end well whatever a picture runs into; the person is told
-        except Exception as error:  # noqa: BLE001
-            say(f"trial {number} has no showcase: {failure_reason(error)}")
-            continue
-        there.add(number)
-        ray.get(coordinator.recorder.note.remote(NOTE, json.dumps(sorted(there))))
-    return sorted(there)
+            # hours of training end well whatever a picture runs into; the person is told
+            except Exception as error:  # noqa: BLE001
+                say(f"trial {number} has no showcase: {failure_reason(error)}")
+                continue
+            there.add(number)
+            ray.get(coordinator.recorder.note.remote(NOTE, json.dumps(sorted(there))))
+        return sorted(there)
+
+    return keep
 
 
 def make_showcase(

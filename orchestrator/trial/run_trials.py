@@ -30,7 +30,8 @@ class CoordinatorSearcher(Searcher):
     """A searcher for Ray Tune that suggests what the coordinator's study was asked for.
 
     `trials` is the coordinator's trial desk. `limit` says how many trials may train at once *now*;
-    it is asked again while the sweep runs, so that a cluster that grows is used. Ray Tune's own
+    it is asked again while the sweep runs, so that a cluster that grows is used. `when_idle` is
+    called, again and again, while the last trials run and leave room for one more. Ray Tune's own
     state is never restored, and Ray Tune starts no trial again: the study's database is the state,
     and a trial whose driver died is suggested again.
     """
@@ -39,11 +40,13 @@ class CoordinatorSearcher(Searcher):
         self,
         trials: PartHandle,
         limit: Callable[[], int],
+        when_idle: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(metric=None, mode=None)
         self._trials = trials
         self._limit = limit
+        self._when_idle = when_idle
         self._clock = clock
         self._not_before = -1.0
         self._running: set[str] = set()
@@ -65,7 +68,10 @@ class CoordinatorSearcher(Searcher):
         if not ray.get(self._trials.num_to_start.remote()):
             # one that runs may lose its driver, and is suggested again
             is_over = not self._running and not ray.get(self._trials.num_left.remote())
-            return Searcher.FINISHED if is_over else self._ask_later()
+            if is_over:
+                return Searcher.FINISHED
+            self._when_idle()
+            return self._ask_later()
         admission = ray.get(self._trials.gate.remote()).admission
         if admission != Admission.START:
             return self._ask_later() if admission == Admission.WAIT else Searcher.FINISHED
@@ -109,12 +115,14 @@ def run_trials(
     trials: PartHandle,
     *,
     limit: Callable[[], int],
+    when_idle: Callable[[], None] = lambda: None,
     verbose: bool,
 ) -> None:
     """Run the trials that are left, at most `limit()` at once; returns when all have ended, or when
     the budget lets no other start.
 
-    `trials` is the coordinator's trial desk, `verbose` shows Ray Tune's own progress.
+    `trials` is the coordinator's trial desk, `when_idle` is called while the last trials leave
+    room for one more (see `CoordinatorSearcher`), `verbose` shows Ray Tune's own progress.
     """
     trainable = tune.with_resources(
         tune.with_parameters(run_trial, spec=spec, trials=trials), driver_request
@@ -125,7 +133,7 @@ def run_trials(
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
-            search_alg=CoordinatorSearcher(trials, limit),
+            search_alg=CoordinatorSearcher(trials, limit, when_idle),
             num_samples=-1,  # the searcher says when the last one was suggested
             reuse_actors=True,
         ),

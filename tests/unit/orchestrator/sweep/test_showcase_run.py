@@ -19,7 +19,7 @@ from orchestrator.report.showcase_choice import spread_over_classes
 from orchestrator.report.showcase_page import showcase_html
 from orchestrator.sweep import showcase_run
 from orchestrator.sweep.final_evaluation import Evaluated
-from orchestrator.sweep.showcase_run import keep_showcases
+from orchestrator.sweep.showcase_run import begin_showcases
 from orchestrator.sweep.showcase_task import show
 from orchestrator.trial.messages import TrialView
 from orchestrator.trial_state import TrialState
@@ -167,7 +167,7 @@ def test_a_showcase_that_fails_is_one_line_and_is_tried_again_by_a_resume(
         for number in range(5)
     ] + [TrialView(5, {}, state=TrialState.PRUNED, objective=1)]
 
-    assert keep_showcases(plan, coordinator, views, 1, said.append) == [1, 4]
+    assert begin_showcases(plan, coordinator, views, 1, said.append)() == [1, 4]
     assert asked == [4, 3, 1], "the best three, the taken trial in the place of the third"
     assert said == [
         "making the showcases of trials 4, 3 and 1",
@@ -180,9 +180,9 @@ def test_a_showcase_that_fails_is_one_line_and_is_tried_again_by_a_resume(
     ]
 
     failing.clear()
-    assert keep_showcases(plan, coordinator, views, 1, said.append) == [1, 3, 4]
+    assert begin_showcases(plan, coordinator, views, 1, said.append)() == [1, 3, 4]
     assert asked == [4, 3, 1, 3] and json.loads(recorder.notes["showcases"]) == [1, 3, 4], (
         "what is there is not made again"
     )
-    assert keep_showcases(plan, coordinator, views, 1, said.append) == [1, 3, 4]
+    assert begin_showcases(plan, coordinator, views, 1, said.append)() == [1, 3, 4]
     assert len(asked) == 4 and len(said) == 3, "nothing is left to do, nothing is said"
