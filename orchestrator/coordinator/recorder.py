@@ -36,7 +36,8 @@ from orchestrator.coordinator.trial_table import TrialTable
 from orchestrator.cost.account import SweepAccount, TaskCost
 from orchestrator.journal.journal_writer import JournalWriter
 from orchestrator.journal.process_identity import this_process
-from orchestrator.journal.sweep_folder import ARTIFACTS, RECORDS, open_sweep_folder
+from orchestrator.journal.stored_sweep import open_folder
+from orchestrator.journal.sweep_folder import ARTIFACTS, RECORDS
 from orchestrator.search.hand_out import NOT_HANDED_OUT
 from orchestrator.search.study import Proposal, SweepStudy
 from orchestrator.tracking.mlflow_client import TrackerUnavailable
@@ -385,8 +386,7 @@ class Recorder:
         self._tracker.send_file(run, path, key)
 
     def _open_store(self) -> ObjectStore:
-        spec = self._spec
-        return open_sweep_folder(spec.storage_uri, spec.sweep_id, self._base.store).store
+        return open_folder(self._spec, check=False).store
 
     def _open_journal(self) -> JournalWriter:
         holder = str(this_process())

@@ -56,7 +56,7 @@ class SteeringDesk:
         self._limits = setup.limits
         self._num_left = num_left
         self._now = now
-        self._store = store or open_folder(state.spec).store
+        self._store = store or open_folder(state.spec, check=False).store
         self._desk = RequestDesk(self._store, state.journal)
         self._inbox: queue.SimpleQueue[Request | BadRequest] = queue.SimpleQueue()
         self._looks = threading.Lock()

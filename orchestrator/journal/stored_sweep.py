@@ -57,9 +57,11 @@ def store_of(spec: SweepSpec) -> StoreConfig:
     return StoreConfig(**spec.config["store"])
 
 
-def open_folder(spec: SweepSpec) -> SweepFolder:
-    """The folder of the sweep of `spec`."""
-    return open_sweep_folder(spec.storage_uri, spec.sweep_id, store_of(spec))
+def open_folder(spec: SweepSpec, *, check: bool = True) -> SweepFolder:
+    """The folder of the sweep of `spec`. `check` as in `open_store`: a person is told in seconds
+    that a store is away, a process of a sweep that runs waits for it.
+    """
+    return open_sweep_folder(spec.storage_uri, spec.sweep_id, store_of(spec), check=check)
 
 
 def has_journal(spec: SweepSpec) -> bool:
@@ -73,8 +75,10 @@ def read_journal(spec: SweepSpec) -> JournalReader:
 
 
 def open_journal(spec: SweepSpec) -> JournalWriter:
-    """The journal of the sweep of `spec`, for writing under `spec.epoch`. Raises `Fenced`."""
-    store = open_folder(spec).store
+    """The journal of the sweep of `spec`, for writing under `spec.epoch`. Raises `Fenced`, and
+    `StoreUnavailable` when the store stays away for its deadline.
+    """
+    store = open_folder(spec, check=False).store
     return JournalWriter(store, JOURNAL, epoch=spec.epoch, holder=str(this_process()))
 
 

@@ -115,10 +115,10 @@ class SweepFolder:
 
 
 def open_sweep_folder(
-    storage: str | Path, sweep_id: str, config: StoreConfig | None = None
+    storage: str | Path, sweep_id: str, config: StoreConfig | None = None, *, check: bool = True
 ) -> SweepFolder:
     """The folder of sweep `sweep_id` in `storage`, whether there is such a sweep or not; nothing is
-    written.
+    written. `check` as in `open_store`.
 
     In a local folder only this user can read what a sweep keeps. Raises `UserError` for a name that
     is none, and for a storage that cannot be opened.
@@ -128,7 +128,7 @@ def open_sweep_folder(
             f"{sweep_id!r} names no sweep: a name has at most 200 letters, digits, '.', '_' and "
             "'-', and begins with a letter or a digit"
         )
-    store = open_store(f"{str(storage).rstrip('/')}/{SWEEPS}{sweep_id}", config)
+    store = open_store(f"{str(storage).rstrip('/')}/{SWEEPS}{sweep_id}", config, check=check)
     if isinstance(store, LocalStore):
         store = LocalStore(store.root, is_private=True)
     return SweepFolder(store, sweep_id)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.config.store_config import StoreConfig
 from orchestrator.journal.journal_writer import JournalWriter
 from orchestrator.journal.object_journal import JournalReader
 from orchestrator.journal.requests import (
@@ -30,7 +31,7 @@ from orchestrator.journal.sweep_folder import (
 )
 from orchestrator.storage.open_store import open_store
 from prp_core.data.object_store import LocalStore
-from prp_core.errors import ObjectChanged, ObjectExists, UserError
+from prp_core.errors import ObjectChanged, ObjectExists, StoreUnavailable, UserError
 from tests.dying_store import DyingStore
 
 SPEC = {"study": "rate_search", "num_trials": 8, "weights": [0.1, 1e-7]}
@@ -260,3 +261,17 @@ def test_an_answer_that_comes_while_it_is_waited_for(
     answer = await_answer(reader, request, sleep=sleep)
     assert answer is not None and not answer.is_done and answer.text == "trial 1 was pruned"
     assert naps == [0.5] * 3
+
+
+def test_a_process_of_a_running_sweep_waits_for_a_store_that_is_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A person is told at once; a coordinator that Ray starts again then is not refused."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    away = StoreConfig(endpoint_url="http://127.0.0.1:9", deadline_seconds=0.5)
+    with pytest.raises(UserError, match="The store cannot be used"):
+        open_sweep_folder("s3://bucket/prp", "one", away)
+    folder = open_sweep_folder("s3://bucket/prp", "one", away, check=False)
+    with pytest.raises(StoreUnavailable):
+        folder.read_spec()
