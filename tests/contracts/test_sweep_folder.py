@@ -102,7 +102,7 @@ def test_looking_writes_nothing_and_what_is_written_is_private(tmp_path: Path) -
 def test_a_spec_that_is_none(storage: str, content: bytes) -> None:
     folder = open_sweep_folder(storage, "demo")
     folder.store.write("spec.json", content)
-    with pytest.raises(UserError, match="demo/spec.json is no sweep's spec"):
+    with pytest.raises(UserError, match="demo/spec.json is not a sweep's spec"):
         find_sweep(storage, "demo")
 
 
@@ -177,12 +177,12 @@ def test_requests_that_are_none_are_answered_too(
     first, *others = desk.waiting()
     assert first == good
     problems = [other.problem for other in others if isinstance(other, BadRequest)]
-    assert [problem[:18] for problem in problems] == [
-        "it is not a request: ",
-        "it is not a request: ",
-        "it is not a request: ",
-        "it has 70000 bytes",
-        "requests/readme.js",
+    assert [problem[:19] for problem in problems] == [
+        "it is not a request",
+        "it is not a request",
+        "it is not a request",
+        "it has 70000 bytes;",
+        "requests/readme.jso",
     ]
     assert "Unknown request 'explode'; known: stop, pause, continue, try, extend" in problems[1]
     for other in others:
