@@ -22,6 +22,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 from orchestrator.ray_cluster.connect import use_environment
+from orchestrator.ray_cluster.local_ray import lean_node
 from orchestrator.storage.open_store import open_store
 from tests.fixtures_mlflow import MlflowServer
 from tests.fixtures_s3 import S3Server
@@ -111,9 +112,8 @@ class Battlefield:
     def __enter__(self) -> Battlefield:
         use_environment()
         head = {"num_cpus": 0, "object_store_memory": OBJECT_STORE_BYTES}
-        self._cluster = Cluster(
-            initialize_head=True, head_node_args={**head, "include_dashboard": False}
-        )
+        with lean_node():
+            self._cluster = Cluster(initialize_head=True, head_node_args=head)
         self._nodes: list[Any] = []
         for _ in range(NUM_NODES):
             self._add_node()
@@ -231,7 +231,8 @@ class Battlefield:
         return bool(stopped)
 
     def _add_node(self) -> None:
-        node = self._cluster.add_node(num_cpus=1, object_store_memory=OBJECT_STORE_BYTES)
+        with lean_node():
+            node = self._cluster.add_node(num_cpus=1, object_store_memory=OBJECT_STORE_BYTES)
         self._nodes.append(node)
 
     def _end_study(self) -> None:
