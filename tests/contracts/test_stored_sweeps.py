@@ -296,7 +296,7 @@ def test_a_sweep_that_cannot_be_read_is_said_beside_the_others(
         open_store(storage).write(f"sweeps/{name}/spec.json", text)
     assert prp(["status", "--storage", storage]) == 2
     said = capfd.readouterr()
-    assert "sweeps/damaged/spec.json is no sweep's spec" in said.out
+    assert "sweeps/damaged/spec.json is not a sweep's spec" in said.out
     assert f"The sweep 'later' in {storage} was made by another release (format 9" in said.out
 
 

@@ -394,7 +394,7 @@ def test_optuna_dashboard_shows_the_study_that_is_exported(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PRP_HOME", str(recorded.home))
-        words = ["export-study", recorded.spec.sweep_id, str(tmp_path / "new" / "study.db")]
+        words = ["export-study", recorded.spec.sweep_id, str(tmp_path / "study.db")]
         assert main([*words, "--json"]) == 0
         answer = json.loads(capsys.readouterr().out)
         assert main(words) == 2 and "study.db exists; name another" in capsys.readouterr().err

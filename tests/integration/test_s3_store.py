@@ -145,7 +145,7 @@ def test_a_store_that_stays_away(proxy: FaultProxy, bucket: str) -> None:
     proxy.add("status", code=503)
     with pytest.raises(
         StoreUnavailable,
-        match=f"s3://{bucket}/object: the store throttles .503 SlowDown.; gave up after",
+        match=f"s3://{bucket}/object: the store throttles requests .503 SlowDown.; gave up after",
     ):
         read_all(store, "object")
 
