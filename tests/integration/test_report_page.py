@@ -401,7 +401,7 @@ def test_optuna_dashboard_shows_the_study_that_is_exported(
         assert main([*words, "--force"]) == 0
     assert f"uvx optuna-dashboard {answer['url']}" in capsys.readouterr().out
     assert answer["study"] == recorded.spec.sweep_id and answer["num_trials"] >= NUM_TRIALS
-    assert [path.name for path in (tmp_path / "new").iterdir()] == ["study.db"]
+    assert [path.name for path in tmp_path.glob("study*")] == ["study.db"]
     with make_server("127.0.0.1", 0, optuna_dashboard.wsgi(answer["url"])) as dashboard:
         threading.Thread(target=dashboard.serve_forever, args=(0.05,), daemon=True).start()
         study = shown_study(f"http://127.0.0.1:{dashboard.server_port}/api/studies")
