@@ -33,6 +33,10 @@ FIRST: tuple[tuple[str, ...], ...] = (
     ("integration/test_slow_ray_start.py",),
     ("unit/prp_core/pretext/test_published_networks.py",),
     ("contracts/test_readers_selective.py",),
+    ("unit/prp_core/training/test_watchdog.py",),
+    ("unit/prp_core/training/test_loop.py",),
+    ("unit/prp_core/training/test_checkpoint_writer.py",),
+    ("unit/prp_core/data/test_decode_process.py",),
 )
 # Files whose tests share nothing and are long: each test goes to the next process that is free.
 DIVIDED = ("unit/prp_core/pretext/test_published_networks.py",)

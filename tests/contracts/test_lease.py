@@ -161,9 +161,7 @@ NO_LEASES = {
 @pytest.mark.parametrize("content", NO_LEASES.values(), ids=NO_LEASES.keys())
 def test_something_else_in_the_place_of_a_lease(store: ObjectStore, content: bytes) -> None:
     store.write("lease.json", content)
-    with pytest.raises(
-        UserError, match=r"/lease.json is not a lease \(.*; when no driver of this "
-    ):
+    with pytest.raises(UserError, match=r"/lease.json is not a lease \(.*; when no driver of "):
         acquire(store, WHAT, timing=replace(QUIET, sleep=never_sleep))
     assert read_all(store, "lease.json") == content
 
