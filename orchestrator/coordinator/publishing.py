@@ -16,7 +16,8 @@ from orchestrator.config.run_config import RunConfig, parse_config
 from orchestrator.config.sweep_spec import SweepSpec
 from orchestrator.coordinator.recorder import ended_confirmations
 from orchestrator.coordinator.run_starts import confirm_config, confirm_start, trial_start
-from orchestrator.coordinator.shown_metrics import shown
+from orchestrator.coordinator.shown_metrics import ended_tags, shown
+from orchestrator.coordinator.trial_table import view_of
 from orchestrator.cost.ledger import LedgerEntry, read_ledger, total_of_trial
 from orchestrator.journal.journal_writer import JournalWriter
 from orchestrator.journal.lease_record import read_lease
@@ -180,14 +181,19 @@ def ended_runs(spec: SweepSpec, journal: JournalReader) -> list[EndedRun]:
 def _ended(
     spec: SweepSpec, base: RunConfig, trial: StudyTrial, ledger: list[LedgerEntry]
 ) -> EndedRun:
+    config = apply_space(base, trial.values)
+    costs = total_of_trial(ledger, trial.number).metrics()
+    view = view_of(trial, config)
+    view.metrics.update(costs)
     return EndedRun(
         run=trial_run(trial.number),
         end=RunEnd(trial.state, trial.reason),
-        costs=shown(total_of_trial(ledger, trial.number).metrics()),
+        costs=shown(costs),
+        tags=ended_tags(view, base.sweep.objective),
         start=lambda: trial_start(
             spec,
             trial.number,
-            apply_space(base, trial.values),
+            config,
             trial.values,
             continues=trial.extension.trial if trial.extension else None,
         ),

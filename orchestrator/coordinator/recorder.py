@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from typing import Any
 
@@ -24,10 +24,7 @@ from orchestrator.coordinator.run_starts import (
     trial_start,
 )
 from orchestrator.coordinator.shown_metrics import (
-    COUNTERS_TAG,
-    alarm_tag,
-    ended_words,
-    hidden,
+    ended_tags,
     interval_of,
     shown,
     sweep_words,
@@ -174,14 +171,10 @@ class Recorder:
         self._tracker.finish(run, end, reason)
 
     def finish_trial(self, number: int) -> None:
-        """Close the run of trial `number`, which has ended, with its description and its counters
-        of the data path, which are no metrics there (`hidden`).
-        """
+        """Close the run of trial `number`, which has ended, with the tags of its end."""
         view = self._table.view(number)
         run = trial_run(number)
-        words = ended_words(view, self._objective)
-        tags = {NOTE_TAG: words, COUNTERS_TAG: json.dumps(hidden(view.metrics))}
-        self._tracker.set_tags(run, {**tags, **alarm_tag(view.metrics)})
+        self._tracker.set_tags(run, ended_tags(view, self._objective))
         self._tracker.finish(run, view.state, view.reason)
         so_far = sweep_words(self._table.views(), self._base.sweep.num_trials, self._objective)
         self._tracker.set_tags(SWEEP_RUN, {NOTE_TAG: so_far})
@@ -365,10 +358,13 @@ class Recorder:
 
     def _ended(self, view: TrialView) -> EndedRun:
         number = view.number
+        costs = self._account.totals(number).metrics()
+        paid = replace(view, metrics={**view.metrics, **costs})
         return EndedRun(
             run=trial_run(number),
             end=RunEnd(view.state, view.reason),
-            costs=shown(self._account.totals(number).metrics()),
+            costs=shown(costs),
+            tags=ended_tags(paid, self._objective),
             start=lambda: self._start_of_trial(number, self._table.config_of(number), view.values),
         )
 

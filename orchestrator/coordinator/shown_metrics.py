@@ -6,9 +6,11 @@ kept with the trial, stand in the report, and are one tag of the run instead of 
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 
+from orchestrator.tracking.tags import NOTE_TAG
 from orchestrator.trial.messages import TrialView
 from orchestrator.trial_state import TrialState
 from prp_core.evaluation.sentinels import alarms
@@ -51,6 +53,15 @@ def ended_words(view: TrialView, objective: str) -> str:
         f"Trial {view.number} {view.state} after {view.epoch} of {view.num_epochs} "
         f"epochs{result.rstrip()}{reason}."
     )
+
+
+def ended_tags(view: TrialView, objective: str) -> dict[str, str]:
+    """The tags of the run of a trial that has ended: its description, its counters of the data
+    path, which are no metrics there (`hidden`), and what is wrong by its last metrics.
+    """
+    counters = json.dumps(hidden(view.metrics))
+    words = ended_words(view, objective)
+    return {NOTE_TAG: words, COUNTERS_TAG: counters, **alarm_tag(view.metrics)}
 
 
 def alarm_tag(metrics: Mapping[str, float]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from orchestrator.config.redaction import redacted
@@ -48,14 +48,15 @@ class TrackedSweep:
 
 @dataclass(frozen=True, kw_only=True)
 class EndedRun:
-    """A run that the study knows to have ended: what it cost, and what it is started with where it
-    was never recorded.
+    """A run that the study knows to have ended: what it cost, its tags, and what it is started with
+    where it was never recorded.
     """
 
     run: str
     end: RunEnd
     costs: Mapping[str, float]
     start: Callable[[], RunStart]
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 class MlflowTracker:
@@ -253,6 +254,8 @@ def _told_again(one: EndedRun, recorded: Recorded) -> list[Record]:
     if one.run not in recorded.starts:
         records.append(one.start().record(one.run))
     records += recorded.points(one.run, one.costs, recorded.last_step(one.run))
+    if one.tags:
+        records.append(record("tags", one.run, tags=_texts(one.tags)))
     reason = redacted(one.end.reason)
     return [*records, record("end", one.run, state=str(one.end.state), reason=reason)]
 

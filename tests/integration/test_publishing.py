@@ -76,6 +76,11 @@ def test_publish_says_how_the_runs_ended_and_what_was_sent(
     assert main(["publish", "sweep", "--storage", str(tmp_path)]) == 0
     assert re.match(r"sent \d+ records of \d runs \(\d+ points\) to ", capsys.readouterr().out)
     assert runs_at(spec.tracking_uri) == CLOSED
+    client = MlflowClient(spec.tracking_uri)
+    (failed,) = client.search_runs(["1"], "tags.`prp.trial` = '1'")
+    said = failed.data.tags["mlflow.note.content"]
+    assert re.fullmatch(rf"Trial 1 failed after 0 of \d+ epochs.* \({REASON}\)\.", said), said
+    assert "waste/queued_seconds" in json.loads(failed.data.tags["prp.counters"])
     assert main(["publish", spec.folder_uri]) == 0
     assert "sent 0 records of 0 runs (0 points)" in capsys.readouterr().out
 

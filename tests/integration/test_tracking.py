@@ -366,6 +366,7 @@ def test_a_resumed_trial_goes_on_in_the_same_run_and_the_study_decides_how_other
             end=RunEnd(state, reason),
             costs={"cost/cpu_hours": 0.5},
             start=lambda: RunStart(params={"rate": "1-2"}),
+            tags={"prp.counters": f'{{"data/decoded": {number}}}'},
         )
         for number, state, reason in (
             (0, "finished", "rung 4: goes on"),
@@ -381,15 +382,16 @@ def test_a_resumed_trial_goes_on_in_the_same_run_and_the_study_decides_how_other
             run.info.status,
             run.data.tags.get("prp.reason"),
             "cost/cpu_hours" in run.data.metrics,
+            run.data.tags.get("prp.counters"),
         )
         for title, run in runs.items()
     }
     assert states == {
-        "s1": ("RUNNING", "", False),
-        "trial-0000": ("FINISHED", "", False),
-        "trial-0001": ("FAILED", "DivergedError", True),
-        "trial-0002": ("RUNNING", "", False),
-        "trial-0007": ("FINISHED", "never recorded", True),
+        "s1": ("RUNNING", "", False, None),
+        "trial-0000": ("FINISHED", "", False, None),
+        "trial-0001": ("FAILED", "DivergedError", True, '{"data/decoded": 1}'),
+        "trial-0002": ("RUNNING", "", False, None),
+        "trial-0007": ("FINISHED", "never recorded", True, '{"data/decoded": 7}'),
     }
     for step in range(5, 20):
         tracker.log(trial_run(2), {"loss": step + 0.5, "bad": float("nan")}, step)
