@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
+import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +69,22 @@ def fit_workers(
             ),
         ),
     )
-    return trainer.fit().return_value
+    with _kept_interrupt_handler():
+        return trainer.fit().return_value
+
+
+@contextlib.contextmanager
+def _kept_interrupt_handler() -> Iterator[None]:
+    """Ray Train leaves its own handler of Ctrl-C in the main thread, which aborts a run that is
+    long over: whoever interrupts the process afterwards needs the one that was there.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGINT) if is_main else None
+    try:
+        yield
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGINT, before)
 
 
 def worker_bundle(config: RunConfig) -> dict[str, float]:

@@ -38,7 +38,8 @@ def work(task: Mapping[str, Any]) -> int:
 
 
 def fit(folder: Path, result: int | None, config: RunConfig = CONFIG) -> int:
-    return fit_workers(
+    of_ctrl_c = signal.getsignal(signal.SIGINT)
+    fitted = fit_workers(
         work,
         {"folder": str(folder), "result": result},
         config,
@@ -46,6 +47,8 @@ def fit(folder: Path, result: int | None, config: RunConfig = CONFIG) -> int:
         name="run-0001",
         max_failures=0,
     )
+    assert signal.getsignal(signal.SIGINT) is of_ctrl_c, "Ray Train leaves its own"
+    return int(fitted)
 
 
 def wait_until(what: Callable[[], bool]) -> None:
