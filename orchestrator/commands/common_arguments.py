@@ -10,13 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from orchestrator.config.source_config import SPLITS_HELP
 from orchestrator.config.store_config import ADDRESSINGS, StoreConfig
 from orchestrator.config.sweep_spec import BeingDeleted, SweepSpec, home_dir
-
-SPLITS_HELP = (
-    "split files of UCF101, HMDB51 or Kinetics, or lists as CoCLR, VideoMAE, PySlowFast and "
-    "mmaction2 publish them"
-)
 
 
 def add_store_arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from orchestrator.commands.command import run_module
 from orchestrator.commands.common_arguments import (
-    SPLITS_HELP,
     add_json_argument,
     add_store_arguments,
     print_json,
@@ -25,6 +24,7 @@ from orchestrator.commands.feature_arguments import (
     read_model,
 )
 from orchestrator.commands.model_arguments import add_mlflow_argument, add_model_arguments
+from orchestrator.config.source_config import SPLITS_HELP
 from prp_core.errors import UserError
 
 if TYPE_CHECKING:

@@ -13,7 +13,11 @@ from orchestrator.commands.common_arguments import (
     add_store_arguments,
     print_json,
 )
-from orchestrator.commands.model_arguments import MODEL_HELP, add_mlflow_argument, load_model
+from orchestrator.commands.model_arguments import (
+    add_mlflow_argument,
+    add_model_argument,
+    load_model,
+)
 from orchestrator.commands.output_file import output_file
 
 if TYPE_CHECKING:
@@ -33,7 +37,7 @@ FORMATS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The encoder, the format and the file."""
-    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    add_model_argument(parser)
     parser.add_argument(
         "--format",
         metavar="FORMAT",

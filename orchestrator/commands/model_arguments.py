@@ -16,9 +16,14 @@ MODEL_HELP = (
 )
 
 
+def add_model_argument(parser: argparse.ArgumentParser) -> None:
+    """The encoder; `load_model` reads it."""
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+
+
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """The encoder, and the labelled videos on which it is measured or trained."""
-    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    add_model_argument(parser)
     parser.add_argument(
         "--data",
         metavar="URI",

@@ -22,7 +22,5 @@ def output_file(text: str, option: str) -> Path:
     if not path.parent.is_dir():
         raise UserError(f"There is no folder {path.parent} for {option}; make it, or name another")
     if not os.access(path.parent, os.W_OK):
-        raise UserError(
-            f"{option} {text}: the folder {path.parent} cannot be written; name another"
-        )
+        raise UserError(f"{option} {text}: the folder {path.parent} is not writable; name another")
     return path

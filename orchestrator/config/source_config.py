@@ -8,6 +8,12 @@ from typing import ClassVar
 from prp_core.checks import check
 from prp_core.data.manifest_filter import parse_filter
 
+SPLITS_HELP = (
+    "split files of UCF101, HMDB51 or Kinetics, or lists as CoCLR, VideoMAE, PySlowFast and "
+    "mmaction2 publish them"
+)
+"""What a folder of splits may hold, for the help of ``--splits``."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SourceConfig:
@@ -18,7 +24,7 @@ class SourceConfig:
     manifest: str = ""
     """URI of a manifest that ``prp data index`` made; empty: the sweep indexes `uri` first."""
     splits_dir: str = ""
-    """The folder of UCF101's or HMDB51's split files; empty: splits come from the folders."""
+    """A folder of split files or lists (`SPLITS_HELP`); empty: splits come from the folders."""
     split: int = 1
     """Which of the split files in `splits_dir`, from 1."""
     labels_csv: str = ""

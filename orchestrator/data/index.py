@@ -147,7 +147,8 @@ def advice_to_prepare(manifest: Manifest) -> str:
     if not count:
         return ""
     command = prp(f"data prepare {manifest.uri} DST")
-    return f"{count} videos need to be prepared before they can be trained on: {command}"
+    videos, it = ("1 video needs", "it") if count == 1 else (f"{count} videos need", "them")
+    return f"{videos} preparing before training can use {it}: {command}"
 
 
 def _warn_of_absent(table: Mapping[str, Labelling], records: Sequence[VideoRecord]) -> None:

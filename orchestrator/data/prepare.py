@@ -83,8 +83,7 @@ def prepare(
     plan = plan_shards(manifest, job.settings)
     if not plan:
         raise UserError(
-            f"{manifest.uri} has no usable video to prepare "
-            f"({len(manifest.quarantined())} quarantined)"
+            f"{manifest.uri} has no usable video to prepare ({manifest.quarantined_in_words})"
         )
     check_places(manifest.uri, place.uri)
     finished = begin(place, plan, manifest)

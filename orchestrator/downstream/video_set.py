@@ -51,7 +51,7 @@ def find_videos(
         manifest, _ = index(job, on_progress=on_progress)
     manifest = filtered(manifest, where)
     if not manifest.usable():
-        raise UserError(f"{uri} has no usable video ({len(manifest.quarantined())} quarantined)")
+        raise UserError(f"{uri} has no usable video ({manifest.quarantined_in_words})")
     return manifest
 
 

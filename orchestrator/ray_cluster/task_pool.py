@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import ray
 
+from orchestrator.ray_cluster.worker_failures import failure_reason
 from prp_core.errors import PrpError, StoreUnavailable
 
 MIN_TASKS_AHEAD = 16  # more than a small cluster runs, so that an autoscaler sees the demand
@@ -44,5 +45,6 @@ def _result(future: Any, failed: str) -> Any:
             raise error.cause from None
         raise
     except ray.exceptions.RayError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise PrpError(f"{failed}: {reason}; run the same command again to go on") from error
+        raise PrpError(
+            f"{failed}: {failure_reason(error)}; run the same command again to go on"
+        ) from error

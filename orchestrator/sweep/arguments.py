@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from orchestrator.argument_parser import ArgumentParser
+from orchestrator.config.source_config import SPLITS_HELP
 from orchestrator.config.typed_command import study_program
 
 
@@ -77,8 +78,7 @@ def _add_video_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--splits",
         metavar="DIR",
-        help="split files of UCF101, HMDB51 or Kinetics, or lists as CoCLR, VideoMAE, PySlowFast "
-        "and mmaction2 publish them",
+        help=SPLITS_HELP,
     )
     group.add_argument("--split", type=int, help="which split of --splits (default: 1)")
     group.add_argument(

@@ -113,10 +113,7 @@ def _indexed(data_uri: str, source: SourceConfig, config: RunConfig, out_uri: st
         cache=config.cache,
     )
     manifest, manifest_uri = index(job, on_progress=IndexingLine())
-    say(
-        f"{len(manifest.usable())} videos, {len(manifest.quarantined())} quarantined, "
-        f"in {manifest_uri}"
-    )
+    say(f"{len(manifest.usable())} videos, {manifest.quarantined_in_words}, in {manifest_uri}")
     if advice := advice_to_prepare(manifest):
         say(advice)
     return manifest_uri

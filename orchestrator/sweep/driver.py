@@ -284,7 +284,7 @@ def plan_line(plan: Plan) -> str:
         videos = (
             f"{plan.spec.judged_words}: {len(split.train)} training videos ({quarantined} "
             f"quarantined); a gallery of {len(split.gallery)}, {len(split.val)} validation, "
-            f"{len(split.test)} test videos ({len(plan.judged.quarantined())} quarantined)"
+            f"{len(split.test)} test videos ({plan.judged.quarantined_in_words})"
         )
     return f"{word} {plan.spec.sweep_id}: {sweep.num_trials} trials for {sweep.objective}; {videos}"
 

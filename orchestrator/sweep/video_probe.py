@@ -15,7 +15,10 @@ from orchestrator.config.typed_command import prp
 from orchestrator.sweep.finding import Finding, Level, access_advice, reason_of
 from prp_core.data.manifest_filter import filtered
 from prp_core.data.object_store import ObjectInfo, ObjectStore
+from prp_core.errors import NEEDS_PREPARE
 
+VIDEOS, JUDGING_VIDEOS = "videos", "judging videos"
+OPTIONS = {VIDEOS: "--data", JUDGING_VIDEOS: "--eval-data"}
 NUM_SAMPLES = 3
 MAX_LOOKED_AT = 2000  # keys of a listing among which sample videos are looked for
 SECONDS_A_VIDEO = 15.0
@@ -29,11 +32,11 @@ def corpora_findings(config: RunConfig) -> list[Finding]:
     """
     findings = [videos_finding(config, config.source)]
     if config.eval_source.is_given:
-        findings.append(videos_finding(config, config.eval_source, "judging videos"))
+        findings.append(videos_finding(config, config.eval_source, JUDGING_VIDEOS))
     return findings
 
 
-def videos_finding(config: RunConfig, source: SourceConfig, what: str = "videos") -> Finding:
+def videos_finding(config: RunConfig, source: SourceConfig, what: str = VIDEOS) -> Finding:
     """Whether the first videos of `source` can be read and decoded, and which rates they allow."""
     place = source.uri or source.manifest
     if not place:
@@ -45,13 +48,19 @@ def videos_finding(config: RunConfig, source: SourceConfig, what: str = "videos"
         return Finding(what, Level.FAILURE, reason_of(error), access_advice(place))
     if not records:
         text = f"no video among the first objects of {place}"
-        advice = "check --data: a folder of videos or s3://bucket/prefix"
+        advice = f"check {OPTIONS[what]}: a folder of videos or s3://bucket/prefix"
+        if source.manifest:
+            text = f"none of the first videos that {source.manifest} names is there"
+            advice = f"index them again with `{prp('data index')}`, or put the videos back"
         return Finding(what, Level.FAILURE, text, advice)
     broken = [record for record in records if record.reason]
     usable = [record for record in records if not record.reason]
     if not usable:
-        text = f"none of {len(records)} sample videos decodes: {broken[0].key}: {broken[0].reason}"
+        first = broken[0]
+        text = f"none of {len(records)} sample videos is usable: {first.key}: {first.reason}"
         advice = f"try it in another player; {_index_says(place)}"
+        if first.reason == NEEDS_PREPARE:
+            advice = f"prepare the videos: `{prp(f'data prepare {place} DST')}`"
         return Finding(what, Level.FAILURE, text, advice)
     from prp_core.data.feasibility import eligible_counts
 
@@ -96,7 +105,8 @@ def sample_records(config: RunConfig, source: SourceConfig) -> list[Any]:
         found = _named_like_videos(store)
     else:
         wanted = filtered(manifest, source.where, source.WHERE).usable()
-        found = itertools.chain.from_iterable(_listed(store, record.key) for record in wanted)
+        keys = [record.key for record in wanted[:NUM_SAMPLES]]
+        found = itertools.chain.from_iterable(_listed(store, key) for key in keys)
     samples = list(itertools.islice(found, NUM_SAMPLES))
     if not samples:
         return []

@@ -30,8 +30,8 @@ GIF_IMAGE, GIF_EXTENSION, GIF_TRAILER = b",", b"!", b";"
 
 
 def is_cut_short(path: str | Path) -> bool:
-    """Whether the file ends before the last element of its container does, or an element before
-    that is no element (Matroska, Ogg, GIF).
+    """Whether the file ends before the last element of its container does, or (Matroska, Ogg, GIF)
+    holds something before that which is not an element.
 
     False where the container cannot tell.
     """
@@ -65,7 +65,7 @@ def _avi(file: BinaryIO, num_bytes: int) -> bool:
 def _matroska(file: BinaryIO, num_bytes: int) -> bool:
     """A segment or cluster of unknown size (a live recording) is told by what lies in it.
 
-    Segments and clusters are entered; what follows a segment is none of the video's.
+    Segments and clusters are entered; what follows a segment does not belong to the video.
     """
     place = 0
     ends = [num_bytes]  # of what lies around the element
@@ -124,7 +124,7 @@ def _asf(file: BinaryIO, num_bytes: int) -> bool:
 
 
 def _ogg(file: BinaryIO, num_bytes: int) -> bool:
-    """Page after page: FFmpeg passes over what is none, and over pages with another checksum."""
+    """Page after page: FFmpeg skips whatever is not a page, and pages whose checksum is wrong."""
     file.seek(0)
     while head := file.read(OGG_PAGE_HEADER_BYTES):
         if len(head) < OGG_PAGE_HEADER_BYTES or not head.startswith(b"OggS"):

@@ -70,7 +70,7 @@ def _read(path: Path, part: str) -> Iterator[Listed]:
     for line in filter(None, map(str.strip, lines)):
         if len(line) > MOST_CHARACTERS:
             raise UserError(
-                f"{path}: {line[:40]!r}... has {len(line)} characters: no list of paths"
+                f"{path}: {line[:40]!r}... has {len(line)} characters: it is not a list of paths"
             )
         video = VIDEO_LINE.fullmatch(line)
         words = re.split(r"[,\s]+", video["rest"]) if video else []

@@ -1,7 +1,7 @@
 """Zero-padded channels: convolutions whose channel counts are filled up to what tensor cores take.
 
 A GPU's tensor cores work on channels in multiples of 8. The widths between the two parts of a
-factorised convolution (83, 230, 460, 921, ...) and the three channels of a clip are none. Zeros are
+factorised convolution (83, 230, 460, 921, ...) and the three channels of a clip are not. Zeros are
 added to weights, batch norm and clip in each forward pass and cut off again by the next layer's
 zeros, so that parameters, buffers and their names stay; values and gradients are equal but for
 rounding. Where nothing is to be filled up, or on a device without tensor cores, the written form is
@@ -56,8 +56,8 @@ def padded_convolution(
 def padded_norm(hidden_BCTHW: torch.Tensor, norm: nn.BatchNorm3d) -> torch.Tensor:
     """`norm` of a tensor with channels of zeros behind its own, which stay zero.
 
-    Running statistics are those of the channels that there are; one that is no plain
-    `nn.BatchNorm3d` normalises those alone.
+    Running statistics are those of the channels that there are; any other norm than a
+    plain `nn.BatchNorm3d` normalises those alone.
     """
     count = norm.num_features
     more = hidden_BCTHW.shape[1] - count

@@ -87,9 +87,9 @@ class TrainingConfig:
     step about a third longer, the same numbers."""
 
     pad_channels: bool = False
-    """Whether convolutions whose channels are no multiple of 8 are computed with zeros added, as a
-    GPU's tensor cores want them: those of R(2+1)D, and all that see the clip. The same numbers but
-    for rounding; not yet measured on a GPU, and slower without one."""
+    """Whether convolutions whose channels are not a multiple of 8 are computed with zeros added, as
+    a GPU's tensor cores want them: those of R(2+1)D, and all that see the clip. The same numbers
+    but for rounding; not yet measured on a GPU, and slower without one."""
 
     deterministic: bool = False
     """Whether a GPU uses only kernels that return the same bits each time, so that a resumed run

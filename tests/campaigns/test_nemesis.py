@@ -62,58 +62,6 @@ def test_each_kind_is_killed_once_in_one_sweep(
     assert faults == [], said
 
 
-@pytest.mark.campaign
-@pytest.mark.timeout(6 * 3600)
-@pytest.mark.parametrize("kind", KINDS)
-def test_nothing_is_lost_when_one_is_killed(
-    kind: Kind,
-    tmp_path: Path,
-    tiny_videos: Path,
-    mlflow_server: MlflowServer,
-    s3_environment: S3Server,
-    s3_bucket: str,
-) -> None:
-    campaign = Campaign(f"s3://{s3_bucket}/prp", tiny_videos, mlflow_server, s3_environment)
-
-    assert campaign.faults(tmp_path, f"kill {kind}", [(KILL, kind)] * NUM_STRIKES) == []
-
-
-@pytest.mark.campaign
-@pytest.mark.timeout(6 * 3600)
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind in STOPPED_SECONDS])
-def test_nothing_is_lost_when_one_is_stopped_and_continued(
-    kind: Kind,
-    tmp_path: Path,
-    tiny_videos: Path,
-    mlflow_server: MlflowServer,
-    s3_environment: S3Server,
-    s3_bucket: str,
-) -> None:
-    campaign = Campaign(f"s3://{s3_bucket}/prp", tiny_videos, mlflow_server, s3_environment)
-    assert campaign.faults(tmp_path, f"stop {kind}", [(STOP, kind)] * NUM_STRIKES) == []
-
-
-@pytest.mark.campaign
-@pytest.mark.timeout(6 * 3600)
-def test_nothing_is_lost_when_each_kind_is_killed_and_stopped_in_a_drawn_order(
-    tmp_path: Path,
-    tiny_videos: Path,
-    mlflow_server: MlflowServer,
-    s3_environment: S3Server,
-    s3_bucket: str,
-) -> None:
-    campaign = Campaign(f"s3://{s3_bucket}/prp", tiny_videos, mlflow_server, s3_environment)
-    strikes = [(KILL, kind) for kind in KINDS]
-    strikes += [(STOP, kind) for kind in KINDS if kind in STOPPED_SECONDS]
-    if given := os.environ.get("PRP_STRIKES"):
-        strikes = [
-            (how, Kind(kind)) for how, _, kind in (one.partition(" ") for one in given.split(","))
-        ]
-    random.Random(SEED).shuffle(strikes)
-
-    assert campaign.faults(tmp_path, "drawn", strikes) == []
-
-
 @dataclass(frozen=True)
 class Campaign:
     """Sweeps in `storage` over `videos`, with a server of each kind."""
@@ -167,6 +115,46 @@ class Campaign:
     def _reference(self, folder: Path, name: str) -> Records:
         """The records of a sweep in peace."""
         return kept_records("nemesis", lambda: in_peace(folder, *self.places, name))
+
+
+@pytest.fixture
+def campaign(
+    tiny_videos: Path, mlflow_server: MlflowServer, s3_environment: S3Server, s3_bucket: str
+) -> Campaign:
+    """A campaign over the real servers."""
+    return Campaign(f"s3://{s3_bucket}/prp", tiny_videos, mlflow_server, s3_environment)
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(6 * 3600)
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_is_lost_when_one_is_killed(kind: Kind, tmp_path: Path, campaign: Campaign) -> None:
+    assert campaign.faults(tmp_path, f"kill {kind}", [(KILL, kind)] * NUM_STRIKES) == []
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(6 * 3600)
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind in STOPPED_SECONDS])
+def test_nothing_is_lost_when_one_is_stopped_and_continued(
+    kind: Kind, tmp_path: Path, campaign: Campaign
+) -> None:
+    assert campaign.faults(tmp_path, f"stop {kind}", [(STOP, kind)] * NUM_STRIKES) == []
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(6 * 3600)
+def test_nothing_is_lost_when_each_kind_is_killed_and_stopped_in_a_drawn_order(
+    tmp_path: Path, campaign: Campaign
+) -> None:
+    strikes = [(KILL, kind) for kind in KINDS]
+    strikes += [(STOP, kind) for kind in KINDS if kind in STOPPED_SECONDS]
+    if given := os.environ.get("PRP_STRIKES"):
+        strikes = [
+            (how, Kind(kind)) for how, _, kind in (one.partition(" ") for one in given.split(","))
+        ]
+    random.Random(SEED).shuffle(strikes)
+
+    assert campaign.faults(tmp_path, "drawn", strikes) == []
 
 
 def strike(field: Battlefield, strike: Strike, which: int) -> bool:

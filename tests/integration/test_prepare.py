@@ -183,7 +183,7 @@ def test_videos_that_need_it_are_prepared_and_no_others_are_lost(
     print_summary(manifest, uri)
     place = tmp_path / "prepared"
     assert capsys.readouterr().err.splitlines()[-1] == (
-        "1 videos need to be prepared before they can be trained on: "
+        "1 video needs preparing before training can use it: "
         + prp(f"data prepare {manifest.uri} DST")
     )
     prepared, _ = prepare(manifest, job_for(tmp_path / "videos", place, tmp_path), in_this_process)

@@ -21,7 +21,7 @@ from cluster.capacity import (
     plan_capacity,
     read_cluster,
 )
-from orchestrator.ray_cluster.local_ray import lean_node
+from tests.small_ray import small_ray
 
 LAPTOP = [NodeShape(cpus=2, gpus=0, alive=1, limit=1)]
 HEAD_AND_SPOT = [NodeShape(8, 0, 1, 1, "head"), NodeShape(8, 1, 0, 4, "spot")]
@@ -192,15 +192,8 @@ def test_alive_nodes_are_counted_into_their_types_once() -> None:
 
 @pytest.fixture(scope="module")
 def local_ray() -> Iterator[None]:
-    with lean_node():
-        ray.init(
-            address="local",
-            num_cpus=3,
-            object_store_memory=100 << 20,
-            log_to_driver=False,
-        )
-    yield
-    ray.shutdown()
+    with small_ray(num_cpus=3):
+        yield
 
 
 @pytest.mark.usefixtures("local_ray")

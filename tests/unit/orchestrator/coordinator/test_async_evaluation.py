@@ -18,13 +18,13 @@ from orchestrator.coordinator.evaluation_queue import EvaluationQueue, next_rung
 from orchestrator.coordinator.pruning import Pruning
 from orchestrator.cost.account import SweepAccount
 from orchestrator.ray_cluster.concurrency import ConcurrencyLimit, plan_concurrency_on
-from orchestrator.ray_cluster.local_ray import lean_node
 from orchestrator.search.pruner import PruningRule
 from orchestrator.search.space import Fit
 from orchestrator.search.study import SweepStudy
 from orchestrator.sweep.driver import CoordinatorLost, close_failed
 from orchestrator.trial.messages import Rung
 from tests.journals import journal_in
+from tests.small_ray import small_ray
 from tests.study_databases import study_database
 
 CONFIG = with_values(
@@ -62,15 +62,8 @@ def test_what_is_started(
 
 @pytest.fixture(scope="module")
 def local_ray() -> Iterator[None]:
-    with lean_node():
-        ray.init(
-            address="local",
-            num_cpus=2,
-            object_store_memory=100 << 20,
-            log_to_driver=False,
-        )
-    yield
-    ray.shutdown()
+    with small_ray(num_cpus=2):
+        yield
 
 
 def test_the_watch_asks_the_cluster_again(local_ray: None) -> None:

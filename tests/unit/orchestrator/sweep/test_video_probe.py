@@ -37,10 +37,26 @@ def test_videos_that_decode_say_at_which_rates_and_broken_ones_say_why(
     assert mixed.level == Level.WARNING and "a.mp4: not-a-video" in mixed.text
     (tmp_path / "b.mp4").unlink()
     broken = found(tmp_path)
-    assert broken.level == Level.FAILURE and "none of 1 sample videos decodes" in broken.text
+    assert broken.level == Level.FAILURE and "none of 1 sample videos is usable" in broken.text
     assert "prp data index" in broken.advice
     (tmp_path / "a.mp4").unlink()
     assert "no video among the first objects" in found(tmp_path).text
+
+
+def test_videos_that_only_need_to_be_prepared_and_those_that_are_gone_say_what_to_do(
+    tiny_videos: Path, tmp_path: Path
+) -> None:
+    loader = replace(CONFIG.loader, max_pixels_decoded=1)
+    source = SourceConfig(uri=str(tiny_videos))
+    dear = videos_finding(replace(CONFIG, loader=loader), source)
+    assert dear.level == Level.FAILURE and "needs-prepare" in dear.text
+    assert f"data prepare {tiny_videos} DST" in dear.advice
+    (tmp_path / "videos").mkdir()
+    gone = VideoRecord(key="a.mp4", num_bytes=1, etag="a", num_frames=40)
+    manifest = Manifest(uri=(tmp_path / "videos").as_uri(), records=(gone,))
+    uri = write_manifest(manifest, open_store(tmp_path))
+    missing = videos_finding(CONFIG, SourceConfig(manifest=uri))
+    assert missing.level == Level.FAILURE and f"that {uri} names is there" in missing.text
 
 
 def test_a_manifest_alone_and_the_corpus_that_is_judged_on_are_looked_at(
