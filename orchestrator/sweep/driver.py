@@ -255,7 +255,7 @@ def _close_interrupted(plan: Plan, coordinator: CoordinatorHandle, stopped_by: s
 
 def close_failed(plan: Plan, coordinator: CoordinatorHandle, error: BaseException) -> None:
     """Close the runs of a sweep that `error` ends. Raises `CoordinatorLost` where the coordinator,
-    or its cluster, has ended as well.
+    or its cluster, has ended as well or does not answer for `CLOSE_SECONDS`.
     """
     reason = f"{type(error).__name__}: {error}"
     try:
@@ -264,7 +264,7 @@ def close_failed(plan: Plan, coordinator: CoordinatorHandle, error: BaseExceptio
         raise
     except ray.exceptions.RayError as loss:
         raise CoordinatorLost(
-            f"The sweep's coordinator has ended, or Ray's head node with it "
+            f"The sweep's coordinator has ended or does not answer, or Ray's head node is gone "
             f"({failure_reason(loss)}). Nothing that it acknowledged is lost; "
             f"go on with: {resume_command(plan)}"
         ) from error

@@ -50,10 +50,11 @@ def share_finding(config: RunConfig, gpu_gib: float, table: Mapping[str, MemoryF
         return Finding(WHAT, Level.WARNING, f"{text}, whose memory is not estimated", advice)
     each, what = step_gib(config, table)
     needed = trials * each
-    text += f": {what} need at least {each:.1f} GiB, {trials} times that are {needed:.1f} GiB"
+    text += f": {what} need at least {each:.1f} GiB, {trials} times that is {needed:.1f} GiB"
     if not gpu_gib:
         text += (
-            f"; no GPU answered, one of {needed / (1 - SPARE_SHARE):.1f} GiB has a fifth to spare"
+            f"; no GPU answered, and one of {needed / (1 - SPARE_SHARE):.1f} GiB would leave a "
+            "fifth of it free"
         )
         return Finding(WHAT, Level.WARNING, text, "ask `prp doctor` when a node with GPUs is up")
     text += f", the GPU has {gpu_gib:.1f} GiB"
@@ -61,13 +62,14 @@ def share_finding(config: RunConfig, gpu_gib: float, table: Mapping[str, MemoryF
     if needed > gpu_gib:
         return Finding(WHAT, Level.FAILURE, text, _fewer(int(room / each)))
     if needed > room:
-        advice = f"less than a fifth is to spare, and it is the least: {_fewer(int(room / each))}"
+        fewer = _fewer(int(room / each))
+        advice = f"less than a fifth is left, and the estimate is a lower bound: {fewer}"
         return Finding(WHAT, Level.WARNING, text, advice)
     if 1 - trials * share > WASTED_SHARE:
         advice = f"{1 - trials * share:.0%} of each GPU stays unused: choose {_share_of(trials):g}"
         return Finding(WHAT, Level.WARNING, text, advice)
     if not config.resources.worker_memory_gib:
-        text += f"; resources.worker_memory_gib = {room / trials:.1f} holds every draw to it"
+        text += f"; resources.worker_memory_gib = {room / trials:.1f} refuses what needs more"
     return Finding(WHAT, Level.OK, text)
 
 

@@ -47,13 +47,13 @@ def test_only_shares_are_checked() -> None:
 @pytest.mark.parametrize(
     ("share", "gpu_gib", "level", "words"),
     [
-        (0.5, 24, Level.OK, "resources.worker_memory_gib = 9.6 holds every draw to it"),
-        (0.5, 18, Level.WARNING, "less than a fifth is to spare"),
+        (0.5, 24, Level.OK, "resources.worker_memory_gib = 9.6 refuses what needs more"),
+        (0.5, 18, Level.WARNING, "less than a fifth is left"),
         (0.5, 15, Level.FAILURE, "choose resources.gpus_per_worker = 1"),
         (0.25, 24, Level.FAILURE, "choose resources.gpus_per_worker = 0.5"),
         (0.25, 9, Level.FAILURE, "lower training.batch_size, or set training.micro_batch_size"),
         (0.4, 24, Level.WARNING, "20% of each GPU stays unused: choose 0.5"),
-        (0.5, 0, Level.WARNING, "one of 20.0 GiB has a fifth to spare"),
+        (0.5, 0, Level.WARNING, "one of 20.0 GiB would leave a fifth"),
     ],
 )
 def test_trials_times_memory_against_the_gpu(
@@ -63,7 +63,7 @@ def test_trials_times_memory_against_the_gpu(
     assert found.level == level and words in f"{found.text}; {found.advice}"
     trials = trials_on_one(share)
     assert f"puts {trials} trials on a GPU: 8 clips of 16 frames of 112 x 112" in found.text
-    assert f"need at least 8.0 GiB, {trials} times that are {8 * trials}.0 GiB" in found.text
+    assert f"need at least 8.0 GiB, {trials} times that is {8 * trials}.0 GiB" in found.text
     if level == Level.FAILURE:
         with pytest.raises(UserError, match=r"the GPU has .* GiB; (choose|lower)"):
             lines_of_plan(found)
