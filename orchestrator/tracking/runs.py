@@ -125,30 +125,41 @@ class RunDirectory:
         found = find_runs(self._client, self._experiment_id, identity)
         if not found or not is_canonical(found[0].data.tags):
             self._refuse_deleted(run, identity)
-        mine = (
-            found[0]
-            if found
-            else self._client.create_run(
-                self._experiment_id,
-                start_time=start["time"],
-                tags=shortened_tags({**tags, **identity, STATE_TAG: TrialState.RUNNING}),
-                run_name=start.get("title") or title_of(self._sweep_id, run),
-            )
-        )
+        mine = found[0] if found else self._create(run, start, {**tags, **identity})
         self._complete(run, mine, start["params"], {**tags, CANONICAL_TAG: "yes"})
         self._known[run] = OurRun(mine.info.run_id, mine.info.start_time)
         return self._known[run]
 
+    def _create(self, run: str, start: Record, tags: Mapping[str, str]) -> Any:
+        """A new run of MLflow for `run`; the one that another sender has made meanwhile, such as a
+        coordinator that this one replaces, where there is one.
+        """
+        made = self._client.create_run(
+            self._experiment_id,
+            start_time=start["time"],
+            tags=shortened_tags({**tags, STATE_TAG: TrialState.RUNNING}),
+            run_name=start.get("title") or title_of(self._sweep_id, run),
+        )
+        identity = identity_of(self._sweep_id, run, self._sweep_key)
+        first = next(iter(find_runs(self._client, self._experiment_id, identity)), made)
+        if not is_canonical(first.data.tags):
+            return made
+        self._client.delete_run(made.info.run_id)
+        return first
+
     def runs_in_state(self, status: str) -> list[Any]:
-        """The sweep's runs with MLflow's `status`, without the duplicates that a late request made,
-        which go into MLflow's bin.
+        """The sweep's runs with MLflow's `status`, one for each: the one that is known here, else
+        the first canonical one. Duplicates, which a late request or an earlier sender made, go into
+        MLflow's bin.
         """
         own = tags_of_sweep(self._sweep_id, self._sweep_key)
         runs = find_runs(self._client, self._experiment_id, own)
-        canonical = {run_of_tags(run.data.tags) for run in runs if is_canonical(run.data.tags)}
+        kept_ids = {name: known.run_id for name, known in self._known.items()}
+        for run in filter(lambda run: is_canonical(run.data.tags), runs):
+            kept_ids.setdefault(run_of_tags(run.data.tags), run.info.run_id)
         kept = []
         for run in runs:
-            if not is_canonical(run.data.tags) and run_of_tags(run.data.tags) in canonical:
+            if kept_ids.get(run_of_tags(run.data.tags), run.info.run_id) != run.info.run_id:
                 self._client.delete_run(run.info.run_id)
             elif run.info.status == status:
                 kept.append(run)

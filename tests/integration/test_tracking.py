@@ -242,6 +242,27 @@ def test_a_second_run_that_a_late_request_made_is_removed(
     assert client.get_run(stray.info.run_id).info.lifecycle_stage == "deleted"
 
 
+def test_a_sender_that_is_replaced_while_it_creates_a_run_leaves_no_second_one(
+    open_tracker: Opener, client: Any, experiment: str
+) -> None:
+    """Two canonical runs, as of a coordinator that was stopped, replaced and continued."""
+    tracker = open_tracker()
+    start(tracker)
+    assert tracker.flush(60)
+    tags = {"prp.sweep_id": "s1", "prp.trial": "0", "prp.role": "trial", "prp.canonical": "yes"}
+    stray = client.create_run(
+        client.get_experiment_by_name(experiment).experiment_id, start_time=1, tags=tags
+    )
+    client.log_metric(stray.info.run_id, "loss", 1.0, step=1)
+    tracker.log(TRIAL, {"loss": 2.0}, 1)
+    tracker.finish(TRIAL, "finished")
+    tracker.finish_all("killed", "the test is over")
+    assert tracker.flush(60)
+    runs = {run.info.run_id: run for run in runs_of(client, experiment)}
+    assert set(runs) == {tracker.run_id(SWEEP_RUN), tracker.run_id(TRIAL)}
+    assert runs[tracker.run_id(TRIAL)].data.metrics == {"loss": 2.0}
+
+
 def test_what_a_person_deleted_waits_until_it_is_restored(
     open_tracker: Opener, client: Any, experiment: str
 ) -> None:

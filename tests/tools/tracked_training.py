@@ -86,6 +86,7 @@ def main() -> None:
     train(data, Path(folder) / "checkpoints" / sweep_id, reporter)
     assert reporter.points.flush(60)
     reporter.tracker.finish(RUN, "finished")
+    reporter.tracker.finish_all("killed", "the training is over")
     print("left", reporter.tracker.close(60).num_records)
 
 

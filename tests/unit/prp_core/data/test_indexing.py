@@ -390,9 +390,7 @@ def test_odd_lines_of_published_lists(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="'test.mp4 0 2 4' has several labels"):
         read_split_files(tmp_path, 1)
     (tmp_path / "train.csv").write_text(f"a.mp4{' ' * 300_000}b\n")
-    with pytest.raises(
-        UserError, match="'a.mp4 .*has 300006 characters: it is not a list of paths"
-    ):
+    with pytest.raises(UserError, match="'a.mp4 .*has 300006 characters: it is not a list"):
         read_split_files(tmp_path, 1)
 
 
