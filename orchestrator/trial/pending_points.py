@@ -3,7 +3,8 @@
 They are sent without waiting, and kept until the coordinator has said that the storage has them. A
 coordinator that was restarted has lost what its predecessor had in memory alone, and says so by its
 name: then they are sent again. Each checkpoint of the run carries them, so that they are sent again
-as well when coordinator and worker died together.
+as well when coordinator and worker died together, and by a later attempt that goes on from a
+checkpoint which this one commits although the coordinator no longer hears it.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from typing import Any
 import ray
 
 from orchestrator.ray_cluster.composed_actor import PartHandle
-from orchestrator.tracking.record_log import EVERY_STEP, PointsHeld
+from orchestrator.tracking.record_log import PointsHeld
 from orchestrator.trial.messages import Answer
 from orchestrator.trial.system_metrics import SystemMetrics
 from prp_core.reporting import Points
 
 Poll = Callable[[], PointsHeld | None]  # None: there is no answer yet
 NOBODY = PointsHeld("", -1)  # has them: the call was lost
+OUTDATED = PointsHeld("", -2)  # nobody takes them from this attempt: a later one has the run
 ASK_AGAIN_SECONDS = 0.2
 FLUSH_SECONDS = 20.0  # how long a run that has ended waits until the storage has its points
 
@@ -37,8 +39,7 @@ def poll_of(future: Any) -> Poll:
             answer = ray.get(future)
         except ray.exceptions.RayError:
             return NOBODY
-        # Another attempt has the run, which logs what follows its checkpoint itself.
-        return PointsHeld("", EVERY_STEP) if answer == Answer.LEAVE else answer
+        return OUTDATED if answer == Answer.LEAVE else answer
 
     return poll
 
@@ -75,6 +76,7 @@ class PendingPoints:
         self._num_calls = 0
         self._holder = ""  # who answered the newest call that was answered
         self._holder_since = -1
+        self._is_outdated = False
 
     def add(self, metrics: Mapping[str, float], step: int) -> None:
         """Send the metrics of one step, and again what was lost."""
@@ -91,7 +93,9 @@ class PendingPoints:
         self._repeat(mine)
 
     def as_points(self) -> Points:
-        """What is pending, as JSON keeps it."""
+        """What is pending, as JSON keeps it: of an outdated attempt all that was not durable when
+        it last was heard, because the next one may go on from its checkpoint.
+        """
         self.collect()
         return [(point.step, point.metrics) for point in self._points]
 
@@ -108,14 +112,16 @@ class PendingPoints:
             for point in self._points
             if id(point) not in under_way and (not point.holder or point.holder != self._holder)
         ]
-        if lost:
+        if lost and not self._is_outdated:
             self._repeat(lost)
 
     def flush(self, timeout_seconds: float) -> bool:
-        """Wait until nothing is pending; False when the time is up. For a run that has ended."""
+        """Wait until nothing is pending; False when the time is up, or when a later attempt has the
+        run. For a run that has ended.
+        """
         deadline = time.monotonic() + timeout_seconds
         self.collect()
-        while self._points and time.monotonic() < deadline:
+        while self._points and not self._is_outdated and time.monotonic() < deadline:
             if not self._calls:
                 self._repeat([])
             time.sleep(ASK_AGAIN_SECONDS)
@@ -133,6 +139,9 @@ class PendingPoints:
         self._calls.append(_Call(self._num_calls, points, poll))
 
     def _answered(self, call: _Call, held: PointsHeld) -> None:
+        if held == OUTDATED:
+            self._is_outdated = True
+            return
         for point in call.points:
             point.holder = held.holder
         if held.holder and call.order > self._holder_since:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from orchestrator.tracking.record_log import EVERY_STEP, PointsHeld
-from orchestrator.trial.pending_points import NOBODY, PendingPoints, Poll
+from orchestrator.trial.pending_points import NOBODY, OUTDATED, PendingPoints, Poll
 from prp_core.reporting import Points
 
 
@@ -94,3 +94,17 @@ def test_a_resumed_run_sends_what_its_checkpoint_carried() -> None:
     calls.answers[1] = PointsHeld("a", EVERY_STEP)
     assert pending.flush(10), "asks once more what became of them"
     assert calls.sent[1] == []
+
+
+def test_an_outdated_attempt_keeps_its_points_for_its_last_checkpoint() -> None:
+    calls = Calls()
+    pending = calls.pending()
+    pending.add({"loss": 1.0}, 10)
+    pending.add({"loss": 0.9}, 20)
+    calls.answers = {0: PointsHeld("a", 10), 1: OUTDATED}
+    assert steps(pending.as_points()) == [20], "who goes on from step 20 has to log it"
+    pending.add({"loss": 0.8}, 30)
+    calls.answers[2] = OUTDATED
+    assert steps(pending.as_points()) == [20, 30]
+    assert not pending.flush(10), "at once"
+    assert [steps(one) for one in calls.sent] == [[10], [20], [30]], "nothing is sent in vain"
