@@ -18,7 +18,7 @@ from ray.train._internal.utils import get_address_and_port
 from ray.train.backend import Backend, BackendConfig
 from ray.train.v2._internal.util import TrainingFramework
 
-SHUTDOWN_SECONDS = 30.0
+SHUTDOWN_SECONDS = 5.0  # a worker that hangs is killed then
 
 
 @dataclass
@@ -72,8 +72,12 @@ class ProcessGroupBackend(Backend):
         ray.get(joins)
 
     def on_shutdown(self, worker_group: Any, backend_config: ProcessGroupConfig) -> None:
-        """Called in the controller; a worker that does not answer is not waited for."""
-        leaves = worker_group.execute_async(_leave, destroy_process_group=len(worker_group) > 1)
+        """Called in the controller, before it ends the workers' processes. One that does not answer
+        within `SHUTDOWN_SECONDS` is not waited for; one alone has nobody to take leave of.
+        """
+        if len(worker_group) < 2:
+            return
+        leaves = worker_group.execute_async(_leave)
         ray.wait(leaves, num_returns=len(leaves), timeout=SHUTDOWN_SECONDS)
 
 
@@ -111,7 +115,7 @@ def _join(**options: Any) -> None:
     _setup_torch_process_group(**options)
 
 
-def _leave(**options: Any) -> None:
+def _leave() -> None:
     from ray.train.torch.config import _shutdown_torch
 
-    _shutdown_torch(**options)
+    _shutdown_torch(destroy_process_group=True)

@@ -111,7 +111,7 @@ class TrainingConfig:
     checkpoint_every_minutes: float = 5.0
     """Minutes after which a checkpoint is written at the next step, beside all others; 0: never."""
 
-    step_timeout_seconds: float = 75.0
+    step_timeout_seconds: float = 60.0
     """Seconds after which a worker in the middle of a step is ended and started again from the
     newest checkpoint, its threads' stacks in its log; a step may also take ten times the slowest
     one before it. 0: never."""

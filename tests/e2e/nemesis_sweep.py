@@ -28,27 +28,39 @@ SETTINGS = (
 
 
 def under_fire(
-    home: Path, videos: Path, storage: str, mlflow: MlflowServer, s3: S3Server, name: str
+    home: Path,
+    videos: Path,
+    storage: str,
+    mlflow: MlflowServer,
+    s3: S3Server,
+    name: str,
+    settings: Sequence[str] = (),
 ) -> Battlefield:
-    """The battlefield of the sweep called `name`, kept in `storage`."""
+    """The battlefield of the sweep called `name`, kept in `storage`, with further `settings`."""
     return Battlefield(
         home,
         videos,
         storage,
         mlflow,
         name=name,
-        settings=[*SETTINGS, f"sweep.name={name}"],
+        settings=[*SETTINGS, *settings, f"sweep.name={name}"],
         s3=s3,
     )
 
 
 def in_peace(
-    home: Path, videos: Path, storage: str, mlflow: MlflowServer, s3: S3Server, name: str
+    home: Path,
+    videos: Path,
+    storage: str,
+    mlflow: MlflowServer,
+    s3: S3Server,
+    name: str,
+    settings: Sequence[str] = (),
 ) -> Records:
     """The records of the sweep called `name`, which nothing disturbs."""
-    with under_fire(home, videos, storage, mlflow, s3, name) as field:
+    with under_fire(home, videos, storage, mlflow, s3, name, settings) as field:
         study = field.start()
-        assert study.wait(600) == 0, study.output[-4000:]
+        assert study.wait(1200) == 0, study.output[-4000:]
     return records_of(storage, name, mlflow.uri)
 
 

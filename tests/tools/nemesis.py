@@ -64,7 +64,7 @@ STOPPED_SECONDS = {
     Kind.COORDINATOR: 30.0,  # a run that ends waits 20 for its points
     Kind.TRIAL_DRIVER: 30.0,
     Kind.CONTROLLER: 45.0,
-    Kind.WORKER: 90.0,  # a step may take 75
+    Kind.WORKER: 90.0,  # a step may take 60, an answer to Ray Train 45
     Kind.MLFLOW: 60.0,  # a request is tried again for 52
     Kind.S3: 45.0,  # the longest read timeout is 30
 }
