@@ -91,7 +91,7 @@ class Strikes:
         study, which = self.battlefield.study, self.draw.randrange(8)
         has_begun = study is not None and "budget: " in study.output
         for position, (how, kind) in enumerate(self.left):
-            if kind in NOT_WITHOUT_STORE and not has_begun or not self._may(how, kind):
+            if (kind in NOT_WITHOUT_STORE and not has_begun) or not self._may(how, kind):
                 continue
             if not self.battlefield.processes(kind):
                 continue
