@@ -50,12 +50,14 @@ class RunReporter:
             condition = f"tags.`{KEY_TAG}` = '{key}'"
             found = self.client.search_runs([number], filter_string=condition, max_results=1)
             if found:
-                self.client.update_run(found[0].info.run_id, status="RUNNING")
-                return found[0]
-            all_tags = shortened_tags({**tags, KEY_TAG: key})
-            run = self.client.create_run(number, run_name=name, tags=all_tags)
+                run = found[0]
+                self.client.update_run(run.info.run_id, status="RUNNING")
+            else:
+                all_tags = shortened_tags({**tags, KEY_TAG: key})
+                run = self.client.create_run(number, run_name=name, tags=all_tags)
             for path, value in params.items():
-                self.client.log_param(run.info.run_id, path, value)
+                if path not in run.data.params:  # the process that made the run may have been killed
+                    self.client.log_param(run.info.run_id, path, value)
             return run
 
         self._run = retry(found_or_made, tracking_uri, START_SECONDS)

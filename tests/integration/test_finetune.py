@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -60,15 +62,19 @@ def test_a_fine_tuned_encoder_is_a_model_with_a_curve_and_goes_on_where_it_was(
         assert main(words) == 0
         return json.loads(capsys.readouterr().out)
 
+    client = MlflowClient(mlflow_server.uri, mlflow_server.uri)
     first = tuned(1)
+    with closing(sqlite3.connect(mlflow_server.database_path)) as database, database:
+        # as after kill -9 between the run and its parameters
+        database.execute("DELETE FROM params WHERE run_uuid = ?", (first["run"],))
     more = tuned(2)
     assert (first["run"], first["labels"]) == (more["run"], ["down", "right"])
     assert (first["num_gallery"], first["num_queries"]) == (6, 2)
-    client = MlflowClient(mlflow_server.uri, mlflow_server.uri)
     history = client.get_metric_history(more["run"], "recognition/train_loss")
     assert [point.step for point in history] == [2, 4], "the second epoch alone was trained"
     run = client.get_run(more["run"])
     assert run.info.status == "FINISHED"
+    assert run.data.params["evaluation.recognition.num_epochs"] == "2"
     assert run.data.tags["prp.fine_tuned_from"] == str(start)
     for place, mlflow in ((str(out), None), (more["model"], mlflow_server.uri)):
         encoder = load_encoder(place, mlflow)
