@@ -56,7 +56,7 @@ class RunReporter:
                 all_tags = shortened_tags({**tags, KEY_TAG: key})
                 run = self.client.create_run(number, run_name=name, tags=all_tags)
             for path, value in params.items():
-                if path not in run.data.params:  # the process that made the run may have been killed
+                if path not in run.data.params:  # whoever made the run may have been killed
                     self.client.log_param(run.info.run_id, path, value)
             return run
 

@@ -1,4 +1,4 @@
-"""kill -9 of Ray's own processes on the head, and of the processes of a sweep's end.
+"""kill -9 of the processes of Ray's head, and of the tasks that measure beside trials and after.
 
     uv run pytest -s -m campaign tests/campaigns/test_kill_ray.py
 
@@ -44,6 +44,8 @@ FINAL_TASKS = (
     "ray::_test",
     "ray::_showcase",
 )
+BASELINES = "ray::_baselines"
+TRIES = 3  # of a task of the final evaluation
 PATIENCE_SECONDS = 900.0
 SEED = int(os.environ.get("PRP_KILL_SEED", "0"))
 NUM_TRIALS = 2
@@ -231,3 +233,26 @@ def test_processes_of_the_end_are_killed_once_each(
         assert {"ray::_baselines", "ray::_recognition"} <= set(killed)
     assert faults(tmp_path, peace) == []
     assert (folder / "report.html").is_file()
+
+
+@pytest.mark.parametrize("num_kills", [TRIES - 1, TRIES])
+def test_baselines_are_killed_while_a_trial_trains(
+    num_kills: int, tmp_path: Path, tiny_videos: Path, peace: Records
+) -> None:
+    """Ray tries them again; what it gives up is started again at the end of the sweep."""
+    draw = random.Random(f"{SEED} baselines {num_kills}")
+    words = [*command(tiny_videos, tmp_path), "--set", "sweep.max_concurrent_trials=1"]
+    with StudyProcess(tmp_path / "home", words) as study:
+        for number in range(num_kills):
+            with patience(study, f"no task {number}") as deadline:
+                while not found(study, BASELINES) and time.monotonic() < deadline:
+                    assert study.process.poll() is None, study.output[-3000:]
+                    time.sleep(0.02)
+            time.sleep(draw.uniform(0.0, 0.7))
+            assert found(study, "ray::RayTrainWorker"), "a trial trains"
+            assert kill(study, BASELINES)
+        assert study.wait() == 0, study.output[-4000:]
+        assert study.left_behind() == []
+        assert "--resume" not in study.output, "nothing is to be made up"
+        sys.stdout.write(f"{BASELINES}: killed {num_kills} times\n")
+    assert faults(tmp_path, peace) == []

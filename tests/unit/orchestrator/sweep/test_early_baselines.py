@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import ray
 
 from orchestrator.cost.budget import Admission, Gate
 from orchestrator.sweep import early_baselines
@@ -47,6 +48,22 @@ def test_one_task_is_started_however_often_the_last_trials_leave_room(
     early.begin()
     early.begin()
     assert early.future() == early.future() == "the first task"
+
+
+def test_a_task_that_was_lost_is_started_again_at_the_end(
+    early: EarlyBaselines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(future: Any, **_: Any) -> Any:
+        raise ray.exceptions.WorkerCrashedError
+
+    def under_way(future: Any, **_: Any) -> Any:
+        raise ray.exceptions.GetTimeoutError
+
+    early.begin()
+    monkeypatch.setattr("ray.get", under_way)
+    assert early.future() == "the first task"
+    monkeypatch.setattr("ray.get", lost)
+    assert early.future() == "the second task"
 
 
 def test_none_is_started_early_where_the_result_is_kept(
