@@ -18,16 +18,20 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from orchestrator.config.secret_forms import (
+    PASSWORD_WITH_SLASH,
+    PRIVATE_KEY,
+    SECRET_FORMS,
+    SECRET_NAMES,
+    SECRET_WORDS,
+    TOKENS,
+    USER_PART,
+)
 from prp_core.errors import UserError
 
 HIDDEN = "***"
 _FORMATTER = logging.Formatter()
 WEB = ("http", "https")
-SECRET_WORDS = (
-    *("password", "passwd", "pwd", "secret", "token", "sslkey", "access_key"),
-    *("accesskey", "credential", "signature"),  # of a presigned address
-    *("api_key", "apikey", "api-key"),
-)
 # Variables whose values are credentials; a name that ends with one of the others is a place.
 SECRET_VARIABLE = re.compile(
     r"KEY(_|$)|SECRET|TOKEN|PASSWORD|PASSWD|PASSPHRASE|_PWD$|CREDENTIAL|CONNECTION_STRING"
@@ -35,19 +39,6 @@ SECRET_VARIABLE = re.compile(
 )
 NOT_SECRET = ("_FILE", "_PATH", "_DIR", "_URI", "_MODE")
 MIN_SECRET_CHARACTERS = 8  # a shorter value is a word of other lines as well
-# The user's part reaches to the last @ before the path: a password may hold an @ of its own.
-USER_PART = re.compile(r"\b([A-Za-z][A-Za-z0-9+.-]*)://([^/\s'\"<>]*)@")
-# SQLAlchemy takes a password with a slash in it; digits before one are a port.
-PASSWORD_WITH_SLASH = re.compile(
-    r"\b([A-Za-z][A-Za-z0-9+.-]*)://([^/\s@:\['\"<>]*):(?!\d+/)[^/\s@'\"<>]*/[^\s@'\"<>]*@"
-)
-SECRET_PARAMETER = re.compile(
-    rf"([?&;#](?:[A-Za-z_.-]*(?:{'|'.join(SECRET_WORDS)})[A-Za-z_.-]*|sig|auth)="
-    # of a list of settings, as psycopg shows it; of a request's head
-    r"|\bpass(?:word|wd)=|\bAuthorization['\"]?\s*[:=]\s*['\"]?(?:Basic|Bearer)\s+)"
-    r"([^&;#\s'\"<>]*)",
-    re.IGNORECASE,
-)
 # (what it opens, where its password belongs) by the first word of the scheme
 REMEDIES: Mapping[str, str] = {
     "http": "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
@@ -59,13 +50,25 @@ REMEDIES: Mapping[str, str] = {
 
 
 def redacted(text: object) -> str:
-    """`text` with the passwords of all addresses in it replaced by ``***``.
+    """`text` with the passwords and tokens in it replaced by ``***``: of addresses, of settings, of
+    requests' heads, of hooks' URLs, and what has the form of a known service's token.
 
     The user's name stays; of a web address, where it may be a token, it goes as well when it stands
     alone.
     """
-    shown = PASSWORD_WITH_SLASH.sub(rf"\g<1>://\g<2>:{HIDDEN}@", USER_PART.sub(_hide, str(text)))
-    return SECRET_PARAMETER.sub(rf"\g<1>{HIDDEN}", shown)
+    lines = PRIVATE_KEY.sub(HIDDEN, str(text)).splitlines(keepends=True)
+    return TOKENS.sub(HIDDEN, "".join(map(_redacted_line, lines)))
+
+
+def _redacted_line(line: str) -> str:
+    lower = line.lower()
+    if "://" in lower:
+        line = PASSWORD_WITH_SLASH.sub(rf"\g<1>://\g<2>:{HIDDEN}@", USER_PART.sub(_hide, line))
+    for hints, forms in SECRET_FORMS.items():
+        if any(hint in lower for hint in hints):
+            for form in forms:
+                line = form.sub(rf"\g<1>{HIDDEN}", line)
+    return line
 
 
 def redact_logs() -> None:
@@ -123,7 +126,7 @@ def without_secrets(text: str, secrets: tuple[str, ...]) -> str:
     """`text` as `redacted` shows it, with each of `secrets` replaced by ``***``."""
     for secret in secrets:
         text = text.replace(secret, HIDDEN)
-    return redacted(text) if "=" in text or "://" in text else text
+    return redacted(text)
 
 
 def _hide(found: re.Match[str]) -> str:
@@ -162,4 +165,7 @@ def holds_password(address: str) -> bool:
         names = [name.lower() for name, _ in parse_qsl(urlsplit(address).query)]
     except ValueError:
         return False
-    return any(word in unquote(name) for name in names for word in SECRET_WORDS)
+    return any(
+        unquote(name) in SECRET_NAMES or any(word in unquote(name) for word in SECRET_WORDS)
+        for name in names
+    )

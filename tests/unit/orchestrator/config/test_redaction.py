@@ -51,6 +51,34 @@ from prp_core.errors import PrpError, UserError
         ),
         ("mail ada@example.org about http://host", "mail ada@example.org about http://host"),
         ("sqlite:////srv/trials.db", "sqlite:////srv/trials.db"),
+        ("403 with key=canary, twice", "403 with key=***, twice"),
+        ("no object key=train/c1/v_Apply_g01.avi", "no object key=train/c1/v_Apply_g01.avi"),
+        ("https://maps/v1?x=1&key=canary#a", "https://maps/v1?x=1&key=***#a"),
+        ("sig=canary%2B1 and X-Amz-Signature=canary", "sig=*** and X-Amz-Signature=***"),
+        (
+            "POST https://hooks.slack.com/services/T0CANARY/B0CANARY/canary: 403",
+            "POST https://hooks.slack.com/services/*** 403",
+        ),
+        ("<https://chat/hooks/canary>", "<https://chat/hooks/***>"),
+        ("https://discord.com/api/webhooks/1/canary", "https://discord.com/api/webhooks/***"),
+        ("Authorization: Token canary", "Authorization: Token ***"),
+        ("authorization=canary", "authorization=***"),
+        (
+            "Authorization: AWS4-HMAC-SHA256 Credential=canary/s3, Signature=canary",
+            "Authorization: AWS4-HMAC-SHA256 ***",
+        ),
+        ("authorization: the server asks for it", "authorization: the server asks for it"),
+        ("X-Api-Key: canary-1234", "X-Api-Key: ***"),
+        ("Cookie: session=canary; b=canary", "Cookie: ***"),
+        ("AWS_SECRET_ACCESS_KEY=canary prp", "AWS_SECRET_ACCESS_KEY=*** prp"),
+        ('{"password": "a canary", "b": 2}', '{"password": "***", "b": 2}'),
+        ("&#34;token&#34;: &#34;canary&#34;,", "&#34;token&#34;: &#34;***&#34;,"),
+        ("prp --api-key canary --x", "prp --api-key *** --x"),
+        ("--database-password-file /etc/pw", "--database-password-file /etc/pw"),
+        ("AccountKey=canary==;Suffix=core", "AccountKey=***;Suffix=core"),
+        ("ghp_canary012345678901234567 hf_canary0123456789abcdef", "*** ***"),
+        ("-----BEGIN RSA PRIVATE KEY-----\ncanary\n-----END RSA PRIVATE KEY-----.", "***."),
+        ("token=None, the token: see there", "token=None, the token: see there"),
     ],
 )  # fmt: skip
 def test_passwords_are_hidden_and_nothing_else(text: str, shown: str) -> None:
@@ -80,6 +108,15 @@ def test_a_password_is_refused_with_the_place_where_it_belongs(address: str, sai
     with pytest.raises(UserError) as caught:
         refuse_password("--mlflow", address)
     assert said in str(caught.value) and "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["x", "password", "https://", "://a:b/", "--token ", '"token":"', "eyJabcdefgh.", "?a-"],
+)
+def test_a_long_line_takes_time_in_proportion_to_its_length(piece: str) -> None:
+    line = piece * (100_000 // len(piece))  # a quadratic search of one takes minutes
+    assert redacted(line + " key=canary").endswith(" key=***") or "canary" not in redacted(line)
 
 
 @pytest.mark.parametrize("address", ["http://host", "postgresql://prp@db/prp", "sqlite:///x.db"])
