@@ -480,6 +480,14 @@ def test_images_run_a_user_who_is_not_root_from_locked_packages() -> None:
     assert "uv sync --frozen" in (CLUSTER / "Dockerfile").read_text()
 
 
+def bases_of(dockerfile: str) -> list[str]:
+    """The images that `dockerfile` begins with, each variable replaced by its default."""
+    default = dict(re.findall(r"^ARG (\w+)=(\S+)", dockerfile, re.M))
+    names = re.findall(r"^FROM (\S+)", dockerfile, re.M)
+    assert names
+    return [re.sub(r"\$\{(\w+)\}", lambda found: default[found[1]], name) for name in names]
+
+
 def test_every_image_is_built_on_one_base_that_a_digest_names() -> None:
     files = [
         path
@@ -488,18 +496,8 @@ def test_every_image_is_built_on_one_base_that_a_digest_names() -> None:
         for path in room.rglob("*Dockerfile*")
         if path.suffix != ".dockerignore"
     ]
-    bases = set()
-    for path in files:
-        lines = path.read_text().splitlines()
-        default = dict(
-            line.removeprefix("ARG ").split("=", 1) for line in lines if re.match(r"ARG \w+=", line)
-        )
-        for line in lines:
-            if line.startswith("FROM "):
-                name = line.split()[1]
-                base = re.sub(r"\$\{(\w+)\}", lambda found: default[found[1]], name)
-                assert re.fullmatch(r"[^@$]+:[^@$]+@sha256:[0-9a-f]{64}", base), (path, line)
-                bases.add(base)
+    bases = {base for path in files for base in bases_of(path.read_text())}
+    assert all(re.fullmatch(r"[^@$]+:[^@$]+@sha256:[0-9a-f]{64}", base) for base in bases), bases
     assert len(files) == 2 and len(bases) == 1
     images = [
         found
