@@ -24,6 +24,7 @@ from pathlib import Path
 import ray
 
 from orchestrator.storage.open_store import open_store
+from prp_core.data.object_store import read_all
 from tests.campaigns.peace import kept_records
 from tests.e2e.nemesis_sweep import NUM_TRIALS, in_peace, under_fire
 from tests.fixtures_mlflow import MlflowServer
@@ -61,14 +62,15 @@ class Rhythm:
 
 @dataclass
 class Strikes:
-    """The strikes of one sweep: at most one stop at a time, in a thread, beside kills."""
+    """The strikes of one sweep: kills one after the other; beside them, each in a thread, at most
+    one stop and one strike at MLflow, whose start takes long.
+    """
 
     battlefield: Battlefield
     left: list[Strike]
     draw: random.Random
     made: list[Strike] = field(default_factory=list)
-    _stopping: Kind | None = None
-    _thread: threading.Thread | None = None
+    _beside: dict[Kind, threading.Thread] = field(default_factory=dict)
 
     def run(self, rhythm: Rhythm) -> None:
         """Strike until the sweep has ended, or nothing is left to be done to it."""
@@ -77,8 +79,8 @@ class Strikes:
             if self._has_ended():
                 break
             self._strike_one()
-        if self._thread is not None:
-            self._thread.join()
+        for thread in list(self._beside.values()):
+            thread.join()
 
     def _has_ended(self) -> bool:
         study = self.battlefield.study
@@ -97,44 +99,41 @@ class Strikes:
                 continue
             del self.left[position]
             say(f"{how} {kind}")
-            if how == STOP:
-                self._stopping = kind
-                self._thread = threading.Thread(target=self._stop, args=(kind, which))
-                self._thread.start()
-            elif self._kill(kind, which):
-                self.made.append((how, kind))
+            if how == STOP or kind == Kind.MLFLOW:
+                thread = threading.Thread(target=self._strike_beside, args=(how, kind, which))
+                self._beside[kind] = thread
+                thread.start()
             else:
-                self.left.append((how, kind))
+                self._strike(how, kind, which)
             return
 
     def _may(self, how: str, kind: Kind) -> bool:
-        """Whether a strike would not undo the stop that goes on."""
-        stopping = self._stopping
-        if stopping is None:
-            return True
-        if how == STOP or kind == stopping:
+        """Whether a strike would not undo one that goes on."""
+        stopped = set(self._beside) - {Kind.MLFLOW}
+        if kind in self._beside or (how == STOP and kind != Kind.MLFLOW and stopped):
             return False
-        if stopping == Kind.S3:
+        if stopped == {Kind.S3}:
             return kind not in NOT_WITHOUT_STORE
-        return stopping in (Kind.MLFLOW, Kind.S3) or kind not in (Kind.DRIVER, Kind.RAYLET)
+        return not stopped or kind not in (Kind.DRIVER, Kind.RAYLET)
 
-    def _kill(self, kind: Kind, which: int) -> bool:
+    def _strike_beside(self, how: str, kind: Kind, which: int) -> None:
         try:
-            self.battlefield.strike(kind, which)
-        except (AssertionError, ProcessLookupError, ZeroDivisionError) as error:
-            say(f"no {kind} was killed: {str(error)[:200]}")  # it, or the sweep, has just ended
-            return False
-        return True
+            self._strike(how, kind, which)
+        finally:
+            del self._beside[kind]
 
-    def _stop(self, kind: Kind, which: int) -> None:
+    def _strike(self, how: str, kind: Kind, which: int) -> None:
         try:
-            to_the_end = self.battlefield.stop(kind, which)
+            if how == STOP:
+                is_made = self.battlefield.stop(kind, which)
+                say(f"{kind} continues" if is_made else f"{kind} was gone before it continued")
+            else:
+                self.battlefield.strike(kind, which)
+                is_made = True
         except (AssertionError, ProcessLookupError, ZeroDivisionError) as error:
-            say(f"no {kind} was stopped: {str(error)[:200]}")
-            to_the_end = False
-        say(f"{kind} continues" if to_the_end else f"{kind} was gone when it was to continue")
-        (self.made if to_the_end else self.left).append((STOP, kind))
-        self._stopping = None
+            say(f"{how} {kind} was not made: {str(error)[:200]}")  # it has just ended
+            is_made = False
+        (self.made if is_made else self.left).append((how, kind))
 
 
 @dataclass(frozen=True)
@@ -183,12 +182,13 @@ class Campaign:
             for _ in range(MAX_STARTS):
                 battlefield.start()
                 strikes.run(self.rhythm)
-                assert battlefield.study is not None
-                code = battlefield.study.wait(1800)
+                study = battlefield.study
+                assert study is not None
+                code = study.wait(1800)
+                outputs = [*battlefield.outputs, study.output]
                 if code == 0:
                     break
-                faults.append(f"a driver ended with {code}: {battlefield.study.output[-600:]}")
-            outputs = [*battlefield.outputs, battlefield.study.output]
+                faults.append(f"a driver ended with {code}: {study.output[-600:]}")
         if code == 0:
             faults += faults_of(
                 self.storage, name, self.mlflow.uri, num_trials=NUM_TRIALS, reference=reference
@@ -213,13 +213,14 @@ class Campaign:
         for info in store.list(""):
             path = folder / "storage" / info.key
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(store.read(info.key))
+            path.write_bytes(read_all(store, info.key))
         with contextlib.closing(sqlite3.connect(self.mlflow.database_path)) as database:
             copy = sqlite3.connect(folder / "mlflow.db")
             database.backup(copy)
             copy.close()
         (folder / "drivers.log").write_text("\n==== next driver\n".join(outputs))
-        shutil.copytree(logs, folder / "ray-logs", dirs_exist_ok=True)
+        with contextlib.suppress(shutil.Error):  # a file that went meanwhile
+            shutil.copytree(logs, folder / "ray-logs", dirs_exist_ok=True)
 
 
 def say(line: str) -> None:

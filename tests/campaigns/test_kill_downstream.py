@@ -165,7 +165,7 @@ def test_tasks_of_embed_and_the_command_itself_are_killed(place: Place, tmp_path
             if killed < NUM_STRIKES and process.process.poll() is None:
                 process.kill()
                 commands += 1
-                assert process.left_behind(60.0) == []
+                assert process.left_behind() == []
             else:
                 code = process.wait()
                 assert code == 0, process.output[-3000:]
