@@ -16,7 +16,7 @@ from orchestrator.tracking.tags import SAMPLED_TAG, SWEEP_TAG
 from tests.journals import ledger_of, study_of
 
 # What was learnt; times, costs, counters and machines of a disturbed sweep are its own.
-NOT_COMPARED = ("time/", "data/", "cost/", "waste/", "tracking/", "system/")
+NOT_COMPARED = ("time/", "data/", "cost/", "waste/", "tracking/", "system/", "evaluation/lag")
 Points = Counter[tuple[str, int, float]]
 MLFLOW_STATUS = {"COMPLETE": "FINISHED", "PRUNED": "FINISHED", "FAIL": "FAILED"}
 
