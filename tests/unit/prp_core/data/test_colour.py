@@ -18,6 +18,7 @@ from prp_core.data.loader import SpanLoader
 from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.object_store import LocalStore
 from prp_core.data.readers.frame_arrays import RgbConverter, copy_planes, planes_kind
+from prp_core.data.readers.pyav_reader import PyavReader
 from prp_core.data.readers.video_reader import YuvPlanes
 from prp_core.data.transfer import allocate_for, pack_frames
 from prp_core.data.video_source import VideoSource
@@ -59,6 +60,38 @@ def test_the_device_agrees_with_ffmpeg(matrix: int, name: str, full_range: bool)
     theirs_HWC = RgbConverter().array(frame, 128, 128)
     assert ours_NHWC.shape == (1, 128, 128, 3)
     assert np.abs(ours_NHWC[0].astype(int) - theirs_HWC).max() <= LEVELS
+
+
+@pytest.mark.parametrize(
+    ("codec", "suffix", "pixel_format"),
+    [("libx264", ".mp4", "yuv422p10le"), ("mpeg4", ".avi", "yuv420p")],
+)
+def test_rgb_is_what_the_formula_makes_of_the_planes_with_each_chroma_value_repeated(
+    codec: str, suffix: str, pixel_format: str, tmp_path: Path
+) -> None:
+    """H.264 says that its chroma lies to the left of its pixels, MPEG-4 says nothing: FFmpeg 8
+    interpolates between the values of the first, and shows those of the second as they are.
+    """
+    encoding = Encoding(codec=codec, suffix=suffix, pixel_format=pixel_format)
+    path = make_video(tmp_path / f"a{suffix}", 2, encoding=encoding)
+    with av.open(str(path)) as container:
+        frame = next(container.decode(video=0))
+    depth_bytes = 2 if pixel_format.endswith("10le") else 1
+    luma, u, v = (
+        np.frombuffer(plane, f"<u{depth_bytes}")
+        .reshape(plane.height, -1)[:, : plane.width]
+        .repeat(64 // plane.height, axis=0)
+        .repeat(96 // plane.width, axis=1)
+        .astype(float)
+        / (4 if depth_bytes == 2 else 1)
+        for plane in frame.planes
+    )
+    y, u, v = (luma - 16) * 255 / 219, (u - 128) * 255 / 224, (v - 128) * 255 / 224
+    green = y - 0.299 * 1.402 / 0.587 * v - 0.114 * 1.772 / 0.587 * u
+    formula_HWC = np.stack([y + 1.402 * v, green, y + 1.772 * u], axis=-1).clip(0, 255)
+    ours_HWC = RgbConverter().array(frame, 96, 64)
+    assert np.abs(ours_HWC - formula_HWC).max() <= LEVELS + 1
+    assert np.array_equal(next(PyavReader(str(path)).frames()), ours_HWC)
 
 
 def test_known_colours() -> None:
