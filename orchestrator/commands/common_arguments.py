@@ -167,5 +167,6 @@ def add_label_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--labels",
         metavar="CSV",
-        help="a table with the columns key,label,group,split (label, group, split may be missing)",
+        help="a table with the columns key,label,group,split (label, group, split may be missing), "
+        "or a list with a video's path and its label in each line",
     )

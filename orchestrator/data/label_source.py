@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prp_core.data.manifest import SPLITS
-from prp_core.data.splits import Labelling, read_split_files
+from prp_core.data.split_lists import read_list
+from prp_core.data.splits import Labelling, read_split_files, table_of
 from prp_core.errors import UserError
 
 LABEL_COLUMNS = ("label", "group", "split")
@@ -23,7 +24,9 @@ class LabelSource:
     split: int = 1
     """Which of the numbered splits in `splits_dir` is taken."""
     labels_csv: str | Path | None = None
-    """A CSV table with the column ``key`` and any of ``label``, ``group``, ``split``."""
+    """A CSV table with the column ``key`` and any of ``label``, ``group``, ``split``, or a list of
+    videos with a label behind each, as `read_split_files` reads them.
+    """
 
     def table(self) -> dict[str, Labelling]:
         """What is stated, by key; empty where nothing is. Raises `UserError`."""
@@ -40,9 +43,12 @@ class LabelSource:
 def read_label_table(path: Path) -> dict[str, Labelling]:
     """The table of a CSV file: the column ``key`` and any of ``label``, ``group``, ``split``.
 
-    An empty cell states nothing. Raises `UserError` that names the line.
+    An empty cell states nothing. A file without that header may be a list of videos, a path and a
+    label in each line. Raises `UserError` that names the line.
     """
     try:
+        if listed := read_list(path):
+            return table_of(listed, path)
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
             columns = reader.fieldnames or []
@@ -53,7 +59,8 @@ def read_label_table(path: Path) -> dict[str, Labelling]:
             ):
                 raise UserError(
                     f"{path}: its first line is {','.join(columns)!r}; "
-                    "it must name the column key and some of label, group, split"
+                    "it must name the column key and some of label, group, split, "
+                    "or be a video's path and its label"
                 )
             table: dict[str, Labelling] = {}
             for row in reader:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from prp_core.errors import UserError
 
 LIST_FILE = re.compile(
     r"(?:.+[_-])?(?P<part>train|val|validate|validation|test)(?:_list)?"
-    r"(?:_split_?0*(?P<split>\d+))?(?:_(?:videos|rawframes))?\.(?:csv|txt)",
+    r"(?:_split_?0*(?P<split>\d+))?(?:_(?:videos?|rawframes))?\.(?:csv|txt)",
     re.IGNORECASE,
 )
 PART_OF_NAME = {"validate": "val", "validation": "val"}
@@ -27,6 +27,8 @@ VIDEO_LINE = re.compile(
 )
 MOST_NUMBERS_OF_A_VIDEO = 2  # frames and a label
 MOST_NUMBERS = 3  # of a folder of frames: the first frame before these
+LAST_NUMBER = re.compile(r"(?P<name>.*\S)[,\s]\s*(?P<number>-?\d+)")
+COMMENT = "# "
 MOST_CHARACTERS = 6000  # of a line: a path has at most 4,096 bytes
 
 
@@ -50,13 +52,34 @@ def read_lists(folder: Path, split: int) -> list[Listed]:
     for path in sorted(folder.iterdir()):
         match = LIST_FILE.fullmatch(path.name)
         if match and int(match["split"] or split) == split:
-            part = PART_OF_NAME.get(match["part"].lower(), match["part"].lower())
-            found.setdefault(part, []).extend(_read(path, part))
+            found.setdefault(_part(match), []).extend(_read(path, _part(match)))
     names = {part: {video.name for video in videos} for part, videos in found.items()}
     if "test" in names and names.get("val") == names["test"]:
         del found["val"]
     listed = [video for videos in found.values() for video in videos]
     return _without_numbers(listed) if _numbers_are_no_labels(listed) else listed
+
+
+def read_list(path: Path) -> list[Listed]:
+    """The videos of one list; `part` is "" unless the file's name states it.
+
+    Empty where its first line is not a video's file and something behind it. Raises `UserError`.
+    """
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        first = next((line for line in file if _is_entry(line)), "")
+    if not VIDEO_LINE.fullmatch(first.strip()):
+        return []
+    match = LIST_FILE.fullmatch(path.name)
+    listed = list(_read(path, _part(match) if match else ""))
+    return _without_numbers(listed) if _numbers_are_no_labels(listed) else listed
+
+
+def _part(match: re.Match[str]) -> str:
+    return PART_OF_NAME.get(match["part"].lower(), match["part"].lower())
+
+
+def _is_entry(line: str) -> bool:
+    return bool(line.strip()) and not line.startswith(COMMENT)
 
 
 def _read(path: Path, part: str) -> Iterator[Listed]:
@@ -67,37 +90,73 @@ def _read(path: Path, part: str) -> Iterator[Listed]:
     if lines and "youtube_id" in lines[0].split(","):
         yield from _read_kinetics(path, lines, part)
         return
-    for line in filter(None, map(str.strip, lines)):
-        if len(line) > MOST_CHARACTERS:
-            raise UserError(
-                f"{path}: {line[:40]!r}... has {len(line)} characters: it is not a list of paths"
-            )
-        video = VIDEO_LINE.fullmatch(line)
-        words = re.split(r"[,\s]+", video["rest"]) if video else []
-        if video and not all(word.isdigit() for word in words):
-            yield Listed(video["path"].strip(' "'), video["rest"].strip('"'), part)
-            continue
-        if len(words) > MOST_NUMBERS_OF_A_VIDEO:
-            raise UserError(
-                f"{path}: {line!r} has several labels; keep one for each video, or give a "
-                "table with --labels"
-            )
-        name, numbers = _without_last_numbers(line)
-        is_folder = name.endswith("/") or len(numbers) > 1
-        label = numbers[-1] if numbers and not (is_folder and len(numbers) == 1) else None
-        yield Listed(name.strip(' "'), label, part)
+    entries = [_entry(path, line.strip()) for line in lines if _is_entry(line)]
+    has_labels = not _counts_frames(entries)
+    for entry in entries:
+        label = entry.words or (_label(entry) if has_labels else None)
+        yield Listed(entry.name.strip(' "'), label, part)
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A line: a name, and either the class in `words` or the `numbers` behind the name."""
+
+    name: str
+    is_video: bool
+    words: str | None = None
+    numbers: tuple[str, ...] = ()
+
+    @property
+    def has_negative(self) -> bool:
+        """Whether a number says that there is none."""
+        return any(number.startswith("-") for number in self.numbers)
+
+
+def _entry(path: Path, line: str) -> _Entry:
+    if len(line) > MOST_CHARACTERS:
+        raise UserError(
+            f"{path}: {line[:40]!r}... has {len(line)} characters: it is not a list of paths"
+        )
+    video = VIDEO_LINE.fullmatch(line)
+    words = re.split(r"[,\s]+", video["rest"]) if video else []
+    if video and not all(re.fullmatch(r"-?\d+", word) for word in words):
+        return _Entry(video["path"], True, words=video["rest"].strip('"'))
+    name, numbers = _without_last_numbers(line)
+    entry = _Entry(name, video is not None, numbers=tuple(numbers))
+    if len(words) > MOST_NUMBERS_OF_A_VIDEO and not entry.has_negative:
+        raise UserError(
+            f"{path}: {line!r} has several labels; keep one for each video, or give a "
+            "table with --labels"
+        )
+    return entry
+
+
+def _counts_frames(entries: Sequence[_Entry]) -> bool:
+    """Whether the numbers are a first frame and how many there are, as VideoMAE lists videos to
+    learn from without labels: -1 frames for a video that is decoded.
+    """
+    pairs = [entry for entry in entries if len(entry.numbers) > 1]
+    folders = [entry.numbers for entry in pairs if not entry.is_video]
+    return any(entry.has_negative for entry in pairs) or (
+        len(folders) > 1
+        and all(len(numbers) == 2 and numbers[0] in ("0", "1") for numbers in folders)
+    )
+
+
+def _label(entry: _Entry) -> str | None:
+    """The last number, where there is one beside the count of a folder's frames; -1 is none."""
+    is_folder = not entry.is_video and (entry.name.endswith("/") or len(entry.numbers) > 1)
+    if len(entry.numbers) <= is_folder or entry.numbers[-1].startswith("-"):
+        return None
+    return entry.numbers[-1]
 
 
 def _without_last_numbers(line: str) -> tuple[str, list[str]]:
     """(`line` without the numbers at its end, those: at most three)."""
     numbers: list[str] = []
-    while len(numbers) < MOST_NUMBERS:
-        head = line.rstrip("0123456789")
-        name = head.rstrip(", \t")
-        if head == line or name in ("", head):
-            break
-        numbers.insert(0, line[len(head) :])
-        line = name
+    while len(numbers) < MOST_NUMBERS and (found := LAST_NUMBER.fullmatch(line)):
+        numbers.insert(0, found["number"])
+        line = found["name"].rstrip(", \t")
     return line, numbers
 
 

@@ -116,20 +116,21 @@ def read_split_files(folder: Path | str, split: int) -> dict[str, Labelling]:
             raise UserError(f"{folder}: no split {split}; there is {there}")
         return read(folder, chosen)
     if listed := read_lists(folder, split):
-        return _table_of(listed, folder)
+        return table_of(listed, folder)
     raise UserError(
         f"{folder}: no split files of UCF101 (trainlist01.txt, testlist01.txt), "
         f"HMDB51 (<class>_test_split1.txt) or lists of split {split} (train.csv, val.csv, test.csv)"
     )
 
 
-def _table_of(listed: Iterable[Listed], folder: Path) -> dict[str, Labelling]:
+def table_of(listed: Iterable[Listed], source: Path) -> dict[str, Labelling]:
+    """The table that the lists at `source` state; a part "" states nothing. Raises `UserError`."""
     table: dict[str, Labelling] = {}
     for video in listed:
-        said = Labelling(video.label, None, video.part)
+        said = Labelling(video.label, None, video.part or None)
         if table.setdefault(video.name, said) != said:
             raise UserError(
-                f"{folder}: {video.name!r} is listed in {table[video.name].split!r} with label "
+                f"{source}: {video.name!r} is listed in {table[video.name].split!r} with label "
                 f"{table[video.name].label!r}, and in {said.split!r} with {said.label!r}"
             )
     return table

@@ -239,6 +239,19 @@ def test_a_table_of_labels(tmp_path: Path) -> None:
     }
 
 
+def test_a_list_of_videos_with_their_labels_is_a_table_too(tmp_path: Path) -> None:
+    path = tmp_path / "val.csv"
+    path.write_text("root/a b/1.mp4  7\nroot/a b/2.mp4 8\nroot/3.mp4 -1\n")
+    assert read_label_table(path) == {
+        "root/a b/1.mp4": Labelling("7", None, "val"),
+        "root/a b/2.mp4": Labelling("8", None, "val"),
+        "root/3.mp4": Labelling(None, None, "val"),
+    }
+    other = path.rename(tmp_path / "annotations.txt")
+    other.write_text("a/1.mp4,air drumming\n")
+    assert read_label_table(other) == {"a/1.mp4": Labelling("air drumming", None, None)}
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

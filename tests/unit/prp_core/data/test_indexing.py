@@ -359,6 +359,28 @@ def test_ucf101s_own_split_files(tmp_path: Path) -> None:
             },
             {"Archery": "train", "YoYo": "test"},
         ),
+        (  # VideoMAE: its code takes a class of any kind behind one space
+            {
+                "train.csv": "/data/ucf101/v_Archery_g08_c01.mp4 Archery\n",
+                "test.csv": "/data/ucf101/v_YoYo_g01_c01.mp4 YoYo\n",
+            },
+            {"Archery": "train", "YoYo": "test"},
+        ),
+        (  # VideoMAE V2, to learn from without labels: a video's first frame, and -1 for all
+            {
+                "train.csv": "# the prefix is given by --data_root\n"
+                "your_path/Archery/v_Archery_g08_c01.mp4 0 -1\n",
+                "val.csv": "your_path/YoYo/v_YoYo_g01_c01 1 58\nyour_path/YoYo/x 1 29\n",
+            },
+            {"Archery": "train", "YoYo": "val"},
+        ),
+        (  # VideoMAE V2, folders of frames to tune on: how many, and the label
+            {
+                "train.csv": "your_path/SomethingV2/frames/v_Archery_g08_c01 62 140\n",
+                "test.csv": "your_path/SomethingV2/frames/v_YoYo_g01_c01 51 127\n",
+            },
+            {"140": "train", "127": "test"},
+        ),
     ],
 )
 def test_lists_as_code_releases_publish_them(
