@@ -9,6 +9,7 @@ commits once every part is in the store. One checkpoint is under way at a time.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from enum import StrEnum
@@ -24,6 +25,9 @@ log = logging.getLogger(__name__)
 
 BUSY = "a checkpoint is being written"
 FAILED = "a checkpoint could not be written"
+
+MAX_SHARE = 0.01
+"""Of the time since the checkpoint before, that one which only an epoch's end asks for may cost."""
 
 Files = Callable[[], Mapping[str, bytes]]
 """Encodes a worker's files by name; called on the writer's thread."""
@@ -60,11 +64,20 @@ class CheckpointWriter:
         self._step = 0
         self._facts: Mapping[str, Any] = {}
         self._allocating: Future[None] | None = None
+        self._spent_seconds = 0.0
+        self._cost_seconds = 0.0
 
     @property
     def is_idle(self) -> bool:
         """Whether no checkpoint is under way; the same on every worker."""
         return self._stage is Stage.IDLE
+
+    def is_cheap_after(self, seconds: float) -> bool:
+        """Whether a checkpoint `seconds` after the one before would take at most `MAX_SHARE` of
+        them, by the CPU-seconds of this worker's threads that the last one took; the first one is
+        cheap.
+        """
+        return self.is_idle and self._cost_seconds <= MAX_SHARE * seconds
 
     def allocate(self, state: Callable[[], Any]) -> None:
         """Allocate the memory of `copies` on the thread, the first time that it is called, so that
@@ -80,7 +93,10 @@ class CheckpointWriter:
         assert self.is_idle, self._stage
         if self._allocating is not None:
             self._allocating.result()
-        return self._memory.copies(state)
+        started = time.thread_time()
+        copied = self._memory.copies(state)
+        self._spent_seconds = time.thread_time() - started
+        return copied
 
     def start(self, step: int, files: Files, facts: Mapping[str, Any]) -> None:
         """Begin the checkpoint of `step`: this worker's `files`, and `facts` in its commit.
@@ -121,8 +137,15 @@ class CheckpointWriter:
             log.warning("the checkpoint of step %d was not written: %s", self._step, error)
 
     def _begin(self, stage: Stage, action: Callable[[], Any]) -> None:
+        def counted() -> Any:
+            started = time.thread_time()
+            try:
+                return action()
+            finally:
+                self._spent_seconds += time.thread_time() - started
+
         self._stage = stage
-        self._job = self._threads.submit(action)
+        self._job = self._threads.submit(counted)
 
     def _advance(self) -> None:
         job = self._job
@@ -144,6 +167,7 @@ class CheckpointWriter:
                 f"committing the checkpoint of step {self._step}",
                 lambda: job.result() if job is not None else None,
             )
+            self._cost_seconds = self._spent_seconds
 
     def _write(self, files: Files) -> list[Part]:
         self._memory.wait()

@@ -62,8 +62,9 @@ def fine_tune(
     with the weights after the last epoch: none are chosen by looking at the queries.
 
     Logs ``recognition/train_loss``, ``train_accuracy`` and ``learning_rate`` after each epoch. A
-    checkpoint is written after each epoch and after so many minutes, and when the machine of a
-    worker is announced to go away (`signals`); a run continues from the newest one at the very
+    checkpoint is written after an epoch unless the one before is so young that it would take more
+    than a hundredth of the time, after so many minutes, after the last epoch, and when the machine
+    of a worker is announced to go away (`signals`); a run continues from the newest one at the very
     step. Raises `UserError` as `check_labels` does, for too few videos, and when the checkpoint is
     of another fine-tuning; `DivergedError` for a loss that is not finite.
     """
@@ -110,6 +111,7 @@ class FineTuneRun:
         self._heard_notice = False
         self._goes_away = False
         self._save_is_due = False
+        self._is_cheap = False
         self._saved_at_step = 0
         self.limit_minutes(CHECKPOINT_MINUTES, time.perf_counter)
 
@@ -169,6 +171,7 @@ class FineTuneRun:
                 tuning.step(packed, size)
                 self._writer.allocate(self._trees)
                 self._save_is_due = self._save_is_due or "save" in said
+                self._is_cheap = "cheap" in said
                 self._goes_away = "notice" in said
                 if tuning.sizes_left():  # else the epoch's end belongs into the checkpoint
                     self._save_if_due(is_urgent=self._goes_away)
@@ -176,7 +179,7 @@ class FineTuneRun:
         metrics = tuning.end_epoch()
         self._epoch += 1
         self._log(metrics)
-        self._save_is_due = True
+        self._save_is_due = self._save_is_due or self._is_cheap
         self._save_if_due(is_urgent=self.finished or self._goes_away)
 
     def measured(self, videos: EvaluationVideos) -> FineTuned:
@@ -196,11 +199,16 @@ class FineTuneRun:
         self._writer.flush()
 
     def _asks(self) -> dict[str, bool]:
-        by_time = self._minutes > 0 and self._clock() - self._last_save >= 60 * self._minutes
+        since = self._clock() - self._last_save
+        is_first = self._world.is_first
         notice = not self._heard_notice and self._signals.is_preempted()
         self._heard_notice = self._heard_notice or notice
-        asks = {"notice": notice, "save": by_time and self._world.is_first}
-        return {**asks, **self._writer.says()}
+        return {
+            "notice": notice,
+            "save": is_first and 0 < 60 * self._minutes <= since,
+            "cheap": is_first and self._writer.is_cheap_after(since),
+            **self._writer.says(),
+        }
 
     def _save_if_due(self, *, is_urgent: bool) -> None:
         """Begin a checkpoint that is due, unless the one before is being written; an urgent one is

@@ -114,6 +114,7 @@ class PretrainRun:
         self._clock = clock
         self._last_save = clock()
         self._save_is_due = False
+        self._is_cheap = False
         self._heard_notice = False
         self._goes_away = False
         self._leaves = False
@@ -272,7 +273,8 @@ class PretrainRun:
         of the run, because the first worker was told so.
         """
         minutes = self._config.training.checkpoint_every_minutes
-        by_time = minutes > 0 and self._clock() - self._last_save >= 60 * minutes
+        since = self._clock() - self._last_save
+        is_first = self._world.is_first
         notice = not self._heard_notice and self._signals.is_preempted()
         self._heard_notice = self._heard_notice or notice
         self._watchdog.outer("reading videos, or waiting for a worker that does")
@@ -282,14 +284,16 @@ class PretrainRun:
             lambda: next(batches),
             {
                 "notice": notice,
-                "save": by_time and self._world.is_first,
-                "leave": self._world.is_first and self._signals.should_leave(),
+                "save": is_first and 0 < 60 * minutes <= since,
+                "cheap": is_first and self._writer.is_cheap_after(since),
+                "leave": is_first and self._signals.should_leave(),
                 **self._writer.says(),
             },
         )
         self._writer.listen(asked)
         self._goes_away = "notice" in asked
         self._save_is_due = self._save_is_due or "save" in asked
+        self._is_cheap = "cheap" in asked
         self._leaves = "leave" in asked
         self._watchdog.step()
         return packed
@@ -321,8 +325,8 @@ class PretrainRun:
             metrics.update(held_out_checks(network, self._config, self._data, self._world))
         self._log({**metrics, **self._health.end_epoch()})
         every = self._config.training.checkpoint_every_steps
-        by_step = not every or self._learner.global_step % every == 0
-        self._save_is_due = self._save_is_due or self.at_rung or by_step
+        is_wanted = self._learner.global_step % every == 0 if every else self._is_cheap
+        self._save_is_due = self._save_is_due or self.at_rung or is_wanted
         self._save_if_due()
 
     def _save_if_due(self) -> None:

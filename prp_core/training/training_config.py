@@ -106,7 +106,8 @@ class TrainingConfig:
     """Epochs from one rung to the next are multiplied by it; the last epoch is a rung too."""
 
     checkpoint_every_steps: int = 0
-    """Steps between two checkpoints, beside those at rungs; 0 saves after each epoch."""
+    """Steps between two checkpoints, beside those at rungs; 0: one after each epoch, unless the one
+    before is so young that it would take more than a hundredth of the time."""
 
     checkpoint_every_minutes: float = 5.0
     """Minutes after which a checkpoint is written at the next step, beside all others; 0: never."""

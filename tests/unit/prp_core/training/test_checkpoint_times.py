@@ -23,23 +23,30 @@ from tests.worker_group import run_workers
 
 @dataclass
 class MinuteReporter(MemoryReporter):
-    """A minute passes with every step."""
+    """So many minutes pass with every step."""
 
+    minutes_a_step: float = 1.0
     now: float = 0.0
     steps: set[int] = field(default_factory=set)
 
     def log(self, metrics: Mapping[str, float], *, step: int) -> None:
-        self.now += 60.0 * (step not in self.steps)
+        self.now += 60.0 * self.minutes_a_step * (step not in self.steps)
         self.steps.add(step)
 
 
 def committed_steps(
-    corpus: Path, folder: Path, world: World, signals: Signals | None = None, **training: Any
+    corpus: Path,
+    folder: Path,
+    world: World,
+    signals: Signals | None = None,
+    *,
+    minutes_a_step: float = 1.0,
+    **training: Any,
 ) -> list[int]:
     """The steps of all checkpoints of a run of two steps an epoch for three epochs."""
     parts = make_corpus(corpus / str(world.rank), num_train=8)
     source = open_source(corpus / str(world.rank))
-    reporter = MinuteReporter()
+    reporter = MinuteReporter(minutes_a_step=minutes_a_step)
     values = {"checkpoint_every_steps": 1000, "num_checkpoints_kept": 100, **training}
     pretrain(
         config_with(**values),
@@ -66,6 +73,29 @@ def committed_steps(
 def test_checkpoints_go_by_time(tmp_path: Path, minutes: float, steps: list[int]) -> None:
     found = committed_steps(
         tmp_path / "videos", tmp_path / "kept", ALONE, checkpoint_every_minutes=minutes
+    )
+    assert found == steps
+
+
+@pytest.mark.parametrize(
+    ("minutes_a_step", "first_rung", "steps"),
+    [
+        (1.0, 1, [2, 4, 6]),  # the one before took milliseconds, and a minute has gone by
+        (0.0, 1, [2, 6]),  # rungs alone
+        (0.0, 3, [2, 6]),  # what one costs is not known before the first
+    ],
+)
+def test_an_epochs_end_is_saved_where_that_costs_a_hundredth_of_the_time(
+    tmp_path: Path, minutes_a_step: float, first_rung: int, steps: list[int]
+) -> None:
+    found = committed_steps(
+        tmp_path / "videos",
+        tmp_path / "kept",
+        ALONE,
+        minutes_a_step=minutes_a_step,
+        checkpoint_every_steps=0,
+        checkpoint_every_minutes=0.0,
+        first_rung_epochs=first_rung,
     )
     assert found == steps
 
