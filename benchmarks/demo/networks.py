@@ -156,8 +156,9 @@ def task_results(
     """The accuracies of the pretext tasks, by metric, on a span of each of `queries`.
 
     With ``reconstruction error``, the mean squared error of the decoder's frames, beside that of
-    two guesses that know the answer's mean: ``flat colour`` (one colour for all) and ``mean frame``
-    (each span's own).
+    ``another clip's``, the frames decoded from another clip of the batch (equal: the decoder draws
+    one picture, whatever the clip), and of two guesses that know the answer's mean: ``flat colour``
+    (one colour for all) and ``mean frame`` (each span's own).
     """
     loader = SpanLoader(
         source,
@@ -199,6 +200,7 @@ def reconstruction_errors(
     flat_C = frames_BTCHW[supervised].mean(dim=(0, 2, 3), keepdim=True)
     guesses = {
         "reconstruction error": output_BCTHW.transpose(1, 2),
+        "another clip's": output_BCTHW.roll(1, 0).transpose(1, 2),
         "flat colour": flat_C.expand_as(frames_BTCHW),
         "mean frame": own_BTCHW.expand_as(frames_BTCHW),
     }

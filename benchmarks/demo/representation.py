@@ -19,7 +19,8 @@ videos of the other groups.
 Printed: recall@1, and the differences query by query, each with two intervals of 95 %: over seeds
 (Student's t) and over scenes (`group_interval`, since the videos of one scene succeed and fail
 together); the same against each pixel baseline (`pixels.py`); the accuracies of the pretext tasks
-on the queries' spans, and the decoder's error beside a flat colour's; effective rank of features.
+on the queries' spans; the decoder's error beside a flat colour's, and beside the error of frames
+decoded from another clip; effective rank of features.
 Exit code 1 unless pretrained is above random initialisation and above every pixel baseline, motion
 energy among them, over seeds and over scenes, by the differences query by query. With fewer groups
 than an interval needs nothing is shown.

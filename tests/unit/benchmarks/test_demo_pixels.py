@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from benchmarks.demo.arms import ARMS, epochs_of_equal_compute, operations_of_clip
-from benchmarks.demo.networks import nearest_hits, outside_own_group
+from benchmarks.demo.networks import nearest_hits, outside_own_group, reconstruction_errors
 from benchmarks.demo.pixels import MOTION_ENERGY, PIXELS, hits_of_pixels, motion_energy
 from benchmarks.demo.representation import PRETRAINED, RANDOM, report
 from orchestrator.config.run_config import load_config
 from prp_core.evaluation.features import FeatureTable
+from prp_core.pretext.slow_motion import SlowMotionTargets
 
 NUMBERS = torch.arange(16.0)
 
@@ -33,6 +34,18 @@ def test_motion_energy_is_the_mean_difference_of_frames_1_2_and_8_apart() -> Non
     assert set(PIXELS) == {"first_frame", "mean_frame", "mean_absolute_difference", MOTION_ENERGY}
     gallery = table([0.01, 0.03], "sf")
     assert hits_of_pixels(MOTION_ENERGY, gallery, table([0.012, 0.028, 0.03], "sfs")) == [1, 1, 0]
+
+
+def test_a_decoder_that_ignores_its_clip_has_the_error_of_another_clips_frames() -> None:
+    target_BCTHW = torch.stack([torch.zeros(3, 2, 4, 4), torch.ones(3, 2, 4, 4)])
+    supervised_BT = torch.tensor([[True, False], [True, True]])
+    targets = SlowMotionTargets(target_BCTHW, supervised_BT, torch.ones(2, 3, 2, 4, 4))
+    follows = reconstruction_errors(target_BCTHW, targets)
+    assert follows["reconstruction error"] == 0
+    assert follows["another clip's"] == pytest.approx(1)
+    assert follows["flat colour"] == pytest.approx(2 / 9)
+    ignores = reconstruction_errors(torch.full_like(target_BCTHW, 0.5), targets)
+    assert ignores["reconstruction error"] == ignores["another clip's"] == pytest.approx(0.25)
 
 
 def test_the_arms_have_the_operations_of_the_whole() -> None:
