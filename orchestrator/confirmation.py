@@ -23,8 +23,8 @@ from enum import StrEnum
 from statistics import NormalDist, fmean, stdev
 from typing import Any
 
-from orchestrator.run_model import NO_LUCK, Difference, Luck, students_quantile
-from prp_core.evaluation.intervals import Interval
+from orchestrator.run_model import NO_LUCK, Difference, Luck
+from prp_core.evaluation.intervals import Interval, students_quantile
 
 OBJECTIVE = "retrieval/recall_at_1"
 ERROR = 0.05

@@ -5,7 +5,7 @@ the luck of training; it is pooled over all trained configurations, because one 
 seeds to know it. What varies between groups of queries (scenes, persons) is the luck of the videos.
 The variance of a difference is the sum of both, less what the two sums count twice, as in the
 analysis of readers and cases (Obuchowski and Rockette 1995; Hillis 2007), with Satterthwaite's
-degrees of freedom.
+degrees of freedom. The variance between groups, of any sizes, is as Bell and McCaffrey's (2002).
 """
 
 from __future__ import annotations
@@ -20,7 +20,14 @@ from typing import Any
 
 import numpy as np
 
-from prp_core.evaluation.intervals import MIN_GROUPS, PSEUDO_GROUPS, Interval
+from prp_core.evaluation.intervals import (
+    MIN_GROUPS,
+    PSEUDO_GROUPS,
+    Interval,
+    group_degrees,
+    score_bounds,
+    students_quantile,
+)
 
 BROKEN = "-"
 NUM_DRAWS = 20_000
@@ -135,6 +142,9 @@ class RunModel:
         self.num_queries = len(of_query)
         assert self.num_queries, "no query was read by every run"
         self._share_G = np.bincount(of_query, minlength=self.num_groups) / self.num_queries
+        self._degrees = group_degrees(self._share_G.tolist())
+        # what a group pulls the mean towards itself makes it vary less around it
+        self._weight_G = 1 / np.maximum(1 - self._share_G, 1e-9)
         self._parts = {
             name: np.stack(
                 [
@@ -197,13 +207,13 @@ class RunModel:
             lucks = [(self._luck(one), share) for one, share in shares]
             terms = [(luck.variance * share, luck.degrees) for luck, share in lucks]
         scenes = self._variance_of_scenes(name, other) * _widening(confidence, selected_of)
-        half = _half_width([*terms, (scenes, self.num_groups - 1)], confidence)
+        half = _half_width([*terms, (scenes, self._degrees)], confidence)
         low, high = max(-1.0, value - half), min(1.0, value + half)
         return Difference(value=value, low=low, high=high, confidence=confidence)
 
     def interval(self, name: str, *, confidence: float = 0.95) -> Interval | None:
-        """The recall of `name` over new seeds and new scenes, on the log-odds as `share_interval`;
-        None below `MIN_GROUPS` groups.
+        """The recall of `name` over new seeds and new scenes, Wilson's as `share_interval`; None
+        below `MIN_GROUPS` groups.
         """
         if self.num_groups < MIN_GROUPS:
             return None
@@ -212,14 +222,10 @@ class RunModel:
         centre = (value * self.num_groups + PSEUDO_GROUPS / 2) / (self.num_groups + PSEUDO_GROUPS)
         away = PSEUDO_GROUPS * ((0.5 - value) / self.num_groups) ** 2
         centred_G = self._parts[name].mean(axis=0) - self._share_G * value
-        scenes = self._between(float((centred_G**2).sum()) + away) - self._twice(name)
-        terms = [
-            (luck.variance / number, luck.degrees),
-            (max(scenes, away), self.num_groups - 1),
-        ]
-        half = _half_width(terms, confidence) / (centre * (1 - centre))
-        odds = math.log(centre / (1 - centre))
-        low, high = ((1 + math.tanh((odds + end) / 2)) / 2 for end in (-half, half))
+        scenes = self._between(centred_G**2) + away - self._twice(name)
+        terms = [(luck.variance / number, luck.degrees), (max(scenes, away), self._degrees)]
+        variance, quantile = _pooled(terms, confidence)
+        low, high = score_bounds(centre, variance, self.num_queries, quantile)
         return Interval(value, min(value, low), max(value, high))
 
     def chances(self, names: Sequence[str]) -> dict[str, tuple[float, float]]:
@@ -231,10 +237,10 @@ class RunModel:
         centre = np.array([self.recall(name) for name in names])
         rows = np.stack([self._parts[name].mean(axis=0) for name in names])
         centred = rows - self._share_G * centre[:, None]
-        covariance = self._between(centred @ centred.T)
+        covariance = (centred * self._weight_G) @ centred.T
         generator = np.random.default_rng(0)
 
-        def scales(degrees: int) -> Array:
+        def scales(degrees: float) -> Array:
             return np.sqrt(degrees / generator.chisquare(degrees, NUM_DRAWS))[:, None]
 
         none = np.zeros(len(names))
@@ -243,7 +249,7 @@ class RunModel:
         seeds = generator.normal(0.0, 1.0, scenes.shape) * np.sqrt(
             [self.pooled.variance / len(self._parts[name]) for name in names]
         )
-        drawn = centre + scenes * scales(max(1, self.num_groups - 1))
+        drawn = centre + scenes * scales(self._degrees)
         drawn += seeds * scales(max(1, self.pooled.degrees))
         best = drawn.max(axis=1)
         wins = np.bincount(drawn.argmax(axis=1), minlength=len(names)) / NUM_DRAWS
@@ -262,15 +268,13 @@ class RunModel:
         value = float(of_group.sum())
         # where all groups agree, there is some left, too
         away = PSEUDO_GROUPS * ((abs(value) + 1 / self.num_queries) / self.num_groups) ** 2
-        squares = float(((of_group - self._share_G * value) ** 2).sum()) + away
-        whole = float(self._between(squares))
+        whole = self._between((of_group - self._share_G * value) ** 2) + away
         # What is counted twice is an estimate itself: of the variance at least half is left.
         return max(whole - self._twice(name) - self._twice(other), whole / 2)
 
-    def _between(self, squares: Any) -> Any:
+    def _between(self, squares_G: Array) -> float:
         """The variance of a sum over groups from the squares of its parts."""
-        number = max(2, self.num_groups)
-        return squares * number / (number - 1)
+        return float((squares_G * self._weight_G).sum())
 
     def _twice(self, name: str) -> float:
         """What both the variance over runs and that over groups hold: the interaction."""
@@ -280,23 +284,22 @@ class RunModel:
             return 0.0
         recalls = parts.sum(axis=1)
         rest = parts - parts.mean(axis=0) - np.outer(recalls - recalls.mean(), self._share_G)
-        return float(self._between((rest**2).sum())) / (number - 1) / number
+        return self._between((rest**2).sum(axis=0)) / (number - 1) / number
 
 
-def _half_width(terms: Sequence[tuple[float, int]], confidence: float) -> float:
+def _half_width(terms: Sequence[tuple[float, float]], confidence: float) -> float:
     """Of an interval whose variance is the sum of `terms` (variance, its degrees of freedom)."""
+    variance, quantile = _pooled(terms, confidence)
+    return quantile * math.sqrt(variance)
+
+
+def _pooled(terms: Sequence[tuple[float, float]], confidence: float) -> tuple[float, float]:
+    """(the sum of the variances of `terms`, the quantile of Student's t of their pooled degrees)"""
     total = sum(variance for variance, _ in terms)
     if not total:
-        return 0.0
+        return 0.0, 0.0
     degrees = total**2 / sum(variance**2 / count for variance, count in terms if variance)
-    return students_quantile(degrees, (1 + confidence) / 2) * math.sqrt(total)
-
-
-def students_quantile(degrees: float, probability: float) -> float:
-    """The quantile of Student's t, of any degrees of freedom."""
-    from scipy.special import stdtrit  # a third of a second that most commands need not pay
-
-    return float(stdtrit(degrees, probability))
+    return total, students_quantile(max(1.0, degrees), (1 + confidence) / 2)
 
 
 def _widening(confidence: float, selected_of: int) -> float:

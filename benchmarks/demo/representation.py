@@ -30,6 +30,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -111,13 +112,14 @@ def configs_of(
 
 def corpus_line(split: Parts, queries: Sequence[VideoRecord], num_seeds: int) -> str:
     """What there is, and the smallest difference that it can show."""
-    num_groups = len({record.group for record in queries})
+    sizes = list(Counter(record.group for record in queries).values())
+    num_groups = len(sizes)
     line = (
         f"{len(split.train)} training videos; queries: {len(queries)} videos of {num_groups} scenes"
     )
     if num_groups < MIN_GROUPS:
         return f"{line}, which show no difference: an interval needs {MIN_GROUPS} scenes"
-    least = smallest_difference(len(queries), num_groups, max(2, num_seeds), 2)
+    least = smallest_difference(sizes, max(2, num_seeds), 2)
     return f"{line}, which show a difference of {least:.2f} or more"
 
 

@@ -53,9 +53,11 @@ class Cell:
         return self.costs[max(self.costs)]
 
 
-def cells_to_record(learning_rates: Sequence[float] = ()) -> list[dict[str, Any]]:
-    """The 36 combinations of 3 weights x 2 clip lengths x 6 rate sets, for each of `learning_rates`
-    if there are any, else at the preset's.
+def cells_to_record(
+    learning_rates: Sequence[float] = (), lengths: Sequence[int] = LENGTHS
+) -> list[dict[str, Any]]:
+    """The combinations of 3 weights x clip `lengths` x 6 rate sets, for each of `learning_rates` if
+    there are any, else at the preset's.
     """
     return [
         {
@@ -66,7 +68,7 @@ def cells_to_record(learning_rates: Sequence[float] = ()) -> list[dict[str, Any]
             **learning_rate,
         }
         for learning_rate in [{"training.learning_rate": rate} for rate in learning_rates] or [{}]
-        for weight, length, rates in product(WEIGHTS, LENGTHS, RATES)
+        for weight, length, rates in product(WEIGHTS, lengths, RATES)
     ]
 
 

@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.demo.representation import demo_parts
-from benchmarks.search.grid import Cell, cells_to_record, read_grid, write_cell
+from benchmarks.search.grid import LENGTHS, Cell, cells_to_record, read_grid, write_cell
 from orchestrator.config.run_config import RunConfig, load_config, with_values
 from orchestrator.data.frame_tier import through_frame_cache
 from prp_core.data.manifest import Parts
@@ -105,6 +105,11 @@ def main() -> None:
         "--learning-rates", default="", help="with commas between them; none: the preset's alone"
     )
     parser.add_argument(
+        "--lengths",
+        default="-".join(map(str, LENGTHS)),
+        help="frames of a clip (default: %(default)s); one length halves the grid",
+    )
+    parser.add_argument(
         "--at",
         default=AT,
         help="evaluate after these epochs, and after the last (default: %(default)s)",
@@ -122,9 +127,10 @@ def main() -> None:
     place, among = (int(part) for part in arguments.share.split("/"))
     known = [cell.values for cell in read_grid(arguments.out)]
     learning_rates = [float(rate) for rate in arguments.learning_rates.split(",") if rate]
+    lengths = [int(length) for length in arguments.lengths.split("-")]
     missing = [
         values
-        for values in cells_to_record(learning_rates)[place - 1 :: among]
+        for values in cells_to_record(learning_rates, lengths)[place - 1 :: among]
         if values not in known
     ][: arguments.cells]
     at = tuple(int(epoch) for epoch in arguments.at.split("-"))

@@ -41,13 +41,16 @@ METHODS: dict[str, Method] = {
 
 @dataclass(frozen=True)
 class Corpus:
-    """Validation videos: so many groups of `smallest` to `largest` queries."""
+    """Validation videos: so many groups of `smallest` to `largest` queries, the first of which has
+    `first_times` as many.
+    """
 
     num_groups: int
     smallest: int = 5
     largest: int = 8
     rate: float = 0.4
     correlation: float = 0.3
+    first_times: int = 1
 
     def hits(self, draw: random.Random) -> tuple[list[float], list[str]]:
         """(1 or 0 of each query, its group)."""
@@ -56,7 +59,8 @@ class Corpus:
         groups: list[str] = []
         for group in range(self.num_groups):
             rate = draw.betavariate(self.rate * strength, (1 - self.rate) * strength)
-            for _ in range(draw.randint(self.smallest, self.largest)):
+            number = draw.randint(self.smallest, self.largest)
+            for _ in range(number * (self.first_times if group == 0 else 1)):
                 values.append(float(draw.random() < rate))
                 groups.append(str(group))
         return values, groups

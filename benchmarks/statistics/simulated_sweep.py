@@ -37,8 +37,9 @@ Array = np.ndarray[Any, Any]
 @dataclass(frozen=True, kw_only=True)
 class World:
     """A corpus and a method: `num_videos` validation videos and `num_test` test videos (None: as
-    many) in `num_groups` groups each, trials of rate sets, the true `recall` of what is not better,
-    and the standard deviations of what varies, in log-odds.
+    many) in `num_groups` groups each, the first of which is `first_times` as large as the others,
+    trials of rate sets, the true `recall` of what is not better, and the standard deviations of
+    what varies, in log-odds.
 
     `gain` is that of the first rate set over the others, `pretraining` that of all trained
     encoders over random initialisation and pixels, both in recall.
@@ -47,6 +48,7 @@ class World:
     num_videos: int
     num_groups: int
     num_test: int | None = None
+    first_times: int = 1
     num_trials: int = 24
     num_rate_sets: int = 3
     num_candidates: int = 3
@@ -105,7 +107,8 @@ class Part:
     def __init__(self, world: World, generator: np.random.Generator, number: int) -> None:
         self.world = world
         self._generator = generator
-        self._group_Q = np.sort(generator.permutation(np.arange(number) % world.num_groups))
+        in_turn = [*[0] * (world.first_times - 1), *range(world.num_groups)]
+        self._group_Q = np.sort(generator.permutation(np.resize(in_turn, number)))
         scene_G = generator.normal(0, world.scene, world.num_groups)
         self._ease_Q = scene_G[self._group_Q] + generator.normal(0, world.query, number)
         self.groups = [f"g{group:05d}" for group in self._group_Q]

@@ -265,8 +265,8 @@ def _protocol_facts(record: SweepRecord) -> Facts:
         ),
         (
             "intervals",
-            f"{findings.intervals_words(record)}: Student's t on the log-odds; of means of trials, "
-            "Student's t over trials",
+            f"{findings.intervals_words(record)}: Wilson's, with the effective number of queries "
+            "and Student's t; of means of trials, Student's t over trials",
         ),
         ("chance level", f"{data.chance:.3f}"),
     )

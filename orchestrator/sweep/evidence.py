@@ -1,18 +1,19 @@
 """The smallest difference that a sweep's validation videos can show, for its plan.
 
-An estimate before anything is spent, from the numbers of videos, groups and seeds, with variances
-as recorded sweeps have them: the model is that of `orchestrator.run_model`.
+An estimate before anything is spent, from the sizes of the groups and the number of seeds, with
+variances as recorded sweeps have them: the model is that of `orchestrator.run_model`.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Sequence
 
 from orchestrator.config.run_config import RunConfig
 from orchestrator.confirmation import ERROR
-from orchestrator.run_model import students_quantile
 from prp_core.data.manifest import Parts
-from prp_core.evaluation.intervals import MIN_GROUPS
+from prp_core.evaluation.intervals import MIN_GROUPS, group_degrees, students_quantile
 
 POWER = 0.8
 SEED_DEVIATION = 0.03
@@ -27,7 +28,8 @@ SEEDS_WITHOUT = 3  # what is told where nothing is confirmed
 def evidence_line(split: Parts, config: RunConfig) -> str:
     """What the validation part of `split` can show, in one line."""
     num_videos = len(split.val)
-    num_groups = len({record.group or record.key for record in split.val})
+    sizes = list(Counter(record.group or record.key for record in split.val).values())
+    num_groups = len(sizes)
     lead = f"{num_videos} validation videos in {num_groups} groups: "
     source = config.source if split.judged_train is None else config.eval_source
     if num_groups < MIN_GROUPS:
@@ -37,14 +39,14 @@ def evidence_line(split: Parts, config: RunConfig) -> str:
         )
     confirm = config.confirm
     if not confirm.num_candidates:
-        least = smallest_difference(num_videos, num_groups, SEEDS_WITHOUT, 2)
+        least = smallest_difference(sizes, SEEDS_WITHOUT, 2)
         return (
             f"{lead}one seed each, without --confirm K, decides nothing; confirmed with "
             f"{SEEDS_WITHOUT} seeds they show a difference in recall@1 of {least:.2f} or more"
         )
     numbers = sorted({confirm.num_seeds, max(confirm.num_seeds, confirm.max_seeds)})
     shown = [
-        f"{smallest_difference(num_videos, num_groups, seeds, confirm.num_candidates):.2f} or more "
+        f"{smallest_difference(sizes, seeds, confirm.num_candidates):.2f} or more "
         f"with {seeds} seeds"
         for seeds in numbers
     ]
@@ -54,17 +56,15 @@ def evidence_line(split: Parts, config: RunConfig) -> str:
     )
 
 
-def smallest_difference(
-    num_videos: int, num_groups: int, num_seeds: int, num_candidates: int
-) -> float:
+def smallest_difference(sizes: Sequence[int], num_seeds: int, num_candidates: int) -> float:
     """The true difference in recall@1 that a confirmation tells apart with probability `POWER`, for
-    `MIN_GROUPS` groups or more; at most 1.
+    `MIN_GROUPS` groups or more with so many videos each; at most 1.
     """
     seeds = 2 * SEED_DEVIATION**2 / num_seeds
-    of_a_group = num_videos / num_groups
-    scenes = QUERY_VARIANCE * (1 + (of_a_group - 1) * CORRELATION) / num_videos
+    squares = sum(size * (1 + (size - 1) * CORRELATION) for size in sizes)
+    scenes = QUERY_VARIANCE * squares / sum(sizes) ** 2
     degrees = (seeds + scenes) ** 2 / (
-        seeds**2 / (num_candidates * (num_seeds - 1)) + scenes**2 / (num_groups - 1)
+        seeds**2 / (num_candidates * (num_seeds - 1)) + scenes**2 / group_degrees(sizes)
     )
     quantiles = students_quantile(degrees, 1 - ERROR / 2) + students_quantile(degrees, POWER)
     return min(1.0, quantiles * math.sqrt(seeds + scenes))

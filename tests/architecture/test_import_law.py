@@ -49,7 +49,7 @@ ROOMS_OF_LIBRARY: dict[str, tuple[str, ...]] = {
         "orchestrator/storage/shard_index_file.py",
         "orchestrator/storage/feature_file.py",
     ),
-    "scipy": ("orchestrator/run_model.py", "orchestrator/search/samplers/surrogate.py"),
+    "scipy": ("orchestrator/search/samplers/surrogate.py",),
     "safetensors": ("orchestrator/tracking/",),
     "jinja2": ("orchestrator/report/rendering.py",),
     "matplotlib": ("orchestrator/report/figures.py",),

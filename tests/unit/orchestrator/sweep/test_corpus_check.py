@@ -44,7 +44,7 @@ def test_two_classes_are_taken_and_what_their_videos_can_show_is_said() -> None:
     both = ("walk", "run")
     split = Parts(videos(200, both), videos(100, both), ())
     (line,) = check_parts(of(split), CONFIG)
-    least = smallest_difference(100, 100, 3, 2)
+    least = smallest_difference([1] * 100, 3, 2)
     assert line == (
         "100 validation videos in 100 groups: one seed each, without --confirm K, decides nothing; "
         f"confirmed with 3 seeds they show a difference in recall@1 of {least:.2f} or more"
@@ -71,10 +71,16 @@ def test_few_groups_can_show_nothing_and_more_of_everything_shows_more() -> None
         "7 validation videos in 7 groups: no difference can be shown, because an"
     )
     # 48 independent videos, 3 seeds, 2 candidates: 2 x 0.03^2 / 3 and 0.25 / 48, 51 degrees
-    assert smallest_difference(48, 48, 3, 2) == pytest.approx(2.86 * 0.0761, abs=0.002)
+    assert smallest_difference([1] * 48, 3, 2) == pytest.approx(2.86 * 0.0761, abs=0.002)
     least = [
-        smallest_difference(*numbers)
-        for numbers in ((48, 8, 3, 2), (48, 48, 3, 2), (480, 48, 3, 2), (480, 48, 6, 2))
+        smallest_difference(sizes, num_seeds, 2)
+        for sizes, num_seeds in (
+            ([41, *[1] * 7], 3),  # one group has nearly all
+            ([6] * 8, 3),
+            ([1] * 48, 3),
+            ([10] * 48, 3),
+            ([10] * 48, 6),
+        )
     ]
     assert least == sorted(least, reverse=True)
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import random
 import statistics
 
+import numpy as np
 import pytest
+from scipy.special import stdtrit
 
 from benchmarks.statistics.coverage import Corpus, coverage, wilson
 from prp_core.evaluation.intervals import (
     Interval,
     bootstrap_interval,
+    group_degrees,
     group_interval,
     metric_interval,
     share_interval,
@@ -79,21 +82,38 @@ def test_apart_means_no_overlap() -> None:
 
 @pytest.mark.parametrize(
     ("degrees", "quantile"),
-    [(7, 2.364624), (8, 2.306004), (9, 2.262157), (19, 2.093024), (99, 1.984217)],
+    [
+        (1, 12.706205),
+        (2, 4.302653),
+        (3.5, stdtrit(3.5, 0.975)),
+        (7, 2.364624),
+        (8, 2.306004),
+        (9, 2.262157),
+        (19, 2.093024),
+        (99, 1.984217),
+        (1e5, 1.959988),
+    ],
 )
-def test_students_quantiles_are_those_of_the_tables(degrees: int, quantile: float) -> None:
+def test_students_quantiles_are_those_of_the_tables(degrees: float, quantile: float) -> None:
     assert students_quantile(degrees, 0.975) == pytest.approx(quantile, abs=1e-4)
 
 
 @pytest.mark.parametrize(
-    ("num_groups", "correlation", "rate"),
-    [(8, 0.1, 0.4), (8, 0.3, 0.4), (12, 0.3, 0.1), (12, 0.3, 0.9), (50, 0.3, 0.4)],
+    ("num_groups", "first_times", "correlation", "rate"),
+    [
+        (8, 1, 0.1, 0.4),
+        (8, 1, 0.3, 0.1),
+        (12, 1, 0.3, 0.9),
+        (12, 8, 0.3, 0.4),
+        (50, 1, 0.3, 0.4),
+    ],
 )
 def test_the_interval_over_groups_holds_the_truth_as_often_as_it_says(
-    num_groups: int, correlation: float, rate: float
+    num_groups: int, first_times: int, correlation: float, rate: float
 ) -> None:
-    corpus = Corpus(num_groups, correlation=correlation, rate=rate)
-    assert 0.93 <= coverage(corpus, share_interval, num_sweeps=1000) <= 0.985
+    corpus = Corpus(num_groups, correlation=correlation, rate=rate, first_times=first_times)
+    # 0.93 to 0.97, and two standard errors of 1,000 corpora above
+    assert 0.93 <= coverage(corpus, share_interval, num_sweeps=1000) <= 0.981
     assert coverage(corpus, wilson, num_sweeps=1000) < 0.93, "it takes queries for independent"
 
 
@@ -118,6 +138,36 @@ def test_groups_that_all_agree_leave_the_room_of_so_many_hits_in_a_row(
     found = group_interval([value] * 50, groups, least=0.0, most=1.0)
     assert found is not None
     assert (found.low, found.high) == pytest.approx((low, high), abs=1e-4)
+
+
+def test_groups_of_unequal_size_are_worth_fewer() -> None:
+    assert group_degrees([5] * 9) == pytest.approx(8)
+    # Bell and McCaffrey's by matrices: the squared trace of what the squared residuals estimate,
+    # over the sum of its squares
+    sizes = np.array([1.0, 2, 3, 40, 5, 6, 7, 8])
+    share = sizes / sizes.sum()
+    centring = np.eye(8) - np.outer(share, np.ones(8))
+    covariance = centring @ np.diag(sizes) @ centring.T
+    scale = np.sqrt(1 / (1 - share))
+    estimated = covariance * np.outer(scale, scale)
+    degrees = np.trace(estimated) ** 2 / (estimated**2).sum()
+    assert group_degrees(sizes.tolist()) == pytest.approx(degrees)
+    assert degrees < 3
+    assert group_degrees([10**6, *[1] * 7]) == pytest.approx(1, abs=1e-3), "the least"
+
+
+def test_one_group_with_nearly_all_videos_decides_little() -> None:
+    groups = ["a"] * 400 + [f"b{number % 10}" for number in range(40)]
+    hits = [float(number % 2) for number in range(400)] + [1.0, 0.0, 0.0, 0.0] * 10
+    found = share_interval(hits, groups)
+    differences = group_interval(hits, groups, least=0.0, most=1.0)
+    assert found is not None and differences is not None
+    assert found.high - found.low > 0.5 and differences.high - differences.low > 0.4
+
+
+def test_groups_of_which_each_hits_half_leave_room() -> None:
+    found = share_interval([1.0, 0.0] * 8, [f"g{number // 2}" for number in range(16)])
+    assert found is not None and found.high - found.low > 0.3
 
 
 def test_few_groups_have_no_interval() -> None:
