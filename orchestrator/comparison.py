@@ -109,9 +109,9 @@ def compare(
     for other in runs_of.keys() - {taken}:
         luck = luck.plus(model.luck_of(str(other)))
     text = (
-        _text_of_winner(candidates, best, beaten)
+        _text_of_winner(candidates, best, ahead)
         if is_winner
-        else _text_of_tie(candidates, tied, taken, ahead, rules.margin)
+        else _text_of_tie(candidates, tied, taken, ahead, rules.margin, costs)
     )
     losses = [one.expected_loss for one in candidates if one.trial in tied]
     is_known = model.num_groups >= MIN_GROUPS
@@ -221,13 +221,16 @@ def _taken(
 
 
 def _text_of_winner(
-    candidates: Sequence[Candidate], best: int, beaten: Mapping[int, Difference]
+    candidates: Sequence[Candidate], best: int, ahead: Mapping[int, Difference]
 ) -> str:
+    """`ahead`: how far the best one lies above those that an earlier look had not found beaten,
+    perhaps by another one that was the best then.
+    """
     winner = next(one for one in candidates if one.trial == best)
-    other = min(beaten, key=lambda trial: beaten[trial].low or 0.0)
+    other = min(ahead, key=lambda trial: ahead[trial].low or 0.0)
     return (
         f"trial {best} wins: {_figures(winner)}, better than every other candidate "
-        f"on {len(winner.seeds)} new seeds; ahead of trial {other} by {beaten[other].text}"
+        f"on {len(winner.seeds)} new seeds; ahead of trial {other} by {ahead[other].text}"
     )
 
 
@@ -237,6 +240,7 @@ def _text_of_tie(
     taken: int,
     ahead: Mapping[int, Difference],
     margin: float,
+    costs: Mapping[int, float],
 ) -> str:
     by_trial = {one.trial: one for one in candidates}
     best = candidates[0]
@@ -252,13 +256,19 @@ def _text_of_tie(
             f"{taken}, the best of them here"
         )
     loss = by_trial[taken].expected_loss or 0.0
-    why = (
-        f"the best of them here: the expected loss of each cheaper one is above the margin of "
-        f"{margin:g}"
-        if taken == best.trial
-        else f"the cheapest to train of those whose expected loss is within the margin of "
-        f"{margin:g}"
-    )
+    cost = costs.get(taken, math.inf)
+    is_cheapest = all(costs.get(trial, math.inf) >= cost for trial in tied)
+    if taken != best.trial:
+        why = (
+            f"the cheapest to train of those whose expected loss is within the margin of {margin:g}"
+        )
+    elif is_cheapest:
+        why = "the best of them here, and none of them was cheaper to train"
+    else:
+        why = (
+            f"the best of them here: the expected loss of each cheaper one is above the margin of "
+            f"{margin:g}"
+        )
     return f"{lead}); taken is trial {taken}, {why} (its own: {loss:.3f})"
 
 

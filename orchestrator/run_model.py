@@ -269,8 +269,10 @@ class RunModel:
         # where all groups agree, there is some left, too
         away = PSEUDO_GROUPS * ((abs(value) + 1 / self.num_queries) / self.num_groups) ** 2
         whole = self._between((of_group - self._share_G * value) ** 2) + away
-        # What is counted twice is an estimate itself: of the variance at least half is left.
-        return max(whole - self._twice(name) - self._twice(other), whole / 2)
+        # What is counted twice is an estimate itself: of the variance at least half is left. Nor
+        # is it less than if one query had told them apart: equal hits are not equal encoders.
+        least = max(whole / 2, self.num_queries**-2.0)
+        return max(whole - self._twice(name) - self._twice(other), least)
 
     def _between(self, squares_G: Array) -> float:
         """The variance of a sum over groups from the squares of its parts."""

@@ -173,11 +173,12 @@ def _untrained_notes(record: SweepRecord, row: RateSetRow) -> tuple[str, ...]:
     if value is None:
         return ()
     untrained = baseline_interval(record, "random_init")
-    compared = (
-        f"{intervals_words(record)}"
-        if untrained is None or row.interval is None
-        else selected_beside_untrained(row.interval, untrained)
-    )
+    if untrained is not None and row.interval is not None:
+        compared = selected_beside_untrained(row.interval, untrained)
+    elif record.data.num_val_groups < MIN_GROUPS:
+        compared = intervals_words(record)
+    else:
+        compared = "one of the two has no interval, so that they are not compared"
     return (
         f"The same encoder untrained reaches {share_text(value, untrained)}: {compared}. "
         f"Chance level: {record.data.chance:.3f}.",

@@ -20,17 +20,14 @@ from prp_core.evaluation.intervals import metric_interval
 
 def objection_of_verdicts(verdicts: Sequence[BaselineVerdict]) -> str:
     """Of which baselines the encoder is worse, by its runs with new seeds; empty: of none."""
-    worse = [
-        f"{baseline_title(one.name)} ({one.difference.text})"
-        for one in verdicts
-        if one.difference.verdict is Verdict.WORSE
-        or (
-            one.difference.verdict is Verdict.UNKNOWN
-            and one.name == RANDOM_INIT
-            and one.difference.value < 0
-        )
-    ]
-    return f"it is worse than {joined(worse)}" if worse else ""
+    worse, below = [], []
+    for one in verdicts:
+        figure = f"{baseline_title(one.name)} ({one.difference.text})"
+        if one.difference.verdict is Verdict.WORSE:
+            worse.append(figure)
+        elif one.difference.verdict is Verdict.UNKNOWN and one.name == RANDOM_INIT:
+            below += [figure] if one.difference.value < 0 else []
+    return _objection(worse, below)
 
 
 def objection_of_search(
@@ -40,18 +37,24 @@ def objection_of_search(
     intervals of the videos that selected it: these flatter it, so that worse is worse.
     """
     interval = interval_at(metrics, objective, value)
-    worse = []
+    worse, below = [], []
     for name in BASELINE_TITLES:
         metric = f"{BASELINE_PREFIX}{name}/{objective}"
         other = metric_interval(baselines, metric)
         known = baselines.get(metric, math.nan)
+        figure = f"{baseline_title(name)} ({number_text(known)})"
         if interval is None or other is None:
-            is_worse = name == RANDOM_INIT and known > value
-        else:
-            is_worse = other.is_above(interval)
-        if is_worse:
-            worse.append(f"{baseline_title(name)} ({number_text(known)})")
-    return f"it is worse than {joined(worse)}" if worse else ""
+            below += [figure] if name == RANDOM_INIT and known > value else []
+        elif other.is_above(interval):
+            worse.append(figure)
+    return _objection(worse, below)
+
+
+def _objection(worse: Sequence[str], below: Sequence[str]) -> str:
+    """`below`: where there is no interval, so that worse cannot be said."""
+    said = [f"it is worse than {joined(worse)}"] if worse else []
+    said += [f"its figure is below that of {joined(below)}"] if below else []
+    return joined(said) if said else ""
 
 
 def below_words(value: float, baselines: Mapping[str, float], objective: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
+import re
 import statistics
 from collections.abc import Sequence
 
@@ -147,6 +148,19 @@ def test_the_cheapest_is_taken_within_the_margin_only() -> None:
         assert found.confirmation is not None
         assert (found.confirmation.outcome, found.confirmation.taken) == ("tie", taken)
         assert f"the margin of {margin:g}" in found.confirmation.text
+
+
+def test_equal_hits_say_no_more_than_their_queries_can() -> None:
+    for mark in "01":
+        runs = [run(trial, seed, mark * 80) for trial in (2, 4) for seed in (8, 9)]
+        found = assessed(runs, [2, 4], TWO_LOOKS).confirmation
+        assert found is not None and found.outcome == "tie"
+        # the cheapest is the first of them: no expected loss of a cheaper one decided that
+        assert found.taken == 2 and "none of them was cheaper to train" in found.text
+        bounds = re.search(r"by \+0.000 \[-(0.\d+), \+(0.\d+)\]", found.text)
+        assert bounds and float(bounds[1]) == float(bounds[2]) > 2 / 80, found.text
+        best = found.candidates[0]
+        assert best.low is not None and best.high is not None and best.high - best.low > 0.03
 
 
 def test_a_trial_with_a_failed_run_is_no_candidate_and_runs_that_lack_are_asked_for() -> None:
