@@ -24,7 +24,7 @@ from orchestrator.confirmation import (
     error_levels,
     runs_to_do,
 )
-from orchestrator.run_model import NO_LUCK, Difference, Luck, RunModel, Verdict
+from orchestrator.run_model import BROKEN, NO_LUCK, Difference, Luck, RunModel, Verdict
 from prp_core.evaluation.intervals import MIN_GROUPS
 
 
@@ -180,8 +180,13 @@ def _candidates(
     tied: Sequence[int],
     runs_of: Mapping[int, Sequence[ConfirmedRun]],
 ) -> tuple[Candidate, ...]:
-    """The candidates: those that stand first, each by its mean."""
+    """The candidates: those that stand first, each by its mean over the queries that every run
+    read.
+    """
     chances = model.chances([str(trial) for trial in ranked])
+    recalls = {trial: tuple(run.recall_at_1 for run in runs) for trial, runs in runs_of.items()}
+    if any(BROKEN in run.hits for runs in runs_of.values() for run in runs):
+        recalls = {trial: tuple(model.recalls(str(trial))) for trial in runs_of}
     found = []
     for trial in sorted(ranked, key=lambda one: one not in tied):
         interval = model.interval(str(trial))
@@ -191,7 +196,7 @@ def _candidates(
             Candidate(
                 trial,
                 tuple(run.seed for run in runs_of[trial]),
-                tuple(run.recall_at_1 for run in runs_of[trial]),
+                recalls[trial],
                 interval.low if interval else None,
                 interval.high if interval else None,
                 win if is_known else None,

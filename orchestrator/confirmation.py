@@ -47,9 +47,9 @@ class ConfirmedRun:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A candidate's seeds and their recall@1, with the interval of the mean over new seeds and new
-    scenes (None: too few groups of videos), the probability that it is the best candidate, and its
-    expected loss against the best, in recall@1.
+    """A candidate's seeds and their recall@1 on the videos that every run read, with the interval
+    of the mean over new seeds and new scenes (None: too few groups of videos), the probability that
+    it is the best candidate, and its expected loss against the best, in recall@1.
     """
 
     trial: int

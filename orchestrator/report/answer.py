@@ -6,6 +6,7 @@ Terminal, report, `prp status`, MLflow's tags and descriptions and the model car
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from orchestrator.report.confirmed import (
@@ -161,10 +162,11 @@ def _why_not(record: SweepRecord) -> str:
 
 def _not_confirmed(record: SweepRecord) -> str:
     number = len(record.finished)
-    which = f"the best of {number} finished trials" if number > 1 else "one trial"
+    if number == 1:
+        return "Not confirmed: one trial with one seed, measured on the validation videos alone."
     return (
-        f"Not confirmed: {which}, one seed each, selected on the same validation videos that it "
-        "is measured on; expect less on other videos."
+        f"Not confirmed: the best of {number} finished trials, one seed each, selected on the same "
+        "validation videos that it is measured on; expect less on other videos."
     )
 
 
@@ -172,6 +174,8 @@ def _untrained_notes(record: SweepRecord, row: RateSetRow) -> tuple[str, ...]:
     value = record.baselines.get(f"{BASELINE_PREFIX}random_init/{record.objective}")
     if value is None:
         return ()
+    if math.isnan(value):
+        return ("What the same encoder untrained reaches is not a number: it is not compared.",)
     untrained = baseline_interval(record, "random_init")
     if untrained is not None and row.interval is not None:
         compared = selected_beside_untrained(row.interval, untrained)

@@ -83,12 +83,10 @@ def _comparison(record: SweepRecord, found: ConfirmationRecord) -> tuple[Outcome
     others = [one for one in found.candidates if rates.get(one.trial, "?") != winner]
     if any(one in tied for one in others) or (tied and not others):
         return Outcome.TIE, _tie(tied, others, rates, seeds, _metric(record))
-    lead = (
-        f"Rates {winner} are best: trial {best.trial} reaches {_metric(record)} "
-        f"{candidate_text(best)} on {seeds}"
-    )
+    reached = f"{best.trial} reaches {_metric(record)} {candidate_text(best)} on {seeds}"
     if len(found.candidates) == 1:
-        return Outcome.WINNER, f"{lead}, the only candidate"
+        return Outcome.WINNER, f"Trial {reached}, the only candidate; {_no_others(winner)}"
+    lead = f"Rates {winner} are best: trial {reached}" if others else f"Trial {reached}"
     next_best = others[0] if others else found.candidates[1]
     others_text = "every candidate with other rates" if tied else "every other candidate"
     equals = [f"trial {one.trial}" for one in tied if one.trial != best.trial]
@@ -96,11 +94,17 @@ def _comparison(record: SweepRecord, found: ConfirmationRecord) -> tuple[Outcome
     if equals:
         verb = "is" if len(equals) == 1 else "are"
         same = f"; {joined(equals)}, with the same rates, {verb} not distinguishable from it"
+    elif not others:
+        same = f"; {_no_others(winner)}"
     return (
         Outcome.WINNER,
         f"{lead}, significantly above {others_text} (next {rates.get(next_best.trial, '?')}, "
         f"trial {next_best.trial}, {candidate_text(next_best)}){same}",
     )
+
+
+def _no_others(rates: str) -> str:
+    return f"its rates, {rates}, were compared with no others"
 
 
 def _tie(

@@ -163,6 +163,14 @@ def test_equal_hits_say_no_more_than_their_queries_can() -> None:
         assert best.low is not None and best.high is not None and best.high - best.low > 0.03
 
 
+def test_candidates_are_compared_by_the_queries_that_every_run_read() -> None:
+    rows = {2: "-" * 40 + "1" * 40, 4: "1" * 60 + "0" * 20}
+    runs = [run(trial, seed, row) for trial, row in rows.items() for seed in (8, 9)]
+    found = assessed(runs, [2, 4], TWO_LOOKS).confirmation
+    assert found is not None
+    assert [(one.trial, round(one.mean, 9)) for one in found.candidates] == [(2, 1.0), (4, 0.5)]
+
+
 def test_a_trial_with_a_failed_run_is_no_candidate_and_runs_that_lack_are_asked_for() -> None:
     runs = runs_of({2: 0.5, 4: 0.5, 6: 0.5}, (8, 9))[1:]
     assert assessed(runs, [2, 4, 6], TWO_LOOKS).wanted == ((2, 8),)

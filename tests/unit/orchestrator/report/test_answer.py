@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 
@@ -18,8 +19,10 @@ from tests.small_sweep import (
     BELOW,
     CONFIG,
     CONFIRMED,
+    ONE,
     OVERLAPPING,
     SAME_RATES,
+    THREE,
     TIED,
     TIED_SETS,
     TOO_FEW,
@@ -118,8 +121,8 @@ ANSWERS = [
     (
         record(*TRIALS, confirmation=CONFIRMED),
         Outcome.WINNER,
-        "Rates 1-2 are best: trial 0 reaches recall@1 0.550 [0.400, 0.700] on 2 new "
-        "seeds, the only candidate.",
+        "Trial 0 reaches recall@1 0.550 [0.400, 0.700] on 2 new seeds, the only candidate; its "
+        "rates, 1-2, were compared with no others.",
         "On the test part, which was not used for any selection, trial 0 reaches recall@1 0.500 "
         "[0.400, 0.600], fine-tuned recognition 0.700. "
         "The same encoder untrained reaches 0.200 there: one seed each, so that the two are not "
@@ -140,6 +143,21 @@ ANSWERS = [
         "",
     ),
     (
+        record(*TRIALS, confirmation=dataclasses.replace(WON, candidates=(ONE, THREE))),
+        Outcome.WINNER,
+        "Trial 0 reaches recall@1 0.550 [0.400, 0.700] on 2 new seeds, significantly above every "
+        "other candidate (next 1-2, trial 2, 0.350 [0.200, 0.500]); its rates, 1-2, were compared "
+        "with no others.",
+        "",
+    ),
+    (
+        record(TRIALS[0], baselines={"baseline/random_init/retrieval/recall_at_1": math.nan}),
+        Outcome.ALONE,
+        "Only rates 1-2",
+        "untrained reaches is not a number: it is not compared. Not confirmed: one trial with one "
+        "seed, measured on",
+    ),
+    (
         record(*TRIALS, confirmation=TIED_SETS, baselines=UNTRAINED),
         Outcome.TIE,
         "A tie: on 2 new seeds trial 0 and trial 2, both with rates 1-2, are not "
@@ -158,7 +176,7 @@ ANSWERS = [
     (
         record(*TRIALS, confirmation=OVERLAPPING),
         Outcome.WINNER,
-        "the only candidate; on the test part trial 0 is not told apart from random "
+        "compared with no others; on the test part trial 0 is not told apart from random "
         "initialisation (+0.050 [-0.050, +0.150]) and pixels' mean frame (+0.090 [-0.010, "
         "+0.190]).",
         "untrained reaches 0.200 there: there is no evidence that pretraining helps.",
