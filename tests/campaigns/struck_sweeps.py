@@ -37,6 +37,11 @@ Strike = tuple[str, Kind]  # how, and of which kind
 EVIDENCE = "PRP_EVIDENCE"
 # A driver that starts without a store is refused in one line, as it should be.
 NOT_WITHOUT_STORE = (Kind.S3, Kind.DRIVER)
+# What is ended by the end of which others: a stop of it would be cut short.
+ENDED_WITH = {
+    Kind.CONTROLLER: (Kind.TRIAL_DRIVER,),
+    Kind.WORKER: (Kind.TRIAL_DRIVER, Kind.CONTROLLER),
+}
 MAX_STARTS = 3  # after a driver that ended with another exit code than 0
 
 
@@ -111,6 +116,8 @@ class Strikes:
         """Whether a strike would not undo one that goes on."""
         stopped = set(self._beside) - {Kind.MLFLOW}
         if kind in self._beside or (how == STOP and kind != Kind.MLFLOW and stopped):
+            return False
+        if any(kind in ENDED_WITH.get(one, ()) for one in stopped):
             return False
         if stopped == {Kind.S3}:
             return kind not in NOT_WITHOUT_STORE

@@ -16,9 +16,10 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -58,14 +59,23 @@ SETTINGS = (
     "training.checkpoint_every_steps=2",
     "resources.num_workers=1",
 )
+# Of two trials that begin together the first is long enough for all that is done to the baselines.
+LONG_TRIAL = MappingProxyType({"PRP_TEST_SLOW": "1"})
+LONG_TRIAL_SETTINGS = (
+    "sweep.pruner=none",
+    "sweep.sampler=random",
+    "training.num_epochs=4",
+    "training.checkpoint_every_steps=10",
+    "resources.num_workers=1",
+)
 STEP = re.compile(r"/step-(\d+)[^/]*/")
 
 
-def command(videos: Path, folder: Path) -> list[str]:
+def command(videos: Path, folder: Path, settings: Sequence[str] = SETTINGS) -> list[str]:
     """The command of the sweep ``one``, which `folder` holds with its MLflow database."""
     words = ["--preset", str(TINY_PRESET), "--data", str(videos), "--trials", str(NUM_TRIALS)]
     words += ["--sweep", "one", "--storage", str(folder), "--mlflow", tracking_uri(folder)]
-    for setting in SETTINGS:
+    for setting in settings:
         words += ["--set", setting]
     return words
 
@@ -75,17 +85,36 @@ def tracking_uri(folder: Path) -> str:
     return f"sqlite:///{folder / 'mlflow.db'}"
 
 
-@pytest.fixture(scope="module")
-def peace(tmp_path_factory: pytest.TempPathFactory, tiny_videos: Path) -> Records:
-    """The records of the sweep that nothing disturbs."""
+def peace_of(
+    name: str,
+    factory: pytest.TempPathFactory,
+    videos: Path,
+    settings: Sequence[str],
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> Records:
+    """The records of the sweep with `settings` that nothing disturbs."""
 
     def run() -> Records:
-        folder = tmp_path_factory.mktemp("peace")
-        with StudyProcess(folder / "home", command(tiny_videos, folder)) as study:
+        folder = factory.mktemp("peace")
+        words = command(videos, folder, settings)
+        with StudyProcess(folder / "home", words, environment) as study:
             assert study.wait(1800) == 0, study.output[-4000:]
         return records_of(str(folder), "one", tracking_uri(folder))
 
-    return kept_records("kill-ray", run)
+    return kept_records(name, run)
+
+
+@pytest.fixture(scope="module")
+def peace(tmp_path_factory: pytest.TempPathFactory, tiny_videos: Path) -> Records:
+    """The records of the sweep that ends with a confirmation."""
+    return peace_of("kill-ray", tmp_path_factory, tiny_videos, SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def peace_with_a_long_trial(tmp_path_factory: pytest.TempPathFactory, tiny_videos: Path) -> Records:
+    """The records of the sweep whose first trial trains for long after the second has ended."""
+    given = tmp_path_factory, tiny_videos, LONG_TRIAL_SETTINGS, LONG_TRIAL
+    return peace_of("kill-baselines", *given)
 
 
 def faults(folder: Path, peace: Records) -> list[str]:
@@ -156,7 +185,7 @@ def kill_each(study: StudyProcess, kinds: Collection[str], draw: random.Random) 
     """kill -9 of the first process of each of `kinds`, a moment after it began, until `study` ends;
     those that were killed.
     """
-    killed = []
+    killed: list[str] = []
     with patience(study, "the sweep does not end") as deadline:
         while time.monotonic() < deadline and study.process.poll() is None:
             for what in set(kinds) - set(killed):
@@ -237,22 +266,22 @@ def test_processes_of_the_end_are_killed_once_each(
 
 @pytest.mark.parametrize("num_kills", [TRIES - 1, TRIES])
 def test_baselines_are_killed_while_a_trial_trains(
-    num_kills: int, tmp_path: Path, tiny_videos: Path, peace: Records
+    num_kills: int, tmp_path: Path, tiny_videos: Path, peace_with_a_long_trial: Records
 ) -> None:
     """Ray tries them again; what it gives up is started again at the end of the sweep."""
     draw = random.Random(f"{SEED} baselines {num_kills}")
-    words = [*command(tiny_videos, tmp_path), "--set", "sweep.max_concurrent_trials=1"]
-    with StudyProcess(tmp_path / "home", words) as study:
+    words = command(tiny_videos, tmp_path, LONG_TRIAL_SETTINGS)
+    with StudyProcess(tmp_path / "home", words, LONG_TRIAL) as study:
         for number in range(num_kills):
             with patience(study, f"no task {number}") as deadline:
                 while not found(study, BASELINES) and time.monotonic() < deadline:
                     assert study.process.poll() is None, study.output[-3000:]
                     time.sleep(0.02)
             time.sleep(draw.uniform(0.0, 0.7))
-            assert found(study, "ray::RayTrainWorker"), "a trial trains"
+            assert found(study, "ray::RayTrainWorker"), f"no trial trains:\n{study.output[-3000:]}"
             assert kill(study, BASELINES)
         assert study.wait() == 0, study.output[-4000:]
         assert study.left_behind() == []
         assert "--resume" not in study.output, "nothing is to be made up"
         sys.stdout.write(f"{BASELINES}: killed {num_kills} times\n")
-    assert faults(tmp_path, peace) == []
+    assert faults(tmp_path, peace_with_a_long_trial) == []
