@@ -3,13 +3,15 @@
 A placement group outlives the controller that made it: Ray removes it with the job. When a trial's
 driver or controller is killed, the group holds the workers' CPUs and GPUs for nobody. Ray Train's
 own remedy, a detached actor for each run, asks Ray's dashboard, which a local cluster has not. Here
-a group has a name, and whoever starts the run again removes what bears it.
+a group has a name, and whoever starts the run again removes what bears it. A controller that starts
+a group again itself, because a worker died early, removes the first one's.
 """
 
 from __future__ import annotations
 
 import contextlib
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 RAYS_CLEANER = "PlacementGroupCleanerCallback"
@@ -52,8 +54,30 @@ def naming_callback(run: str, attempt: str) -> Any:
 
             # The controller's process serves this run alone.
             worker_group.placement_group = named
+            start = worker_group.WorkerGroup._start
+            worker_group.WorkerGroup._start = _releasing(start)  # type: ignore[method-assign]
 
     return NamePlacementGroups()
+
+
+def _releasing(start: Callable[[Any], None]) -> Callable[[Any], None]:
+    """`start` of a group of workers, which gives back what the group holds where it fails.
+
+    Ray Train forgets a group whose worker dies while the process group is joined, and waits for the
+    place that the group still holds.
+    """
+
+    def start_or_release(group: Any) -> None:
+        try:
+            start(group)
+        except Exception:
+            if group.has_started():
+                held = group._worker_group_state
+                group._clear_state()
+                held.shutdown()
+            raise
+
+    return start_or_release
 
 
 def _prefix(run: str) -> str:
