@@ -224,22 +224,25 @@ def cut_short(path: Path, share: float) -> Path:
     return path
 
 
+def remuxed(path: Path, target: Path, **options: str) -> Path:
+    """The packets of the video at `path` in the container of `target`, with its `options`."""
+    with av.open(str(path)) as source, av.open(str(target), "w", options=options) as other:
+        stream = source.streams.video[0]
+        copy = other.add_stream_from_template(stream)
+        for packet in source.demux(stream):
+            if packet.dts is not None:
+                packet.stream = copy
+                other.mux(packet)
+    return target
+
+
 def with_index_first(path: Path) -> Path:
     """The mp4 at `path` with its index before its frames, so that it opens even when its tail is
     lost.
     """
     plain = path.with_name(f"plain-{path.name}")
     path.rename(plain)
-    with (
-        av.open(str(plain)) as source,
-        av.open(str(path), "w", options={"movflags": "faststart"}) as target,
-    ):
-        stream = source.streams.video[0]
-        copy = target.add_stream_from_template(stream)
-        for packet in source.demux(stream):
-            if packet.dts is not None:
-                packet.stream = copy
-                target.mux(packet)
+    remuxed(plain, path, movflags="faststart")
     plain.unlink()
     return path
 

@@ -1,12 +1,15 @@
 """Detection of files that end before their container does, or whose structure breaks within.
 
 Frames that are lost so are missed by no demuxer. Told without decoding; every container whose
-elements state their sizes can tell a lost tail, and an MPEG stream has no end of its own.
+elements state their sizes can tell a lost tail, and an MPEG stream has no end of its own. Bytes
+behind the last element that belong to no element (padding, what a server appended) are no lost
+tail.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -14,10 +17,24 @@ from typing import BinaryIO
 
 from prp_core.data.container_sniffing import HEAD_BYTES, sniff
 
+MP4_WHOLE = {b"moov", b"mdat"}
+# Boxes whose loss is one of frames: fragments, and what stands before each.
+MP4_WITH_FRAMES = (b"moov", b"mdat", b"moof", b"styp", b"sidx", b"ssix", b"emsg", b"prft")
 MATROSKA_SEGMENT = 0x18538067
 MATROSKA_CLUSTER = 0x1F43B675
+# What may stand in a file, a segment or a cluster (RFC 9559).
+MATROSKA_ELEMENTS = {
+    *(0x1A45DFA3, MATROSKA_SEGMENT, MATROSKA_CLUSTER, 0xEC, 0xBF),
+    *(0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1C53BB6B, 0x1941A469, 0x1043A770, 0x1254C367),
+    *(0xE7, 0xA7, 0xAB, 0xA3, 0xA0, 0xAF, 0x5854),
+}
+CLUSTER_START = re.compile(rb"\x1f\x43\xb6\x75")
 FLV_HEADER_BYTES = 13
 FLV_TAG_HEADER_BYTES = 11
+FLV_TAGS = (8, 9, 18)
+FLV_ENCRYPTED = 0x20
+FLV_TAG = re.compile(rb"(?s)[\x08\x09\x12]\0.{2}.{4}\0\0\0")  # of less than 64 KiB
+SEARCHED_BYTES = 1 << 20
 ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 ASF_SIZE_AT = 40  # behind the identifier, the object's size and the file's identifier
 ASF_HEADER_BYTES = 1 << 16
@@ -41,25 +58,49 @@ def is_cut_short(path: str | Path) -> bool:
         return ends_early is not None and ends_early(file, num_bytes)
 
 
+def is_proved_whole(path: str | Path) -> bool:
+    """Whether the file holds an unbroken chain of elements from its first to its last.
+
+    What follows then, if anything, is none of it, though a demuxer may complain of it. False also
+    where the container cannot tell.
+    """
+    with Path(path).open("rb") as file:
+        is_chain = sniff(file.read(HEAD_BYTES)) in CHAINS
+    return is_chain and not is_cut_short(path)
+
+
 def _mp4(file: BinaryIO, num_bytes: int) -> bool:
+    """Once there are an index and frames, a further box counts only if it is one of theirs."""
     place = 0
+    kinds: set[bytes] = set()
     while place + 8 <= num_bytes:
         file.seek(place)
         box = file.read(16)
         size = int.from_bytes(box[:4], "big")
         if size == 1:
             size = int.from_bytes(box[8:16], "big")
-        if size == 0:
+        kind = box[4:8]
+        if size == 0 or (kinds >= MP4_WHOLE and kind not in MP4_WITH_FRAMES):
             return False
         if size < 8 or place + size > num_bytes:
             return True
+        kinds.add(kind)
         place += size
     return False
 
 
 def _avi(file: BinaryIO, num_bytes: int) -> bool:
-    file.seek(4)
-    return 8 + int.from_bytes(file.read(4), "little") > num_bytes
+    """List after list: a large file has one of each gigabyte."""
+    place = 0
+    while True:
+        file.seek(place)
+        head = file.read(12)
+        if head[:4] != b"RIFF" or head[8:] not in (b"AVI ", b"AVIX"):
+            return False
+        place += 8 + int.from_bytes(head[4:8], "little")
+        if place > num_bytes:
+            return True
+        place += place % 2
 
 
 def _matroska(file: BinaryIO, num_bytes: int) -> bool:
@@ -68,21 +109,23 @@ def _matroska(file: BinaryIO, num_bytes: int) -> bool:
     Segments and clusters are entered; what follows a segment does not belong to the video.
     """
     place = 0
-    ends = [num_bytes]  # of what lies around the element
+    ends: list[tuple[int, bool]] = []  # of what lies around the element, and is it the segment
     while place < num_bytes:
-        while place >= ends[-1] and len(ends) > 1:
-            if place > ends.pop():
+        while ends and place >= ends[-1][0]:
+            end, is_segment = ends.pop()
+            if place > end:
                 return True  # an element is larger than what holds it
-            if len(ends) == 1:
-                return False  # the segment is over
+            if is_segment:
+                return False
         file.seek(place)
         head = file.read(12)
         id_bytes = 9 - head[0].bit_length()
-        if id_bytes > 4 or len(head) <= id_bytes:
-            return len(ends) > 1 or len(head) <= id_bytes
+        identifier = int.from_bytes(head[:id_bytes], "big")
+        if not ends and identifier not in MATROSKA_ELEMENTS:
+            return _is_found(file, place, CLUSTER_START)  # else it is behind a recording's end
+        if id_bytes > 4 or len(head) <= id_bytes or head[id_bytes] == 0:
+            return True
         size_bytes = 9 - head[id_bytes].bit_length()
-        if size_bytes > 8:
-            return len(ends) > 1
         if len(head) < id_bytes + size_bytes:
             return True
         value_bits = 7 * size_bytes
@@ -91,14 +134,14 @@ def _matroska(file: BinaryIO, num_bytes: int) -> bool:
         )
         place += id_bytes + size_bytes
         is_unknown = size == (1 << value_bits) - 1
-        if int.from_bytes(head[:id_bytes], "big") in (MATROSKA_SEGMENT, MATROSKA_CLUSTER):
+        if identifier in (MATROSKA_SEGMENT, MATROSKA_CLUSTER):
             if not is_unknown:
-                ends.append(place + size)
+                ends.append((place + size, identifier == MATROSKA_SEGMENT))
         elif is_unknown:
             return False
         else:
             place += size
-    return place > num_bytes or (len(ends) > 1 and ends[1] > num_bytes)
+    return place > num_bytes or any(end > num_bytes for end, _ in ends)
 
 
 def _flv(file: BinaryIO, num_bytes: int) -> bool:
@@ -106,11 +149,38 @@ def _flv(file: BinaryIO, num_bytes: int) -> bool:
     while place < num_bytes:
         file.seek(place)
         head = file.read(FLV_TAG_HEADER_BYTES)
+        if head[0] & ~FLV_ENCRYPTED not in FLV_TAGS or any(head[8:]):
+            return _is_found(file, place, FLV_TAG, _is_tag)
         end = place + FLV_TAG_HEADER_BYTES + int.from_bytes(head[1:4], "big")
         if len(head) < FLV_TAG_HEADER_BYTES or end > num_bytes:
             return True
         place = end + 4
     return False
+
+
+def _is_tag(file: BinaryIO, place: int) -> bool:
+    """Whether the size of the tag at `place` stands behind it, too."""
+    file.seek(place + 1)
+    end = FLV_TAG_HEADER_BYTES + int.from_bytes(file.read(3), "big")
+    file.seek(place + end)
+    return file.read(4) == end.to_bytes(4, "big")
+
+
+def _is_found(
+    file: BinaryIO,
+    place: int,
+    pattern: re.Pattern[bytes],
+    is_sound: Callable[[BinaryIO, int], bool] = lambda file, place: True,
+) -> bool:
+    """Whether an element begins from `place` on, and what was met there lies within the video."""
+    while True:
+        file.seek(place)
+        piece = file.read(SEARCHED_BYTES)
+        if any(is_sound(file, place + found.start()) for found in pattern.finditer(piece)):
+            return True
+        if len(piece) < SEARCHED_BYTES:
+            return False
+        place += SEARCHED_BYTES - FLV_TAG_HEADER_BYTES
 
 
 def _asf(file: BinaryIO, num_bytes: int) -> bool:
@@ -128,7 +198,7 @@ def _ogg(file: BinaryIO, num_bytes: int) -> bool:
     file.seek(0)
     while head := file.read(OGG_PAGE_HEADER_BYTES):
         if len(head) < OGG_PAGE_HEADER_BYTES or not head.startswith(b"OggS"):
-            return file.read().find(b"OggS") >= 0 or head.startswith(b"OggS"[: len(head)])
+            return b"OggS" in head[1:] + file.read() or head.startswith(b"OggS"[: len(head)])
         segments = file.read(head[-1])
         body = file.read(sum(segments))
         if len(segments) < head[-1] or len(body) < sum(segments):
@@ -166,6 +236,7 @@ def _gif(file: BinaryIO, num_bytes: int) -> bool:
     return False
 
 
+CHAINS = ("flv", "ogg", "gif")  # of which every element is visited
 ENDS_EARLY: dict[str, Callable[[BinaryIO, int], bool]] = {
     "mp4": _mp4,
     "avi": _avi,

@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 
-from prp_core.data.container_end import is_cut_short
+from prp_core.data.container_end import is_cut_short, is_proved_whole
 from prp_core.data.container_sniffing import check_container
 from prp_core.data.readers import READERS
 from prp_core.data.readers.confinement import confine_process, confine_thread, use_one_arena
@@ -142,7 +142,9 @@ def _check_whole(path: str, decoded: _Decoded, declared: int) -> None:
             "repeated-frames" if repeats else "truncated",
             f"{count} of {expected} frames decode{said}",
         )
-    if declared == 0 and (failure is not None or is_cut_short(path)):
+    if declared == 0 and (
+        (failure is not None and not is_proved_whole(path)) or is_cut_short(path)
+    ):
         raise BrokenVideo(
             path,
             "truncated",

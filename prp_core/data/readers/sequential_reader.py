@@ -80,14 +80,32 @@ class SequentialReader(ForwardReader):
         )
 
     def _decode_packets(self, stream: Any) -> Iterator[Any]:
-        """Every frame; an empty packet within the stream must not end it, as it would if sent."""
+        """Every frame; an empty packet within the stream must not end it, as it would if sent.
+
+        What was read before the container breaks is decoded to its end first.
+        """
         waiting = None
-        for packet in self._container.demux(stream):
+        failure = None
+        packets = self._container.demux(stream)
+        while failure is None:
+            try:
+                packet = next(packets, None)
+            except (av.FFmpegError, ValueError) as error:
+                packet = None
+                failure = error
+            if packet is None:
+                break
             if waiting is not None:
                 yield from self._frames_of(waiting)
             waiting = packet
+        if failure is None:
+            if waiting is not None:
+                yield from (waiting.decode() if waiting.size == 0 else self._frames_of(waiting))
+            return
         if waiting is not None:
-            yield from (waiting.decode() if waiting.size == 0 else self._frames_of(waiting))
+            yield from self._frames_of(waiting)
+        yield from stream.codec_context.decode(None)
+        raise failure
 
     def _frames_of(self, packet: Any) -> list[Any]:
         if packet.size == 0:
