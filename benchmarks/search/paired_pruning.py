@@ -103,11 +103,13 @@ def pruned(trials: Trials, rule: Rule) -> Counts:
 
 
 def recorded_sweeps(path: Path, number: int, num_trials: int) -> Iterator[Trials]:
-    """`number` sweeps of random cells of a grid that was recorded with the hits of queries."""
+    """`number` sweeps of random cells of a grid that was recorded with the hits of queries, at the
+    first epoch at which all of them were.
+    """
     cells = [cell for cell in read_grid(path) if cell.hits]
     if len(cells) < num_trials:
         raise SystemExit(f"{path} has {len(cells)} cells with hits; a sweep needs {num_trials}")
-    first = min(cells[0].hits)
+    first = min(set.intersection(*(set(cell.hits) for cell in cells)))
     hits_TQ = np.array([[mark == "1" for mark in cell.hits[first]] for cell in cells])
     end_T = np.array([cell.final for cell in cells])
     for seed in range(number):
