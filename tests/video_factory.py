@@ -66,6 +66,8 @@ SELECTIVE = {
     "h264, slices": Encoding(num_b_frames=2, options={"x264-params": "slices=3"}),
     "h264 in Matroska": Encoding(suffix=".mkv", num_b_frames=2),
     "h264 in a transport stream": Encoding(suffix=".ts", num_b_frames=2, container="mpegts"),
+    "h264, 4:4:4": Encoding(num_b_frames=2, pixel_format="yuv444p"),
+    "h264, 10 bit": Encoding(num_b_frames=2, pixel_format="yuv420p10le"),
     "MPEG-4 in AVI, GOP 12": Encoding(codec="mpeg4", suffix=".avi"),
     "MPEG-4 in AVI, GOP 12, B": Encoding(codec="mpeg4", suffix=".avi", num_b_frames=2),
     "MPEG-4 in AVI, GOP 250, B": Encoding(
@@ -80,12 +82,16 @@ SELECTIVE = {
 SEQUENTIAL = {
     "h264 in AVI": Encoding(suffix=".avi", num_b_frames=2),
     "h264, interlaced": Encoding(num_b_frames=2, options={"x264-params": "interlaced=1"}),
-    "h264, 4:4:4": Encoding(num_b_frames=2, pixel_format="yuv444p"),
-    "h264, 10 bit": Encoding(num_b_frames=2, pixel_format="yuv420p10le"),
+    "MPEG-2, interlaced": Encoding(
+        codec="mpeg2video",
+        suffix=".mpg",
+        num_b_frames=2,
+        container="mpeg",
+        options={"flags": "+ildct+ilme"},
+    ),
     "MPEG-4, interlaced": Encoding(
         codec="mpeg4", suffix=".avi", num_b_frames=2, options={"flags": "+ildct+ilme"}
     ),
-    "MPEG-2": Encoding(codec="mpeg2video", suffix=".mpg", num_b_frames=2, container="mpeg"),
     "Motion JPEG": Encoding(codec="mjpeg", suffix=".avi", pixel_format="yuvj420p"),
 }
 

@@ -65,11 +65,7 @@ def index_packets(container: Any, stream: Any, path: str) -> PacketIndex | None:
     None where decoding from the beginning is the only safe way.
     """
     codec = stream.codec_context.name
-    if (
-        codec not in CODECS
-        or stream.codec_context.pix_fmt not in ("yuv420p", "yuvj420p")
-        or Path(path).stat().st_size > MAX_FILE_BYTES
-    ):
+    if codec not in CODECS or Path(path).stat().st_size > MAX_FILE_BYTES:
         return None
     *packets, end = container.demux(stream)
     if end.size or not packets or any(packet.size == 0 or packet.is_corrupt for packet in packets):

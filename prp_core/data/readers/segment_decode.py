@@ -1,4 +1,4 @@
-"""Decoding from safe keyframes: chosen frames of HEVC, VP9 and AV1 without all frames before them.
+"""Decoding from safe keyframes: chosen frames without all frames before them.
 
 Within a segment every frame is decoded; any deviation from what the packets announced is raised to
 the caller.
@@ -58,7 +58,11 @@ class SegmentDecode:
         """How many frames are shown before each start's: of all that `Start.frame` counts, those
         that no edit list hides (they are decoded all the same).
         """
-        visible = [not packet.is_discard for packet in self._packets]
+        hidden = frozenset[int]().union(*(start.hidden for start in starts))
+        visible = [
+            not packet.is_discard and place not in hidden
+            for place, packet in enumerate(self._packets)
+        ]
         before = [0, *accumulate(map(int, visible))]
         self._num_visible = before[-1]
         return [before[one.place] + sum(visible[at] for at in one.leading) for one in starts]
