@@ -95,7 +95,7 @@ def test_what_one_frame_needs_decoded_decides_and_no_clock(
     timeout_seconds: float, tmp_path: Path
 ) -> None:
     (tmp_path / "videos").mkdir()
-    far = {"far": "h264 with B-frames", "near": "h264", "unproved": "VP8"}
+    far = {"far": "h264 with B-frames", "near": "h264", "unproved": "FLV"}
     for name, kind in far.items():
         encoding = ENCODINGS[kind]
         make_video(tmp_path / "videos" / f"{name}{encoding.suffix}", 60, encoding=encoding)
@@ -109,10 +109,10 @@ def test_what_one_frame_needs_decoded_decides_and_no_clock(
         "cut.mp4": "",
         "far.mp4": "needs-prepare",
         "near.mp4": "",
-        "unproved.webm": "needs-prepare",
+        "unproved.flv": "needs-prepare",
     }
     assert [record.num_frames for record in found.values()] == [53, 60, 60, 60]
-    assert found["unproved.webm"].detail == (
+    assert found["unproved.flv"].detail == (
         "reading one frame may decode 60 frames of 96 x 64, and "
         "loader.max_pixels_decoded = 184320; prepare it: prp data prepare"
     )
