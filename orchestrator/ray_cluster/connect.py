@@ -16,7 +16,6 @@ from typing import Any
 import ray
 
 from orchestrator.ray_cluster.cluster_address import check_address
-from orchestrator.ray_cluster.lean_controller import NO_AUTOSCALER_VARIABLE, WATCH_VARIABLE
 from orchestrator.ray_cluster.local_ray import (
     close_token_file,
     job_config_without_working_dir,
@@ -24,6 +23,7 @@ from orchestrator.ray_cluster.local_ray import (
     start_local_ray,
     token_of_its_own,
 )
+from orchestrator.ray_cluster.train_controller import NO_AUTOSCALER_VARIABLE, WATCH_VARIABLE
 from prp_core.errors import UserError
 
 # Checkpoints and videos never go through Ray's object store; only small messages do.
@@ -35,6 +35,7 @@ TRAIN_ENVIRONMENT = {
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "1800",
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_ENABLE_CONTROLLER_STRUCTURED_LOGGING": "0",  # it would print on our terminal
     WATCH_VARIABLE: "0",  # a process for each trial; ours is a thread of the controller
 }
 # A trial's threads are set by `use_threads`; its loader's threads share its CPUs.
@@ -186,10 +187,10 @@ def worker_environment() -> dict[str, str]:
 
 
 def process_setup_hook() -> Callable[[], None]:
-    """What every process of a sweep does first, those that run nothing but Ray's own code (Ray
-    Train's controllers) included: hide passwords and credentials in what it logs, and collect
-    garbage less often. Importing Ray and torch makes a million objects that stay; to go through
-    them again and again is a tenth of the CPU time of such a start.
+    """What every process of a sweep does first, those that run nothing but Ray's own code included:
+    hide passwords and credentials in what it logs, and collect garbage less often. Importing Ray
+    and torch makes a million objects that stay; to go through them again and again is a tenth of
+    the CPU time of such a start.
     """
 
     # Inside a function, so that it is sent by value: a process to which our code comes with its

@@ -1,7 +1,7 @@
 """Placement of the processes that drive trials: beside the GPU and spot nodes, where there is room.
 
-A driver only waits, and its trial starts again when it is lost. So it, and the controller of Ray
-Train that runs on its node, belong on nodes that stay: the head, or CPU nodes on demand.
+A driver only waits, with Ray Train's controller in it, and its trial starts again when it is lost.
+So it belongs on a node that stays: the head, or a CPU node on demand.
 """
 
 from __future__ import annotations

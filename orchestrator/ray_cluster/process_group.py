@@ -1,7 +1,7 @@
 """The Ray Train backend that joins workers to torch's process group, and needs no torch itself.
 
-Ray's own `TorchConfig` imports torch in the process that starts a training and in its controller,
-which never compute: some 300 MB and four CPU-seconds each. This one does the same with Ray's own
+Ray's own `TorchConfig` imports torch in the process that starts a training, which never computes:
+some 300 MB and four CPU-seconds. This one does the same with Ray's own
 functions, which it imports on the workers alone.
 """
 

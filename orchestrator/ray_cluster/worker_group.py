@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
-import threading
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from orchestrator.config.run_config import RunConfig
-from orchestrator.ray_cluster.lean_controller import (
+from orchestrator.ray_cluster.named_groups import RAYS_CLEANER, group_prefix, remove_left_groups
+from orchestrator.ray_cluster.train_controller import (
     NO_AUTOSCALER_VARIABLE,
-    lean_callbacks,
+    run_controller,
     scaling_policy,
-)
-from orchestrator.ray_cluster.named_groups import (
-    RAYS_CLEANER,
-    naming_callback,
-    remove_left_groups,
+    watching_callback,
 )
 
 MAX_START_FAILURES = 3  # tries to start a group on a cluster whose nodes come and go
@@ -50,7 +44,8 @@ def fit_workers(
     resources = config.resources
     attempt = uuid.uuid4().hex[:6]
     remove_left_groups(name)
-    trainer = _trainer_class([naming_callback(name, attempt), *lean_callbacks()])(
+    prefix = f"{group_prefix(name)}{attempt}-"
+    trainer = _trainer_class(prefix, [watching_callback()])(
         function,
         train_loop_config=dict(work),
         backend_config=ProcessGroupConfig("nccl" if resources.gpus_per_worker else "gloo"),
@@ -69,22 +64,11 @@ def fit_workers(
             ),
         ),
     )
-    with _kept_interrupt_handler():
-        return trainer.fit().return_value
-
-
-@contextlib.contextmanager
-def _kept_interrupt_handler() -> Iterator[None]:
-    """Ray Train leaves its own handler of Ctrl-C in the main thread, which aborts a run that is
-    long over: whoever interrupts the process afterwards needs the one that was there.
-    """
-    is_main = threading.current_thread() is threading.main_thread()
-    before = signal.getsignal(signal.SIGINT) if is_main else None
     try:
-        yield
-    finally:
-        if before is not None:
-            signal.signal(signal.SIGINT, before)
+        return trainer.fit().return_value
+    except KeyboardInterrupt:
+        remove_left_groups(name)  # nobody waits for the workers any more
+        raise
 
 
 def worker_bundle(config: RunConfig) -> dict[str, float]:
@@ -95,15 +79,15 @@ def worker_bundle(config: RunConfig) -> dict[str, float]:
     return bundle
 
 
-def _trainer_class(own_callbacks: list[Any]) -> Any:
-    """A trainer that imports no torch here and in its controller, and starts no process for Ray
-    Data (we have no datasets there, and it costs five CPU-seconds a trial, for imports), none to
-    remove placement groups, which one of `own_callbacks` names instead, and on a local cluster
-    none that asks an autoscaler for nodes.
+def _trainer_class(group_prefix: str, own_callbacks: list[Any]) -> Any:
+    """A trainer that imports no torch here, runs its controller in this process
+    (`train_controller.py`), and starts no process for Ray Data (we have no datasets there, and it
+    costs five CPU-seconds a trial, for imports), none to remove placement groups, whose names begin
+    with `group_prefix` instead, and on a local cluster none that asks an autoscaler for nodes.
     """
     from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
-    class OwnDataTrainer(DataParallelTrainer):
+    class OwnTrainer(DataParallelTrainer):
         def _create_default_callbacks(self) -> list[Any]:
             kept = [
                 callback
@@ -115,6 +99,6 @@ def _trainer_class(own_callbacks: list[Any]) -> Any:
         def _initialize_and_run_controller(self, **settings: Any) -> Any:
             if os.environ.get(NO_AUTOSCALER_VARIABLE):
                 settings["scaling_policy"] = scaling_policy(self.scaling_config)
-            return super()._initialize_and_run_controller(**settings)
+            return run_controller(settings, group_prefix)
 
-    return OwnDataTrainer
+    return OwnTrainer

@@ -36,8 +36,8 @@ from prp_core.training.checkpoint_record import newest_step
 
 _LOGGER = logging.getLogger(__name__)
 
-# A driver only waits. It asks for memory instead of a CPU, so that every CPU is left to training:
-# its own memory, and that of Ray Train's processes beside the workers (docs/experiments.md).
+# A driver only waits. It asks for memory instead of a CPU, so that every CPU is left to training
+# (docs/experiments.md).
 DRIVER_RESOURCES = {"memory": 512 << 20}
 
 TOLD_TO_LEAVE = "its workers were told to stop although no other attempt had begun"
@@ -135,8 +135,7 @@ def train(
     """Train with Ray Train as the attempt `sender`; the first worker's outcome, the fields of a
     `TrialOutcome`, or None where the workers were told to leave.
 
-    Raises Ray Train's error when workers, their nodes or Ray Train's controller are lost, and when
-    a worker raises.
+    Raises Ray Train's error when workers or their nodes are lost, and when a worker raises.
     """
     work = {
         "spec": spec,
@@ -157,8 +156,8 @@ def train(
 
 
 def train_on_worker(work: Mapping[str, Any]) -> dict[str, Any] | None:
-    """As `train_worker`, whose torch is imported where it runs: this process and the controller,
-    which are handed the function, do without.
+    """As `train_worker`, whose torch is imported where it runs: this process, which is handed the
+    function, does without.
     """
     from orchestrator.trial.worker import train_worker
 

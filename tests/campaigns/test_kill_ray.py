@@ -36,7 +36,7 @@ OF_THE_HEAD = os.environ.get(
     "log_monitor.py,monitor.py,dashboard.py,ray::DashboardAgent,ray::RuntimeEnvAgent,gcs_server",
 ).split(",")
 ENDS_THE_DRIVER = ("gcs_server",)
-OF_CONFIRMING = ("ray::_drive", "ray::TrainController", "ray::RayTrainWorker")
+OF_CONFIRMING = ("ray::_drive", "ray::RayTrainWorker")
 FINAL_TASKS = (
     "ray::_baselines",
     "ray::_export",
@@ -241,7 +241,7 @@ def test_processes_of_the_head_are_killed_one_after_the_other(
 def test_processes_of_the_end_are_killed_once_each(
     tmp_path: Path, tiny_videos: Path, peace: Records
 ) -> None:
-    """Of confirming runs a driver, a controller and a worker, then tasks of the final evaluation;
+    """Of confirming runs a driver and a worker, then tasks of the final evaluation;
     nothing of the end is missing, doubled or different.
     """
     draw = random.Random(f"{SEED} end")

@@ -40,7 +40,6 @@ EACH_KIND = (
     Kind.WORKER,
     Kind.COORDINATOR,
     Kind.S3,
-    Kind.CONTROLLER,
     Kind.MLFLOW,
     Kind.TRIAL_DRIVER,
     Kind.RAYLET,

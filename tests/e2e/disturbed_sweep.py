@@ -19,7 +19,7 @@ SEED = 51
 # The first trial takes long enough to be interrupted.
 ENVIRONMENT = {"PRP_TEST_DIVERGE": "1", "PRP_TEST_SLOW": "1"}
 RUNGS_OF_FIRST = [1, 2, 4, 8, 16, 24]
-BESIDE_WORKERS = ("Coordinator", "ImplicitFunc", "TrainController")  # by their names in Ray
+BESIDE_WORKERS = ("Coordinator", "ImplicitFunc")  # by their names in Ray
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ class Swept:
 def sweep_with_disturbances(home: Path, videos: Path) -> Swept:
     """Start the sweep, press Ctrl-C, resume it, kill its driver with SIGKILL, lose the home that it
     had, and resume it from its storage, `home`, until it ends; the last driver is asked for one
-    trial more, and loses its coordinator, the driver of a trial and a controller of Ray Train on
-    its way. The best trial has a showcase. MLflow's database is in the storage as well.
+    trial more, and loses its coordinator and the driver of a trial on its way. The best trial has a
+    showcase. MLflow's database is in the storage as well.
     """
     with hook_server() as hook:
         swept = _disturbed(home, videos, ENVIRONMENT | {"PRP_NOTIFY": hook.url})
@@ -122,13 +122,9 @@ def _disturbed(home: Path, videos: Path, environment: dict[str, str]) -> Swept:
 
 
 def kill_parts(study: StudyProcess) -> None:
-    """kill -9 of the driver of a trial, of the coordinator while it is told of that, and of the
-    controller of Ray Train with which the trial is tried again.
-    """
-    controllers = study.ray_processes("TrainController")
+    """kill -9 of the driver of a trial, and of the coordinator while it is told of that."""
     study.kill_ray_process("ImplicitFunc")
     study.kill_ray_process("Coordinator")
-    study.kill_ray_process("TrainController", but_not=controllers)
 
 
 def runs_at(home: Path) -> tuple[MlflowClient, list[Run]]:

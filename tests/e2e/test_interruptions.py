@@ -44,7 +44,7 @@ def test_nothing_is_lost_and_nothing_runs_twice(swept: Swept) -> None:
 
 
 def test_each_trial_has_one_run_and_none_is_left_running(swept: Swept) -> None:
-    """Also though the coordinator, the driver of a trial and a controller were killed."""
+    """Also though the coordinator and the driver of a trial were killed."""
     _, runs = runs_at(swept.home)
     names = sorted(name_of(run) for run in runs)
     assert names == sorted(["0", "1", "2", "3", "parent", *BASELINE_TITLES])

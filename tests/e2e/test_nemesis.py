@@ -1,8 +1,7 @@
 """A sweep that runs without MLflow and one whose servers and nodes are killed have equal records.
 
 The other kinds of a sweep's processes are killed in test_interruptions.py (driver, coordinator, a
-trial's driver, a controller) and test_workers.py; tests/campaigns/test_nemesis.py kills all of
-them.
+trial's driver) and test_workers.py; tests/campaigns/test_nemesis.py kills all of them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the workers of a killed driver or controller held is free for the next start of the run.
+"""What the workers of a killed or interrupted driver held is free for the next start of the run.
 
 The local cluster has one CPU and no dashboard: a placement group that stays would hold it for ever.
 """
@@ -58,14 +58,16 @@ def wait_until(what: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
-def pids_of(class_name: str) -> list[int]:
-    """The processes of the living actors of a class."""
-    actors: Any = ray._private.state.actors()
-    return [
-        actor["Pid"]
-        for actor in actors.values()
-        if class_name in actor["ActorClassName"] and actor["State"] == "ALIVE"
-    ]
+def living_actors() -> dict[int, str]:
+    """The classes of the living actors, by their processes."""
+    found: Any = ray._private.state.actors()
+    return {one["Pid"]: one["ActorClassName"] for one in found.values() if one["State"] == "ALIVE"}
+
+
+def groups() -> list[str]:
+    """The placement groups of the run."""
+    found = [one for one in placement_group_table().values() if one["state"] != "REMOVED"]
+    return [one["name"] for one in found if one["name"].startswith("run-0001")]
 
 
 def imports_torch(process_id: int) -> bool:
@@ -74,24 +76,22 @@ def imports_torch(process_id: int) -> bool:
 
 
 def test_the_next_start_of_the_run_has_the_cpu(tmp_path: Path) -> None:
-    """The first start loses its driver, the second its controller, the third a worker that joins
-    the process group, which its controller starts again.
+    """The first start loses its driver, the second is interrupted, the third loses a worker that
+    joins the process group, which its controller starts again.
     """
     drive = ray.remote(num_cpus=0, max_retries=0)(fit)
-    for victim in ("driver", "controller"):
+    for is_killed in (True, False):
         start = drive.remote(tmp_path, None)
         wait_until((tmp_path / "runs").exists)
-        assert pids_of("SynchronizationActor") == [] == pids_of("PreemptionWatcher")
+        assert set(living_actors().values()) == {"RayTrainWorker"}, "and no process beside them"
         (tmp_path / "runs").unlink()
-        if victim == "driver":
-            ray.cancel(start, force=True)
-        else:
-            os.kill(pids_of("TrainController")[0], signal.SIGKILL)
+        ray.cancel(start, force=is_killed)  # else as by Ctrl-C
         with pytest.raises(ray.exceptions.RayError):
             ray.get(start)
+    assert groups() == [], "what was interrupted holds nothing any more"
+    wait_until(lambda: not living_actors())
     last = drive.remote(tmp_path, 7)
-    wait_until(lambda: any(map(imports_torch, pids_of("RayTrainWorker"))))
-    os.kill(pids_of("RayTrainWorker")[0], signal.SIGKILL)
+    wait_until(lambda: any(map(imports_torch, living_actors())))
+    os.kill(min(living_actors()), signal.SIGKILL)
     assert ray.get(last, timeout=120) == 7
-    names = [one["name"] for one in placement_group_table().values() if one["state"] != "REMOVED"]
-    assert [name for name in names if name.startswith("run-0001")] == []
+    assert groups() == []

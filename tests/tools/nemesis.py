@@ -45,8 +45,6 @@ class Kind(StrEnum):
     """The actor that owns the study; Ray restarts it."""
     TRIAL_DRIVER = "trial driver"
     """The actor of Ray Tune that drives a trial."""
-    CONTROLLER = "controller"
-    """The controller of Ray Train of a trial."""
     WORKER = "worker"
     """A training worker."""
     RAYLET = "raylet"
@@ -63,7 +61,6 @@ STOPPED_SECONDS = {
     Kind.DRIVER: 20.0,  # its lease may be taken over after 12
     Kind.COORDINATOR: 30.0,  # a run that ends waits 20 for its points
     Kind.TRIAL_DRIVER: 30.0,
-    Kind.CONTROLLER: 45.0,
     Kind.WORKER: 90.0,  # a step may take 60, an answer to Ray Train 45
     Kind.MLFLOW: 60.0,  # a request is tried again for 52
     Kind.S3: 45.0,  # the longest read timeout is 30
@@ -73,7 +70,6 @@ STOPPED_SECONDS = {
 ACTORS = {
     Kind.COORDINATOR: ("Coordinator",),
     Kind.TRIAL_DRIVER: ("ImplicitFunc", "run_trial"),
-    Kind.CONTROLLER: ("TrainController",),
     Kind.WORKER: ("RayTrainWorker",),
 }
 

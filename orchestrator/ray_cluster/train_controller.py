@@ -1,0 +1,207 @@
+"""Ray Train's controller in the process that starts a training, and without helper processes.
+
+Ray Train starts an actor for the controller of each group of workers, one for the barrier among
+them (`ray.train.report` and collectives), and one that asks Ray which nodes are announced to go
+away. A process is some 110 MB and two seconds of CPU at each start, and a sweep starts a group for
+each attempt at a trial. Here the controller is a thread of the process that drives the trial and
+only waits; our workers agree in their own process group and report to the coordinator, so nobody
+uses the barrier; and the nodes are watched by another thread.
+
+A fourth actor, one for each cluster, passes the controllers' requests for nodes on to the
+autoscaler. A local cluster has none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from typing import Any
+
+WATCH_VARIABLE = "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"
+POLL_VARIABLE = "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S"
+NO_AUTOSCALER_VARIABLE = "PRP_NO_AUTOSCALER"  # "1" in the processes of a local cluster
+WAKE_SECONDS = 0.2
+
+
+class NoBarrier:
+    """In the place of Ray Train's barrier, which is not started. What would use it raises."""
+
+    @classmethod
+    def options(cls, **_: Any) -> type[NoBarrier]:
+        """As of an actor's class."""
+        return cls
+
+    @classmethod
+    def remote(cls, **_: Any) -> NoBarrier:
+        """As of an actor's class."""
+        return cls()
+
+    @property
+    def broadcast_from_rank_zero(self) -> Any:
+        """Raises `RuntimeError`."""
+        raise RuntimeError(
+            "Ray Train's barrier is not started for workers of a sweep, so ray.train.report and "
+            "ray.train.collective cannot be used in them; they agree in their process group"
+        )
+
+
+def run_controller(settings: Mapping[str, Any], group_prefix: str) -> Any:
+    """Ray Train's `Result` of a training with the `settings` of its controller, whose placement
+    groups are called `group_prefix` and a number.
+
+    The controller runs in a thread, because whoever calls may have an event loop (a notebook), and
+    so that Ctrl-C reaches the caller at once. What Ray Train raises is raised.
+    """
+    outcome: Future[Any] = Future()
+
+    def run() -> None:
+        try:
+            outcome.set_result(_result_of(settings, group_prefix))
+        except BaseException as error:  # noqa: BLE001 - raised in the caller's thread
+            outcome.set_exception(error)
+
+    with _without_barrier():
+        thread = threading.Thread(target=run, name="ray-train-controller", daemon=True)
+        thread.start()
+        while thread.is_alive():  # a task that Ray cancels is interrupted between two waits
+            thread.join(WAKE_SECONDS)
+        return outcome.result()
+
+
+def _result_of(settings: Mapping[str, Any], group_prefix: str) -> Any:
+    controller = _controller_class(group_prefix)(**settings)
+    asyncio.run(controller.run())
+    return controller.get_result()
+
+
+@contextlib.contextmanager
+def _without_barrier() -> Iterator[None]:
+    """Ray Train starts no barrier in this process meanwhile."""
+    from ray.train.v2._internal.execution.worker_group import state, worker_group
+
+    before = worker_group.SynchronizationActor, state._shutdown_sync_actor
+    worker_group.SynchronizationActor = NoBarrier
+    state._shutdown_sync_actor = lambda barrier: None
+    try:
+        yield
+    finally:
+        worker_group.SynchronizationActor, state._shutdown_sync_actor = before
+
+
+def _controller_class(group_prefix: str) -> Any:
+    """Ray Train's controller, whose groups have names and workers without a handle of it."""
+    import ray
+    from ray.train.v2._internal.execution.controller.controller import TrainController
+    from ray.train.v2._internal.execution.worker_group import WorkerGroup
+    from ray.train.v2._internal.execution.worker_group.placement_group_handle import (
+        DefaultPlacementGroupHandle,
+    )
+    from ray.util import placement_group
+
+    numbers = itertools.count(1)
+
+    class NamedWorkerGroup(WorkerGroup):
+        def _start(self) -> None:
+            """As Ray's own, and gives back what the group holds where it fails: Ray Train forgets a
+            group whose worker dies while the process group is joined, and waits for its place.
+            """
+            try:
+                super()._start()
+            except Exception:
+                if self.has_started():
+                    held = self._worker_group_state
+                    self._clear_state()
+                    held.shutdown()
+                raise
+
+        def _create_placement_group(self, scaling_config: Any, context: Any) -> Any:
+            group = placement_group(
+                bundles=[context.resources_per_worker] * context.num_workers,
+                strategy=context.placement_strategy,
+                bundle_label_selector=context.label_selector,
+                name=f"{group_prefix}{next(numbers)}",
+            )
+            return DefaultPlacementGroupHandle(group)
+
+        def _init_train_context_on_workers(
+            self, workers: list[Any], sync_actor: Any, arguments: dict[str, list[Any]]
+        ) -> None:
+            """As Ray's own, but for the handle of the controller, which is no actor here: workers
+            would ask it which checkpoints were reported to it, and none is.
+            """
+            starts = [
+                worker.actor.init_train_context.remote(
+                    train_run_context=self._train_run_context,
+                    distributed_context=worker.distributed_context,
+                    synchronization_actor=sync_actor,
+                    storage_context=self._storage_context,
+                    worker_callbacks=self._worker_callbacks_to_propagate,
+                    controller_actor=None,
+                    **{name: values[rank] for name, values in arguments.items()},
+                )
+                for rank, worker in enumerate(workers)
+            ]
+            ray.get(starts)
+            self._decorate_worker_log_file_paths(workers)
+
+    class OwnController(TrainController):
+        worker_group_cls = NamedWorkerGroup
+
+    return OwnController
+
+
+def watching_callback() -> Any:
+    """A callback of the controller, for one run, that tells the workers of nodes that Ray announces
+    to go away.
+    """
+    # no public names
+    from ray.train.v2._internal.execution.callback import WorkerGroupCallback
+    from ray.train.v2._internal.execution.preemption import PreemptionWatcher
+
+    class WatchNodes(WorkerGroupCallback):
+        _watcher: Any = None
+
+        def after_worker_group_start(self, worker_group: Any) -> None:
+            self._stop()
+            ranks: dict[str, list[int]] = {}
+            actors = {}
+            for worker in worker_group.get_workers():
+                rank = worker.distributed_context.world_rank
+                ranks.setdefault(worker.metadata.node_id, []).append(rank)
+                actors[rank] = worker.actor
+            seconds = float(os.environ.get(POLL_VARIABLE, "5"))
+            self._watcher = PreemptionWatcher(ranks, seconds, actors)
+
+        def before_worker_group_shutdown(self, worker_group: Any) -> None:
+            self._stop()
+
+        def after_worker_group_abort(self, worker_group_context: Any) -> None:
+            self._stop()
+
+        def _stop(self) -> None:
+            if self._watcher is not None:
+                self._watcher._stop_event.set()
+                self._watcher = None
+
+    return WatchNodes()
+
+
+def scaling_policy(scaling_config: Any) -> Any:
+    """The policy of a group of as many workers as `scaling_config` says that asks no autoscaler for
+    their nodes.
+    """
+    from ray.train.v2._internal.execution.scaling_policy.fixed import FixedScalingPolicy
+
+    class WithoutRequests(FixedScalingPolicy):
+        def after_controller_start(self, *_: Any, **__: Any) -> None:
+            """Without a client of the actor, which would start it."""
+
+        def _maybe_send_resource_request(self) -> None:
+            """Nobody would read it."""
+
+    return WithoutRequests(scaling_config)
