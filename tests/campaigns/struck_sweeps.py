@@ -39,8 +39,7 @@ EVIDENCE = "PRP_EVIDENCE"
 NOT_WITHOUT_STORE = (Kind.S3, Kind.DRIVER)
 # What is ended by the end of which others: a stop of it would be cut short.
 ENDED_WITH = {
-    Kind.CONTROLLER: (Kind.TRIAL_DRIVER,),
-    Kind.WORKER: (Kind.TRIAL_DRIVER, Kind.CONTROLLER),
+    Kind.WORKER: (Kind.TRIAL_DRIVER,),
 }
 MAX_STARTS = 3  # after a driver that ended with another exit code than 0
 
