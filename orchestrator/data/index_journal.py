@@ -24,6 +24,9 @@ TRIED_AGAIN = {
     "corrupt",
     "unreadable",
 }
+# Which videos are found usable: raise it when a fault is no longer one, so that what was set aside
+# for it is tried again.
+VERDICTS = 2
 
 
 class IndexJournal:
@@ -77,9 +80,8 @@ class IndexJournal:
     def add(self, record: VideoRecord) -> None:
         """Append `record`; it survives the death of this process at once."""
         self._known[record.key] = record
-        self._file.write(
-            json.dumps(dataclasses.asdict(record), separators=(",", ":")).encode() + b"\n"
-        )
+        line = {**dataclasses.asdict(record), "verdicts": VERDICTS}
+        self._file.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
         self._file.flush()
 
     def _read(self) -> dict[str, VideoRecord]:
@@ -87,19 +89,26 @@ class IndexJournal:
         known: dict[str, VideoRecord] = {}
         whole_bytes = 0
         for line in self._file:
-            record = _parse(line)
-            if record is None:
+            parsed = _parse(line)
+            if parsed is None:
                 break  # torn by a kill: it and whatever follows is found again
-            known[record.key] = record
+            record, verdicts = parsed
+            if record.reason and verdicts != VERDICTS:
+                known.pop(record.key, None)
+            else:
+                known[record.key] = record
             whole_bytes += len(line)
         self._file.truncate(whole_bytes)
         return known
 
 
-def _parse(line: bytes) -> VideoRecord | None:
+def _parse(line: bytes) -> tuple[VideoRecord, object] | None:
+    """The record of a line, and by which verdicts it was found (before there was a number: 1)."""
     if not line.endswith(b"\n"):
         return None
     try:
-        return record_from(VideoRecord, parse_json(line))
+        document = parse_json(line)
+        verdicts = document.pop("verdicts", 1) if isinstance(document, dict) else 1
+        return record_from(VideoRecord, document), verdicts
     except ValueError:
         return None

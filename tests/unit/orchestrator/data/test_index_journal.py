@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.data.index import num_usable_cpus
-from orchestrator.data.index_journal import IndexJournal
+from orchestrator.data.index_journal import VERDICTS, IndexJournal
 from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.manifest import VideoRecord
 from prp_core.errors import UserError
@@ -65,6 +65,17 @@ def test_what_may_lie_with_the_machine_is_looked_at_again(tmp_path: Path) -> Non
             journal.add(replace(RECORDS[0], key=reason or "good", reason=reason))
     with _journal(tmp_path) as journal:
         assert list(journal.known) == ["good", "truncated"]
+
+
+def test_what_an_earlier_release_set_aside_is_looked_at_again(tmp_path: Path) -> None:
+    with _journal(tmp_path) as journal:
+        for reason in ("", "truncated"):
+            journal.add(replace(RECORDS[0], key=reason or "good", reason=reason))
+    text = journal.path.read_text()
+    assert text.count(f',"verdicts":{VERDICTS}') == 2
+    journal.path.write_text(text.replace(f',"verdicts":{VERDICTS}', ""))
+    with _journal(tmp_path) as journal:
+        assert list(journal.known) == ["good"]
 
 
 def test_other_limits_and_other_places_begin_anew(tmp_path: Path) -> None:
