@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import logging
 import os
 import threading
 from collections.abc import Iterator, Mapping
@@ -26,6 +27,9 @@ WATCH_VARIABLE = "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"
 POLL_VARIABLE = "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S"
 NO_AUTOSCALER_VARIABLE = "PRP_NO_AUTOSCALER"  # "1" in the processes of a local cluster
 WAKE_SECONDS = 0.2
+START_SECONDS = 600.0  # from a place for the workers until they have joined their process group
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class NoBarrier:
@@ -50,9 +54,12 @@ class NoBarrier:
         )
 
 
-def run_controller(settings: Mapping[str, Any], group_prefix: str) -> Any:
+def run_controller(
+    settings: Mapping[str, Any], group_prefix: str, start_seconds: float = START_SECONDS
+) -> Any:
     """Ray Train's `Result` of a training with the `settings` of its controller, whose placement
-    groups are called `group_prefix` and a number.
+    groups are called `group_prefix` and a number. Workers that do not start within `start_seconds`,
+    because a process or a disk hangs, are ended, and the controller counts a failed start.
 
     The controller runs in a thread, because whoever calls may have an event loop (a notebook), and
     so that Ctrl-C reaches the caller at once. What Ray Train raises is raised.
@@ -61,22 +68,18 @@ def run_controller(settings: Mapping[str, Any], group_prefix: str) -> Any:
 
     def run() -> None:
         try:
-            outcome.set_result(_result_of(settings, group_prefix))
+            controller = _controller_class(group_prefix, start_seconds)(**settings)
+            asyncio.run(controller.run())
+            outcome.set_result(controller.get_result())
         except BaseException as error:  # noqa: BLE001 - raised in the caller's thread
             outcome.set_exception(error)
 
     with _without_barrier():
         thread = threading.Thread(target=run, name="ray-train-controller", daemon=True)
         thread.start()
-        while thread.is_alive():  # a task that Ray cancels is interrupted between two waits
+        while thread.is_alive():  # an interruption is noticed between two waits
             thread.join(WAKE_SECONDS)
         return outcome.result()
-
-
-def _result_of(settings: Mapping[str, Any], group_prefix: str) -> Any:
-    controller = _controller_class(group_prefix)(**settings)
-    asyncio.run(controller.run())
-    return controller.get_result()
 
 
 @contextlib.contextmanager
@@ -93,7 +96,7 @@ def _without_barrier() -> Iterator[None]:
         worker_group.SynchronizationActor, state._shutdown_sync_actor = before
 
 
-def _controller_class(group_prefix: str) -> Any:
+def _controller_class(group_prefix: str, start_seconds: float) -> Any:
     """Ray Train's controller, whose groups have names and workers without a handle of it."""
     import ray
     from ray.train.v2._internal.execution.controller.controller import TrainController
@@ -101,11 +104,13 @@ def _controller_class(group_prefix: str) -> Any:
     from ray.train.v2._internal.execution.worker_group.placement_group_handle import (
         DefaultPlacementGroupHandle,
     )
-    from ray.util import placement_group
+    from ray.util import placement_group, remove_placement_group
 
     numbers = itertools.count(1)
 
     class NamedWorkerGroup(WorkerGroup):
+        _limit: threading.Timer | None = None
+
         def _start(self) -> None:
             """As Ray's own, and gives back what the group holds where it fails: Ray Train forgets a
             group whose worker dies while the process group is joined, and waits for its place.
@@ -118,6 +123,23 @@ def _controller_class(group_prefix: str) -> Any:
                     self._clear_state()
                     held.shutdown()
                 raise
+            finally:
+                if self._limit is not None:
+                    self._limit.cancel()
+
+        def _create_workers(self, num_workers: int, group: Any, *rest: Any, **more: Any) -> Any:
+            """As Ray's own, which waits for ever for a worker that hangs before it trains."""
+
+            def give_up() -> None:
+                _LOGGER.warning(
+                    "workers have not started within %.0f s; they are ended", start_seconds
+                )
+                remove_placement_group(group)
+
+            self._limit = threading.Timer(start_seconds, give_up)
+            self._limit.daemon = True
+            self._limit.start()
+            return super()._create_workers(num_workers, group, *rest, **more)
 
         def _create_placement_group(self, scaling_config: Any, context: Any) -> Any:
             group = placement_group(

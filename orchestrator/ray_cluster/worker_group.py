@@ -12,6 +12,7 @@ from orchestrator.config.run_config import RunConfig
 from orchestrator.ray_cluster.named_groups import RAYS_CLEANER, group_prefix, remove_left_groups
 from orchestrator.ray_cluster.train_controller import (
     NO_AUTOSCALER_VARIABLE,
+    START_SECONDS,
     run_controller,
     scaling_policy,
     watching_callback,
@@ -28,13 +29,15 @@ def fit_workers(
     state_dir: Path,
     name: str,
     max_failures: int,
+    start_seconds: float = START_SECONDS,
 ) -> Any:
     """The value that rank 0 returns from `function(work)`, run on the workers of `config`.
 
     Ray's own state of the run lies below `state_dir` under `name` and a random suffix, so that no
     run is taken for an earlier one. Raises Ray Train's error when the workers were lost more than
     `max_failures` times; with 0, also when a node was taken away. What an earlier run under `name`
-    still holds is taken from it first (`named_groups.py`).
+    still holds is taken from it first (`named_groups.py`). Workers that have a place and do not
+    start within `start_seconds` are ended and started again, `MAX_START_FAILURES` times at most.
     """
     from ray.train import FailureConfig, ScalingConfig
     from ray.train import RunConfig as RayRunConfig
@@ -45,7 +48,7 @@ def fit_workers(
     attempt = uuid.uuid4().hex[:6]
     remove_left_groups(name)
     prefix = f"{group_prefix(name)}{attempt}-"
-    trainer = _trainer_class(prefix, [watching_callback()])(
+    trainer = _trainer_class(prefix, start_seconds, [watching_callback()])(
         function,
         train_loop_config=dict(work),
         backend_config=ProcessGroupConfig("nccl" if resources.gpus_per_worker else "gloo"),
@@ -79,7 +82,7 @@ def worker_bundle(config: RunConfig) -> dict[str, float]:
     return bundle
 
 
-def _trainer_class(group_prefix: str, own_callbacks: list[Any]) -> Any:
+def _trainer_class(group_prefix: str, start_seconds: float, own_callbacks: list[Any]) -> Any:
     """A trainer that imports no torch here, runs its controller in this process
     (`train_controller.py`), and starts no process for Ray Data (we have no datasets there, and it
     costs five CPU-seconds a trial, for imports), none to remove placement groups, whose names begin
@@ -99,6 +102,6 @@ def _trainer_class(group_prefix: str, own_callbacks: list[Any]) -> Any:
         def _initialize_and_run_controller(self, **settings: Any) -> Any:
             if os.environ.get(NO_AUTOSCALER_VARIABLE):
                 settings["scaling_policy"] = scaling_policy(self.scaling_config)
-            return run_controller(settings, group_prefix)
+            return run_controller(settings, group_prefix, start_seconds)
 
     return OwnTrainer

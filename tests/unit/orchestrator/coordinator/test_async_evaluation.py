@@ -90,6 +90,9 @@ def test_a_sweep_whose_coordinator_has_ended_for_good_says_how_to_go_on(local_ra
     with pytest.raises(ray.exceptions.RayTaskError, match="failed: ValueError: a bug"):
         close_failed(plan, coordinator, ValueError("a bug"))
     ray.kill(actor)
+    with pytest.raises(ray.exceptions.RayActorError):
+        while True:  # it may answer until it is gone
+            ray.get(actor.__ray_ready__.remote())
     with pytest.raises(CoordinatorLost, match="has ended or .* --resume rates-1$") as seen:
         close_failed(plan, coordinator, ValueError("a bug"))
     assert isinstance(seen.value.__cause__, ValueError)

@@ -103,7 +103,9 @@ def test_the_peer_of_a_stopped_worker_ends_itself(tmp_path: Path) -> None:
         _, said = workers[0].communicate(timeout=120)
         assert workers[0].returncode == HANG_EXIT_CODE, said[-2000:]
         assert "watchdog: this worker made no step: for " in said
-        assert "prp_core/training/loop.py" in said and "torch/distributed" in said
+        assert "prp_core/training/loop.py" in said
+        # it waits for the other while both sum gradients, or agree on a checkpoint
+        assert "torch/autograd" in said or "torch/distributed" in said
         assert workers[1].poll() is None
     finally:
         for worker in workers:
