@@ -19,7 +19,7 @@ import itertools
 import logging
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -97,18 +97,15 @@ def _without_barrier() -> Iterator[None]:
 
 
 def _controller_class(group_prefix: str, start_seconds: float) -> Any:
-    """Ray Train's controller, whose groups have names and workers without a handle of it."""
-    import ray
+    """Ray Train's controller, whose groups have names, a limit for their start, and workers without
+    a handle of it.
+    """
     from ray.train.v2._internal.execution.controller.controller import TrainController
     from ray.train.v2._internal.execution.worker_group import WorkerGroup
-    from ray.train.v2._internal.execution.worker_group.placement_group_handle import (
-        DefaultPlacementGroupHandle,
-    )
-    from ray.util import placement_group, remove_placement_group
 
     numbers = itertools.count(1)
 
-    class NamedWorkerGroup(WorkerGroup):
+    class OwnWorkerGroup(WorkerGroup):
         _limit: threading.Timer | None = None
 
         def _start(self) -> None:
@@ -129,52 +126,74 @@ def _controller_class(group_prefix: str, start_seconds: float) -> Any:
 
         def _create_workers(self, num_workers: int, group: Any, *rest: Any, **more: Any) -> Any:
             """As Ray's own, which waits for ever for a worker that hangs before it trains."""
-
-            def give_up() -> None:
-                _LOGGER.warning(
-                    "workers have not started within %.0f s; they are ended", start_seconds
-                )
-                remove_placement_group(group)
-
-            self._limit = threading.Timer(start_seconds, give_up)
-            self._limit.daemon = True
-            self._limit.start()
+            self._limit = _limit_of_start(group, start_seconds)
             return super()._create_workers(num_workers, group, *rest, **more)
 
         def _create_placement_group(self, scaling_config: Any, context: Any) -> Any:
-            group = placement_group(
-                bundles=[context.resources_per_worker] * context.num_workers,
-                strategy=context.placement_strategy,
-                bundle_label_selector=context.label_selector,
-                name=f"{group_prefix}{next(numbers)}",
-            )
-            return DefaultPlacementGroupHandle(group)
+            return _named_placement_group(context, f"{group_prefix}{next(numbers)}")
 
-        def _init_train_context_on_workers(
-            self, workers: list[Any], sync_actor: Any, arguments: dict[str, list[Any]]
-        ) -> None:
-            """As Ray's own, but for the handle of the controller, which is no actor here: workers
-            would ask it which checkpoints were reported to it, and none is.
-            """
-            starts = [
-                worker.actor.init_train_context.remote(
-                    train_run_context=self._train_run_context,
-                    distributed_context=worker.distributed_context,
-                    synchronization_actor=sync_actor,
-                    storage_context=self._storage_context,
-                    worker_callbacks=self._worker_callbacks_to_propagate,
-                    controller_actor=None,
-                    **{name: values[rank] for name, values in arguments.items()},
-                )
-                for rank, worker in enumerate(workers)
-            ]
-            ray.get(starts)
-            self._decorate_worker_log_file_paths(workers)
+        def _init_train_context_on_workers(self, workers: Any, barrier: Any, values: Any) -> None:
+            _give_context(self, workers, barrier, values)
 
     class OwnController(TrainController):
-        worker_group_cls = NamedWorkerGroup
+        worker_group_cls = OwnWorkerGroup
 
     return OwnController
+
+
+def _limit_of_start(group: Any, seconds: float) -> threading.Timer:
+    """A timer that runs, and then ends the workers in the placement group `group`."""
+    from ray.util import remove_placement_group
+
+    def give_up() -> None:
+        _LOGGER.warning("workers have not started within %.0f s; they are ended", seconds)
+        remove_placement_group(group)
+
+    timer = threading.Timer(seconds, give_up)
+    timer.daemon = True
+    timer.start()
+    return timer
+
+
+def _named_placement_group(context: Any, name: str) -> Any:
+    """The handle of a new placement group for the workers that Ray Train's `context` describes."""
+    from ray.train.v2._internal.execution.worker_group.placement_group_handle import (
+        DefaultPlacementGroupHandle,
+    )
+    from ray.util import placement_group
+
+    group = placement_group(
+        bundles=[context.resources_per_worker] * context.num_workers,
+        strategy=context.placement_strategy,
+        bundle_label_selector=context.label_selector,
+        name=name,
+    )
+    return DefaultPlacementGroupHandle(group)
+
+
+def _give_context(
+    group: Any, workers: Sequence[Any], barrier: Any, values: Mapping[str, Sequence[Any]]
+) -> None:
+    """Give each of the `workers` Ray Train's context of it, `values` by rank among others: as Ray's
+    own, but for a handle of the controller, which is no actor here. Workers would ask it which
+    checkpoints were reported to it, and none is.
+    """
+    import ray
+
+    starts = [
+        worker.actor.init_train_context.remote(
+            train_run_context=group._train_run_context,
+            distributed_context=worker.distributed_context,
+            synchronization_actor=barrier,
+            storage_context=group._storage_context,
+            worker_callbacks=group._worker_callbacks_to_propagate,
+            controller_actor=None,
+            **{name: of_rank[rank] for name, of_rank in values.items()},
+        )
+        for rank, worker in enumerate(workers)
+    ]
+    ray.get(starts)
+    group._decorate_worker_log_file_paths(workers)
 
 
 def watching_callback() -> Any:
