@@ -146,7 +146,11 @@ def _limit_of_start(group: Any, seconds: float) -> threading.Timer:
     from ray.util import remove_placement_group
 
     def give_up() -> None:
-        _LOGGER.warning("workers have not started within %.0f s; they are ended", seconds)
+        _LOGGER.warning(
+            "The training workers have their place and have not started within %.0f s: a process "
+            "or a disk of theirs hangs. They are ended, and a new group is started",
+            seconds,
+        )
         remove_placement_group(group)
 
     timer = threading.Timer(seconds, give_up)

@@ -82,11 +82,11 @@ def worker_bundle(config: RunConfig) -> dict[str, float]:
     return bundle
 
 
-def _trainer_class(group_prefix: str, start_seconds: float, own_callbacks: list[Any]) -> Any:
+def _trainer_class(prefix: str, start_seconds: float, own_callbacks: list[Any]) -> Any:
     """A trainer that imports no torch here, runs its controller in this process
     (`train_controller.py`), and starts no process for Ray Data (we have no datasets there, and it
     costs five CPU-seconds a trial, for imports), none to remove placement groups, whose names begin
-    with `group_prefix` instead, and on a local cluster none that asks an autoscaler for nodes.
+    with `prefix` instead, and on a local cluster none that asks an autoscaler for nodes.
     """
     from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
@@ -102,6 +102,6 @@ def _trainer_class(group_prefix: str, start_seconds: float, own_callbacks: list[
         def _initialize_and_run_controller(self, **settings: Any) -> Any:
             if os.environ.get(NO_AUTOSCALER_VARIABLE):
                 settings["scaling_policy"] = scaling_policy(self.scaling_config)
-            return run_controller(settings, group_prefix, start_seconds)
+            return run_controller(settings, prefix, start_seconds)
 
     return OwnTrainer

@@ -158,9 +158,10 @@ class Campaign:
         """
         draw = random.Random(f"{self.rhythm.seed} {title}")
         word = title.replace(" ", "-")
+        peace = f"peace-{word}"
+        field = under_fire(folder / "peace", *self._places, peace, self._settings)
         reference = kept_records(
-            f"nemesis-{self.rhythm.num_epochs}",
-            lambda: in_peace(folder / "peace", *self._places, f"peace-{word}", self._settings),
+            f"nemesis-{self.rhythm.num_epochs}", lambda: in_peace(field, self.storage, peace)
         )
         left, made, faults = list(strikes), Counter[Strike](), list[str]()
         number = 0

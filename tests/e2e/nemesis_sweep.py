@@ -48,20 +48,12 @@ def under_fire(
     )
 
 
-def in_peace(
-    home: Path,
-    videos: Path,
-    storage: str,
-    mlflow: MlflowServer,
-    s3: S3Server,
-    name: str,
-    settings: Sequence[str] = (),
-) -> Records:
-    """The records of the sweep called `name`, which nothing disturbs."""
-    with under_fire(home, videos, storage, mlflow, s3, name, settings) as field:
+def in_peace(battlefield: Battlefield, storage: str, name: str) -> Records:
+    """The records of the sweep called `name`, kept in `storage`, which nothing disturbs."""
+    with battlefield as field:
         study = field.start()
         assert study.wait(1200) == 0, study.output[-4000:]
-    return records_of(storage, name, mlflow.uri)
+    return records_of(storage, name, battlefield.mlflow.uri)
 
 
 def faults_after(
@@ -79,7 +71,9 @@ def faults_after(
 
     `reference` holds the records of an undisturbed sweep; without it one is run first.
     """
-    reference = reference or in_peace(folder / "peace", videos, storage, mlflow, s3, "peace")
+    if reference is None:
+        peace = under_fire(folder / "peace", videos, storage, mlflow, s3, "peace")
+        reference = in_peace(peace, storage, "peace")
     assert set(reference.states.values()) == {"COMPLETE"}
     assert all(reference.points[trial_run(number)] for number in range(NUM_TRIALS))
     with under_fire(folder / "fire", videos, storage, mlflow, s3, "fire") as field:

@@ -222,24 +222,27 @@ def test_lost_replies_make_no_second_run_and_no_second_point(
         assert run.info.status == "FINISHED"
 
 
+def stray_run(client: Any, experiment: str, **tags: str) -> str:
+    """The id of another run of trial 0, as MLflow has it from a sender of before."""
+    number = client.get_experiment_by_name(experiment).experiment_id
+    tags = {"prp.sweep_id": "s1", "prp.trial": "0", "prp.role": "trial", **tags}
+    return str(client.create_run(number, start_time=1, tags=tags).info.run_id)
+
+
 def test_a_second_run_that_a_late_request_made_is_removed(
     open_tracker: Opener, client: Any, experiment: str
 ) -> None:
     tracker = open_tracker()
     start(tracker)
     assert tracker.flush(60)
-    stray = client.create_run(
-        client.get_experiment_by_name(experiment).experiment_id,
-        start_time=1,
-        tags={"prp.sweep_id": "s1", "prp.trial": "0", "prp.role": "trial"},
-    )
+    stray = stray_run(client, experiment)
     tracker.start(TRIAL, RunStart(params={}))
     tracker.finish_all("killed", "the test is over")
     assert tracker.flush(60)
     runs = {run.info.run_id: run for run in runs_of(client, experiment)}
     assert set(runs) == {tracker.run_id(SWEEP_RUN), tracker.run_id(TRIAL)}
     assert {run.info.status for run in runs.values()} == {"KILLED"}
-    assert client.get_run(stray.info.run_id).info.lifecycle_stage == "deleted"
+    assert client.get_run(stray).info.lifecycle_stage == "deleted"
 
 
 def test_a_sender_that_is_replaced_while_it_creates_a_run_leaves_no_second_one(
@@ -249,11 +252,8 @@ def test_a_sender_that_is_replaced_while_it_creates_a_run_leaves_no_second_one(
     tracker = open_tracker()
     start(tracker)
     assert tracker.flush(60)
-    tags = {"prp.sweep_id": "s1", "prp.trial": "0", "prp.role": "trial", "prp.canonical": "yes"}
-    stray = client.create_run(
-        client.get_experiment_by_name(experiment).experiment_id, start_time=1, tags=tags
-    )
-    client.log_metric(stray.info.run_id, "loss", 1.0, step=1)
+    stray = stray_run(client, experiment, **{"prp.canonical": "yes"})
+    client.log_metric(stray, "loss", 1.0, step=1)
     tracker.log(TRIAL, {"loss": 2.0}, 1)
     tracker.finish(TRIAL, "finished")
     tracker.finish_all("killed", "the test is over")
