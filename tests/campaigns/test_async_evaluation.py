@@ -27,6 +27,7 @@ from orchestrator.trial.run_trials import CoordinatorSearcher, run_trials
 from orchestrator.trial_state import TrialState
 from tests.e2e.test_workers import groups_in_use, wait_until
 from tests.kept_plan import kept_plan
+from tests.tools.cluster_nodes import add_node
 from tests.tools.study_process import TINY_PRESET, rung_rows
 
 pytestmark = [pytest.mark.campaign, pytest.mark.timeout(1800)]
@@ -50,7 +51,7 @@ def growing_cluster() -> Iterator[Cluster]:
         head_node_args={"num_cpus": 0, "object_store_memory": 80 << 20, "include_dashboard": False},
     )
     try:
-        cluster.add_node(num_cpus=2, object_store_memory=80 << 20)
+        add_node(cluster, num_cpus=2, object_store_memory=80 << 20)
         ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
         yield cluster
     finally:
@@ -199,7 +200,7 @@ def test_a_sweep_takes_the_places_of_a_node_that_joins_it(
     try:
         assert wait_until(lambda: ray.get(trials.seen.remote())[0] == 2, 200)
         assert ray.get(trials.seen.remote())[1] == 2, "no more than there is room for"
-        growing_cluster.add_node(num_cpus=1, object_store_memory=80 << 20)
+        add_node(growing_cluster, num_cpus=1, object_store_memory=80 << 20)
         assert wait_until(lambda: ray.get(trials.seen.remote())[1] == 3, 200), (
             "the new node stays empty"
         )

@@ -27,6 +27,7 @@ from orchestrator.sweep.driver import coordinator_setup
 from orchestrator.trial.reproduce_run import train_on_cluster
 from orchestrator.trial.run_trials import run_trials
 from tests.kept_plan import kept_plan
+from tests.tools.cluster_nodes import add_node
 from tests.tools.study_process import TINY_PRESET, rung_rows, trial_rows
 
 SEED = (
@@ -53,7 +54,7 @@ def three_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     try:
         for _ in range(2):
             with lean_node():
-                cluster.add_node(num_cpus=1, object_store_memory=80 << 20)
+                add_node(cluster, num_cpus=1, object_store_memory=80 << 20)
         ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
         yield
     finally:

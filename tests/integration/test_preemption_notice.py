@@ -20,6 +20,7 @@ from orchestrator.config.run_config import load_config
 from orchestrator.ray_cluster.connect import use_environment
 from orchestrator.ray_cluster.preemption import is_preempted
 from orchestrator.ray_cluster.worker_group import fit_workers
+from tests.tools.cluster_nodes import add_node
 
 SOON = datetime.datetime(2026, 11, 28, 12, 0, 0, tzinfo=datetime.UTC)
 
@@ -100,7 +101,7 @@ def test_every_worker_hears_of_the_spot_machine_that_goes(
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     try:
         for _ in range(2):
-            cluster.add_node(num_cpus=1, resources={"spot": 1})
+            add_node(cluster, num_cpus=1, resources={"spot": 1})
         ray.init(address=cluster.address, log_to_driver=False)
         config = load_config("demo", ["resources.num_workers=2", "resources.cpus_per_worker=1"])
 

@@ -26,6 +26,7 @@ from orchestrator.ray_cluster.local_ray import lean_node
 from orchestrator.storage.open_store import open_store
 from tests.fixtures_mlflow import MlflowServer
 from tests.fixtures_s3 import S3Server
+from tests.tools.cluster_nodes import add_node
 from tests.tools.study_process import TINY_PRESET, StudyProcess
 
 OBJECT_STORE_BYTES = 80 << 20
@@ -228,7 +229,7 @@ class Battlefield:
 
     def _add_node(self) -> None:
         with lean_node():
-            node = self._cluster.add_node(num_cpus=1, object_store_memory=OBJECT_STORE_BYTES)
+            node = add_node(self._cluster, num_cpus=1, object_store_memory=OBJECT_STORE_BYTES)
         self._nodes.append(node)
 
     def _end_study(self) -> None:
