@@ -62,6 +62,30 @@ class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]
         if not self.workqueue or self._pending_of(self.assigned_work[node]) < 2:
             super()._reschedule(node)
 
+    def remove_node(self, node: WorkerController) -> str | None:
+        """Take back what a process that ended has not run; the test at which it crashed, `None` if
+        it had run all.
+
+        Only tests that wait go back to the queue. xdist returns the whole of it: the process that
+        takes a group without tests never asks for more, and the run never ends; the test that
+        crashed would crash the next process.
+        """
+        left = self.assigned_work.pop(node)
+        waiting = [
+            test for group in left.values() for test, is_over in group.items() if not is_over
+        ]
+        if not waiting:
+            return None
+        crashed = waiting[0]  # a process runs its tests in the order in which it got them
+        for name, group in left.items():
+            tests = {test: False for test, is_over in group.items() if not is_over}
+            tests.pop(crashed, None)
+            if tests:
+                self.workqueue[name] = tests
+        for other in self.assigned_work:
+            self._reschedule(other)
+        return crashed
+
 
 def in_running_order(items: Sequence[pytest.Item]) -> list[pytest.Item]:
     """`items` with those of `FIRST` before all others; within a file they stay as they were."""
