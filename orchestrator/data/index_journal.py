@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import hashlib
 import json
 from pathlib import Path
 from types import TracebackType
 
+from prp_core.data.file_lock import try_lock
 from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.manifest import VideoRecord
 from prp_core.documents import parse_json, record_from
@@ -51,14 +51,12 @@ class IndexJournal:
     def __enter__(self) -> IndexJournal:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self.path.open("a+b")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_lock(self._file):
             self._file.close()
             raise UserError(
                 f"{self._uri} is being indexed by another process (it holds {self.path}); "
                 "wait for it or end it"
-            ) from None
+            )
         self._known = self._read()
         return self
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 from collections.abc import Iterator
 from pathlib import Path
+
+from prp_core.data.file_lock import lock_file
 
 SQLITE = "sqlite:///"
 
@@ -21,5 +22,5 @@ def sqlite_file(tracking_uri: str) -> Path | None:
 def locked_file(path: Path) -> Iterator[None]:
     """Hold an exclusive lock on the file `path`, which is created; a crash releases it."""
     with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        lock_file(file)
         yield

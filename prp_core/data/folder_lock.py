@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from prp_core.data.file_lock import try_lock, unlock
 from prp_core.errors import StoreUnavailable
 
 LOCK_SECONDS = 30.0
@@ -33,7 +33,7 @@ def locked_folder(
         yield
     finally:
         # Not by closing alone: a child forked in between holds a copy of the descriptor.
-        fcntl.flock(file_descriptor, fcntl.LOCK_UN)
+        unlock(file_descriptor)
         os.close(file_descriptor)
 
 
@@ -71,16 +71,14 @@ def _open_and_lock(path: Path, flags: int, folder: Path, lock_seconds: float) ->
     give_up_at = time.monotonic() + lock_seconds
     try:
         while True:
-            try:
-                fcntl.flock(file_descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if try_lock(file_descriptor):
                 return file_descriptor
-            except BlockingIOError:
-                if time.monotonic() > give_up_at:
-                    raise StoreUnavailable(
-                        f"{folder.as_uri()} was locked by another process for {lock_seconds:.0f} "
-                        "s; one that was suspended during a write? Resume it or end it"
-                    ) from None
-                time.sleep(POLL_SECONDS)
+            if time.monotonic() > give_up_at:
+                raise StoreUnavailable(
+                    f"{folder.as_uri()} was locked by another process for {lock_seconds:.0f} "
+                    "s; one that was suspended during a write? Resume it or end it"
+                )
+            time.sleep(POLL_SECONDS)
     except BaseException:
         os.close(file_descriptor)
         raise

@@ -8,7 +8,7 @@ exist already are written twice as fast as new ones.
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import logging
 import math
 import mmap
@@ -24,9 +24,14 @@ import numpy as np
 
 from prp_core.errors import BrokenVideo
 
+try:
+    import fcntl
+except ImportError:  # a Python that was built without it
+    fcntl = None  # type: ignore[assignment]
+
 log = logging.getLogger(__name__)
 
-IS_OFFERED = sys.platform == "linux" and hasattr(os, "memfd_create")
+IS_OFFERED = sys.platform == "linux" and fcntl is not None and hasattr(os, "memfd_create")
 """Whether this system has memory of the kind; frames come over the socket where it has not."""
 
 MFD_NOEXEC_SEAL = 8  # Linux 6.3, linux/memfd.h
@@ -51,7 +56,8 @@ class Segment:
 
 
 def _anonymous_file(num_bytes: int) -> int:
-    assert sys.platform == "linux"
+    if sys.platform != "linux":
+        raise OSError(errno.ENOSYS, "memory without a name is Linux's")
     flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
     try:
         descriptor = os.memfd_create("frames", flags | MFD_NOEXEC_SEAL)

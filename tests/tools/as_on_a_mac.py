@@ -1,5 +1,6 @@
-"""The program `prp` as on a Mac: no `/proc`, and nothing says which CPUs a process may use.
+"""The program `prp` as on a Mac: no `/proc`, and none of the calls that Linux alone has.
 
+Nor `fcntl`, which a Mac has and some systems have not.
 ``python -m tests.tools.as_on_a_mac WORDS``. What is missing is missing in this process alone: its
 children are Linux's.
 """
@@ -10,6 +11,7 @@ import os
 import sys
 
 DIRECTORY_EVENTS = ("open", "os.listdir", "os.scandir")
+ABSENT = ("sched_getaffinity", "posix_fallocate", "memfd_create", "O_PATH")
 
 
 def refuse_proc(event: str, arguments: tuple[object, ...]) -> None:
@@ -20,7 +22,9 @@ def refuse_proc(event: str, arguments: tuple[object, ...]) -> None:
 
 if __name__ == "__main__":
     sys.addaudithook(refuse_proc)
-    del os.sched_getaffinity
+    for name in ABSENT:
+        delattr(os, name)
+    sys.modules["fcntl"] = None  # type: ignore[assignment]
     from orchestrator.commands.prp import main
 
     raise SystemExit(main())

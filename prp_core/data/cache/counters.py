@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import threading
@@ -13,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from prp_core.data.cache.space import write_beside
+from prp_core.data.file_lock import lock_file
 from prp_core.documents import parse_json_object
 
 SAVE_EVERY_SECONDS = 5.0
@@ -77,7 +77,7 @@ def node_counters(root: Path) -> dict[str, float]:
 def _locked(path: Path) -> Iterator[None]:
     file_descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o666)
     try:
-        fcntl.flock(file_descriptor, fcntl.LOCK_EX)
+        lock_file(file_descriptor)
         yield
     finally:
         os.close(file_descriptor)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from prp_core.data.cache.counters import node_counters
 from prp_core.data.cache.frame_cache import remove_file_of
 from prp_core.data.cache.frames_file import MappedFrames, key_of_file
 from prp_core.data.cache.space import CacheSpace, is_in_use
+from prp_core.data.file_lock import lock_shared
 from prp_core.errors import UserError
 
 NUM_FRAMES_AT_A_TIME = 256
@@ -80,7 +80,7 @@ def verify_tier(name: str, root: Path) -> tuple[int, list[Path]]:
     is_right = CHECKS[name]
     for entry in entries:
         with contextlib.suppress(FileNotFoundError), entry.path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH)
+            lock_shared(file)
             if os.fstat(file.fileno()).st_nlink and not is_right(entry.path, file.fileno()):
                 remove_file_of(file.fileno(), entry.path)
                 wrong.append(entry.path)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import secrets
 import time
@@ -18,8 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prp_core.checks import check
+from prp_core.data.file_lock import lock_file, lock_shared, try_lock
 from prp_core.errors import DiskFull
 
+CHUNK_BYTES = 1 << 20
 ABANDONED_AFTER_SECONDS = 5
 STALE_AFTER_SECONDS = 86400
 EXTRA_SHARE_FREED = 0.02
@@ -73,7 +74,7 @@ class CacheSpace:
         """The node-wide lock `name`; released by the kernel when its holder dies."""
         file_descriptor = os.open(self._locks / name, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o666)
         try:
-            fcntl.flock(file_descriptor, fcntl.LOCK_EX)
+            lock_file(file_descriptor)
             yield
         finally:
             os.close(file_descriptor)
@@ -84,7 +85,7 @@ class CacheSpace:
             file_descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return None
-        fcntl.flock(file_descriptor, fcntl.LOCK_SH)
+        lock_shared(file_descriptor)
         status = os.fstat(file_descriptor)
         if status.st_nlink and status.st_size == num_bytes:
             # Access time: last use. Modification time: when it was loaded.
@@ -124,7 +125,7 @@ class CacheSpace:
     def finish(self, unfinished: Path, file_descriptor: int, name: str) -> Path:
         """Rename the unfinished file to its place; its writer's lock becomes a reader's."""
         place = self.place(name)
-        fcntl.flock(file_descriptor, fcntl.LOCK_SH)
+        lock_shared(file_descriptor)
         place.parent.mkdir(exist_ok=True)
         unfinished.rename(place)
         return place
@@ -256,9 +257,9 @@ def _allocate(path: Path, num_bytes: int) -> int:
     file_descriptor = None
     try:
         file_descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o644)
-        fcntl.flock(file_descriptor, fcntl.LOCK_EX)
+        lock_file(file_descriptor)
         if num_bytes:
-            os.posix_fallocate(file_descriptor, 0, num_bytes)
+            _allocate_blocks(file_descriptor, num_bytes)
         return file_descriptor
     except OSError as error:
         if file_descriptor is not None:
@@ -270,6 +271,18 @@ def _allocate(path: Path, num_bytes: int) -> int:
                 "lower the cache's capacity or move it (cache.dir)"
             ) from None
         raise
+
+
+def _allocate_blocks(file_descriptor: int, num_bytes: int) -> None:
+    """Give an empty file its size and its blocks. Raises `OSError` where there is no room."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file_descriptor, 0, num_bytes)
+        return
+    for start in range(0, num_bytes, CHUNK_BYTES):  # a Mac: a block is there once it is written
+        rest = memoryview(bytes(min(CHUNK_BYTES, num_bytes - start)))
+        while rest:
+            rest = rest[os.write(file_descriptor, rest) :]
+    os.lseek(file_descriptor, 0, os.SEEK_SET)
 
 
 def _remove_unlocked(path: Path) -> bool:
@@ -289,11 +302,6 @@ def _held_if_free(path: Path) -> Iterator[bool | None]:
         yield None
         return
     try:
-        try:
-            fcntl.flock(file_descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+        yield try_lock(file_descriptor)
     finally:
         os.close(file_descriptor)

@@ -12,7 +12,6 @@ read no other (`confinement`).
 
 from __future__ import annotations
 
-import fcntl
 import itertools
 import json
 import math
@@ -38,6 +37,11 @@ from prp_core.data.readers.confinement import confine_process, confine_thread, u
 from prp_core.data.readers.reply_memory import ReplyMemory
 from prp_core.data.readers.video_reader import Allocate, VideoReader, new_frames
 from prp_core.errors import BrokenVideo
+
+try:
+    import fcntl
+except ImportError:  # a Python that was built without it
+    fcntl = None  # type: ignore[assignment]
 
 # A header may declare a few frames more than decode (genuine UCF101 files: 207 against 205).
 MISSING_FRAMES_ALLOWED = 4
@@ -343,10 +347,21 @@ def die_with_parent(lifeline: int) -> None:
     Also during a decode that holds the interpreter. Not PR_SET_PDEATHSIG: that fires when the
     *thread* that started this process ends, and loader threads end every epoch.
     """
+    if fcntl is None:
+        return  # it ends when its socket closes, after a decode that is going on
     fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(
         lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC | os.O_NONBLOCK
     )
+
+
+def limit_memory(num_bytes: int) -> None:
+    """Let this process map `num_bytes` at most, where the kernel enforces that: a Mac's refuses."""
+    try:
+        resource.setrlimit(resource.RLIMIT_AS, (num_bytes, num_bytes))
+    except (OSError, ValueError):
+        if sys.platform == "linux":
+            raise
 
 
 def load_libraries(reader_name: str) -> None:
@@ -361,7 +376,7 @@ def main() -> None:
     """Read the arguments, set the limits, and serve."""
     reader_name, memory_bytes, channel, lifeline = sys.argv[1], *map(int, sys.argv[2:5])
     use_one_arena()
-    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    limit_memory(memory_bytes)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     die_with_parent(lifeline)
     load_libraries(reader_name)

@@ -108,7 +108,7 @@ def test_all_cpus_count_where_the_system_does_not_say_which_may_be_used(
 
 
 def test_videos_are_indexed_where_there_is_no_proc(tiny_videos: Path, tmp_path: Path) -> None:
-    """In a process of its own, in which `/proc` and `os.sched_getaffinity` are absent."""
+    """In a process of its own, in which `/proc`, `fcntl` and what Linux alone has are absent."""
     done = subprocess.run(
         [
             *(sys.executable, "-m", "tests.tools.as_on_a_mac", "data", "index"),
@@ -121,3 +121,4 @@ def test_videos_are_indexed_where_there_is_no_proc(tiny_videos: Path, tmp_path: 
     )
     assert done.returncode == 0, done.stderr
     assert "30 usable videos in 6 classes, 0 quarantined" in done.stderr
+    assert done.stderr.count("run one process at a time with this PRP_HOME") == 1

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
 import textwrap
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ import pytest
 
 from prp_core.data.decode_process import DecodeProcess
 from prp_core.data.loader_config import LoaderConfig
+from prp_core.data.readers.decode_server import limit_memory
 from prp_core.errors import BrokenVideo, UserError
 from tests.video_factory import (
     ENCODINGS,
@@ -41,6 +44,19 @@ def _reason(process: DecodeProcess, path: Path) -> str:
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_video(tmp_path_factory.mktemp("decode") / "whole.mp4", 50)
+
+
+@pytest.mark.parametrize(("platform", "is_refused"), [("darwin", False), ("linux", True)])
+def test_a_kernel_that_limits_no_memory_is_gone_on_with_on_a_mac_alone(
+    platform: str, is_refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ValueError("current limit exceeds maximum limit")  # what a Mac's Python says
+
+    monkeypatch.setattr(resource, "setrlimit", refuse)
+    monkeypatch.setattr(sys, "platform", platform)
+    with pytest.raises(ValueError) if is_refused else nullcontext():
+        limit_memory(1 << 30)
 
 
 def test_reads_any_frames_in_any_order(video: Path) -> None:

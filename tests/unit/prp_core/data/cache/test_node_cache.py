@@ -9,7 +9,7 @@ import os
 import random
 import resource
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -251,7 +251,12 @@ def test_a_store_that_is_away_is_nobodys_corruption(tmp_path: Path) -> None:
     assert cache.counters["corrupt"] == 0 and _bytes_on_disk(tmp_path / "cache") == 0
 
 
-def test_a_full_disk_is_a_clear_error_and_nothing_torn(tmp_path: Path) -> None:
+@pytest.mark.parametrize("absent", [(), ("posix_fallocate",)], ids=["linux", "as on a Mac"])
+def test_a_full_disk_is_a_clear_error_and_nothing_torn(
+    absent: Sequence[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in absent:
+        monkeypatch.delattr(os, name)
     store, refs = _fill(tmp_path)
 
     def fetch_on_small_disk() -> None:
