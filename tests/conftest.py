@@ -42,6 +42,23 @@ def pytest_configure(config: pytest.Config) -> None:
         install_decord()
 
 
+def scheduling() -> tuple[object, ...]:
+    """The scheduling of this thread, where the system tells it."""
+    if not hasattr(os, "sched_getscheduler"):  # a Mac
+        return ()
+    return os.sched_getscheduler(0), os.sched_getparam(0)
+
+
+USUAL_SCHEDULING = scheduling()
+
+
+def pytest_runtest_teardown() -> None:
+    """Fail a test that leaves its process with another priority: all tests after it, and their
+    children, would run with it.
+    """
+    assert scheduling() == USUAL_SCHEDULING
+
+
 def pytest_collection_finish() -> None:
     """Leave what has been imported and collected out of all further garbage collections."""
     gc.collect()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -115,7 +117,7 @@ def make_video(
     """
     encoding = encoding or Encoding()
     path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w", format=encoding.container) as container:
+    with same_priority(), av.open(str(path), "w", format=encoding.container) as container:
         stream: Any = container.add_stream(encoding.codec, rate=fps)
         stream.width, stream.height = size
         stream.pix_fmt = encoding.pixel_format
@@ -135,6 +137,23 @@ def make_video(
         for packet in stream.encode():
             container.mux(packet)
     return path
+
+
+@contextlib.contextmanager
+def same_priority() -> Iterator[None]:
+    """A context that leaves this thread's scheduling as it was.
+
+    SVT-AV1, run by root, makes the thread that calls it a real-time one of the highest priority,
+    for good: what it runs from then on, its children too, takes the cores from all others.
+    """
+    if not hasattr(os, "sched_setscheduler"):  # a Mac
+        yield
+        return
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
 
 
 def picture(number: int, size: tuple[int, int] = (96, 64), seed: int = 0) -> np.ndarray:

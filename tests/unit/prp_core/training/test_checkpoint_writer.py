@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,6 +100,13 @@ def boundary(writer: CheckpointWriter, world: World) -> None:
     writer.listen(said)
 
 
+def step_until_idle(writer: CheckpointWriter, world: World) -> None:
+    """Steps until no checkpoint is under way."""
+    while not writer.is_idle:
+        boundary(writer, world)
+        time.sleep(0.001)
+
+
 def of_two_workers(world: World, folder: str) -> dict[str, Any]:
     """The second worker's store answers after five steps; then it fails; then all is well, until a
     later attempt begins.
@@ -121,8 +129,7 @@ def of_two_workers(world: World, folder: str) -> dict[str, Any]:
         boundary(writer, world)
         assert not writer.is_idle, step
     store.go_on.set()
-    while not writer.is_idle:
-        boundary(writer, world)
+    step_until_idle(writer, world)
     answer["first"] = newest_step(folder)
 
     store.breaks_with = CorruptObject("a full disk") if world.rank == 1 else None
@@ -142,8 +149,7 @@ def of_two_workers(world: World, folder: str) -> dict[str, Any]:
     CheckpointFolder(LocalStore(Path(folder)), attempt=RunAttempt(1, 2)).begin(world)
     start(4)
     try:
-        while not writer.is_idle:
-            boundary(writer, world)
+        step_until_idle(writer, world)
     except Superseded:
         answer["fourth"] = newest_step(folder)
     writer.close()
@@ -178,8 +184,7 @@ def save_three(folder: str, dies_at: int, after: bool) -> None:
         copied = writer.copies({"weights": weights})
         writer.start(step, lambda copied=copied: {"common.pt": to_bytes(copied)}, {})
         weights.fill_(-1)
-        while not writer.is_idle:
-            boundary(writer, ALONE)
+        step_until_idle(writer, ALONE)
     writer.close()
 
 
