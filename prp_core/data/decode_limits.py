@@ -2,11 +2,13 @@
 
 What a video may cost is counted in pixels to decode, which are a function of the file alone. The
 limits on CPU seconds are against hangs: they begin anew with each sign of progress, are far above
-what any machine needs, and do not run while a process waits for a CPU.
+what any machine needs, and do not run while a process waits for a CPU. A system that tells neither
+(a Mac: it has no ``/proc``) is asked for the time of day: a second counts as `WALL_SHARE` of one.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections.abc import Sequence
@@ -20,6 +22,7 @@ from prp_core.errors import BrokenVideo
 STALLED_SECONDS = 120.0
 PIXELS_PER_CPU_SECOND = 5e6  # a fourth of a slow machine's, of the slowest codec
 BYTES_PER_CPU_SECOND = 200e3  # a slow machine's, of a large picture
+WALL_SHARE = 0.1  # ten processes that want a CPU for each that a machine has
 REPLY_SHARE = 4  # a reply takes at most this part of the decoder's memory
 
 
@@ -117,16 +120,16 @@ class RequestLimit:
         self._pid = pid
         self._allowed_seconds = allowed_seconds
         self._words = words
-        self._first_cpu = self._last_cpu = cpu_seconds(pid)
+        self._first_cpu = self._last_cpu = _spent_seconds(pid)
         self._alive_at = time.monotonic()
 
     def renew(self) -> None:
         """The decoder has given a sign of progress."""
-        self._first_cpu = cpu_seconds(self._pid)
+        self._first_cpu = _spent_seconds(self._pid)
 
     def check(self) -> None:
         """Raise `BrokenVideo` "too-slow" once the CPU time is spent, `Stalled` for a standstill."""
-        cpu = cpu_seconds(self._pid)
+        cpu = _spent_seconds(self._pid)
         now = time.monotonic()
         if cpu != self._last_cpu or _state(self._pid) == "R":
             self._alive_at = now
@@ -140,9 +143,20 @@ class RequestLimit:
 
 
 def cpu_seconds(pid: int) -> float:
-    """CPU time that process `pid` has used, all threads; 0 when it is gone."""
+    """CPU time that process `pid` has used, all threads; 0 when it is gone, and where no system
+    tells it.
+    """
     fields = _fields(pid)
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") if fields else 0.0
+
+
+def _spent_seconds(pid: int) -> float:
+    return cpu_seconds(pid) if _is_cpu_time_told() else WALL_SHARE * time.monotonic()
+
+
+@functools.cache
+def _is_cpu_time_told() -> bool:
+    return bool(_fields(os.getpid()))
 
 
 def _state(pid: int) -> str:

@@ -31,6 +31,26 @@ from tests.video_factory import Encoding, make_video, shown_numbers
 KNOWN = FrameShape(64, 96)
 
 
+def test_where_no_cpu_time_is_told_a_hang_is_found_by_the_clock(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(decode_limits, "_fields", lambda *_: [])
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    decode_limits._is_cpu_time_told.cache_clear()
+    try:
+        limit = RequestLimit("a", os.getpid(), 30.0, "lower it")
+        for _ in range(3):
+            now += 299.0
+            limit.check()
+            limit.renew()
+        now += 301.0
+        with pytest.raises(BrokenVideo, match=r"30\.1 CPU seconds at one place, 30 are allowed"):
+            limit.check()
+    finally:
+        decode_limits._is_cpu_time_told.cache_clear()
+
+
 @pytest.mark.parametrize("told", [[3, 64, 96, 3], [3, 96, 96]], ids=str)
 def test_replies_of_the_manifest_s_size_are_read(told: list[int]) -> None:
     assert check_reply("a", told, 3, KNOWN, 96 * 64) == tuple(told)
