@@ -16,9 +16,10 @@ import threading
 import traceback
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from orchestrator.config.secret_forms import (
+    DATABASE_PASSWORDS,
     PASSWORD_WITH_SLASH,
     PRIVATE_KEY,
     SECRET_FORMS,
@@ -31,13 +32,14 @@ from prp_core.errors import UserError
 
 HIDDEN = "***"
 _FORMATTER = logging.Formatter()
-WEB = ("http", "https")
+WEB = ("http:", "https:")
 # Variables whose values are credentials; a name that ends with one of the others is a place.
 SECRET_VARIABLE = re.compile(
-    r"KEY(_|$)|SECRET|TOKEN|PASSWORD|PASSWD|PASSPHRASE|_PWD$|CREDENTIAL|CONNECTION_STRING"
-    r"|DATABASE_URL$|TRACKING_USERNAME$"
+    r"KEY(_|$)|SECRET|TOKEN|PASSWORD|PASSWD|PASSPHRASE|_PWD$|PASS$|CREDENTIAL|CONNECTION_STRING"
+    r"|CONN_STR|DATABASE_URL$|TRACKING_USERNAME$|WEBHOOK|COOKIE|BEARER|(^|_)(AUTH|SAS|PAT|JWT|DSN)$"
 )
 NOT_SECRET = ("_FILE", "_PATH", "_DIR", "_URI", "_MODE")
+LONGEST_ADDRESS = 10_000  # characters
 MIN_SECRET_CHARACTERS = 8  # a shorter value is a word of other lines as well
 # (what it opens, where its password belongs) by the first word of the scheme
 REMEDIES: Mapping[str, str] = {
@@ -62,8 +64,10 @@ def redacted(text: object) -> str:
 
 def _redacted_line(line: str) -> str:
     lower = line.lower()
-    if "://" in lower:
-        line = PASSWORD_WITH_SLASH.sub(rf"\g<1>://\g<2>:{HIDDEN}@", USER_PART.sub(_hide, line))
+    if "://" in lower or ":\\/" in lower:
+        for form in DATABASE_PASSWORDS:
+            line = form.sub(rf"\g<1>{HIDDEN}", line)
+        line = PASSWORD_WITH_SLASH.sub(rf"\g<1>\g<2>:{HIDDEN}@", USER_PART.sub(_hide, line))
     for hints, forms in SECRET_FORMS.items():
         if any(hint in lower for hint in hints):
             for form in forms:
@@ -73,7 +77,8 @@ def _redacted_line(line: str) -> str:
 
 def redact_logs() -> None:
     """Let every log record that this process makes from now on pass `redacted`, its traceback
-    included, whichever library makes it, and the traceback of a thread that ends with an error.
+    included, whichever library makes it, and the traceback of a thread that ends with an error, or
+    of an error that cannot be raised (in a ``__del__``).
 
     The values of this process's variables that hold credentials are hidden there, too.
     """
@@ -105,21 +110,39 @@ def redact_logs() -> None:
         lines = f"Exception in thread {name}:\n{''.join(told)}"
         sys.stderr.write(without_secrets(lines, secrets))
 
+    def show_ignored(ignored: sys.UnraisableHookArgs) -> None:
+        told = traceback.format_exception(
+            ignored.exc_type, ignored.exc_value, ignored.exc_traceback
+        )
+        lines = f"{ignored.err_msg or 'Exception ignored in'} {ignored.object!r}:\n{''.join(told)}"
+        sys.stderr.write(without_secrets(lines, secrets))
+
     make_redacted.is_redacting = True  # type: ignore[attr-defined]
     logging.setLogRecordFactory(make_redacted)
     threading.excepthook = show_redacted
+    if sys.unraisablehook is sys.__unraisablehook__:
+        sys.unraisablehook = show_ignored
 
 
 def secret_values(environment: Mapping[str, str]) -> tuple[str, ...]:
-    """The values of the variables in `environment` that hold credentials, the longest first."""
-    found = {
+    """The values of the variables in `environment` that hold credentials, and the passwords of
+    addresses in any of them, also as addresses spell them; the longest first.
+    """
+    named = {
         value
         for name, value in environment.items()
-        if SECRET_VARIABLE.search(name.upper())
-        and not name.upper().endswith(NOT_SECRET)
-        and len(value) >= MIN_SECRET_CHARACTERS
+        if SECRET_VARIABLE.search(name.upper()) and not name.upper().endswith(NOT_SECRET)
     }
-    return tuple(sorted(found, key=lambda value: (-len(value), value)))
+    in_addresses = {
+        found[2].partition(":")[2]
+        for value in environment.values()
+        if len(value) < LONGEST_ADDRESS
+        for found in USER_PART.finditer(value)
+    }
+    values = named | in_addresses
+    found = values | {unquote(value) for value in values} | {quote(value, "") for value in values}
+    long = (value for value in found if len(value) >= MIN_SECRET_CHARACTERS)
+    return tuple(sorted(long, key=lambda value: (-len(value), value)))
 
 
 def without_secrets(text: str, secrets: tuple[str, ...]) -> str:
@@ -133,8 +156,8 @@ def _hide(found: re.Match[str]) -> str:
     scheme, user_part = found.groups()
     user, colon, _ = user_part.partition(":")
     if colon:
-        return f"{scheme}://{user}:{HIDDEN}@"
-    return f"{scheme}://{HIDDEN if scheme.lower() in WEB else user}@"
+        return f"{scheme}{user}:{HIDDEN}@"
+    return f"{scheme}{HIDDEN if scheme.lower().startswith(WEB) else user}@"
 
 
 def refuse_password(what: str, address: str, remedy: str = "") -> None:
@@ -146,7 +169,7 @@ def refuse_password(what: str, address: str, remedy: str = "") -> None:
         return
     scheme = address.partition(":")[0].partition("+")[0].lower()
     place = remedy or REMEDIES.get(scheme, "a file that its driver reads")
-    without = re.sub(r"://[^/\s]*@", "://", PASSWORD_WITH_SLASH.sub(r"\g<1>://", address))
+    without = re.sub(r"://[^/\s]*@", "://", PASSWORD_WITH_SLASH.sub(r"\g<1>", address))
     raise UserError(
         f"{what} {redacted(address)} holds a password, which would end up in the sweep's files, in "
         f"MLflow and in logs: write {redacted(without)} and put the password into {place}"
@@ -155,10 +178,9 @@ def refuse_password(what: str, address: str, remedy: str = "") -> None:
 
 def holds_password(address: str) -> bool:
     """Whether a password, or a name that may be a token, stands in `address`."""
-    scheme = address.partition(":")[0].lower()
     found = USER_PART.match(address)
-    if PASSWORD_WITH_SLASH.match(address) or (
-        found is not None and (":" in found[2] or scheme in WEB)
+    if any(form.match(address) for form in (PASSWORD_WITH_SLASH, *DATABASE_PASSWORDS)) or (
+        found is not None and (":" in found[2] or found[1].lower().startswith(WEB))
     ):
         return True
     try:

@@ -9,47 +9,91 @@ from __future__ import annotations
 import re
 
 SECRET_WORDS = (
-    *("password", "passwd", "pwd", "secret", "token", "sslkey", "access_key"),
-    *("accesskey", "credential", "signature"),  # of a presigned address
-    *("api_key", "apikey", "api-key", "accountkey", "private_key", "privatekey"),
+    *("password", "passwd", "passphrase", "pwd", "secret", "token", "sslkey", "access_key"),
+    *("accesskey", "access key", "credential", "signature"),  # of a presigned address
+    *("api_key", "apikey", "api-key", "api key", "accountkey", "private_key", "privatekey"),
+    *("customerkey", "customer-key", "subscription-key", "encryption_key", "signing_key"),
+    *("ssh_key", "storage_key", "master_key"),
 )
 SECRET_NAMES = ("key", "sig", "auth")  # of an address's parameters
+# Schemes whose addresses name no path before the user's part: what is before an @ is a password.
+DATABASES = (
+    *("postgres", "postgresql", "mysql", "mariadb", "oracle", "mssql"),
+    *("redis", "rediss", "amqp", "amqps", "mongodb"),
+)
 
-_SCHEME = r"\b([A-Za-z][A-Za-z0-9+.-]{0,30})://"
-# The user's part reaches to the last @ before the path: a password may hold an @ of its own.
-USER_PART = re.compile(rf"{_SCHEME}([^/\s'\"<>]*)@")
+_SLASHES = r"(?:\\?/){2}"  # as JSON may escape them
+_SCHEME = rf"\b([A-Za-z][A-Za-z0-9+.-]{{0,30}}:{_SLASHES})"
+# The user's part reaches to the last @ before the path: a password may hold an @ of its own, and a
+# quotation mark.
+USER_PART = re.compile(rf"{_SCHEME}((?:[^/\s'\"<>]|['\"](?=\w))*)@")
 # SQLAlchemy takes a password with a slash in it; digits before one are a port.
 PASSWORD_WITH_SLASH = re.compile(
-    rf"{_SCHEME}([^/\s@:\['\"<>]*):(?!\d+/)[^/\s@'\"<>]*/[^\s@'\"<>]{{0,500}}@"
+    rf"{_SCHEME}([^/\s@:\['\"<>]*):(?!\d+/)[^/\s@'\"<>]*/[^\s'\"<>]{{0,500}}@"
+)
+_DATABASE = rf"\b((?:{'|'.join(DATABASES)})(?:\+\w{{1,20}})?:{_SLASHES}[^/\s@:]{{0,100}}:)"
+# Of a database any character may be one of the password, but not where a port stands there.
+DATABASE_PASSWORDS = tuple(
+    re.compile(form, re.IGNORECASE)
+    for form in (
+        rf"{_DATABASE}(?:(?!:{_SLASHES})[^\s'\"<>]){{1,500}}(?=@)",
+        rf"{_DATABASE}(?!\d{{1,5}}(?:[/\s'\",;:)\]<]|$))[^@\n]{{1,100}}(?=@)",
+    )
 )
 
 _WORDS = "|".join(SECRET_WORDS)
 _NAME = rf"(?:{_WORDS})[\w.-]{{0,40}}(?<![_-]file)(?<![_-]path)(?<![_-]dir)"
-_QUOTE = r"(?:['\"]|&#3[49];)"  # the second as a page escapes it
+# Of an environment: AZURE_STORAGE_KEY, DB_PASS.
+_VARIABLE = r"(?-i:\b(?:[A-Z0-9]{1,30}_){0,6}(?:[A-Z0-9]{1,30}_KEY|[A-Z0-9]{0,30}PASS))"
+_PASS = r"\b(?:[a-z]{1,20}_)?(?<!by)(?<!com)(?:db|pg|smtp|ftp|ssh)?pass"
+_ANY_NAME = rf"(?:{_NAME}|{_VARIABLE}|{_PASS})"
+# The second and third as pages escape them, and with the backslashes of text within text.
+_QUOTE = r"(?:\\{0,3}['\"]|&#3[49];|&quot;)"
 _NOTHING = r"(?!(?:None|null|True|False)\b)"
+_LIKE_A_SECRET = r"(?=\S{0,60}\d)[\w+/=~.-]{8,}+(?!\()"  # no word of a sentence, and no call
 _SETTINGS = (
     # a parameter of an address
     rf"([?&;#][A-Za-z_.-]{{0,40}}(?:{_WORDS})[A-Za-z_.-]{{0,40}}=)[^&;#\s'\"<>]*",
+    # name="value", "name": "value"
+    rf"({_ANY_NAME}{_QUOTE}?\s{{0,4}}[=:]\s{{0,4}}[bru]?(?P<quote>{_QUOTE}))"
+    r"(?!\*\*\*)(?:(?!(?P=quote))(?:\\.|.))+",
     # name=value
-    rf"({_NAME}={_QUOTE}?)(?!{_QUOTE}){_NOTHING}[^&;#\s,'\"<>]+",
-    # "name": "value"
-    rf"({_NAME}{_QUOTE}\s*:\s*{_QUOTE})(?:(?!{_QUOTE}).)+",
-    # name: value, where the value is no word of a sentence
-    rf"({_NAME}:\s+)(?=\S*\d)[\w+/=~.-]{{8,}}",
+    rf"({_ANY_NAME}=)(?!{_QUOTE}){_NOTHING}[^&;#\s,'\"<>]+",
+    # name = value, name: value, name -> value
+    rf"({_ANY_NAME}\s{{0,4}}(?:[=:]|->)\s{{0,4}}){_LIKE_A_SECRET}",
+    # <name>value</name>
+    rf"((?:<|&lt;)[\w:.-]{{0,40}}{_NAME}(?:>|&gt;))(?:(?!<|&lt;).)+",
     # --name value
-    rf"(--[\w-]{{0,40}}{_NAME}\s+)(?!-)[^\s'\"<>]+",
+    rf"(--[\w-]{{0,40}}{_ANY_NAME}\s+{_QUOTE}?)(?!-)[^\s'\"<>]+",
+    # the token "value", password value
+    rf"(\b(?:token|password|passwd|passphrase|key)\s{_QUOTE})(?!\S*\.\w{{1,5}}\b){_LIKE_A_SECRET}",
+    rf"((?<!=)(?:token|password|passwd|passphrase)\s+)(?![/~]){_LIKE_A_SECRET}",
+    # a setting within an address
+    rf"({_NAME}%3D)(?:(?!%26)[^&;#\s'\"<>])+",
 )
 _PARAMETERS = (
     rf"([?&;#](?:{'|'.join(SECRET_NAMES)})=)[^&;#\s'\"<>]*",
     # in other text, but for the key of a file
     rf"(\b(?:key|sig)={_QUOTE}?)(?![\w/.-]*\.\w{{1,5}}\b){_NOTHING}[\w+/=~.%-]+",
+    rf"(\bauth=){_LIKE_A_SECRET}",
 )
 _HEADERS = (
     rf"(\bAuthorization{_QUOTE}?\s*[:=]\s*{_QUOTE}?(?:Digest|AWS4-[\w-]+)\s)[^\r\n<>]+",
     rf"(\bAuthorization{_QUOTE}?\s*[:=]\s*{_QUOTE}?(?:[A-Za-z][\w-]*\s+)?)(?!\w+\s)"
     r"[^\s'\"<>&]+",
     rf"(\b(?:Set-)?Cookie{_QUOTE}?:\s*{_QUOTE}?)[^\r\n'\"<>]+",
-    r"(\bBearer\s+)(?=\S*\d)[\w.~+/-]{8,}=*",
+    r"(\bBearer\s+)(?=\S{0,60}\d)[\w.~+/-]{8,}=*",
+    # ("name", "password") of HTTP's basic authentication
+    rf"(\bauth{_QUOTE}?\s*[:=]\s*\(\s*{_QUOTE}[^'\"]{{0,200}}{_QUOTE}\s*,\s*{_QUOTE})[^'\"]+",
+)
+_ADDRESSES = (
+    # an address within an address
+    r"(%3A%2F%2F[^\s%&]{0,100}%3A)(?:(?!%40)[^\s&]){1,300}(?=%40)",
+    # without a scheme
+    rf"((?<![\w:/\\]){_SLASHES}[^/\s:@'\"<>]{{1,100}}:)[^/\s'\"<>]{{1,300}}(?=@)",
+    r"((?<![\w/:])[\w.+-]{1,64}:)[^\s:@/'\"<>*]{4,200}(?=@(?!sha\d)[\w.-]{1,100}:\d)",
+    # curl's
+    rf"((?<![\w-])(?:-u|--user)[\s=]{_QUOTE}?[^\s:'\"]{{1,100}}:)[^\s'\"]+",
 )
 # They open a channel by themselves.
 _HOOKS = (
@@ -63,17 +107,22 @@ _HOOKS = (
 SECRET_FORMS = {
     hints: tuple(re.compile(form, re.IGNORECASE) for form in forms)
     for hints, forms in {
-        SECRET_WORDS: _SETTINGS,
+        (*SECRET_WORDS, "_key", "pass"): _SETTINGS,
         tuple(f"{name}=" for name in SECRET_NAMES): _PARAMETERS,
-        ("authoriz", "cookie", "bearer"): _HEADERS,
+        ("authoriz", "cookie", "bearer", "auth"): _HEADERS,
+        ("@", "%40", "-u ", "--user"): _ADDRESSES,
         ("hook", "telegram"): _HOOKS,
     }.items()
 }
 
 # Told by their form alone.
 TOKENS = re.compile(
-    r"\b(?:gh[pousr]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|hf_[A-Za-z0-9]{20,}"
-    r"|xox[a-z]-[\w-]{10,}|sk-[\w-]{20,}|AIza[\w-]{30,}|(?:AKIA|ASIA)[A-Z0-9]{16}\b"
+    r"\b(?:gh[pousr]_\w{20,}|github_pat_\w{20,}|gl[a-z]{2,6}-[\w-]{16,}|hf_[A-Za-z0-9]{20,}"
+    r"|xox[a-z]-[\w-]{10,}|xapp-[\w-]{10,}|sk-[\w-]{20,}|[sr]k_(?:live|test)_\w{10,}"
+    r"|AIza[\w-]{30,}|ya29\.[\w-]{20,}|1//0[\w-]{20,}|GOCSPX-[\w-]{20,}"
+    r"|(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{12,16}\b"
+    r"|npm_[A-Za-z0-9]{20,}|pypi-[\w-]{20,}|dckr_pat_[\w-]{16,}|dapi[0-9a-f]{32}|dop_v1_[0-9a-f]{20,}"
+    r"|SG\.[\w-]{16,}\.[\w-]{16,}|hv[sb]\.[\w-]{16,}|r8_[A-Za-z0-9]{20,}|gsk_\w{20,}|nvapi-[\w-]{20,}"
     r"|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{8,})"
 )
 PRIVATE_KEY = re.compile(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import logging
+import sys
 import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -79,6 +81,33 @@ from prp_core.errors import PrpError, UserError
         ("ghp_canary012345678901234567 hf_canary0123456789abcdef", "*** ***"),
         ("-----BEGIN RSA" + " PRIVATE KEY-----\ncanary\n-----END RSA PRIVATE KEY-----.", "***."),
         ("token=None, the token: see there", "token=None, the token: see there"),
+        ("http://ada:%63anary%40%2F@h:5/x", "http://ada:***@h:5/x"),
+        ("postgresql://prp:a/b@canary@db/p", "postgresql://prp:***@db/p"),
+        ("postgresql://prp:12/canary@db/p", "postgresql://prp:***@db/p"),
+        ("mysql://prp:it's a canary@db/p", "mysql://prp:***@db/p"),
+        ("postgresql://db:5432/p and ada@h", "postgresql://db:5432/p and ada@h"),
+        ('"url": "redis:\\/\\/:canary@h"', '"url": "redis:\\/\\/:***@h"'),
+        ("?to=http%3A%2F%2Fada%3Acanary%40h", "?to=http%3A%2F%2Fada%3A***%40h"),
+        ("//ada:canary@host/x ada:canary@h:5", "//ada:***@host/x ada:***@h:5"),
+        ("image python:3.11@sha256:0a, a:b.mp4", "image python:3.11@sha256:0a, a:b.mp4"),
+        ("curl --user ada:canary http://h", "curl --user ada:*** http://h"),
+        ("prp --api-key 'canary' --x", "prp --api-key '***' --x"),
+        ("password='a canary, it is; yes' x", "password='***' x"),
+        ('password="a\\"canary" x', 'password="***" x'),
+        ('{\\"token\\": \\"canary\\"}', '{\\"token\\": \\"***\\"}'),
+        ("{'password': b'canary'}", "{'password': b'***'}"),
+        ("aws_session_token = canary12", "aws_session_token = ***"),
+        ("DB_PASS=canary AZURE_STORAGE_KEY=canary", "DB_PASS=*** AZURE_STORAGE_KEY=***"),
+        ("<SessionToken>canary</SessionToken>x", "<SessionToken>***</SessionToken>x"),
+        ("secret_key='canary', token=None)", "secret_key='***', token=None)"),
+        ("auth=('ada', 'canary')", "auth=('ada', '***')"),
+        ("X-Vault-Token: canary12; key 'a/b1.mp4'", "X-Vault-Token: ***; key 'a/b1.mp4'"),
+        ("the token 'canary12' is old", "the token '***' is old"),
+        ("machine h login ada password canary12", "machine h login ada password ***"),
+        ("SharedAccessKey=canary= sv=1&sig=canary%3D", "SharedAccessKey=*** sv=1&sig=***"),
+        ("ya29.canary01234567890123456 dckr_pat_canary01234567890", "*** ***"),
+        ("hvs.canary0123456789012 glrt-canary0123456789 sk_live_canary0123", "*** *** ***"),
+        ("token = make_token2(x); bypass=1", "token = make_token2(x); bypass=1"),
     ],
 )  # fmt: skip
 def test_passwords_are_hidden_and_nothing_else(text: str, shown: str) -> None:
@@ -112,7 +141,10 @@ def test_a_password_is_refused_with_the_place_where_it_belongs(address: str, sai
 
 @pytest.mark.parametrize(
     "piece",
-    ["x", "password", "https://", "://a:b/", "--token ", '"token":"', "eyJabcdefgh.", "?a-"],
+    [
+        *("x", "password", "https://", "://a:b/", "--token ", '"token":"', "eyJabcdefgh.", "?a-"),
+        *("auth=('", "a:b@", "postgresql://a:", "A_KEY", "password = \\", "%3A%2F%2F%3A"),
+    ],
 )
 def test_a_long_line_takes_time_in_proportion_to_its_length(piece: str) -> None:
     line = piece * (100_000 // len(piece))  # a quadratic search of one takes minutes
@@ -145,8 +177,11 @@ def test_an_error_of_a_library_is_shown_without_passwords(
     assert capsys.readouterr().err == "prp: error: cannot reach postgresql://prp:***@db/prp\n"
 
 
+_IGNORED = {"exc_type": OSError, "exc_traceback": None, "err_msg": None, "object": None}
+
+
 def test_logs_tags_and_reasons_hide_what_a_librarys_error_shows(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     address = "postgresql://prp:canary@db/prp"
     written = io.StringIO()
@@ -154,6 +189,7 @@ def test_logs_tags_and_reasons_hide_what_a_librarys_error_shows(
     logger = logging.getLogger("a library of somebody else")
     monkeypatch.setattr(logging, "_logRecordFactory", logging.LogRecord)
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    monkeypatch.setattr(sys, "unraisablehook", sys.__unraisablehook__)
     monkeypatch.setenv("HF_TOKEN", "hf_canary_of_ours")
     monkeypatch.setattr(logger, "handlers", [handler])
     redact_logs()
@@ -163,6 +199,8 @@ def test_logs_tags_and_reasons_hide_what_a_librarys_error_shows(
     except OSError as error:
         logger.exception("lost %s after %d tries", address, 3)
         assert "canary" not in failure_reason(error)
+    sys.unraisablehook(SimpleNamespace(**_IGNORED, exc_value=OSError(address)))
+    assert "postgresql://prp:***@db/prp" in capsys.readouterr().err
     logger.warning("sent %s", {"Authorization": "Bearer hf_canary_of_ours"})
     assert "sent {'Authorization': 'Bearer ***'}" in written.getvalue()
     assert "lost postgresql://prp:***@db/prp after 3 tries" in written.getvalue()
@@ -179,5 +217,17 @@ def test_credentials_are_the_values_of_variables_that_are_named_so_and_no_places
         "PWD": "/srv/somebody/project",
         "AWS_WEB_IDENTITY_TOKEN_FILE": "/var/run/secrets/token",
         "KEYBOARD": "a-kind-of-keyboard",
+        "SMTP_PASS": "canary-of-mail",
+        "GH_PAT": "canary/gh",
+        "SOMEWHERE": "postgresql://prp:canary%21db@db/prp",
     }
-    assert secret_values(environment) == ("canary-of-mysql", "canary-of-aws")
+    assert secret_values(environment) == (
+        "canary-of-mysql",
+        "canary-of-mail",
+        "canary%2521db",
+        "canary-of-aws",
+        "canary%21db",
+        "canary%2Fgh",
+        "canary!db",
+        "canary/gh",
+    )
