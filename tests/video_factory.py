@@ -80,17 +80,16 @@ SELECTIVE = {
     ),
     "MPEG-4 in mp4, B": Encoding(codec="mpeg4", num_b_frames=2),
     "MPEG-4 in Matroska, B": Encoding(codec="mpeg4", suffix=".mkv", num_b_frames=2),
+    "h264, interlaced": Encoding(num_b_frames=2, options={"x264-params": "interlaced=1"}),
+    "h264, interlaced, open GOPs": Encoding(
+        num_b_frames=3, options={"x264-params": "interlaced=1:open-gop=1:b-adapt=0:ref=4"}
+    ),
+    "h264, open GOPs, B-pyramid": Encoding(
+        num_b_frames=4, options={"x264-params": "open-gop=1:b-adapt=0:b-pyramid=normal:ref=4"}
+    ),
 }
 SEQUENTIAL = {
     "h264 in AVI": Encoding(suffix=".avi", num_b_frames=2),
-    "h264, interlaced": Encoding(num_b_frames=2, options={"x264-params": "interlaced=1"}),
-    "MPEG-2, interlaced": Encoding(
-        codec="mpeg2video",
-        suffix=".mpg",
-        num_b_frames=2,
-        container="mpeg",
-        options={"flags": "+ildct+ilme"},
-    ),
     "MPEG-4, interlaced": Encoding(
         codec="mpeg4", suffix=".avi", num_b_frames=2, options={"flags": "+ildct+ilme"}
     ),
@@ -249,13 +248,15 @@ def cut_short(path: Path, share: float) -> Path:
     return path
 
 
-def remuxed(path: Path, target: Path, **options: str) -> Path:
-    """The packets of the video at `path` in the container of `target`, with its `options`."""
+def remuxed(path: Path, target: Path, first: int = 0, **options: str) -> Path:
+    """The packets of the video at `path`, from number `first` on, in the container of `target`,
+    with its `options`.
+    """
     with av.open(str(path)) as source, av.open(str(target), "w", options=options) as other:
         stream = source.streams.video[0]
         copy = other.add_stream_from_template(stream)
-        for packet in source.demux(stream):
-            if packet.dts is not None:
+        for place, packet in enumerate(source.demux(stream)):
+            if packet.dts is not None and place >= first:
                 packet.stream = copy
                 other.mux(packet)
     return target

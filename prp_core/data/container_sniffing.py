@@ -29,6 +29,8 @@ TS_PACKETS = ((188, 0), (192, 4), (204, 0))
 TS_SYNC = 0x47
 START_CODES = (b"\0\0\0\1", b"\0\0\1")
 H264_SPS = 7
+H264_SEI = 6
+HEVC_SEI = b"\x4e\x01"
 H264_DELIMITER = 9
 H264_PROFILES = {44, 66, 77, 88, 100, 110, 118, 122, 128, 144, 244}
 HEVC_FIRST_UNITS = (b"\x40\x01", b"\x46\x01")  # a video parameter set, a delimiter
@@ -77,13 +79,22 @@ def _raw_video(head: bytes) -> str:
     code = next((code for code in START_CODES if head.startswith(code)), None)
     if code is None or len(head) < len(code) + 4:
         return ""
-    unit = head[len(code) :]
+    unit = _behind_messages(head[len(code) :])
     if unit[:2] in HEVC_FIRST_UNITS:
         return "hevc"
     kind = unit[0] & 0x1F
     is_set = kind == H264_SPS and unit[1] in H264_PROFILES
     is_delimiter = kind == H264_DELIMITER and unit[1] & 0x1F == 0x10
     return "h264" if unit[0] < 0x80 and (is_set or is_delimiter) else ""
+
+
+def _behind_messages(unit: bytes) -> bytes:
+    """`unit` and what follows, without SEI messages before the first other unit: what comes out of
+    an mp4 begins with the encoder's message.
+    """
+    while unit[:2] == HEVC_SEI or (unit[:1] and unit[0] == H264_SEI):
+        _, _, unit = unit.partition(START_CODES[1])
+    return unit if len(unit) > 1 else b"\0\0"
 
 
 def check_container(path: str | Path) -> str:

@@ -2,7 +2,8 @@
 
 `video_reader` is the protocol. `pyav_reader` decodes only the packets that are needed
 (`selective_decode`), which `packet_index` finds in the form of a `packet_layout` with
-`mpeg4_packets` and `h264_packets` (over `bits`), or from a safe keyframe on (`segment_decode`,
+`mpeg4_packets` and `h264_packets` (over `bits`; `h264_slices` and `h264_references` prove recovery
+points), or from a safe keyframe on (`segment_decode`,
 `keyframe_starts`), and otherwise reads from the beginning (`sequential_reader`, which turns frames
 to their `orientation`), both with `frame_arrays`. `decord_reader` is the alternative. `header`
 reads what a container declares, `decode_server` is the process that owns a reader and can be

@@ -11,6 +11,10 @@ from av.video.reformatter import Interpolation, VideoReformatter
 # FFmpeg's AVColorSpace numbers that swscale maps to one of our two matrices (0 is RGB; 2 is
 # "unspecified", which it takes for BT.601).
 MATRIX_OF_COLOURSPACE = {1: "bt709", 2: "bt601", 5: "bt601", 6: "bt601"}
+# All that swscale converts from; earlier releases took the others for one of these.
+CONVERTED_COLOURSPACES = (0, 1, 2, 4, 5, 6, 7, 9)
+INSTEAD_OF_COLOURSPACE = {10: 9}  # BT.2020 with constant luminance
+UNSPECIFIED = 2
 FULL_RANGE = 2
 # swscale repeats the chroma of these, where the height is even, whatever it is told.
 REPEATED_CHROMA = ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p")
@@ -22,7 +26,8 @@ class RgbConverter:
     Making the tables, with a pool of threads, costs more than converting a small frame. The pixels
     are those of `ffmpeg -pix_fmt rgb24` (5.1): chroma that cannot just be repeated is interpolated
     bicubically, and wherever the frame says that its samples lie, they are taken for centred, as
-    those of all other frames are.
+    those of all other frames are. A matrix that swscale does not know (YCgCo, ICtCp, derived from
+    the primaries) is taken for BT.601's.
     """
 
     def __init__(self) -> None:
@@ -32,6 +37,9 @@ class RgbConverter:
     def array(self, frame: Any, width: int, height: int) -> np.ndarray:
         """uint8 (`height`, `width`, 3), RGB: a view of the picture that FFmpeg converted to."""
         interpolation = None
+        colourspace = int(frame.colorspace)
+        if colourspace not in CONVERTED_COLOURSPACES:
+            frame.colorspace = INSTEAD_OF_COLOURSPACE.get(colourspace, UNSPECIFIED)
         if (frame.width, frame.height) == (width, height) and _interpolates_chroma(frame):
             interpolation = Interpolation.BICUBIC
             frame = self._without_location(frame)
@@ -75,6 +83,8 @@ def planes_kind(frame: Any) -> tuple[str, bool] | None:
     """(matrix, full range) of a frame whose planes `copy_planes` can take; None for any other."""
     if frame.format.name not in ("yuv420p", "yuvj420p") or frame.width % 2 or frame.height % 2:
         return None
+    if frame.interlaced_frame:
+        return None  # converted field by field
     matrix = MATRIX_OF_COLOURSPACE.get(int(frame.colorspace))
     if matrix is None:
         return None

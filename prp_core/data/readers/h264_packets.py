@@ -1,18 +1,27 @@
 """Parsing of H.264 packet headers: the order and the kinds of pictures.
 
 A picture whose slices all have nal_ref_idc 0 is not referred to by any other; an IDR picture starts
-anew. ITU-T H.264, 7.3 and 7.4.
+anew, and so does a recovery point where `h264_references` proves it. ITU-T H.264, 7.3 and 7.4.
 """
 
 from __future__ import annotations
 
 import re
 from bisect import insort
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from prp_core.data.readers.bits import Bits
+from prp_core.data.readers.h264_references import CodedPicture, ReferenceProof
+from prp_core.data.readers.h264_slices import (
+    PLANES_APART,
+    SequenceHeader,
+    read_picture_set,
+    read_slice,
+    states_recovery,
+    unescaped,
+)
 from prp_core.data.readers.packet_layout import PacketLayout
 
 SLICE = 1
@@ -45,18 +54,12 @@ LAST_BUILD_THAT_FFMPEG_TREATS_APART = 164
 class _Picture:
     is_idr: bool
     is_disposable: bool
-
-
-@dataclass(frozen=True)
-class SequenceHeader:
-    """What a sequence parameter set says of frames and their order; None: it does not say."""
-
-    frames_only: bool
-    num_reordered: int | None
+    slices: tuple[bytes, ...]
+    is_recovery_point: bool
 
 
 def h264_layout(extradata: bytes, packets: list[Any]) -> PacketLayout | None:
-    """The layout of a progressive stream with one picture per packet; None in case of doubt."""
+    """The layout of a stream of whole frames, one in each packet; None in case of doubt."""
     length_bytes, parameter_sets = _of_extradata(extradata)
     pictures = []
     for packet in packets:
@@ -65,7 +68,7 @@ def h264_layout(extradata: bytes, packets: list[Any]) -> PacketLayout | None:
             return None
         pictures.append(picture)
     headers = [unit for unit in parameter_sets if unit[0] & 31 == SEQUENCE]
-    if len(headers) != 1 or not pictures[0].is_idr:
+    if len(headers) != 1 or not (pictures[0].is_idr or pictures[0].is_recovery_point):
         return None
     try:
         header = read_sequence_header(headers[0])
@@ -77,16 +80,59 @@ def h264_layout(extradata: bytes, packets: list[Any]) -> PacketLayout | None:
     # Beyond the first packet, the encoder's mark on it is lost to the decoder.
     build = OLD_ENCODER.search(bytes(packets[0])[:1024])
     may_seek = build is None or int(build[1]) >= LAST_BUILD_THAT_FFMPEG_TREATS_APART
-    starts = tuple(
+    idr = [place for place, picture in enumerate(pictures) if picture.is_idr]
+    frame_of = {place: frame for frame, place in enumerate(shown)}
+    if any(frame_of[place] != place for place in idr):
+        return None  # all that is decoded before an IDR picture is shown before it
+    leading = _recovery_points(pictures, header, parameter_sets, shown)
+    if leading is None:
+        return None
+    starts = {0, *idr, *leading} if may_seek else {0}
+    disposable = frozenset(place for place, picture in enumerate(pictures) if picture.is_disposable)
+    return PacketLayout(
+        shown,
+        tuple(sorted(starts)),
+        disposable,
+        leading={place: found for place, found in leading.items() if place in starts},
+        may_be_interlaced=header.is_mbaff,
+    )
+
+
+def _recovery_points(
+    pictures: Sequence[_Picture],
+    header: SequenceHeader,
+    parameter_sets: Iterable[bytes],
+    shown: Sequence[int],
+) -> dict[int, frozenset[int]] | None:
+    """The pictures other than IDR pictures where decoding may begin, each with the places that lead
+    it; None where the file cannot be read by its packets.
+
+    Slices are looked at only where there is something to find: a picture of a stream that may hold
+    fields must be a frame.
+    """
+    points = [
         place
         for place, picture in enumerate(pictures)
-        if picture.is_idr and (may_seek or place == 0)
-    )
-    disposable = frozenset(place for place, picture in enumerate(pictures) if picture.is_disposable)
-    frame_of = {place: frame for frame, place in enumerate(shown)}
-    if any(frame_of[place] != place for place in starts):
-        return None  # all that is decoded before an IDR picture is shown before it
-    return PacketLayout(shown, starts, disposable)
+        if picture.is_recovery_point and not picture.is_idr
+    ]
+    if not points and header.frames_only:
+        return {}
+    try:
+        sets = dict(
+            read_picture_set(unit) for unit in parameter_sets if unit[0] & 31 == PICTURE_SET
+        )
+        coded = [
+            CodedPicture(
+                tuple(read_slice(unit, header, sets) for unit in picture.slices),
+                picture.is_recovery_point,
+            )
+            for picture in pictures
+        ]
+        proof = ReferenceProof(coded, header, shown)
+        found = {place: proof.leading_of(place) for place in points if proof.is_safe(place)}
+    except (ValueError, KeyError):
+        return {} if pictures[0].is_idr and header.frames_only else None
+    return found if pictures[0].is_idr or 0 in found else None
 
 
 def _order(times: list[int | None], header: SequenceHeader) -> tuple[int, ...] | None:
@@ -94,7 +140,8 @@ def _order(times: list[int | None], header: SequenceHeader) -> tuple[int, ...] |
 
     It is not sure to follow a reordering that no header announces.
     """
-    if not header.frames_only or None in times or len(set(times)) != len(times):
+    is_whole = header.frames_only or header.is_mbaff
+    if not is_whole or None in times or len(set(times)) != len(times):
         return None
     shown = tuple(sorted(range(len(times)), key=lambda place: times[place] or 0))
     earlier: list[int] = []
@@ -155,47 +202,65 @@ def _picture(units: list[bytes], parameter_sets: set[bytes]) -> _Picture | None:
     )
     if len(first_slices) != 1 or len(kinds) != 1 or len(references) != 1 or strange or unknown:
         return None
-    return _Picture(is_idr=kinds == {IDR_SLICE}, is_disposable=references == {False})
+    return _Picture(
+        is_idr=kinds == {IDR_SLICE},
+        is_disposable=references == {False},
+        slices=tuple(slices),
+        is_recovery_point=states_recovery([unit for unit in units if unit[0] & 31 == SEI]),
+    )
 
 
 def read_sequence_header(unit: bytes) -> SequenceHeader:
-    """The fields of a sequence parameter set that decide the order (7.3.2.1.1, E.1.1).
+    """The fields of a sequence parameter set that decide order and references (7.3.2.1.1, E.1.1).
 
     Raises `ValueError` where it is cut short.
     """
-    bits = Bits(unit[1:].replace(b"\0\0\3", b"\0\0"))
+    bits = Bits(unescaped(unit))
     profile = bits.take(8)
     bits.skip(16)
     bits.golomb()
-    if profile in PROFILES_WITH_CHROMA:
-        _skip_chroma(bits)
-    bits.golomb()
+    chroma = _chroma(bits) if profile in PROFILES_WITH_CHROMA else 1
+    frame_number_bits = bits.golomb() + 4
     order_kind = bits.golomb()
+    order_bits = 0
     if order_kind == 0:
-        bits.golomb()
+        order_bits = bits.golomb() + 4
     elif order_kind == 1:
         bits.skip(1)
         bits.signed_golomb(), bits.signed_golomb()
         for _ in range(bits.golomb()):
             bits.signed_golomb()
-    bits.golomb()
+    num_references = bits.golomb()
     bits.skip(1)
     bits.golomb(), bits.golomb()
     frames_only = bool(bits.take(1))
-    bits.skip(1 if frames_only else 2)
+    is_mbaff = not frames_only and bool(bits.take(1))
+    bits.skip(1)
     if bits.take(1):
         for _ in range(4):
             bits.golomb()
-    return SequenceHeader(frames_only, _num_reordered(bits) if bits.take(1) else None)
+    return SequenceHeader(
+        frames_only=frames_only,
+        num_reordered=_num_reordered(bits) if bits.take(1) else None,
+        is_mbaff=is_mbaff,
+        frame_number_bits=frame_number_bits,
+        order_kind=order_kind,
+        order_bits=order_bits,
+        num_references=num_references,
+        chroma=chroma,
+    )
 
 
-def _skip_chroma(bits: Bits) -> None:
-    if bits.golomb() == 3:
-        bits.skip(1)
+def _chroma(bits: Bits) -> int:
+    """How chroma is sampled (chroma_format_idc); -1 for three planes that are coded apart."""
+    sampling = bits.golomb()
+    if sampling == 3 and bits.take(1):
+        sampling = PLANES_APART
     bits.golomb(), bits.golomb()
     bits.skip(1)
     if bits.take(1):
         raise ValueError("scaling matrices are not read")
+    return sampling
 
 
 def _num_reordered(bits: Bits) -> int | None:

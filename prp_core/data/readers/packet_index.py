@@ -48,14 +48,16 @@ class PacketIndex:
 
     def shown_by(self, run: Sequence[int]) -> list[int]:
         """The places of `run` that give a frame, in the order of their frames."""
-        return [place for place in self.layout.in_order(run) if not self.packets[place].is_discard]
+        led = self.layout.led_by(run)
+        return [
+            place
+            for place in self.layout.in_order(run)
+            if not self.packets[place].is_discard and place not in led
+        ]
 
     def farthest(self) -> tuple[int, int]:
         """(the frame that needs most pictures decoded, how many at most)."""
-        places, count = max(
-            ((segment, len(segment)) for segment in self.layout.segments()), key=lambda one: one[1]
-        )
-        last = max((self.layout.frame_of(place) for place in places), default=0)
+        last, count = max(self.layout.segments(), key=lambda one: one[1])
         return min(bisect_left(self.visible, last), self.num_frames - 1), count
 
 
@@ -85,7 +87,10 @@ def index_packets(container: Any, stream: Any, path: str) -> PacketIndex | None:
         return None
     for place, packet in enumerate(packets):  # the decoder hands the number on to the frame
         packet.pts = packet.dts = place
+    unseen = layout.leading.get(0, frozenset())
     visible = tuple(
-        number for number, place in enumerate(layout.shown) if not packets[place].is_discard
+        number
+        for number, place in enumerate(layout.shown)
+        if not packets[place].is_discard and place not in unseen
     )
     return PacketIndex(tuple(packets), layout, visible) if visible else None

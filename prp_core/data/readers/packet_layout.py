@@ -11,7 +11,7 @@ A place is a packet's position in decoding order::
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 
@@ -20,12 +20,16 @@ class PacketLayout:
     """The order of packets and where decoding may begin.
 
     `shown[n]` is the place of frame n. Decoding may begin at any of `starts` (ascending, 0 first)
-    for frames from there on. Nothing refers to the places in `disposable`.
+    for frames from there on. Nothing refers to the places in `disposable`. Those in `leading`, by
+    start, come behind it and are shown before it: decoding that begins there does not give them.
+    With `may_be_interlaced`, what marks a frame as interlaced lies in its own packet.
     """
 
     shown: tuple[int, ...]
     starts: tuple[int, ...]
     disposable: frozenset[int]
+    leading: Mapping[int, frozenset[int]] = field(default_factory=dict)
+    may_be_interlaced: bool = False
     _frame_of: dict[int, int] = field(init=False, repr=False)
     _frames_of_starts: tuple[int, ...] = field(init=False, repr=False)
 
@@ -70,19 +74,25 @@ class PacketLayout:
         """The number of the frame that `place` shows."""
         return self._frame_of[place]
 
-    def segments(self) -> list[list[int]]:
-        """What is decoded from each start to the next one, without what nothing refers to but for
-        its last picture.
+    def led_by(self, run: Sequence[int]) -> frozenset[int]:
+        """What the first place of `run` cannot give."""
+        return self.leading.get(run[0], frozenset())
+
+    def segments(self) -> list[tuple[int, int]]:
+        """(the last frame for which decoding begins at a start, how many pictures it needs, at
+        most) for each start.
+
+        What nothing refers to is left out but for one.
         """
-        ends = (*self.starts[1:], len(self.shown))
-        return [
-            [
-                place
-                for place in range(start, end)
-                if place == end - 1 or place not in self.disposable
-            ]
-            for start, end in zip(self.starts, ends, strict=True)
-        ]
+        found = []
+        frames = (*self._frames_of_starts[1:], len(self.shown))
+        for start, following, frame in zip(
+            self.starts, (*self.starts[1:], len(self.shown)), frames, strict=True
+        ):
+            end = max(self.leading.get(following, ()), default=following - 1) + 1
+            needed = sum(place not in self.disposable for place in range(start, end - 1))
+            found.append((frame - 1, needed + 1))
+        return found
 
     def in_order(self, run: Sequence[int]) -> list[int]:
         """The places of `run` in the order of their frames."""

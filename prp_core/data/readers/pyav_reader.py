@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
+import av
 import numpy as np
 
 from prp_core.data.readers.frame_arrays import RgbConverter, copy_planes, planes_kind
@@ -61,7 +62,8 @@ class PyavReader:
         chosen = self._open_chosen()
         try:
             found = chosen.farthest(num_frames)
-            if found is None:
+            is_odd = read is not None and read.has_interlaced and not chosen.takes_interlaced
+            if found is None or is_odd:
                 return num_frames
             for index in {found[0], num_frames - 1}:
                 next(chosen.frames([index], num_frames))
@@ -106,7 +108,9 @@ class PyavReader:
         self._selective = self._selective or self._open_chosen()
         try:
             return stack(self._selective.frames(indices, num_frames))
-        except UnexpectedFrame:
+        except MemoryError:
+            raise
+        except (UnexpectedFrame, av.FFmpegError):
             self._from_the_beginning()
             return None
 

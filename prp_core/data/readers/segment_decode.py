@@ -19,6 +19,9 @@ from prp_core.data.readers.keyframe_starts import STARTS, Start
 from prp_core.data.readers.packet_index import MAX_FILE_BYTES
 from prp_core.data.readers.selective_decode import UnexpectedFrame
 
+# Each picture of these says by itself whether it is interlaced.
+MARKED_BY_PICTURE = ("mpeg1video", "mpeg2video")
+
 
 class SegmentDecode:
     """One open file with its packets in memory. Raises `BrokenVideo` when it does not open."""
@@ -67,6 +70,11 @@ class SegmentDecode:
         self._num_visible = before[-1]
         return [before[one.place] + sum(visible[at] for at in one.leading) for one in starts]
 
+    @property
+    def takes_interlaced(self) -> bool:
+        """See `SelectiveDecode.takes_interlaced`."""
+        return self._context.name in MARKED_BY_PICTURE
+
     def farthest(self, num_frames: int) -> tuple[int, int] | None:
         """See `SelectiveDecode.farthest`."""
         if not self.starts or num_frames != self._num_visible:
@@ -94,7 +102,7 @@ class SegmentDecode:
             for number, frame in self._decode_from(self.starts[at], self._first_frames[at]):
                 if (
                     frame.is_corrupt
-                    or frame.interlaced_frame
+                    or (frame.interlaced_frame and not self.takes_interlaced)
                     or (frame.width, frame.height) != self._size
                 ):
                     raise UnexpectedFrame

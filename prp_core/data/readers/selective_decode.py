@@ -56,7 +56,7 @@ class SelectiveDecode:
                 if (
                     frame.pts != expected
                     or frame.is_corrupt
-                    or frame.interlaced_frame
+                    or (frame.interlaced_frame and not self.takes_interlaced)
                     or (frame.width, frame.height) != self._size
                 ):
                     raise UnexpectedFrame
@@ -65,6 +65,11 @@ class SelectiveDecode:
                     yield frame
         if wanted is not None:
             raise UnexpectedFrame
+
+    @property
+    def takes_interlaced(self) -> bool:
+        """Whether frames that are marked as interlaced come as from the beginning."""
+        return self.index is not None and self.index.layout.may_be_interlaced
 
     def farthest(self, num_frames: int) -> tuple[int, int] | None:
         """(the frame that needs most others, how many are decoded for it), without decoding any;
@@ -76,9 +81,12 @@ class SelectiveDecode:
     def _run(self, index: PacketIndex, run: list[int]) -> Iterator[tuple[int, Any]]:
         """(expected place, decoded frame) for each frame of one run."""
         expected = iter(index.shown_by(run))
+        led = index.layout.led_by(run)
         try:
             for packet in (*(index.packets[place] for place in run), None):
                 for frame in self._context.decode(packet):
+                    if frame.pts in led:
+                        continue
                     yield next(expected, -1), frame
         except (av.FFmpegError, ValueError):
             raise UnexpectedFrame from None

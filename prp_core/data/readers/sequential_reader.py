@@ -20,7 +20,8 @@ class SequentialReader(ForwardReader):
 
     A packet that is empty or that the decoder refuses is left out and counted, whatever the
     container: the frames after it are read as `ffmpeg` reads them. `is_irregular` says whether a
-    frame so far was damaged, interlaced, or unlike the first in size or orientation.
+    frame so far was damaged, or unlike the first in size or orientation, `has_interlaced` whether
+    one was interlaced.
     """
 
     def _open(self) -> None:
@@ -31,6 +32,7 @@ class SequentialReader(ForwardReader):
         self.num_frames_declared = num_frames_shown(self._container, stream)
         self.num_packets_refused = 0
         self.is_irregular = False
+        self.has_interlaced = False
         self._size = (0, 0)
         self._orientation: Orientation | None = None
         self._converter = RgbConverter()
@@ -40,7 +42,13 @@ class SequentialReader(ForwardReader):
         frame = self._decode()
         if frame is None:
             return None
-        frame_HWC = self._converter.array(frame, *self._size)
+        try:
+            frame_HWC = self._converter.array(frame, *self._size)
+        except MemoryError:
+            raise
+        except (av.FFmpegError, ValueError) as error:
+            words = f"a picture of the kind {frame.format.name} gives no RGB: {error}"
+            raise BrokenVideo(self.path, "undecodable", words[:200]) from None
         return orientation_of(frame).shown(frame_HWC)
 
     def _skip(self, num_frames: int) -> None:
@@ -70,11 +78,11 @@ class SequentialReader(ForwardReader):
 
     def _look_at(self, frame: Any) -> None:
         """Note what no reader of chosen packets accepts: see `SelectiveDecode.frames`."""
+        self.has_interlaced |= frame.interlaced_frame
         orientation = orientation_of(frame)
         self._orientation = self._orientation or orientation
         self.is_irregular |= (
             frame.is_corrupt
-            or frame.interlaced_frame
             or (frame.width, frame.height) != self._size
             or orientation != self._orientation
         )

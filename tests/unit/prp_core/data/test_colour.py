@@ -26,7 +26,7 @@ from prp_core.errors import UserError
 from prp_core.pretext.targets import crop_spans
 from prp_core.world import World
 from tests.span_sampling import sampling_of
-from tests.video_factory import Encoding, make_video
+from tests.video_factory import Encoding, make_video, picture
 
 CLIP = ClipConfig(length=8, resize_height=48, resize_width=64, crop=48)
 # Largest difference from FFmpeg's 8-bit tables, in grey levels.
@@ -92,6 +92,22 @@ def test_rgb_is_what_the_formula_makes_of_the_planes_with_each_chroma_value_repe
     ours_HWC = RgbConverter().array(frame, 96, 64)
     assert np.abs(ours_HWC - formula_HWC).max() <= LEVELS + 1
     assert np.array_equal(next(PyavReader(str(path)).frames()), ours_HWC)
+
+
+@pytest.mark.parametrize(
+    ("colourspace", "instead"), [(3, 2), (8, 2), (10, 9), (11, 2), (12, 2), (13, 2), (14, 2)]
+)
+@pytest.mark.parametrize("kind", ["yuv420p", "yuv444p10le"])
+def test_a_matrix_that_swscale_does_not_know_ends_no_decoder(
+    colourspace: int, instead: int, kind: str
+) -> None:
+    """YCgCo, ICtCp and the like: as ffmpeg 5.1 took them (compared with it, file by file)."""
+    rgb = []
+    for number in (colourspace, instead):
+        frame = av.VideoFrame.from_ndarray(picture(5), format="rgb24").reformat(format=kind)
+        frame.colorspace = number
+        rgb.append(RgbConverter().array(frame, 96, 64).copy())
+    np.testing.assert_array_equal(*rgb)
 
 
 def test_known_colours() -> None:

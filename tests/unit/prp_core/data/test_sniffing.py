@@ -50,6 +50,8 @@ REFUSED = {
     "git-lfs pointer": b"version https://git-lfs.github.com/spec/v1\n",
     "one byte of a stream": b"\x47",
     "text that starts with G": b"G" * 100,
+    "messages and nothing else": b"\0\0\0\1\6\5\2ab\x80\0\0\1\6",
+    "text behind a message": b"\0\0\0\1\6\5\2ab\x80\0\0\1#EXTM3U\n",
     "nothing": b"",
 }
 
@@ -68,6 +70,13 @@ def test_real_containers_are_told_by_content(tmp_path: Path, encoding: Encoding)
 @pytest.mark.parametrize("head", REFUSED.values(), ids=REFUSED.keys())
 def test_everything_else_is_refused(head: bytes) -> None:
     assert sniff(head[:HEAD_BYTES]) == ""
+
+
+def test_raw_video_may_begin_with_messages() -> None:
+    """As what ``ffmpeg -c copy`` takes out of an mp4 does: x264 writes its settings there."""
+    message = b"\0\0\1\6\5\x02ab\x80"
+    assert sniff(message + message + b"\0\0\1\x67\x64\0\x0a") == "h264"
+    assert sniff(b"\0\0\0\1\x4e\1\5\1a\x80\0\0\0\1\x40\1\x0c") == "hevc"
 
 
 def test_the_errors_name_the_first_bytes(tmp_path: Path) -> None:
