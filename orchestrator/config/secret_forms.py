@@ -121,8 +121,9 @@ TOKENS = re.compile(
     r"|xox[a-z]-[\w-]{10,}|xapp-[\w-]{10,}|sk-[\w-]{20,}|[sr]k_(?:live|test)_\w{10,}"
     r"|AIza[\w-]{30,}|ya29\.[\w-]{20,}|1//0[\w-]{20,}|GOCSPX-[\w-]{20,}"
     r"|(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{12,16}\b"
-    r"|npm_[A-Za-z0-9]{20,}|pypi-[\w-]{20,}|dckr_pat_[\w-]{16,}|dapi[0-9a-f]{32}|dop_v1_[0-9a-f]{20,}"
-    r"|SG\.[\w-]{16,}\.[\w-]{16,}|hv[sb]\.[\w-]{16,}|r8_[A-Za-z0-9]{20,}|gsk_\w{20,}|nvapi-[\w-]{20,}"
+    r"|npm_[A-Za-z0-9]{20,}|pypi-[\w-]{20,}|dckr_pat_[\w-]{16,}|dapi[0-9a-f]{32}"
+    r"|dop_v1_[0-9a-f]{20,}|SG\.[\w-]{16,}\.[\w-]{16,}|hv[sb]\.[\w-]{16,}|r8_[A-Za-z0-9]{20,}"
+    r"|gsk_\w{20,}|nvapi-[\w-]{20,}"
     r"|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{8,})"
 )
 PRIVATE_KEY = re.compile(

@@ -103,7 +103,9 @@ def _three_scenes(path: Path, num_references: int) -> Path:
     params = f"keyint=99:min-keyint=99:bframes=0:ref={num_references}:weightp=0:scenecut=100"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25, options={"x264-params": params})
-        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        stream.width = 96
+        stream.height = 64
+        stream.pix_fmt = "yuv420p"
         stream.codec_context.thread_count = 1
         for number in range(60):
             image = picture(number, seed=number // 20) ^ (255 * (number // 20 % 2))
@@ -126,7 +128,8 @@ def _with_recovery_points(source: Path, target: Path) -> Path:
             if place in (20, 40):
                 data = len(AT_ONCE).to_bytes(4, "big") + AT_ONCE + data
             changed = av.Packet(data)
-            changed.pts, changed.dts = packet.pts, packet.dts
+            changed.pts = packet.pts
+            changed.dts = packet.dts
             changed.time_base = packet.time_base
             changed.stream = copy
             other.mux(changed)
