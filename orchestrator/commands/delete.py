@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from orchestrator.journal.lease import acquire
     from orchestrator.journal.stored_sweep import open_folder
-    from orchestrator.journal.sweep_folder import LEASE
+    from orchestrator.journal.sweep_folder import LEASE, RECORDS
 
     store = open_folder(spec).store
     # No driver can start while we hold it.
@@ -50,10 +50,31 @@ def run(arguments: argparse.Namespace) -> int:
         if not arguments.yes and not _is_confirmed(spec.sweep_id):
             print("nothing is deleted")
             return 1
+        was_tracked = any(info.key.startswith(RECORDS) for info in objects)
+        if was_tracked and (line := close_runs(spec)):
+            print(line)
         delete_objects(spec, [info.key for info in objects], lease)
     remove_folders(spec)
     print(f"deleted {spec.sweep_id}; {staying_line(spec)}")
     return 0
+
+
+def close_runs(spec: SweepSpec) -> str:
+    """End what runs of the sweep of `spec` in MLflow, as KILLED: nobody can do so later. A line
+    that says why they stay RUNNING, where they do.
+    """
+    from orchestrator.tracking.dead_runs import close_runs_of_sweep
+    from orchestrator.tracking.mlflow_client import first_line
+    from orchestrator.tracking.run_names import tags_of_sweep
+    from orchestrator.tracking.tags import KEY_TAG
+
+    tags = tags_of_sweep(spec.sweep_id, spec.tags.get(KEY_TAG, ""))
+    try:
+        close_runs_of_sweep(spec.tracking_uri, tags, "the sweep was deleted")
+    # whatever MLflow says, the sweep can be deleted
+    except Exception as error:  # noqa: BLE001
+        return f"runs of it that are RUNNING in MLflow stay so: {first_line(error)}"
+    return ""
 
 
 def delete_objects(spec: SweepSpec, keys: list[str], lease: Lease) -> None:

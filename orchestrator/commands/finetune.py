@@ -116,29 +116,29 @@ def _tune(
 
     out = Path(arguments.out).expanduser().resolve()
     tags = {"prp.role": "finetune", "prp.fine_tuned_from": origin, "prp.data_uri": arguments.data}
-    reporter = RunReporter(
+    with RunReporter(
         mlflow,
         EXPERIMENT,
         key=_key(out, origin, config),
         name=out.name,
         params={"encoder.name": config.encoder.name, **recognition_params(config)},
         tags=tags,
-    )
-    try:
+    ) as reporter:
         tuned = tune(encoder, config, split, out, reporter, tags)
-    except BaseException:
-        reporter.close("FAILED")
-        raise
-    model_id = log_encoder_files(
-        reporter.client,
-        reporter.run_id,
-        {name: data for name, data in tuned.files.items() if name.startswith("encoder.")},
-        name="encoder",
-        metrics=tuned.metrics,
-        step=0,
-        tags=tags,
-    )
-    reporter.close("FINISHED")
+        encoder_files = {
+            name: data for name, data in tuned.files.items() if name.startswith("encoder.")
+        }
+        model_id = reporter.told(
+            lambda: log_encoder_files(
+                reporter.client,
+                reporter.run_id,
+                encoder_files,
+                name="encoder",
+                metrics=tuned.metrics,
+                step=0,
+                tags=tags,
+            )
+        )
     links = {"folder": str(out), "run": reporter.run_id, "model": f"models:/{model_id}"}
     return tuned, {**links, "tracking_uri": mlflow}
 

@@ -1,4 +1,7 @@
-"""``prp status``: the live screen of a sweep after a disconnect, or a list of all sweeps."""
+"""``prp status``: the live screen of a sweep after a disconnect, or a list of all sweeps.
+
+It also closes the MLflow runs of sweeps and commands whose process has died.
+"""
 
 from __future__ import annotations
 
@@ -33,10 +36,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.sweep is not None:
         spec = named_sweep(arguments)
 
-        from orchestrator.commands.watch_sweep import status_of, watch
+        from orchestrator.commands.watch_sweep import rows_of, watch
 
         if arguments.json:
-            print_json(status_of(spec, with_trials=True))
+            print_json(rows_of([spec], with_trials=True)[0])
             return 0
         return watch(spec, once=arguments.once)
 
@@ -50,15 +53,11 @@ def run(arguments: argparse.Namespace) -> int:
     found = list(iterate_sweeps(storage, given_store(arguments)))
     problems = [line for line in found if isinstance(line, str)]
     specs = [sweep.spec for sweep in found if not isinstance(sweep, str)]
+    _close_left_runs()
     if arguments.json:
-        from orchestrator.commands.watch_sweep import status_of
+        from orchestrator.commands.watch_sweep import rows_of
 
-        print_json(
-            {
-                "sweeps": [status_of(spec, with_trials=False) for spec in specs],
-                "problems": problems,
-            }
-        )
+        print_json({"sweeps": rows_of(specs, with_trials=False), "problems": problems})
         return 0
     for line in problems:
         print(line)
@@ -78,6 +77,20 @@ def run(arguments: argparse.Namespace) -> int:
     from orchestrator.commands.watch_sweep import list_sweeps
 
     return list_sweeps(specs)
+
+
+def _close_left_runs() -> None:
+    """Close the MLflow runs of commands that have died, at this machine's MLflow and wherever it
+    has left any. Imports nothing that takes long where there are none.
+    """
+    from orchestrator.sweep.settings import default_mlflow
+    from orchestrator.tracking.run_owner import read_notes
+
+    default = default_mlflow()
+    if default or any(read_notes()):
+        from orchestrator.tracking.dead_runs import close_left_runs
+
+        close_left_runs([default] if default else [])
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from orchestrator.sweep.status import (
     views_of,
 )
 from orchestrator.sweep.trial_rows import event_line
+from orchestrator.tracking.dead_runs import close_left_runs
 
 REFRESH_SECONDS = 2.0
 WIDTH_OF_LOG = 200
@@ -34,22 +35,30 @@ WIDTH_OF_LOG = 200
 def list_sweeps(specs: Sequence[SweepSpec]) -> int:
     """Print each sweep with its phase, in the order of `specs`; the exit code.
 
-    The runs of those whose driver died are closed in MLflow.
+    What died is closed in MLflow, here as by all that looks at sweeps (`close_dead`).
     """
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("sweep", "state", "trials", "best (protocol)", "cost", ""):
         table.add_column(name, overflow="fold", no_wrap=name in ("sweep", "state", "cost"))
     statuses = [read_status(spec) for spec in specs]
-    close_dead([spec for spec, one in zip(specs, statuses, strict=True) if one.driver is None])
+    _close_dead(specs, statuses)
     for row in summary_rows(statuses):
         table.add_row(*row)
     _console().print(table)
     return 0
 
 
-def status_of(spec: SweepSpec, *, with_trials: bool) -> dict[str, object]:
-    """How the sweep stands, for ``--json``; with its answer and each trial where asked for."""
-    status = SweepWatch(spec, with_answer=with_trials).status()
+def rows_of(specs: Sequence[SweepSpec], *, with_trials: bool) -> list[dict[str, object]]:
+    """How each sweep stands, for ``--json``; with its answer and each trial where asked for."""
+    statuses = [SweepWatch(spec, with_answer=with_trials).status() for spec in specs]
+    _close_dead(specs, statuses)
+    return [
+        _row(spec, status, with_trials=with_trials)
+        for spec, status in zip(specs, statuses, strict=True)
+    ]
+
+
+def _row(spec: SweepSpec, status: SweepStatus, *, with_trials: bool) -> dict[str, object]:
     rows: dict[str, object] = {
         "sweep": status.sweep_id,
         "phase": str(status.phase),
@@ -92,8 +101,7 @@ def watch(spec: SweepSpec, *, once: bool, wait: Callable[[float], None] = time.s
     """
     sweep = SweepWatch(spec, with_answer=True)
     status = sweep.status()
-    if status.driver is None:
-        close_dead([spec])
+    _close_dead([spec], [status])
     progress = Progress(
         list,
         title=spec.title,
@@ -158,6 +166,12 @@ def clock_of(status: SweepStatus) -> Callable[[], float]:
     last = max((trial.ended for trial in status.trials), default=0.0) or first[0]
     now = time.time if status.phase == SweepPhase.RUNNING else lambda: last
     return lambda: first.pop() if first else now()
+
+
+def _close_dead(specs: Sequence[SweepSpec], statuses: Sequence[SweepStatus]) -> None:
+    """Close in MLflow what runs of those sweeps that have no driver, and of commands that died."""
+    close_dead([spec for spec, one in zip(specs, statuses, strict=True) if one.driver is None])
+    close_left_runs(dict.fromkeys(spec.tracking_uri for spec in specs))
 
 
 def _console() -> Console:

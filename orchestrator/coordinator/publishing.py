@@ -28,6 +28,7 @@ from orchestrator.journal.stored_sweep import load_sweep, open_folder
 from orchestrator.journal.sweep_folder import JOURNAL, LEASE, RECORDS
 from orchestrator.search.record import StudyTrial, read_study
 from orchestrator.search.space import apply_space
+from orchestrator.tracking.dead_runs import close_left_runs
 from orchestrator.tracking.mlflow_tracker import (
     EndedRun,
     MlflowTracker,
@@ -137,7 +138,7 @@ def _publish_quietly(spec: SweepSpec, timeout_seconds: float) -> None:
 
 
 class DeadSweeps:
-    """The sweeps beside the one of `spec` whose drivers have died."""
+    """The sweeps beside the one of `spec` whose drivers have died, and commands that have."""
 
     def __init__(self, spec: SweepSpec) -> None:
         self._spec = spec
@@ -151,6 +152,7 @@ class DeadSweeps:
             close_dead_sweeps(self._spec)
         except PrpError as error:  # the next start tries again
             _LOGGER.info("could not check for other sweeps without a driver: %s", error)
+        close_left_runs([self._spec.tracking_uri])
 
 
 def ended_runs(spec: SweepSpec, journal: JournalReader) -> list[EndedRun]:

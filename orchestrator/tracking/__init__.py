@@ -9,7 +9,8 @@ connects to it, `experiment` opens the experiment, `runs` finds or creates the r
 which `tags` names. `start_check` asks what MLflow can take before a sweep spends anything.
 `provenance` gives the tags of a result's origin, `encoder_file` the files of an encoder, `models`
 logs and loads them as a model (`model_uri`: which one an alias, a version or a run names),
-`imported` does the same with published checkpoints, `run_reporter` is a run of one process, and
+`run_reporter` is a run of one process outside a sweep (`run_owner`: how it names that process,
+`dead_runs` closes it when that has died), `imported` logs published checkpoints in one, and
 `registered_models` makes it a version of a registered model and moves the alias ``best``.
 `saved_view` is the view of a sweep that MLflow's page opens, `ui_server` serves that page.
 `reading` reads the runs of a sweep, `past_trials` those of earlier sweeps.

@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.config.run_config import parse_config, to_tree
 from orchestrator.tracking.encoder_file import CARD_NAME, WEIGHTS_NAME, EncoderCard, pack
-from orchestrator.tracking.experiment import open_experiment
-from orchestrator.tracking.mlflow_client import connect, limit_requests
 from orchestrator.tracking.model_uri import MODEL_TAG
 from orchestrator.tracking.models import log_encoder_files
+from orchestrator.tracking.run_reporter import RunReporter
 from orchestrator.tracking.tags import ROLE_TAG
-from orchestrator.tracking.tracking_uri import artifact_root_of
 from prp_core.data.object_store import LocalStore, read_all
 from prp_core.errors import ObjectMissing, UserError
 
@@ -23,6 +21,7 @@ if TYPE_CHECKING:
     from prp_core.pretext.official_checkpoint import LoadReport
 
 EXPERIMENT = "prp-imported"
+CHECKPOINT_TAG = "prp.checkpoint_sha256"  # of the file, by which its run is found again
 ALIASES = {"r21d": "r2plus1d", "r2p1d": "r2plus1d"}
 
 
@@ -56,7 +55,7 @@ def import_checkpoint(checkpoint: Path, encoder: str, layout: str = "official") 
         provenance={
             "prp.source": f"{layout} checkpoint",
             "prp.checkpoint": checkpoint.name,
-            "prp.checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+            CHECKPOINT_TAG: hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
         },
     )
     buffers = ("running_mean", "running_var", "num_batches_tracked")
@@ -83,29 +82,22 @@ def register_imported(found: ImportedEncoder, name: str, tracking_uri: str) -> s
     """``models:/NAME/VERSION``: `found` as a version of the registered model `name`, below a run of
     the experiment ``prp-imported``. The same weights again are the same version; no alias moves.
     """
-    limit_requests()
-    client = connect(tracking_uri)
     logging.getLogger("mlflow").setLevel(logging.WARNING)  # it tells of its tables
-    experiment = open_experiment(client, tracking_uri, EXPERIMENT, artifact_root_of(tracking_uri))
-    checkpoint = found.card.provenance["prp.checkpoint_sha256"]
-    condition = f"tags.`prp.checkpoint_sha256` = '{checkpoint}'"
-    runs = client.search_runs([experiment], filter_string=condition, max_results=1)
-    run = runs[0] if runs else _new_run(client, experiment, found)
-    model_id = log_encoder_files(
-        client, run.info.run_id, found.files, name="encoder", metrics={}, step=0, tags={}
-    )
-    client.set_terminated(run.info.run_id, "FINISHED")
-    return f"models:/{name}/{_version(client, model_id, name)}"
-
-
-def _new_run(client: Any, experiment: str, found: ImportedEncoder) -> Any:
-    run = client.create_run(
-        experiment,
-        run_name=found.card.provenance["prp.checkpoint"],
+    with RunReporter(
+        tracking_uri,
+        EXPERIMENT,
+        key_tag=CHECKPOINT_TAG,
+        key=found.card.provenance[CHECKPOINT_TAG],
+        name=found.card.provenance["prp.checkpoint"],
+        params={"encoder.name": found.card.encoder},
         tags={ROLE_TAG: "imported", **found.card.provenance},
-    )
-    client.log_param(run.info.run_id, "encoder.name", found.card.encoder)
-    return run
+    ) as run:
+        model_id = run.told(
+            lambda: log_encoder_files(
+                run.client, run.run_id, found.files, name="encoder", metrics={}, step=0, tags={}
+            )
+        )
+        return f"models:/{name}/{_version(run.client, model_id, name)}"
 
 
 def _version(client: Any, model_id: str, name: str) -> str:

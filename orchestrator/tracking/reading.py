@@ -17,7 +17,7 @@ from orchestrator.tracking.mlflow_client import (
     retry,
 )
 from orchestrator.tracking.run_names import tags_of_sweep
-from orchestrator.tracking.runs import find_runs
+from orchestrator.tracking.runs import RUNNING, find_runs
 from orchestrator.tracking.tags import (
     BASELINE_TAG,
     CONFIRM_TAG,
@@ -67,7 +67,7 @@ def read_sweep_runs(
     """The runs of `sweep_id` with that key; empty where there are none yet. Raises
     `TrackerUnavailable`.
     """
-    client = _open(tracking_uri)
+    client = open_existing(tracking_uri)
     if client is None:
         return SweepRead(None, {})
     experiment = retry(
@@ -95,23 +95,28 @@ def read_sweep_runs(
 
 def read_running_sweeps(tracking_uri: str) -> set[str]:
     """The ids of the sweeps of which any run is RUNNING. Raises `TrackerUnavailable`."""
-    client = _open(tracking_uri)
+    client = open_existing(tracking_uri)
     if client is None:
         return set()
 
-    def search() -> set[str]:
-        experiments = [one.experiment_id for one in client.search_experiments(max_results=1000)]
-        found = client.search_runs(
-            experiments, "attributes.status = 'RUNNING'", max_results=MAX_RUNNING
-        )
-        return {run.data.tags[SWEEP_TAG] for run in found if SWEEP_TAG in run.data.tags}
+    found = retry(
+        lambda: running_runs(client, f"tags.`{SWEEP_TAG}` LIKE '%'"), tracking_uri, TIMEOUT_SECONDS
+    )
+    return {run.data.tags[SWEEP_TAG] for run in found}
 
-    return retry(search, tracking_uri, TIMEOUT_SECONDS)
+
+def running_runs(client: Any, condition: str) -> list[Any]:
+    """The runs of every experiment that are RUNNING and meet `condition`, as many as MLflow gives
+    at once. One attempt.
+    """
+    experiments = [one.experiment_id for one in client.search_experiments(max_results=1000)]
+    condition = f"attributes.status = '{RUNNING}' and {condition}"
+    return list(client.search_runs(experiments, condition, max_results=MAX_RUNNING))
 
 
 def read_run(tracking_uri: str, run_id: str) -> RunFacts:
     """The run `run_id`. Raises `UserError` when there is none, `TrackerUnavailable`."""
-    client = _open(tracking_uri)
+    client = open_existing(tracking_uri)
     if client is None:
         raise UserError(
             f"There is no MLflow database at {tracking_uri}; name the one that holds "
@@ -134,13 +139,13 @@ def read_run(tracking_uri: str, run_id: str) -> RunFacts:
 
 def read_history(tracking_uri: str, run_id: str, metric: str) -> dict[int, float]:
     """The history of one metric of a run: its value by step."""
-    client = _open(tracking_uri)
+    client = open_existing(tracking_uri)
     assert client is not None, tracking_uri
     points = retry(lambda: client.get_metric_history(run_id, metric), tracking_uri, TIMEOUT_SECONDS)
     return {int(point.step): float(point.value) for point in points if not math.isnan(point.value)}
 
 
-def _open(tracking_uri: str) -> Any:
+def open_existing(tracking_uri: str) -> Any:
     """A client; None where the sqlite file is missing, which connecting would create."""
     check_usable(tracking_uri)
     database = sqlite_file(tracking_uri)

@@ -20,12 +20,12 @@ from orchestrator.config.typed_command import prp
 from orchestrator.tracking.delivery import log_file
 from orchestrator.tracking.experiment import open_experiment
 from orchestrator.tracking.mlflow_client import Refused, connect, limit_requests, root_cause
-from orchestrator.tracking.tags import ROLE_TAG
+from orchestrator.tracking.run_owner import note_runs_at, owner_tags
+from orchestrator.tracking.tags import PROBE, ROLE_TAG
 from orchestrator.tracking.tracking_uri import artifact_root_of, check_usable
 from prp_core.errors import UserError
 
 ANSWER_SECONDS = 8.0
-PROBE = "probe"  # the role of a run that is made and removed again
 FIRST_WITH_MODELS = 3  # of MLflow's versions: it stores models apart from runs
 KEPT = "kept in the sweep's storage"
 
@@ -136,9 +136,11 @@ def _check_version(credentials: Any) -> list[str]:
 
 def _check_run(client: Any, tracking_uri: str, experiment: str) -> list[str]:
     """Make a run with a file and remove both."""
+    note = note_runs_at(tracking_uri)
     try:
         experiment_id = open_experiment(client, tracking_uri, experiment, None)
-        run = client.create_run(experiment_id, tags={ROLE_TAG: PROBE}, run_name="probe")
+        tags = {ROLE_TAG: PROBE, **owner_tags()}
+        run = client.create_run(experiment_id, tags=tags, run_name="probe")
     # whatever a server says to its first run, the person is told
     except Exception as error:  # noqa: BLE001
         reason = str(error) if isinstance(error, Refused) else root_cause(error)
@@ -156,6 +158,7 @@ def _check_run(client: Any, tracking_uri: str, experiment: str) -> list[str]:
         client._tracking_client._get_artifact_repo(run.info.run_id).delete_artifacts("probe.txt")
     with contextlib.suppress(Exception):
         client.delete_run(run.info.run_id)
+        note.remove()
     return lines
 
 

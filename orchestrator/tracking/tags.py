@@ -10,6 +10,7 @@ SWEEP_TAG = "prp.sweep_id"
 KEY_TAG = "prp.sweep_key"  # drawn at a sweep's first start: two storages may know one name
 TRIAL_TAG = "prp.trial"
 ROLE_TAG = "prp.role"  # "sweep", "trial", "confirm" or "baseline"
+PROBE = "probe"  # the role of a run that is made and removed again, to see whether it can be
 CONFIRM_TAG = "prp.confirm_of"  # on a run that repeats a trial with a new seed: its number
 CONTINUES_TAG = "prp.continues"  # on a trial that trains another one on: its number
 SEED_TAG = "prp.seed"

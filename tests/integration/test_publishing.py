@@ -100,6 +100,12 @@ def test_the_start_of_another_sweep_closes_them_as_well(tmp_path: Path) -> None:
     assert runs_at(spec.tracking_uri) == CLOSED
 
 
+def test_what_runs_of_a_deleted_sweep_is_closed_since_nobody_can_publish_it(tmp_path: Path) -> None:
+    spec = left_by_a_dead_driver(tmp_path)
+    assert main(["delete", "sweep", "--storage", str(tmp_path), "--yes"]) == 0
+    assert set(runs_at(spec.tracking_uri).values()) == {("KILLED", "the sweep was deleted")}
+
+
 def test_publish_without_a_server_says_that_it_waits(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
