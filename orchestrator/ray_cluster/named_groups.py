@@ -17,9 +17,15 @@ def remove_left_groups(run: str) -> int:
     """Remove every placement group of the run called `run` in this job, with the workers in it;
     how many.
     """
+    return remove_groups(group_prefix(run))
+
+
+def remove_groups(prefix: str) -> int:
+    """Remove every placement group whose name begins with `prefix`, with the workers in it; how
+    many.
+    """
     from ray.util import get_placement_group, placement_group_table, remove_placement_group
 
-    prefix = group_prefix(run)
     left = [
         entry["name"]
         for entry in placement_group_table().values()

@@ -19,14 +19,18 @@ import itertools
 import logging
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
+
+from orchestrator.ray_cluster.named_groups import remove_groups
 
 WATCH_VARIABLE = "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"
 POLL_VARIABLE = "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S"
 NO_AUTOSCALER_VARIABLE = "PRP_NO_AUTOSCALER"  # "1" in the processes of a local cluster
 WAKE_SECONDS = 0.2
+END_SECONDS = 20.0  # for a controller whose training is interrupted
 START_SECONDS = 600.0  # from a place for the workers until they have joined their process group
 
 _LOGGER = logging.getLogger(__name__)
@@ -62,13 +66,16 @@ def run_controller(
     because a process or a disk hangs, are ended, and the controller counts a failed start.
 
     The controller runs in a thread, because whoever calls may have an event loop (a notebook), and
-    so that Ctrl-C reaches the caller at once. What Ray Train raises is raised.
+    so that Ctrl-C reaches the caller at once: it ends the workers and the thread before it is
+    raised. What Ray Train raises is raised.
     """
     outcome: Future[Any] = Future()
+    is_interrupted = threading.Event()
 
     def run() -> None:
         try:
-            controller = _controller_class(group_prefix, start_seconds)(**settings)
+            make = _controller_class(group_prefix, start_seconds, is_interrupted.is_set)
+            controller = make(**settings)
             asyncio.run(controller.run())
             outcome.set_result(controller.get_result())
         except BaseException as error:  # noqa: BLE001 - raised in the caller's thread
@@ -77,9 +84,25 @@ def run_controller(
     with _without_barrier():
         thread = threading.Thread(target=run, name="ray-train-controller", daemon=True)
         thread.start()
-        while thread.is_alive():  # an interruption is noticed between two waits
-            thread.join(WAKE_SECONDS)
+        try:
+            while thread.is_alive():  # an interruption is noticed between two waits
+                thread.join(WAKE_SECONDS)
+        except BaseException:  # raised by a signal's handler
+            is_interrupted.set()
+            _end_training(thread, group_prefix)
+            raise
         return outcome.result()
+
+
+def _end_training(thread: threading.Thread, group_prefix: str) -> None:
+    """Take the workers' groups away until the controller in `thread`, which may be about to start
+    another one, has ended.
+    """
+    deadline = time.monotonic() + END_SECONDS
+    while thread.is_alive() and time.monotonic() < deadline:
+        remove_groups(group_prefix)
+        thread.join(WAKE_SECONDS)
+    remove_groups(group_prefix)
 
 
 @contextlib.contextmanager
@@ -96,11 +119,14 @@ def _without_barrier() -> Iterator[None]:
         worker_group.SynchronizationActor, state._shutdown_sync_actor = before
 
 
-def _controller_class(group_prefix: str, start_seconds: float) -> Any:
+def _controller_class(
+    group_prefix: str, start_seconds: float, is_interrupted: Callable[[], bool]
+) -> Any:
     """Ray Train's controller, whose groups have names, a limit for their start, and workers without
-    a handle of it.
+    a handle of it. It ends where it `is_interrupted`.
     """
     from ray.train.v2._internal.execution.controller.controller import TrainController
+    from ray.train.v2._internal.execution.controller.state import AbortedState
     from ray.train.v2._internal.execution.worker_group import WorkerGroup
 
     numbers = itertools.count(1)
@@ -137,6 +163,15 @@ def _controller_class(group_prefix: str, start_seconds: float) -> Any:
 
     class OwnController(TrainController):
         worker_group_cls = OwnWorkerGroup
+
+        async def _run_control_loop_iteration(self) -> None:
+            """As Ray's own, which ends an actor to be interrupted."""
+            if not is_interrupted():
+                await super()._run_control_loop_iteration()
+                return
+            if self._worker_group is not None and self._worker_group.has_started():
+                self._worker_group.abort()
+            self._set_state(AbortedState())
 
     return OwnController
 

@@ -38,6 +38,7 @@ def fit_workers(
     `max_failures` times; with 0, also when a node was taken away. What an earlier run under `name`
     still holds is taken from it first (`named_groups.py`). Workers that have a place and do not
     start within `start_seconds` are ended and started again, `MAX_START_FAILURES` times at most.
+    Ctrl-C ends the workers before it is raised.
     """
     from ray.train import FailureConfig, ScalingConfig
     from ray.train import RunConfig as RayRunConfig
@@ -67,11 +68,7 @@ def fit_workers(
             ),
         ),
     )
-    try:
-        return trainer.fit().return_value
-    except KeyboardInterrupt:
-        remove_left_groups(name)  # nobody waits for the workers any more
-        raise
+    return trainer.fit().return_value
 
 
 def worker_bundle(config: RunConfig) -> dict[str, float]:

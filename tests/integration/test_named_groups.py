@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +75,34 @@ def groups() -> list[str]:
 def imports_torch(process_id: int) -> bool:
     """Whether a worker does the first thing of joining its process group."""
     return "libtorch" in Path(f"/proc/{process_id}/maps").read_text()
+
+
+def interrupted_when(what: Callable[[], bool]) -> threading.Thread:
+    """A thread that presses Ctrl-C in this process as soon as `what()` is true."""
+
+    def interrupt() -> None:
+        wait_until(what)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("cpus", [2.0, 1.0], ids=["waits for a place", "trains"])
+def test_ctrl_c_in_the_process_of_the_controller_leaves_nothing(
+    cpus: float, tmp_path: Path
+) -> None:
+    """What it waits for does not come by itself: two CPUs, or the end of work that hangs."""
+    resources = replace(CONFIG.resources, cpus_per_worker=cpus)
+    waits = (lambda: bool(groups())) if cpus > 1 else (tmp_path / "runs").exists
+    thread = interrupted_when(waits)
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path, None, replace(CONFIG, resources=resources))
+    thread.join()
+    assert "ray-train-controller" not in {one.name for one in threading.enumerate()}
+    assert groups() == []
+    wait_until(lambda: not living_actors())
 
 
 def test_the_next_start_of_the_run_has_the_cpu(tmp_path: Path) -> None:
