@@ -145,6 +145,54 @@ def test_fine_tuning_is_killed_and_taken_up_again(
         assert len(run.outputs.model_outputs) == 1, f"{name} has one model"
 
 
+def test_what_nobody_takes_up_again_is_closed_by_status_and_by_the_next_start(
+    place: Place, mlflow_server: MlflowServer, tmp_path: Path
+) -> None:
+    """Of two that are killed after a checkpoint the first is closed by `prp status`, the second by
+    a third one, which lives and stays as it is.
+    """
+
+    def words(name: str) -> list[str]:
+        given = ["finetune", place.encoder, "--data", place.videos, "--out", str(tmp_path / name)]
+        return [*given, "--mlflow", mlflow_server.uri, "--epochs", "1000"]
+
+    def start(name: str) -> StudyProcess:
+        process = StudyProcess(tmp_path / "home", words(name), script=COMMAND)
+        assert wait_until(process, lambda: step_in(tmp_path / name) > 0), process.output[-3000:]
+        return process
+
+    def states() -> dict[str, str]:
+        client = MlflowClient(mlflow_server.uri, mlflow_server.uri)
+        experiment = client.get_experiment_by_name(EXPERIMENT)
+        runs = client.search_runs([experiment.experiment_id])
+        return {
+            run.info.run_name: run.info.status
+            for run in runs
+            if run.data.tags["prp.fine_tuned_from"] == place.encoder
+            and run.info.run_name in ("one", "two", "three")
+        }
+
+    def status() -> None:
+        with started(tmp_path / "home", ["status"]) as look:
+            assert look.wait() == 0, look.output
+
+    one = start("one")
+    status()
+    assert states() == {"one": "RUNNING"}, "it lives"
+    one.kill()
+    one.__exit__()
+    assert states() == {"one": "RUNNING"}
+    status()
+    assert states() == {"one": "KILLED"}
+    two = start("two")
+    two.kill()
+    two.__exit__()
+    assert states() == {"one": "KILLED", "two": "RUNNING"}
+    with start("three") as three:
+        assert wait_until(three, lambda: states()["two"] == "KILLED")
+        assert states()["three"] == "RUNNING"
+
+
 def test_tasks_of_embed_and_the_command_itself_are_killed(place: Place, tmp_path: Path) -> None:
     """Tasks are tried again by Ray, three times each; the command goes on with what is left."""
     draw = random.Random(f"{SEED} embed")
