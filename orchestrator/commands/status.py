@@ -6,6 +6,7 @@ It also closes the MLflow runs of sweeps and commands whose process has died.
 from __future__ import annotations
 
 import argparse
+import os
 
 from orchestrator.commands.command import run_module
 from orchestrator.commands.common_arguments import (
@@ -83,13 +84,13 @@ def _close_left_runs() -> None:
     """Close the MLflow runs of commands that have died, at this machine's MLflow and wherever it
     has left any. Imports nothing that takes long where there are none.
     """
-    from orchestrator.sweep.settings import default_mlflow
-    from orchestrator.tracking.run_owner import read_notes
+    from orchestrator.journal.open_runs import read_notes
 
-    default = default_mlflow()
-    if default or any(read_notes()):
+    if os.environ.get("MLFLOW_TRACKING_URI") or any(read_notes()):
+        from orchestrator.sweep.settings import default_mlflow
         from orchestrator.tracking.dead_runs import close_left_runs
 
+        default = default_mlflow()
         close_left_runs([default] if default else [])
 
 

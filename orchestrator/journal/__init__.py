@@ -13,4 +13,5 @@ object_journal    the journal as whoever reads it sees it, from memory
 journal_writer    its one writer, which the next writer fences
 stored_sweep      a sweep as any machine finds it: by its id, or by the URI of its folder
 requests          what people ask a running sweep for, and what it answered
+open_runs         notes in the home: at which MLflow a process has runs outside a sweep
 """

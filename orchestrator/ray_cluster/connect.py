@@ -97,6 +97,9 @@ def ray_cluster(
                         SETUP_HOOK: process_setup_hook(),
                     },
                 )
+                # for a training that this process itself drives
+                os.environ[NO_AUTOSCALER_VARIABLE] = "1"
+                stack.callback(os.environ.pop, NO_AUTOSCALER_VARIABLE, None)
         except UserError:
             raise
         except ray.exceptions.RuntimeEnvSetupError as error:

@@ -30,10 +30,15 @@ WATCH_VARIABLE = "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"
 POLL_VARIABLE = "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S"
 NO_AUTOSCALER_VARIABLE = "PRP_NO_AUTOSCALER"  # "1" in the processes of a local cluster
 WAKE_SECONDS = 0.2
+LOOK_SECONDS = 1.0  # at an interruption, while a group waits for its place
 END_SECONDS = 20.0  # for a controller whose training is interrupted
 START_SECONDS = 600.0  # from a place for the workers until they have joined their process group
 
 _LOGGER = logging.getLogger(__name__)
+
+
+class _Interrupted(BaseException):
+    """Ends the controller's thread, past what Ray Train tries again."""
 
 
 class NoBarrier:
@@ -71,6 +76,8 @@ def run_controller(
     """
     outcome: Future[Any] = Future()
     is_interrupted = threading.Event()
+    # Python 3.11 takes a thread for ended whose `join` is interrupted.
+    has_ended = threading.Event()
 
     def run() -> None:
         try:
@@ -80,28 +87,30 @@ def run_controller(
             outcome.set_result(controller.get_result())
         except BaseException as error:  # noqa: BLE001 - raised in the caller's thread
             outcome.set_exception(error)
+        finally:
+            has_ended.set()
 
     with _without_barrier():
         thread = threading.Thread(target=run, name="ray-train-controller", daemon=True)
-        thread.start()
         try:
-            while thread.is_alive():  # an interruption is noticed between two waits
-                thread.join(WAKE_SECONDS)
+            thread.start()
+            while not has_ended.wait(WAKE_SECONDS):  # interrupted between two waits
+                pass
         except BaseException:  # raised by a signal's handler
             is_interrupted.set()
-            _end_training(thread, group_prefix)
+            _end_training(has_ended, group_prefix)
             raise
         return outcome.result()
 
 
-def _end_training(thread: threading.Thread, group_prefix: str) -> None:
-    """Take the workers' groups away until the controller in `thread`, which may be about to start
-    another one, has ended.
+def _end_training(has_ended: threading.Event, group_prefix: str) -> None:
+    """Take the workers' groups away until the controller, which may be about to start another one,
+    has ended.
     """
     deadline = time.monotonic() + END_SECONDS
-    while thread.is_alive() and time.monotonic() < deadline:
+    while not has_ended.is_set() and time.monotonic() < deadline:
         remove_groups(group_prefix)
-        thread.join(WAKE_SECONDS)
+        has_ended.wait(WAKE_SECONDS)
     remove_groups(group_prefix)
 
 
@@ -126,7 +135,6 @@ def _controller_class(
     a handle of it. It ends where it `is_interrupted`.
     """
     from ray.train.v2._internal.execution.controller.controller import TrainController
-    from ray.train.v2._internal.execution.controller.state import AbortedState
     from ray.train.v2._internal.execution.worker_group import WorkerGroup
 
     numbers = itertools.count(1)
@@ -156,7 +164,7 @@ def _controller_class(
             return super()._create_workers(num_workers, group, *rest, **more)
 
         def _create_placement_group(self, scaling_config: Any, context: Any) -> Any:
-            return _named_placement_group(context, f"{group_prefix}{next(numbers)}")
+            return _named_placement_group(context, f"{group_prefix}{next(numbers)}", is_interrupted)
 
         def _init_train_context_on_workers(self, workers: Any, barrier: Any, values: Any) -> None:
             _give_context(self, workers, barrier, values)
@@ -171,7 +179,7 @@ def _controller_class(
                 return
             if self._worker_group is not None and self._worker_group.has_started():
                 self._worker_group.abort()
-            self._set_state(AbortedState())
+            raise _Interrupted
 
     return OwnController
 
@@ -194,12 +202,23 @@ def _limit_of_start(group: Any, seconds: float) -> threading.Timer:
     return timer
 
 
-def _named_placement_group(context: Any, name: str) -> Any:
-    """The handle of a new placement group for the workers that Ray Train's `context` describes."""
+def _named_placement_group(context: Any, name: str, is_interrupted: Callable[[], bool]) -> Any:
+    """The handle of a new placement group for the workers that Ray Train's `context` describes.
+    Ray's own waits for its place to the end of its time, whatever becomes of the group.
+    """
     from ray.train.v2._internal.execution.worker_group.placement_group_handle import (
         DefaultPlacementGroupHandle,
     )
     from ray.util import placement_group
+
+    class Handle(DefaultPlacementGroupHandle):
+        def wait(self, timeout_seconds: float = 30.0) -> bool:
+            deadline = time.monotonic() + timeout_seconds
+            while not is_interrupted():
+                left = deadline - time.monotonic()
+                if left <= 0 or super().wait(min(left, LOOK_SECONDS)):
+                    return left > 0
+            raise _Interrupted
 
     group = placement_group(
         bundles=[context.resources_per_worker] * context.num_workers,
@@ -207,7 +226,7 @@ def _named_placement_group(context: Any, name: str) -> Any:
         bundle_label_selector=context.label_selector,
         name=name,
     )
-    return DefaultPlacementGroupHandle(group)
+    return Handle(group)
 
 
 def _give_context(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from orchestrator.journal.open_runs import read_notes
 from orchestrator.journal.process_identity import ProcessIdentity, is_dead, is_here
 from orchestrator.tracking.delivery import STATUSES
 from orchestrator.tracking.mlflow_client import first_line, repeated, retry
@@ -20,7 +21,6 @@ from orchestrator.tracking.run_owner import (
     RENEW_SECONDS,
     Owner,
     owner_of,
-    read_notes,
 )
 from orchestrator.tracking.runs import RUNNING
 from orchestrator.tracking.tags import PROBE, REASON_TAG, ROLE_TAG, STATE_TAG

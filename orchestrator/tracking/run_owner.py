@@ -3,37 +3,30 @@
 A sweep's runs are closed from its storage when its driver has died. A run of one process, such as
 that of ``prp finetune``, has no storage of its own: it carries its owner as a tag, and when the
 owner was alive last, so that any later process can tell a run that nobody writes any more and close
-it (`dead_runs.py`). A note in the home says at which MLflow a process of this machine has runs.
+it (`dead_runs.py`).
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import math
-import secrets
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-from orchestrator.config.sweep_spec import home_dir
 from orchestrator.journal.process_identity import ProcessIdentity, this_process
 from orchestrator.tracking.mlflow_client import first_line
 from orchestrator.tracking.tags import REASON_TAG
-from prp_core.data.object_store import LocalStore
 from prp_core.documents import parse_json_object, record_from
-from prp_core.errors import PrpError
 
 _LOGGER = logging.getLogger(__name__)
 
 OWNER_TAG = "prp.owner"  # the process that writes the run, as JSON
 ALIVE_TAG = "prp.owner_alive"  # when it said so last, by its own clock: seconds since 1970
 RENEW_SECONDS = 5.0
-NOTES = "open-runs"
 
 
 @dataclass(frozen=True)
@@ -96,42 +89,3 @@ class Heartbeat:
             # MLflow is away, or refuses: the next beat tells
             except Exception as error:  # noqa: BLE001
                 _LOGGER.debug("run %s was not renewed: %s", self._run_id, first_line(error))
-
-
-@dataclass(frozen=True)
-class Note:
-    """A file in the home: `process` writes, or wrote, runs at `tracking_uri`."""
-
-    path: Path
-    tracking_uri: str
-    process: ProcessIdentity
-
-    def remove(self) -> None:
-        """Forget it."""
-        self.path.unlink(missing_ok=True)
-
-
-def note_runs_at(tracking_uri: str) -> Note:
-    """A note that this process writes runs at `tracking_uri`, kept before the first one is made.
-
-    It is a help to who closes the runs, and nothing depends on it: a home that cannot be written to
-    keeps none.
-    """
-    process = this_process()
-    name = f"{process.pid}-{secrets.token_hex(4)}.json"
-    note = Note(home_dir() / NOTES / name, tracking_uri, process)
-    values = {"tracking_uri": tracking_uri, "process": asdict(process)}
-    with contextlib.suppress(OSError, PrpError):
-        LocalStore(note.path.parent).write(name, json.dumps(values).encode())
-    return note
-
-
-def read_notes() -> Iterator[Note]:
-    """The notes in the home; one that cannot be read is left out."""
-    for path in sorted((home_dir() / NOTES).glob("*.json")):
-        try:
-            values = parse_json_object(path.read_bytes())
-            process = record_from(ProcessIdentity, values["process"])
-            yield Note(path, str(values["tracking_uri"]), process)
-        except (OSError, ValueError, KeyError):
-            continue

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
+from orchestrator.journal.open_runs import note_runs_at
 from orchestrator.tracking.dead_runs import close_in_background
 from orchestrator.tracking.delivery import METRICS_PER_REQUEST
 from orchestrator.tracking.experiment import open_experiment
@@ -18,7 +19,7 @@ from orchestrator.tracking.mlflow_client import (
     limit_requests,
     retry,
 )
-from orchestrator.tracking.run_owner import Heartbeat, note_runs_at, owner_tags
+from orchestrator.tracking.run_owner import Heartbeat, owner_tags
 from orchestrator.tracking.tags import shortened_tags
 from orchestrator.tracking.tracking_uri import artifact_root_of
 from prp_core.reporting import Points

@@ -17,10 +17,11 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from orchestrator.config.typed_command import prp
+from orchestrator.journal.open_runs import note_runs_at
 from orchestrator.tracking.delivery import log_file
 from orchestrator.tracking.experiment import open_experiment
 from orchestrator.tracking.mlflow_client import Refused, connect, limit_requests, root_cause
-from orchestrator.tracking.run_owner import note_runs_at, owner_tags
+from orchestrator.tracking.run_owner import owner_tags
 from orchestrator.tracking.tags import PROBE, ROLE_TAG
 from orchestrator.tracking.tracking_uri import artifact_root_of, check_usable
 from prp_core.errors import UserError

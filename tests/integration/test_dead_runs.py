@@ -17,9 +17,10 @@ import pytest
 from mlflow import MlflowClient
 
 from orchestrator.commands.prp import main
+from orchestrator.journal.open_runs import NOTES
 from orchestrator.journal.process_identity import this_process
 from orchestrator.tracking.dead_runs import SILENT_SECONDS, WATCHED_SECONDS, close_dead_runs
-from orchestrator.tracking.run_owner import ALIVE_TAG, NOTES, OWNER_TAG, Heartbeat
+from orchestrator.tracking.run_owner import ALIVE_TAG, OWNER_TAG, Heartbeat
 from orchestrator.tracking.run_reporter import RunReporter
 
 # A command that makes a run, another that asks MLflow whether it takes one, and that stands still.

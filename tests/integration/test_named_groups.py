@@ -23,6 +23,7 @@ from orchestrator.ray_cluster.connect import ray_cluster
 from orchestrator.ray_cluster.worker_group import fit_workers
 
 CONFIG = load_config("demo")
+CONTROLLER = "ray-train-controller"  # the thread's name
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -100,8 +101,8 @@ def test_ctrl_c_in_the_process_of_the_controller_leaves_nothing(
     with pytest.raises(KeyboardInterrupt):
         fit(tmp_path, None, replace(CONFIG, resources=resources))
     thread.join()
-    assert "ray-train-controller" not in {one.name for one in threading.enumerate()}
     assert groups() == []
+    wait_until(lambda: CONTROLLER not in {one.name for one in threading.enumerate()})
     wait_until(lambda: not living_actors())
 
 
