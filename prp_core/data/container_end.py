@@ -20,6 +20,9 @@ from prp_core.data.container_sniffing import HEAD_BYTES, sniff
 MP4_WHOLE = {b"moov", b"mdat"}
 # Boxes whose loss is one of frames: fragments, and what stands before each.
 MP4_WITH_FRAMES = (b"moov", b"mdat", b"moof", b"styp", b"sidx", b"ssix", b"emsg", b"prft")
+AVI_UNKNOWN_SIZES = (0, 0xFFFFFFFF)
+AVI_CHUNK = re.compile(rb"\d\d(?:dc|db|wb|pc|tx|sb)|ix\d\d|JUNK|idx1")
+AVI_FRAME = re.compile(rb"\d\d(?:dc|db)")
 MATROSKA_SEGMENT = 0x18538067
 MATROSKA_CLUSTER = 0x1F43B675
 # What may stand in a file, a segment or a cluster (RFC 9559).
@@ -90,17 +93,55 @@ def _mp4(file: BinaryIO, num_bytes: int) -> bool:
 
 
 def _avi(file: BinaryIO, num_bytes: int) -> bool:
-    """List after list: a large file has one of each gigabyte."""
+    """List after list: a large file has one of each gigabyte.
+
+    Of a list of unknown size (written to a pipe, or never finished) every chunk of frames is
+    visited.
+    """
     place = 0
     while True:
         file.seek(place)
         head = file.read(12)
         if head[:4] != b"RIFF" or head[8:] not in (b"AVI ", b"AVIX"):
             return False
-        place += 8 + int.from_bytes(head[4:8], "little")
+        size = int.from_bytes(head[4:8], "little")
+        if size in AVI_UNKNOWN_SIZES:
+            return _chunks_end_early(file, place, num_bytes)
+        place += 8 + size
         if place > num_bytes:
             return True
         place += place % 2
+
+
+def _chunks_end_early(file: BinaryIO, place: int, num_bytes: int) -> bool:
+    """Whether the last chunk of the frames in an AVI list is cut short."""
+    file.seek(place)
+    at = file.read(SEARCHED_BYTES).find(b"movi")
+    if at < 0:
+        return True
+    place += at + 4
+    while place < num_bytes:
+        file.seek(place)
+        head = file.read(8)
+        if head[:4] == b"LIST":  # a group of chunks
+            place += 12
+            continue
+        if len(head) == 8 and not AVI_CHUNK.match(head):
+            return _is_found(file, place, AVI_FRAME, _is_chunk)
+        place += 8 + int.from_bytes(head[4:], "little")
+        if len(head) < 8 or place > num_bytes:
+            return True
+        place += place % 2
+    return False
+
+
+def _is_chunk(file: BinaryIO, place: int) -> bool:
+    """Whether another chunk, or the end of the file, follows the chunk at `place`."""
+    file.seek(place + 4)
+    end = place + 8 + int.from_bytes(file.read(4), "little")
+    file.seek(end + end % 2)
+    following = file.read(4)
+    return not following or AVI_CHUNK.match(following) is not None
 
 
 def _matroska(file: BinaryIO, num_bytes: int) -> bool:

@@ -17,6 +17,7 @@ from prp_core.data.readers.h264_references import CodedPicture, ReferenceProof
 from prp_core.data.readers.h264_slices import (
     PLANES_APART,
     SequenceHeader,
+    read_frame_number,
     read_picture_set,
     read_slice,
     states_recovery,
@@ -84,6 +85,8 @@ def h264_layout(extradata: bytes, packets: list[Any]) -> PacketLayout | None:
     frame_of = {place: frame for frame, place in enumerate(shown)}
     if any(frame_of[place] != place for place in idr):
         return None  # all that is decoded before an IDR picture is shown before it
+    if not _numbers_follow(pictures, header):
+        return None
     leading = _recovery_points(pictures, header, parameter_sets, shown)
     if leading is None:
         return None
@@ -96,6 +99,18 @@ def h264_layout(extradata: bytes, packets: list[Any]) -> PacketLayout | None:
         leading={place: found for place, found in leading.items() if place in starts},
         may_be_interlaced=header.is_mbaff,
     )
+
+
+def _numbers_follow(pictures: Sequence[_Picture], header: SequenceHeader) -> bool:
+    """Whether no frame is missing: what replaces it depends on which others are decoded."""
+    last = -1
+    for picture in pictures:
+        number = read_frame_number(picture.slices[0], header)
+        if not picture.is_idr and last >= 0 and number != (last + 1) % header.num_frame_numbers:
+            return False
+        if not picture.is_disposable or last < 0:
+            last = number
+    return True
 
 
 def _recovery_points(

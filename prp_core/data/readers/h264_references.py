@@ -44,7 +44,7 @@ class _Buffer:
 
     def __init__(self, header: SequenceHeader) -> None:
         self._most = max(1, header.num_references)
-        self._modulus = 1 << header.frame_number_bits
+        self._modulus = header.num_frame_numbers
         self.held: list[_Reference] = []
 
     @property
@@ -181,7 +181,7 @@ def _orders(pictures: Sequence[CodedPicture], header: SequenceHeader) -> list[in
     """
     orders = []
     modulus = 1 << header.order_bits
-    numbers = 1 << header.frame_number_bits
+    numbers = header.num_frame_numbers
     high = low = offset = 0
     last_number = last_reference = -1
     for picture in pictures:

@@ -17,6 +17,7 @@ END_OF_CHANGES = 3
 REMOVE_SHORT = 1
 PLANES_APART = -1
 MOST_HEADER_BYTES = 400
+FRAME_NUMBER_BYTES = 24
 MOST_CHANGES = 66  # of one list: 7.4.3.1
 MOST_REFERENCES = 32
 
@@ -37,6 +38,11 @@ class SequenceHeader:
     order_bits: int
     num_references: int
     chroma: int
+
+    @property
+    def num_frame_numbers(self) -> int:
+        """What frame numbers are counted modulo."""
+        return 1 << self.frame_number_bits
 
 
 @dataclass(frozen=True)
@@ -131,6 +137,15 @@ def read_slice(unit: bytes, header: SequenceHeader, sets: dict[int, PictureSet])
         changes=changes,
         drops=drops,
     )
+
+
+def read_frame_number(unit: bytes, header: SequenceHeader) -> int:
+    """The frame_num of a slice, which is read for each picture of each file."""
+    bits = Bits(unit[1:FRAME_NUMBER_BYTES].replace(b"\0\0\3", b"\0\0"))
+    for _ in range(3):
+        bits.golomb()
+    bits.skip(2 if header.chroma == PLANES_APART else 0)
+    return bits.take(header.frame_number_bits)
 
 
 def _counts(bits: Bits, kind: int, chosen: PictureSet) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ from prp_core.data.readers.orientation import UPRIGHT, Orientation, orientation_
 from prp_core.data.readers.video_reader import VideoInfo
 from prp_core.errors import BrokenVideo
 
+PLACEHOLDER_FRAMES = 1 << 30  # in an AVI that was written to a pipe
 CHUNKS_BELOW = (b"AVI ", b"AVIX", b"movi", b"rec ")  # lists of an AVI that hold a video's chunks
 
 
@@ -69,6 +70,8 @@ def num_frames_shown(container: Any, stream: Any) -> int:
     if container.format.name == "gif":
         return 0  # nothing in it declares a number: FFmpeg counts what it finds
     if container.format.name == "avi":
+        if stream.frames >= PLACEHOLDER_FRAMES:
+            return 0
         return max(0, int(stream.frames) - _num_empty_chunks(container.name, stream.index))
     listed = stream.index_entries if "mov" in container.format.name and stream.frames else ()
     return sum(not entry.is_discard for entry in listed) or int(stream.frames)

@@ -14,7 +14,7 @@ from prp_core.data.readers.h264_slices import B, I, P, SequenceHeader, Slice, st
 from prp_core.data.readers.pyav_reader import PyavReader
 from prp_core.data.readers.selective_decode import SelectiveDecode
 from prp_core.data.readers.sequential_reader import SequentialReader
-from tests.video_factory import SELECTIVE, make_video, picture, remuxed
+from tests.video_factory import SELECTIVE, Encoding, make_video, picture, remuxed
 
 HEADER = SequenceHeader(
     frames_only=True,
@@ -155,3 +155,17 @@ def test_a_cut_that_begins_at_a_recovery_point(tmp_path: Path) -> None:
     for indices in ([0], [len(every) - 1], [5, 20, 30], range(len(every))):
         np.testing.assert_array_equal(reader.read(indices, len(every)), every[list(indices)])
     assert reader.is_selective and reader.num_frames_to_read_one(len(every)) < 16
+
+
+def test_a_stream_that_lacks_a_picture_is_read_from_its_beginning(tmp_path: Path) -> None:
+    """What the decoder puts in its place depends on which other pictures it was given."""
+    whole = make_video(tmp_path / "a.ts", 40, encoding=Encoding(num_b_frames=2, suffix=".ts"))
+    with av.open(str(whole)) as video, av.open(str(tmp_path / "b.ts"), "w") as other:
+        stream = video.streams.video[0]
+        copy = other.add_stream_from_template(stream)
+        for place, packet in enumerate(video.demux(stream)):
+            if packet.dts is not None and place != 15:
+                packet.stream = copy
+                other.mux(packet)
+    assert SelectiveDecode(str(whole)).index is not None
+    assert SelectiveDecode(str(tmp_path / "b.ts")).index is None
