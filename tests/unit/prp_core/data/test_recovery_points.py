@@ -164,7 +164,7 @@ def test_a_stream_that_lacks_a_picture_is_read_from_its_beginning(tmp_path: Path
         stream = video.streams.video[0]
         copy = other.add_stream_from_template(stream)
         for place, packet in enumerate(video.demux(stream)):
-            if packet.dts is not None and place != 15:
+            if packet.dts is not None and place != 13:  # a P-picture
                 packet.stream = copy
                 other.mux(packet)
     assert SelectiveDecode(str(whole)).index is not None
