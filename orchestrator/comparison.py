@@ -132,6 +132,7 @@ def compare(
         is_decided=is_winner
         or not is_known
         or all(loss is not None and loss <= rules.margin for loss in losses),
+        num_unread=len(groups) - model.num_queries,
     )
 
 

@@ -123,7 +123,8 @@ class Confirmation:
 
     `baselines` compares the one that is taken with no pretraining and with pixels; `luck` is that
     of the other candidates' training, for comparisons on other videos. `is_decided`: more seeds
-    would not change what is taken by more than the margin.
+    would not change what is taken by more than the margin. `num_unread` queries count for none,
+    because not every run could read them.
     """
 
     candidates: tuple[Candidate, ...]
@@ -134,6 +135,7 @@ class Confirmation:
     baselines: tuple[BaselineVerdict, ...] = ()
     luck: Luck = NO_LUCK
     is_decided: bool = True
+    num_unread: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """As it is kept with the study."""
@@ -157,6 +159,7 @@ class Confirmation:
             "text": self.text,
             "baselines": [one.as_json() for one in self.baselines],
             "luck": asdict(self.luck),
+            "num_unread": self.num_unread,
         }
 
 

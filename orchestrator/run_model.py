@@ -5,7 +5,8 @@ the luck of training; it is pooled over all trained configurations, because one 
 seeds to know it. What varies between groups of queries (scenes, persons) is the luck of the videos.
 The variance of a difference is the sum of both, less what the two sums count twice, as in the
 analysis of readers and cases (Obuchowski and Rockette 1995; Hillis 2007), with Satterthwaite's
-degrees of freedom. The variance between groups, of any sizes, is as Bell and McCaffrey's (2002).
+degrees of freedom. The variance between groups, of any sizes, is as Bell and McCaffrey's (2002);
+that of a difference allows for what the values of a group have in common (`group_variance.py`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,11 @@ from typing import Any
 
 import numpy as np
 
+from prp_core.evaluation.group_variance import (
+    correlation_within,
+    degrees_at,
+    residual_weights,
+)
 from prp_core.evaluation.intervals import (
     MIN_GROUPS,
     PSEUDO_GROUPS,
@@ -141,19 +147,19 @@ class RunModel:
         self.num_groups = len(present)
         self.num_queries = len(of_query)
         assert self.num_queries, "no query was read by every run"
-        self._share_G = np.bincount(of_query, minlength=self.num_groups) / self.num_queries
+        self._sizes: list[int] = np.bincount(of_query, minlength=self.num_groups).tolist()
+        self._share_G = np.array(self._sizes) / self.num_queries
         self._degrees = group_degrees(self._share_G.tolist())
         # what a group pulls the mean towards itself makes it vary less around it
         self._weight_G = 1 / np.maximum(1 - self._share_G, 1e-9)
+        hits = {name: rows[:, whole] == ord("1") for name, rows in marks.items()}
+        self._mean_hits = {name: rows.mean(axis=0) for name, rows in hits.items()}
         self._parts = {
             name: np.stack(
-                [
-                    np.bincount(of_query, weights=row, minlength=self.num_groups)
-                    for row in rows[:, whole] == ord("1")
-                ]
+                [np.bincount(of_query, weights=row, minlength=self.num_groups) for row in rows]
             )
             / self.num_queries
-            for name, rows in marks.items()
+            for name, rows in hits.items()
         }
         self._trained = frozenset(trained)
         self._known = known or NO_LUCK
@@ -206,8 +212,9 @@ class RunModel:
         else:
             lucks = [(self._luck(one), share) for one, share in shares]
             terms = [(luck.variance * share, luck.degrees) for luck, share in lucks]
-        scenes = self._variance_of_scenes(name, other) * _widening(confidence, selected_of)
-        half = _half_width([*terms, (scenes, self._degrees)], confidence)
+        scenes, degrees = self._variance_of_scenes(name, other, confidence)
+        scenes *= _widening(confidence, selected_of)
+        half = _half_width([*terms, (scenes, degrees)], confidence)
         low, high = max(-1.0, value - half), min(1.0, value + half)
         return Difference(value=value, low=low, high=high, confidence=confidence)
 
@@ -262,31 +269,43 @@ class RunModel:
     def _luck(self, name: str) -> Luck:
         return self.pooled if name in self._trained else self.luck_of(name)
 
-    def _variance_of_scenes(self, name: str, other: str) -> float:
-        """Of the difference of two means, without what the luck of the runs counts as well."""
+    def _variance_of_scenes(self, name: str, other: str, confidence: float) -> tuple[float, float]:
+        """Of the difference of two means, without what the luck of the runs counts as well; and the
+        degrees of freedom of an interval at `confidence`.
+        """
         of_group = self._parts[name].mean(axis=0) - self._parts[other].mean(axis=0)
         value = float(of_group.sum())
+        of_query = self._mean_hits[name] - self._mean_hits[other]
+        correlation = correlation_within(
+            (of_group * self.num_queries).tolist(), float((of_query**2).sum()), self._sizes
+        )
+        weight_G = np.array(residual_weights(self._sizes, correlation))
         # where all groups agree, there is some left, too
         away = PSEUDO_GROUPS * ((abs(value) + 1 / self.num_queries) / self.num_groups) ** 2
-        whole = self._between((of_group - self._share_G * value) ** 2) + away
+        whole = float((weight_G * (of_group - self._share_G * value) ** 2).sum()) + away
+        twice = self._twice(name, weight_G) + self._twice(other, weight_G)
         # What is counted twice is an estimate itself: of the variance at least half is left. Nor
         # is it less than if one query had told them apart: equal hits are not equal encoders.
         least = max(whole / 2, self.num_queries**-2.0)
-        return max(whole - self._twice(name) - self._twice(other), least)
+        degrees = degrees_at(self._sizes, correlation, (1 + confidence) / 2)
+        return max(whole - twice, least), degrees
 
     def _between(self, squares_G: Array) -> float:
         """The variance of a sum over groups from the squares of its parts."""
         return float((squares_G * self._weight_G).sum())
 
-    def _twice(self, name: str) -> float:
-        """What both the variance over runs and that over groups hold: the interaction."""
+    def _twice(self, name: str, weight_G: Array | None = None) -> float:
+        """What both the variance over runs and that over groups hold: the interaction. `weight_G`
+        is that of the groups' squares (None: as for independent queries).
+        """
         parts = self._parts[name]
         number = len(parts)
         if number < 2:
             return 0.0
         recalls = parts.sum(axis=1)
         rest = parts - parts.mean(axis=0) - np.outer(recalls - recalls.mean(), self._share_G)
-        return self._between((rest**2).sum(axis=0)) / (number - 1) / number
+        squares_G = (rest**2).sum(axis=0) * (self._weight_G if weight_G is None else weight_G)
+        return float(squares_G.sum()) / (number - 1) / number
 
 
 def _half_width(terms: Sequence[tuple[float, float]], confidence: float) -> float:

@@ -3,7 +3,8 @@
 In the order that data flows: `record` reads a sweep from its database, MLflow and ledger.
 `findings` computes statistics from it, `spending` its cost by activity, `confirmed` the result of a
 confirmation, `objections` what speaks against an encoder, `judged_how` notes on how it was judged,
-and `answer` the one sentence of the sweep, which `descriptions` carries into MLflow.
+`left_out` what it does not count, and `answer` the one sentence of the sweep, which `descriptions`
+carries into MLflow.
 `figures` draws (the only module with matplotlib, imported with the first figure), `formatting`
 writes numbers and names, `content` holds tables and figures as values, `plots` makes the
 interactive ones as Plotly's JSON, and `stills` their pictures for MLflow. `answer_sections`,

@@ -136,19 +136,31 @@ def pareto_figure(record: SweepRecord) -> Figure:
         for point in front
     )
     return Figure(
-        title=_cost_title(points, unit),
+        title=_cost_title(points, _without_recall(record, points) * factor, unit),
         drawing=draw_cost(points, front, unit, record.objective),
         alternative=f"Pareto front: {described}",
         note=f"{source} Numbers name the trials on the Pareto front.",
     )
 
 
-def _cost_title(points: list[Point], unit: str) -> str:
-    ended = sum(point.cost for point in points if point.trial.state in ENDED)
+def _without_recall(record: SweepRecord, points: list[Point]) -> float:
+    """What the ended trials cost that are no points, because they have no recall."""
+    shown = {point.trial.number for point in points}
+    return sum(
+        findings.cost_of(record, trial).amount
+        for trial in record.trials
+        if trial.state in ENDED and trial.number not in shown
+    )
+
+
+def _cost_title(points: list[Point], without_recall: float, unit: str) -> str:
+    """`without_recall`: what trials cost that have none, beside the `points`."""
     pruned = sum(point.cost for point in points if point.trial.state == TrialState.PRUNED)
+    ended = sum(point.cost for point in points if point.trial.state in ENDED) + without_recall
     if not ended:
         return f"Recall against {unit}"
-    return f"{ended:.3g} {unit} in total, {pruned / ended:.0%} of it in pruned trials"
+    lost = f", {without_recall / ended:.0%} in trials without a recall" if without_recall else ""
+    return f"{ended:.3g} {unit} in ended trials, {pruned / ended:.0%} of it in pruned ones{lost}"
 
 
 def confusion_figure(record: SweepRecord) -> Figure:

@@ -24,6 +24,7 @@ from orchestrator.report.findings import (
 )
 from orchestrator.report.formatting import metric_title, rates_list, share_text
 from orchestrator.report.judged_how import judged_notes
+from orchestrator.report.left_out import left_out_notes, without_figure
 from orchestrator.report.objections import below_words
 from orchestrator.report.record import BASELINE_PREFIX, SweepRecord
 from prp_core.evaluation.intervals import MIN_GROUPS
@@ -45,11 +46,17 @@ class Answer:
 
 
 def answer(record: SweepRecord) -> Answer:
-    """The answer of the confirmation, else that of the search's own trials; how it was judged, and
-    what is wrong with the videos or with the training of the trial that was taken.
+    """The answer of the confirmation, else that of the search's own trials; how it was judged, what
+    it does not count, and what is wrong with the videos or with the training of the trial that was
+    taken.
     """
     found = leaderboard_answer(record) if record.confirmation is None else _confirmed(record)
-    notes = (*judged_notes(record), *found.notes, *_alarm_notes(record))
+    notes = (
+        *judged_notes(record),
+        *found.notes,
+        *left_out_notes(record),
+        *_alarm_notes(record),
+    )
     return replace(found, notes=notes)
 
 
@@ -102,7 +109,8 @@ def leaderboard_answer(record: SweepRecord) -> Answer:
     if not ranked:
         ended = sum(trial.state.is_over for trial in record.trials)
         planned = record.config.sweep.num_trials
-        return Answer(Outcome.NONE, f"No trial has finished yet: {ended} of {planned} ended.", ())
+        finished = "finished with a figure" if without_figure(record) else "finished"
+        return Answer(Outcome.NONE, f"No trial has {finished} yet: {ended} of {planned} ended.", ())
     row, others = ranked[0], ranked[1:]
     notes = (*_untrained_notes(record, row), _not_confirmed(record))
     reached = f"{metric_title(record.objective)} {share_text(row.best, row.interval)}"
@@ -110,9 +118,8 @@ def leaderboard_answer(record: SweepRecord) -> Answer:
     aside = f", {below}" if below else ""
     lead = f"trial {row.best_trial} reaches {reached}{aside}"
     if not others:
-        return Answer(
-            Outcome.ALONE, f"Only rates {row.rates} have a finished trial: {lead}.", notes
-        )
+        which = "a finished trial" + (" with a figure" if without_figure(record) else "")
+        return Answer(Outcome.ALONE, f"Only rates {row.rates} have {which}: {lead}.", notes)
     overlapping = [other.rates for other in others if not _is_above(row, other)]
     if overlapping:
         return Answer(

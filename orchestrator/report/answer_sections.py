@@ -51,7 +51,6 @@ class ConfirmationSection:
     candidates: Table
     result: str
     num_test_videos: int
-    num_unreadable: int
     test: Table | None
 
 
@@ -118,7 +117,6 @@ def confirmation_section(record: SweepRecord) -> ConfirmationSection | None:
         candidates=_candidates(record, found),
         result=found.text,
         num_test_videos=record.data.num_test,
-        num_unreadable=round(found.test.get("test/retrieval/num_broken", 0.0)),
         test=test_table(found, record.config.sweep.recall_at_1) if found.test else None,
     )
 
@@ -162,7 +160,7 @@ def _table(record: SweepRecord, rows: list[RateSetRow]) -> Table:
             _counts(row),
             share_text(row.best, row.interval),
             "" if row.best_trial is None else str(row.best_trial),
-            _mean(row),
+            _mean(record, row),
             number_text(row.first_rung),
         )
         lines.append(Row(cells, "best" if place == 0 and row.best is not None else ""))
@@ -183,9 +181,10 @@ def _table(record: SweepRecord, rows: list[RateSetRow]) -> Table:
     return Table(head=head, rows=tuple(lines), numeric=(2, 3, 4, 5))
 
 
-def _mean(row: RateSetRow) -> str:
+def _mean(record: SweepRecord, row: RateSetRow) -> str:
     if row.mean is None and row.best is not None:
-        return f"{row.count(TrialState.FINISHED)} finished"
+        figures = sum(trial in record.finished for trial in row.trials)
+        return f"{figures} finished"
     return interval_text(row.mean)
 
 

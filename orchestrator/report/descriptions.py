@@ -43,10 +43,13 @@ def sweep_description(record: SweepRecord, found: Answer) -> str:
 def _table(record: SweepRecord) -> str:
     metric = metric_title(record.objective)
     lines = [f"| rates | best {metric} [95 %] | trial |", "|---|---|---|"]
-    for row in rate_sets(record)[:NUM_RATE_SETS]:
+    rows = rate_sets(record)
+    for row in rows[:NUM_RATE_SETS]:
         trial = "" if row.best_trial is None else str(row.best_trial)
         best = share_text(row.best, row.interval) or "none finished"
         lines.append(f"| {row.rates} | {best} | {trial} |")
+    if len(rows) > NUM_RATE_SETS:
+        lines.append(f"| {len(rows) - NUM_RATE_SETS} more, in the report | | |")
     for name, title in BASELINE_TITLES.items():
         value = record.baselines.get(f"{BASELINE_PREFIX}{name}/{record.objective}")
         if value is not None:

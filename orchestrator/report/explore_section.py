@@ -58,6 +58,7 @@ def varying(trials: list[TrialRecord], paths: list[str]) -> list[str]:
 def _of_dimensions(record: SweepRecord, trials: list[TrialRecord], paths: list[str]) -> list[Plot]:
     score = metric_title(record.objective)
     names = {path: short_name(path) for path in paths}
+    not_drawn = _not_drawn(record, trials, paths)
     dots = [
         Dot(
             label=f"trial {trial.number}",
@@ -73,7 +74,7 @@ def _of_dimensions(record: SweepRecord, trials: list[TrialRecord], paths: list[s
             name="parallel",
             title=f"What varied, and {score}",
             note=f"A line is a trial, its colour the {score}; where it has no value, it is broken. "
-            "Pruned trials end at their last rung, and have trained less.",
+            f"Pruned trials end at their last rung, and have trained less.{not_drawn}",
             spec=parallel_coordinates(dots, titles, score),
             alternative=f"Parallel coordinates of {len(dots)} trials over {joined(titles)}, with "
             f"{score} as the last axis; the table of all trials has the values",
@@ -82,11 +83,23 @@ def _of_dimensions(record: SweepRecord, trials: list[TrialRecord], paths: list[s
             name="dimensions",
             title=f"{score} by each dimension",
             note="Filled circles are finished trials, open triangles pruned ones at their last "
-            "rung.",
+            f"rung.{not_drawn}",
             spec=by_dimension(dots, titles, score),
             alternative=f"{score} of {len(dots)} trials against each of {joined(titles)}",
         ),
     ]
+
+
+def _not_drawn(record: SweepRecord, trials: list[TrialRecord], paths: list[str]) -> str:
+    """Which trials and dimensions the figures leave out; empty where none."""
+    missing = [str(trial.number) for trial in record.trials if trial not in trials]
+    said = ""
+    if missing:
+        said += f" Not drawn, because they have no {metric_title(record.objective)}: trials "
+        said += f"{joined(missing)}."
+    if len(paths) == MOST_DIMENSIONS:
+        said += f" No more than {MOST_DIMENSIONS} dimensions are drawn."
+    return said
 
 
 def _probe_plot(record: SweepRecord) -> Plot | None:

@@ -45,7 +45,9 @@ def interval_text(interval: Interval | None) -> str:
 
 
 def share_text(value: float | None, interval: Interval | None) -> str:
-    """``0.562 [0.433, 0.683]``; ``0.562`` where there is no interval; empty where no value."""
+    """``0.562 [0.433, 0.683]``; ``0.562`` where there is no interval; empty for None."""
+    if value is not None and not math.isfinite(value):
+        return "not a number"
     return interval_text(interval) if interval is not None else number_text(value)
 
 

@@ -9,7 +9,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.config.run_config import RunConfig, parse_config
@@ -49,6 +49,10 @@ class ConfirmationRecord:
     `test` holds the metrics of the trial that was `taken`, and of the baselines, on the test part;
     names start with ``test/``. `verdicts` compare it with the baselines, over the runs with new
     seeds: on the test part where `is_on_test`, else on the validation part.
+
+    Of what was to be compared, `lost` are the candidates of which a run failed, with the reason,
+    `num_unread` the validation videos that not every run could read, and `num_uncovered` the runs
+    that the budget did not cover.
     """
 
     candidates: tuple[Candidate, ...]
@@ -59,6 +63,9 @@ class ConfirmationRecord:
     test: Mapping[str, float]
     verdicts: tuple[BaselineVerdict, ...] = ()
     is_on_test: bool = False
+    lost: Mapping[int, str] = field(default_factory=dict)
+    num_unread: int = 0
+    num_uncovered: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -340,4 +347,7 @@ def read_confirmation(note: str | None) -> ConfirmationRecord | None:
         tree.get("test") or {},
         read_verdicts(tree.get("test_baselines") or tree.get("baselines") or ()),
         bool(tree.get("test_baselines")),
+        {int(trial): reason for trial, reason in tree.get("lost", {}).items()},
+        tree.get("num_unread", 0),
+        tree.get("num_uncovered", 0),
     )

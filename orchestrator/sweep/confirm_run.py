@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import ray
@@ -75,21 +75,35 @@ def confirm(
         return None
     named = ", ".join(f"{trial} ({rates[trial]})" for trial in trials)
     say(f"confirming trials {named} at full length with new seeds")
-    confirmation, failed = _run_until_decided(
-        plan, coordinator, trials, len(rates), max_concurrent, say
-    )
-    for (trial, seed), reason in failed.items():
+    ran = _run_until_decided(plan, coordinator, trials, len(rates), max_concurrent, say)
+    compared = {one.trial for one in ran.confirmation.candidates} if ran.confirmation else set()
+    for (trial, seed), reason in ran.failed.items():
         if trial in trials:
-            say(
-                f"trial {trial} with seed {seed} failed, so the trial is no longer "
-                f"a candidate: {reason}"
-            )
-    if confirmation is None:
+            what = "its other runs count" if trial in compared else "it is no candidate any more"
+            say(f"trial {trial} with seed {seed} failed, so that {what}: {reason}")
+    if ran.confirmation is None:
         say("nothing is confirmed: fewer than two candidates finished all their runs")
         return None
-    ray.get(coordinator.recorder.note.remote("confirmation", json.dumps(confirmation.as_json())))
-    say(confirmation.text)
-    return confirmation
+    lost = set(trials) - compared
+    no_candidates = max(0, min(config.num_candidates, len(scores)) - affordable)
+    note = ran.confirmation.as_json() | {
+        "lost": {trial: why for (trial, _), why in ran.failed.items() if trial in lost},
+        "num_uncovered": ran.num_uncovered + no_candidates * config.num_seeds,
+    }
+    ray.get(coordinator.recorder.note.remote("confirmation", json.dumps(note)))
+    say(ran.confirmation.text)
+    return ran.confirmation
+
+
+@dataclass(frozen=True)
+class _Ran:
+    """What the confirming runs show (None: too few have ended), why others failed, and how many
+    more the rules asked for that the budget did not cover.
+    """
+
+    confirmation: Confirmation | None
+    failed: Mapping[Pair, str]
+    num_uncovered: int = 0
 
 
 def _run_until_decided(
@@ -99,9 +113,9 @@ def _run_until_decided(
     num_measured: int,
     max_concurrent: int,
     say: Say,
-) -> tuple[Confirmation | None, Mapping[Pair, str]]:
-    """(what the runs of `trials` show, why runs failed), after all that the rules ask for and the
-    budget covers. `num_measured` trials were measured on the validation videos.
+) -> _Ran:
+    """Run what the rules ask for of `trials` and the budget covers. `num_measured` trials were
+    measured on the validation videos.
     """
     config = plan.config.confirm
     confirming = coordinator.confirming
@@ -125,12 +139,12 @@ def _run_until_decided(
             costs=ray.get(confirming.training_costs.remote()),
         )
         if not found.wanted:
-            return found.confirmation, failed
+            return _Ran(found.confirmation, {**not_now, **failed})
         if found.confirmation is not None:
             say(found.confirmation.text)
             if not ray.get(confirming.affords_runs.remote(len(found.wanted))):
                 say(f"the budget does not cover {len(found.wanted)} more confirming runs; {GO_ON}")
-                return found.confirmation, failed
+                return _Ran(found.confirmation, {**not_now, **failed}, len(found.wanted))
         seeds = sorted({seed for _, seed in found.wanted})
         again = sorted({trial for trial, _ in found.wanted}, key=list(trials).index)
         say(f"training trials {', '.join(map(str, again))} with seeds {', '.join(map(str, seeds))}")

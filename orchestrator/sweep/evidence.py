@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from orchestrator.config.run_config import RunConfig
 from orchestrator.confirmation import ERROR
 from prp_core.data.manifest import Parts
-from prp_core.evaluation.intervals import MIN_GROUPS, group_degrees, students_quantile
+from prp_core.evaluation.group_variance import degrees_at
+from prp_core.evaluation.intervals import MIN_GROUPS, students_quantile
 
 POWER = 0.8
 SEED_DEVIATION = 0.03
@@ -63,8 +64,9 @@ def smallest_difference(sizes: Sequence[int], num_seeds: int, num_candidates: in
     seeds = 2 * SEED_DEVIATION**2 / num_seeds
     squares = sum(size * (1 + (size - 1) * CORRELATION) for size in sizes)
     scenes = QUERY_VARIANCE * squares / sum(sizes) ** 2
+    of_scenes = degrees_at(sizes, CORRELATION, 1 - ERROR / 2)
     degrees = (seeds + scenes) ** 2 / (
-        seeds**2 / (num_candidates * (num_seeds - 1)) + scenes**2 / group_degrees(sizes)
+        seeds**2 / (num_candidates * (num_seeds - 1)) + scenes**2 / of_scenes
     )
     quantiles = students_quantile(degrees, 1 - ERROR / 2) + students_quantile(degrees, POWER)
     return min(1.0, quantiles * math.sqrt(seeds + scenes))

@@ -7,6 +7,7 @@ a resumed sweep measures nothing twice and makes up what is missing.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -65,7 +66,11 @@ def finish(
     a resume makes it up.
     """
     views: list[TrialView] = ray.get(coordinator.screen.views.remote())
-    scores = {view.number: view.objective for view in views if view.state == TrialState.FINISHED}
+    scores = {
+        view.number: view.objective
+        for view in views
+        if view.state == TrialState.FINISHED and math.isfinite(view.objective)
+    }
     confirmation = parts.attempt(
         "the confirmation",
         lambda: confirm(plan, coordinator, scores, rates_of(plan, views), max_concurrent, say),

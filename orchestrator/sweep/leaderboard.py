@@ -218,7 +218,9 @@ def leaderboard_columns(plan: Plan, ending: Ending) -> list[Column]:
 
 def trial_text(view: TrialView, objective: str) -> str:
     """``0.562 [0.433, 0.683]``: a trial's objective with its interval over groups of videos."""
-    return share_text(view.objective, interval_at(view.metrics, objective, view.objective))
+    is_measured = view.state == TrialState.FINISHED or math.isfinite(view.objective)
+    value = view.objective if is_measured else None
+    return share_text(value, interval_at(view.metrics, objective, view.objective))
 
 
 def baseline_text(ending: Ending, baseline: str, objective: str) -> str:

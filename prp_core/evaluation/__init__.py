@@ -10,7 +10,8 @@ In the order that data flows:
 - `evaluation`: the protocol of an evaluation of features: `retrieval`, `label_free` (no classes),
   `linear_probe`;
 - `feature_health`: whether features have collapsed; `sentinels`: what is wrong by a trial's
-  metrics, with the likely cause; `intervals`: confidence intervals;
+  metrics, with the likely cause; `intervals`: confidence intervals; `group_variance`: the
+  variance of a mean over groups of unequal size;
 - `class_check`: whether the videos have the classes that a retrieval needs;
 - `time_panel`: whether retrieval needs the order of frames;
 - `evaluation_config`: which evaluations a run has; `protocol`: the digest of how they measure;

@@ -10,6 +10,8 @@ import pytest
 from orchestrator.config.budget_config import BudgetConfig
 from orchestrator.report import answer
 from orchestrator.report.answer_sections import answer_section
+from orchestrator.report.descriptions import sweep_description
+from orchestrator.report.detail_sections import trials_table
 from orchestrator.report.findings import Outcome
 from orchestrator.report.record import SweepRecord
 from orchestrator.trial_state import TrialState
@@ -215,6 +217,75 @@ ANSWERS = [
         "",
     ),
 ]
+
+
+NOT_A_NUMBER = trial(3, "2-4")
+PRUNED, FAILED = trial(4, "1-8", 0.2, TrialState.PRUNED), trial(5, "1-8", state=TrialState.FAILED)
+
+
+@pytest.mark.parametrize(
+    ("found", "headline", "left_out"),
+    [
+        (record(*TRIALS), "A tie", ""),
+        (
+            record(TRIALS[0], NOT_A_NUMBER),
+            "Only rates 1-2 have a finished trial with a figure: ",
+            "Left out: rates 2-4 (1 finished), of which no trial has finished with a figure; trial "
+            "3, whose recall@1 is not a number.",
+        ),
+        (
+            record(NOT_A_NUMBER),
+            "No trial has finished with a figure yet: 1 of 8 ended.",
+            "Left out: trial 3, whose recall@1 is not a number.",
+        ),
+        (
+            record(*TRIALS, PRUNED, FAILED, EXTENDED),
+            "A tie",
+            "Left out: rates 1-8 (1 pruned, 1 failed), of which no trial has finished with a "
+            "figure; trial 2, which trained on from another trial for more epochs.",
+        ),
+        (
+            record(
+                *TRIALS,
+                unfit=(
+                    ({"pretext.playback_rate.rates": "8-16"}, "16 times 16 frames are too long"),
+                    ({"pretext.playback_rate.rates": "1-2"}, "these values were tried before"),
+                ),
+            ),
+            "A tie",
+            "Left out: rates 8-16, which could not be trained (16 times 16 frames are too long).",
+        ),
+        (
+            record(trial(0, "1-2", 0.5, metrics={"retrieval/num_broken": 1.0})),
+            "Only rates 1-2 have a finished trial: ",
+            "Left out: 1 video that could not be read when trial 0 was measured.",
+        ),
+        (
+            record(
+                *TRIALS,
+                confirmation=dataclasses.replace(
+                    WON, lost={7: "DivergedError: nan"}, num_unread=3, num_uncovered=2
+                ),
+            ),
+            "Rates 1-2 are best",
+            "Left out: trial 7, a candidate of which a confirming run failed (DivergedError: nan); "
+            "3 videos that not every confirming run could read; 2 more confirming runs, which the "
+            "budget did not cover.",
+        ),
+    ],
+)
+def test_what_is_not_compared_is_said_in_one_sentence_for_all_that_show_the_answer(
+    found: SweepRecord, headline: str, left_out: str
+) -> None:
+    said = answer.answer(found)
+    assert said.headline.startswith(headline)
+    assert [note for note in said.notes if note.startswith("Left out")] == [left_out][
+        : bool(left_out)
+    ]
+    assert left_out in sweep_description(found, said)
+    assert list(answer_section(found).notes) == list(said.notes)
+    if NOT_A_NUMBER in found.trials:
+        assert "not a number" in trials_table(found).rows[-1].cells
 
 
 @pytest.mark.parametrize(

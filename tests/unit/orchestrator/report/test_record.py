@@ -59,5 +59,9 @@ def test_a_confirmation_counts_once_it_has_an_outcome() -> None:
     assert read_confirmation(json.dumps(tree | {"taken": 3, "tied": []})) == ConfirmationRecord(
         only, ConfirmationOutcome.TIE, 3, (), "A tie.", {}
     )
+    more = {"lost": {"7": "nan"}, "num_unread": 2, "num_uncovered": 3}
+    read = read_confirmation(json.dumps(tree | more))
+    assert read is not None
+    assert (read.lost, read.num_unread, read.num_uncovered) == ({7: "nan"}, 2, 3)
     assert read_confirmation(None) is None
     assert read_confirmation(json.dumps({"candidates": []})) is None

@@ -207,7 +207,7 @@ def test_a_confirmation_is_shown_with_its_seeds_and_the_test_part() -> None:
         in html
     )
     assert "The 100 test videos were not used for any selection" in html
-    assert " 2 of them could not be read.</p>" in html
+    assert "2 videos that could not be read when the test part was measured." in html
     assert Candidate(0, (1, 2), (0.5, 0.6), 0.4, 0.7) in CONFIRMED.candidates
     assert CONFIRMED.outcome is ConfirmationOutcome.WINNER and CONFIRMED.test is TEST_PART
     table = confirmed.test_table(CONFIRMED)
