@@ -228,8 +228,12 @@ class RunModel:
         value = self.recall(name)
         centre = (value * self.num_groups + PSEUDO_GROUPS / 2) / (self.num_groups + PSEUDO_GROUPS)
         away = PSEUDO_GROUPS * ((0.5 - value) / self.num_groups) ** 2
-        centred_G = self._parts[name].mean(axis=0) - self._share_G * value
-        scenes = self._between(centred_G**2) + away - self._twice(name)
+        part_G = self._parts[name].mean(axis=0)
+        # The degrees of freedom are those of independent queries: bounds of a share are wide where
+        # its variance is, so that these hold what they say (``benchmarks.statistics``).
+        weight_G, _ = self._weights(part_G, self._mean_hits[name])
+        scenes = float((weight_G * (part_G - self._share_G * value) ** 2).sum()) + away
+        scenes -= self._twice(name, weight_G)
         terms = [(luck.variance / number, luck.degrees), (max(scenes, away), self._degrees)]
         variance, quantile = _pooled(terms, confidence)
         low, high = score_bounds(centre, variance, self.num_queries, quantile)
@@ -276,10 +280,7 @@ class RunModel:
         of_group = self._parts[name].mean(axis=0) - self._parts[other].mean(axis=0)
         value = float(of_group.sum())
         of_query = self._mean_hits[name] - self._mean_hits[other]
-        correlation = correlation_within(
-            (of_group * self.num_queries).tolist(), float((of_query**2).sum()), self._sizes
-        )
-        weight_G = np.array(residual_weights(self._sizes, correlation))
+        weight_G, correlation = self._weights(of_group, of_query)
         # where all groups agree, there is some left, too
         away = PSEUDO_GROUPS * ((abs(value) + 1 / self.num_queries) / self.num_groups) ** 2
         whole = float((weight_G * (of_group - self._share_G * value) ** 2).sum()) + away
@@ -290,9 +291,13 @@ class RunModel:
         degrees = degrees_at(self._sizes, correlation, (1 + confidence) / 2)
         return max(whole - twice, least), degrees
 
-    def _between(self, squares_G: Array) -> float:
-        """The variance of a sum over groups from the squares of its parts."""
-        return float((squares_G * self._weight_G).sum())
+    def _weights(self, of_group: Array, of_query: Array) -> tuple[Array, float]:
+        """(the weights of the groups' squared residuals, the correlation within groups), of a mean
+        with these parts, from the values of its queries.
+        """
+        sums = (of_group * self.num_queries).tolist()
+        correlation = correlation_within(sums, float((of_query**2).sum()), self._sizes)
+        return np.array(residual_weights(self._sizes, correlation)), correlation
 
     def _twice(self, name: str, weight_G: Array | None = None) -> float:
         """What both the variance over runs and that over groups hold: the interaction. `weight_G`

@@ -6,9 +6,10 @@ it. `correlation` is the intraclass correlation of the hits: 0 for independent q
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from prp_core.evaluation.intervals import (
     Interval,
@@ -52,23 +53,21 @@ class Corpus:
     correlation: float = 0.3
     first_times: int = 1
 
-    def hits(self, draw: random.Random) -> tuple[list[float], list[str]]:
+    def hits(self, draw: np.random.Generator) -> tuple[list[float], list[str]]:
         """(1 or 0 of each query, its group)."""
         strength = 1 / self.correlation - 1
-        values: list[float] = []
-        groups: list[str] = []
-        for group in range(self.num_groups):
-            rate = draw.betavariate(self.rate * strength, (1 - self.rate) * strength)
-            number = draw.randint(self.smallest, self.largest)
-            for _ in range(number * (self.first_times if group == 0 else 1)):
-                values.append(float(draw.random() < rate))
-                groups.append(str(group))
-        return values, groups
+        rate_G = draw.beta(self.rate * strength, (1 - self.rate) * strength, self.num_groups)
+        size_G = draw.integers(self.smallest, self.largest + 1, self.num_groups)
+        size_G[0] *= self.first_times
+        group_Q = np.repeat(np.arange(self.num_groups), size_G)
+        hit_Q = draw.random(len(group_Q)) < rate_G[group_Q]
+        names = [str(group) for group in range(self.num_groups)]
+        return hit_Q.astype(float).tolist(), [names[group] for group in group_Q.tolist()]
 
 
 def coverage(corpus: Corpus, method: Method, *, num_sweeps: int, seed: int = 0) -> float:
     """The share of `num_sweeps` simulated corpora in whose interval the true rate lies."""
-    draw = random.Random(seed)
+    draw = np.random.default_rng(seed)
     held = 0
     for _ in range(num_sweeps):
         interval = method(*corpus.hits(draw))
