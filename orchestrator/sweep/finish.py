@@ -66,11 +66,7 @@ def finish(
     a resume makes it up.
     """
     views: list[TrialView] = ray.get(coordinator.screen.views.remote())
-    scores = {
-        view.number: view.objective
-        for view in views
-        if view.state == TrialState.FINISHED and math.isfinite(view.objective)
-    }
+    scores = scores_of(views)
     confirmation = parts.attempt(
         "the confirmation",
         lambda: confirm(plan, coordinator, scores, rates_of(plan, views), max_concurrent, say),
@@ -111,6 +107,15 @@ def finish(
         answer=found,
     )
     return replace(ending, waiting=ray.get(coordinator.recorder.close.remote("finished")))
+
+
+def scores_of(views: Sequence[TrialView]) -> dict[int, float]:
+    """The objective of each finished trial that has a number as one."""
+    return {
+        view.number: view.objective
+        for view in views
+        if view.state == TrialState.FINISHED and math.isfinite(view.objective)
+    }
 
 
 def rates_of(plan: Plan, views: Sequence[TrialView]) -> dict[int, str]:
