@@ -132,7 +132,7 @@ class Strikes:
         try:
             if how == STOP:
                 is_made = self.battlefield.stop(kind, which)
-                say(f"{kind} continues" if is_made else f"{kind} was gone before it continued")
+                say(f"{kind} continues, or was ended" if is_made else f"{kind} was gone early")
             else:
                 self.battlefield.strike(kind, which)
                 is_made = True

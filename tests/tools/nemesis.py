@@ -62,10 +62,13 @@ STOPPED_SECONDS = {
     Kind.DRIVER: 20.0,  # its lease may be taken over after 12
     Kind.COORDINATOR: 30.0,  # a run that ends waits 20 for its points
     Kind.TRIAL_DRIVER: 30.0,
-    Kind.WORKER: 90.0,  # a step may take 60, an answer to Ray Train 45
+    Kind.WORKER: 90.0,  # Ray Train ends one that says nothing for 45; a step may take 60
     Kind.MLFLOW: 60.0,  # a request is tried again for 52
     Kind.S3: 45.0,  # the longest read timeout is 30
 }
+
+# A process of this kind is ended by others when it has been stopped for longer, as it should be.
+ENDED_AFTER_SECONDS = {Kind.WORKER: 40.0}
 
 # What an actor of each kind is called in Ray's table of actors.
 ACTORS = {
@@ -211,21 +214,24 @@ class Battlefield:
 
     def stop(self, kind: Kind, which: int = 0) -> bool:
         """SIGSTOP of a process of `kind`, the one at `which`, as soon as there is one, and SIGCONT
-        after `STOPPED_SECONDS`; of MLflow, whose server is several, all. Whether one was stopped to
-        the end of that time: it may have been ended meanwhile, or its sweep.
+        after `STOPPED_SECONDS`; of MLflow, whose server is several, all. Whether one was stopped
+        for long enough: it may have been ended before, or its sweep.
         """
         self.wait_until(lambda: bool(self.processes(kind)), f"a {kind}")
         found = self.processes(kind)
         victims = found if kind == Kind.MLFLOW else [found[which % len(found)]]
         for process_id in victims:
             os.kill(process_id, signal.SIGSTOP)
+        began, stopped = time.monotonic(), victims
         try:
-            time.sleep(STOPPED_SECONDS[kind])
+            while stopped and time.monotonic() - began < STOPPED_SECONDS[kind]:
+                time.sleep(0.2)
+                stopped = [process_id for process_id in victims if state_of(process_id) == "T"]
         finally:
-            stopped = [process_id for process_id in victims if state_of(process_id) == "T"]
             for process_id in stopped:
                 os.kill(process_id, signal.SIGCONT)
-        return bool(stopped)
+        seconds = time.monotonic() - began
+        return bool(stopped) or seconds > ENDED_AFTER_SECONDS.get(kind, STOPPED_SECONDS[kind])
 
     def _add_node(self) -> None:
         with lean_node():
