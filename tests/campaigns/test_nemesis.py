@@ -7,22 +7,25 @@ another, ``PRP_KINDS=worker,raylet`` one of these kinds alone, ``PRP_STRIKES="st
 worker"`` names the strikes. ``-k is_killed`` and ``-k is_stopped`` take one kind after the other.
 
 Strikes are 1 to ``PRP_PAUSE_SECONDS`` seconds apart, up to ``PRP_STRIKES_A_SWEEP`` in one sweep of
-trials of ``PRP_NUM_EPOCHS`` epochs. ``PRP_PEACE=FOLDER`` keeps the records of the undisturbed sweep
-for the next run, ``PRP_EVIDENCE=FOLDER`` what faulty sweeps left.
+trials of ``PRP_NUM_EPOCHS`` epochs. S3 is behind a proxy that spoils ``PRP_S3_FAULTS`` (0.02) of
+its answers. ``PRP_PEACE=FOLDER`` keeps the records of the undisturbed sweep for the next run,
+``PRP_EVIDENCE=FOLDER`` what faulty sweeps left.
 """
 
 from __future__ import annotations
 
 import os
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.campaigns.struck_sweeps import KILL, STOP, Campaign, Rhythm
+from tests.campaigns.struck_sweeps import KILL, STOP, Campaign, Rhythm, say
 from tests.e2e.nemesis_sweep import faults_after
 from tests.fixtures_mlflow import MlflowServer
 from tests.fixtures_s3 import S3Server
+from tests.tools.fault_proxy import FaultProxy
 from tests.tools.nemesis import STOPPED_SECONDS, Kind
 
 NUM_STRIKES = int(os.environ.get("PRP_NUM_STRIKES", "20"))
@@ -35,6 +38,8 @@ RHYTHM = Rhythm(
     num_epochs=int(os.environ.get("PRP_NUM_EPOCHS", "128")),
     strikes_per_sweep=int(os.environ.get("PRP_STRIKES_A_SWEEP", "20")),
 )
+SHARE_OF_S3_FAULTS = float(os.environ.get("PRP_S3_FAULTS", "0.02"))
+S3_FAULTS = ("status", "lose", "reset", "cut", "short", "flip")
 # What is lost at once first, the whole driver last.
 EACH_KIND = (
     Kind.WORKER,
@@ -69,13 +74,19 @@ def campaign(
     mlflow_server: MlflowServer,
     s3_environment: S3Server,
     s3_bucket: str,
+    proxy: FaultProxy,
     monkeypatch: pytest.MonkeyPatch,
-) -> Campaign:
-    """A campaign over the real servers. Ray starts workers with niceness 15: beside other work
-    they would hardly run.
+) -> Iterator[Campaign]:
+    """A campaign over the real servers, a share of whose answers from S3 goes wrong. Ray starts
+    workers with niceness 15: beside other work they would hardly run.
     """
     monkeypatch.setenv("RAY_worker_niceness", "0")
-    return Campaign(f"s3://{s3_bucket}/prp", tiny_videos, mlflow_server, s3_environment, RHYTHM)
+    for fault in S3_FAULTS:
+        proxy.add(fault, probability=SHARE_OF_S3_FAULTS / len(S3_FAULTS))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+    yield Campaign(f"s3://{s3_bucket}/prp", tiny_videos, mlflow_server, s3_environment, RHYTHM)
+    num_faults = sum(entry.fault is not None for entry in proxy.journal)
+    say(f"S3: {num_faults} of {len(proxy.journal)} requests went wrong by the proxy")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,8 +1,8 @@
 """The nemesis of a sweep: kill -9 and SIGSTOP of every kind of process that a sweep consists of.
 
 A sweep runs on a local Ray cluster of a head and two nodes, with a real MLflow server and a real S3
-server behind a fault proxy. `Battlefield` starts them, finds the processes of each kind, and brings
-back what does not come back by itself (a node, a server, the driver).
+server, behind a fault proxy where a test puts one. `Battlefield` starts them, finds the processes
+of each kind, and brings back what does not come back by itself (a node, a server, the driver).
 """
 
 from __future__ import annotations
