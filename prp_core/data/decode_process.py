@@ -45,7 +45,7 @@ from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.readers import check_reader
 from prp_core.data.readers.video_reader import VideoInfo, YuvPlanes
 from prp_core.documents import parse_json_object, record_from
-from prp_core.errors import BrokenVideo
+from prp_core.errors import BrokenVideo, UserError
 from prp_core.isolated_start import isolated_command, small_environment
 
 NUM_TRIES_AFTER_CRASH = 2
@@ -53,6 +53,7 @@ MAX_FOLDERS = 8  # above them, the process may read below the folder that holds 
 DECODER_VARIABLES = ("DECORD_EOF_RETRY_MAX", "MALLOC_ARENA_MAX", "MALLOC_MMAP_THRESHOLD_")
 LOOK_EVERY_SECONDS = 0.25
 MAX_TEXT_BYTES = 1 << 20
+IMPORT_ERRORS = ("ImportError:", "ModuleNotFoundError:")
 OUT_OF_MEMORY_SIGNS = (
     b"bad_alloc",
     b"Cannot allocate memory",
@@ -237,8 +238,10 @@ class DecodeProcess(ClosedAtExit):
                 reply, frames_NHWC = self._ask(request, allowed_seconds, place, shape)
                 break
             except (_Died, Stalled) as error:
-                reason, detail = self._cause_of_death(error)
-                self.close()
+                try:
+                    reason, detail = self._cause_of_death(error)
+                finally:
+                    self.close()
                 # One crash may be somebody's kill -9; two are the file's.
                 if reason != "crashed" or attempt == NUM_TRIES_AFTER_CRASH:
                     raise BrokenVideo(request["path"], reason, detail) from None
@@ -350,7 +353,10 @@ class DecodeProcess(ClosedAtExit):
         self.num_starts += 1
 
     def _cause_of_death(self, error: Exception) -> tuple[str, str]:
-        """(reason, detail) of a process that has closed its end, or that stands still."""
+        """(reason, detail) of a process that has closed its end, or that stands still.
+
+        Raises `UserError` where it could not load its own code.
+        """
         assert self._process is not None
         if isinstance(error, Stalled):
             return "crashed", f"the decode process made no progress for {STALLED_SECONDS:.0f} s"
@@ -361,9 +367,15 @@ class DecodeProcess(ClosedAtExit):
         self._stderr.seek(0)
         words = self._stderr.read()[-2000:]
         last_line = words.decode(errors="replace").strip().splitlines()[-1:] or [""]
-        reason = (
-            "out-of-memory" if any(sign in words for sign in OUT_OF_MEMORY_SIGNS) else "crashed"
-        )
+        if any(sign in words for sign in OUT_OF_MEMORY_SIGNS):
+            reason = "out-of-memory"
+        elif last_line[0].startswith(IMPORT_ERRORS):
+            raise UserError(
+                f"the decode process cannot load its code ({last_line[0][:300]}), which is no "
+                "fault of a video; install the packages anew, where processes of this user may read them"
+            )
+        else:
+            reason = "crashed"
         return reason, f"decode process ended with {_exit_name(code)}. {last_line[0][:200]}".strip()
 
 

@@ -140,14 +140,16 @@ def _allow_reading(ruleset: int, path: str) -> None:
 @functools.cache
 def _loaded_code() -> list[str]:
     """The standard library, and the folders of the packages that are loaded, with the shared
-    libraries beside them (``NAME.libs``), as they were at the first call."""
-    folders = {str(Path(os.__file__).parent)}
+    libraries beside them (``NAME.libs``), as they were at the first call. Where an installer has
+    put links there, what they lead to as well."""
+    library = Path(os.__file__)
+    folders = {str(library.parent), str(library.resolve().parent)}
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if "." in name or name == "__main__" or not file or not hasattr(module, "__path__"):
             continue
-        package = Path(file).parent
-        folders |= {str(package), f"{package}.libs"}
+        for package in (Path(file).parent, Path(file).resolve().parent):
+            folders |= {str(package), f"{package}.libs"}
     return sorted(folders)
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import textwrap
+import venv
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 
 from orchestrator.storage.manifest_file import read_manifest
@@ -191,3 +195,56 @@ def test_videos_of_many_folders_are_read(tmp_path: Path, video: Path) -> None:
     with DecodeProcess(LoaderConfig(), [tmp_path]) as process:
         assert [shown_numbers(process.read(path, [7])) for path in paths] == [[7]] * len(paths)
         assert process.num_starts == 1
+
+
+INSPECT = """
+    import sys
+    from prp_core.data.decode_process import DecodeProcess
+    from prp_core.data.loader_config import LoaderConfig
+    from prp_core.errors import UserError
+
+    try:
+        print(DecodeProcess(LoaderConfig()).inspect(sys.argv[1]).num_frames)
+    except UserError as error:
+        print(error)
+"""
+
+
+def linked_environment(folder: Path) -> Path:
+    """A virtual environment with the decoder's packages as links to where they lie, as
+    ``uv --link-mode=symlink`` installs them: its site-packages.
+    """
+    venv.create(folder, symlinks=True, with_pip=False)
+    (packages,) = folder.glob("lib/python*/site-packages")
+    for module in (av, np):
+        for source in Path(module.__file__).parents[1].glob(f"{module.__name__}*"):
+            if source.suffix in ("", ".libs"):
+                shutil.copytree(source, packages / source.name, copy_function=link_to)
+    return packages
+
+
+def link_to(source: str, place: str) -> None:
+    """A link at `place` where a copy of `source` was asked for."""
+    Path(place).symlink_to(source)
+
+
+def inspected_in(environment: Path, video: Path) -> str:
+    """What a process of the virtual `environment` says of the video."""
+    done = subprocess.run(
+        [environment / "bin" / "python", "-c", textwrap.dedent(INSPECT), video],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[4])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+def test_an_environment_of_links_condemns_no_video(tmp_path: Path, video: Path) -> None:
+    packages = linked_environment(tmp_path / "linked")
+    assert inspected_in(tmp_path / "linked", video) == "20"
+    for part in packages.glob("av/subtitles/stream.*"):
+        part.unlink()
+    said = inspected_in(tmp_path / "linked", video)
+    assert said.startswith("the decode process cannot load its code (")
+    assert "av.subtitles.stream" in said and "no fault of a video" in said
