@@ -372,7 +372,7 @@ class DecodeProcess(ClosedAtExit):
         elif last_line[0].startswith(IMPORT_ERRORS):
             raise UserError(
                 f"the decode process cannot load its code ({last_line[0][:300]}), which is no "
-                "fault of a video; install the packages anew, where processes of this user may read them"
+                "fault of a video; install the packages again, where this user may read them"
             )
         else:
             reason = "crashed"
