@@ -10,8 +10,10 @@ from pathlib import Path
 from prp_core.data.manifest import SPLITS
 from prp_core.data.split_lists import read_list
 from prp_core.data.splits import Labelling, read_split_files, table_of
+from prp_core.data.table_text import read_table_text, table_rows
 from prp_core.errors import UserError
 
+MOST_CHARACTERS_SHOWN = 200
 LABEL_COLUMNS = ("label", "group", "split")
 
 
@@ -25,7 +27,7 @@ class LabelSource:
     """Which of the numbered splits in `splits_dir` is taken."""
     labels_csv: str | Path | None = None
     """A CSV table with the column ``key`` and any of ``label``, ``group``, ``split``, or a list of
-    videos with a label behind each, as `read_split_files` reads them.
+    videos with a label behind each, as `read_split_files` reads them, also in JSON.
     """
 
     def table(self) -> dict[str, Labelling]:
@@ -49,30 +51,25 @@ def read_label_table(path: Path) -> dict[str, Labelling]:
     try:
         if listed := read_list(path):
             return table_of(listed, path)
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            columns = reader.fieldnames or []
-            if (
-                "key" not in columns
-                or not set(columns) & set(LABEL_COLUMNS)
-                or len(set(columns)) < len(columns)
-            ):
-                raise UserError(
-                    f"{path}: its first line is {','.join(columns)!r}; "
-                    "it must name the column key and some of label, group, split, "
-                    "or be a video's path and its label"
-                )
-            table: dict[str, Labelling] = {}
-            for row in reader:
-                _add_row(table, row, f"{path}, line {reader.line_num}")
-            return table
+        rows = table_rows(path, ("key", *LABEL_COLUMNS))
+        if rows is None:
+            first = read_table_text(path).partition("\n")[0].rstrip("\r")
+            raise UserError(
+                f"{path}: its first line is {first[:MOST_CHARACTERS_SHOWN]!r}; "
+                "it must name the column key and some of label, group, split, "
+                "or be a video's path and its label"
+            )
+        table: dict[str, Labelling] = {}
+        for line, row in rows:
+            _add_row(table, row, f"{path}, line {line}")
+        return table
     except FileNotFoundError:
         raise UserError(f"{path}: no such table of labels") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, csv.Error) as error:
         raise UserError(f"{path} cannot be read as a CSV table: {error}") from error
 
 
-def _add_row(table: dict[str, Labelling], row: Mapping[str, str | None], where: str) -> None:
+def _add_row(table: dict[str, Labelling], row: Mapping[str, str], where: str) -> None:
     key = (row.get("key") or "").strip()
     if not key:
         raise UserError(f"{where}: the key is empty")

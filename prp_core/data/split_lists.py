@@ -2,6 +2,7 @@
 
 There is a file for each part (``train.csv``, ``ucf101_val_split_1_videos.txt``), with a line for a
 video: its path, and numbers behind it. Kinetics' own tables have a header and name YouTube clips.
+Lists in JSON are `annotation_files`.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from prp_core.data.annotation_files import Listed, read_annotations
+from prp_core.data.table_text import read_table_text
 from prp_core.errors import UserError
 
 LIST_FILE = re.compile(
     r"(?:.+[_-])?(?P<part>train|val|validate|validation|test)(?:_list)?"
-    r"(?:_split_?0*(?P<split>\d+))?(?:_(?:videos?|rawframes))?\.(?:csv|txt)",
+    r"(?:_split_?0*(?P<split>\d+))?(?:_(?:videos?|rawframes))?\.(?:csv|txt|json)",
     re.IGNORECASE,
 )
 PART_OF_NAME = {"validate": "val", "validation": "val"}
@@ -29,16 +32,8 @@ MOST_NUMBERS_OF_A_VIDEO = 2  # frames and a label
 MOST_NUMBERS = 3  # of a folder of frames: the first frame before these
 LAST_NUMBER = re.compile(r"(?P<name>.*\S)[,\s]\s*(?P<number>-?\d+)")
 COMMENT = "# "
+JSON = ".json"
 MOST_CHARACTERS = 6000  # of a line: a path has at most 4,096 bytes
-
-
-@dataclass(frozen=True)
-class Listed:
-    """A video of a list; `label` is None where only its folder names the class."""
-
-    name: str
-    label: str | None
-    part: str
 
 
 def read_lists(folder: Path, split: int) -> list[Listed]:
@@ -65,11 +60,12 @@ def read_list(path: Path) -> list[Listed]:
 
     Empty where its first line is not a video's file and something behind it. Raises `UserError`.
     """
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        first = next((line for line in file if _is_entry(line)), "")
+    match = LIST_FILE.fullmatch(path.name)
+    if path.suffix.lower() == JSON:
+        return read_annotations(path, _part(match) if match else "")
+    first = next((line for line in read_table_text(path).splitlines() if _is_entry(line)), "")
     if not VIDEO_LINE.fullmatch(first.strip()):
         return []
-    match = LIST_FILE.fullmatch(path.name)
     listed = list(_read(path, _part(match) if match else ""))
     return _without_numbers(listed) if _numbers_are_no_labels(listed) else listed
 
@@ -83,10 +79,10 @@ def _is_entry(line: str) -> bool:
 
 
 def _read(path: Path, part: str) -> Iterator[Listed]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError:
-        raise UserError(f"{path} is not a text file") from None
+    if path.suffix.lower() == JSON:
+        yield from read_annotations(path, part)
+        return
+    lines = read_table_text(path).splitlines()
     if lines and "youtube_id" in lines[0].split(","):
         yield from _read_kinetics(path, lines, part)
         return

@@ -10,9 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from prp_core.data.annotation_files import Listed
 from prp_core.data.folder_layout import FolderLayout
-from prp_core.data.split_lists import Listed, read_lists
+from prp_core.data.split_lists import read_lists
 from prp_core.data.table_match import match_table
+from prp_core.data.table_text import read_table_text
 from prp_core.errors import UserError
 
 UCF101_FILE = re.compile(r"(?P<part>train|test)list(?P<split>\d+)\.txt")
@@ -119,7 +121,8 @@ def read_split_files(folder: Path | str, split: int) -> dict[str, Labelling]:
         return table_of(listed, folder)
     raise UserError(
         f"{folder}: no split files of UCF101 (trainlist01.txt, testlist01.txt), "
-        f"HMDB51 (<class>_test_split1.txt) or lists of split {split} (train.csv, val.csv, test.csv)"
+        f"HMDB51 (<class>_test_split1.txt) or lists of split {split} (train.csv, val.csv, "
+        "test.csv; also .txt and .json)"
     )
 
 
@@ -181,11 +184,7 @@ def _read_hmdb51(folder: Path, files: list[re.Match[str]]) -> dict[str, Labellin
 
 
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise UserError(f"{path} is not a text file") from None
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(read_table_text(path).splitlines(), start=1):
         if words := line.split():
             yield number, words
 

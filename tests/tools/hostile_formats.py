@@ -422,6 +422,10 @@ FORMATS: dict[str, Format] = {
         _written("val.csv", "label,youtube_id,time_start,time_end,split\nrun,abc,1,11,val\n"),
         lambda f: read_split_files(f, 1),
     ),
+    "annotations": Format(
+        _written("train.json", '{"ab": {"annotations": {"label": "x", "segment": [1, 2]}}}'),
+        lambda f: read_split_files(f, 1),
+    ),
     "preset": Format(_written("p.toml", PRESET), lambda f: load_config(str(f / "p.toml"))),
     "stores": Format(_written(FILE_NAME, STORES), lambda f: read_store_profile("ceph", [f])),
     "prices": Format(_written("p.toml", TABLE.read_bytes()), lambda f: read_table(f / "p.toml")),

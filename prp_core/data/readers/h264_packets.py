@@ -144,6 +144,8 @@ def _recovery_points(
             for picture in pictures
         ]
         proof = ReferenceProof(coded, header, shown)
+        if not proof.agrees_with_times:
+            return None
         found = {place: proof.leading_of(place) for place in points if proof.is_safe(place)}
     except (ValueError, KeyError):
         return {} if pictures[0].is_idr and header.frames_only else None

@@ -143,6 +143,20 @@ class ReferenceProof:
             buffer.mark(place, picture.slices[0], order, is_whole=is_whole)
             self._places.append(buffer.places)
 
+    @property
+    def agrees_with_times(self) -> bool:
+        """Whether the pictures state the order in which they are shown."""
+        return not any(self._is_shown_late(frame) for frame in range(1, len(self._shown)))
+
+    def _is_shown_late(self, frame: int) -> bool:
+        """Whether the frame before `frame` states an order behind it; an IDR picture starts anew."""
+        before = self._shown[frame - 1]
+        here = self._shown[frame]
+        starts_anew = any(
+            self._pictures[place].slices[0].is_idr for place in range(before + 1, here + 1)
+        )
+        return not starts_anew and self._orders[before] >= self._orders[here]
+
     def leading_of(self, start: int) -> frozenset[int]:
         """The places behind `start` that are shown before it."""
         earlier = self._shown[: self._frame_of[start]]
