@@ -5,8 +5,8 @@ changed under a `folder_lock`, made of a `file_lock`, by `file_writing`), `conta
 `container_end`, `folder_layout`, `table_text`, `table_match`, `annotation_files`, `split_lists`,
 `splits` and `indexing` make a `manifest` of verified videos, of which a `manifest_filter` chooses
 some; `copies` reports copies among them. `cache/` keeps objects on the node's disk, fed by
-`ranged_read`; `decode_process` reads them with one of `readers/` in a process that can be killed within `decode_limits` and writes into
-`frame_memory`; `video_source` joins these three.
+`ranged_read`; `decode_process` reads them with one of `readers/` in a process that can be killed
+within `decode_limits` and writes into `frame_memory`; `video_source` joins these three.
 `shards/` are videos prepared for training. Each of them is a `frame_source`: the protocol of
 whatever returns decoded frames. `dilated_sampling` is the integer arithmetic of a sample,
 `clip_dataset` chooses the sample of each step, `feasibility` counts the videos that are long

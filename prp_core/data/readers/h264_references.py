@@ -149,7 +149,7 @@ class ReferenceProof:
         return not any(self._is_shown_late(frame) for frame in range(1, len(self._shown)))
 
     def _is_shown_late(self, frame: int) -> bool:
-        """Whether the frame before `frame` states an order behind it; an IDR picture starts anew."""
+        """Whether the frame before `frame` states an order behind it, and no IDR picture starts."""
         before = self._shown[frame - 1]
         here = self._shown[frame]
         starts_anew = any(
