@@ -65,6 +65,8 @@ def run(arguments: argparse.Namespace) -> int:
     checkpoint = Path(arguments.checkpoint).expanduser()
     if not checkpoint.is_file():
         raise UserError(f"There is no checkpoint {str(checkpoint)!r}; name a file of this machine")
+    if arguments.register is not None:
+        check_name(arguments.register)
     mlflow = tracking_uri_of(arguments) if arguments.register else ""
 
     from orchestrator.tracking.imported import import_checkpoint, register_imported, write_encoder
@@ -90,6 +92,15 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"registered as {registered} at {mlflow}", file=sys.stderr)
     print(out)
     return 0
+
+
+def check_name(name: str) -> None:
+    """Raise `UserError` for what cannot name a registered model of MLflow."""
+    if not name.strip() or "/" in name or ":" in name:
+        raise UserError(
+            f"--register {name!r} cannot name a registered model; write a name without / and :, "
+            "for example prp-published"
+        )
 
 
 def _facts(found: ImportedEncoder, out: Path, registered: str) -> dict[str, object]:

@@ -15,13 +15,24 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from orchestrator.commands.prp import main
+from orchestrator.config.run_config import load_config, to_tree
 from orchestrator.journal.open_runs import NOTES
 from orchestrator.journal.process_identity import this_process
 from orchestrator.tracking.dead_runs import SILENT_SECONDS, WATCHED_SECONDS, close_dead_runs
+from orchestrator.tracking.encoder_file import EncoderCard, pack
+from orchestrator.tracking.imported import (
+    CHECKPOINT_TAG,
+    EXPERIMENT,
+    ImportedEncoder,
+    register_imported,
+)
 from orchestrator.tracking.run_owner import ALIVE_TAG, OWNER_TAG, Heartbeat
 from orchestrator.tracking.run_reporter import RunReporter
+from prp_core.encoders import build_encoder
+from prp_core.pretext.official_checkpoint import LoadReport
 
 # A command that makes a run, another that asks MLflow whether it takes one, and that stands still.
 COMMAND = """
@@ -107,6 +118,27 @@ def test_a_command_that_breaks_off_closes_its_run(
     with pytest.raises(type(error)), reporter(uri) as run:
         raise error
     assert state(uri, run.run_id) == (status, "")
+
+
+def test_published_weights_are_registered_once_and_what_is_refused_leaves_no_open_run(
+    uri: str,
+) -> None:
+    card = EncoderCard(
+        encoder="c3d_small",
+        config=to_tree(load_config("demo")),
+        provenance={CHECKPOINT_TAG: "3d", "prp.checkpoint": "best.pth.tar"},
+    )
+    files = pack(build_encoder("c3d_small").state_dict(), card)
+    found = ImportedEncoder(card, files, LoadReport((), (), (), ()), 1)
+    assert register_imported(found, "published", uri) == "models:/published/1"
+    assert register_imported(found, "published", uri) == "models:/published/1"
+    client = MlflowClient(uri)
+    (run,) = client.search_runs([client.get_experiment_by_name(EXPERIMENT).experiment_id])
+    assert state(uri, run.info.run_id) == ("FINISHED", "")
+    assert run.data.params == {"encoder.name": "c3d_small"}
+    with pytest.raises(MlflowException, match="Invalid model name"):
+        register_imported(found, "a:b", uri)
+    assert state(uri, run.info.run_id) == ("FAILED", "")
 
 
 def test_a_command_on_another_machine_is_dead_when_it_says_nothing_for_long(uri: str) -> None:

@@ -66,6 +66,7 @@ def test_weights_of_no_known_network_are_refused_unless_allowed(
     ("words", "complaint"),
     [
         (["none.pth", "--encoder", "r3d"], "There is no checkpoint 'none.pth'"),
+        (["{}", "--encoder", "r3d", "--register", "a/b"], "--register 'a/b' cannot name"),
         (["{}", "--encoder", "r3dd"], "Did you mean 'r3d'?"),
         (["{}", "--encoder", "r3d_small"], "has no official layout"),
         (["{}", "--encoder", "r3d"], "Cannot read checkpoint"),
