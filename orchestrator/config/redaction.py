@@ -170,17 +170,30 @@ def refuse_password(what: str, address: str, remedy: str = "") -> None:
     scheme = address.partition(":")[0].partition("+")[0].lower()
     place = remedy or REMEDIES.get(scheme, "a file that its driver reads")
     without = re.sub(r"://[^/\s]*@", "://", PASSWORD_WITH_SLASH.sub(r"\g<1>", address))
+    if ":" in (user_part := _user_part(address)):
+        without = address.replace(f"{user_part}@", "")
+        address = address.replace(user_part, f"{user_part.partition(':')[0]}:{HIDDEN}")
     raise UserError(
         f"{what} {redacted(address)} holds a password, which would end up in the sweep's files, in "
         f"MLflow and in logs: write {redacted(without)} and put the password into {place}"
     )
 
 
+def _user_part(address: str) -> str:
+    """What stands before the host of an address that is nothing else, also with spaces in it."""
+    try:
+        return urlsplit(address).netloc.rpartition("@")[0]
+    except ValueError:
+        return ""
+
+
 def holds_password(address: str) -> bool:
     """Whether a password, or a name that may be a token, stands in `address`."""
     found = USER_PART.match(address)
-    if any(form.match(address) for form in (PASSWORD_WITH_SLASH, *DATABASE_PASSWORDS)) or (
-        found is not None and (":" in found[2] or found[1].lower().startswith(WEB))
+    if (
+        ":" in _user_part(address)
+        or any(form.match(address) for form in (PASSWORD_WITH_SLASH, *DATABASE_PASSWORDS))
+        or (found is not None and (":" in found[2] or found[1].lower().startswith(WEB)))
     ):
         return True
     try:

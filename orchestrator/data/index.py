@@ -181,7 +181,8 @@ def _without_local_paths(record: VideoRecord, videos: ObjectStore, cache_root: P
     in_cache = rf"{re.escape(str(cache_root))}/[\w./-]+"
     detail = re.sub(in_cache, lambda match: record.key, record.detail)
     if isinstance(videos, LocalStore):
-        detail = detail.replace(str(videos.root / record.key), record.key)
+        for place in (f"{videos.uri}/{record.key}", str(videos.root / record.key)):
+            detail = detail.replace(place, record.key)
     return replace(record, detail=detail)
 
 
