@@ -13,7 +13,8 @@ def pixel_facts(data_uri: str, config: RunConfig, *, uses_gpu: bool) -> dict[str
     Of originals the decoder decides, whose results differ by a grey level; of a prepared place the
     kind of its shards (their settings are in the bytes, and so in the sha256 of each video). JPEGs
     of an evaluation are decoded on the CPU, wherever training decodes them. Frames are resized by
-    the 8-bit kernel of the CPU where the node caches them or no GPU is used, else by the GPU's.
+    the 8-bit kernel of the CPU where the node caches them or no GPU is used, else by the GPU's:
+    there larger ones than ``loader.max_carried_pixels`` are resized by the CPU all the same.
     """
     marker = read_marker(open_store(data_uri, config.store, check=False))
     made: dict[str, object] = (
@@ -22,4 +23,6 @@ def pixel_facts(data_uri: str, config: RunConfig, *, uses_gpu: bool) -> dict[str
         else {"shards": marker.settings.kind, "decoder": "cpu"}
     )
     is_cached = config.cache.frames_capacity_bytes != 0 and config.loader.colour != "device"
-    return {**made, "resized_by": "gpu" if uses_gpu and not is_cached else "cpu"}
+    if is_cached or not uses_gpu:
+        return {**made, "resized_by": "cpu"}
+    return {**made, "resized_by": "gpu", "by_cpu_above": config.loader.max_carried_pixels}

@@ -90,7 +90,12 @@ NUMBERS = (
 
 
 def _edges(values: Sequence[float]) -> list[float]:
-    """The quantiles that divide `values` into `NUM_BINS` bins."""
+    """The quantiles that divide `values` into `NUM_BINS` bins; of a few kinds of value each is a
+    bin of its own, however rare it is.
+    """
+    kinds = sorted(set(values))
+    if len(kinds) <= NUM_BINS:
+        return kinds[1:]
     ranked = sorted(values)
     return sorted({ranked[len(ranked) * place // NUM_BINS] for place in range(1, NUM_BINS)})
 

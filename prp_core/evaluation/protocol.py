@@ -57,6 +57,14 @@ class Measurement:
         measured = self.evaluations.of_features[name].facts()
         return {**self.facts, "pooling": POOLING, name: measured}
 
+    def of_time_panel(self) -> dict[str, object] | None:
+        """What decides the time panel's figures; None where that is off."""
+        panel = self.evaluations.time_panel
+        if panel is None:
+            return None
+        chosen = {"max_videos": panel.max_videos}
+        return {**self.facts, "pooling": POOLING, "time_panel": chosen}
+
     def of_baselines(self, name: str, encoder: str, seed: int) -> dict[str, object]:
         """What decides the baselines' figures of that evaluation: `encoder` untrained, with the
         weights of `seed`, and the features of pixels.
@@ -77,8 +85,8 @@ def protocol_hashes(
     measurement: Measurement, ranked_by: str, *, encoder: str, seed: int
 ) -> dict[str, str]:
     """The hash of each kind of figure: "" is that of `ranked_by`, the evaluation of the objective;
-    ``baseline`` that of the baselines by the same; ``recognition``, and each other evaluation of
-    features by its name.
+    ``baseline`` that of the baselines by the same; ``recognition``, ``time_panel``, and each other
+    evaluation of features by its name, its baselines as ``baseline.NAME``.
     """
     facts = {
         "": measurement.of_features(ranked_by),
@@ -88,8 +96,11 @@ def protocol_hashes(
     for name, evaluation in measurement.evaluations.of_features.items():
         if name != ranked_by and (has_classes or not evaluation.needs_classes):
             facts[name] = measurement.of_features(name)
+            facts[f"baseline.{name}"] = measurement.of_baselines(name, encoder, seed)
     if (recognition := measurement.of_recognition()) is not None:
         facts["recognition"] = recognition
+    if (panel := measurement.of_time_panel()) is not None:
+        facts["time_panel"] = panel
     return {name: digest(entry) for name, entry in facts.items()}
 
 

@@ -13,7 +13,7 @@ from prp_core.data.manifest import Parts
 
 Metrics = Mapping[str, float]
 SMALLEST_SPREAD = 0.01
-SMALLEST_RANK = 1.5
+SMALLEST_RANK = 2.0  # features of which one dimension varies lie on an arc, once of unit length
 SMALLEST_CONTRAST = 0.05
 LEAST_OVER_METADATA = 0.1
 LEARNT, NOT_HELD = 0.5, 0.1

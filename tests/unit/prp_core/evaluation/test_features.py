@@ -12,6 +12,8 @@ import pytest
 import torch
 from torch import nn
 
+from orchestrator.config.run_config import load_config
+from orchestrator.data.pixel_facts import pixel_facts
 from prp_core.data.clip_config import ClipConfig
 from prp_core.data.manifest import Parts
 from prp_core.data.object_store import LocalStore
@@ -33,6 +35,7 @@ from prp_core.evaluation.linear_probe import LinearProbe
 from prp_core.evaluation.protocol import Measurement, protocol_hashes
 from prp_core.evaluation.recognition import Recogniser, batch_sizes
 from prp_core.evaluation.retrieval import Retrieval
+from prp_core.evaluation.time_panel import TimePanel
 from prp_core.evaluation.views import ViewsConfig, view_positions
 from prp_core.pretext.network import build_network
 from prp_core.reporting import MemoryReporter
@@ -244,8 +247,9 @@ def test_the_protocol_is_what_two_numbers_must_share_and_nothing_else(parts: Par
     def evaluations(**changed: Any) -> Evaluations:
         return dataclasses.replace(CONFIG.evaluation, **changed)
 
-    every = {"", "baseline", "linear_probe", "recognition"}
-    assert set(hashes()) == every and len(set(hashes().values())) == 4
+    of_probe = {"linear_probe", "baseline.linear_probe"}
+    every = {"", "baseline", *of_probe, "recognition", "time_panel"}
+    assert set(hashes()) == every and len(set(hashes().values())) == 6
     assert {len(value) for value in hashes().values()} == {12}
     known = tuple(dataclasses.replace(one, sha256=f"sha of {one.key}") for one in parts.val)
     renamed = tuple(dataclasses.replace(one, key=f"x/{one.key}") for one in known)
@@ -268,10 +272,42 @@ def test_the_protocol_is_what_two_numbers_must_share_and_nothing_else(parts: Par
     ):
         assert differing(**changed) == every, f"{changed} decides every figure"
     probe = evaluations(linear_probe=LinearProbe(weight_decay=0.5))
-    assert differing(evaluations=probe) == {"linear_probe"}
+    assert differing(evaluations=probe) == of_probe
+    panel = evaluations(time_panel=TimePanel(max_videos=9))
+    assert differing(evaluations=panel) == {"time_panel"}
+    constraint = evaluations(time_panel=TimePanel(least_share=0.5))
+    assert differing(evaluations=constraint) == set(), "it judges a figure and makes none"
     recipe = evaluations(recognition=RecognitionConfig(num_epochs=3))
     assert differing(evaluations=recipe) == {"recognition"}
-    assert differing(seed=5) == differing(encoder="r3d_small") == {"baseline"}
+    of_baselines = {"baseline", "baseline.linear_probe"}
+    assert differing(seed=5) == differing(encoder="r3d_small") == of_baselines
+
+
+@pytest.mark.parametrize(
+    ("uses_gpu", "settings", "decides"),
+    [
+        (False, ["loader.reader=decord"], True),
+        (True, ["loader.reader=decord"], True),
+        (False, ["loader.max_carried_pixels=0"], False),
+        (True, ["loader.max_carried_pixels=0"], False),  # the node's cache resizes on the CPU
+        (True, ["loader.max_carried_pixels=0", "cache.frames_capacity_bytes=0"], True),
+        (True, ["cache.frames_capacity_bytes=0"], True),
+        (False, ["cache.frames_capacity_bytes=0"], False),
+        (True, ["loader.colour=device"], True),
+        (False, ["loader.colour=device"], False),
+        (True, ["loader.decode_jpegs_on=device"], False),
+        (True, ["loader.num_decoders=1", "loader.decode_timeout_seconds=9"], False),
+        (True, ["clip.length=24", "training.num_epochs=9", "seed=7"], False),
+    ],
+)
+def test_what_decides_pixels_is_in_the_protocol_and_what_does_not_is_out(
+    tmp_path: Path, uses_gpu: bool, settings: list[str], decides: bool
+) -> None:
+    def facts(more: list[str]) -> dict[str, object]:
+        return pixel_facts(str(tmp_path), load_config("demo", more), uses_gpu=uses_gpu)
+
+    uncached = ["cache.frames_capacity_bytes=0"] if len(settings) > 1 and decides else []
+    assert (facts(settings) != facts(uncached)) == decides
 
 
 def test_reading_ahead_keeps_the_order_and_hands_over_the_broken() -> None:

@@ -17,7 +17,7 @@ from orchestrator.trial.worker import permanent_failure
 from orchestrator.trial_state import TrialState
 from prp_core.data.clip_config import ClipConfig
 from prp_core.data.manifest import Manifest, VideoRecord, parts
-from prp_core.data.metadata_probe import metadata_rate_metrics
+from prp_core.data.metadata_probe import metadata_accuracy, metadata_rate_metrics
 from prp_core.data.spans import SpanSampling
 from prp_core.errors import FeaturesNotFinite
 from prp_core.evaluation.feature_health import feature_health
@@ -59,6 +59,16 @@ def test_collapsed_features_ring_whatever_rounding_makes_of_them(noise: float) -
     assert lively["feature/effective_rank"] > 30 and alarms({**HEALTHY, **lively}) == []
 
 
+@pytest.mark.parametrize("scale", [1e-4, 0.1, 1.0, 5.0, 20.0, 100.0])
+def test_features_of_which_one_dimension_varies_ring(scale: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    features_ND = torch.rand(64, generator=generator).repeat(48, 1)
+    features_ND[:, 3] += scale * torch.randn(48, generator=generator)
+    assert len(alarms({**HEALTHY, **feature_health(table(features_ND))})) == 1
+    features_ND[:, :3] += scale * torch.randn(48, 3, generator=generator)
+    assert scale < 0.1 or alarms({**HEALTHY, **feature_health(table(features_ND))}) == []
+
+
 def test_a_flat_reconstruction_rings() -> None:
     target = torch.rand(2, 3, 8, 6, 6, generator=torch.Generator().manual_seed(0))
     flat = target.mean(dim=(2, 3, 4), keepdim=True).expand_as(target)
@@ -85,6 +95,18 @@ def test_a_rate_that_the_length_gives_away_rings(short: int, rings: bool) -> Non
     if rings:
         assert found["metadata/rate_accuracy"] == pytest.approx(0.75, abs=0.1)
     assert metadata_rate_metrics(videos, [video(9, 3)], clip, sampling, 0) == {}
+
+
+@pytest.mark.parametrize(
+    "changed", [{"codec": "vp9"}, {"fps": 29.97}, {"width": 160}, {"num_frames": 599}]
+)
+@pytest.mark.parametrize("one_in", [2, 40])
+def test_each_fact_alone_gives_a_label_away(changed: dict, one_in: int) -> None:
+    usual = dataclasses.replace(video(0, 600), fps=30.0, width=320, height=240)
+    other = dataclasses.replace(usual, **changed)
+    asked = [(other if place % one_in == 0 else usual, place % one_in) for place in range(400)]
+    known = [(record, number == 0) for record, number in asked]
+    assert metadata_accuracy(known, known) == 1
 
 
 def test_a_rate_that_is_named_on_training_videos_alone_rings() -> None:
