@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from orchestrator.config.run_config import RunConfig
 from orchestrator.config.source_config import SourceConfig
@@ -27,6 +28,21 @@ def where_lines(
                 f"{source.WHERE} {source.where!r} keeps {len(kept.usable())} of the "
                 f"{len(before.usable())} usable videos of {before.uri}"
             )
+
+
+@contextmanager
+def other_judges_named(config: RunConfig) -> Iterator[None]:
+    """Add the way out to a `UserError` about classes: training needs none, judging on another
+    corpus needs none of this one.
+    """
+    try:
+        yield
+    except UserError as error:
+        if config.eval_source.is_given or "class" not in str(error):
+            raise
+        raise UserError(
+            f"{error}; or judge on another corpus, which has classes: --eval-data URI"
+        ) from None
 
 
 def check_parts(videos: SweepVideos, config: RunConfig) -> list[str]:

@@ -26,7 +26,7 @@ from orchestrator.search.warm_start import NOTHING_KNOWN, WarmStart, plan_warm_s
 from orchestrator.storage.manifest_file import read_manifest
 from orchestrator.sweep.claim import Claim
 from orchestrator.sweep.corpus import check_region_of, check_sources, find_corpus
-from orchestrator.sweep.corpus_check import check_parts, where_lines
+from orchestrator.sweep.corpus_check import check_parts, other_judges_named, where_lines
 from orchestrator.sweep.label_free_config import without_labels
 from orchestrator.sweep.protocol_of_sweep import hashes_of
 from orchestrator.sweep.settings import default_mlflow, is_set, kept_options
@@ -186,15 +186,16 @@ def _plan_for(
     is judged on, if any), its spec tagged with where its results come from.
     """
     manifest, judged = whole
-    videos = divided(manifest, config, config.seed, judged)
-    for line in where_lines(videos, config, manifest, judged):
-        say(line)
-    config, lines = without_labels(config, videos.parts)
-    for line in lines:
-        say(line)
-    spec = spec.with_config(to_tree(config))
-    for line in check_parts(videos, config):
-        say(line)
+    with other_judges_named(config):
+        videos = divided(manifest, config, config.seed, judged)
+        for line in where_lines(videos, config, manifest, judged):
+            say(line)
+        config, lines = without_labels(config, videos.parts)
+        for line in lines:
+            say(line)
+        spec = spec.with_config(to_tree(config))
+        for line in check_parts(videos, config):
+            say(line)
     split = videos.parts
     hashes = hashes_of(config, split, spec.eval_data_uri or spec.data_uri)
     tags = {

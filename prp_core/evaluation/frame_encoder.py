@@ -69,12 +69,16 @@ class FrameEncoder(nn.Module):
         return self.encoder(clip_BCTHW)
 
     def check_clip(self, clip_BCTHW: torch.Tensor) -> None:
-        """Raise `UserError` unless the clips are of the size and range that it was trained on."""
+        """Raise `UserError` unless the clips are of the weights' type, and of the size and range
+        that it was trained on.
+        """
         crop, lengths = self.clip.crop, self.clip_lengths
         wanted = f"(B, 3, {' or '.join(map(str, lengths))}, {crop}, {crop})"
-        if not clip_BCTHW.is_floating_point():
+        dtype = next(self.encoder.parameters()).dtype
+        kind = clip_BCTHW.dtype if isinstance(clip_BCTHW, torch.Tensor) else type(clip_BCTHW)
+        if kind != dtype:
             raise UserError(
-                f"The clips are {clip_BCTHW.dtype}; give float clips in [0, 1] of shape {wanted}, "
+                f"The clips are {kind}; give {dtype} clips in [0, 1] of shape {wanted}, "
                 "or the uint8 frames of a video to `feature`"
             )
         size = tuple(clip_BCTHW.shape)

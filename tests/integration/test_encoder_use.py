@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,10 @@ from orchestrator.storage.feature_file import read_header, read_rows
 from orchestrator.storage.manifest_file import write_manifest
 from orchestrator.storage.open_store import open_store
 from orchestrator.tracking import EncoderCard, load_encoder, pack
+from orchestrator.tracking.encoder_file import CARD_NAME
 from prp_core.data.manifest import Manifest
 from prp_core.encoders import build_encoder
+from prp_core.encoders.foreign_layouts import to_layout
 from prp_core.errors import PrpError
 from prp_core.evaluation.downstream import EvaluationVideos, evaluate_encoder
 from prp_core.evaluation.evaluation_config import Evaluations
@@ -139,6 +142,43 @@ def test_evaluate_measures_what_a_sweep_measures_on_its_test_part(
     assert len({one["protocol_hash"] for one in found["results"]}) == 1
     assert found["published"]["rows"] == [] and found["broken"] == []
     assert list((home / "evaluations").glob("*")) == [], "what was made of it is whole"
+
+
+def test_official_weights_are_evaluated_on_published_splits_beside_the_papers(
+    place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(5)
+    checkpoint = tmp_path / "best_model_1.pth.tar"
+    torch.save(to_layout("official", "r3d", build_encoder("r3d").state_dict()), checkpoint)
+    folder = Path(answer(capsys, "import-official", str(checkpoint), "--encoder", "r3d")["folder"])
+    card = json.loads((folder / CARD_NAME).read_text())
+    assert (
+        card["config"]["evaluation"]["views"] | {"num_clips": 10, "clip_length": 16}
+        == (card["config"]["evaluation"]["views"])
+    ), "as published"
+    tiny = to_tree(CONFIG)  # 1,000 times fewer pixels than the published protocol has
+    card["config"] |= {name: tiny[name] for name in ("clip", "evaluation")}
+    (folder / CARD_NAME).write_text(json.dumps(card))
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    keys = [record.key for record in place.manifest.usable()]
+    for number in (1, 2):
+        asked = keys[number - 1 :: 3]
+        for name, names in (("test", asked), ("train", [key for key in keys if key not in asked])):
+            (lists / f"{name}list0{number}.txt").write_text("".join(f"{key}\n" for key in names))
+    words = ("evaluate", str(folder), "--data", place.manifest_uri, "--splits", str(lists))
+    found = answer(capsys, *words, "--published", "ucf101", "--no-probe")
+    results = found["results"]
+    assert [(one["split"], one["describer"]) for one in results] == [
+        ("1", "encoder"),
+        ("2", "encoder"),
+    ]
+    recalls = [one["metrics"]["retrieval/recall_at_1"] for one in results]
+    assert found["means"]["encoder"]["retrieval/recall_at_1"] == pytest.approx(sum(recalls) / 2)
+    assert len({one["protocol_hash"] for one in results}) == 2, "other videos, another protocol"
+    assert not found["is_published_protocol"] and found["encoder"] == "r3d"
+    first = [row for row in found["published"]["rows"] if "PRP" in json.dumps(row)]
+    assert {"23.2", "22.8", "20.3"} <= set(re.findall(r"\d+\.\d", json.dumps(first)))
 
 
 def test_a_run_resumes_with_the_pieces_that_are_finished_and_refuses_a_damaged_one(

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.config.run_config import load_config, with_values
 from orchestrator.data.sweep_videos import SweepVideos, divided
-from orchestrator.sweep.corpus_check import check_parts, where_lines
+from orchestrator.sweep.corpus_check import check_parts, other_judges_named, where_lines
 from orchestrator.sweep.evidence import smallest_difference
 from orchestrator.sweep.label_free_config import without_labels
 from prp_core.data.manifest import Manifest, Parts, VideoRecord
@@ -99,6 +99,49 @@ def test_what_no_trial_can_use_is_refused(
 ) -> None:
     with pytest.raises(UserError, match=text):
         check_parts(of(Parts(train, val, ())), CONFIG)
+
+
+def stated(labels: dict[int, str], split_of: dict[int, str] | None = None) -> Manifest:
+    """60 videos of as many scenes, of which those in `labels` have a class."""
+    known = split_of or {}
+    return Manifest(
+        "/v",
+        tuple(
+            replace(one, label=labels.get(place), split=known.get(place, ""), group=f"{place}")
+            for place, one in enumerate(videos(60, (None,)))
+        ),
+    )
+
+
+TRAIN_AND_VAL = {place: "train" if place < 30 else "val" for place in range(60)}
+
+
+@pytest.mark.parametrize(
+    ("manifest", "reason"),
+    [
+        (stated({0: "a"}), "1 usable training videos with a class in 1 groups"),
+        (stated({0: "a", 1: "a", 2: "b"}), "no query's class is among the gallery's 1 classes"),
+        (stated(dict.fromkeys(range(60), "a")), "All videos are of one class"),
+        (stated(dict.fromkeys(range(0, 60, 2), "a")), "All videos are of one class"),
+        (stated({place: f"c{place}" for place in range(60)}), "no query's class is among"),
+        (stated({place: "ab"[place % 2] for place in range(30)}, TRAIN_AND_VAL), "0 of 0 query"),
+        (
+            stated({place: "ab"[place % 2] for place in range(30, 60)}, TRAIN_AND_VAL),
+            "0 usable training videos with a class",
+        ),
+    ],
+)
+def test_classes_that_cannot_judge_are_refused_with_a_way_out(
+    manifest: Manifest, reason: str
+) -> None:
+    way_out = f"{reason}.*; or judge on another .*: --eval-data URI"
+    with pytest.raises(UserError, match=way_out), other_judges_named(CONFIG):
+        found = divided(manifest, CONFIG, 7)
+        check_parts(found, without_labels(CONFIG, found.parts)[0])
+    judged = with_values(CONFIG, {"eval_source.uri": "/b"})
+    found = divided(manifest, judged, 7, labelled(40, "b", ("walk", "run")))
+    check_parts(found, without_labels(judged, found.parts)[0])
+    assert len(found.parts.train) == 60, "each of them trains"
 
 
 def labelled(number: int, folder: str, labels: tuple[str | None, ...], **facts: str) -> Manifest:
