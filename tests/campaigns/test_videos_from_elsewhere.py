@@ -17,7 +17,7 @@ from tests.contracts.test_readers_selective import check_selective_decode
 
 pytestmark = pytest.mark.campaign
 VARIABLE = "PRP_VIDEOS_FROM_ELSEWHERE"
-SUFFIXES = {".avi", ".mkv", ".mov", ".mp4", ".webm"}
+SUFFIXES = {".avi", ".mkv", ".mov", ".mp4", ".mpg", ".ts", ".webm"}
 
 
 def test_videos_from_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
