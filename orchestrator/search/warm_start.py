@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import optuna
@@ -35,12 +36,14 @@ MAX_HINTS = 3
 @dataclass(frozen=True)
 class WarmStart:
     """The past trials that count, with this space's values and distributions, and the `hints`: past
-    trials whose values are tried first.
+    trials whose values are tried first. `num_outside` lie outside this space; `num_unused` lie
+    inside and are neither, because they have no figure or others are better hints.
     """
 
     counted: tuple[tuple[PastTrial, dict[str, Any], dict[str, BaseDistribution]], ...] = ()
     hints: tuple[tuple[PastTrial, dict[str, Any]], ...] = ()
     num_outside: int = 0
+    num_unused: int = 0
 
     def line(self) -> str:
         """For a person."""
@@ -56,14 +59,17 @@ class WarmStart:
         if not self.counted and not self.hints:
             return (
                 f"warm start: nothing of use found ({self.num_outside} past trials lie "
-                "outside this space)"
+                f"outside this space{self._unused()})"
             )
         return (
             f"warm start: {len(self.counted)} trials of {sweeps} earlier "
             f"sweep{'s' if sweeps > 1 else ''} count as measured, "
             f"{len(self.hints)} measured or trained otherwise are tried first, "
-            f"{self.num_outside} lie outside this space"
+            f"{self.num_outside} lie outside this space{self._unused()}"
         )
+
+    def _unused(self) -> str:
+        return f", {self.num_unused} others are not used" if self.num_unused else ""
 
 
 NOTHING_KNOWN = WarmStart()
@@ -100,8 +106,24 @@ def plan_warm_start(
             counted.append((one, trial.params, trial.distributions))
         elif one.state == TrialState.FINISHED and one.rungs:
             hints.append((one, trial.params))
-    hints.sort(key=lambda hint: -hint[0].rungs[max(hint[0].rungs)])
-    return WarmStart(tuple(counted), tuple(hints[:MAX_HINTS]), num_outside)
+    kept = tuple(_best_of_each_protocol(hints)[:MAX_HINTS])
+    num_unused = len(past) - len(counted) - len(kept) - num_outside
+    return WarmStart(tuple(counted), kept, num_outside, num_unused)
+
+
+def _best_of_each_protocol(
+    hints: Sequence[tuple[PastTrial, dict[str, Any]]],
+) -> list[tuple[PastTrial, dict[str, Any]]]:
+    """`hints` best first among those that were measured alike, one of each protocol in turn:
+    figures of two protocols do not compare.
+    """
+    alike: dict[str, list[tuple[PastTrial, dict[str, Any]]]] = {}
+    for hint in hints:
+        alike.setdefault(hint[0].protocol_hash, []).append(hint)
+    for group in alike.values():
+        group.sort(key=lambda hint: -hint[0].rungs[max(hint[0].rungs)])
+    turns = zip_longest(*alike.values())
+    return [hint for turn in turns for hint in turn if hint is not None]
 
 
 def trained_alike(theirs: Mapping[str, str], ours: Mapping[str, str], varied: set[str]) -> bool:

@@ -191,9 +191,15 @@ def _rebuild(card: EncoderCard, weights: Mapping[str, Any]) -> FrameEncoder:
     from prp_core.evaluation.frame_encoder import FrameEncoder
     from prp_core.training.encoder_export import rebuild_encoder
 
-    clip = dict(card.config.get("clip", {}))
-    views = dict(card.config.get("evaluation", {}).get("views", {}))
-    rate = dict(card.config.get("pretext", {}).get("playback_rate", {}))
+    odd = [name for name, values in weights.items() if not bool(values.isfinite().all())]
+    if odd:
+        raise DamagedEncoder(
+            f"{WEIGHTS_NAME} holds values that are not numbers, in {len(odd)} weights ({odd[0]} "
+            "first): the training that made it had diverged"
+        )
+    clip = _table(card.config, "clip")
+    views = _table(card.config, "evaluation", "views")
+    rate = _table(card.config, "pretext", "playback_rate")
     config = parse_config(
         {"clip": clip, "evaluation": {"views": views}, "pretext": {"playback_rate": rate}}
     )
@@ -205,6 +211,17 @@ def _rebuild(card: EncoderCard, weights: Mapping[str, Any]) -> FrameEncoder:
         card=card,
     )
     return encoder.eval()
+
+
+def _table(config: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
+    """A table of a card's config, empty where that lacks it."""
+    found: Any = config
+    for place, name in enumerate(names):
+        found = found.get(name, {})
+        if not isinstance(found, Mapping):
+            path = ".".join(names[: place + 1])
+            raise DamagedEncoder(f"{CARD_NAME}: config.{path} is {found!r}, not a table")
+    return found
 
 
 def read_folder(uri: str, config: StoreConfig | None) -> dict[str, bytes]:

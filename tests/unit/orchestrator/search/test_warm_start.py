@@ -129,6 +129,20 @@ def test_only_the_best_hints_are_kept_best_first() -> None:
     ]
 
 
+def test_figures_of_two_protocols_are_not_ranked_together_and_what_is_left_is_counted() -> None:
+    records = [
+        dataclasses.replace(PAST, number=number, protocol_hash=f"p{2 + number % 2}", rungs={2: one})
+        for number, one in enumerate((0.9, 0.1, 0.8, 0.2, 0.7, 0.3))
+    ]
+    records.append(dataclasses.replace(PAST, number=9, rungs={}))
+    warm = plan_warm_start(records, space, params(), "p1")
+    assert [past.number for past, _ in warm.hints] == [0, 5, 2]
+    assert warm.line() == (
+        "warm start: 0 trials of 1 earlier sweep count as measured, 3 measured or trained "
+        "otherwise are tried first, 0 lie outside this space, 4 others are not used"
+    )
+
+
 def test_the_line_says_what_was_found() -> None:
     warm = plan_warm_start(
         [PAST, dataclasses.replace(PAST, protocol_hash="p2", sweep_id="older")],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -91,3 +92,23 @@ def test_a_file_of_an_encoder_names_its_folder_and_an_empty_folder_says_what_to_
     assert loaded.card == card and loaded.clip.crop == 32 and loaded.rates == (1, 2, 4, 8)
     with pytest.raises(UserError, match=r"There is no encoder in .*models:/NAME@best"):
         load_encoder(str(tmp_path / "nothing"))
+
+
+@pytest.mark.parametrize(
+    ("config", "first_bias", "complaint"),
+    [
+        ({"clip": [1]}, 0.0, r"config\.clip is \[1\], not a table"),
+        ({"evaluation": {"views": 3}}, 0.0, r"config\.evaluation\.views is 3, not a table"),
+        ({}, math.nan, r"values that are not numbers, in 1 weights \(conv1"),
+        ({}, math.inf, "the training that made it had diverged"),
+    ],
+)
+def test_an_encoder_that_describes_nothing_is_refused(
+    tmp_path: Path, config: dict, first_bias: float, complaint: str
+) -> None:
+    weights = build_encoder("c3d_small").state_dict()
+    weights["conv1.0.bias"][0] = first_bias
+    for name, data in pack(weights, EncoderCard(encoder="c3d_small", config=config)).items():
+        (tmp_path / name).write_bytes(data)
+    with pytest.raises(DamagedEncoder, match=complaint):
+        load_encoder(str(tmp_path))
