@@ -14,6 +14,7 @@ from prp_core.data.readers.orientation import UPRIGHT, Orientation, orientation_
 from prp_core.data.readers.video_reader import VideoInfo
 from prp_core.errors import BrokenVideo
 
+MOST_FRAMES_PER_SECOND = 10_000
 PLACEHOLDER_FRAMES = 1 << 30  # in an AVI that was written to a pipe
 CHUNKS_BELOW = (b"AVI ", b"AVIX", b"movi", b"rec ")  # lists of an AVI that hold a video's chunks
 
@@ -103,6 +104,14 @@ def first_orientation(path: str) -> Orientation:
         return UPRIGHT if frame is None else orientation_of(frame)
 
 
+def _frames_per_second(stream: Any) -> float:
+    """The mean rate; where the container states none (Ogg, IVF, some ASF), that of the codec, or
+    the one in which all times are whole; 0 where that is no rate of pictures.
+    """
+    rate = float(stream.average_rate or stream.codec_context.framerate or stream.base_rate or 0)
+    return rate if rate <= MOST_FRAMES_PER_SECOND else 0.0
+
+
 def read_header(path: str) -> VideoInfo:
     """The best video stream's figures as the container declares them; size before rotation."""
     with open_container(path) as container:
@@ -110,7 +119,7 @@ def read_header(path: str) -> VideoInfo:
         context = stream.codec_context
         return VideoInfo(
             num_frames=num_frames_shown(container, stream),
-            fps=float(stream.average_rate or 0),
+            fps=_frames_per_second(stream),
             width=int(context.width),
             height=int(context.height),
             codec=str(context.name),

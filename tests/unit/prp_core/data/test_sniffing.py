@@ -15,6 +15,7 @@ from prp_core.data.container_sniffing import HEAD_BYTES, check_container, sniff
 from prp_core.data.decode_process import DecodeProcess
 from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.readers.decode_server import Progress, inspect
+from prp_core.data.readers.header import read_header
 from prp_core.errors import BrokenVideo
 from tests.video_factory import (
     ENCODINGS,
@@ -171,6 +172,15 @@ def test_a_lost_tail_and_a_hole_are_told_and_bytes_behind_the_end_are_not(
     half = len(data) // 2
     if suffix != ".mp4":  # its index tells where each frame lies, whatever lies between
         assert judged(data[:half] + bytes(1500) + data[half + 1500 :]) == "truncated"
+
+
+def test_the_rate_of_a_container_that_states_none(tmp_path: Path) -> None:
+    """A thousand pictures a second in WebM; Theora in Ogg is such a one, too."""
+    encoding = Encoding(codec="libvpx", suffix=".webm")
+    fast = make_video(tmp_path / "a.webm", 12, fps=1000, encoding=encoding)
+    with av.open(str(fast)) as container:
+        assert container.streams.video[0].average_rate is None
+    assert read_header(str(fast)).fps == 1000
 
 
 def test_an_avi_s_empty_chunks_are_no_frames(tmp_path: Path) -> None:
