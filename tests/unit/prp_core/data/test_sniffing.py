@@ -174,7 +174,9 @@ def test_a_lost_tail_and_a_hole_are_told_and_bytes_behind_the_end_are_not(
         assert judged(data[:half] + bytes(1500) + data[half + 1500 :]) == "truncated"
 
 
-@pytest.mark.parametrize("encoding", [Encoding(suffix=".ts"), Encoding("wmv2", ".wmv")])
+@pytest.mark.parametrize(
+    "encoding", [Encoding(suffix=".ts"), Encoding(codec="wmv2", suffix=".wmv")]
+)
 def test_the_rate_of_a_container_that_states_none(tmp_path: Path, encoding: Encoding) -> None:
     """That of the codec, or of the clock; Theora in Ogg is such a video, too."""
     path = make_video(tmp_path / f"a{encoding.suffix}", 1, encoding=encoding)
