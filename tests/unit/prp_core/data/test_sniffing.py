@@ -175,11 +175,14 @@ def test_a_lost_tail_and_a_hole_are_told_and_bytes_behind_the_end_are_not(
 
 
 @pytest.mark.parametrize(
-    "encoding", [Encoding(suffix=".ts"), Encoding(codec="wmv2", suffix=".wmv")]
+    ("encoding", "num_frames"),
+    [(Encoding(suffix=".ts"), 1), (Encoding(codec="wmv2", suffix=".wmv"), 3)],
 )
-def test_the_rate_of_a_container_that_states_none(tmp_path: Path, encoding: Encoding) -> None:
+def test_the_rate_of_a_container_that_states_none(
+    tmp_path: Path, encoding: Encoding, num_frames: int
+) -> None:
     """That of the codec, or of the clock; Theora in Ogg is such a video, too."""
-    path = make_video(tmp_path / f"a{encoding.suffix}", 1, encoding=encoding)
+    path = make_video(tmp_path / f"a{encoding.suffix}", num_frames, encoding=encoding)
     with av.open(str(path)) as container:
         assert container.streams.video[0].average_rate is None
     assert read_header(str(path)).fps == 25
