@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from prp_core.data.readers.sequential_reader import SequentialReader
 from prp_core.errors import BrokenVideo
 from tests.contracts.test_readers_selective import check_selective_decode
 
@@ -26,6 +27,8 @@ def test_videos_from_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
     read, broken = 0, list[str]()
     for path in sorted(path for path in Path(folder).rglob("*") if path.suffix in SUFFIXES):
         try:
+            if next(SequentialReader(str(path)).frames(), None) is None:
+                raise BrokenVideo(str(path), "undecodable", "no frame")
             check_selective_decode(path, seed=1, count=2)
         except BrokenVideo as error:
             broken.append(f"{path.name}: {error.reason}")
