@@ -34,6 +34,8 @@ def test_ordinals(number: int, text: str) -> None:
 def test_what_is_no_number_is_empty() -> None:
     assert formatting.number_text(0.5) == "0.500"
     assert formatting.number_text(None) == formatting.number_text(math.nan) == ""
+    assert formatting.share_text(None, None) == "" and formatting.share_text(0.5, None) == "0.500"
+    assert formatting.share_text(math.nan, None) == "not a number"
 
 
 def test_rate_sets_intervals_and_trials_are_not_divided() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,10 @@ import pytest
 
 from orchestrator.journal.journal_writer import Fenced
 from orchestrator.sweep.end_parts import EndParts
+from orchestrator.sweep.finish import scores_of
+from orchestrator.sweep.leaderboard import trial_text
+from orchestrator.trial.messages import TrialView
+from orchestrator.trial_state import TrialState
 from prp_core.errors import StoreUnavailable
 
 
@@ -83,3 +88,15 @@ def test_what_cannot_be_started_fails_alone_and_a_lost_lease_ends_everything(
 
     with pytest.raises(Fenced):
         parts.attempt("the report", fenced, None)
+
+
+def test_a_trial_that_finished_without_a_number_is_no_candidate_and_its_cell_says_so() -> None:
+    finished, running = TrialState.FINISHED, TrialState.RUNNING
+    rows = [(finished, 0.5), (finished, math.nan), (finished, math.inf), (running, math.nan)]
+    views = [
+        TrialView(number, {}, state=state, epoch=2, num_epochs=2, objective=objective)
+        for number, (state, objective) in enumerate(rows)
+    ]
+    assert scores_of(views) == {0: 0.5}
+    texts = [trial_text(view, "retrieval/recall_at_1") for view in views]
+    assert texts == ["0.500", "not a number", "not a number", ""]
