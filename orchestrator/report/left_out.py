@@ -51,7 +51,9 @@ def _rate_sets(record: SweepRecord) -> Iterator[str]:
         f"{rates} ({', '.join(f'{number} {state}' for state, number in counts.most_common())})"
         for rates, counts in states.items()
     ]
-    yield f"rates {rates_list(named, MOST_NAMED)}, of which no trial has finished with a figure"
+    ended = any(TrialState.FINISHED in counts for counts in states.values())
+    how = "finished with a figure" if ended else "finished"
+    yield f"rates {rates_list(named, MOST_NAMED)}, of which no trial has {how}"
 
 
 def _without_figure(record: SweepRecord) -> Iterator[str]:

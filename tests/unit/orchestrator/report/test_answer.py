@@ -241,8 +241,8 @@ PRUNED, FAILED = trial(4, "1-8", 0.2, TrialState.PRUNED), trial(5, "1-8", state=
         (
             record(*TRIALS, PRUNED, FAILED, EXTENDED),
             "A tie",
-            "Left out: rates 1-8 (1 pruned, 1 failed), of which no trial has finished with a "
-            "figure; trial 2, which trained on from another trial for more epochs.",
+            "Left out: rates 1-8 (1 pruned, 1 failed), of which no trial has finished; trial 2, "
+            "which trained on from another trial for more epochs.",
         ),
         (
             record(
