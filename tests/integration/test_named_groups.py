@@ -90,6 +90,17 @@ def interrupted_when(what: Callable[[], bool]) -> threading.Thread:
     return thread
 
 
+@pytest.fixture
+def heeds_ctrl_c() -> Iterator[None]:
+    """SIGINT interrupts this process, which a shell that started it in the background has made
+    ignore it.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeds_ctrl_c")
 @pytest.mark.parametrize("cpus", [2.0, 1.0], ids=["waits for a place", "trains"])
 def test_ctrl_c_in_the_process_of_the_controller_leaves_nothing(
     cpus: float, tmp_path: Path
