@@ -259,7 +259,7 @@ def test_processes_of_the_end_are_killed_once_each(
         said = [line for line in study.output.splitlines() if "(raylet)" not in line]
         assert not [line for line in said if "failed" in line]
         assert "--resume" not in study.output, "nothing is to be made up"
-        assert {"ray::_baselines", "ray::_recognition"} <= set(killed)
+        assert {"ray::_export", "ray::_recognition"} <= set(killed)  # baselines may be done
     assert faults(tmp_path, peace) == []
     assert (folder / "report.html").is_file()
 
