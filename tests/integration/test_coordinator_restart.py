@@ -304,6 +304,7 @@ def test_an_extension_is_run_beyond_the_trials_of_the_sweep_and_its_run_says_of_
     assert (task.number, task.continues, task.is_resumed) == (1, 0, False)
     assert task.config["training"]["num_epochs"] == 9
     assert first.trials.begin_attempt(task.sender, 0).sender is not None
+    first.recorder.flush()  # it lives on beside the next one, and both would create the run
 
     again = Coordinator(setup)
     assert again.trials.ask("slot-2").continues == 0, "also to a slot that asks again"
