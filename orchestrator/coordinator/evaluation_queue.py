@@ -15,6 +15,7 @@ from typing import Any
 
 import ray
 
+from orchestrator.ray_cluster.task_cancellation import cancel_task
 from orchestrator.trial.messages import Rung
 
 MAX_TRIES = 3
@@ -69,7 +70,7 @@ class EvaluationQueue:
         self._waiting = [rung for rung in self._waiting if rung.number != number]
         for future in [future for future, rung in self._running.items() if rung.number == number]:
             del self._running[future]
-            ray.cancel(future, force=True)
+            cancel_task(future)
 
     def start_next(self) -> None:
         """Start as many as may run."""

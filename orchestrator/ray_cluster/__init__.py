@@ -8,5 +8,6 @@ a group of Ray Train workers, whose controller runs in the process that starts i
 it when a machine of theirs goes away (`preemption.py`); `named_groups.py` takes back what a group
 holds whose driver died. `driver_placement.py` says where the processes run that drive them,
 `worker_failures.py` reads the errors of a group that was lost, `composed_actor.py` is an actor of
-several objects with a handle for each, and `task_pool.py` runs tasks over a list of work.
+several objects with a handle for each, `task_pool.py` runs tasks over a list of work, and
+`task_cancellation.py` ends one that nobody waits for.
 """

@@ -14,6 +14,7 @@ from cluster.capacity import Capacity
 from orchestrator.config.run_config import RunConfig
 from orchestrator.cost.pricing import find_price, money_line
 from orchestrator.ray_cluster.concurrency import plan_concurrency
+from orchestrator.ray_cluster.task_cancellation import cancel_task
 from orchestrator.sweep.finding import Finding, Level
 from orchestrator.sweep.probes import Examination, clock_finding, examine
 from prp_core.errors import UserError
@@ -75,7 +76,7 @@ def node_findings(examination: Examination, config: RunConfig) -> list[Finding]:
     for answer in ready:
         findings += _answers(answer, waiting[answer], sent, received)
     for answer in late:
-        ray.cancel(answer, force=True)
+        cancel_task(answer)
         text = f"no answer within {ANSWER_SECONDS:.0f} s"
         advice = "see `ray status` and the node's logs: it starts no worker, or a probe hangs"
         findings.append(Finding("worker", Level.FAILURE, text, advice, waiting[answer]))

@@ -14,6 +14,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.config.run_config import RunConfig
+from orchestrator.ray_cluster.task_cancellation import cancel_task
 from orchestrator.search.space import MemoryFigures, step_gib
 from orchestrator.sweep.finding import Finding, Level
 from prp_core.errors import UserError
@@ -142,7 +143,7 @@ def _sizes_of_nodes(node_ids: Sequence[str]) -> list[float]:
         return []
     ready, late = ray.wait(waiting, num_returns=len(waiting), timeout=ANSWER_SECONDS)
     for one in late:
-        ray.cancel(one, force=True)
+        cancel_task(one)
     sizes: list[float] = []
     for answer in ready:
         try:

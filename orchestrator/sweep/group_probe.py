@@ -14,6 +14,7 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from orchestrator.config.run_config import RunConfig, parse_config, to_tree
+from orchestrator.ray_cluster.task_cancellation import cancel_task
 from orchestrator.ray_cluster.worker_group import worker_bundle
 from orchestrator.sweep.finding import Finding, Level
 
@@ -116,7 +117,7 @@ def _answers(config: RunConfig, group: Any) -> list[Any] | str:
         return f"{type(error).__name__}: {lines[-1][:300]}"
     finally:
         for one in waiting:
-            ray.cancel(one, force=True)
+            cancel_task(one)
     return found
 
 

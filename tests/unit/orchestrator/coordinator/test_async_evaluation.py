@@ -18,6 +18,7 @@ from orchestrator.coordinator.evaluation_queue import EvaluationQueue, next_rung
 from orchestrator.coordinator.pruning import Pruning
 from orchestrator.cost.account import SweepAccount
 from orchestrator.ray_cluster.concurrency import ConcurrencyLimit, plan_concurrency_on
+from orchestrator.ray_cluster.task_cancellation import cancel_task
 from orchestrator.search.pruner import PruningRule
 from orchestrator.search.space import Fit
 from orchestrator.search.study import SweepStudy
@@ -77,6 +78,22 @@ def test_the_watch_asks_the_cluster_again(local_ray: None) -> None:
     assert watch() == 1
     now[0] = 11.0
     assert watch() == 2
+
+
+def test_a_cancelled_task_ends_and_one_that_has_just_ended_costs_nobody_the_process(
+    local_ray: None,
+) -> None:
+    """Ray's own cancellation aborts this process within the first few dozen."""
+    answer = ray.remote(max_retries=0)(lambda number: bytes(number))
+    for _ in range(200):
+        tasks = [answer.remote(1000) for _ in range(2)]
+        assert len(ray.get(tasks)) == 2
+        for task in tasks:
+            cancel_task(task)
+    hangs = ray.remote(max_retries=0)(lambda: time.sleep(1000)).remote()
+    cancel_task(hangs)
+    with pytest.raises((ray.exceptions.TaskCancelledError, ray.exceptions.WorkerCrashedError)):
+        ray.get(hangs, timeout=60)
 
 
 def test_a_sweep_whose_coordinator_has_ended_for_good_says_how_to_go_on(local_ray: None) -> None:
