@@ -23,6 +23,10 @@ class UserError(PrpError, ValueError):
     exit_code = 2
 
 
+class UnsuitableClasses(UserError):
+    """The classes of a corpus cannot judge an encoder: there are none, one, or none in common."""
+
+
 class DiskFull(UserError):
     """A cache's disk has no room left; whoever can do without the file goes on without it."""
 

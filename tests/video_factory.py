@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -300,13 +300,21 @@ def cut_without_reencoding(path: Path, target: Path, first: int) -> Path:
 
 def with_packet(path: Path, target: Path, number: int, data: bytes) -> Path:
     """The video at `path` with `data` as its packet `number`, in the container of `target`."""
+    return with_packets(path, target, lambda place, _: data if place == number else None)
+
+
+def with_packets(path: Path, target: Path, changed: Callable[[int, bytes], bytes | None]) -> Path:
+    """The video at `path` with what `changed` makes of each packet's number and bytes (None: it
+    stays), in the container of `target`.
+    """
     with av.open(str(path)) as source, av.open(str(target), "w") as damaged:
         stream = source.streams.video[0]
         copy = damaged.add_stream_from_template(stream)
         for place, packet in enumerate(source.demux(stream)):
             if packet.pts is None:
                 continue
-            if place == number:
+            data = changed(place, bytes(packet))
+            if data is not None:
                 replacement = av.Packet(data)
                 replacement.pts = packet.pts
                 replacement.dts = packet.dts

@@ -10,7 +10,7 @@ from orchestrator.config.source_config import SourceConfig
 from orchestrator.data.sweep_videos import SweepVideos
 from orchestrator.sweep.evidence import evidence_line
 from prp_core.data.manifest import Manifest
-from prp_core.errors import UserError
+from prp_core.errors import UnsuitableClasses, UserError
 from prp_core.evaluation.class_check import check_labels
 from prp_core.evaluation.sentinels import leakage
 
@@ -32,15 +32,15 @@ def where_lines(
 
 @contextmanager
 def other_judges_named(config: RunConfig) -> Iterator[None]:
-    """Add the way out to a `UserError` about classes: training needs none, judging on another
-    corpus needs none of this one.
+    """Add the way out to `UnsuitableClasses`: training needs none, judging on another corpus needs
+    none of this one.
     """
     try:
         yield
-    except UserError as error:
-        if config.eval_source.is_given or "class" not in str(error):
+    except UnsuitableClasses as error:
+        if config.eval_source.is_given:
             raise
-        raise UserError(
+        raise UnsuitableClasses(
             f"{error}; or judge on another corpus, which has classes: --eval-data URI"
         ) from None
 
@@ -57,7 +57,7 @@ def check_parts(videos: SweepVideos, config: RunConfig) -> list[str]:
     if has_classes or config.evaluation.label_free is None:
         check_labels(split.gallery, split.val)
     if has_classes and len(labels) < 2:
-        raise UserError(
+        raise UnsuitableClasses(
             f"All videos are of one class ({next(iter(labels))!r}): every retrieval would be right "
             "and every trial as good; put the videos into class folders, or give --labels CSV"
         )

@@ -91,8 +91,14 @@ def _of_clip(path: Path, name: str, record: Any, part: str) -> Listed:
         except (TypeError, ValueError, OverflowError):
             raise UserError(f"{path}: {name!r} has the segment {segment!r}, no two times") from None
         name = f"{name}_{start:06d}_{end:06d}"
-    subset = PARTS.get(str(fields.get("subset", "")).casefold(), part)
-    return Listed(name, next(iter(labels), "") or None, subset)
+    subset = fields.get("subset") or ""
+    if subset and str(subset).casefold() not in PARTS:
+        raise UserError(
+            f"{path}: {name!r} is in the subset {str(subset)[:60]!r}; it may be one of "
+            f"{', '.join(PARTS)}"
+        )
+    stated_part = PARTS.get(str(subset).casefold(), part)
+    return Listed(name, next(iter(labels), "") or None, stated_part)
 
 
 def _text(value: Any) -> str:

@@ -16,7 +16,7 @@ from functools import cached_property
 
 from prp_core.checks import check, check_choice
 from prp_core.data.object_store import ObjectRef
-from prp_core.errors import NEEDS_PREPARE, QUARANTINE_REASONS, UserError
+from prp_core.errors import NEEDS_PREPARE, QUARANTINE_REASONS, UnsuitableClasses, UserError
 from prp_core.randomness import draw_bits
 
 SPLITS = ("", "train", "val", "test")
@@ -270,7 +270,7 @@ def _check_enough(manifest: Manifest, train: list[VideoRecord], num_carved: int)
     num_groups = len({record.group for record in judged})
     if num_groups < 1 + num_carved:
         kind = " with a class" if len(judged) < len(train) else ""
-        raise UserError(
+        raise (UnsuitableClasses if kind else UserError)(
             f"{manifest.uri}: {len(judged)} usable training videos{kind} in {num_groups} groups "
             f"({manifest.quarantined_in_words}), "
             f"but {1 + num_carved} groups are needed to keep the parts apart; "

@@ -33,7 +33,8 @@ def table_rows(path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, 
     write them: between commas, semicolons or tabs, in quotes or not, with ``sep=;`` before it.
 
     The first row names columns, in any case; None where the first of `columns` and any of the
-    others are not among them, each once. Raises `UserError` and `csv.Error`.
+    others are not among them, each once. Cells that a row lacks are empty. Raises `UserError`, also
+    for a row with more cells, and `csv.Error`.
     """
     text = read_table_text(path)
     first, _, rest = text.partition("\n")
@@ -47,9 +48,14 @@ def table_rows(path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, 
         )
         names = [name.strip().casefold() for name in next(reader, [])]
         if columns[0] in names and set(names) & set(columns[1:]) and len(set(names)) == len(names):
-            return [
-                (reader.line_num + skipped, dict(zip(names, row, strict=False)))
-                for row in reader
-                if row
-            ]
+            rows = []
+            for row in filter(None, reader):
+                line = reader.line_num + skipped
+                if any(row[len(names) :]):  # a separator in a cell would cut it short
+                    raise UserError(
+                        f"{path}, line {line}: {len(row)} cells, and the first line names "
+                        f"{len(names)} columns; put a cell with {separator!r} in it in quotes"
+                    )
+                rows.append((line, dict(zip(names, row, strict=False))))
+            return rows
     return None

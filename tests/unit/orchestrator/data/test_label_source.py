@@ -41,7 +41,7 @@ def test_a_table_is_read_however_a_program_wrote_it(data: bytes, tmp_path: Path)
 
 def test_a_cell_may_hold_separators_and_lines(tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
-    path.write_text('key;label\n"a;b\n.mp4";"x, y"\nc.mp4;z;unused\n')
+    path.write_text('key;label\n"a;b\n.mp4";"x, y"\nc.mp4;z;;\n')
     assert read_label_table(path) == {"a;b\n.mp4": Labelling("x, y"), "c.mp4": Labelling("z")}
     path.write_text('sep=;\nkey;split\n"a\n";train\nb;never\n')
     with pytest.raises(UserError, match="line 5: split 'never'"):
@@ -55,6 +55,7 @@ def test_a_cell_may_hold_separators_and_lines(tmp_path: Path) -> None:
         (b"filename,label\na,b\n", "its first line is 'filename,label'; it must name the column"),
         (b"key,key,label\na,b,c\n", "it must name the column key"),
         (b"", "its first line is ''"),
+        (b"key,label\na,b\nc,pull up, bar\n", "line 3: 3 cells, and the first line names 2 col"),
     ],
 )
 def test_what_is_no_table_is_refused_in_a_line(data: bytes, said: str, tmp_path: Path) -> None:
@@ -123,6 +124,7 @@ def test_a_list_in_json_may_be_given_as_labels(tmp_path: Path) -> None:
         ("[[1, 2]]", "entry 0 is"),
         ('{"a": {"annotations": [{"label": "x"}, {"label": "y"}]}}', "'a' has several labels"),
         ('{"a": {"annotations": {"label": "x", "segment": [1]}}}', "no two times"),
+        ('{"a": {"subset": "holdout"}}', "'a' is in the subset 'holdout'; it may be one of train"),
     ],
 )
 def test_other_json_is_refused_in_a_line(text: str, said: str, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from prp_core.data.readers.h264_slices import B, I, P, SequenceHeader, Slice, st
 from prp_core.data.readers.pyav_reader import PyavReader
 from prp_core.data.readers.selective_decode import SelectiveDecode
 from prp_core.data.readers.sequential_reader import SequentialReader
-from tests.video_factory import SELECTIVE, Encoding, make_video, picture, remuxed
+from tests.video_factory import SELECTIVE, Encoding, make_video, picture, remuxed, with_packets
 
 HEADER = SequenceHeader(
     frames_only=True,
@@ -118,22 +118,10 @@ def _three_scenes(path: Path, num_references: int) -> Path:
 
 def _with_recovery_points(source: Path, target: Path) -> Path:
     """`source` with a recovery point before the pictures 20 and 40."""
-    with av.open(str(source)) as video, av.open(str(target), "w") as other:
-        stream = video.streams.video[0]
-        copy = other.add_stream_from_template(stream)
-        for place, packet in enumerate(video.demux(stream)):
-            if packet.pts is None:
-                continue
-            data = bytes(packet)
-            if place in (20, 40):
-                data = len(AT_ONCE).to_bytes(4, "big") + AT_ONCE + data
-            changed = av.Packet(data)
-            changed.pts = packet.pts
-            changed.dts = packet.dts
-            changed.time_base = packet.time_base
-            changed.stream = copy
-            other.mux(changed)
-    return target
+    point = len(AT_ONCE).to_bytes(4, "big") + AT_ONCE
+    return with_packets(
+        source, target, lambda place, data: point + data if place in (20, 40) else None
+    )
 
 
 @pytest.mark.parametrize(("references", "starts"), [(1, (0, 20, 40)), (3, (0,))])
