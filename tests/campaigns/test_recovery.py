@@ -4,7 +4,7 @@
 
 One trial on a cluster of a head and two nodes, with a checkpoint every 10 steps. What is timed is
 the next committed step, so a figure holds the writing of a checkpoint as well. ``PRP_NUM_STRIKES``
-is the number of kills of the second test, ``PRP_EVERY_SECONDS`` the time between them;
+is the number of kills of the other tests, ``PRP_EVERY_SECONDS`` the time between them in the last;
 ``PRP_KINDS=hang,driver`` times these alone.
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,8 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.journal.sweep_folder import REQUESTS
+from orchestrator.storage.open_store import open_store
 from tests.fixtures_mlflow import MlflowServer
 from tests.journals import ledger_of
 from tests.tools.nemesis import Battlefield, Kind, parent_of
@@ -92,6 +95,32 @@ def test_seconds_to_the_next_step(field: Battlefield) -> None:
         if seconds > GOALS[title]:
             missed.append(title)
     assert missed == [], "at this load"
+
+
+def test_seconds_to_an_answer(field: Battlefield, tmp_path: Path) -> None:
+    """Of `prp pause` and `prp continue`, from the start of the command, in peace and with kill -9
+    of the coordinator, which is stopped before, between request and answer.
+    """
+    storage = tmp_path / "storage"
+    requests = open_store(f"{storage}/sweeps/one", check=False)
+    in_peace, struck = [], []
+    for number in range(2 * NUM_STRIKES):
+        wait_for_steps(field, 30)
+        words = ["-m", "orchestrator", ("pause", "continue")[number % 2], "one"]
+        coordinator = field.processes(Kind.COORDINATOR)[0]
+        if number >= NUM_STRIKES:
+            os.kill(coordinator, signal.SIGSTOP)
+        started = time.monotonic()
+        command = subprocess.Popen([sys.executable, *words, "--storage", str(storage)])
+        if number >= NUM_STRIKES:
+            field.wait_until(lambda: any(requests.list(REQUESTS)), "a request")
+            os.kill(coordinator, signal.SIGKILL)
+        assert command.wait(120) == 0
+        (struck if number >= NUM_STRIKES else in_peace).append(time.monotonic() - started)
+    for title, seconds in (("in peace", in_peace), ("coordinator killed", struck)):
+        sys.stdout.write(f"{title}: {', '.join(f'{one:.1f}' for one in sorted(seconds))} s\n")
+    assert max(in_peace) <= 5
+    assert max(struck) <= 5
 
 
 def test_steps_that_are_kept_at_one_kill_a_minute(field: Battlefield, tmp_path: Path) -> None:
