@@ -28,6 +28,8 @@ from prp_core.errors import UserError
 
 ANSWER_SECONDS = 8.0
 FIRST_WITH_MODELS = 3  # of MLflow's versions: it stores models apart from runs
+MODEL_PREFIX = "prp-probe-"
+STALE_SECONDS = 600  # no start takes so long between a model and its removal
 KEPT = "kept in the sweep's storage"
 
 
@@ -164,17 +166,28 @@ def _check_run(client: Any, tracking_uri: str, experiment: str) -> list[str]:
 
 
 def _check_model(client: Any) -> list[str]:
-    name = f"prp-probe-{secrets.token_hex(4)}"
+    """Register a model and remove it."""
     try:
-        client.create_registered_model(name)
-        client.delete_registered_model(name)
+        made = client.create_registered_model(f"{MODEL_PREFIX}{secrets.token_hex(4)}")
+        client.delete_registered_model(made.name)
     # whatever a registry says, the person is told
     except Exception as error:  # noqa: BLE001
         return [
             f"MLflow will not register the encoder of this sweep ({root_cause(error)}), which is "
             f"{KEPT}"
         ]
+    with contextlib.suppress(Exception):  # a later start removes them
+        _remove_stale_models(client, made.creation_timestamp)
     return []
+
+
+def _remove_stale_models(client: Any, now: int) -> None:
+    """Remove the models of starts that were killed before they did; `now` is in milliseconds by
+    the server's clock.
+    """
+    for model in client.search_registered_models(f"name LIKE '{MODEL_PREFIX}%'"):
+        if now - model.creation_timestamp > 1000 * STALE_SECONDS:
+            client.delete_registered_model(model.name)
 
 
 def _post(credentials: Any, endpoint: str, body: dict[str, Any]) -> Any:

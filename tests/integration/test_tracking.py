@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 
 from orchestrator.config.typed_command import prp
 from orchestrator.journal.sweep_folder import RECORDS, open_sweep_folder
-from orchestrator.tracking import MlflowTracker, check_tracking, default_tracking_uri
+from orchestrator.tracking import MlflowTracker, check_tracking, default_tracking_uri, start_check
 from orchestrator.tracking.mlflow_tracker import EndedRun
 from orchestrator.tracking.reading import read_history
 from orchestrator.tracking.recorded import RunEnd
@@ -505,8 +505,10 @@ def test_two_trackers_share_one_new_sqlite_file(experiment: str, tmp_path: Path)
 
 
 def test_a_server_is_asked_for_all_that_a_sweep_needs_and_left_as_it_was(
-    mlflow_server: MlflowServer, client: Any, experiment: str
+    mlflow_server: MlflowServer, client: Any, experiment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    client.create_registered_model("prp-probe-of-one-that-was-killed")
+    monkeypatch.setattr(start_check, "STALE_SECONDS", -1)
     assert check_tracking(mlflow_server.uri, experiment) == []
     assert runs_of(client, experiment) == []
     assert not [one for one in client.search_registered_models() if "probe" in one.name]
