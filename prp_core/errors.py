@@ -79,6 +79,7 @@ QUARANTINE_REASONS = {
     "empty": "the object has no bytes",
     "not-a-video": "the first bytes are those of no video container we let a decoder see",
     "no-video-stream": "the container opens but holds no video",
+    "nothing-shown": "the edit list of the mp4 hides every frame",
     "undecodable": "the decoder gives up before the first frame",
     "truncated": "fewer frames decode than the container says, or the file ends before it",
     "repeated-frames": "the decoder repeats one frame in place of the ones it lost",

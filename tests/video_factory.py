@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -295,6 +296,27 @@ def cut_without_reencoding(path: Path, target: Path, first: int) -> Path:
             packet.dts = (packet.dts or 0) - start
             packet.stream = copy
             cut.mux(packet)
+    return target
+
+
+def with_edit_list(path: Path, target: Path, parts: Sequence[tuple[int, int]]) -> Path:
+    """The mp4 of `make_video` at `path` with an edit list that shows these parts of it (first
+    frame, end), one after the other; none: 20 frames' time of nothing.
+    """
+    data = path.read_bytes()
+    at = data.index(b"elst") + 4
+    first = int.from_bytes(data[at + 12 : at + 16], "big")
+    ticks_at = data.index(b"mdhd") + 16
+    ticks = int.from_bytes(data[ticks_at : ticks_at + 4], "big") // 25  # of a frame
+    entries = [(40 * (end - begin), first + begin * ticks) for begin, end in parts]
+    listed = b"".join(struct.pack(">Iii", *one, 1 << 16) for one in entries or [(800, -1)])
+    listed = bytes(4) + (len(listed) // 12).to_bytes(4, "big") + listed
+    grown = bytearray(data[:at] + listed + data[at + 20 :])
+    for box in (b"moov", b"trak", b"edts", b"elst"):
+        start = data.index(box) - 4
+        size = int.from_bytes(data[start : start + 4], "big") + len(listed) - 20
+        grown[start : start + 4] = size.to_bytes(4, "big")
+    target.write_bytes(grown)
     return target
 
 

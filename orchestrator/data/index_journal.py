@@ -26,7 +26,7 @@ TRIED_AGAIN = {
 }
 # Which videos are found usable: raise it when a fault is no longer one, so that what was set aside
 # for it is tried again.
-VERDICTS = 3
+VERDICTS = 4
 
 
 class IndexJournal:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from prp_core.data.dilated_sampling import needed_positions
+from prp_core.data.readers.decode_server import Progress, inspect
 from prp_core.data.readers.frame_arrays import copy_planes
 from prp_core.data.readers.pyav_reader import PyavReader
 from prp_core.data.readers.segment_decode import SegmentDecode
@@ -26,6 +27,7 @@ from tests.video_factory import (
     make_video,
     shown_numbers,
     with_display_matrix,
+    with_edit_list,
     with_packet,
 )
 
@@ -321,6 +323,24 @@ def test_what_an_edit_list_hides_and_how_frames_are_turned_costs_no_decode_from_
     reader = PyavReader(str(cut))
     assert reader.read([0, 39], 40).shape == ((2, 64, 96, 3) if turn[0] else (2, 96, 64, 3))
     assert 2 <= reader.num_frames_to_read_one(40) <= 16, "one group of pictures, no more"
+
+
+@pytest.mark.parametrize("name", ["h264, open GOPs", "HEVC, open GOPs"])
+def test_each_part_of_an_edit_list_is_decoded_by_itself(name: str, tmp_path: Path) -> None:
+    """What the decoder holds of one part has no room in the next: `ffmpeg` loses frames so."""
+    encoding = {**SELECTIVE, **SEGMENTED}[name]
+    whole = make_video(tmp_path / "whole.mp4", 40, encoding=encoding)
+    ones = [(number, number + 1) for number in range(40)]
+    for parts in (ones, ones[::-1], [(25, 33), (5, 8), (17, 19), (31, 32)]):
+        listed = with_edit_list(whole, tmp_path / "listed.mp4", parts)
+        shown = [number for begin, end in parts for number in range(begin, end)]
+        info = inspect("pyav", str(listed), 10**6, 1, Progress(lambda _: None))
+        assert info["num_frames"] == len(shown)
+        reader = PyavReader(str(listed))
+        wanted = range(0, len(shown), 3)
+        assert shown_numbers(reader.read(wanted, len(shown))) == [shown[at] for at in wanted]
+        assert reader.is_selective == name.startswith("HEVC")
+        reader.close()
 
 
 def test_motion_jpeg_with_exif_data_comes_as_it_says(tmp_path: Path) -> None:

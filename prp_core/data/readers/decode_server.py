@@ -46,6 +46,7 @@ except ImportError:  # a Python that was built without it
 # A header may declare a few frames more than decode (genuine UCF101 files: 207 against 205).
 MISSING_FRAMES_ALLOWED = 4
 MISSING_SHARE_ALLOWED = 0.02
+DROPPED_SHARE_IGNORED = 0.05  # a file of a few frames rounds its times
 MOST_PIXELS_OF_A_FILE = 3 * 10**12  # three hours of 3840 x 2160 at 30 frames a second are 2.7e12
 PIXELS_BETWEEN_SIGNS = 50 * 10**6  # decoded, before the process says again that it goes on
 
@@ -73,7 +74,7 @@ def inspect(
     reader_name: str, path: str, max_pixels: int, max_pixels_decoded: int, progress: Progress
 ) -> dict[str, Any]:
     """The video's figures with its frames counted by decoding them all. Raises `BrokenVideo`."""
-    from prp_core.data.readers.header import first_orientation, read_header
+    from prp_core.data.readers.header import check_shows_some, first_orientation, read_header
 
     check_container(path)
     header = read_header(path)
@@ -100,6 +101,7 @@ def inspect(
     if decoded.failure is not None and decoded.failure.reason == "too-large":
         raise decoded.failure
     if decoded.num_frames == 0:
+        check_shows_some(path)
         words = decoded.failure.detail if decoded.failure is not None else "no frame at all"
         raise BrokenVideo(
             path,
@@ -110,7 +112,7 @@ def inspect(
     height, width = decoded.shape
     return {
         "num_frames": decoded.num_frames,
-        "fps": header.fps,
+        "fps": _rate(header.fps, decoded.frames_per_second),
         "width": width,
         "height": height,
         "codec": header.codec,
@@ -126,7 +128,13 @@ class _Decoded:
     shape: tuple[int, int] = (0, 0)
     num_refused: int = 0
     num_to_read_one: int = 0
+    frames_per_second: float = 0.0
     failure: BrokenVideo | None = None
+
+
+def _rate(stated: float, measured: float) -> float:
+    """The stated rate, or what was measured (0: nothing) where frames are left out."""
+    return measured if measured < stated * (1 - DROPPED_SHARE_IGNORED) and measured else stated
 
 
 def _check_whole(path: str, decoded: _Decoded, declared: int) -> None:
@@ -175,6 +183,7 @@ def _count_frames(reader: VideoReader, progress: Progress, max_pixels_decoded: i
         decoded.failure = error
     finally:
         decoded.num_refused = reader.num_packets_refused
+        decoded.frames_per_second = reader.frames_per_second
         reader.close()
     return decoded
 

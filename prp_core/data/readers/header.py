@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from pathlib import Path
 from typing import Any
@@ -19,16 +20,16 @@ PLACEHOLDER_FRAMES = 1 << 30  # in an AVI that was written to a pipe
 CHUNKS_BELOW = (b"AVI ", b"AVIX", b"movi", b"rec ")  # lists of an AVI that hold a video's chunks
 
 
-def open_container(path: str) -> Any:
+def open_container(path: str, **options: str) -> Any:
     """The open container; FFmpeg may read this file and nothing else, no network.
 
     It is told the format that was recognised: its own guess could be another, such as a text that
-    names other files. Raises `BrokenVideo`.
+    names other files. `options` are further ones of the demuxer. Raises `BrokenVideo`.
     """
     demuxer = DEMUXERS[check_container(path)]
     av.logging.set_level(av.logging.PANIC)
     try:
-        return av.open(path, format=demuxer, options={"protocol_whitelist": "file"})
+        return av.open(path, format=demuxer, options={"protocol_whitelist": "file", **options})
     except (av.FFmpegError, ValueError, IndexError) as error:
         raise BrokenVideo(
             path, "undecodable", f"the container does not open: {error}"[:200]
@@ -76,6 +77,57 @@ def num_frames_shown(container: Any, stream: Any) -> int:
         return max(0, int(stream.frames) - _num_empty_chunks(container.name, stream.index))
     listed = stream.index_entries if "mov" in container.format.name and stream.frames else ()
     return sum(not entry.is_discard for entry in listed) or int(stream.frames)
+
+
+def check_shows_some(path: str) -> None:
+    """Raise `BrokenVideo` "nothing-shown" where the edit list of the mp4 at `path` hides all."""
+    with open_container(path) as container:
+        stream = video_stream(container, path)
+        is_listed = "mov" in container.format.name and stream.frames
+        if not is_listed or not all(entry.is_discard for entry in stream.index_entries):
+            return
+        if _samples_of_media(container, stream):
+            raise BrokenVideo(
+                path,
+                "nothing-shown",
+                f"its edit list shows none of its {stream.frames} frames; to have them all, drop "
+                "the list: ffmpeg -ignore_editlist 1 -i OLD.mp4 -c copy NEW.mp4",
+            )
+
+
+def jumps_of_edit_list(container: Any, stream: Any) -> dict[int, int]:
+    """Where an mp4's edit list of several parts leaves the order of the media: the number of each
+    packet that does not follow the one before it there, with the byte at which it begins.
+
+    A decoder has to begin anew at it: what it holds belongs to another part. FFmpeg begins every
+    part at a keyframe, and hides what stands before the part.
+    """
+    if "mov" not in container.format.name or not stream.frames:
+        return {}
+    entries = stream.index_entries
+    if len(entries) == stream.frames and not any(entry.is_discard for entry in entries):
+        positions = [entry.pos for entry in entries if entry.size]
+        if all(map(operator.lt, positions, positions[1:])):
+            return {}
+    media = _samples_of_media(container, stream)
+    number_of = {sample: number for number, sample in enumerate(media)}
+    jumps = {}
+    before = -1
+    for place, entry in enumerate(entries):
+        if not entry.size:
+            continue
+        number = number_of.get((entry.pos, entry.size), -1)
+        if entry.is_keyframe and place and number != before + 1:
+            jumps[place] = entry.pos
+        before = number
+    return jumps
+
+
+def _samples_of_media(container: Any, stream: Any) -> list[tuple[int, int]]:
+    """(first byte, size) of each sample of an mp4, whatever its edit list shows."""
+    with open_container(container.name, ignore_editlist="1") as plain:
+        entries = plain.streams[stream.index].index_entries
+        return [(entry.pos, entry.size) for entry in entries if entry.size]
 
 
 def _num_empty_chunks(path: str, stream_index: int) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from prp_core.data.readers.h264_packets import h264_layout
+from prp_core.data.readers.header import jumps_of_edit_list
 from prp_core.data.readers.mpeg4_packets import mpeg4_layout
 from prp_core.data.readers.packet_layout import PacketLayout
 
@@ -68,6 +69,8 @@ def index_packets(container: Any, stream: Any, path: str) -> PacketIndex | None:
     """
     codec = stream.codec_context.name
     if codec not in CODECS or Path(path).stat().st_size > MAX_FILE_BYTES:
+        return None
+    if jumps_of_edit_list(container, stream):
         return None
     *packets, end = container.demux(stream)
     if end.size or not packets or any(packet.size == 0 or packet.is_corrupt for packet in packets):

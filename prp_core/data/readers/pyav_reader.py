@@ -51,6 +51,11 @@ class PyavReader:
         """See `VideoReader.num_packets_refused`."""
         return 0 if self._sequential is None else self._sequential.num_packets_refused
 
+    @property
+    def frames_per_second(self) -> float:
+        """See `VideoReader.frames_per_second`."""
+        return 0.0 if self._sequential is None else self._sequential.pace.frames_per_second
+
     def num_frames_to_read_one(self, num_frames: int) -> int:
         """See `VideoReader.num_frames_to_read_one`.
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import av
 
-from prp_core.data.readers.header import open_container, video_stream
+from prp_core.data.readers.header import jumps_of_edit_list, open_container, video_stream
 from prp_core.data.readers.keyframe_starts import STARTS, Start
 from prp_core.data.readers.packet_index import MAX_FILE_BYTES
 from prp_core.data.readers.selective_decode import UnexpectedFrame
@@ -37,6 +37,7 @@ class SegmentDecode:
         self._context.options = {"err_detect": "crccheck+bitstream+buffer+explode"}
         self._size = (self._context.width, self._context.height)
         self._packets: list[Any] = []
+        self._jumps: dict[int, int] = {}
         self._num_visible = 0
         try:
             self.starts = self._find_starts(stream, path)
@@ -48,6 +49,7 @@ class SegmentDecode:
         find = STARTS.get(self._context.name)
         if find is None or Path(path).stat().st_size > MAX_FILE_BYTES:
             return []
+        self._jumps = jumps_of_edit_list(self._container, stream)
         *packets, end = self._container.demux(stream)
         if end.size or any(one.size == 0 or one.is_corrupt for one in packets):
             return []
@@ -126,8 +128,7 @@ class SegmentDecode:
             for place in range(start.place, len(self._packets) + 1):
                 if place in start.leading:
                     continue
-                packet = self._packets[place] if place < len(self._packets) else None
-                for frame in self._context.decode(packet):
+                for frame in self._decoded(place, place != start.place):
                     if frame.pts is None or frame.pts < start.place:
                         raise UnexpectedFrame
                     yield number, frame
@@ -136,6 +137,15 @@ class SegmentDecode:
             raise UnexpectedFrame from None
         finally:
             self._context.flush_buffers()
+
+    def _decoded(self, place: int, is_under_way: bool) -> Iterator[Any]:
+        """The frames that the decoder gives for packet `place`, its last ones past the end."""
+        if is_under_way and place in self._jumps:
+            yield from self._context.decode(None)
+            self._context.flush_buffers()
+        yield from self._context.decode(
+            self._packets[place] if place < len(self._packets) else None
+        )
 
     def close(self) -> None:
         """Close the file."""

@@ -3,16 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import Any
 
 import av
 import numpy as np
 
 from prp_core.data.readers.frame_arrays import RgbConverter
-from prp_core.data.readers.header import num_frames_shown, open_container, video_stream
+from prp_core.data.readers.header import (
+    jumps_of_edit_list,
+    num_frames_shown,
+    open_container,
+    video_stream,
+)
 from prp_core.data.readers.orientation import Orientation, orientation_of
 from prp_core.data.readers.video_reader import ForwardReader
 from prp_core.errors import BrokenVideo
+
+MIXED_UP_SECONDS = 2
+
+
+class Pace:
+    """How many frames a second are shown, by the times at which they are.
+
+    In an AVI the times of B-frames are mixed up; in a transport stream they may begin anew.
+    """
+
+    def __init__(self) -> None:
+        self._num_frames = 0
+        self._first: Fraction | None = None
+        self._last = Fraction(0)
+        self._begins_anew = False
+
+    def add(self, frame: Any) -> None:
+        """One more frame."""
+        self._num_frames += 1
+        if frame.pts is None or frame.time_base is None:
+            return
+        seconds = frame.pts * frame.time_base
+        if self._first is None:
+            self._first = self._last = seconds
+        self._begins_anew |= seconds < self._last - MIXED_UP_SECONDS
+        self._first = min(self._first, seconds)
+        self._last = max(self._last, seconds)
+
+    @property
+    def frames_per_second(self) -> float:
+        """The mean so far; 0 where it is not known."""
+        if self._first in (None, self._last) or self._begins_anew:
+            return 0.0
+        assert self._first is not None
+        return float((self._num_frames - 1) / (self._last - self._first))
 
 
 class SequentialReader(ForwardReader):
@@ -21,7 +62,7 @@ class SequentialReader(ForwardReader):
     A packet that is empty or that the decoder refuses is left out and counted, whatever the
     container: the frames after it are read as `ffmpeg` reads them. `is_irregular` says whether a
     frame so far was damaged, or unlike the first in size or orientation, `has_interlaced` whether
-    one was interlaced.
+    one was interlaced, and `pace` when the frames were shown.
     """
 
     def _open(self) -> None:
@@ -33,6 +74,7 @@ class SequentialReader(ForwardReader):
         self.num_packets_refused = 0
         self.is_irregular = False
         self.has_interlaced = False
+        self.pace = Pace()
         self._size = (0, 0)
         self._orientation: Orientation | None = None
         self._converter = RgbConverter()
@@ -79,6 +121,7 @@ class SequentialReader(ForwardReader):
     def _look_at(self, frame: Any) -> None:
         """Note what no reader of chosen packets accepts: see `SelectiveDecode.frames`."""
         self.has_interlaced |= frame.interlaced_frame
+        self.pace.add(frame)
         orientation = orientation_of(frame)
         self._orientation = self._orientation or orientation
         self.is_irregular |= (
@@ -90,14 +133,16 @@ class SequentialReader(ForwardReader):
     def _decode_packets(self, stream: Any) -> Iterator[Any]:
         """Every frame; an empty packet within the stream must not end it, as it would if sent.
 
-        What was read before the container breaks is decoded to its end first.
+        What was read before the container breaks is decoded to its end first, and so is each part
+        of an edit list.
         """
         waiting = None
         failure = None
-        packets = self._container.demux(stream)
+        jumps = jumps_of_edit_list(self._container, stream)
+        packets = enumerate(self._container.demux(stream))
         while failure is None:
             try:
-                packet = next(packets, None)
+                number, packet = next(packets, (0, None))
             except (av.FFmpegError, ValueError) as error:
                 packet = None
                 failure = error
@@ -106,6 +151,8 @@ class SequentialReader(ForwardReader):
             if waiting is not None:
                 yield from self._frames_of(waiting)
             waiting = packet
+            if number in jumps and packet.pos == jumps[number]:
+                yield from self._drained(stream.codec_context)
         if failure is None:
             if waiting is not None:
                 yield from (waiting.decode() if waiting.size == 0 else self._frames_of(waiting))
@@ -114,6 +161,18 @@ class SequentialReader(ForwardReader):
             yield from self._frames_of(waiting)
         yield from stream.codec_context.decode(None)
         raise failure
+
+    def _drained(self, context: Any) -> list[Any]:
+        """What the decoder holds back; it begins anew behind that."""
+        try:
+            frames: list[Any] = context.decode(None)
+        except MemoryError:
+            raise
+        except (av.FFmpegError, ValueError):
+            self.num_packets_refused += 1
+            frames = []
+        context.flush_buffers()
+        return frames
 
     def _frames_of(self, packet: Any) -> list[Any]:
         if packet.size == 0:

@@ -81,6 +81,13 @@ class VideoReader(Protocol):
         """Packets that gave no frame because they are empty or damaged, as far as was read."""
         ...
 
+    @property
+    def frames_per_second(self) -> float:
+        """The mean rate at which the frames were shown that were read from the beginning, by their
+        own times; 0 where these are not known.
+        """
+        ...
+
     def read(
         self, indices: Sequence[int], num_frames: int = 0, allocate: Allocate = new_frames
     ) -> np.ndarray:
@@ -119,6 +126,7 @@ class ForwardReader(ABC):
     """A reader that opens, steps and skips; to read backwards it opens the file again."""
 
     num_packets_refused = 0
+    frames_per_second = 0.0
     max_pixels = UNLIMITED_PIXELS
     on_decoded: Callable[[int], None] = staticmethod(ignore)
 

@@ -27,6 +27,7 @@ from tests.video_factory import (
     make_video,
     shown_numbers,
     with_display_matrix,
+    with_edit_list,
     with_empty_block,
     with_index_first,
     with_packet,
@@ -151,6 +152,8 @@ def test_frames_that_an_edit_list_hides_are_not_missed(tmp_path: Path) -> None:
         assert shown_numbers(process.read(cut, [0, 7, 24], num_frames=25)) == [35, 42, 59]
         with pytest.raises(BrokenVideo, match="truncated"):
             process.inspect(cut_short(with_index_first(cut), 0.7))
+        with pytest.raises(BrokenVideo, match="nothing-shown .*none of its 60 frames; .* drop the"):
+            process.inspect(with_edit_list(whole, cut, []))
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4"])

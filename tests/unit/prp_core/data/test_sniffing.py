@@ -188,11 +188,18 @@ def test_the_rate_of_a_container_that_states_none(
     assert read_header(str(path)).fps == 25
 
 
-def test_an_avi_s_empty_chunks_are_no_frames(tmp_path: Path) -> None:
-    encoding = Encoding(codec="mpeg4", suffix=".avi", num_b_frames=1)
-    path = make_video(tmp_path / "a.avi", 20, fps=50, encoding=encoding, ticks=range(0, 80, 4))
+def test_dropped_frames_are_no_frames_and_no_part_of_the_rate(tmp_path: Path) -> None:
+    """An AVI has an empty chunk for each, other containers nothing; all state the clock's rate."""
+    encoding = Encoding(codec="mpeg4", num_b_frames=1)
+    avi, mkv = (
+        make_video(tmp_path / name, 20, fps=50, encoding=encoding, ticks=range(0, 80, 4))
+        for name in ("a.avi", "a.mkv")
+    )
     with DecodeProcess(LoaderConfig()) as process:
-        assert process.inspect(path).num_frames == 20
+        for path in (mkv, avi):
+            info = process.inspect(path)
+            assert (info.num_frames, read_header(str(path)).fps) == (20, 50)
+            assert info.fps == pytest.approx(12.5, rel=0.05)  # an AVI mixes up the times of B
         cut_short(path, 0.7)
         with pytest.raises(BrokenVideo, match="truncated"):
             process.inspect(path)
