@@ -43,9 +43,9 @@ def config_with(**training: object) -> PretrainConfig:
         pretext=PretextTasks(playback_rate=PlaybackRate(rates="1-2-4")),
         clip=ClipConfig(
             length=8,
-            resize_height=36,
-            resize_width=40,
-            crop=32,
+            resize_height=20,
+            resize_width=24,
+            crop=16,
             random_crop=True,
             flip_probability=0.5,
         ),
