@@ -14,6 +14,20 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import WorkerController
 
+# Files whose worker processes are forked from one server (`tests/warm_processes.py`), which imports
+# torch and its compiler once: 4 CPU-seconds for each test process that has such a file.
+FORKED = (
+    "unit/prp_core/training/test_loop.py",
+    "unit/prp_core/training/test_checkpoint_writer.py",
+    "unit/prp_core/training/test_checkpoint_times.py",
+    "unit/prp_core/training/test_learner.py",
+    "unit/prp_core/training/test_async_evaluation.py",
+    "unit/prp_core/training/test_watchdog.py",
+    "unit/prp_core/training/test_checkpoint.py",
+    "unit/prp_core/evaluation/test_features.py",
+    "unit/prp_core/pretext/test_playing_direction.py",
+    "unit/prp_core/test_world.py",
+)
 # Groups of files in the order in which they are taken; a group is one process's. What is not named
 # here comes after them, in the order of the names, each file by itself.
 FIRST: tuple[tuple[str, ...], ...] = (
@@ -33,9 +47,7 @@ FIRST: tuple[tuple[str, ...], ...] = (
     ("integration/test_slow_ray_start.py",),
     ("unit/prp_core/pretext/test_published_networks.py",),
     ("contracts/test_readers_selective.py",),
-    ("unit/prp_core/training/test_watchdog.py",),
-    ("unit/prp_core/training/test_loop.py",),
-    ("unit/prp_core/training/test_checkpoint_writer.py",),
+    FORKED,
     ("unit/prp_core/data/test_decode_process.py",),
 )
 # Files whose tests share nothing and are long: each test goes to the next process that is free.

@@ -1,10 +1,12 @@
 """One of two workers that train the tiny corpus for long, with a watchdog of half a second.
 
-`python -m tests.tools.training_worker RANK FOLDER`; prints ``step N`` for each step on rank 0.
+`main` is for a process of its own. It prints ``step N`` for each step on rank 0; what it prints
+lies in ``FOLDER/stdout-RANK`` and ``FOLDER/stderr-RANK``.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from datetime import timedelta
@@ -36,6 +38,8 @@ class PrintingReporter(MemoryReporter):
 
 def main(rank: int, folder: Path) -> None:
     """Train until something ends this process."""
+    for descriptor, name in ((1, "stdout"), (2, "stderr")):
+        os.dup2(os.open(folder / f"{name}-{rank}", os.O_WRONLY | os.O_CREAT), descriptor)
     torch.set_num_threads(1)
     dist.init_process_group(
         "gloo",
@@ -59,7 +63,3 @@ def main(rank: int, folder: Path) -> None:
             reporter=PrintingReporter(),
             signals=Signals(watchdog),
         )
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), Path(sys.argv[2]))

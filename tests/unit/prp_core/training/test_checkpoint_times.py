@@ -16,8 +16,8 @@ from prp_core.training.loop import pretrain
 from prp_core.training.pretrain_data import PretrainData
 from prp_core.training.watchdog import Signals
 from prp_core.world import World
-from tests.tiny_corpus import make_corpus, open_source
-from tests.tiny_training import ALONE, config_with
+from tests.tiny_corpus import open_source
+from tests.tiny_training import ALONE, config_with, parts_of
 from tests.worker_group import run_workers
 
 
@@ -35,7 +35,7 @@ class MinuteReporter(MemoryReporter):
 
 
 def committed_steps(
-    corpus: Path,
+    data: PretrainData,
     folder: Path,
     world: World,
     signals: Signals | None = None,
@@ -44,20 +44,17 @@ def committed_steps(
     **training: Any,
 ) -> list[int]:
     """The steps of all checkpoints of a run of two steps an epoch for three epochs."""
-    parts = make_corpus(corpus / str(world.rank), num_train=8)
-    source = open_source(corpus / str(world.rank))
     reporter = MinuteReporter(minutes_a_step=minutes_a_step)
     values = {"checkpoint_every_steps": 1000, "num_checkpoints_kept": 100, **training}
     pretrain(
         config_with(**values),
-        PretrainData(source, parts),
+        data,
         world,
         checkpoints=CheckpointFolder(LocalStore(folder), num_kept=100),
         reporter=reporter,
         signals=signals,
         clock=lambda: reporter.now,
     )
-    source.close()
     return sorted(int(path.parent.name[5:]) for path in folder.rglob("commit.json"))
 
 
@@ -70,10 +67,10 @@ def committed_steps(
         (60.0, [2, 6]),
     ],
 )
-def test_checkpoints_go_by_time(tmp_path: Path, minutes: float, steps: list[int]) -> None:
-    found = committed_steps(
-        tmp_path / "videos", tmp_path / "kept", ALONE, checkpoint_every_minutes=minutes
-    )
+def test_checkpoints_go_by_time(
+    data: PretrainData, tmp_path: Path, minutes: float, steps: list[int]
+) -> None:
+    found = committed_steps(data, tmp_path, ALONE, checkpoint_every_minutes=minutes)
     assert found == steps
 
 
@@ -86,11 +83,11 @@ def test_checkpoints_go_by_time(tmp_path: Path, minutes: float, steps: list[int]
     ],
 )
 def test_an_epochs_end_is_saved_where_that_costs_a_hundredth_of_the_time(
-    tmp_path: Path, minutes_a_step: float, first_rung: int, steps: list[int]
+    data: PretrainData, tmp_path: Path, minutes_a_step: float, first_rung: int, steps: list[int]
 ) -> None:
     found = committed_steps(
-        tmp_path / "videos",
-        tmp_path / "kept",
+        data,
+        tmp_path,
         ALONE,
         minutes_a_step=minutes_a_step,
         checkpoint_every_steps=0,
@@ -100,48 +97,49 @@ def test_an_epochs_end_is_saved_where_that_costs_a_hundredth_of_the_time(
     assert found == steps
 
 
-def test_a_notice_commits_once_after_the_step_that_is_under_way(tmp_path: Path) -> None:
+def test_a_notice_commits_once_after_the_step_that_is_under_way(
+    data: PretrainData, tmp_path: Path
+) -> None:
     signals = Signals(is_preempted=lambda: True)
-    found = committed_steps(
-        tmp_path / "videos", tmp_path / "kept", ALONE, signals, checkpoint_every_minutes=0.0
-    )
+    found = committed_steps(data, tmp_path, ALONE, signals, checkpoint_every_minutes=0.0)
     assert found == [1, 2, 6]
 
 
-def in_a_group(world: World, folder: str) -> tuple[list[int], int]:
+def in_a_group(world: World, corpus: str, folder: str) -> tuple[list[int], int]:
     """The second worker hears a notice before its third step; the first one has the clock. Then,
     of another run, the steps after which each worker leaves: the first is told so in the fourth,
     the second is never asked.
     """
-    return hears_a_notice(world, folder), epochs_until_told_to_leave(world, folder)
+    with open_source(Path(corpus)) as source:
+        data = PretrainData(source, parts_of(Path(corpus)))
+        return (
+            hears_a_notice(data, world, Path(folder) / "kept"),
+            epochs_until_told_to_leave(data, world, Path(folder) / "left"),
+        )
 
 
-def epochs_until_told_to_leave(world: World, folder: str) -> int:
+def epochs_until_told_to_leave(data: PretrainData, world: World, folder: Path) -> int:
     """How many epochs of two steps a run ends on this worker that could end three."""
     told = iter([False, False, False, True])
     watched = Signals(should_leave=lambda: next(told) if world.is_first else False)
-    corpus = Path(folder) / "videos" / str(world.rank)
-    parts = make_corpus(corpus, num_train=8)
-    source = open_source(corpus)
     outcome = pretrain(
         config_with(first_rung_epochs=3, num_epochs=3),
-        PretrainData(source, parts),
+        data,
         world,
-        checkpoints=CheckpointFolder(LocalStore(Path(folder) / "left")),
+        checkpoints=CheckpointFolder(LocalStore(folder)),
         reporter=MemoryReporter(),
         signals=watched,
     )
-    source.close()
     assert outcome.stopped_early
     return outcome.last_epoch
 
 
-def hears_a_notice(world: World, folder: str) -> list[int]:
+def hears_a_notice(data: PretrainData, world: World, folder: Path) -> list[int]:
     heard = iter([False, False, True, True, True, True])
     signals = Signals(is_preempted=lambda: world.rank == 1 and next(heard))
     return committed_steps(
-        Path(folder) / "videos",
-        Path(folder) / "kept",
+        data,
+        folder,
         world,
         signals,
         checkpoint_every_minutes=3.5,
@@ -150,8 +148,8 @@ def hears_a_notice(world: World, folder: str) -> list[int]:
     )
 
 
-def test_all_workers_commit_when_one_hears_a_notice(tmp_path: Path) -> None:
-    answers = run_workers(in_a_group, tmp_path / "group", str(tmp_path))
+def test_all_workers_commit_when_one_hears_a_notice(corpus: Path, tmp_path: Path) -> None:
+    answers = run_workers(in_a_group, tmp_path / "group", str(corpus), str(tmp_path))
     assert [steps for steps, _ in answers] == [[3, 6], [3, 6]], (
         "3.5 minutes count from the checkpoint of the notice"
     )

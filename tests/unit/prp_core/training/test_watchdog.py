@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from prp_core.training.watchdog import HANG_EXIT_CODE, Watchdog
-
-REPOSITORY = Path(__file__).resolve().parents[4]
+from tests.tools import training_worker
+from tests.warm_processes import warm_context
 
 
 def test_the_limits_follow_what_goes_on() -> None:
@@ -85,29 +85,28 @@ def test_nothing_is_ended_under_a_debugger(
 def test_the_peer_of_a_stopped_worker_ends_itself(tmp_path: Path) -> None:
     """Two real workers of one process group; one is stopped and takes part no more."""
     workers = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.tools.training_worker", str(rank), str(tmp_path)],
-            cwd=REPOSITORY,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        warm_context().Process(target=training_worker.main, args=(rank, tmp_path))
         for rank in range(2)
     ]
+    steps, words = tmp_path / "stdout-0", tmp_path / "stderr-0"
     try:
-        first = workers[0].stdout
-        assert first is not None
-        for _ in range(3):
-            assert first.readline().startswith("step "), workers[0].communicate()[1][-2000:]
+        for worker in workers:
+            worker.start()
+        deadline = time.monotonic() + 120
+        while not (steps.exists() and steps.read_text().count("step ") >= 3):
+            assert workers[0].is_alive() and time.monotonic() < deadline, words.read_text()[-2000:]
+            time.sleep(0.05)
+        assert workers[1].pid is not None
         os.kill(workers[1].pid, signal.SIGSTOP)
-        _, said = workers[0].communicate(timeout=120)
-        assert workers[0].returncode == HANG_EXIT_CODE, said[-2000:]
+        workers[0].join(120)
+        said = words.read_text()
+        assert workers[0].exitcode == HANG_EXIT_CODE, said[-2000:]
         assert "watchdog: this worker made no step: for " in said
         assert "prp_core/training/loop.py" in said
         # it waits for the other while both sum gradients, or agree on a checkpoint
         assert "torch/autograd" in said or "torch/distributed" in said
-        assert workers[1].poll() is None
+        assert workers[1].is_alive()
     finally:
         for worker in workers:
             worker.kill()
-            worker.wait()
+            worker.join()
