@@ -45,9 +45,9 @@ FIRST: tuple[tuple[str, ...], ...] = (
     ("integration/test_token_cluster.py",),
     ("integration/test_prepare.py",),
     ("integration/test_slow_ray_start.py",),
+    FORKED,
     ("unit/prp_core/pretext/test_published_networks.py",),
     ("contracts/test_readers_selective.py",),
-    FORKED,
     ("unit/prp_core/data/test_decode_process.py",),
 )
 # Files whose tests share nothing and are long: each test goes to the next process that is free.

@@ -9,9 +9,10 @@ A command's module is imported when it is chosen, and Ray, MLflow, Optuna and Py
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
+from typing import Any
 
 from orchestrator.argument_parser import ArgumentParser
 from orchestrator.commands.cache import CACHE_COMMANDS
@@ -205,11 +206,22 @@ def _run(words: list[str]) -> int:
     return module.run(parser.parse_args(words))
 
 
+class _PrintVersion(argparse.Action):
+    """Prints the version and exits. Looking it up imports much, so only who asks for it waits."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from importlib.metadata import version
+
+        print(f"{parser.prog} {version('prp')}")
+        parser.exit()
+
+
 def _answer_without_command(prog: str, group: Group, words: Sequence[str]) -> None:
     """Print the help or the version and exit; raise `UserError` for all other `words`."""
     parser = ArgumentParser(prog=prog, description=group.help)
     if group is ROOT:
-        parser.add_argument("--version", action="version", version=f"%(prog)s {version('prp')}")
+        told = "show program's version number and exit"
+        parser.add_argument("--version", action=_PrintVersion, nargs=0, help=told)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, entry in group.commands.items():
         commands.add_parser(name, help=entry.help)

@@ -5,13 +5,14 @@ The modules are counted, not the seconds; ``python -m benchmarks.commands`` meas
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from orchestrator.commands.command import Command, Group
 from orchestrator.commands.prp import COMMANDS
-from tests.tools.imported_packages import PRP, imported_by
+from tests.tools.imported_packages import PRP, CommandForks, imported_by
 from tests.tools.study_process import REPOSITORY
 
 HEAVY = {
@@ -43,14 +44,32 @@ def leaves(commands: dict[str, Command | Group], path: tuple[str, ...] = ()) -> 
     return found
 
 
-def test_an_import_is_counted(tmp_path: Path) -> None:
-    code, _, packages = imported_by(["-c", "import numpy.linalg"], tmp_path)
-    assert code == 0 and packages & HEAVY == {"numpy"}
+@pytest.fixture(scope="module")
+def forks() -> Iterator[CommandForks]:
+    with CommandForks() as forks:
+        yield forks
+
+
+def test_an_import_is_counted(forks: CommandForks, tmp_path: Path) -> None:
+    for run in (imported_by, forks.imported_by):
+        code, _, packages = run(["-c", "import numpy.linalg"], tmp_path)
+        assert code == 0 and packages & HEAVY == {"numpy"}
+
+
+@pytest.mark.parametrize("words", [[*PRP, "statsu"], ["sweeps/rate_search.py", "--help"]], ids=str)
+def test_a_fork_does_what_a_new_interpreter_does(
+    words: list[str], forks: CommandForks, tmp_path: Path
+) -> None:
+    code, text, packages = imported_by(words, tmp_path)
+    assert packages & HEAVY == set()
+    assert forks.imported_by(words, tmp_path)[:2] == (code, text)
 
 
 @pytest.mark.parametrize("words", [[], *leaves(COMMANDS)], ids=" ".join)
-def test_help_of_a_command_imports_nothing_heavy(words: list[str], tmp_path: Path) -> None:
-    code, text, packages = imported_by([*PRP, *words, "--help"], tmp_path)
+def test_help_of_a_command_imports_nothing_heavy(
+    words: list[str], forks: CommandForks, tmp_path: Path
+) -> None:
+    code, text, packages = forks.imported_by([*PRP, *words, "--help"], tmp_path)
     assert code == 0 and "usage: " + " ".join(("prp", *words)) in text
     assert packages & HEAVY == set()
 
@@ -87,9 +106,9 @@ def test_help_of_a_command_imports_nothing_heavy(words: list[str], tmp_path: Pat
     ids=str,
 )
 def test_an_answer_without_work_imports_nothing_heavy(
-    words: list[str], exit_code: int, said: str, tmp_path: Path
+    words: list[str], exit_code: int, said: str, forks: CommandForks, tmp_path: Path
 ) -> None:
-    code, text, packages = imported_by([*PRP, *words], tmp_path)
+    code, text, packages = forks.imported_by([*PRP, *words], tmp_path)
     assert code == exit_code and said in text
     assert packages & HEAVY == set()
 
@@ -106,9 +125,9 @@ def test_an_answer_without_work_imports_nothing_heavy(
     ids=["help", "unknown option", "wrong value", "surplus"],
 )
 def test_a_study_parses_its_arguments_before_it_imports(
-    study: str, words: list[str], exit_code: int, said: str, tmp_path: Path
+    study: str, words: list[str], exit_code: int, said: str, forks: CommandForks, tmp_path: Path
 ) -> None:
-    code, text, packages = imported_by([f"sweeps/{study}", *words], tmp_path)
+    code, text, packages = forks.imported_by([f"sweeps/{study}", *words], tmp_path)
     assert code == exit_code and said in text
     assert packages & HEAVY == set()
     if exit_code:
@@ -126,8 +145,8 @@ def test_a_study_parses_its_arguments_before_it_imports(
     ids=str,
 )
 def test_a_study_refuses_a_wrong_config_before_it_imports(
-    words: list[str], said: str, tmp_path: Path
+    words: list[str], said: str, forks: CommandForks, tmp_path: Path
 ) -> None:
-    code, text, packages = imported_by(["sweeps/rate_search.py", *words], tmp_path)
+    code, text, packages = forks.imported_by(["sweeps/rate_search.py", *words], tmp_path)
     assert code == 2 and text.startswith(f"rate_search.py: error: {said}")
     assert packages & HEAVY <= {"numpy", "pydantic"}
