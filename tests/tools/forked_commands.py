@@ -49,12 +49,13 @@ def _run(words: list[str], home: str, folder: str) -> NoReturn:
 
 def _exit_code(words: list[str]) -> int:
     """What ``python WORDS`` exits with."""
+    is_program = words[0] == "-c"
+    sys.argv = ["-c", *words[2:]] if is_program else words
+    sys.path[0] = "" if is_program else str(Path(words[0]).parent)
     try:
-        if words[0] == "-c":
-            sys.argv, sys.path[0] = ["-c", *words[2:]], ""
+        if is_program:
             exec(compile(words[1], "<string>", "exec"), {"__name__": "__main__"})  # noqa: S102
         else:
-            sys.argv, sys.path[0] = words, str(Path(words[0]).parent)
             runpy.run_path(words[0], run_name="__main__")
     except SystemExit as end:
         if end.code is None or isinstance(end.code, int):
