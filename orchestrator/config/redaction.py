@@ -9,6 +9,7 @@ without the values of the variables that hold its credentials (`redact_logs`).
 from __future__ import annotations
 
 import logging
+import operator
 import os
 import re
 import sys
@@ -20,8 +21,11 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from orchestrator.config.secret_forms import (
     DATABASE_PASSWORDS,
+    MAYBE_RANDOM,
+    NAME_AND_VALUE,
     PASSWORD_WITH_SLASH,
     PRIVATE_KEY,
+    RANDOM_HINTS,
     SECRET_FORMS,
     SECRET_NAMES,
     SECRET_WORDS,
@@ -40,6 +44,8 @@ SECRET_VARIABLE = re.compile(
 )
 NOT_SECRET = ("_FILE", "_PATH", "_DIR", "_URI", "_MODE")
 LONGEST_ADDRESS = 10_000  # characters
+MIN_RANDOM_CHARACTERS = 16
+MIN_SHARE_OF_CHANGES = 0.45  # of random letters and digits it is 0.62, of words less
 MIN_SECRET_CHARACTERS = 8  # a shorter value is a word of other lines as well
 # (what it opens, where its password belongs) by the first word of the scheme
 REMEDIES: Mapping[str, str] = {
@@ -58,7 +64,8 @@ def redacted(text: object) -> str:
     The user's name stays; of a web address, where it may be a token, it goes as well when it stands
     alone.
     """
-    lines = PRIVATE_KEY.sub(HIDDEN, str(text)).splitlines(keepends=True)
+    whole = NAME_AND_VALUE.sub(rf"\g<1>{HIDDEN}", PRIVATE_KEY.sub(HIDDEN, str(text)))
+    lines = whole.splitlines(keepends=True)
     return TOKENS.sub(HIDDEN, "".join(map(_redacted_line, lines)))
 
 
@@ -72,7 +79,27 @@ def _redacted_line(line: str) -> str:
         if any(hint in lower for hint in hints):
             for form in forms:
                 line = form.sub(rf"\g<1>{HIDDEN}", line)
+    if any(hint in lower for hint in RANDOM_HINTS):
+        line = MAYBE_RANDOM.sub(_hide_random, line)
     return line
+
+
+def _hide_random(found: re.Match[str]) -> str:
+    return f"{found[1]}{HIDDEN}" if is_random(found[2]) else found[0]
+
+
+def is_random(value: str) -> bool:
+    """Whether `value` looks drawn at random: capitals, small letters and digits that follow one
+    another too often for words, numbers and names of files. No checksum in hexadecimal does.
+    """
+    run = max(re.findall(r"[A-Za-z0-9+]+", value), key=len, default="")
+    kinds = ["aA0"[one.isupper() + 2 * one.isdigit()] for one in run]
+    changes = sum(map(operator.ne, kinds, kinds[1:]))
+    return (
+        len(run) >= MIN_RANDOM_CHARACTERS
+        and len(set(kinds)) == 3
+        and changes >= MIN_SHARE_OF_CHANGES * len(run)
+    )
 
 
 def redact_logs() -> None:
@@ -157,7 +184,8 @@ def _hide(found: re.Match[str]) -> str:
     user, colon, _ = user_part.partition(":")
     if colon:
         return f"{scheme}{user}:{HIDDEN}@"
-    return f"{scheme}{HIDDEN if scheme.lower().startswith(WEB) else user}@"
+    is_web = scheme.lower().rpartition("+")[2].startswith(WEB)  # also that of git+https
+    return f"{scheme}{HIDDEN if is_web else user}@"
 
 
 def refuse_password(what: str, address: str, remedy: str = "") -> None:
