@@ -4,6 +4,7 @@ import gc
 import os
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +31,30 @@ MEMORY = Path("/dev/shm")
 if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 8 << 30:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
+NODE_CACHE = "PRP_CACHE_DIR"
+
 # Torch, Ray, MLflow and two thousand tests are some million objects that live until the end. Going
 # through them again and again, as Python does by default, is a seventh of the unit tests' CPU time.
 gc.set_threshold(50_000, 20, 100)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Add the optional reader's package to this environment, unless it is there: tests run it."""
+    """Add the optional reader's package to this environment, unless it is there: tests run it; and
+    make a node cache for all test processes. The developer's own would be thinned out to what a
+    test allows, and every frame looked for among those of earlier runs.
+    """
     is_controller = not hasattr(config, "workerinput")
     if is_controller and not config.option.collectonly:
         install_decord()
+        place = os.environ.get("PYTEST_DEBUG_TEMPROOT")
+        os.environ[NODE_CACHE] = tempfile.mkdtemp(prefix="prp-node-cache-", dir=place)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove the node cache that the test processes shared."""
+    folder = os.environ.get(NODE_CACHE)
+    if folder and not hasattr(config, "workerinput") and not config.option.collectonly:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def scheduling() -> tuple[object, ...]:

@@ -17,6 +17,7 @@ from orchestrator.commands.common_arguments import (
     add_store_arguments,
 )
 from orchestrator.commands.model_arguments import add_mlflow_argument
+from orchestrator.config.cache_config import CACHE_DIR_RULE
 from prp_core.errors import UserError
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--cache-dir",
         metavar="DIR",
         default="",
-        help="the cache's folder on each node (default: ~/.cache/prp)",
+        help=f"the cache's folder on each node ({CACHE_DIR_RULE})",
     )
     parser.add_argument(
         "--storage",

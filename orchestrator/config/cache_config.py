@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from prp_core.checks import check
 
-DEFAULT_CACHE_DIR = "~/.cache/prp"
+CACHE_DIR_RULE = "default: what PRP_CACHE_DIR names there, else ~/.cache/prp"
 DEFAULT_CAPACITY_BYTES = 200 << 30
 AUTOMATIC = -1
 
@@ -17,7 +18,9 @@ class CacheConfig:
     """The cache that all trials of a node share."""
 
     dir: str = ""
-    """The cache's folder on each node; empty: ``~/.cache/prp``."""
+    """The cache's folder on each node; empty: what the node's ``PRP_CACHE_DIR`` names, else
+    ``~/.cache/prp``.
+    """
     capacity_bytes: int = DEFAULT_CAPACITY_BYTES
     """How many bytes of objects from a bucket are kept; the least recently used go first."""
     frames_capacity_bytes: int = AUTOMATIC
@@ -41,4 +44,9 @@ class CacheConfig:
     @property
     def folder(self) -> Path:
         """The cache's folder on this node; decoded frames lie below it, in ``frames``."""
-        return Path(self.dir or DEFAULT_CACHE_DIR).expanduser()
+        return Path(self.dir or default_cache_dir()).expanduser()
+
+
+def default_cache_dir() -> str:
+    """The folder of the cache on this node where none is configured."""
+    return os.environ.get("PRP_CACHE_DIR") or "~/.cache/prp"

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestrator.config.cache_config import DEFAULT_CACHE_DIR
+from orchestrator.config.cache_config import CACHE_DIR_RULE, default_cache_dir
 
 NUM_PATHS_SHOWN = 10
 
@@ -18,8 +18,7 @@ def add_cache_arguments(parser: argparse.ArgumentParser) -> None:
     """Where the cache is, and whether a script reads the answer."""
     parser.add_argument(
         "--dir",
-        default=DEFAULT_CACHE_DIR,
-        help="the cache's folder, as cache.dir has it (default: %(default)s)",
+        help=f"the cache's folder, as cache.dir has it ({CACHE_DIR_RULE})",
     )
     parser.add_argument("--json", action="store_true", help="for scripts: one JSON object")
 
@@ -28,7 +27,7 @@ def tiers_of(arguments: argparse.Namespace) -> dict[str, Path]:
     """The folder of each tier by name. Raises `UserError` where ``--dir`` holds no cache."""
     from prp_core.data.cache.inspection import tiers
 
-    return tiers(Path(arguments.dir).expanduser().absolute())
+    return tiers(Path(arguments.dir or default_cache_dir()).expanduser().absolute())
 
 
 def print_found(

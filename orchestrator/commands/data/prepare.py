@@ -17,7 +17,7 @@ from orchestrator.commands.common_arguments import (
 )
 from orchestrator.commands.data.manifests import add_where_argument
 from orchestrator.commands.data.progress import print_index_progress, print_prepare_progress
-from orchestrator.config.cache_config import DEFAULT_CACHE_DIR, DEFAULT_CAPACITY_BYTES, CacheConfig
+from orchestrator.config.cache_config import CACHE_DIR_RULE, DEFAULT_CAPACITY_BYTES, CacheConfig
 from prp_core.data.loader_config import LoaderConfig
 from prp_core.data.shards.index import SHARD_KINDS, ShardSettings
 from prp_core.errors import UserError
@@ -97,9 +97,9 @@ def _add_reading_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--cache-dir",
-        default=DEFAULT_CACHE_DIR,
+        default="",
         metavar="DIR",
-        help="each node's cache of originals from a bucket (default: %(default)s)",
+        help=f"each node's cache of originals from a bucket ({CACHE_DIR_RULE})",
     )
     parser.add_argument(
         "--cache-bytes",

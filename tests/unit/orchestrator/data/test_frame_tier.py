@@ -54,10 +54,7 @@ def test_it_stands_before_the_source_or_not_at_all(tmp_path: Path) -> None:
             and (tmp_path / "cache" / "frames" / "objects").is_dir()
         )
         assert int((tmp_path / "cache" / "frames" / "capacity").read_text()) > 1 << 20
-    assert (
-        config_with(tmp_path, 0).cache.folder == tmp_path
-        and RunConfig().cache.folder == Path.home() / ".cache" / "prp"
-    )
+    assert config_with(tmp_path, 0).cache.folder == tmp_path
 
 
 def test_frames_are_known_by_all_that_decides_their_pixels(tmp_path: Path) -> None:
@@ -86,3 +83,13 @@ def test_a_wrong_size_is_refused() -> None:
         r"decoded frames\) or -1",
     ):
         CacheConfig(frames_capacity_bytes=-2)
+
+
+def test_the_cache_lies_where_the_config_says_else_where_the_node_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PRP_CACHE_DIR", "/scratch/cache")
+    assert CacheConfig(dir="/nvme").folder == Path("/nvme")
+    assert RunConfig().cache.folder == Path("/scratch/cache")
+    monkeypatch.setenv("PRP_CACHE_DIR", "")
+    assert RunConfig().cache.folder == Path.home() / ".cache" / "prp"
