@@ -17,11 +17,13 @@ SHORT_NAMES = {
     "pretext.slow_motion.loss_weight": "reconstruction loss weight",
     "pretext.playing_direction.loss_weight": "direction loss weight",
     "pretext.slow_motion.upsampling": "upsampling",
+    "pretext.slow_motion.decoder": "decoder",
     "pretext.slow_motion.attention.mode": "attention mode",
     "pretext.slow_motion.attention.high": "attention high",
     "pretext.slow_motion.attention.low": "attention low",
     "training.learning_rate": "learning rate",
     "training.classifier_learning_rate_multiplier": "classifier learning rate multiplier",
+    "training.encoder_learning_rate_multiplier": "encoder learning rate multiplier",
 }
 
 

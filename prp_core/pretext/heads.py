@@ -1,4 +1,4 @@
-"""The heads of the pretext tasks: a linear classifier of clips, and a decoder to frames."""
+"""The heads of the pretext tasks: a linear classifier of clips, and two decoders to frames."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from torch import nn
 
 from prp_core.checks import check
 from prp_core.encoders.blocks import conv_norm_relu
+from prp_core.encoders.encoder import SPACE_STRIDE, TIME_STRIDE
 from prp_core.pretext.fused_upsampling import Pair, upsample_and_convolve
+
+VARIANCE_OF_RELU = (1 - 1 / math.pi) / 2
+"""The variance of max(x, 0) for x of the standard normal distribution, as a norm makes x."""
 
 
 class ClipClassifier(nn.Module):
@@ -100,6 +104,33 @@ class Decoder(nn.Module):
             for place, (name, pair) in enumerate(self._pairs.items())
             if pair.pays_off(num_positions * 8**place)
         )
+
+
+class LinearDecoder(nn.Module):
+    """Decodes features to frames by one transposed convolution: each pixel is a weighted sum.
+
+    Its kernel and stride undo the encoder's strides at once, so each place of the features draws a
+    block of ``upsampling * 8`` frames of 16 x 16 pixels by itself. The output has no norm and no
+    ReLU: it is not bounded. It begins with a standard deviation of about `contrast` over clips
+    around `brightness`. Raises `UserError` for an `upsampling` below 1.
+    """
+
+    def __init__(
+        self, channels: int, upsampling: int, *, contrast: float = 1.0, brightness: float = 0.0
+    ) -> None:
+        super().__init__()
+        check(upsampling >= 1, "upsampling", upsampling, "must be a whole number from 1 up")
+        size = (upsampling * TIME_STRIDE, SPACE_STRIDE, SPACE_STRIDE)
+        self.up = nn.ConvTranspose3d(channels, 3, kernel_size=size, stride=size)
+        deviation = contrast / math.sqrt(channels * VARIANCE_OF_RELU)
+        nn.init.normal_(self.up.weight, std=deviation)
+        assert self.up.bias is not None
+        nn.init.constant_(self.up.bias, brightness)
+
+    def forward(self, features_BCTHW: torch.Tensor) -> torch.Tensor:
+        """``(B, C, T/8, H/16, W/16)`` to frames ``(B, 3, upsampling * T, H, W)``."""
+        frames: torch.Tensor = self.up(features_BCTHW)
+        return frames
 
 
 def pair_norm_relu(

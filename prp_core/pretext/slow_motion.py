@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from prp_core.checks import check
+from prp_core.checks import check, check_choice
 from prp_core.data.dilated_sampling import (
     chunk_of_output,
     key_frame_positions,
@@ -30,6 +30,31 @@ if TYPE_CHECKING:
     from torch import nn
 
 GREY_LEVEL = 1 / 255
+
+
+class BuildDecoder(Protocol):
+    """Builds a decoder from features of `channels` to `upsampling` frames for each of the clip."""
+
+    def __call__(
+        self, channels: int, upsampling: int, *, contrast: float, brightness: float
+    ) -> nn.Module: ...
+
+
+def _published(channels: int, upsampling: int, *, contrast: float, brightness: float) -> nn.Module:
+    """The published four stages."""
+    from prp_core.pretext.heads import Decoder
+
+    return Decoder(channels, upsampling, contrast=contrast, brightness=brightness)
+
+
+def _linear(channels: int, upsampling: int, *, contrast: float, brightness: float) -> nn.Module:
+    """One transposed convolution."""
+    from prp_core.pretext.heads import LinearDecoder
+
+    return LinearDecoder(channels, upsampling, contrast=contrast, brightness=brightness)
+
+
+DECODERS: dict[str, BuildDecoder] = {"published": _published, "linear": _linear}
 
 
 @dataclass(frozen=True)
@@ -55,14 +80,19 @@ class SlowMotion(PretextTask):
     loss_weight: float = 1.0
     """Weight of the squared error in the total loss, at least 0; 0 switches the task off."""
 
+    decoder: str = "published"
+    """A key of `DECODERS`: published (four stages) or linear (one transposed convolution: each
+    pixel is a weighted sum of the features). In a short training of a small encoder the published
+    decoder stays at the mean picture; linear draws the clip, coarsely."""
+
     initial_contrast: float = 1.0
-    """Scale that the norm of the decoder's output begins with, above 0. The published 1 draws noise
-    five times as strong as the contrast of pictures (about 0.2), which a short training spends its
-    steps on; a published training is long enough for it."""
+    """Standard deviation that the decoder's output begins with, above 0. The published 1 draws
+    noise five times as strong as the contrast of pictures (about 0.2), which a short training
+    spends its steps on; a published training is long enough for it."""
 
     initial_brightness: float = 0.0
-    """Offset that this norm begins with, 0 to 1: the published 0 is black; the mean of pictures is
-    about 0.4."""
+    """Mean that the decoder's output begins with, 0 to 1: the published 0 is black; the mean of
+    pictures is about 0.4."""
 
     attention: AttentionConfig = field(default_factory=AttentionConfig)
     """Weights of the squared error, larger where the span moves."""
@@ -82,6 +112,7 @@ class SlowMotion(PretextTask):
             self.loss_weight,
             "must not be negative",
         )
+        check_choice("pretext.slow_motion.decoder", self.decoder, DECODERS)
         check(
             self.initial_contrast > 0,
             "pretext.slow_motion.initial_contrast",
@@ -167,9 +198,7 @@ class SlowMotion(PretextTask):
 
     def head(self, channels: int) -> nn.Module:
         """A decoder to frames (B, 3, rT, H, W)."""
-        from prp_core.pretext.heads import Decoder
-
-        return Decoder(
+        return DECODERS[self.decoder](
             channels,
             self.upsampling,
             contrast=self.initial_contrast,

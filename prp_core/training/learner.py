@@ -61,18 +61,23 @@ def check_precision(precision: str, device: torch.device) -> None:
 
 
 def build_optimiser(network: PrpNetwork, training: TrainingConfig) -> torch.optim.Optimizer:
-    """The configured optimiser, with a parameter group of its own for the linear classifiers.
+    """The configured optimiser, with a parameter group of its own for the linear classifiers, and
+    one for the encoder where its learning rate is another than the others'.
 
-    ``base_rate`` of a group is its learning rate at a schedule's factor of 1; the classifiers' is a
-    multiple of the others'.
+    ``base_rate`` of a group is its learning rate at a schedule's factor of 1; the classifiers' and
+    the encoder's are multiples of the others'.
     """
-    classifier = network.classifier_parameters()
-    ids = {id(parameter) for parameter in classifier}
+    own: list[tuple[list[nn.Parameter], float]] = [
+        (network.classifier_parameters(), training.classifier_learning_rate_multiplier)
+    ]
+    if training.encoder_learning_rate_multiplier != 1:
+        encoder = list(network.encoder.parameters())
+        own.append((encoder, training.encoder_learning_rate_multiplier))
+    ids = {id(parameter) for parameters, _ in own for parameter in parameters}
     others = [parameter for parameter in network.parameters() if id(parameter) not in ids]
-    multiplied = training.learning_rate * training.classifier_learning_rate_multiplier
     groups = [
-        {"params": others, "base_rate": training.learning_rate},
-        {"params": classifier, "base_rate": multiplied},
+        {"params": parameters, "base_rate": training.learning_rate * multiplier}
+        for parameters, multiplier in [(others, 1.0), *own]
     ]
     return OPTIMISERS[training.optimiser](
         groups,
@@ -227,7 +232,7 @@ class Learner:
 
     @property
     def learning_rate(self) -> float:
-        """The encoder's learning rate for the next step."""
+        """The learning rate of the next step, before any multiplier."""
         return self._training.learning_rate * self.schedule.factor(self.global_step)
 
     def step(self, batch: PretextBatch) -> StepNumbers:

@@ -46,6 +46,10 @@ class TrainingConfig:
     classifier_learning_rate_multiplier: float = 10.0
     """Learning rate of the linear classifiers of pretext tasks, as a multiple of the others'."""
 
+    encoder_learning_rate_multiplier: float = 1.0
+    """Learning rate of the encoder, as a multiple of the others', above 0. Below 1 the heads learn
+    from features that change slowly: a decoder keeps up with them."""
+
     momentum: float = 0.9
     """Momentum of SGD; AdamW has none."""
 
@@ -164,6 +168,12 @@ class TrainingConfig:
         )
         check(
             self.learning_rate > 0, "training.learning_rate", self.learning_rate, "must be positive"
+        )
+        check(
+            self.encoder_learning_rate_multiplier > 0,
+            "training.encoder_learning_rate_multiplier",
+            self.encoder_learning_rate_multiplier,
+            "must be above 0",
         )
         for name in (
             "classifier_learning_rate_multiplier",

@@ -498,3 +498,27 @@ def test_two_workers_diverge_at_the_same_step(answers: list[dict[str, Any]]) -> 
     assert torch.equal(first["shared"], second["shared"]) and torch.equal(
         first["shared"], first["running"]
     )
+
+
+def test_the_encoder_has_a_learning_rate_of_its_own_where_it_is_asked_for() -> None:
+    """SGD's first step without momentum or decay is the gradient times the learning rate."""
+    changes: dict[float, dict[str, torch.Tensor]] = {}
+    for multiplier in (1.0, 0.1):
+        config = config_with(weight_decay=0.0, encoder_learning_rate_multiplier=multiplier)
+        learner = Learner(config, ALONE, 1)
+        before = weights_of(learner)
+        learner.step(drawn_batch(4)).read()
+        after = weights_of(learner)
+        changes[multiplier] = {
+            name: after[name] - before[name] for name, _ in learner.network.named_parameters()
+        }
+    for name, change in changes[0.1].items():
+        factor = 0.1 if name.startswith("encoder.") else 1.0
+        expected = changes[1.0][name] * factor
+        assert torch.allclose(change, expected, rtol=1e-3, atol=1e-6), name
+
+
+def test_a_learning_rate_of_zero_for_the_encoder_is_refused() -> None:
+    path = "training.encoder_learning_rate_multiplier = 0: must be above 0"
+    with pytest.raises(UserError, match=path):
+        TrainingConfig(encoder_learning_rate_multiplier=0)
