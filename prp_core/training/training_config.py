@@ -166,15 +166,9 @@ class TrainingConfig:
             self.recompute,
             "does not go with training.compile, which keeps little by itself; choose one of them",
         )
-        check(
-            self.learning_rate > 0, "training.learning_rate", self.learning_rate, "must be positive"
-        )
-        check(
-            self.encoder_learning_rate_multiplier > 0,
-            "training.encoder_learning_rate_multiplier",
-            self.encoder_learning_rate_multiplier,
-            "must be above 0",
-        )
+        for name in ("learning_rate", "encoder_learning_rate_multiplier"):
+            value = getattr(self, name)
+            check(value > 0, f"training.{name}", value, "must be positive")
         for name in (
             "classifier_learning_rate_multiplier",
             "momentum",

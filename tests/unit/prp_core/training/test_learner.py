@@ -519,6 +519,6 @@ def test_the_encoder_has_a_learning_rate_of_its_own_where_it_is_asked_for() -> N
 
 
 def test_a_learning_rate_of_zero_for_the_encoder_is_refused() -> None:
-    path = "training.encoder_learning_rate_multiplier = 0: must be above 0"
+    path = "training.encoder_learning_rate_multiplier = 0: must be positive"
     with pytest.raises(UserError, match=path):
         TrainingConfig(encoder_learning_rate_multiplier=0)
