@@ -202,14 +202,20 @@ def _value_of(text: str) -> Any:
 
 
 def _refuse_unknown_keys(tree: Mapping[str, Any], config_class: type, prefix: str) -> None:
-    hints = typing.get_type_hints(config_class)
-    known = [entry.name for entry in dataclasses.fields(config_class)]
+    tables = _tables_by_field(config_class)
     for name, value in tree.items():
-        if name not in known:
-            raise unknown("config key", f"{prefix}{name}", [f"{prefix}{entry}" for entry in known])
-        table = table_of(hints[name])
+        if name not in tables:
+            raise unknown("config key", f"{prefix}{name}", [f"{prefix}{entry}" for entry in tables])
+        table = tables[name]
         if table is not None and isinstance(value, Mapping):
             _refuse_unknown_keys(value, table, f"{prefix}{name}.")
+
+
+@cache
+def _tables_by_field(config_class: type) -> Mapping[str, type | None]:
+    """The class of the table that each field of a config class holds; None for a plain value."""
+    hints = typing.get_type_hints(config_class)  # slow: it evaluates every annotation
+    return {entry.name: table_of(hints[entry.name]) for entry in dataclasses.fields(config_class)}
 
 
 def table_of(hint: Any) -> type | None:

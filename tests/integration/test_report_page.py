@@ -6,9 +6,12 @@ import dataclasses
 import functools
 import http.server
 import json
+import os
 import re
 import shutil
 import socket
+import subprocess
+import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -36,7 +39,7 @@ from tests.journals import study_of
 from tests.recorded_sweep import build_sweep
 from tests.small_showcase import FOUND, SAMPLE
 from tests.tools.browser import chromium
-from tests.tools.imported_packages import PRP, imported_by
+from tests.tools.study_process import REPOSITORY
 
 NUM_TRIALS = 20
 SECTIONS = [
@@ -364,27 +367,37 @@ def test_status_of_a_sweep_whose_driver_died(
     assert "Hyperparameter importance is not known" in text
 
 
-@pytest.mark.parametrize(
-    ("words", "unneeded"),
-    [
-        (["status"], {"ray", "torch", "matplotlib"}),
-        (["status", "SWEEP", "--once"], {"ray", "torch", "matplotlib"}),
-        (  # joblib comes with scikit-learn, whose own name is seen also where the import is refused
-            ["report", "SWEEP", "--out", "PAGE"],
-            {"ray", "torch", "joblib"},
-        ),
-    ],
-    ids=["list", "status", "report"],
-)
-def test_a_command_that_reads_a_sweep_imports_what_reading_needs(
-    words: list[str], unneeded: set[str], recorded: Recorded, tmp_path: Path
+# Runs `prp` with each list of words, one after the other, and says what was imported by then.
+COMMANDS_IN_TURN = """
+import contextlib, json, sys
+from orchestrator.commands.prp import main
+for words in json.loads(sys.argv[1]):
+    with contextlib.redirect_stdout(sys.stderr):
+        code = main(words)
+    print(json.dumps([code, sorted(name for name in sys.modules if "." not in name)]))
+"""
+
+
+def test_commands_that_read_a_sweep_import_what_reading_needs(
+    recorded: Recorded, tmp_path: Path
 ) -> None:
-    names = {"SWEEP": recorded.spec.sweep_id, "PAGE": str(tmp_path / "page.html")}
-    code, text, packages = imported_by(
-        [*PRP, *(names.get(word, word) for word in words)], recorded.home
+    name, page = recorded.spec.sweep_id, str(tmp_path / "page.html")
+    in_turn = [["status"], ["status", name, "--once"], ["report", name, "--out", page]]
+    said = subprocess.run(
+        [sys.executable, "-c", COMMANDS_IN_TURN, json.dumps(in_turn)],
+        cwd=REPOSITORY,
+        env={**os.environ, "PRP_HOME": str(recorded.home)},
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
-    assert code == 0, text
-    assert packages >= {"optuna", "mlflow"} and packages & unneeded == set()
+    answers = [json.loads(line) for line in said.stdout.splitlines()]
+    assert [code for code, _ in answers] == [0, 0, 0], said.stderr
+    # joblib comes with scikit-learn, whose own name is there also where its import is refused
+    of_status, of_watching, of_report = (set(packages) for _, packages in answers)
+    assert of_status >= {"optuna", "mlflow"}
+    assert of_watching & {"ray", "torch", "matplotlib"} == set()
+    assert "matplotlib" in of_report and of_report & {"ray", "torch", "joblib"} == set()
 
 
 def test_optuna_dashboard_shows_the_study_that_is_exported(
