@@ -15,8 +15,10 @@ from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import WorkerController
 
 # Files whose worker processes are forked from one server (`tests/warm_processes.py`), which imports
-# torch and its compiler once: 4 CPU-seconds for each test process that has such a file.
+# torch, its compiler and MLflow once: 5 CPU-seconds for each test process that has such a file.
 FORKED = (
+    "integration/test_points.py",
+    "integration/test_shared_frames_s3.py",
     "unit/prp_core/training/test_loop.py",
     "unit/prp_core/training/test_checkpoint_writer.py",
     "unit/prp_core/training/test_checkpoint_times.py",
@@ -39,9 +41,8 @@ FIRST: tuple[tuple[str, ...], ...] = (
         "integration/test_encoder_models.py",
         "integration/test_finetune.py",
     ),
-    ("e2e/test_nemesis.py", "integration/test_shared_frames_s3.py"),
+    ("e2e/test_nemesis.py",),
     ("e2e/test_workers.py",),
-    ("integration/test_points.py",),
     ("integration/test_token_cluster.py",),
     ("integration/test_prepare.py",),
     ("integration/test_slow_ray_start.py",),

@@ -1,6 +1,6 @@
-"""New processes that have torch imported: forked from a server process that did nothing else.
+"""New processes that have torch and MLflow imported, forked from a server that did nothing else.
 
-A process that starts from nothing spends more time on importing torch than on its work.
+A process that starts from nothing spends more time on these imports than on its work.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from multiprocessing.context import ForkServerContext
 from typing import Any
 
 # DistributedDataParallel imports torch._dynamo.
-PRELOADED = ["torch", "torch.distributed", "torch._dynamo", "prp_core.training.loop"]
+PRELOADED = ["torch", "torch.distributed", "torch._dynamo", "prp_core.training.loop", "mlflow"]
 
 
 def warm_context() -> ForkServerContext:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -15,25 +13,25 @@ from mlflow import MlflowClient
 from tests.fixtures_mlflow import MlflowServer
 from tests.tiny_corpus import make_corpus
 from tests.tools.fault_proxy import FaultProxy
+from tests.tools.tracked_training import train_and_track
+from tests.warm_processes import in_environment, warm_context
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 OF_THE_CLOCK = ("time/", "data/", "system/")  # such values are another process's, and differ
 PointsOfRun = Counter[tuple[str, int, float]]
 
 
-def trained(uri: str, experiment: str, sweep_id: str, folder: Path, *faults: int) -> str:
-    """What one process printed; "" where it was killed."""
-    words = [sys.executable, "-m", "tests.tools.tracked_training", uri, experiment, sweep_id]
-    done = subprocess.run(
-        [*words, str(folder), *map(str, faults)],
-        cwd=REPOSITORY,
-        env=dict(os.environ),
-        capture_output=True,
-        text=True,
-        timeout=300,
+def trained(uri: str, sweep_id: str, folder: Path, *faults: int) -> str:
+    """What a process that trains and tracks left of its records; "" where it was killed."""
+    left = folder / "left"
+    left.unlink(missing_ok=True)
+    place = (uri, "points", sweep_id, folder)
+    process = warm_context().Process(
+        target=in_environment, args=(dict(os.environ), train_and_track, place, *faults, left)
     )
-    assert done.returncode in (0, -9), done.stderr[-3000:]
-    return done.stdout.strip()
+    process.start()
+    process.join(300)
+    assert process.exitcode in (0, -9)
+    return left.read_text() if left.exists() else ""
 
 
 def points_of(client: Any, experiment: str, sweep_id: str) -> PointsOfRun:
@@ -59,12 +57,12 @@ def test_the_points_are_those_of_an_undisturbed_run(
     """
     make_corpus(tmp_path / "videos")
     client = MlflowClient(mlflow_server.uri, mlflow_server.uri)
-    assert trained(mlflow_server.uri, "points", "whole", tmp_path, 0, 0) == "left 0"
+    assert trained(mlflow_server.uri, "whole", tmp_path, 0, 0) == "0"
     with FaultProxy(mlflow_server.uri, seed=1) as proxy:
         proxy.add("lose", path="2.0/mlflow/runs", probability=0.2)
         for faults in ((2, 0), (4, 0)):
-            assert trained(proxy.url, "points", "disturbed", tmp_path, *faults) == ""
-        assert trained(proxy.url, "points", "disturbed", tmp_path, 0, 5) == "left 0"
+            assert trained(proxy.url, "disturbed", tmp_path, *faults) == ""
+        assert trained(proxy.url, "disturbed", tmp_path, 0, 5) == "0"
         assert any(entry.fault == "lose" for entry in proxy.journal)
     whole = points_of(client, "points", "whole")
     assert len(whole) > 60 and {step for _, step, _ in whole} == {1, 2, 3, 4, 5, 6}

@@ -1,18 +1,9 @@
-"""A process that trains one run and tracks it, so that both die together.
-
-    python -m tests.tools.tracked_training URI EXPERIMENT SWEEP_ID FOLDER DIES_AT RESTARTS_AT
-
-The videos of `tests.tiny_corpus` lie in FOLDER/videos, checkpoints and records in FOLDER. The
-process kills itself when it has logged the loss of step DIES_AT; at step RESTARTS_AT the tracker is
-replaced as by a restarted coordinator, with what it had in memory alone (0: never). What was logged
-at the first step is in the storage before the second.
-"""
+"""Training one run and tracking it in one process, so that both die together."""
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -76,19 +67,22 @@ def _answered(held: PointsHeld) -> Poll:
     return lambda: held
 
 
-def main() -> None:
-    """Train to the end, or to the death."""
-    uri, experiment, sweep_id, folder, dies_at, restarts_at = sys.argv[1:]
-    videos = Path(folder) / "videos"
-    data = PretrainData(open_source(videos), parts_of(videos))
-    place = (uri, experiment, sweep_id, Path(folder))
-    reporter = DirectReporter(place, int(dies_at), int(restarts_at))
-    train(data, Path(folder) / "checkpoints" / sweep_id, reporter)
+def train_and_track(
+    place: tuple[str, str, str, Path], dies_at: int, restarts_at: int, left: Path
+) -> None:
+    """Train to the end, or to the death; the number of records that wait goes to the file `left`.
+
+    `place` is the tracking URI, the experiment, the sweep's name, and a folder: the videos of
+    `tests.tiny_corpus` lie below it, checkpoints and records go there. The process kills itself
+    when it has logged the loss of step `dies_at`; at step `restarts_at` the tracker is replaced as
+    by a restarted coordinator, with what it had in memory alone (0: never). What was logged at the
+    first step is in the storage before the second.
+    """
+    _, _, sweep_id, folder = place
+    data = PretrainData(open_source(folder / "videos"), parts_of(folder / "videos"))
+    reporter = DirectReporter(place, dies_at, restarts_at)
+    train(data, folder / "checkpoints" / sweep_id, reporter)
     assert reporter.points.flush(60)
     reporter.tracker.finish(RUN, "finished")
     reporter.tracker.finish_all("killed", "the training is over")
-    print("left", reporter.tracker.close(60).num_records)
-
-
-if __name__ == "__main__":
-    main()
+    left.write_text(str(reporter.tracker.close(60).num_records))
