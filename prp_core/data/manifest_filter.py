@@ -89,20 +89,24 @@ def parse_filter(expression: str, option: str = OPTION) -> Test:
     return test
 
 
-def filtered(manifest: Manifest, expression: str, option: str = OPTION) -> Manifest:
+def filtered(
+    manifest: Manifest, expression: str, option: str = OPTION, *, is_to_prepare: bool = False
+) -> Manifest:
     """`manifest` with those of its usable videos that `expression` holds of; all where it is empty.
 
-    Quarantined videos stay in it, since nothing is known of them. Raises `UserError` where the
+    Quarantined videos stay in it, since nothing is known of them; with `is_to_prepare` those that
+    only have to be prepared are chosen as the usable ones are. Raises `UserError` where the
     expression is wrong, or keeps none of the videos; `option` is what it was given with.
     """
     if not expression:
         return manifest
     test = parse_filter(expression, option)
-    kept = [record for record in manifest.records if record.reason or test(record)]
-    usable = len(manifest.usable())
-    if all(record.reason for record in kept):
+    read = {one.key for one in (manifest.preparable() if is_to_prepare else manifest.usable())}
+    kept = [record for record in manifest.records if record.key not in read or test(record)]
+    if all(record.key not in read for record in kept):
+        kind = "videos that can be prepared" if is_to_prepare else "usable videos"
         raise UserError(
-            f"{option} {expression!r} keeps none of the {usable} usable videos of {manifest.uri}; "
+            f"{option} {expression!r} keeps none of the {len(read)} {kind} of {manifest.uri}; "
             "see what they are with: prp data show"
         )
     return Manifest(manifest.uri, tuple(kept))

@@ -125,7 +125,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     job = make_job(arguments, settings)
     _, report = prepare(
-        filtered(manifest_of(arguments, job), arguments.where),
+        filtered(manifest_of(arguments, job), arguments.where, is_to_prepare=True),
         job,
         on_cluster(arguments.address, num_workers=arguments.workers, verbose=arguments.verbose),
         prices=prices,

@@ -21,6 +21,13 @@ from prp_core.data.readers.video_reader import ForwardReader
 from prp_core.errors import BrokenVideo
 
 MIXED_UP_SECONDS = 2
+# What begins a picture, of codecs whose decoders pass over a packet without one in silence.
+PICTURE_STARTS = {
+    "mpeg1video": b"\0\0\1\0",
+    "mpeg2video": b"\0\0\1\0",
+    "mpeg4": b"\0\0\1\xb6",
+}
+PLACEHOLDER_BYTES = 8  # DivX's and XviD's packet for a picture that came with the one before
 
 
 class Pace:
@@ -178,13 +185,16 @@ class SequentialReader(ForwardReader):
         if packet.size == 0:
             self.num_packets_refused += 1
             return []
+        start = PICTURE_STARTS.get(packet.stream.codec_context.name, b"")
+        is_damaged = packet.size > PLACEHOLDER_BYTES and start not in bytes(packet)
         try:
             frames: list[Any] = packet.decode()
         except MemoryError:
             raise
         except (av.FFmpegError, ValueError):
-            self.num_packets_refused += 1
-            return []
+            is_damaged = True
+            frames = []
+        self.num_packets_refused += is_damaged
         return frames
 
     def close(self) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from prp_core.data.decode_process import DecodeProcess
 from prp_core.data.loader_config import LoaderConfig
-from prp_core.data.readers.decode_server import limit_memory
+from prp_core.data.readers.decode_server import Progress, inspect, limit_memory
 from prp_core.errors import BrokenVideo, UserError
 from tests.video_factory import (
     ENCODINGS,
@@ -31,6 +31,7 @@ from tests.video_factory import (
     with_empty_block,
     with_index_first,
     with_packet,
+    with_packets,
     write_playlist,
 )
 
@@ -179,15 +180,19 @@ def test_a_mirrored_video_is_refused_by_decord_which_would_turn_it(tmp_path: Pat
         process.inspect(path)
 
 
-def test_many_damaged_packets_quarantine_the_video_in_matroska_too(tmp_path: Path) -> None:
-    path = make_video(tmp_path / "whole.mkv", 30, encoding=Encoding(suffix=".mkv"))
-    for number in range(5, 10):
-        path = with_packet(path, tmp_path / f"damaged-{number}.mkv", number, b"\0\0\0\2\x41\x9a")
-    with (
-        DecodeProcess(LoaderConfig()) as process,
-        pytest.raises(BrokenVideo, match=r"truncated \(25 of 30 frames decode"),
-    ):
-        process.inspect(path)
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4", "mpeg2video"])
+def test_many_damaged_packets_quarantine_the_video_in_matroska_too(
+    tmp_path: Path, codec: str
+) -> None:
+    """MPEG's decoders pass over what holds no picture, and refuse nothing."""
+    path = make_video(tmp_path / "whole.mkv", 30, encoding=Encoding(codec=codec, suffix=".mkv"))
+    damaged = with_packets(
+        path,
+        tmp_path / "damaged.mkv",
+        lambda number, _: b"no picture" if 5 <= number < 10 else None,
+    )
+    with pytest.raises(BrokenVideo, match=r"truncated \(25 of 30 frames decode"):
+        inspect("pyav", str(damaged), 10**6, 10**9, Progress(lambda _: None))
 
 
 @pytest.mark.parametrize(

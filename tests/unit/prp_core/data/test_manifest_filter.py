@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from prp_core.data.manifest import Manifest, VideoRecord
@@ -93,6 +95,15 @@ def test_a_wrong_filter_is_refused_in_one_line(expression: str, text: str) -> No
         filtered(MANIFEST, expression, "--eval-where")
     assert text in str(refused.value) and str(refused.value).startswith("--eval-where ")
     assert "\n" not in str(refused.value)
+
+
+def test_a_filter_chooses_what_is_prepared_also_of_videos_that_only_need_it() -> None:
+    long = [replace(VIDEOS[0], key=f"{number}.mp4", reason="needs-prepare") for number in (1, 2)]
+    manifest = Manifest("/videos", (*long, VIDEOS[3]))
+    left = filtered(manifest, "key = 1.mp4", is_to_prepare=True)
+    assert [record.key for record in left.records] == ["1.mp4", "broken.mp4"]
+    with pytest.raises(UserError, match="none of the 2 videos that can be prepared of /videos"):
+        filtered(manifest, "key = 3.mp4", is_to_prepare=True)
 
 
 def test_deep_nesting_is_no_stack_overflow() -> None:
