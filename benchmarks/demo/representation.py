@@ -201,7 +201,7 @@ def demo_parts(
 
 
 def scene_number(record: VideoRecord) -> int:
-    """``Turn/g07`` is scene 7 of its class."""
+    """``IslandsOrbit/g07`` is scene 7 of its class."""
     return int(record.group.rpartition("g")[2])
 
 

@@ -22,7 +22,7 @@ import threading
 import time
 from pathlib import Path
 
-from orchestrator.data.demo_videos import DemoSettings, make
+from orchestrator.data.demo_videos import MOTIONS, DemoSettings, make
 
 LOOK_SECONDS = 0.1
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -135,7 +135,14 @@ def main() -> None:
         return
     figures: dict[str, list[float]] = {"ray train alone": [], "prp": []}
     with tempfile.TemporaryDirectory() as name:
-        settings = DemoSettings(num_scenes=5, clips_per_scene=1, min_frames=40, max_frames=60)
+        settings = DemoSettings(
+            landscapes=("Islands",),
+            motions=tuple(MOTIONS),
+            num_scenes=5,
+            clips_per_scene=1,
+            min_frames=40,
+            max_frames=60,
+        )
         videos = make(Path(name) / "videos", settings)
         for number in range(arguments.rounds):
             for way, seconds in figures.items():

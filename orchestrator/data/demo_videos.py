@@ -1,13 +1,16 @@
-"""The demo corpus: small encoded videos, made on the spot, whose classes are kinds of motion.
+"""The demo corpus: small encoded videos, made on the spot; a class is a landscape and a motion.
 
-A camera looks down on islands in a sea: it glides in a straight line, turns on the spot, climbs and
-sinks, paces to and fro, circles, or shakes. A scene (a group) is a map of its own; all maps are
-drawn alike, so no single picture tells the class; how the camera moves, and how fast, does. Each
-class is about 1.6 times as fast as the one before, and rates double: to name the rate of a clip one
-has to see how fast things seem to move, and in what manner. Maps have the same two colours, smooth
-shapes and soft shores, so that motion is what differs most between videos (what happens otherwise,
-and which other classes were tried: docs/experiments.md). Place, direction, phase and tempo are
-drawn for each video. The same settings give the same frames.
+A camera looks down on islands in a sea, on clearings in a forest or on lava, and it drifts in a
+straight line, climbs and sinks, or shakes. (It can also turn on the spot, pace to and fro, or
+circle: `MOTIONS`.) A scene (a group) is a map of its own. Colours tell the landscape and nothing of
+the motion; what moves how fast tells the motion and nothing of the landscape: landscapes are about
+equally bright and rich in contrast. So pictures alone name the class of every third video, the
+amount of motion alone of every third, too, and a representation has to hold both what is seen and
+how it moves: what the two halves of the method ask of it. Each motion is 2.5 to 4 times as fast as
+the one before, and rates double: to name the rate of a clip one has to see how fast things seem to
+move, and in what manner. What was measured on this and on other made videos is in
+docs/experiments.md. Place, direction, phase and tempo are drawn for each video. The same settings
+give the same frames.
 """
 
 from __future__ import annotations
@@ -28,10 +31,16 @@ import numpy as np
 FRAMES_PER_SECOND = 25
 TEXTURE_SIZE = 256  # a power of two
 TEXELS_PER_PIXEL = 2.5
-SEA = (0.22, 0.36, 0.50)
-LAND = (0.86, 0.76, 0.56)
 STEEPNESS = 2.5
-"""Of the shores: the larger, the harder the line between land and sea."""
+"""Of the shores: the larger, the harder the line between high and low ground."""
+
+Colour = tuple[float, float, float]
+LANDSCAPES: dict[str, tuple[Colour, Colour]] = {
+    "Islands": ((0.22, 0.36, 0.50), (0.86, 0.76, 0.56)),
+    "Forest": ((0.18, 0.44, 0.26), (0.78, 0.90, 0.50)),
+    "Lava": ((0.48, 0.24, 0.16), (0.98, 0.68, 0.52)),
+}
+"""The colours (red, green and blue, 0 to 1) of the low and of the high ground."""
 NO_LOOKING_AHEAD = "rc-lookahead=0:sync-lookahead=0:mbtree=0:bframes=0"
 PIXELS_FROM_CENTRE = 26.0
 """The mean distance of a visible point from the centre of rotation, which makes rotating as fast as
@@ -42,7 +51,11 @@ drifting."""
 class DemoSettings:
     """The settings of the demo corpus, which decide its files."""
 
-    num_scenes: int = 20
+    landscapes: tuple[str, ...] = tuple(LANDSCAPES)
+    """Keys of `LANDSCAPES`; each goes with each of `motions`."""
+    motions: tuple[str, ...] = ("Drift", "Breathe", "Shake")
+    """Keys of `MOTIONS`."""
+    num_scenes: int = 14
     """Scenes (groups) of each class."""
     clips_per_scene: int = 2
     """Videos of each scene."""
@@ -58,6 +71,11 @@ class DemoSettings:
     """The seed of every draw."""
     with_broken: bool = False
     """Whether the files `BROKEN` are added, to show quarantine at work."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes: a landscape and a motion each, ``IslandsDrift``."""
+        return tuple(land + motion for land in self.landscapes for motion in self.motions)
 
     @property
     def digest(self) -> str:
@@ -86,7 +104,10 @@ class Path2D:
 Motion = Callable[[np.ndarray, np.random.Generator], Path2D]
 """(pixels travelled up to each frame, a generator) to where the camera is."""
 
-BROKEN = ("Drift/v_Drift_g99_c01.mp4", "Turn/v_Turn_g99_c01.mp4")
+BROKEN = (
+    "IslandsDrift/v_IslandsDrift_g98_c01.mp4",
+    "IslandsDrift/v_IslandsDrift_g99_c01.mp4",
+)
 """Keys of the broken files: a text file named as a video, and a truncated video."""
 
 
@@ -117,34 +138,39 @@ def make(
 
 def _write_all(folder: Path, settings: DemoSettings, num_threads: int) -> None:
     jobs = [
-        (motion, scene, clip)
-        for motion in MOTIONS
+        (label, scene, clip)
+        for label in settings.classes
         for scene in range(1, settings.num_scenes + 1)
         for clip in range(1, settings.clips_per_scene + 1)
     ]
-    for motion in MOTIONS:
-        (folder / motion).mkdir(parents=True)
+    for label in settings.classes:
+        (folder / label).mkdir(parents=True)
     with ThreadPoolExecutor(num_threads, thread_name_prefix="demo-videos") as pool:
         list(pool.map(lambda job: _write_video(folder, settings, *job), jobs))
     if settings.with_broken:
-        whole = (folder / key_of("Turn", 1, 1)).read_bytes()
+        whole = (folder / key_of("IslandsDrift", 1, 1)).read_bytes()
         (folder / BROKEN[0]).write_text("This is no video.\n")
         (folder / BROKEN[1]).write_bytes(whole[: len(whole) // 2])
 
 
-def key_of(motion: str, scene: int, clip: int) -> str:
+def key_of(label: str, scene: int, clip: int) -> str:
     """The key of a video; its name is of UCF101's form, so its group is parsed as UCF101's."""
-    return f"{motion}/v_{motion}_g{scene:02d}_c{clip:02d}.mp4"
+    return f"{label}/v_{label}_g{scene:02d}_c{clip:02d}.mp4"
 
 
-def _write_video(folder: Path, settings: DemoSettings, motion: str, scene: int, clip: int) -> None:
-    encode(folder / key_of(motion, scene, clip), draw_video(settings, motion, scene, clip))
+def _write_video(folder: Path, settings: DemoSettings, label: str, scene: int, clip: int) -> None:
+    encode(folder / key_of(label, scene, clip), draw_video(settings, label, scene, clip))
 
 
-def draw_video(settings: DemoSettings, motion: str, scene: int, clip: int) -> np.ndarray:
-    """The frames of one video, uint8 ``(T, height, width, 3)``: a pure function."""
-    key = [settings.seed, list(MOTIONS).index(motion), scene]
-    looks = draw_scene(np.random.default_rng(key))
+def draw_video(settings: DemoSettings, label: str, scene: int, clip: int) -> np.ndarray:
+    """The frames of one video of the class `label`, uint8 ``(T, height, width, 3)``: a pure
+    function.
+    """
+    number = ALL_CLASSES.index(label)
+    landscape = list(LANDSCAPES)[number // len(MOTIONS)]
+    motion = list(MOTIONS)[number % len(MOTIONS)]
+    key = [settings.seed, number, scene]
+    looks = draw_scene(np.random.default_rng(key), landscape)
     draw = np.random.default_rng([*key, clip])
     num_frames = int(draw.integers(settings.min_frames, settings.max_frames + 1))
     return render(motion, looks, num_frames, draw, height=settings.height, width=settings.width)
@@ -230,17 +256,22 @@ MOTIONS: dict[str, tuple[Motion, float]] = {
     "Orbit": (_orbit, 2.29),
     "Shake": (_shake, 3.67),
 }
-"""The classes from the slowest to the fastest, with their mean motion in pixels a frame."""
+"""From the slowest to the fastest, with their mean motion in pixels a frame."""
+
+ALL_CLASSES = tuple(land + motion for land in LANDSCAPES for motion in MOTIONS)
+"""Every landscape with every motion: the place of a class here decides its draws."""
 
 
-def draw_scene(draw: np.random.Generator) -> np.ndarray:
-    """The map of one group: uint8 ``(TEXTURE_SIZE, TEXTURE_SIZE, 3)``, half land; it wraps."""
+def draw_scene(draw: np.random.Generator, landscape: str) -> np.ndarray:
+    """The map of one group: uint8 ``(TEXTURE_SIZE, TEXTURE_SIZE, 3)``, half of it high ground; it
+    wraps.
+    """
     height = _smooth_noise(draw, cycles=draw.uniform(3.5, 5))
-    land = 1 / (1 + np.exp(-STEEPNESS * height))[..., None]
-    sea_colour, land_colour = (
-        np.array(colour) + draw.uniform(-0.015, 0.015, 3) for colour in (SEA, LAND)
+    share = 1 / (1 + np.exp(-STEEPNESS * height))[..., None]
+    low, high = (
+        np.array(colour) + draw.uniform(-0.015, 0.015, 3) for colour in LANDSCAPES[landscape]
     )
-    return np.round((sea_colour + (land_colour - sea_colour) * land) * 255).astype(np.uint8)
+    return np.round((low + (high - low) * share) * 255).astype(np.uint8)
 
 
 def _smooth_noise(draw: np.random.Generator, *, cycles: float) -> np.ndarray:
