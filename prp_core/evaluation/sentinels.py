@@ -73,7 +73,8 @@ SENTINELS: dict[str, Sentinel] = {
     "flat reconstruction": Sentinel(
         _flat_reconstruction,
         "the decoder teaches the encoder nothing, often because the training is too short; train "
-        "longer, or lower pretext.slow_motion.initial_contrast",
+        "longer, lower pretext.slow_motion.initial_contrast, or set pretext.slow_motion.decoder to "
+        "'linear'",
     ),
     "rate by metadata": Sentinel(
         _rate_by_metadata,
