@@ -62,9 +62,9 @@ def test_each_kind_is_killed_once_in_one_sweep(
     s3_bucket: str,
 ) -> None:
     storage = f"s3://{s3_bucket}/prp"
-    faults, said = faults_after(
-        EACH_KIND, tmp_path, tiny_videos, storage, mlflow_server, s3_environment
-    )
+    places = tmp_path, tiny_videos, storage, mlflow_server, s3_environment
+    long_enough = ["training.num_epochs=32"]
+    faults, said = faults_after(EACH_KIND, *places, settings=long_enough)
     assert faults == [], said
 
 

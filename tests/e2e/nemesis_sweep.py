@@ -21,7 +21,7 @@ SETTINGS = (
     "sweep.sampler=random",
     "sweep.pruner=none",
     "showcase.num_trials=0",
-    "training.num_epochs=32",  # some seconds of training
+    "training.num_epochs=16",  # some seconds of training
     "training.checkpoint_every_steps=2",
     "resources.num_workers=1",
 )
@@ -64,19 +64,22 @@ def faults_after(
     mlflow: MlflowServer,
     s3: S3Server,
     reference: Records | None = None,
+    settings: Sequence[str] = (),
 ) -> tuple[list[str], str]:
     """What is wrong with a sweep that ended after `strikes`, one after the other, each as soon as a
     worker trains (MLflow: at any time) and a step followed the one before; and what its last driver
     said. Training does not wait for a server that is away, so such a strike comes last.
 
-    `reference` holds the records of an undisturbed sweep; without it one is run first.
+    `reference` holds the records of an undisturbed sweep; without it one is run first. `settings`
+    are further values of both sweeps' config.
     """
+    places = videos, storage, mlflow, s3
     if reference is None:
-        peace = under_fire(folder / "peace", videos, storage, mlflow, s3, "peace")
+        peace = under_fire(folder / "peace", *places, "peace", settings)
         reference = in_peace(peace, storage, "peace")
     assert set(reference.states.values()) == {"COMPLETE"}
     assert all(reference.points[trial_run(number)] for number in range(NUM_TRIALS))
-    with under_fire(folder / "fire", videos, storage, mlflow, s3, "fire") as field:
+    with under_fire(folder / "fire", *places, "fire", settings) as field:
         field.start()
         known = 0
         for kind in strikes:
