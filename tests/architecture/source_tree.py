@@ -7,6 +7,7 @@ import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGES = ("prp_core", "orchestrator", "sweeps", "cluster")
@@ -67,6 +68,36 @@ class Import:
     def library(self) -> str:
         """The top-level package."""
         return self.module.split(".")[0]
+
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@dataclass(frozen=True)
+class Statements:
+    """The statements of a file that a rule of the house speaks of."""
+
+    docstring: str
+    functions: tuple[Function, ...]
+    """Every function and method, however deep."""
+    assignments: tuple[ast.Assign, ...]
+    calls: tuple[ast.Call, ...]
+
+
+@functools.cache
+def statements_of(source: str) -> Statements:
+    """What stands in `source`. It is parsed once, for every rule."""
+    tree = ast.parse(source)
+    found: dict[type[ast.AST], list[Any]] = {}
+    for node in ast.walk(tree):
+        found.setdefault(type(node), []).append(node)
+    functions = found.get(ast.FunctionDef, []) + found.get(ast.AsyncFunctionDef, [])
+    return Statements(
+        ast.get_docstring(tree) or "",
+        tuple(functions),
+        tuple(found.get(ast.Assign, [])),
+        tuple(found.get(ast.Call, [])),
+    )
 
 
 @functools.cache

@@ -15,6 +15,7 @@ from tests.architecture.source_tree import (
     packages,
     python_files,
     read,
+    statements_of,
     text_files,
 )
 
@@ -45,13 +46,7 @@ DOES_NOT_BELONG = {
     "an error swallowed": r"except Exceptio[n]:\s*pass|excep[t]:\s*$",
     "a mark of a merge": r"^(<{7}|>{7}) ",
 }
-
-Function = ast.FunctionDef | ast.AsyncFunctionDef
-
-
-def functions_of(source: str) -> list[Function]:
-    """Every function and method in `source`, however deep."""
-    return [node for node in ast.walk(ast.parse(source)) if isinstance(node, Function)]
+ANYTHING_FOREIGN = re.compile("|".join(f"(?:{one})" for one in DOES_NOT_BELONG.values()))
 
 
 def size_faults(path: Path, source: str) -> list[str]:
@@ -64,7 +59,7 @@ def size_faults(path: Path, source: str) -> list[str]:
         if num_lines > wall
         else []
     )
-    for function in [] if is_test else functions_of(source):
+    for function in () if is_test else statements_of(source).functions:
         length = (function.end_lineno or function.lineno) - function.lineno + 1
         if length > MAX_LINES_OF_FUNCTION:
             faults.append(
@@ -81,9 +76,8 @@ def width_faults(path: Path, source: str) -> list[str]:
         for number, line in enumerate(source.splitlines(), start=1)
         if len(line) > MAX_COLUMNS
     ]
-    for node in ast.walk(ast.parse(source)):
-        targets = node.targets[0] if isinstance(node, ast.Assign) else None
-        values = node.value if isinstance(node, ast.Assign) else None
+    for node in statements_of(source).assignments:
+        targets, values = node.targets[0], node.value
         both = isinstance(targets, ast.Tuple) and isinstance(values, ast.Tuple)
         if both and any(isinstance(target, ast.Attribute) for target in ast.walk(targets)):
             faults.append(f"{path}:{node.lineno}: one assignment a line")
@@ -92,7 +86,7 @@ def width_faults(path: Path, source: str) -> list[str]:
 
 def unlisted_modules(package: Path) -> list[str]:
     """The modules and packages in the folder `package` that its docstring does not name."""
-    docstring = ast.get_docstring(ast.parse(read(package / "__init__.py"))) or ""
+    docstring = statements_of(read(package / "__init__.py")).docstring
     entries = (REPOSITORY / package).iterdir()
     names = [
         entry.stem
@@ -107,7 +101,7 @@ def door_faults(path: Path, source: str) -> list[str]:
     """Whether the file lacks its sign: a docstring whose first line stands alone and says what
     lives there.
     """
-    docstring = ast.get_docstring(ast.parse(source))
+    docstring = statements_of(source).docstring
     if not source.strip() and path.name == "__init__.py":
         return []
     if not docstring:
@@ -124,9 +118,7 @@ def print_faults(path: Path, source: str) -> list[str]:
     if path.as_posix().startswith(MAY_PRINT):
         return []
     calls = [
-        node
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print"
+        node for node in statements_of(source).calls if getattr(node.func, "id", "") == "print"
     ]
     return [f"{path}:{call.lineno}: print belongs to {', '.join(MAY_PRINT)}" for call in calls]
 
@@ -137,7 +129,7 @@ def silent_tests(path: Path, source: str) -> list[str]:
     """
     return [
         f"{path}:{function.lineno} {function.name} asserts nothing"
-        for function in functions_of(source)
+        for function in statements_of(source).functions
         if function.name.startswith("test")
         and not any(_asserts(node) for node in ast.walk(function))
     ]
@@ -159,6 +151,7 @@ def foreign_words(path: Path, source: str) -> list[str]:
     return [
         f"{path}:{number}: {what}: {line.strip()[:100]}"
         for number, line in enumerate(source.splitlines(), start=1)
+        if ANYTHING_FOREIGN.search(line)
         for what, pattern in DOES_NOT_BELONG.items()
         if re.search(pattern, line)
     ]
@@ -187,7 +180,7 @@ def test_every_package_lists_its_modules(package: Path) -> None:
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_every_package_describes_itself(package: str) -> None:
-    docstring = ast.get_docstring(ast.parse(read(Path(package) / "__init__.py"))) or ""
+    docstring = statements_of(read(Path(package) / "__init__.py")).docstring
     assert 5 <= len(docstring.splitlines()) <= 20
 
 
