@@ -152,9 +152,12 @@ class LocalStore:
             entries = list_folder(folder)
         except (FileNotFoundError, NotADirectoryError):
             return
-        except PermissionError:
-            if above and above[:-1].startswith(prefix) and above[:-1] > after:
-                yield _unknown(above[:-1])
+        except PermissionError as error:
+            key = above[:-1]
+            if not key or not key.startswith(prefix):
+                raise self._refusal(key, error) from error  # what was asked for, not one entry
+            if key > after:
+                yield _unknown(key)
             return
         for name, is_folder in entries:
             key = above + name
@@ -206,7 +209,7 @@ class LocalStore:
 
     def _refusal(self, key: str, error: OSError) -> ObjectRefused:
         return ObjectRefused(
-            f"{self.uri}/{key} may not be read ({error.strerror}); "
+            f"{self.uri}/{key}".rstrip("/") + f" may not be read ({error.strerror}); "
             "change its permissions or those of its folder"
         )
 

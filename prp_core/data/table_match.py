@@ -22,15 +22,17 @@ def match_table(table: Mapping[str, Said], keys: Iterable[str]) -> tuple[dict[st
     """(the table's name for each key that it names, the names that match no key).
 
     A name matches a key that is it or ends with it. Where no name is the end of a key, a name that
-    differs in case or in the suffix of a video counts, unless two say different things. Where
-    nothing matches at all, the names are tried without the folders that they all have in common.
+    differs in case, in the suffix of a video or in Windows' backslashes counts, unless two say
+    different things. Where nothing matches at all, the names are tried without the folders that
+    they all have in common.
     """
     keys = tuple(keys)
     names = {name: name for name in table}
     found = _match(table, {_plain(name): name for name in names}, keys)
     if not found:
-        common = os.path.commonpath([_plain(name) for name in names]) if len(names) > 1 else ""
-        shorter = {_plain(name).removeprefix(common).lstrip("/"): name for name in names}
+        slashed = {name: _plain(name.replace("\\", "/")) for name in names}
+        common = os.path.commonpath(slashed.values()) if len(names) > 1 else ""
+        shorter = {slashed[name].removeprefix(common).lstrip("/"): name for name in names}
         shorter.pop("", None)
         found = _match(table, shorter, keys) if common else {}
     return found, set(names) - set(found.values())
@@ -60,7 +62,7 @@ def _plain(name: str) -> str:
 
 
 def _loose(name: str) -> str:
-    return VIDEO_SUFFIX.sub("", name.casefold())
+    return VIDEO_SUFFIX.sub("", _plain(name.casefold().replace("\\", "/")))
 
 
 def _ends(key: str) -> Iterator[str]:

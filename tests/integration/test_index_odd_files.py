@@ -65,8 +65,10 @@ def test_a_place_of_which_nothing_may_be_read_is_an_error(tmp_path: Path) -> Non
         (tmp_path / "videos" / name).write_bytes(b"locked")
         (tmp_path / "videos" / name).chmod(0)
     job = IndexJob(uri=tmp_path / "videos", state_dir=tmp_path / "state")
-    with (
-        without_privileges(),
-        pytest.raises(UserError, match=r"cannot be read \(Permission denied"),
-    ):
-        index(job)
+    with without_privileges():
+        with pytest.raises(UserError, match=r"cannot be read \(Permission denied"):
+            index(job)
+        (tmp_path / "videos").chmod(0)
+        with pytest.raises(UserError, match=r"/videos may not be read \(Permission denied"):
+            index(job)
+    (tmp_path / "videos").chmod(0o700)

@@ -268,6 +268,8 @@ def test_folders_that_are_a_corpus_parts(
         ("HandstandPushups/v_a.avi", "HandStandPushups/v_a.avi"),
         ("./Archery//v_a.avi", "Archery/v_a.avi"),
         ("Archery/v_a/", "Archery/v_a.mkv"),
+        (r".\Archery\v_a.avi", "UCF-101/Archery/v_a.mp4"),
+        (r"Archery\v_a.avi", r"Archery\v_a.avi"),
     ],
 )
 def test_a_table_matches_re_encoded_moved_and_otherwise_spelt_videos(name: str, key: str) -> None:
@@ -275,16 +277,20 @@ def test_a_table_matches_re_encoded_moved_and_otherwise_spelt_videos(name: str, 
     assert unmatched({name: Labelling()}, [key]) == ()
 
 
-def test_a_table_of_another_machine_matches_below_its_common_folder() -> None:
+@pytest.mark.parametrize("windows", [False, True])
+def test_a_table_of_another_machine_matches_below_its_common_folder(windows: bool) -> None:
+    def name(below: str) -> str:
+        return rf"D:\UCF101\{below}".replace("/", "\\") if windows else f"/users/x/UCF101/{below}"
+
     table = {
-        "/users/x/UCF101/Archery/v_a.avi": Labelling(split="train"),
-        "/users/x/UCF101/YoYo/v_b.avi": Labelling(split="test"),
-        "/users/x/UCF101/YoYo/v_gone.avi": Labelling(split="test"),
+        name("Archery/v_a.avi"): Labelling(split="train"),
+        name("YoYo/v_b.avi"): Labelling(split="test"),
+        name("YoYo/v_gone.avi"): Labelling(split="test"),
     }
     keys = ["Archery/v_a.avi", "YoYo/v_b.mp4", "YoYo/v_c.avi"]
     found = labellings(keys, table, FolderLayout())
     assert [found[key].split for key in keys] == ["train", "test", ""]
-    assert unmatched(table, keys) == ("/users/x/UCF101/YoYo/v_gone.avi",)
+    assert unmatched(table, keys) == (name("YoYo/v_gone.avi"),)
     twice = {"a/v.avi": Labelling("x"), "a/v.mp4": Labelling("y")}
     assert labelling_of("a/v.mkv", twice).label == "a", "two names that contradict each other"
     assert labelling_of("a/v.mp4", twice).label == "y"
