@@ -30,6 +30,23 @@ FORKED = (
     "unit/prp_core/pretext/test_playing_direction.py",
     "unit/prp_core/test_world.py",
 )
+# Short files that need the S3 server: a third one would cost its start and its idle time.
+WITH_S3 = (
+    "contracts/test_stored_sweeps.py",
+    "contracts/test_sweep_journal.py",
+    "contracts/test_lease.py",
+    "contracts/test_object_stores.py",
+    "contracts/test_run_attempts.py",
+    "contracts/test_sweep_folder.py",
+    "integration/test_conditional_writes.py",
+    "integration/test_index.py",
+    "integration/test_journal_faults.py",
+    "integration/test_node_cache_s3.py",
+    "integration/test_s3_places.py",
+    "integration/test_s3_sample_stream.py",
+    "integration/test_s3_store.py",
+    "e2e/test_bad_input.py",
+)
 # Groups of files in the order in which they are taken; a group is one process's. What is not named
 # here comes after them, in the order of the names, each file by itself.
 FIRST: tuple[tuple[str, ...], ...] = (
@@ -40,13 +57,15 @@ FIRST: tuple[tuple[str, ...], ...] = (
         "integration/test_tracking.py",
         "integration/test_encoder_models.py",
         "integration/test_finetune.py",
+        "integration/test_cluster_files.py",
+        "integration/test_examination.py",
+        "integration/test_prepare.py",
+        *FORKED,
     ),
-    ("e2e/test_nemesis.py",),
+    ("e2e/test_nemesis.py", *WITH_S3),
     ("e2e/test_workers.py",),
     ("integration/test_token_cluster.py",),
-    ("integration/test_prepare.py",),
     ("integration/test_slow_ray_start.py",),
-    FORKED,
     ("unit/prp_core/pretext/test_published_networks.py",),
     ("contracts/test_readers_selective.py",),
     ("unit/prp_core/data/test_decode_process.py",),
