@@ -50,6 +50,8 @@ def _scheme(uri: str) -> str:
 
 
 def _open_folder(uri: str, config: StoreConfig, check: bool) -> ObjectStore:
+    if not uri.strip():
+        raise UserError(f"{uri!r} names no folder; an empty variable? The working directory is '.'")
     if not uri.startswith("file:"):
         return LocalStore(Path(uri).expanduser())
     parts = urlsplit(uri)

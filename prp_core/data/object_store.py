@@ -34,7 +34,7 @@ FULL = {
     errno.EDQUOT: "the disk quota is exhausted",
     errno.EFBIG: "the file is larger than may be written here",
 }
-FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT}  # the last one in /proc
 UNFINISHED_PREFIX = ".unfinished-"
 ABANDONED_SECONDS = 86_400.0
 LOCK_NAME = f"{UNFINISHED_PREFIX}lock"

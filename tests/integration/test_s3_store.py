@@ -286,6 +286,7 @@ def test_an_endpoint_that_nobody_listens_at(s3_environment: S3Server) -> None:
         ("s3:/bucket", "'s3:/bucket' names no bucket"),
         ("gs://bucket", "Unknown kind of store 'gs'; known: file, s3"),
         ("file://elsewhere/folder", "names no folder of this machine"),
+        ("", "names no folder; an empty variable?"),
     ],
 )
 def test_places_that_are_none(uri: str, text: str) -> None:

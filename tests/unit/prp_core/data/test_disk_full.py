@@ -99,5 +99,7 @@ def test_a_folder_that_may_not_be_written_to(tmp_path: Path) -> None:
             match="new may not be written .*Permission denied.*; change the folder's permissions",
         ):
             store.write("new", b"x")
+        with pytest.raises(UserError, match="/proc/prp/new may not be written .*No such file"):
+            LocalStore("/proc/prp").write("new", b"x")
     finally:
         os.seteuid(user)
