@@ -12,6 +12,7 @@ from orchestrator.coordinator.attempts import Attempts
 from orchestrator.search.space import Fit
 from orchestrator.search.study import Proposal, SweepStudy
 from orchestrator.trial.messages import Attempt, Failure, Sender
+from tests.study_databases import study_database
 
 
 def space(trial: Any) -> None:
@@ -22,7 +23,7 @@ class Sweep:
     """The study and the attempts of one sweep's driver, as its coordinator opens them."""
 
     def __init__(self, folder: Path, driver: str) -> None:
-        url = f"sqlite:///{folder / 'trials.db'}"
+        url = study_database(folder)
         self.study = SweepStudy(url, "sweep", space, seed=1, num_startup_trials=2, driver=driver)
         self.attempts = Attempts(self.study, max_failures=3)
 

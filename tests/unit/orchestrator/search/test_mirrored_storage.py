@@ -15,13 +15,12 @@ from optuna.testing.pytest_storages import StorageTestCase
 from optuna.trial import TrialState, create_trial
 
 from orchestrator.search.mirrored_storage import MirroredStorage
-from tests.study_databases import study_database
+from tests.study_databases import study_storage
 
 
 @pytest.fixture(params=["sqlite", "memory"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BaseStorage]:
-    url = study_database(tmp_path)
-    backend = optuna.storages.get_storage(url) if request.param == "sqlite" else InMemoryStorage()
+    backend = study_storage(tmp_path) if request.param == "sqlite" else InMemoryStorage()
     yield MirroredStorage(backend)
     backend.remove_session()
 
@@ -65,14 +64,13 @@ def write(storage: BaseStorage, study_id: int, draw: random.Random, running: lis
 
 @pytest.mark.parametrize("seed", range(3))
 def test_it_holds_what_another_process_reads_from_the_database(seed: int, tmp_path: Path) -> None:
-    url = study_database(tmp_path)
     draw, running = random.Random(seed), list[int]()
     for _ in range(3):  # each time a new process
-        mirror = MirroredStorage(optuna.storages.get_storage(url))
+        mirror = MirroredStorage(study_storage(tmp_path))
         study = optuna.create_study(storage=mirror, study_name="sweep", load_if_exists=True)
         for _ in range(60):
             write(mirror, study._study_id, draw, running)
-        database = optuna.load_study(study_name="sweep", storage=url)
+        database = optuna.load_study(study_name="sweep", storage=study_storage(tmp_path))
         assert study.get_trials() == database.get_trials()
         assert study.user_attrs == database.user_attrs
         for trial in database.get_trials():
@@ -82,8 +80,7 @@ def test_it_holds_what_another_process_reads_from_the_database(seed: int, tmp_pa
 
 
 def test_queued_and_added_trials_are_there_at_once(tmp_path: Path) -> None:
-    url = study_database(tmp_path)
-    storage = MirroredStorage(optuna.storages.get_storage(url))
+    storage = MirroredStorage(study_storage(tmp_path))
     study = optuna.create_study(storage=storage, direction="maximize")
     study.enqueue_trial({"weight": 0.25}, user_attrs={"hint": "earlier"})
     study.add_trial(
@@ -130,7 +127,7 @@ class Counting(RDBStorage):
 
 
 def test_a_study_is_read_once(tmp_path: Path) -> None:
-    database = Counting(study_database(tmp_path))
+    database = study_storage(tmp_path, Counting)
     study = optuna.create_study(
         storage=MirroredStorage(database), sampler=optuna.samplers.TPESampler(n_startup_trials=1)
     )

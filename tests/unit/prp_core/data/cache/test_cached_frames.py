@@ -45,7 +45,7 @@ from tests.tiny_corpus import LOADER, make_corpus, open_source
 from tests.video_factory import make_class_folders
 
 CLIP = ClipConfig(
-    length=8, resize_height=36, resize_width=43, crop=32, random_crop=True, flip_probability=0.5
+    length=8, resize_height=20, resize_width=23, crop=16, random_crop=True, flip_probability=0.5
 )
 GENEROUS = 1 << 30
 

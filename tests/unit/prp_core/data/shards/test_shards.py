@@ -6,7 +6,9 @@ import dataclasses
 import io
 import subprocess
 import tarfile
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -87,13 +89,28 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def written_shard(
-    videos: Path, settings: ShardSettings, folder: Path, num_frames: int = 37
-) -> tuple[WrittenShard, Path]:
+def write_anew(videos: Path, settings: ShardSettings, folder: Path) -> tuple[WrittenShard, Path]:
+    """A shard of the two videos, and where it lies in `folder`."""
     path = folder / "shards" / "one.tar"
     path.parent.mkdir(parents=True, exist_ok=True)
     with VideoSource(LocalStore(videos), None, LOADER) as source, path.open("w+b") as file:
-        return write_shard(source, records_of(videos, num_frames), settings, file, number=0), path
+        return write_shard(source, records_of(videos, 37), settings, file, number=0), path
+
+
+@cache
+def written_once(videos: Path, settings: ShardSettings) -> tuple[WrittenShard, bytes]:
+    with TemporaryDirectory() as folder:
+        written, path = write_anew(videos, settings, Path(folder))
+        return written, path.read_bytes()
+
+
+def written_shard(videos: Path, settings: ShardSettings, folder: Path) -> tuple[WrittenShard, Path]:
+    """What `write_anew` returns, as a copy of a shard that was written once for all tests."""
+    written, data = written_once(videos, settings)
+    path = folder / "shards" / "one.tar"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(data)
+    return written, path
 
 
 def source_of(
@@ -144,8 +161,8 @@ def test_a_shard_is_a_plain_archive_with_entries_where_the_index_says(
 def test_the_same_videos_make_the_same_bytes(
     videos: Path, settings: ShardSettings, tmp_path: Path
 ) -> None:
-    first, path = written_shard(videos, settings, tmp_path / "first")
-    second, again = written_shard(videos, settings, tmp_path / "second")
+    first, path = write_anew(videos, settings, tmp_path / "first")
+    second, again = write_anew(videos, settings, tmp_path / "second")
     assert path.read_bytes() == again.read_bytes()
     assert first.sha256 == second.sha256 and [video.sha256 for video in first.videos] == [
         video.sha256 for video in second.videos
@@ -248,7 +265,7 @@ def test_a_broken_video_leaves_nothing_in_the_shard(
 ) -> None:
     """Its record states more frames than there are, so it breaks after some pieces."""
     monkeypatch.setattr(writing, "DECODED_BYTES_AT_A_TIME", 1)
-    whole, path = written_shard(videos, KINDS["jpeg"], tmp_path / "whole")
+    whole, path = write_anew(videos, KINDS["jpeg"], tmp_path / "whole")
     records = records_of(videos, 37)
     longer = dataclasses.replace(records[0], num_frames=200)
     with (
