@@ -6,7 +6,6 @@ import ctypes
 from collections.abc import Iterator
 
 import pytest
-import torch
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
 
@@ -16,6 +15,8 @@ def one_thread() -> Iterator[None]:
     """One torch thread for the unit tests of a file, because small networks gain nothing from more,
     whatever other files have set; what was before comes back after them.
     """
+    import torch  # not above: the process that only hands out the tests has no use for it
+
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -46,6 +47,23 @@ def _reason(process: DecodeProcess, path: Path) -> str:
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_video(tmp_path_factory.mktemp("decode") / "whole.mp4", 50)
+
+
+@pytest.fixture(scope="module")
+def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A video that takes long to decode."""
+    return make_video(tmp_path_factory.mktemp("long") / "long.mp4", 200, size=(640, 480))
+
+
+@pytest.fixture(scope="module")
+def decoders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, DecodeProcess]]:
+    """A process for each reader, which may read the files of all tests."""
+    folders = [tmp_path_factory.getbasetemp()]
+    readers = ("decord", "pyav")
+    made = {name: DecodeProcess(LoaderConfig(reader=name), folders) for name in readers}
+    yield made
+    for process in made.values():
+        process.close()
 
 
 @pytest.mark.parametrize(("platform", "is_refused"), [("darwin", False), ("linux", True)])
@@ -133,51 +151,56 @@ def test_reasons_of_broken_files(tmp_path: Path, reader: str) -> None:
         assert process.num_starts == 1
 
 
-def test_a_header_may_promise_a_few_frames_too_many(tmp_path: Path) -> None:
+def test_a_header_may_promise_a_few_frames_too_many(
+    decoders: dict[str, DecodeProcess], tmp_path: Path
+) -> None:
     path = make_video(tmp_path / "claims.avi", 100, encoding=ENCODINGS["MPEG-4 in AVI, GOP 12"])
     _claim_frames(path, 103)
-    with DecodeProcess(LoaderConfig()) as process:
-        assert process.inspect(path).num_frames == 100
-        _claim_frames(make_video(path, 1, encoding=ENCODINGS["MPEG-4 in AVI, GOP 12"]), 16)
-        with pytest.raises(BrokenVideo, match=r"truncated \(1 of 16 frames decode"):
-            process.inspect(path)
+    process = decoders["pyav"]
+    assert process.inspect(path).num_frames == 100
+    _claim_frames(make_video(path, 1, encoding=ENCODINGS["MPEG-4 in AVI, GOP 12"]), 16)
+    with pytest.raises(BrokenVideo, match=r"truncated \(1 of 16 frames decode"):
+        process.inspect(path)
 
 
-def test_frames_that_an_edit_list_hides_are_not_missed(tmp_path: Path) -> None:
+def test_frames_that_an_edit_list_hides_are_not_missed(
+    decoders: dict[str, DecodeProcess], tmp_path: Path
+) -> None:
     whole = make_video(
         tmp_path / "whole.mp4", 60, encoding=Encoding(num_b_frames=3, keyframe_every=250)
     )
     cut = cut_without_reencoding(whole, tmp_path / "cut.mp4", 35)
-    with DecodeProcess(LoaderConfig()) as process:
-        assert process.inspect(cut).num_frames == 25
-        assert shown_numbers(process.read(cut, [0, 7, 24], num_frames=25)) == [35, 42, 59]
-        with pytest.raises(BrokenVideo, match="truncated"):
-            process.inspect(cut_short(with_index_first(cut), 0.7))
-        with pytest.raises(BrokenVideo, match="nothing-shown .*none of its 60 frames; .* drop the"):
-            process.inspect(with_edit_list(whole, cut, []))
+    process = decoders["pyav"]
+    assert process.inspect(cut).num_frames == 25
+    assert shown_numbers(process.read(cut, [0, 7, 24], num_frames=25)) == [35, 42, 59]
+    with pytest.raises(BrokenVideo, match="truncated"):
+        process.inspect(cut_short(with_index_first(cut), 0.7))
+    with pytest.raises(BrokenVideo, match="nothing-shown .*none of its 60 frames; .* drop the"):
+        process.inspect(with_edit_list(whole, cut, []))
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
-def test_one_damaged_packet_costs_its_frame_in_every_container(tmp_path: Path, suffix: str) -> None:
+def test_one_damaged_packet_costs_its_frame_in_every_container(
+    decoders: dict[str, DecodeProcess], tmp_path: Path, suffix: str
+) -> None:
     encoding = Encoding(suffix=suffix, options={"x264-params": "bframes=0"})
     whole = make_video(tmp_path / f"whole{suffix}", 60, encoding=encoding)
     damaged = with_packet(whole, tmp_path / f"damaged{suffix}", 10, b"\0\0\0\2\x41\x9a")
-    with DecodeProcess(LoaderConfig()) as process:
-        assert process.inspect(damaged).num_frames == 59
-        shown = shown_numbers(process.read(damaged, [9, 11, 58], num_frames=59))
-        assert shown == [9, 12, 59]
-        if suffix == ".mkv":
-            assert process.inspect(with_empty_block(whole, 10)).num_frames == 59
-            assert shown_numbers(process.read(whole, [9, 11, 58], num_frames=59)) == [9, 12, 59]
+    process = decoders["pyav"]
+    assert process.inspect(damaged).num_frames == 59
+    shown = shown_numbers(process.read(damaged, [9, 11, 58], num_frames=59))
+    assert shown == [9, 12, 59]
+    if suffix == ".mkv":
+        assert process.inspect(with_empty_block(whole, 10)).num_frames == 59
+        assert shown_numbers(process.read(whole, [9, 11, 58], num_frames=59)) == [9, 12, 59]
 
 
-def test_a_mirrored_video_is_refused_by_decord_which_would_turn_it(tmp_path: Path) -> None:
+def test_a_mirrored_video_is_refused_by_decord_which_would_turn_it(
+    decoders: dict[str, DecodeProcess], tmp_path: Path
+) -> None:
     path = with_display_matrix(make_video(tmp_path / "mirror.mp4", 12), -1, 0, 0, 1)
-    with (
-        DecodeProcess(LoaderConfig(reader="decord")) as process,
-        pytest.raises(BrokenVideo, match="shown mirrored, which decord does not do"),
-    ):
-        process.inspect(path)
+    with pytest.raises(BrokenVideo, match="shown mirrored, which decord does not do"):
+        decoders["decord"].inspect(path)
 
 
 @pytest.mark.parametrize("codec", ["libx264", "mpeg4", "mpeg2video"])
@@ -206,13 +229,13 @@ def test_many_damaged_packets_quarantine_the_video_in_matroska_too(
     ids=lambda encoding: f"{encoding.codec}{encoding.suffix}",
 )
 def test_a_lost_tail_is_told_where_no_header_counts_frames(
-    tmp_path: Path, encoding: Encoding
+    decoders: dict[str, DecodeProcess], tmp_path: Path, encoding: Encoding
 ) -> None:
     path = make_video(tmp_path / f"whole{encoding.suffix}", 40, encoding=encoding)
-    with DecodeProcess(LoaderConfig()) as process:
-        assert process.inspect(path).num_frames == 40
-        with pytest.raises(BrokenVideo, match="truncated"):
-            process.inspect(cut_short(path, 0.7))
+    process = decoders["pyav"]
+    assert process.inspect(path).num_frames == 40
+    with pytest.raises(BrokenVideo, match="truncated"):
+        process.inspect(cut_short(path, 0.7))
 
 
 def _claim_frames(path: Path, num_frames: int) -> None:
@@ -225,28 +248,28 @@ def _claim_frames(path: Path, num_frames: int) -> None:
 
 
 @pytest.mark.parametrize("reader", ["decord", "pyav"])
-def test_a_video_that_stands_still_is_no_broken_one(tmp_path: Path, reader: str) -> None:
+def test_a_video_that_stands_still_is_no_broken_one(
+    decoders: dict[str, DecodeProcess], tmp_path: Path, reader: str
+) -> None:
     still = make_video(
         tmp_path / "still.mp4", 40, moving=False, encoding=ENCODINGS["h264 with B-frames"]
     )
-    with DecodeProcess(LoaderConfig(reader=reader)) as process:
-        frames_NHWC = process.read(still, [0, 20, 39])
-        assert np.array_equal(frames_NHWC[1], frames_NHWC[2])
-        assert process.inspect(still).num_frames == 40
+    process = decoders[reader]
+    frames_NHWC = process.read(still, [0, 20, 39])
+    assert np.array_equal(frames_NHWC[1], frames_NHWC[2])
+    assert process.inspect(still).num_frames == 40
 
 
-def test_lost_frames_that_decord_fills_with_copies_are_found(tmp_path: Path) -> None:
+def test_lost_frames_that_decord_fills_with_copies_are_found(
+    decoders: dict[str, DecodeProcess], tmp_path: Path
+) -> None:
     stream = make_video(
         tmp_path / "stream.ts",
         60,
         encoding=Encoding(suffix=".ts", num_b_frames=2, container="mpegts"),
     )
-    with (
-        DecodeProcess(LoaderConfig(reader="decord")) as process,
-        DecodeProcess(LoaderConfig(reader="pyav")) as other,
-    ):
-        assert _reason(process, stream) == "repeated-frames"
-        assert other.inspect(stream).num_frames == 60
+    assert _reason(decoders["decord"], stream) == "repeated-frames"
+    assert decoders["pyav"].inspect(stream).num_frames == 60
 
 
 def test_kill_9_costs_a_restart_and_no_frame(video: Path) -> None:
@@ -285,8 +308,7 @@ def _kill_whatever_starts(process: DecodeProcess, stop: threading.Event) -> None
                 continue
 
 
-def test_the_time_limit_kills_and_the_next_request_works(tmp_path: Path, video: Path) -> None:
-    long = make_video(tmp_path / "long.mp4", 200, size=(640, 480))
+def test_the_time_limit_kills_and_the_next_request_works(long: Path, video: Path) -> None:
     with DecodeProcess(LoaderConfig()) as process:
         process.read(video, [0])
         with pytest.raises(
@@ -316,8 +338,7 @@ def test_the_memory_limit_holds_for_huge_pictures(tmp_path: Path, video: Path) -
         assert _reason(process, huge) == "too-large"
 
 
-def test_the_decoder_dies_with_its_parent_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    long = make_video(tmp_path / "long.mp4", 200, size=(640, 480))
+def test_the_decoder_dies_with_its_parent_and_leaves_nothing_behind(long: Path) -> None:
     before = sorted(os.listdir("/dev/shm"))  # noqa: PTH208 - names are enough
     program = f"""
         import threading
