@@ -1,15 +1,10 @@
-"""Capacity as a table of values, the refusal's text, and the reading of a real Ray."""
+"""Capacity as a table of values, and the refusal's text."""
 
 from __future__ import annotations
 
-import importlib
-import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 
 from cluster.capacity import (
     ALIVE_ONLY,
@@ -19,9 +14,7 @@ from cluster.capacity import (
     TrialBundle,
     merge_nodes,
     plan_capacity,
-    read_cluster,
 )
-from tests.small_ray import small_ray
 
 LAPTOP = [NodeShape(cpus=2, gpus=0, alive=1, limit=1)]
 HEAD_AND_SPOT = [NodeShape(8, 0, 1, 1, "head"), NodeShape(8, 1, 0, 4, "spot")]
@@ -188,77 +181,3 @@ def test_alive_nodes_are_counted_into_their_types_once() -> None:
         NodeShape(8, 1, 1, 1, "on_demand"),
     )
     assert plan_capacity(TrialBundle(1, 8, 1), shape).max_concurrent_trials == 4
-
-
-@pytest.fixture(scope="module")
-def local_ray() -> Iterator[None]:
-    with small_ray(num_cpus=3):
-        yield
-
-
-@pytest.mark.usefixtures("local_ray")
-class TestReadingARealRay:
-    def test_alone_it_is_its_own_node(self) -> None:
-        shape = read_cluster({})
-        assert shape == ClusterShape((NodeShape(3, 0, 1, 1),), source=ALIVE_ONLY)
-        assert plan_capacity(TrialBundle(1, 1), shape, reserved_cpus=1).max_concurrent_trials == 2
-
-    def test_the_variable_says_how_far_it_grows(self) -> None:
-        shape = read_cluster(
-            {
-                "PRP_AUTOSCALED_NODES": json.dumps(
-                    [{"name": "gpu", "cpus": 8, "gpus": 1, "max_count": 2}]
-                )
-            }
-        )
-        assert shape.nodes == (NodeShape(3, 0, 1, 1), NodeShape(8, 1, 0, 2, "gpu"))
-
-    def test_the_file_of_the_head_says_how_far_it_grows(self, tmp_path: Path) -> None:
-        gpu = {"resources": {"CPU": 8, "GPU": 1}, "max_workers": 5}
-        config = {
-            "max_workers": 4,
-            "head_node_type": "head",
-            "available_node_types": {"head": {"resources": {"CPU": 3}}, "gpu": gpu},
-        }
-        path = tmp_path / "cluster.yaml"
-        path.write_text(json.dumps(config))
-        shape = read_cluster({"PRP_AUTOSCALING_CONFIG": str(path)})
-        assert shape == ClusterShape(
-            (NodeShape(3, 0, 1, 1), NodeShape(8, 1, 0, 5, "gpu")),
-            4,
-            f"PRP_AUTOSCALING_CONFIG={path}",
-        )
-        assert plan_capacity(TrialBundle(2, 8, 1), shape).max_concurrent_trials == 2
-
-    @pytest.mark.parametrize(
-        "value", ["8", "{", '[{"cpus": 8}]', '[{"cpus": "many", "max_count": 1}]']
-    )
-    def test_an_unreadable_variable_is_named(self, value: str) -> None:
-        with pytest.raises(ValueError, match="PRP_AUTOSCALED_NODES = .*max_count"):
-            read_cluster({"PRP_AUTOSCALED_NODES": value})
-
-    def test_a_missing_file_is_named(self) -> None:
-        with pytest.raises(ValueError, match="PRP_AUTOSCALING_CONFIG = '/nowhere/cluster.yaml'"):
-            read_cluster({"PRP_AUTOSCALING_CONFIG": "/nowhere/cluster.yaml"})
-
-    def test_what_an_autoscaler_wrote_into_the_gcs_is_read(self) -> None:
-        from ray._private.state import state
-        from ray.core.generated.autoscaler_pb2 import ClusterConfig, NodeGroupConfig
-
-        raylet: Any = importlib.import_module("ray._raylet")
-        group = NodeGroupConfig(name="gpu", resources={"CPU": 8, "GPU": 1}, max_count=2)
-        assert state.get_cluster_config() is None, (
-            "Ray's own autoscaler fills this in now: use it first, and mend docs/clusters.md"
-        )
-        client = raylet.GcsClient(address=ray.get_runtime_context().gcs_address)
-        key, namespace = (
-            raylet.GCS_AUTOSCALER_CLUSTER_CONFIG_KEY.encode(),
-            raylet.GCS_AUTOSCALER_STATE_NAMESPACE.encode(),
-        )
-        client.internal_kv_put(
-            key, ClusterConfig(node_group_configs=[group]).SerializeToString(), True, namespace
-        )
-        try:
-            assert read_cluster({}).nodes == (NodeShape(3, 0, 1, 1), NodeShape(8, 1, 0, 2, "gpu"))
-        finally:
-            client.internal_kv_del(key, False, namespace)
