@@ -47,6 +47,11 @@ WITH_S3 = (
     "integration/test_s3_store.py",
     "e2e/test_bad_input.py",
 )
+# Files that use torch's compiler, whose import takes 1.5 CPU-seconds.
+COMPILED = (
+    "unit/prp_core/training/test_step_options.py",
+    "unit/prp_core/evaluation/test_portable_encoder.py",
+)
 # Groups of files in the order in which they are taken; a group is one process's. What is not named
 # here comes after them, in the order of the names, each file by itself.
 FIRST: tuple[tuple[str, ...], ...] = (
@@ -68,6 +73,7 @@ FIRST: tuple[tuple[str, ...], ...] = (
     ("integration/test_slow_ray_start.py",),
     ("unit/prp_core/pretext/test_published_networks.py",),
     ("contracts/test_readers_selective.py",),
+    COMPILED,
     ("unit/prp_core/data/test_decode_process.py",),
 )
 # Files whose tests share nothing and are long: each test goes to the next process that is free.
