@@ -20,7 +20,7 @@ def space(trial: Any) -> None:
     """Rate set, clip length, the balance of the two losses, and what depends on them."""
     suggest_rate_set(trial, ["1-2", "1-4", "1-2-4", "1-3-6", "1-2-4-8", "2-4-8"])
     trial.suggest_categorical("clip.length", [8, 16])
-    rate_weight = trial.suggest_float("pretext.playback_rate.loss_weight", 0.01, 10.0, log=True)
+    rate_weight = trial.suggest_float("pretext.playback_rate.loss_weight", 0.01, 1.0, log=True)
     mode = trial.suggest_categorical("pretext.slow_motion.attention.mode", ["dpau", "none"])
     if mode == "dpau":  # without attention there is no range for its weights
         trial.suggest_float("pretext.slow_motion.attention.high", 1.0, 4.0)
