@@ -129,7 +129,9 @@ def test_the_watch_asks_the_cluster_again() -> None:
     assert watch() == 3
 
 
-def test_a_cancelled_task_ends_and_one_that_has_just_ended_costs_nobody_the_process() -> None:
+def test_a_cancelled_task_ends_and_one_that_has_just_ended_costs_nobody_the_process(
+    tmp_path: Path,
+) -> None:
     """Ray's own cancellation aborts this process within the first few dozen."""
     answer = ray.remote(max_retries=0)(lambda number: bytes(number))
     for _ in range(60):
@@ -137,10 +139,13 @@ def test_a_cancelled_task_ends_and_one_that_has_just_ended_costs_nobody_the_proc
         assert len(ray.get(tasks)) == 2
         for task in tasks:
             cancel_task(task)
-    hangs = ray.remote(max_retries=0)(lambda: time.sleep(1000)).remote()
+    runs = tmp_path / "runs"
+    hangs = ray.remote(max_retries=0)(lambda: (runs.touch(), time.sleep(1000))).remote()
+    while not runs.exists():
+        time.sleep(0.05)
     cancel_task(hangs)
     with pytest.raises((ray.exceptions.TaskCancelledError, ray.exceptions.WorkerCrashedError)):
-        ray.get(hangs, timeout=60)
+        ray.get(hangs, timeout=300)
 
 
 def test_a_sweep_whose_coordinator_has_ended_for_good_says_how_to_go_on() -> None:
