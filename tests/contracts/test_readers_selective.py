@@ -334,8 +334,10 @@ def test_each_part_of_an_edit_list_is_decoded_by_itself(name: str, tmp_path: Pat
     for parts in (ones, ones[::-1], [(25, 33), (5, 8), (17, 19), (31, 32)]):
         listed = with_edit_list(whole, tmp_path / "listed.mp4", parts)
         shown = [number for begin, end in parts for number in range(begin, end)]
-        info = inspect("pyav", str(listed), 10**6, 1, Progress(lambda _: None))
+        progress = Progress(lambda _: None)
+        info = inspect("pyav", str(listed), 10**6, 1, progress)
         assert info["num_frames"] == len(shown)
+        assert progress.pixels > 2 * len(shown) * 96 * 64, "what is hidden is decoded, too"
         reader = PyavReader(str(listed))
         wanted = range(0, len(shown), 3)
         assert shown_numbers(reader.read(wanted, len(shown))) == [shown[at] for at in wanted]

@@ -109,12 +109,11 @@ def inspect(
             f"{header.codec}: {words}; another loader.reader than {reader_name!r} may decode it",
         )
     _check_whole(path, decoded, declared)
-    height, width = decoded.shape
     return {
         "num_frames": decoded.num_frames,
         "fps": _rate(header.fps, decoded.frames_per_second),
-        "width": width,
-        "height": height,
+        "width": decoded.shape[1],
+        "height": decoded.shape[0],
         "codec": header.codec,
         "num_frames_to_read_one": decoded.num_to_read_one,
     }
@@ -166,7 +165,7 @@ def _check_whole(path: str, decoded: _Decoded, declared: int) -> None:
 
 
 def _count_frames(reader: VideoReader, progress: Progress, max_pixels_decoded: int) -> _Decoded:
-    """Decode every frame; what reading one of them takes is only asked where it matters."""
+    """Decode every frame, hidden ones too; ask what reading one takes only where it matters."""
     decoded = _Decoded()
     reader.on_decoded = progress.add
     try:
@@ -176,9 +175,11 @@ def _count_frames(reader: VideoReader, progress: Progress, max_pixels_decoded: i
             if progress.pixels > MOST_PIXELS_OF_A_FILE:
                 words = f"more than {MOST_PIXELS_OF_A_FILE:.0e} pixels in all its frames; divide it"
                 raise BrokenVideo("", "too-large", words)
-        decoded.num_to_read_one = decoded.num_frames
-        if decoded.num_frames * math.prod(decoded.shape) > max_pixels_decoded:
-            decoded.num_to_read_one = reader.num_frames_to_read_one(decoded.num_frames)
+        decoded.num_to_read_one = -(-progress.pixels // max(1, math.prod(decoded.shape)))
+        if progress.pixels > max_pixels_decoded:
+            chosen = reader.num_frames_to_read_one(decoded.num_frames)
+            if chosen < decoded.num_frames:
+                decoded.num_to_read_one = chosen
     except BrokenVideo as error:
         decoded.failure = error
     finally:

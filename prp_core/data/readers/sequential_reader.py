@@ -195,6 +195,9 @@ class SequentialReader(ForwardReader):
             is_damaged = True
             frames = []
         self.num_packets_refused += is_damaged
+        if packet.is_discard:  # decoded all the same, and what it shows is hidden
+            context = packet.stream.codec_context
+            self.on_decoded(context.width * context.height)
         return frames
 
     def close(self) -> None:
