@@ -73,4 +73,4 @@ def check_that_all_was_published(uri: str, records: Records) -> None:
         values = [point.value for point in sorted(history, key=lambda point: point.step)][1:]
         assert values == [value for _, value in sorted(records.rungs[number].items())]
         assert "cost/cpu_hours" in run.data.metrics
-    load_encoder(f"models:/prp-{AWAY}@best", uri)
+    load_encoder(f"models:/prp-{AWAY}/1", uri)

@@ -30,9 +30,8 @@ from tests.kept_plan import kept_plan
 from tests.tools.cluster_nodes import add_node
 from tests.tools.study_process import TINY_PRESET, rung_rows, trial_rows
 
-SEED = (
-    0  # of its two trials the second is worse than the first at the second rung, by a wide margin
-)
+# Of its two trials the second is worse than the first at the first rung, by two videos of six.
+SEED = 2
 
 
 def space(trial: Any) -> None:
