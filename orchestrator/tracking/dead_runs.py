@@ -36,13 +36,16 @@ PATIENCE_SECONDS = 5.0  # with an MLflow that does not answer
 
 def close_left_runs(tracking_uris: Iterable[str]) -> None:
     """Close the runs of dead processes at `tracking_uris`, and wherever a note in the home says
-    that a process that has ended had runs. An MLflow that does not answer is left alone.
+    that a process that has ended had runs. An MLflow that does not answer is left alone: all of
+    them together are waited for no longer than one is.
     """
+    give_up_at = time.monotonic() + PATIENCE_SECONDS
     # a process of another machine may share the home
     notes = [one for one in read_notes() if is_dead(one.process) or not is_here(one.process)]
     for uri in dict.fromkeys([*tracking_uris, *(note.tracking_uri for note in notes)]):
         try:
-            open_still = close_dead_runs(uri)
+            patience_seconds = max(0.0, give_up_at - time.monotonic())
+            open_still = close_dead_runs(uri, patience_seconds=patience_seconds)
         # whatever MLflow says, it is not the business of the command that closes
         except Exception as error:  # noqa: BLE001
             _LOGGER.info("runs at %s could not be closed: %s", uri, first_line(error))
@@ -58,7 +61,10 @@ def close_in_background(tracking_uris: Sequence[str]) -> None:
 
 
 def close_dead_runs(
-    tracking_uri: str, *, sleep: Callable[[float], None] = time.sleep
+    tracking_uri: str,
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+    patience_seconds: float = PATIENCE_SECONDS,
 ) -> set[ProcessIdentity]:
     """Close every run at `tracking_uri` whose owner has died, as KILLED; the owners of the others.
 
@@ -70,7 +76,7 @@ def close_dead_runs(
     if client is None:
         return set()
     found = retry(
-        lambda: running_runs(client, f"tags.`{OWNER_TAG}` LIKE '%'"), tracking_uri, PATIENCE_SECONDS
+        lambda: running_runs(client, f"tags.`{OWNER_TAG}` LIKE '%'"), tracking_uri, patience_seconds
     )
     owned = [(run, owner) for run in found if (owner := owner_of(run.data.tags)) is not None]
     dead = [(run, owner) for run, owner in owned if is_dead(owner.process)]

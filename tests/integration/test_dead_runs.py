@@ -21,7 +21,14 @@ from orchestrator.commands.prp import main
 from orchestrator.config.run_config import load_config, to_tree
 from orchestrator.journal.open_runs import NOTES
 from orchestrator.journal.process_identity import this_process
-from orchestrator.tracking.dead_runs import SILENT_SECONDS, WATCHED_SECONDS, close_dead_runs
+from orchestrator.tracking import dead_runs
+from orchestrator.tracking.dead_runs import (
+    PATIENCE_SECONDS,
+    SILENT_SECONDS,
+    WATCHED_SECONDS,
+    close_dead_runs,
+    close_left_runs,
+)
 from orchestrator.tracking.encoder_file import EncoderCard, pack
 from orchestrator.tracking.imported import (
     CHECKPOINT_TAG,
@@ -29,6 +36,7 @@ from orchestrator.tracking.imported import (
     ImportedEncoder,
     register_imported,
 )
+from orchestrator.tracking.mlflow_client import TrackerUnavailable
 from orchestrator.tracking.run_owner import ALIVE_TAG, OWNER_TAG, Heartbeat
 from orchestrator.tracking.run_reporter import RunReporter
 from prp_core.encoders import build_encoder
@@ -178,3 +186,19 @@ def test_a_command_on_another_machine_is_dead_when_it_says_nothing_for_long(uri:
     heartbeat.beat()  # it was only cut off
     heartbeat.stop()
     assert state(uri, is_silent) == ("RUNNING", "")
+
+
+def test_all_servers_that_are_away_are_waited_for_no_longer_than_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PRP_HOME", str(tmp_path / "home"))
+    waited: list[float] = []
+
+    def away(uri: str, *, patience_seconds: float) -> None:
+        waited.append(patience_seconds)
+        raise TrackerUnavailable(uri)
+
+    monkeypatch.setattr(dead_runs, "close_dead_runs", away)
+    monkeypatch.setattr(dead_runs.time, "monotonic", lambda: sum(waited))
+    close_left_runs([f"http://127.0.0.1:{port}" for port in (9, 10, 11)])
+    assert waited == [PATIENCE_SECONDS, 0, 0]

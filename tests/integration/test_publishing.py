@@ -27,6 +27,12 @@ __all__ = ["mlflow_database"]  # every test of this file has such a database
 REASON = "DivergedError: train/loss is nan"
 
 
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The notes of open runs of this machine are the test's own."""
+    monkeypatch.setenv("PRP_HOME", str(tmp_path / "home"))
+
+
 def left_by_a_dead_driver(folder: Path, **changes: Any) -> SweepSpec:
     """A sweep of two trials and a confirming run, of which one trial and that run have failed by
     the study, which MLflow does not know; the other trial runs. Its coordinator has said no end.

@@ -40,6 +40,12 @@ def experiment(request: pytest.FixtureRequest) -> str:
     return str(request.node.name)
 
 
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The notes of open runs of this machine are the test's own."""
+    monkeypatch.setenv("PRP_HOME", str(tmp_path / "home"))
+
+
 @pytest.fixture
 def open_tracker(mlflow_server: MlflowServer, experiment: str, tmp_path: Path) -> Iterator[Opener]:
     """Opens trackers of the test's own experiment, on the session's server unless told
