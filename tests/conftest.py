@@ -31,7 +31,7 @@ MEMORY = Path("/dev/shm")
 if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 8 << 30:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
-NODE_CACHE = "PRP_CACHE_DIR"
+MADE_CACHE = pytest.StashKey[str]()
 
 # Torch, Ray, MLflow and two thousand tests are some million objects that live until the end. Going
 # through them again and again, as Python does by default, is a seventh of the unit tests' CPU time.
@@ -47,14 +47,16 @@ def pytest_configure(config: pytest.Config) -> None:
     if is_controller and not config.option.collectonly:
         install_decord()
         place = os.environ.get("PYTEST_DEBUG_TEMPROOT")
-        os.environ[NODE_CACHE] = tempfile.mkdtemp(prefix="prp-node-cache-", dir=place)
+        made = tempfile.mkdtemp(prefix="prp-node-cache-", dir=place)
+        config.stash[MADE_CACHE] = made
+        os.environ["PRP_CACHE_DIR"] = made
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Remove the node cache that the test processes shared."""
-    folder = os.environ.get(NODE_CACHE)
-    if folder and not hasattr(config, "workerinput") and not config.option.collectonly:
-        shutil.rmtree(folder, ignore_errors=True)
+    """Remove the node cache that the test processes shared, and never another one."""
+    made = config.stash.get(MADE_CACHE, None)
+    if made is not None:
+        shutil.rmtree(made, ignore_errors=True)
 
 
 def scheduling() -> tuple[object, ...]:
