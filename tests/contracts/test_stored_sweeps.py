@@ -138,7 +138,7 @@ def test_another_home_reads_the_same_bit_for_bit(
         assert study_of(storage, found.sweep_id).get_trials() == study
         assert read_ledger(read_journal(found)) == ledger
         assert screen_of(found, monkeypatch) == screen
-        assert sweep_page(found) == page
+    assert sweep_page(found) == page
     assert prp(["status", "--storage", storage]) == 0
     assert made.sweep_id in capsys.readouterr().out
     out = tmp_path / "report.html"

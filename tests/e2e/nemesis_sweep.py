@@ -13,6 +13,7 @@ from orchestrator.tracking.run_names import trial_run
 from tests.fixtures_mlflow import MlflowServer
 from tests.fixtures_s3 import S3Server
 from tests.sweep_check import Records, faults_of, records_of
+from tests.tools.cluster_nodes import ThreeNodes
 from tests.tools.nemesis import Battlefield, Kind
 
 NUM_TRIALS = 2
@@ -21,7 +22,7 @@ SETTINGS = (
     "sweep.sampler=random",
     "sweep.pruner=none",
     "showcase.num_trials=0",
-    "training.num_epochs=16",  # some seconds of training
+    "training.num_epochs=8",  # some seconds of training
     "training.checkpoint_every_steps=2",
     "resources.num_workers=1",
 )
@@ -35,8 +36,11 @@ def under_fire(
     s3: S3Server,
     name: str,
     settings: Sequence[str] = (),
+    nodes: ThreeNodes | None = None,
 ) -> Battlefield:
-    """The battlefield of the sweep called `name`, kept in `storage`, with further `settings`."""
+    """The battlefield of the sweep called `name`, kept in `storage`, with further `settings`; on
+    `nodes`, or on a cluster of its own.
+    """
     return Battlefield(
         home,
         videos,
@@ -45,6 +49,7 @@ def under_fire(
         name=name,
         settings=[*SETTINGS, *settings, f"sweep.name={name}"],
         s3=s3,
+        nodes=nodes,
     )
 
 
@@ -65,21 +70,23 @@ def faults_after(
     s3: S3Server,
     reference: Records | None = None,
     settings: Sequence[str] = (),
+    nodes: ThreeNodes | None = None,
 ) -> tuple[list[str], str]:
     """What is wrong with a sweep that ended after `strikes`, one after the other, each as soon as a
     worker trains (MLflow: at any time) and a step followed the one before; and what its last driver
     said. Training does not wait for a server that is away, so such a strike comes last.
 
-    `reference` holds the records of an undisturbed sweep; without it one is run first. `settings`
-    are further values of both sweeps' config.
+    Both sweeps run on `nodes`, or each on a cluster of its own. `reference` holds the records of an
+    undisturbed sweep; without it one is run first. `settings` are further values of both sweeps'
+    config.
     """
     places = videos, storage, mlflow, s3
     if reference is None:
-        peace = under_fire(folder / "peace", *places, "peace", settings)
+        peace = under_fire(folder / "peace", *places, "peace", settings, nodes)
         reference = in_peace(peace, storage, "peace")
     assert set(reference.states.values()) == {"COMPLETE"}
     assert all(reference.points[trial_run(number)] for number in range(NUM_TRIALS))
-    with under_fire(folder / "fire", *places, "fire", settings) as field:
+    with under_fire(folder / "fire", *places, "fire", settings, nodes) as field:
         field.start()
         known = 0
         for kind in strikes:

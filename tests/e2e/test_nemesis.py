@@ -6,6 +6,7 @@ trial's driver) and test_workers.py; tests/campaigns/test_nemesis.py kills all o
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,10 +19,18 @@ from tests.e2e.nemesis_sweep import faults_after, under_fire
 from tests.fixtures_mlflow import MlflowServer
 from tests.fixtures_s3 import S3Server
 from tests.sweep_check import Records, faults_of_runs, records_of, runs_of
+from tests.tools.cluster_nodes import ThreeNodes
 from tests.tools.nemesis import Kind
 
 pytestmark = pytest.mark.timeout(1200)
 AWAY = "away"
+
+
+@pytest.fixture
+def three_nodes(s3_environment: S3Server) -> Iterator[ThreeNodes]:
+    """The cluster of both sweeps, whose processes find the S3 server."""
+    with ThreeNodes() as nodes:
+        yield nodes
 
 
 def test_nothing_is_lost_without_mlflow_nor_when_servers_and_a_node_are_killed(
@@ -30,6 +39,7 @@ def test_nothing_is_lost_without_mlflow_nor_when_servers_and_a_node_are_killed(
     mlflow_server: MlflowServer,
     s3_environment: S3Server,
     s3_bucket: str,
+    three_nodes: ThreeNodes,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -37,7 +47,7 @@ def test_nothing_is_lost_without_mlflow_nor_when_servers_and_a_node_are_killed(
     places = tiny_videos, storage, mlflow_server, s3_environment
     mlflow_server.kill()
     try:
-        with under_fire(tmp_path / AWAY, *places, AWAY) as field:
+        with under_fire(tmp_path / AWAY, *places, AWAY, nodes=three_nodes) as field:
             study = field.start()
             assert study.wait(600) == 0, study.output[-4000:]
     finally:
@@ -52,7 +62,7 @@ def test_nothing_is_lost_without_mlflow_nor_when_servers_and_a_node_are_killed(
     check_that_all_was_published(mlflow_server.uri, reference)
 
     strikes = (Kind.RAYLET, Kind.S3, Kind.MLFLOW)
-    faults, said = faults_after(strikes, tmp_path, *places, reference)
+    faults, said = faults_after(strikes, tmp_path, *places, reference, nodes=three_nodes)
     assert faults == [], said
 
 

@@ -19,18 +19,13 @@ from types import TracebackType
 from typing import Any
 
 import ray
-from ray.cluster_utils import Cluster
 
-from orchestrator.ray_cluster.connect import use_environment
-from orchestrator.ray_cluster.local_ray import lean_node
 from orchestrator.storage.open_store import open_store
 from tests.fixtures_mlflow import MlflowServer
 from tests.fixtures_s3 import S3Server
-from tests.tools.cluster_nodes import add_node
+from tests.tools.cluster_nodes import ThreeNodes
 from tests.tools.study_process import TINY_PRESET, StudyProcess
 
-OBJECT_STORE_BYTES = 80 << 20
-NUM_NODES = 2
 PATIENCE_SECONDS = 240.0
 SECONDS_AWAY = 4.0  # of an S3 server that was killed
 
@@ -92,13 +87,17 @@ class Battlefield:
         settings: Sequence[str],
         s3: S3Server | None = None,
         environment: Mapping[str, str] | None = None,
+        nodes: ThreeNodes | None = None,
     ) -> None:
         """The sweep called `name` over `videos`, kept in `storage`, which `s3` serves;
-        `settings` are values of its config.
+        `settings` are values of its config. `nodes` is a cluster that runs and stays; without one
+        the field has its own.
         """
         self.home = home
         self.mlflow = mlflow
         self._s3 = s3
+        self._nodes = nodes or ThreeNodes()
+        self._own = contextlib.nullcontext() if nodes else self._nodes
         self._environment = dict(environment or {})
         self._folder_uri = f"{storage}/sweeps/{name}"
         self._words = ["--preset", str(TINY_PRESET), "--data", str(videos), "--sweep", name]
@@ -110,14 +109,7 @@ class Battlefield:
         self._num_drivers = 0
 
     def __enter__(self) -> Battlefield:
-        use_environment()
-        head = {"num_cpus": 0, "object_store_memory": OBJECT_STORE_BYTES}
-        with lean_node():
-            self._cluster = Cluster(initialize_head=True, head_node_args=head)
-        self._nodes: list[Any] = []
-        for _ in range(NUM_NODES):
-            self._add_node()
-        ray.init(address=self._cluster.address, log_to_driver=False, logging_level="ERROR")
+        self._own.__enter__()
         return self
 
     def __exit__(
@@ -127,8 +119,7 @@ class Battlefield:
         trace: TracebackType | None,
     ) -> None:
         self._end_study()
-        ray.shutdown()
-        self._cluster.shutdown()
+        self._own.__exit__(kind, error, trace)
 
     # ---- the sweep
 
@@ -138,7 +129,7 @@ class Battlefield:
         self._num_drivers += 1
         self.study = StudyProcess(
             self.home / f"driver-{self._num_drivers}",  # a home of its own: another machine
-            [*self._words, "--address", self._cluster.address],
+            [*self._words, "--address", self._nodes.address],
             self._environment,
         )
         return self.study
@@ -171,7 +162,7 @@ class Battlefield:
         if kind == Kind.DRIVER:
             return [self.study.process.pid] if self.study else []
         if kind == Kind.RAYLET:
-            return [node.all_processes["raylet"][0].process.pid for node in self._nodes]
+            return self._nodes.raylets()
         if kind == Kind.MLFLOW:
             return process_group(self.mlflow.process.pid) if self.mlflow.process else []
         if kind == Kind.S3:
@@ -200,10 +191,7 @@ class Battlefield:
             time.sleep(3.0)
             self.mlflow.start()
         elif kind == Kind.RAYLET:
-            node = self._nodes.pop(which % len(self._nodes))
-            node.kill_raylet(check_alive=False)
-            self._cluster.remove_node(node, allow_graceful=False)
-            self._add_node()
+            self._nodes.kill_and_replace(which)
         elif kind == Kind.DRIVER:
             assert self.study is not None
             self.study.kill()
@@ -232,11 +220,6 @@ class Battlefield:
                 os.kill(process_id, signal.SIGCONT)
         seconds = time.monotonic() - began
         return bool(stopped) or seconds > ENDED_AFTER_SECONDS.get(kind, STOPPED_SECONDS[kind])
-
-    def _add_node(self) -> None:
-        with lean_node():
-            node = add_node(self._cluster, num_cpus=1, object_store_memory=OBJECT_STORE_BYTES)
-        self._nodes.append(node)
 
     def _end_study(self) -> None:
         if self.study is not None:
