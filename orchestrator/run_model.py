@@ -218,6 +218,12 @@ class RunModel:
         low, high = max(-1.0, value - half), min(1.0, value + half)
         return Difference(value=value, low=low, high=high, confidence=confidence)
 
+    def standard_error(self, name: str, other: str) -> float:
+        """Of how far `name` lies above `other`, over new scenes: of the paired differences, query
+        by query, over groups of queries. What the luck of training adds is not in it.
+        """
+        return math.sqrt(self._scenes(name, other)[0])
+
     def interval(self, name: str, *, confidence: float = 0.95) -> Interval | None:
         """The recall of `name` over new seeds and new scenes, Wilson's as `share_interval`; None
         below `MIN_GROUPS` groups.
@@ -277,6 +283,11 @@ class RunModel:
         """Of the difference of two means, without what the luck of the runs counts as well; and the
         degrees of freedom of an interval at `confidence`.
         """
+        variance, correlation = self._scenes(name, other)
+        return variance, degrees_at(self._sizes, correlation, (1 + confidence) / 2)
+
+    def _scenes(self, name: str, other: str) -> tuple[float, float]:
+        """The variance of `_variance_of_scenes`, and the correlation within groups."""
         of_group = self._parts[name].mean(axis=0) - self._parts[other].mean(axis=0)
         value = float(of_group.sum())
         of_query = self._mean_hits[name] - self._mean_hits[other]
@@ -288,8 +299,7 @@ class RunModel:
         # What is counted twice is an estimate itself: of the variance at least half is left. Nor
         # is it less than if one query had told them apart: equal hits are not equal encoders.
         least = max(whole / 2, self.num_queries**-2.0)
-        degrees = degrees_at(self._sizes, correlation, (1 + confidence) / 2)
-        return max(whole - twice, least), degrees
+        return max(whole - twice, least), correlation
 
     def _weights(self, of_group: Array, of_query: Array) -> tuple[Array, float]:
         """(the weights of the groups' squared residuals, the correlation within groups), of a mean

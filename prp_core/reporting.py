@@ -25,12 +25,15 @@ class Reporter(Protocol):
         """Record `metrics` after `step` optimiser steps; does not wait for a tracker."""
         ...
 
-    def at_rung(self, *, epoch: int, step: int, metrics: Mapping[str, float]) -> bool:
+    def at_rung(
+        self, *, epoch: int, step: int, metrics: Mapping[str, float], hits: Mapping[str, bool]
+    ) -> bool:
         """Whether the run goes on after `epoch` epochs, by its evaluation `metrics`; may block.
         False: leave now.
 
-        After the last epoch it is called too, so that every final value is reported; there its
-        answer changes nothing.
+        `hits` says of each query, by its key, whether it counts in the metric that `pretrain` was
+        told to report them of; empty where it was told none. After the last epoch it is called too,
+        so that every final value is reported; there its answer changes nothing.
         """
         ...
 
@@ -69,20 +72,25 @@ class AsyncEvaluator(Protocol):
 class MemoryReporter:
     """A reporter that keeps everything in lists.
 
-    `should_continue(epoch, metrics)` decides at rungs; by default every run continues.
+    `should_continue(epoch, metrics)` decides at rungs; by default every run continues. `hits` is by
+    the epoch of a rung.
     """
 
     should_continue: Callable[[int, Mapping[str, float]], bool] = lambda epoch, metrics: True
     logged: list[tuple[int, dict[str, float]]] = field(default_factory=list)
     rungs: list[tuple[int, int, dict[str, float]]] = field(default_factory=list)
+    hits: dict[int, dict[str, bool]] = field(default_factory=dict)
 
     def log(self, metrics: Mapping[str, float], *, step: int) -> None:
         """Append ``(step, metrics)`` to `logged`."""
         self.logged.append((step, dict(metrics)))
 
-    def at_rung(self, *, epoch: int, step: int, metrics: Mapping[str, float]) -> bool:
-        """Append ``(epoch, step, metrics)`` to `rungs` and ask `should_continue`."""
+    def at_rung(
+        self, *, epoch: int, step: int, metrics: Mapping[str, float], hits: Mapping[str, bool]
+    ) -> bool:
+        """Append ``(epoch, step, metrics)`` to `rungs`, keep `hits`, and ask `should_continue`."""
         self.rungs.append((epoch, step, dict(metrics)))
+        self.hits[epoch] = dict(hits)
         return self.should_continue(epoch, metrics)
 
     def unconfirmed(self) -> Points:

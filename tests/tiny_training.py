@@ -69,6 +69,7 @@ def train(
     world: World = ALONE,
     *,
     continues: Path | None = None,
+    hits_of: str = "",
     **training: object,
 ) -> PretrainOutcome:
     config = config_with(**training)
@@ -77,4 +78,6 @@ def train(
         num_kept=config.training.num_checkpoints_kept,
         continues=None if continues is None else CheckpointFolder(LocalStore(continues)),
     )
-    return pretrain(config, data, world, checkpoints=checkpoints, reporter=reporter)
+    return pretrain(
+        config, data, world, checkpoints=checkpoints, reporter=reporter, hits_of=hits_of
+    )

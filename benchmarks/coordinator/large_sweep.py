@@ -17,13 +17,14 @@ from orchestrator.coordinator.coordinator import Coordinator
 from orchestrator.coordinator.sweep_state import CoordinatorSetup
 from orchestrator.cost.ledger import LEDGER, LedgerEntry
 from orchestrator.journal.stored_sweep import open_journal
+from orchestrator.search.decided_trials import DECISION
 from orchestrator.search.dimensions import config_values
 from orchestrator.search.journal_backend import open_study_storage
 from orchestrator.search.pruner import PruningDecision
 from orchestrator.search.samplers.design import drawn_from
 from orchestrator.search.samplers.sampler import TRAINING_SECONDS
 from orchestrator.search.space import TrialLimits
-from orchestrator.search.study import DECISION, SweepStudy
+from orchestrator.search.study import SweepStudy
 
 SETTINGS = (
     "sweep.num_trials=100000",

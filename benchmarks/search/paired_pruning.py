@@ -6,19 +6,22 @@
 Trials of one sweep are asked the same queries, so that the difference of two of them is known
 better than either: its standard error is that of the differences query by query. At the first rung
 the best half is kept, by the mean of the hits. Three rules prune below that bar: ``mean`` all that
-lie below it, as successive halving does; ``paired Z`` those whose paired difference from the trial
-at the bar is more than Z standard errors of it; ``margin M`` those that lie more than M below,
-which is as lenient without pairing. A pruning is wrong where the trial would have ended in the
+lie below it, as successive halving does; ``paired Z`` those that the sweep's pruner of that name
+prunes: their paired difference from the trial at the bar is more than Z standard errors of it, over
+groups of queries; ``margin M`` those that lie more than M below, which is as lenient without
+pairing. A pruning is wrong where the trial would have ended in the
 better half. Leniency alone makes fewer prunings wrong, and saves less: compare a ``paired`` rule
 with the ``margin`` that prunes as many.
 
-On a recorded grid the end is that of the same training, as luck had it; in a simulated sweep it is
-what the trial's values are worth.
+On a recorded grid the end is that of the same training, as luck had it, and each query is a group
+of its own, for the groups were not recorded; in a simulated sweep it is what the trial's values are
+worth.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +31,7 @@ import numpy as np
 
 from benchmarks.search.grid import read_grid
 from benchmarks.statistics.simulated_sweep import Array, Part, World
+from orchestrator.search.query_hits import PairedDifference, paired_difference
 
 Z = (0.5, 1.0, 1.5, 2.0)
 MARGINS = (0.01, 0.02, 0.03, 0.04, 0.06, 0.08)
@@ -39,12 +43,13 @@ CURVE = 0.02  # standard deviation of the pace of learning
 
 @dataclass(frozen=True)
 class Trials:
-    """The trials of a sweep: `hits_TQ` (trials, queries) bool at the first rung, and what each is
-    worth at the end.
+    """The trials of a sweep: `hits_TQ` (trials, queries) bool at the first rung, what each is worth
+    at the end, and the group of each query.
     """
 
     hits_TQ: Array
     end_T: Array
+    groups: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -59,11 +64,13 @@ class Counts:
         return Counts(self.pruned + other.pruned, self.wrong + other.wrong)
 
 
-Rule = Callable[[Array, Array], bool]
-"""Whether the trial with the second row of hits is pruned, the bar's hits being the first."""
+Rule = Callable[[Array, Array, tuple[str, ...]], bool]
+"""Whether the trial with the second row of hits is pruned, the bar's hits being the first, by the
+groups of the queries.
+"""
 
 
-def mean(bar_Q: Array, hits_Q: Array) -> bool:
+def mean(bar_Q: Array, hits_Q: Array, groups: tuple[str, ...]) -> bool:
     """The rule of successive halving."""
     return bool(hits_Q.mean() < bar_Q.mean())
 
@@ -71,17 +78,28 @@ def mean(bar_Q: Array, hits_Q: Array) -> bool:
 def paired(z: float) -> Rule:
     """Prune what is told worse, query by query, by `z` standard errors."""
 
-    def prunes(bar_Q: Array, hits_Q: Array) -> bool:
-        ahead_Q = bar_Q.astype(float) - hits_Q
-        error = ahead_Q.std(ddof=1) / len(ahead_Q) ** 0.5
-        return bool(ahead_Q.mean() > z * error)
+    def prunes(bar_Q: Array, hits_Q: Array, groups: tuple[str, ...]) -> bool:
+        if not mean(bar_Q, hits_Q, groups):
+            return False
+        found = _difference(*(_marks(row_Q) for row_Q in (bar_Q, hits_Q)), groups)
+        assert found is not None, "too few groups for a standard error"
+        return found.value > z * found.standard_error
 
     return prunes
 
 
+@functools.cache  # each pair of trials is asked about once for each Z
+def _difference(bar: str, marks: str, groups: tuple[str, ...]) -> PairedDifference | None:
+    return paired_difference(bar, marks, groups)
+
+
+def _marks(hits_Q: Array) -> str:
+    return "".join("1" if hit else "0" for hit in hits_Q.tolist())
+
+
 def margin(least: float) -> Rule:
     """Prune what lies more than `least` below."""
-    return lambda bar_Q, hits_Q: bool(bar_Q.mean() - hits_Q.mean() > least + 1e-12)
+    return lambda bar_Q, hits_Q, groups: bool(bar_Q.mean() - hits_Q.mean() > least + 1e-12)
 
 
 RULES: dict[str, Rule] = {
@@ -98,7 +116,9 @@ def pruned(trials: Trials, rule: Rule) -> Counts:
     order = np.argsort(-mean_T, kind="stable")
     bar_Q = trials.hits_TQ[order[num_kept - 1]]
     good = set(np.argsort(-trials.end_T, kind="stable")[:num_kept].tolist())
-    taken = [int(one) for one in order[num_kept:] if rule(bar_Q, trials.hits_TQ[one])]
+    taken = [
+        int(one) for one in order[num_kept:] if rule(bar_Q, trials.hits_TQ[one], trials.groups)
+    ]
     return Counts(len(taken), sum(one in good for one in taken))
 
 
@@ -112,9 +132,10 @@ def recorded_sweeps(path: Path, number: int, num_trials: int) -> Iterator[Trials
     first = min(set.intersection(*(set(cell.hits) for cell in cells)))
     hits_TQ = np.array([[mark == "1" for mark in cell.hits[first]] for cell in cells])
     end_T = np.array([cell.final for cell in cells])
+    groups = tuple(map(str, range(hits_TQ.shape[1])))
     for seed in range(number):
         drawn = random.Random(seed).sample(range(len(cells)), num_trials)
-        yield Trials(hits_TQ[drawn], end_T[drawn])
+        yield Trials(hits_TQ[drawn], end_T[drawn], groups)
 
 
 def simulated_sweeps(world: World, number: int, num_trials: int) -> Iterator[Trials]:
@@ -126,7 +147,7 @@ def simulated_sweeps(world: World, number: int, num_trials: int) -> Iterator[Tri
         pace_T = generator.normal(0, CURVE, num_trials)
         rung_T = UNTRAINED + KEPT_AT_RUNG * (end_T - UNTRAINED) + pace_T
         hits_TQ = np.stack([part.hits(part.configuration(round(one, 3))) for one in rung_T])
-        yield Trials(hits_TQ, end_T)
+        yield Trials(hits_TQ, end_T, tuple(part.groups))
 
 
 def print_rules(what: str, sweeps: Sequence[Trials]) -> None:

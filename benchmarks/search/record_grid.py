@@ -194,10 +194,12 @@ class TimedReporter(MemoryReporter):
         self._started = clock()
         self.times: list[float] = []
 
-    def at_rung(self, *, epoch: int, step: int, metrics: Mapping[str, float]) -> bool:
+    def at_rung(
+        self, *, epoch: int, step: int, metrics: Mapping[str, float], hits: Mapping[str, bool]
+    ) -> bool:
         """Note and go on."""
         self.times.append(round(self._clock() - self._started, 2))
-        return super().at_rung(epoch=epoch, step=step, metrics=metrics)
+        return super().at_rung(epoch=epoch, step=step, metrics=metrics, hits=hits)
 
 
 if __name__ == "__main__":

@@ -73,6 +73,7 @@ UNITS_BY_PATH = {
     "resources.gpus_per_worker": "GPUs",
     "resources.usd_per_gpu_hour": "USD",
     "resources.usd_per_cpu_hour": "USD",
+    "sweep.paired_standard_errors": "standard errors",
     "budget.usd": "USD",
 }
 

@@ -37,8 +37,12 @@ class SweepConfig:
     """What proposes values: ``gp`` (a Gaussian process over the scores of all rungs), ``tpe``
     (Optuna's), or ``random``."""
     pruner: str = "asha"
-    """What ends trials at rungs: ``asha`` (asynchronous successive halving), ``median``, or
+    """What ends trials at rungs: ``asha`` (asynchronous successive halving), ``paired`` (the same,
+    but a trial below the bar goes on unless it is told worse query by query), ``median``, or
     ``none``."""
+    paired_standard_errors: float = 1.0
+    """By how many standard errors of the paired differences a trial has to lie below the trial at
+    the bar for ``paired`` to prune it; 0: as ``asha``."""
     evaluator: str = "auto"
     """Where rungs are evaluated: by the ``worker`` that trains, by a ``task`` beside it while
     training goes on, or ``auto``: a task where the cluster has room for one."""
@@ -71,6 +75,12 @@ class SweepConfig:
             "sweep.num_startup_trials",
             self.num_startup_trials,
             "must not be negative (0: as many as suit)",
+        )
+        check(
+            self.paired_standard_errors >= 0,
+            "sweep.paired_standard_errors",
+            self.paired_standard_errors,
+            "must not be negative",
         )
         check_choice("sweep.evaluator", self.evaluator, EVALUATORS)
         rule = (

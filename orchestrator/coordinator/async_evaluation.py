@@ -136,7 +136,8 @@ class AsyncEvaluation:
         lag = self._clock() - rung.submitted_at
         # First: a rung of which the study has the value is not evaluated again.
         self._record(rung, {**found.metrics, "evaluation/lag_seconds": lag})
-        self._study.report(rung.number, rung.epoch, found.metrics[self._objective])
+        value = found.metrics[self._objective]
+        self._pruning.report(rung.number, rung.epoch, value, found.hits)
         self._decide(rung.number, rung.epoch)
         self._decide_overtaken(rung.epoch)
         if not rung.is_last and rung.number not in self._stopped:

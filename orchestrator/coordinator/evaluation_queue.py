@@ -23,10 +23,13 @@ MAX_TRIES = 3
 
 @dataclass(frozen=True)
 class EvaluatedRung:
-    """What an evaluation found; `error` says why it found nothing, `MAX_TRIES` times."""
+    """What an evaluation found, `hits` as `evaluate_rung` has them; `error` says why it found
+    nothing, `MAX_TRIES` times.
+    """
 
     rung: Rung
     metrics: dict[str, float] = field(default_factory=dict)
+    hits: dict[str, bool] = field(default_factory=dict)
     error: str = ""
 
 
@@ -47,7 +50,7 @@ def next_rungs(waiting: Sequence[Rung], running: Iterable[Rung], max_at_once: in
 
 class EvaluationQueue:
     """The rungs under way; `start` begins the evaluation of one and returns Ray's future of its
-    metrics. Never waits.
+    metrics and its hits. Never waits.
     """
 
     def __init__(self, start: Callable[[Rung], Any], max_at_once: int) -> None:
@@ -94,7 +97,7 @@ class EvaluationQueue:
 
     def _result(self, future: Any, rung: Rung) -> EvaluatedRung | None:
         try:
-            return EvaluatedRung(rung, ray.get(future))
+            return EvaluatedRung(rung, *ray.get(future))
         except ray.exceptions.RayError as error:
             cause = getattr(error, "cause", None) or error
             if self._tries[rung.number, rung.epoch] < MAX_TRIES:

@@ -8,9 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from orchestrator.config.run_config import RunConfig
 from orchestrator.cost.account import SweepAccount
 from orchestrator.search.pruner import PruningDecision, PruningRule
+from orchestrator.search.query_hits import Queries
 from orchestrator.search.study import SweepStudy
+
+
+def rule_of(config: RunConfig, queries: Queries) -> PruningRule:
+    """How a sweep with `config` prunes, whose trials are judged by `queries`."""
+    return PruningRule(
+        config.sweep.pruner,
+        config.training.reduction_factor,
+        standard_errors=config.sweep.paired_standard_errors,
+        queries=queries,
+    )
 
 
 class Pruning:
@@ -20,6 +32,12 @@ class Pruning:
         self._study = study
         self._account = account
         self._rule = rule
+
+    def report(self, number: int, epoch: int, value: float, hits: Mapping[str, bool]) -> None:
+        """Store the value of trial `number` after `epoch` epochs, and which queries it hit there
+        (by key) where the rule compares them.
+        """
+        self._study.report(number, epoch, value, self._rule.queries.note(hits))
 
     def decide(self, number: int, epoch: int, last_epoch: int) -> PruningDecision:
         """The decision on trial `number`, which waits for it after `epoch` of `last_epoch` epochs.

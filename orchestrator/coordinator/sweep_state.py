@@ -17,6 +17,7 @@ from orchestrator.journal.stored_sweep import open_journal
 from orchestrator.ray_cluster.concurrency import EVALUATED_BY_WORKERS, EvaluationPlan
 from orchestrator.search.database import open_database
 from orchestrator.search.journal_backend import open_study_storage
+from orchestrator.search.query_hits import NO_QUERIES, Queries
 from orchestrator.search.samplers import startup_trials
 from orchestrator.search.space import Space, TrialLimits
 from orchestrator.search.study import SweepStudy
@@ -33,8 +34,9 @@ class CoordinatorSetup:
 
     `limits` is what a trial has to fit, `evaluation` where new trials' rungs are evaluated, `warm`
     what earlier sweeps found, `price` what a GPU and a CPU cost (None: unknown). `sampler` is the
-    study's own (None: the one that ``sweep.sampler`` names). `driver` names the sweep's driver: the
-    same for every start of its coordinator, and of no other driver.
+    study's own (None: the one that ``sweep.sampler`` names). `queries` are what trials are judged
+    by, where the pruner compares them query by query. `driver` names the sweep's driver: the same
+    for every start of its coordinator, and of no other driver.
     """
 
     spec: SweepSpec
@@ -44,6 +46,7 @@ class CoordinatorSetup:
     warm: WarmStart = NOTHING_KNOWN
     price: Price | None = None
     sampler: GivenSampler | None = None
+    queries: Queries = NO_QUERIES
     driver: str = field(default_factory=lambda: secrets.token_hex(8))
 
 

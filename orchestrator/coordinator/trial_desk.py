@@ -19,7 +19,7 @@ from orchestrator.coordinator.async_evaluation import SUBMITTED, AsyncEvaluation
 from orchestrator.coordinator.attempts import Attempts
 from orchestrator.coordinator.evaluation_queue import EvaluationQueue
 from orchestrator.coordinator.outcome_checks import checked
-from orchestrator.coordinator.pruning import Pruning
+from orchestrator.coordinator.pruning import Pruning, rule_of
 from orchestrator.coordinator.steering_notes import PAUSED, TRIAL_STOPPED
 from orchestrator.coordinator.sweep_state import CoordinatorSetup, SweepState
 from orchestrator.cost.account import TaskCost, trial_owner
@@ -28,7 +28,6 @@ from orchestrator.cost.ledger import EVALUATION
 from orchestrator.cost.meter import Held
 from orchestrator.data.health_line import advice_of
 from orchestrator.search.extension import num_extending
-from orchestrator.search.pruner import PruningRule
 from orchestrator.search.space import Fit, apply_space
 from orchestrator.tracking.record_log import PointsHeld
 from orchestrator.tracking.run_names import trial_run
@@ -45,6 +44,7 @@ from orchestrator.trial.messages import (
 from orchestrator.trial_state import TrialState
 from prp_core.reporting import Points
 
+NO_HITS: Mapping[str, bool] = {}
 EVALUATOR = "evaluator"  # the note of a trial: who evaluates its rungs
 
 
@@ -68,7 +68,7 @@ class TrialDesk:
         self._chooser = ThreadPoolExecutor(1, thread_name_prefix="chooser")
         self._choice: Future[None] | None = None
         sweep = self._base.sweep
-        rule = PruningRule(sweep.pruner, self._base.training.reduction_factor)
+        rule = rule_of(self._base, setup.queries)
         self._pruning = Pruning(self._study, self._account, rule)
         running = self._table.in_state(TrialState.RUNNING)
         needs_tasks = any(self._evaluator_of(view.number) == "task" for view in running)
@@ -189,10 +189,16 @@ class TrialDesk:
         return self._recorder.log_again(trial_run(sender.number), points)
 
     def at_rung(
-        self, sender: Sender, epoch: int, step: int, metrics: Mapping[str, float]
+        self,
+        sender: Sender,
+        epoch: int,
+        step: int,
+        metrics: Mapping[str, float],
+        hits: Mapping[str, bool] = NO_HITS,
     ) -> Answer:
         """Whether a trial goes on after `epoch` epochs, by the `metrics` that its workers found
-        there. Stored: asked again, the answer is the same.
+        there and the `hits` (by query), where the pruner compares queries. Stored: asked again,
+        the answer is the same.
         """
         if not self._is_heard(sender):
             return Answer.LEAVE
@@ -201,7 +207,7 @@ class TrialDesk:
         value = metrics[self._base.sweep.objective]
         with self._journal.batch():  # one request to the storage for all of it
             self._log(number, {**metrics, "epoch": epoch}, step)
-            self._study.report(number, epoch, value)
+            self._pruning.report(number, epoch, value, hits)
             self._reach_rung(number, epoch)
             decision = self._pruning.decide(number, epoch, view.num_epochs)
         view.rungs[epoch] = value

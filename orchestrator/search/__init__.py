@@ -3,6 +3,7 @@
 `dimensions.py` offers what studies vary, `space.py` runs a search space and turns sampled values
 into a config, `stand_in.py` runs a space without a database, `space_record.py` is a space as a
 sweep keeps it, `samplers/` draw the values of the next trial, `pruner.py` decides at rungs,
+`query_hits.py` has which queries a trial hit there, `decided_trials.py` keeps what was decided,
 `warm_start.py` takes in the trials of earlier sweeps, `hand_out.py` says which driver and which
 attempt has a trial, `handed_out_trials.py` keeps that for all of them, `extension.py` is a trial
 that continues another one, `study.py` is the ask-and-tell interface over all of these,

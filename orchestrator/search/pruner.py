@@ -11,17 +11,33 @@ with every value that its newest rung receives (`decide_overtaken`). So every ru
 any time, among the best of its newest rung, which is what the paper's promotion asks for. With
 asynchronous evaluation values come late and in any order: a value is compared with those known when
 it arrives, and a trial that has passed a later rung is never pruned at an earlier one.
+
+``paired`` is the same with a second look at a trial below the bar: it is pruned only where its
+paired difference from the trial at the bar, query by query, is more than so many standard errors.
+The order of trials is that of their means either way, for the mean of the paired differences is the
+difference of the means; what is paired is the error. Where two trials have no queries in common (a
+trial of an earlier sweep has none), they are compared by their means, and the reason says so.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from orchestrator.search.query_hits import NO_QUERIES, Queries
+from prp_core.evaluation.intervals import MIN_GROUPS
+
 Scores = Mapping[int, Mapping[int, float]]
 """Trial number -> epoch of a rung -> value."""
+MarksOf = Callable[[int, int], str]
+"""(trial number, epoch of a rung) -> the marks of its queries (see `Queries`); empty: not known."""
+
+
+def no_marks(number: int, epoch: int) -> str:
+    """Nothing is known of any query."""
+    return ""
 
 
 class Pruner(Protocol):
@@ -30,6 +46,11 @@ class Pruner(Protocol):
     @property
     def compares_again(self) -> bool:
         """Whether running trials are compared again when their newest rung receives a value."""
+        ...
+
+    @property
+    def compares_queries(self) -> bool:
+        """Whether a trial below the bar is pruned only where it is told worse, query by query."""
         ...
 
     def bar(self, values: Sequence[float], reduction_factor: int) -> tuple[float, str] | None:
@@ -45,6 +66,7 @@ class SuccessiveHalvingPruner:
     """Asynchronous successive halving: the best ``1/reduction_factor`` of a rung go on."""
 
     compares_again = True
+    compares_queries = False
 
     def bar(self, values: Sequence[float], reduction_factor: int) -> tuple[float, str]:
         """See `Pruner.bar`."""
@@ -53,10 +75,19 @@ class SuccessiveHalvingPruner:
         return least, f"the bar for the best {num_kept} of {len(values)} trials"
 
 
+class PairedHalvingPruner(SuccessiveHalvingPruner):
+    """As successive halving; of the others, those go on that are not told worse than the trial at
+    the bar.
+    """
+
+    compares_queries = True
+
+
 class MedianPruner:
     """The better half of a rung goes on, its median included; decided at arrival alone."""
 
     compares_again = False
+    compares_queries = False
 
     def bar(self, values: Sequence[float], reduction_factor: int) -> tuple[float, str]:
         """See `Pruner.bar`."""
@@ -67,6 +98,7 @@ class NopPruner:
     """No pruning: every trial trains to its end."""
 
     compares_again = False
+    compares_queries = False
 
     def bar(self, values: Sequence[float], reduction_factor: int) -> None:
         """See `Pruner.bar`."""
@@ -74,6 +106,7 @@ class NopPruner:
 
 PRUNERS: dict[str, Pruner] = {
     "asha": SuccessiveHalvingPruner(),
+    "paired": PairedHalvingPruner(),
     "median": MedianPruner(),
     "none": NopPruner(),
 }
@@ -84,12 +117,15 @@ class PruningRule:
     """How a sweep prunes: the name of a pruner in `PRUNERS`, and its settings.
 
     `reduction_factor` lies between the epochs of two rungs; a rung prunes once `num_startup` other
-    trials were there.
+    trials were there. A pruner that compares `queries` prunes what is worse by more than
+    `standard_errors`.
     """
 
     pruner: str = "asha"
     reduction_factor: int = 3
     num_startup: int = 1
+    standard_errors: float = 1.0
+    queries: Queries = NO_QUERIES
 
 
 @dataclass(frozen=True)
@@ -103,18 +139,22 @@ class PruningDecision:
 def decide(
     rule: PruningRule,
     *,
+    number: int,
     epoch: int,
-    value: float,
-    others_at_rung: Sequence[float],
+    scores: Scores,
     is_last_rung: bool,
+    marks_of: MarksOf = no_marks,
 ) -> PruningDecision:
-    """The decision on a trial with `value` (higher is better) at the rung after `epoch` epochs.
+    """The decision on trial `number` by its value (higher is better) after `epoch` epochs.
 
-    `others_at_rung` are the values that other trials scored at this rung. At the last rung a trial
-    is finished, not pruned. Fewer others than the rule's `num_startup`: the trial goes on.
+    `scores` hold that value and those of the other trials, `marks_of` what each of them hit. At
+    the last rung a trial is finished, not pruned. Fewer others than the rule's `num_startup`: the
+    trial goes on.
     """
+    value = scores[number][epoch]
     if is_last_rung:
         return PruningDecision(True, f"rung {epoch}: finished with {value:.4f}")
+    others_at_rung = values_at(epoch, scores, without=number)
     bar = PRUNERS[rule.pruner].bar([*others_at_rung, value], rule.reduction_factor)
     if bar is None:
         return PruningDecision(True, f"rung {epoch}: {value:.4f}; pruning is off")
@@ -124,7 +164,7 @@ def decide(
             f"rung {epoch}: {value:.4f}; only {len(others_at_rung)} others have been "
             f"here, {rule.num_startup} needed to compare",
         )
-    return _compare(epoch, value, bar)
+    return _compare(rule, bar, number, epoch, scores, marks_of)
 
 
 def decide_late(
@@ -135,6 +175,7 @@ def decide_late(
     last_epoch: int,
     scores: Scores,
     submitted: Iterable[int],
+    marks_of: MarksOf = no_marks,
 ) -> PruningDecision:
     """As `decide`, on trial `number` whose value at `epoch` has just arrived while it trained on.
 
@@ -149,15 +190,21 @@ def decide_late(
         return PruningDecision(True, f"rung {epoch}: {value:.4f}; it has passed a later rung")
     return decide(
         rule,
+        number=number,
         epoch=epoch,
-        value=value,
-        others_at_rung=values_at(epoch, scores, without=number),
+        scores=scores,
         is_last_rung=epoch >= last_epoch,
+        marks_of=marks_of,
     )
 
 
 def decide_overtaken(
-    rule: PruningRule, *, epoch: int, last_epochs: Mapping[int, int], scores: Scores
+    rule: PruningRule,
+    *,
+    epoch: int,
+    last_epochs: Mapping[int, int],
+    scores: Scores,
+    marks_of: MarksOf = no_marks,
 ) -> dict[int, PruningDecision]:
     """Which running trials are pruned at their newest rung because a better value came at `epoch`.
 
@@ -170,7 +217,7 @@ def decide_overtaken(
     if bar is None:
         return {}
     decisions = {
-        number: _compare(epoch, scores[number][epoch], bar)
+        number: _compare(rule, bar, number, epoch, scores, marks_of)
         for number, last_epoch in last_epochs.items()
         if epoch < last_epoch and max(scores.get(number, {}), default=0) == epoch
     }
@@ -181,11 +228,54 @@ def decide_overtaken(
     }
 
 
-def _compare(epoch: int, value: float, bar: tuple[float, str]) -> PruningDecision:
+def _compare(
+    rule: PruningRule,
+    bar: tuple[float, str],
+    number: int,
+    epoch: int,
+    scores: Scores,
+    marks_of: MarksOf,
+) -> PruningDecision:
     least, words = bar
+    value = scores[number][epoch]
     comparison = ">=" if value >= least else "<"
-    return PruningDecision(
+    decision = PruningDecision(
         value >= least, f"rung {epoch}: {value:.4f} {comparison} {least:.4f}, {words}"
+    )
+    if decision.go_on or not PRUNERS[rule.pruner].compares_queries:
+        return decision
+    at_bar = trial_at(least, epoch, scores)
+    paired = _told_worse(rule, marks_of(at_bar, epoch), marks_of(number, epoch), at_bar)
+    return PruningDecision(paired.go_on, f"{decision.reason}; {paired.reason}")
+
+
+def _told_worse(rule: PruningRule, bar: str, own: str, at_bar: int) -> PruningDecision:
+    """Whether a trial below the bar goes on after all, by its `own` marks and those of trial
+    `at_bar`.
+    """
+    difference = rule.queries.difference(bar, own) if bar and own else None
+    if difference is None:
+        return PruningDecision(
+            False,
+            f"by their means, for it has fewer than {MIN_GROUPS} groups of queries in common with "
+            f"trial {at_bar} at the bar",
+        )
+    goes_on = difference.value <= rule.standard_errors * difference.standard_error
+    return PruningDecision(
+        goes_on,
+        f"query by query {difference.in_standard_errors:.2f} standard errors below trial {at_bar} "
+        f"at the bar, {'not ' if goes_on else ''}more than {rule.standard_errors:g}",
+    )
+
+
+def trial_at(least: float, epoch: int, scores: Scores) -> int:
+    """The trial at the bar: the one with the lowest value of `least` or more after `epoch` epochs,
+    of equal ones the first.
+    """
+    there = {number: by_epoch[epoch] for number, by_epoch in scores.items() if epoch in by_epoch}
+    return min(
+        (number for number, value in there.items() if value >= least),
+        key=lambda number: (there[number], number),
     )
 
 

@@ -19,10 +19,10 @@ from orchestrator.config.sweep_spec import SweepSpec
 from orchestrator.journal.object_journal import JournalReader
 from orchestrator.journal.stored_sweep import read_journal
 from orchestrator.search.database import open_database
+from orchestrator.search.decided_trials import DECISION
 from orchestrator.search.dimensions import config_values
 from orchestrator.search.extension import EXTENSION, Extension, extension_of
 from orchestrator.search.journal_backend import open_study_storage
-from orchestrator.search.study import DECISION
 from orchestrator.trial_state import TrialState
 
 SQLITE = "sqlite:///"

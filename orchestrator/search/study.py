@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,19 +20,13 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from orchestrator.search.database import open_database
+from orchestrator.search.decided_trials import DecidedTrials
 from orchestrator.search.dimensions import config_values
-from orchestrator.search.extension import EXTENSION, Extension, comparable_scores, extension_of
+from orchestrator.search.extension import EXTENSION, Extension
 from orchestrator.search.hand_out import NOT_HANDED_OUT, HandOut
-from orchestrator.search.handed_out_trials import VALUES, HandedOutTrials
+from orchestrator.search.handed_out_trials import VALUES
 from orchestrator.search.mirrored_storage import MirroredStorage
-from orchestrator.search.pruner import (
-    PruningDecision,
-    PruningRule,
-    decide,
-    decide_late,
-    decide_overtaken,
-    values_at,
-)
+from orchestrator.search.query_hits import HITS
 from orchestrator.search.samplers import make_sampler
 from orchestrator.search.samplers.design import MAX_UNFIT_IN_A_ROW
 from orchestrator.search.samplers.optuna_sampler import ProposedValues
@@ -41,7 +35,6 @@ from orchestrator.search.space import Space
 from orchestrator.search.warm_start import WarmStart, add_to_study
 from prp_core.errors import UserError
 
-DECISION = "pruning_decision/"  # + epoch: the note of a trial with the decision at that rung
 REQUEST = "request"  # the note of a trial that a person asked for: the id of the request
 MAX_REPEATS_IN_A_ROW = 20
 
@@ -61,7 +54,7 @@ class Proposal:
     hand_out: HandOut = NOT_HANDED_OUT
 
 
-class SweepStudy(HandedOutTrials):
+class SweepStudy(DecidedTrials):
     """Ask and tell over one study, by one process at a time (the coordinator)."""
 
     def __init__(
@@ -118,10 +111,6 @@ class SweepStudy(HandedOutTrials):
             trial.state.is_finished() and not not_counted & trial.user_attrs.keys()
             for trial in self.trials()
         )
-
-    def extension(self, number: int) -> Extension | None:
-        """How trial `number` continues another one; None where it does not."""
-        return extension_of(self.trials()[number])
 
     def warm_up(self, warm: WarmStart) -> None:
         """Take in what earlier sweeps found; see `warm_start.py`."""
@@ -202,76 +191,15 @@ class SweepStudy(HandedOutTrials):
         asked = (one.number for one in self.trials() if one.user_attrs.get(REQUEST) == request)
         return next(asked, None)
 
-    def report(self, number: int, epoch: int, value: float) -> None:
-        """Store the score of trial `number` at the rung after `epoch` epochs; only the first report
-        counts.
+    def report(self, number: int, epoch: int, value: float, hits: str = "") -> None:
+        """Store the score of trial `number` at the rung after `epoch` epochs, and its `hits` there
+        (`Queries.note`; empty: none); only the first report counts.
         """
         frozen = self.trials()[number]
         if frozen.state == TrialState.RUNNING and epoch not in frozen.intermediate_values:
+            if hits:  # first: with the score the report is whole
+                self.set_note(number, f"{HITS}{epoch}", hits)
             self._storage.set_trial_intermediate_value(self._id_of(number), epoch, value)
-
-    def decide(
-        self, number: int, epoch: int, rule: PruningRule, *, is_last_rung: bool
-    ) -> PruningDecision:
-        """The pruning decision on trial `number` at the rung after `epoch` epochs; stored, and the
-        same again when asked again.
-        """
-        if (stored := self._stored_decision(number, epoch)) is not None:
-            return stored
-        scores = comparable_scores(self.trials(), number)
-        decision = decide(
-            self._rule_for(number, rule),
-            epoch=epoch,
-            value=scores[number][epoch],
-            others_at_rung=values_at(epoch, scores, without=number),
-            is_last_rung=is_last_rung,
-        )
-        self.set_decision(number, epoch, decision)
-        return decision
-
-    def decide_late(
-        self,
-        number: int,
-        epoch: int,
-        rule: PruningRule,
-        *,
-        last_epoch: int,
-        submitted: Iterable[int],
-    ) -> PruningDecision:
-        """As `decide`, on a trial that may be beyond that rung: see `pruner.decide_late`."""
-        if (stored := self._stored_decision(number, epoch)) is not None:
-            return stored
-        decision = decide_late(
-            self._rule_for(number, rule),
-            number=number,
-            epoch=epoch,
-            last_epoch=last_epoch,
-            scores=comparable_scores(self.trials(), number),
-            submitted=submitted,
-        )
-        self.set_decision(number, epoch, decision)
-        return decision
-
-    def decide_overtaken(
-        self, epoch: int, last_epochs: Mapping[int, int], rule: PruningRule
-    ) -> dict[int, PruningDecision]:
-        """Which running trials are pruned at rung `epoch` after all: see `pruner.decide_overtaken`.
-
-        `last_epochs` is running trial -> its number of epochs. Decisions are stored.
-        """
-        compared = {one: last for one, last in last_epochs.items() if not self.extension(one)}
-        scores = comparable_scores(self.trials())
-        decisions = decide_overtaken(rule, epoch=epoch, last_epochs=compared, scores=scores)
-        for number, decision in decisions.items():
-            self.set_decision(number, epoch, decision)
-        return decisions
-
-    def _rule_for(self, number: int, rule: PruningRule) -> PruningRule:
-        return replace(rule, pruner="none") if self.extension(number) else rule
-
-    def _stored_decision(self, number: int, epoch: int) -> PruningDecision | None:
-        stored = self.trials()[number].user_attrs.get(f"{DECISION}{epoch}")
-        return None if stored is None else PruningDecision(**json.loads(stored))
 
     def scores(self) -> dict[int, dict[int, float]]:
         """Trial number -> epoch -> value, of every rung that was reported."""
@@ -280,25 +208,6 @@ class SweepStudy(HandedOutTrials):
     def notes(self, number: int) -> dict[str, Any]:
         """The notes kept with trial `number`."""
         return dict(self.trials()[number].user_attrs)
-
-    def set_decision(self, number: int, epoch: int, decision: PruningDecision) -> None:
-        """Store `decision` as the one on trial `number` at the rung after `epoch` epochs."""
-        self.set_note(
-            number,
-            f"{DECISION}{epoch}",
-            json.dumps({"go_on": decision.go_on, "reason": decision.reason}),
-        )
-
-    def pruned_at(self, number: int) -> int | None:
-        """The first rung at which trial `number` was pruned; None where it never was."""
-        decisions = {
-            int(name.removeprefix(DECISION)): json.loads(text)
-            for name, text in self.notes(number).items()
-            if name.startswith(DECISION)
-        }
-        return min(
-            (epoch for epoch, decision in decisions.items() if not decision["go_on"]), default=None
-        )
 
     def tell_finished(self, number: int, value: float) -> None:
         """Trial `number` ran to its end with `value`."""

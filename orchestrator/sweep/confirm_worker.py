@@ -34,7 +34,9 @@ class ConfirmReporter(PointsReporter):
     def __init__(self, confirming: PartHandle, sender: ConfirmSender) -> None:
         super().__init__(confirming, sender)
 
-    def at_rung(self, *, epoch: int, step: int, metrics: Mapping[str, float]) -> bool:
+    def at_rung(
+        self, *, epoch: int, step: int, metrics: Mapping[str, float], hits: Mapping[str, bool]
+    ) -> bool:
         """The one rung is the end."""
         self.log({**metrics, "epoch": epoch}, step=step)
         return True

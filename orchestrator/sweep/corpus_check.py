@@ -8,10 +8,12 @@ from contextlib import contextmanager
 from orchestrator.config.run_config import RunConfig
 from orchestrator.config.source_config import SourceConfig
 from orchestrator.data.sweep_videos import SweepVideos
+from orchestrator.search.pruner import PRUNERS
 from orchestrator.sweep.evidence import evidence_line
 from prp_core.data.manifest import Manifest
 from prp_core.errors import UnsuitableClasses, UserError
 from prp_core.evaluation.class_check import check_labels
+from prp_core.evaluation.intervals import MIN_GROUPS
 from prp_core.evaluation.sentinels import leakage
 
 
@@ -48,8 +50,8 @@ def other_judges_named(config: RunConfig) -> Iterator[None]:
 def check_parts(videos: SweepVideos, config: RunConfig) -> list[str]:
     """Lines on the videos that have no class, and on what the others can show.
 
-    Raises `UserError` for videos without a class, for a single class, and for a batch that is
-    larger than the training part.
+    Raises `UserError` for videos without a class, for a single class, for a batch that is larger
+    than the training part, and for a pruner that the validation part has too few groups for.
     """
     split = videos.parts
     labels = {record.label for record in (*split.gallery, *split.val)}
@@ -66,6 +68,13 @@ def check_parts(videos: SweepVideos, config: RunConfig) -> list[str]:
         raise UserError(
             f"training.batch_size = {batch_size}: only {len(split.train)} usable training videos; "
             "lower it or add videos"
+        )
+    num_groups = len({record.group or record.key for record in split.val})
+    if PRUNERS[config.sweep.pruner].compares_queries and num_groups < MIN_GROUPS:
+        raise UserError(
+            f"sweep.pruner = {config.sweep.pruner!r} compares trials query by query, over groups "
+            f"of validation videos: there are {num_groups}, and {MIN_GROUPS} are needed for a "
+            "standard error; choose sweep.pruner=asha, or give the validation part more groups"
         )
     shared = leakage(split)
     return [

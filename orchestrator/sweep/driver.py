@@ -101,7 +101,12 @@ def drive(
 def coordinator_setup(plan: Plan, **choices: Any) -> CoordinatorSetup:
     """What the coordinator of `plan` needs; `choices` are further fields of `CoordinatorSetup`."""
     return CoordinatorSetup(
-        spec=plan.spec, space=plan.space, limits=plan.limits, sampler=plan.sampler, **choices
+        spec=plan.spec,
+        space=plan.space,
+        limits=plan.limits,
+        sampler=plan.sampler,
+        queries=plan.queries,
+        **choices,
     )
 
 

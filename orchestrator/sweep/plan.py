@@ -18,6 +18,7 @@ from orchestrator.data.sweep_videos import divided
 from orchestrator.journal.stored_sweep import has_journal, load_sweep
 from orchestrator.search.database import open_database
 from orchestrator.search.pruner import PRUNERS
+from orchestrator.search.query_hits import NO_QUERIES, Queries
 from orchestrator.search.samplers import SAMPLERS, name_of
 from orchestrator.search.samplers.design import first_fit
 from orchestrator.search.space import Fit, Space, TrialLimits, apply_space
@@ -83,6 +84,13 @@ class Plan:
 
             memory = memory_table()
         return TrialLimits(tuple(record.num_frames for record in self.parts.train), memory)
+
+    @property
+    def queries(self) -> Queries:
+        """The queries of the validation part, where the pruner compares trials by them."""
+        if not PRUNERS[self.config.sweep.pruner].compares_queries:
+            return NO_QUERIES
+        return Queries({record.key: record.group or record.key for record in self.parts.val})
 
 
 def make_plan(

@@ -112,7 +112,9 @@ class RunReporter:
         """Log `metrics`, or keep them for later where MLflow is away."""
         self.log_again([(step, dict(metrics))])
 
-    def at_rung(self, *, epoch: int, step: int, metrics: Mapping[str, float]) -> bool:
+    def at_rung(
+        self, *, epoch: int, step: int, metrics: Mapping[str, float], hits: Mapping[str, bool]
+    ) -> bool:
         """Log `metrics`; the run goes on."""
         self.log({**metrics, "epoch": float(epoch)}, step=step)
         return True

@@ -46,7 +46,9 @@ class HistoryReporter:
         for step, metrics in points:
             self.log(metrics, step=step)
 
-    def at_rung(self, *, epoch: int, step: int, metrics: Mapping[str, float]) -> bool:
+    def at_rung(
+        self, *, epoch: int, step: int, metrics: Mapping[str, float], hits: Mapping[str, bool]
+    ) -> bool:
         """Keep `metrics`; whether there is a rung to come."""
         self.log({**metrics, "epoch": float(epoch)}, step=step)
         self.last_step = step

@@ -24,6 +24,7 @@ from orchestrator.data.open_data import open_data
 from orchestrator.ray_cluster.composed_actor import PartHandle
 from orchestrator.ray_cluster.preemption import is_preempted
 from orchestrator.storage.open_store import open_store
+from orchestrator.trial.evaluate_rung import hits_of
 from orchestrator.trial.messages import Answer, Sender, TrialOutcome
 from orchestrator.trial.pending_points import PointsReporter
 from orchestrator.trial_state import TrialState
@@ -55,10 +56,13 @@ class CoordinatorReporter(PointsReporter):
         self._sender = sender
         self.has_left = False
 
-    def at_rung(self, *, epoch: int, step: int, metrics: Mapping[str, float]) -> bool:
+    def at_rung(
+        self, *, epoch: int, step: int, metrics: Mapping[str, float], hits: Mapping[str, bool]
+    ) -> bool:
         """Whether the trial goes on, by the coordinator's pruning decision."""
         self.log({"epoch": epoch}, step=step)
-        answer = ray.get(self._trials.at_rung.remote(self._sender, epoch, step, dict(metrics)))
+        message = (self._sender, epoch, step, dict(metrics), dict(hits))
+        answer = ray.get(self._trials.at_rung.remote(*message))
         self.has_left = answer == Answer.LEAVE
         return answer == Answer.GO_ON
 
@@ -188,6 +192,7 @@ def train_worker(task: Mapping[str, Any]) -> dict[str, Any] | None:
                 reporter=reporter,
                 evaluator=evaluator,
                 signals=Signals(watchdog, is_preempted, question),
+                hits_of=hits_of(spec),
             )
             if evaluator is not None:
                 evaluator.flush()

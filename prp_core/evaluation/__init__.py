@@ -11,7 +11,7 @@ In the order that data flows:
   `linear_probe`;
 - `feature_health`: whether features have collapsed; `sentinels`: what is wrong by a trial's
   metrics, with the likely cause; `intervals`: confidence intervals; `group_variance`: the
-  variance of a mean over groups of unequal size;
+  variance of a mean over groups of unequal size; `query_hits`: a recall, query by query;
 - `class_check`: whether the videos have the classes that a retrieval needs;
 - `time_panel`: whether retrieval needs the order of frames;
 - `evaluation_config`: which evaluations a run has; `protocol`: the digest of how they measure;

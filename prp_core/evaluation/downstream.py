@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from torch import nn
@@ -23,6 +23,7 @@ from prp_core.evaluation.features import (
     extract_tables,
     in_evaluation_mode,
 )
+from prp_core.evaluation.query_hits import query_hits
 from prp_core.evaluation.time_panel import evenly_chosen, panel_metrics, variants
 from prp_core.pretext.network import NetworkConfig
 from prp_core.world import World
@@ -72,6 +73,16 @@ class EvaluationVideos:
             )
 
 
+@dataclass(frozen=True)
+class Measured:
+    """The `metrics` of an encoder, and whether each query counted in the one that was named (by the
+    query's key; empty where none was).
+    """
+
+    metrics: dict[str, float] = field(default_factory=dict)
+    hits: dict[str, bool] = field(default_factory=dict)
+
+
 def extract_both(
     encoder: nn.Module, config: EvaluatedConfig, videos: EvaluationVideos, world: World
 ) -> tuple[FeatureTable, FeatureTable]:
@@ -104,16 +115,30 @@ def evaluate_encoder(
     After the last epoch with the time panel, where that constrains the search. The workers share
     the videos; every worker gets the same numbers. Raises as `extract_both` does.
     """
+    return measure_encoder(encoder, config, videos, world, is_final=is_final).metrics
+
+
+def measure_encoder(
+    encoder: nn.Module,
+    config: EvaluatedConfig,
+    videos: EvaluationVideos,
+    world: World,
+    *,
+    is_final: bool,
+    hits_of: str = "",
+) -> Measured:
+    """As `evaluate_encoder`, with each query's hit in the metric `hits_of` (see `query_hits`)."""
     gallery, queries = extract_both(encoder, config, videos, world)
-    metrics = first_alone(
-        world,
-        "evaluating features",
-        lambda: evaluate_tables(gallery, queries, config.evaluation, world, is_final=is_final),
-    )
+
+    def measured() -> Measured:
+        metrics = evaluate_tables(gallery, queries, config.evaluation, world, is_final=is_final)
+        return Measured(metrics, query_hits(hits_of, gallery, queries) if hits_of else {})
+
+    found = first_alone(world, "evaluating features", measured)
     panel = config.evaluation.time_panel
     if is_final and panel is not None and panel.least_share > 0:
-        metrics = {**metrics, **time_panel(encoder, config, videos, world)}
-    return metrics
+        found.metrics.update(time_panel(encoder, config, videos, world))
+    return found
 
 
 def time_panel(

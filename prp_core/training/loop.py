@@ -12,7 +12,7 @@ from prp_core.agreement import first_alone, together, together_asking
 from prp_core.data.device_feed import DeviceFeed
 from prp_core.data.loader import SpanLoader
 from prp_core.data.spans import SpanBatch
-from prp_core.evaluation.downstream import evaluate_encoder
+from prp_core.evaluation.downstream import Measured, measure_encoder
 from prp_core.pretext.targets import PackedBatch, assemble_batch, pack_batch
 from prp_core.reporting import AsyncEvaluator, Reporter
 from prp_core.training.checkpoint import CheckpointFolder
@@ -57,6 +57,7 @@ def pretrain(
     reporter: Reporter,
     evaluator: AsyncEvaluator | None = None,
     signals: Signals | None = None,
+    hits_of: str = "",
     clock: Callable[[], float] = time.perf_counter,
 ) -> PretrainOutcome:
     """Train to the last epoch, or to the rung at which `reporter` says stop.
@@ -68,21 +69,21 @@ def pretrain(
     the workers leave together at the first log window or epoch's end at which it says stop. When
     the machine of any worker is announced to go away (`signals`), all commit a checkpoint after
     the step that they are in, once; when the first worker is told to leave, all leave after that
-    step. Raises `UserError` for data that cannot be trained on,
-    `DivergedError` for a loss that is not finite.
+    step. `hits_of` is the metric of which a rung also reports each query's hit. Raises `UserError`
+    for data that cannot be trained on, `DivergedError` for a loss that is not finite.
     """
     run = PretrainRun(
-        config, data, world, checkpoints, reporter, evaluator, signals or Signals(), clock
+        config, data, world, checkpoints, reporter, evaluator, signals or Signals(), hits_of, clock
     )
     with closing(run):
         while True:
             if run.at_rung:
-                metrics = run.evaluate() if evaluator is None else {}
+                measured = run.evaluate() if evaluator is None else Measured()
                 go_on = (
-                    run.report_rung(metrics) if evaluator is None else run.submit_rung(evaluator)
+                    run.report_rung(measured) if evaluator is None else run.submit_rung(evaluator)
                 )
                 if run.finished or not go_on:
-                    return run.outcome(metrics, stopped_early=not run.finished)
+                    return run.outcome(measured.metrics, stopped_early=not run.finished)
             if not run.train_epoch():
                 return run.outcome({}, stopped_early=True)
 
@@ -99,6 +100,7 @@ class PretrainRun:
         reporter: Reporter,
         evaluator: AsyncEvaluator | None,
         signals: Signals,
+        hits_of: str,
         clock: Callable[[], float],
     ) -> None:
         data.validation.check(config.evaluation)
@@ -110,6 +112,7 @@ class PretrainRun:
         self._reporter = reporter
         self._evaluator = evaluator
         self._signals = signals
+        self._hits_of = hits_of
         self._watchdog = signals.watchdog
         self._clock = clock
         self._last_save = clock()
@@ -185,24 +188,25 @@ class PretrainRun:
         self._watchdog.pause()
         return True
 
-    def evaluate(self) -> dict[str, float]:
+    def evaluate(self) -> Measured:
         """The evaluations of features: validation part against training part.
 
         After the last epoch those as well that do not run at every rung.
         """
         started = self._clock()
         self._learner.share_buffers()
-        metrics = evaluate_encoder(
+        measured = measure_encoder(
             self._learner.network.encoder,
             self._config,
             self._data.validation,
             self._world,
             is_final=self.finished,
+            hits_of=self._hits_of,
         )
-        self._log({**metrics, "time/evaluation_seconds": self._clock() - started})
-        return metrics
+        self._log({**measured.metrics, "time/evaluation_seconds": self._clock() - started})
+        return measured
 
-    def report_rung(self, metrics: Mapping[str, float]) -> bool:
+    def report_rung(self, measured: Measured) -> bool:
         """Whether the run goes on, from the reporter; the same on every worker.
 
         The rung's checkpoint is committed, so that the question is asked again if the answer is
@@ -215,7 +219,9 @@ class PretrainRun:
         return first_alone(
             self._world,
             f"reporting rung {epoch}",
-            lambda: self._reporter.at_rung(epoch=epoch, step=step, metrics=metrics),
+            lambda: self._reporter.at_rung(
+                epoch=epoch, step=step, metrics=measured.metrics, hits=measured.hits
+            ),
         )
 
     def submit_rung(self, evaluator: AsyncEvaluator) -> bool:

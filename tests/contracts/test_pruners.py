@@ -14,6 +14,7 @@ from orchestrator.search.pruner import (
     decide_late,
     decide_overtaken,
 )
+from orchestrator.search.query_hits import Queries
 
 
 @pytest.mark.parametrize("name", PRUNERS)
@@ -34,14 +35,31 @@ def test_the_best_of_a_rung_goes_on_and_so_does_all_that_scores_as_much(
 
 
 def _decided(rule: PruningRule, value: float, others: list[float]) -> PruningDecision:
-    return decide(rule, epoch=1, value=value, others_at_rung=others, is_last_rung=False)
+    scores = {number: {1: one} for number, one in enumerate([value, *others])}
+    return decide(rule, number=0, epoch=1, scores=scores, is_last_rung=False)
+
+
+@pytest.mark.parametrize("name", PRUNERS)
+def test_what_queries_tell_spares_a_trial_and_never_prunes_one(name: str) -> None:
+    draw = random.Random(1)
+    queries = Queries({f"{number:02d}": f"scene {number % 20}" for number in range(60)})
+    rule = PruningRule(name, 2, queries=queries)
+    marks = ["".join(draw.choice("01") for _ in range(60)) for _ in range(24)]
+    scores = {number: {1: one.count("1") / 60} for number, one in enumerate(marks)}
+    for number in scores:
+        trial = {"number": number, "epoch": 1, "scores": scores, "is_last_rung": False}
+        by_means = decide(rule, **trial)
+        by_query = decide(rule, **trial, marks_of=lambda other, epoch: marks[other])
+        assert by_query.go_on or not by_means.go_on
+        assert PRUNERS[name].compares_queries or by_query == by_means
 
 
 @pytest.mark.parametrize("name", PRUNERS)
 def test_the_last_rung_and_a_rung_with_too_few_trials_prune_nobody(name: str) -> None:
     rule = PruningRule(name, 2, num_startup=4)
     assert _decided(rule, 0.0, [1.0] * 3).go_on
-    assert decide(rule, epoch=9, value=0.0, others_at_rung=[1.0] * 9, is_last_rung=True).go_on
+    scores = {number: {9: 0.0 if number == 0 else 1.0} for number in range(10)}
+    assert decide(rule, number=0, epoch=9, scores=scores, is_last_rung=True).go_on
 
 
 @pytest.mark.parametrize("name", PRUNERS)

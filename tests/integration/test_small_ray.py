@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 
 import pytest
 import ray
+import torch
 
 from cluster.capacity import (
     ALIVE_ONLY,
@@ -21,21 +24,46 @@ from cluster.capacity import (
     plan_capacity,
     read_cluster,
 )
-from orchestrator.config.run_config import RunConfig, with_values
+from orchestrator.config.run_config import RunConfig, parse_config, with_values
+from orchestrator.config.sweep_spec import SweepSpec
 from orchestrator.coordinator.async_evaluation import AsyncEvaluation
+from orchestrator.coordinator.coordinator import Coordinator
 from orchestrator.coordinator.evaluation_queue import EvaluationQueue
 from orchestrator.coordinator.pruning import Pruning
+from orchestrator.coordinator.sweep_state import CoordinatorSetup
+from orchestrator.coordinator.trial_desk import TrialDesk
 from orchestrator.cost.account import SweepAccount
-from orchestrator.ray_cluster.concurrency import ConcurrencyLimit, plan_concurrency_on
+from orchestrator.data.open_data import open_data
+from orchestrator.ray_cluster.concurrency import (
+    EVALUATED_BY_WORKERS,
+    ConcurrencyLimit,
+    EvaluationPlan,
+    plan_concurrency_on,
+)
 from orchestrator.ray_cluster.task_cancellation import cancel_task
 from orchestrator.search.pruner import PruningRule
-from orchestrator.search.space import Fit
+from orchestrator.search.query_hits import HITS, Queries
+from orchestrator.search.space import Fit, TrialLimits
 from orchestrator.search.study import SweepStudy
+from orchestrator.storage.manifest_file import write_manifest
 from orchestrator.sweep.driver import CoordinatorLost, close_failed
-from orchestrator.trial.messages import Rung
+from orchestrator.trial.evaluate_rung import hits_of
+from orchestrator.trial.messages import Answer, Rung, Sender
+from orchestrator.trial.worker import CoordinatorReporter
+from prp_core.data.manifest import Manifest
+from prp_core.data.object_store import LocalStore
+from prp_core.pretext.network import build_network
+from prp_core.training.checkpoint import CheckpointFolder
+from prp_core.training.encoder_export import encoder_weights
+from prp_core.training.loop import pretrain
+from prp_core.training.rung_weights import write_rung
+from prp_core.world import World
+from tests.e2e.tiny_study import space as tiny_space
+from tests.integration.test_sweep_account import spec_at
 from tests.journals import journal_in
 from tests.small_ray import small_ray
 from tests.study_databases import study_database
+from tests.tiny_corpus import make_corpus
 
 CONFIG = with_values(
     RunConfig(),
@@ -227,10 +255,10 @@ def _space(trial: Any) -> None:
 
 
 @ray.remote(num_cpus=0)
-def _found(value: Any) -> dict[str, float]:
+def _found(value: Any) -> tuple[dict[str, float], dict[str, bool]]:
     if isinstance(value, Exception):
         raise value
-    return {"retrieval/recall_at_1": value}
+    return {"retrieval/recall_at_1": value}, {}
 
 
 class TestDecisionsWhileTraining:
@@ -325,3 +353,102 @@ class TestDecisionsWhileTraining:
         sweep.submit_rung(0, 2)
         sweep.evaluation.advance()
         assert sweep.started == [(0, 1)] and sweep.recorded == []
+
+
+NUM_QUERIES = 10
+
+
+class Handle:
+    """A desk of this process, called as the handle of an actor's is."""
+
+    def __init__(self, desk: TrialDesk) -> None:
+        self._desk = desk
+
+    def __getattr__(self, name: str) -> Any:
+        call = getattr(self._desk, name)
+        return SimpleNamespace(remote=lambda *words: ray.put(call(*words)))
+
+
+def sweep_at(folder: Path) -> tuple[SweepSpec, Queries]:
+    """A sweep over real videos that a label-free recall judges."""
+    split = make_corpus(folder / "videos", num_train=6, num_val=NUM_QUERIES)
+    parts = {"train": split.train[:4], "test": split.train[4:], "val": split.val}
+    records = [
+        dataclasses.replace(record, split=name) for name, part in parts.items() for record in part
+    ]
+    spec = spec_at(
+        folder,
+        **{
+            "sweep.pruner": "paired",
+            "sweep.objective": "label_free/recall_at_12",
+            "evaluation.label_free": {"ks": "1-12"},
+            "training.num_epochs": 2,
+        },
+    )
+    manifest = Manifest(str(folder / "videos"), tuple(records))
+    uri = write_manifest(manifest, LocalStore(folder / "manifests"))
+    spec = dataclasses.replace(spec, data_uri=str(folder / "videos"), manifest_uri=uri)
+    return spec, Queries({record.key: record.key for record in split.val})
+
+
+def begun(coordinator: Coordinator) -> tuple[Sender, RunConfig]:
+    """The first attempt at a new trial, and its config."""
+    task = coordinator.trials.ask()
+    sender = coordinator.trials.begin_attempt(task.sender, 0).sender
+    assert sender is not None
+    return sender, parse_config(task.config)
+
+
+def test_what_a_worker_and_a_task_hit_decides_after_a_coordinators_death(
+    tmp_path: Path, empty_mlflow_database: Path
+) -> None:
+    """Trained, evaluated, kept and compared: of the paired pruner all but the cluster."""
+    shutil.copy(empty_mlflow_database, tmp_path / "mlflow.db")
+    spec, queries = sweep_at(tmp_path)
+
+    def coordinator_at(evaluation: EvaluationPlan) -> Coordinator:
+        return Coordinator(
+            CoordinatorSetup(
+                spec=spec,
+                space=tiny_space,
+                limits=TrialLimits((44,) * 4),
+                queries=queries,
+                evaluation=evaluation,
+                driver="one",
+            )
+        )
+
+    first = coordinator_at(EVALUATED_BY_WORKERS)
+    sender, config = begun(first)
+    reporter = CoordinatorReporter(Handle(first.trials), sender)  # type: ignore[arg-type]
+    folder = CheckpointFolder(LocalStore(tmp_path / "checkpoints"))
+    with open_data(spec, config) as data:
+        pretrain(
+            config,
+            data,
+            World.alone(),
+            checkpoints=folder,
+            reporter=reporter,
+            hits_of=hits_of(spec),
+        )
+    notes = first.trials._study.notes(sender.number)
+    scores = first.trials._study.scores()[sender.number]
+    assert scores.keys() == {1, 2}
+    for epoch, value in scores.items():
+        assert queries.marks(notes[f"{HITS}{epoch}"]).count("1") / NUM_QUERIES == value > 0.5
+
+    again = coordinator_at(EvaluationPlan("task", 1))  # the first one was killed
+    other, config = begun(again)
+    weights = encoder_weights(build_network(config))
+    nothing = {name: torch.zeros_like(tensor) for name, tensor in weights.items()}
+    store = LocalStore(Path(spec.folder_uri))
+    rung = write_rung(store, spec.rungs_folder(other.number), epoch=1, step=1, weights=nothing)
+    assert again.trials.submit_rung(other, 1, 1, rung.key) == Answer.GO_ON
+    deadline = time.monotonic() + 120
+    while again.trials.should_stop(other) == Answer.GO_ON:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    notes = again.trials._study.notes(other.number)
+    assert queries.marks(notes[f"{HITS}1"]) == "0" * NUM_QUERIES, "it tells no video from another"
+    reason = again.trials._table.view(other.number).reason
+    assert f"standard errors below trial {sender.number} at the bar, more than 1" in reason

@@ -44,7 +44,9 @@ class DirectReporter:
         if step == self._dies_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def at_rung(self, *, epoch: int, step: int, metrics: Mapping[str, float]) -> bool:
+    def at_rung(
+        self, *, epoch: int, step: int, metrics: Mapping[str, float], hits: Mapping[str, bool]
+    ) -> bool:
         self.log({"epoch": epoch}, step=step)
         return True
 

@@ -27,7 +27,8 @@ from benchmarks.search.grid import (
 )
 from benchmarks.search.replay import main
 from benchmarks.search.search_replay import Reached, Replay, Rules, random_search
-from orchestrator.search.study import DECISION, SweepStudy
+from orchestrator.search.decided_trials import DECISION
+from orchestrator.search.study import SweepStudy
 
 RATES = "pretext.playback_rate.rates"
 GOOD, BAD = {1: 0.5, 2: 0.7, 4: 0.9}, {1: 0.1, 2: 0.1, 4: 0.1}

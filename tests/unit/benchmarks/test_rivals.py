@@ -72,7 +72,7 @@ def test_pairing_prunes_only_what_is_told_worse_query_by_query() -> None:
     hits_TQ = np.zeros((4, 40), dtype=bool)
     for trial, number in enumerate((30, 20, 19, 4)):
         hits_TQ[trial, :number] = True
-    trials = Trials(hits_TQ, np.array([0.9, 0.2, 0.8, 0.1]))
+    trials = Trials(hits_TQ, np.array([0.9, 0.2, 0.8, 0.1]), tuple(map(str, range(40))))
     rules = paired_pruning.RULES
     assert pruned(trials, rules["mean"]) == Counts(2, 1), "one that ends in the better half"
     assert pruned(trials, rules["paired 2"]) == Counts(1, 0)

@@ -59,6 +59,10 @@ REFUSED = [
     ),
     ({"sweep": {"name": "{studdy}"}}, "sweep.name = '{studdy}'"),
     ({"sweep": {"name": ""}}, "sweep.name = ''"),
+    (
+        {"sweep": {"paired_standard_errors": -0.5}},
+        "sweep.paired_standard_errors = -0.5: must not be negative",
+    ),
     ({"sweep": {"name": "n" * 121}}, "a letter or digit first, at most 120; "),
 ]
 

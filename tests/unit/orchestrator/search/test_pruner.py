@@ -6,12 +6,22 @@ import pytest
 
 from orchestrator.search.pruner import (
     PRUNERS,
+    PruningDecision,
     PruningRule,
     decide,
     decide_late,
     decide_overtaken,
     values_at,
 )
+
+
+def decided(
+    rule: PruningRule, value: float, others: list[float], *, epoch: int = 1, is_last: bool = False
+) -> PruningDecision:
+    """The decision on trial 0, which scored `value` where the `others` had been."""
+    scores = {number: {epoch: one} for number, one in enumerate([value, *others])}
+    return decide(rule, number=0, epoch=epoch, scores=scores, is_last_rung=is_last)
+
 
 CASES = [
     # pruner, value, others at the rung, reduction factor, goes on
@@ -34,49 +44,28 @@ CASES = [
 def test_decisions(
     pruner: str, value: float, others: list[float], factor: int, goes_on: bool
 ) -> None:
-    decision = decide(
-        PruningRule(pruner, factor),
-        epoch=5,
-        value=value,
-        others_at_rung=others,
-        is_last_rung=False,
-    )
+    decision = decided(PruningRule(pruner, factor), value, others, epoch=5)
     assert decision.go_on is goes_on
     assert f"rung 5: {value:.4f}" in decision.reason
 
 
 @pytest.mark.parametrize("pruner", PRUNERS)
 def test_the_last_rung_finishes_even_the_worst(pruner: str) -> None:
-    assert decide(
-        PruningRule(pruner, 3), epoch=9, value=0.0, others_at_rung=[1.0] * 9, is_last_rung=True
-    ).go_on
+    assert decided(PruningRule(pruner, 3), 0.0, [1.0] * 9, epoch=9, is_last=True).go_on
 
 
 @pytest.mark.parametrize("pruner", PRUNERS)
 def test_the_best_of_a_rung_and_who_ties_with_it_go_on(pruner: str) -> None:
     for others in ([0.8], [0.8, 0.1, 0.1, 0.1], [0.1] * 9):
-        rule = PruningRule(pruner, 4)
-        assert decide(rule, epoch=1, value=0.8, others_at_rung=others, is_last_rung=False).go_on
+        assert decided(PruningRule(pruner, 4), 0.8, others).go_on
 
 
 def test_nobody_is_pruned_before_enough_others_were_there() -> None:
-    assert decide(
-        PruningRule("asha", 3, num_startup=2),
-        epoch=1,
-        value=0.0,
-        others_at_rung=[1.0],
-        is_last_rung=False,
-    ).go_on
+    assert decided(PruningRule("asha", 3, num_startup=2), 0.0, [1.0]).go_on
 
 
 def test_the_reason_names_both_numbers() -> None:
-    decision = decide(
-        PruningRule("asha", 3),
-        epoch=2,
-        value=0.25,
-        others_at_rung=[0.5, 0.75],
-        is_last_rung=False,
-    )
+    decision = decided(PruningRule("asha", 3), 0.25, [0.5, 0.75], epoch=2)
     assert decision.reason == "rung 2: 0.2500 < 0.7500, the bar for the best 1 of 3 trials"
 
 
@@ -216,11 +205,7 @@ def test_overtaken_trials_are_those_that_a_decision_now_would_prune(seed: int, p
     for epoch in (1, 2, 4):
         now = {
             number: decide(
-                rule,
-                epoch=epoch,
-                value=scores[number][epoch],
-                others_at_rung=values_at(epoch, scores, without=number),
-                is_last_rung=epoch >= last,
+                rule, number=number, epoch=epoch, scores=scores, is_last_rung=epoch >= last
             )
             for number, last in running.items()
             if max(scores[number], default=0) == epoch
@@ -229,5 +214,5 @@ def test_overtaken_trials_are_those_that_a_decision_now_would_prune(seed: int, p
         assert {number: one.reason for number, one in overtaken.items()} == {
             number: f"{one.reason}, since others came"
             for number, one in now.items()
-            if pruner == "asha" and not one.go_on
+            if PRUNERS[pruner].compares_again and not one.go_on
         }

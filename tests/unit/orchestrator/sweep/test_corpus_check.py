@@ -14,6 +14,7 @@ from orchestrator.sweep.evidence import smallest_difference
 from orchestrator.sweep.label_free_config import without_labels
 from prp_core.data.manifest import Manifest, Parts, VideoRecord
 from prp_core.errors import UserError
+from prp_core.evaluation.intervals import MIN_GROUPS
 
 CONFIG = load_config("demo")
 
@@ -99,6 +100,18 @@ def test_what_no_trial_can_use_is_refused(
 ) -> None:
     with pytest.raises(UserError, match=text):
         check_parts(of(Parts(train, val, ())), CONFIG)
+
+
+def test_a_pruner_that_compares_queries_is_refused_without_groups_for_a_standard_error() -> None:
+    paired = with_values(CONFIG, {"sweep.pruner": "paired"})
+    both = ("walk", "run")
+    few = Parts(videos(200, both), videos(MIN_GROUPS - 1, both), ())
+    assert check_parts(of(few), CONFIG)
+    text = "sweep.pruner = 'paired' compares .* there are 7, and 8 are needed .* sweep.pruner=asha"
+    with pytest.raises(UserError, match=text):
+        check_parts(of(few), paired)
+    enough = Parts(videos(200, both), videos(MIN_GROUPS, both), ())
+    assert check_parts(of(enough), paired) == check_parts(of(enough), CONFIG)
 
 
 def stated(labels: dict[int, str], split_of: dict[int, str] | None = None) -> Manifest:

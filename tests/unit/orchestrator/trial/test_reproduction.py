@@ -267,8 +267,8 @@ def test_the_recorder_stops_at_the_rung_and_keeps_the_first_word() -> None:
     reporter = HistoryReporter(last_epoch=2)
     reporter.log({"train/loss": 1.0}, step=1)
     reporter.log({"train/loss": 2.0}, step=1)
-    assert reporter.at_rung(epoch=1, step=4, metrics={"retrieval/recall_at_1": 0.5}) is True
-    assert reporter.at_rung(epoch=2, step=8, metrics={"retrieval/recall_at_1": 0.75}) is False
+    assert reporter.at_rung(epoch=1, step=4, metrics={"retrieval/recall_at_1": 0.5}, hits={})
+    assert not reporter.at_rung(epoch=2, step=8, metrics={"retrieval/recall_at_1": 0.75}, hits={})
     assert reporter.values == {
         "train/loss": {1: 1.0},
         "retrieval/recall_at_1": {4: 0.5, 8: 0.75},

@@ -55,10 +55,12 @@ class MortalReporter(MemoryReporter):
             raise Died
         super().log(metrics, step=step)
 
-    def at_rung(self, *, epoch: int, step: int, metrics: Mapping[str, float]) -> bool:
+    def at_rung(
+        self, *, epoch: int, step: int, metrics: Mapping[str, float], hits: Mapping[str, bool]
+    ) -> bool:
         if epoch == self.dies_at_rung:
             raise Died
-        return super().at_rung(epoch=epoch, step=step, metrics=metrics)
+        return super().at_rung(epoch=epoch, step=step, metrics=metrics, hits=hits)
 
 
 def last_state(folder: Path) -> dict[str, Any]:
@@ -137,7 +139,7 @@ def whole(data: PretrainData, tmp_path_factory: pytest.TempPathFactory) -> Whole
     folder, reporter = tmp_path_factory.mktemp("whole"), MemoryReporter()
     with pytest.MonkeyPatch.context() as monkeypatch:
         seen = record_samples(monkeypatch)
-        outcome = train(data, folder, reporter, profile_steps=2)
+        outcome = train(data, folder, reporter, hits_of=OBJECTIVE, profile_steps=2)
     return WholeRun(folder, outcome, reporter, seen)
 
 
@@ -181,6 +183,17 @@ def test_a_run_trains_is_evaluated_and_measured(whole: WholeRun, data: PretrainD
     assert sorted({(epoch, index) for epoch, index, *_ in whole.samples}) == [
         (epoch, index) for epoch in range(3) for index in range(8)
     ]
+
+
+def test_a_rung_reports_which_queries_hit_where_it_is_asked_to(
+    whole: WholeRun, data: PretrainData, tmp_path: Path
+) -> None:
+    queries = {record.key for record in data.parts.val}
+    for epoch, _, metrics in whole.reporter.rungs:
+        hits = whole.reporter.hits[epoch]
+        assert hits.keys() == queries and sum(hits.values()) / len(hits) == metrics[OBJECTIVE]
+    train(data, tmp_path, unasked := MemoryReporter(), num_epochs=1)
+    assert unasked.hits == {1: {}}
 
 
 def test_steps_are_profiled_beside_the_checkpoints(whole: WholeRun) -> None:
