@@ -99,8 +99,8 @@ def mean_of(grids: Sequence[Sequence[Cell]]) -> list[Cell]:
     """One grid of those that were recorded with different seeds: a trial trains its values with
     each seed, and scores the mean.
 
-    Only what all of them have is kept: values, and epochs. Raises `ValueError` where that is
-    nothing.
+    Only what all of them have is kept: values, and epochs; which queries hit, of one grid alone.
+    Raises `ValueError` where that is nothing.
     """
     if not all(grids):
         raise ValueError("a grid has no cell")
@@ -122,6 +122,7 @@ def mean_of(grids: Sequence[Sequence[Cell]]) -> list[Cell]:
                 scores,
                 {epoch: sum(cell.costs[epoch] for cell in same) for epoch in epochs},
                 sum(cell.evaluation for cell in same),
+                same[0].hits if len(same) == 1 else {},
             )
         )
     return cells

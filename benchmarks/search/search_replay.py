@@ -16,7 +16,8 @@ from typing import Any
 from optuna.samplers import BaseSampler
 
 from benchmarks.search.grid import Cell
-from orchestrator.search.pruner import PruningRule
+from orchestrator.search.pruner import PRUNERS, PruningRule
+from orchestrator.search.query_hits import NO_QUERIES, Queries
 from orchestrator.search.space import Fit
 from orchestrator.search.study import SweepStudy
 from prp_core.training.training_config import TrainingConfig
@@ -37,11 +38,23 @@ class Rules:
     num_startup: int = 4
     num_workers: int = 2
     look_back: bool = True
+    standard_errors: float = 1.0
 
-    @property
-    def pruning(self) -> PruningRule:
-        """How trials are pruned."""
-        return PruningRule(self.pruner, self.reduction_factor)
+    def pruning(self, grid: Sequence[Cell]) -> PruningRule:
+        """How trials are pruned. A pruner that compares queries takes each of the `grid` for a
+        group of its own; raises `SystemExit` where it was recorded without them.
+        """
+        queries = NO_QUERIES
+        if PRUNERS[self.pruner].compares_queries:
+            if not all(cell.hits.keys() == cell.scores.keys() for cell in grid):
+                raise SystemExit(f"--pruner {self.pruner}: the grid was recorded without hits")
+            queries = Queries({key: key for key in hits_of(grid[0], max(grid[0].hits))})
+        return PruningRule(
+            self.pruner,
+            self.reduction_factor,
+            standard_errors=self.standard_errors,
+            queries=queries,
+        )
 
     def rungs(self, grid: Sequence[Cell]) -> tuple[int, ...]:
         """The epochs of the rungs. Raises `SystemExit` where one was not recorded."""
@@ -59,6 +72,12 @@ class Rules:
                 f"{', '.join(map(str, recorded))}"
             )
         return settings.rungs
+
+
+def hits_of(cell: Cell, epoch: int) -> dict[str, bool]:
+    """Which queries `cell` hit after `epoch` epochs, by number; empty where none were recorded."""
+    marks = cell.hits.get(epoch, "")
+    return {f"{place:06d}": mark == "1" for place, mark in enumerate(marks)}
 
 
 @dataclass(frozen=True)
@@ -94,6 +113,7 @@ class Replay:
         self._rungs = rules.rungs(grid)
         self._rules = rules
         self._grid = [cell.at(self._rungs) for cell in grid]
+        self._pruning = rules.pruning(self._grid)
         self._choices = {
             name: sorted({cell.values[name] for cell in grid}) for name in grid[0].values
         }
@@ -153,12 +173,13 @@ class Replay:
         past = [rung for rung in self._rungs if rung < epoch]
         self.spent += running.cell.costs[epoch] - (running.cell.costs[past[-1]] if past else 0.0)
         self.study.set_training_seconds(number, running.cell.costs[epoch] / epoch * self._rungs[-1])
-        self.study.report(number, epoch, running.cell.scores[epoch])
+        hits = self._pruning.queries.note(hits_of(running.cell, epoch))
+        self.study.report(number, epoch, running.cell.scores[epoch], hits)
         is_last = epoch == self._rungs[-1]
         decision = self.study.decide_late(
             number,
             epoch,
-            rules.pruning,
+            self._pruning,
             last_epoch=self._rungs[-1],
             submitted=[*past, epoch],
         )
@@ -176,13 +197,12 @@ class Replay:
             self._start(now)
 
     def _look_back(self, now: float, epoch: int) -> None:
-        rules = self._rules
         live = {
             number: self._rungs[-1]
             for number, running in self._running.items()
             if not running.stopped
         }
-        decisions = self.study.decide_overtaken(epoch, live, rules.pruning)
+        decisions = self.study.decide_overtaken(epoch, live, self._pruning)
         for number, decision in decisions.items():
             running = self._running[number]
             running.stopped = True
