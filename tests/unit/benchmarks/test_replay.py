@@ -28,6 +28,7 @@ from benchmarks.search.grid import (
 from benchmarks.search.replay import main
 from benchmarks.search.search_replay import Reached, Replay, Rules, random_search
 from orchestrator.search.decided_trials import DECISION
+from orchestrator.search.query_hits import HITS
 from orchestrator.search.study import SweepStudy
 
 RATES = "pretext.playback_rate.rates"
@@ -61,6 +62,24 @@ def test_the_replay_holds_what_the_real_study_and_pruner_decided(seed: int) -> N
     assert replay.spent == pytest.approx(
         sum(COSTS[max(trial.intermediate_values)] for trial in trials.values())
     )
+
+
+def test_a_pruner_that_compares_queries_is_replayed_with_the_hits_that_were_recorded() -> None:
+    with pytest.raises(SystemExit, match="the grid was recorded without hits"):
+        Replay(SMALL, Rules(first_rung_epochs=0, pruner="paired"), seed=0)
+    rows = {rates: (7 + place) * "1" for place, rates in enumerate(("1-2", "1-4", "1-8", "1-3"))}
+    grid = [
+        Cell({RATES: rates}, scores, COSTS, hits=dict.fromkeys(COSTS, row.ljust(40, "0")))
+        for rates, row in rows.items()
+        for scores in [dict.fromkeys(COSTS, len(row) / 40)]
+    ]
+    for pruner in ("asha", "paired"):
+        rules = Rules(first_rung_epochs=0, pruner=pruner, standard_errors=9.0)
+        replay = Replay(grid, rules, seed=0)
+        assert (len(replay.run(1e9)) == len(grid)) is (pruner == "paired"), "nobody is told worse"
+        notes = [trial.user_attrs.keys() for trial in replay.study.trials()]
+        has_hits = [any(name.startswith(HITS) for name in names) for names in notes]
+        assert all(has_hits) if pruner == "paired" else not any(has_hits)
 
 
 def test_a_running_trial_that_is_overtaken_costs_what_it_trained() -> None:
