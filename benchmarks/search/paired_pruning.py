@@ -2,6 +2,8 @@
 
     uv run python -m benchmarks.search.paired_pruning --grid benchmarks/search/recorded/hits.jsonl
     uv run python -m benchmarks.search.paired_pruning --simulated 48,8 240,40 1900,100
+    uv run python -m benchmarks.search.paired_pruning --simulated 500,100 --alike
+        # queries are hard or easy for all trials
 
 Trials of one sweep are asked the same queries, so that the difference of two of them is known
 better than either: its standard error is that of the differences query by query. At the first rung
@@ -26,6 +28,8 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
+from typing import Any
 
 import numpy as np
 
@@ -35,6 +39,14 @@ from orchestrator.search.query_hits import PairedDifference, paired_difference
 
 Z = (0.5, 1.0, 1.5, 2.0)
 MARGINS = (0.01, 0.02, 0.03, 0.04, 0.06, 0.08)
+ALIKE: dict[str, Any] = {
+    "scene": 2.0,
+    "query": 3.0,
+    "config_in_scene": 0.2,
+    "config_on_query": 0.3,
+    "run_on_query": 0.2,
+}
+"""A world in which what is hit depends on the query far more than on the trial."""
 UNTRAINED = 0.25
 SPREAD = 0.05  # standard deviation of what trials are worth
 KEPT_AT_RUNG = 0.7  # of a trial's gain over no training
@@ -150,9 +162,26 @@ def simulated_sweeps(world: World, number: int, num_trials: int) -> Iterator[Tri
         yield Trials(hits_TQ, end_T, tuple(part.groups))
 
 
+def standard_errors(sweeps: Sequence[Trials]) -> tuple[float, float]:
+    """Of the difference of a sweep's first two trials, on average: query by query, and as if the
+    two had been asked different queries, each on its own.
+    """
+    paired_S, apart_S = [], []
+    for one in sweeps:
+        first_Q, second_Q = one.hits_TQ[:2]
+        found = _difference(_marks(first_Q), _marks(second_Q), one.groups)
+        assert found is not None, "too few groups for a standard error"
+        paired_S.append(found.standard_error)
+        both = first_Q.var(ddof=1) + second_Q.var(ddof=1)
+        apart_S.append(float(both / len(first_Q)) ** 0.5)
+    return fmean(paired_S), fmean(apart_S)
+
+
 def print_rules(what: str, sweeps: Sequence[Trials]) -> None:
     """A line for each rule: prunings and wrong ones a sweep, and their share."""
+    errors = standard_errors(sweeps)
     print(f"\n{what}: prunings a sweep, wrong ones, their share")
+    print(f"  standard error of a difference {errors[0]:.4f}, not paired {errors[1]:.4f}")
     for name, rule in RULES.items():
         counts = Counts()
         for one in sweeps:
@@ -171,6 +200,9 @@ def main() -> None:
     parser.add_argument(
         "--simulated", nargs="+", default=[], metavar="VIDEOS,GROUPS", help="made-up corpora"
     )
+    parser.add_argument(
+        "--alike", action="store_true", help="of queries that are hard or easy for all trials"
+    )
     parser.add_argument("--sweeps", type=int, default=500)
     parser.add_argument("--trials", type=int, default=12, help="of each sweep")
     arguments = parser.parse_args()
@@ -179,7 +211,8 @@ def main() -> None:
         print_rules(f"{arguments.grid.name}, {sweeps[0].hits_TQ.shape[1]} queries", sweeps)
     for text in arguments.simulated:
         num_videos, num_groups = (int(part) for part in text.split(","))
-        world = World(num_videos=num_videos, num_groups=num_groups)
+        changes = ALIKE if arguments.alike else {}
+        world = World(num_videos=num_videos, num_groups=num_groups, **changes)
         sweeps = list(simulated_sweeps(world, arguments.sweeps, arguments.trials))
         print_rules(f"simulated, {num_videos} videos in {num_groups} groups", sweeps)
 
