@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from benchmarks.search.grid import Cell
 from benchmarks.search.search_replay import Reached, Replay, Rules, random_search
+from prp_core.evaluation.intervals import Interval, bootstrap_interval
 
 Curve = Sequence[tuple[float, float]]
 """What a search has to show, by cost: ``(cost, value)``, each valid until the next."""
@@ -53,6 +54,15 @@ def cost_to_keep(curves: Sequence[Curve], value: float, budget: float) -> float:
             break
         least = cost
     return least
+
+
+def score_above(curves: Sequence[Curve], others: Sequence[Curve], cost: float) -> Interval:
+    """How far what `cost` had bought lies above what it bought the searches of `others` with the
+    same seeds; 0 counts as found where that was nothing. The interval is over seeds.
+    """
+    pairs = zip(curves, others, strict=True)
+    found = [[max(0.0, value_at(one, cost)) for one in pair] for pair in pairs]
+    return bootstrap_interval([ours - theirs for ours, theirs in found])
 
 
 @dataclass(frozen=True)

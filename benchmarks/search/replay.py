@@ -6,6 +6,8 @@
     uv run --group benchmarks python -m benchmarks.search.replay --grid grid.jsonl \
         --tuned-on other.jsonl --random-trials 4-8-12
         # against its rivals (rivals.py), each tuned on the other grid: regret, with intervals
+    uv run python -m benchmarks.search.replay --grid hits.jsonl --pruner paired --than-pruner asha
+        # against the same search with another pruner
     uv run python -m benchmarks.search.replay --synthetic 3
         # three made-up grids: of use only while a rule is being worked on
 
@@ -20,13 +22,22 @@ are trained again.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import functools
 import importlib.util
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks.search.comparison import Row, best_scores, compare, searches, worth_of_the_best
+from benchmarks.search.comparison import (
+    Row,
+    best_scores,
+    compare,
+    score_above,
+    searches,
+    value_at,
+    worth_of_the_best,
+)
 from benchmarks.search.grid import Cell, read_grids, synthetic_grid
 from benchmarks.search.regret import Game, Kept, print_regrets, rows
 from benchmarks.search.search_replay import Rules
@@ -61,6 +72,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--tuning-seeds", type=int, default=10)
     parser.add_argument(
         "--keep", type=Path, help="with --tuned-on: a file of what was found, to go on from"
+    )
+    parser.add_argument(
+        "--than-pruner",
+        default="",
+        metavar="NAME",
+        help="print how far the best score lies above that of the same search with this pruner",
     )
     parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument(
@@ -114,6 +131,29 @@ def print_comparison(
             [worth_of_the_best(run, surrogate.worth) for run in runs] for runs in (chance, ours)
         ]
         print_table("What the best trial's values are worth", compare(*worth, cost, numbers))
+
+
+def print_pruners(
+    grid: Sequence[Cell], rules: Rules, other: str, *, num_seeds: int, numbers: Sequence[int]
+) -> None:
+    """What the search finds for the cost of N trainings, and how far that lies above what it finds
+    with the pruner `other`.
+    """
+    curves, others = (
+        [
+            best_scores(run)
+            for run in searches(lambda _: grid, one, range(num_seeds), max(numbers))[1]
+        ]
+        for one in (rules, dataclasses.replace(rules, pruner=other))
+    )
+    cost = statistics.fmean(cell.cost for cell in grid)
+    for number in numbers:
+        above = score_above(curves, others, number * cost)
+        found = statistics.fmean(max(0.0, value_at(curve, number * cost)) for curve in curves)
+        print(
+            f"{number:>4} trainings: best score {found:.3f}, above {other} by "
+            f"{above.value:+.3f} [{above.low:+.3f}, {above.high:+.3f}]"
+        )
 
 
 def print_rivals(arguments: argparse.Namespace) -> None:
@@ -178,6 +218,10 @@ def main() -> None:
         print_rivals(arguments)
         return
     for grid in arguments.grids:
+        if arguments.than_pruner:
+            other, numbers = arguments.than_pruner, arguments.numbers
+            print_pruners(grid, rules, other, num_seeds=arguments.seeds, numbers=numbers)
+            continue
         print_comparison(
             grid,
             rules,

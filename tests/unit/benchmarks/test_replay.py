@@ -12,6 +12,7 @@ from benchmarks.search.comparison import (
     compare,
     cost_to_keep,
     median_at,
+    score_above,
     searches,
     value_at,
     worth_of_the_best,
@@ -25,11 +26,12 @@ from benchmarks.search.grid import (
     synthetic_grid,
     write_cell,
 )
-from benchmarks.search.replay import main
+from benchmarks.search.replay import main, print_pruners
 from benchmarks.search.search_replay import Reached, Replay, Rules, random_search
 from orchestrator.search.decided_trials import DECISION
 from orchestrator.search.query_hits import HITS
 from orchestrator.search.study import SweepStudy
+from prp_core.evaluation.intervals import Interval
 
 RATES = "pretext.playback_rate.rates"
 GOOD, BAD = {1: 0.5, 2: 0.7, 4: 0.9}, {1: 0.1, 2: 0.1, 4: 0.1}
@@ -80,6 +82,23 @@ def test_a_pruner_that_compares_queries_is_replayed_with_the_hits_that_were_reco
         notes = [trial.user_attrs.keys() for trial in replay.study.trials()]
         has_hits = [any(name.startswith(HITS) for name in names) for names in notes]
         assert all(has_hits) if pruner == "paired" else not any(has_hits)
+
+
+def test_a_search_is_compared_with_the_same_one_with_another_pruner(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rules = Rules(first_rung_epochs=0)
+    print_pruners(SMALL, rules, "none", num_seeds=4, numbers=[1, 4])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0].split() for line in lines] == [
+        ["1", "trainings"],
+        ["4", "trainings"],
+    ]
+    assert "best score 0.900, above none by +0.000 [+0.000, +0.000]" in lines[1]
+    early = [[(1.0, 0.5), (2.0, 0.7)]] * 3
+    late = [[(3.0, 0.6)]] * 3
+    assert score_above(early, late, 2.0) == Interval(*[pytest.approx(0.7)] * 3)
+    assert score_above(early, late, 3.0) == Interval(*[pytest.approx(0.1)] * 3)
 
 
 def test_a_running_trial_that_is_overtaken_costs_what_it_trained() -> None:
