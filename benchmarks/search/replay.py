@@ -73,12 +73,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--keep", type=Path, help="with --tuned-on: a file of what was found, to go on from"
     )
-    parser.add_argument(
-        "--than-pruner",
-        default="",
-        metavar="NAME",
-        help="print how far the best score lies above that of the same search with this pruner",
-    )
+    than = "print how far the best score lies above that of the same search with this pruner"
+    parser.add_argument("--than-pruner", default="", metavar="NAME", help=than)
     parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument(
         "--random-trials",
