@@ -232,15 +232,19 @@ class RunModel:
             return None
         luck, number = self._luck(name), len(self._parts[name])
         value = self.recall(name)
-        centre = (value * self.num_groups + PSEUDO_GROUPS / 2) / (self.num_groups + PSEUDO_GROUPS)
-        away = PSEUDO_GROUPS * ((0.5 - value) / self.num_groups) ** 2
+        # What is added counts with the groups: it draws the mean, and all that the mean varies by,
+        # together.
+        whole = self.num_groups + PSEUDO_GROUPS
+        drawn = (self.num_groups / whole) ** 2
+        centre = (value * self.num_groups + PSEUDO_GROUPS / 2) / whole
+        away = PSEUDO_GROUPS * ((0.5 - centre) / whole) ** 2
         part_G = self._parts[name].mean(axis=0)
         # The degrees of freedom are those of independent queries: bounds of a share are wide where
         # its variance is, so that these hold what they say (``benchmarks.statistics``).
         weight_G, _ = self._weights(part_G, self._mean_hits[name])
-        scenes = float((weight_G * (part_G - self._share_G * value) ** 2).sum()) + away
-        scenes -= self._twice(name, weight_G)
-        terms = [(luck.variance / number, luck.degrees), (max(scenes, away), self._degrees)]
+        squares = float((weight_G * (part_G - self._share_G * centre) ** 2).sum())
+        scenes = max(0.0, drawn * (squares - self._twice(name, weight_G))) + away
+        terms = [(drawn * luck.variance / number, luck.degrees), (scenes, self._degrees)]
         variance, quantile = _pooled(terms, confidence)
         low, high = score_bounds(centre, variance, self.num_queries, quantile)
         return Interval(value, min(value, low), max(value, high))
