@@ -74,3 +74,9 @@ def coverage(corpus: Corpus, method: Method, *, num_sweeps: int, seed: int = 0) 
         assert interval is not None, f"{corpus.num_groups} groups are too few for an interval"
         held += interval.low <= corpus.rate <= interval.high
     return held / num_sweeps
+
+
+def share_held(figure: tuple[Corpus, str, int]) -> float:
+    """The `coverage` of the method of that name over so many corpora, for another process."""
+    corpus, name, number = figure
+    return coverage(corpus, METHODS[name], num_sweeps=number)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter, defaultdict
+import functools
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Protocol, TypeVar
 
 from benchmarks.statistics.simulated_sweep import Said, World, printed_intervals, simulate
 from orchestrator.confirmation import RANDOM_INIT, BaselineVerdict, ConfirmationOutcome
@@ -12,21 +15,33 @@ from orchestrator.run_model import Verdict
 GAIN = 0.13
 BETTER_RATES = "set 0"
 CLAIMS = (Verdict.BETTER, Verdict.WORSE)
+CHUNK = 20
+Argument = TypeVar("Argument")
+Found = TypeVar("Found")
 
 
-def coverage_rates(world: World, number: int) -> dict[str, float]:
-    """The share of intervals that hold the truth, by what they are of; empty where none is
-    printed.
+class Mapping(Protocol):
+    """`map`, or one that has several processes: results in the order of their arguments."""
+
+    def __call__(
+        self, function: Callable[[Argument], Found], arguments: Iterable[Argument], /
+    ) -> Iterable[Found]: ...
+
+
+def coverage_rates(world: World, number: int, mapping: Mapping = map) -> dict[str, float]:
+    """The share of the intervals of `number` sweeps that hold the truth, by what they are of; empty
+    where none is printed.
     """
-    held: dict[str, list[bool]] = defaultdict(list)
-    for seed in range(number):
-        for what, interval, truth in printed_intervals(world, seed):
-            held[what].append(interval.low <= truth <= interval.high)
-    return {what: sum(found) / len(found) for what, found in held.items()}
+    held: Counter[str] = Counter()
+    told: Counter[str] = Counter()
+    for held_here, told_here in mapping(functools.partial(_held, world), _chunks(number)):
+        held.update(held_here)
+        told.update(told_here)
+    return {what: held[what] / count for what, count in told.items()}
 
 
 def verdict_rates(
-    world: World, number: int, *, gain: float, pretraining: float
+    world: World, number: int, *, gain: float, pretraining: float, mapping: Mapping = map
 ) -> dict[str, float]:
     """How often each verdict is said of `number` sweeps with these true gains.
 
@@ -34,8 +49,8 @@ def verdict_rates(
     """
     counts: Counter[str] = Counter()
     world = dataclasses.replace(world, gain=gain, pretraining=pretraining)
-    for seed in range(number):
-        counts.update(_said(simulate(world, seed)))
+    for found in mapping(functools.partial(_counted, world), _chunks(number)):
+        counts.update(found)
     names = (*WRONG, *RIGHT)
     return {name: counts[name] / number for name in names}
 
@@ -52,6 +67,28 @@ WRONG = (
     "on the test part better or worse than a pixel baseline",
     "a rate set is named by the search alone",
 )
+
+
+def _chunks(number: int) -> list[range]:
+    return [range(first, min(first + CHUNK, number)) for first in range(0, number, CHUNK)]
+
+
+def _held(world: World, seeds: range) -> tuple[Counter[str], Counter[str]]:
+    """(how many intervals hold the truth, how many there are), by what they are of."""
+    held: Counter[str] = Counter()
+    told: Counter[str] = Counter()
+    for seed in seeds:
+        for what, interval, truth in printed_intervals(world, seed):
+            held[what] += interval.low <= truth <= interval.high
+            told[what] += 1
+    return held, told
+
+
+def _counted(world: World, seeds: range) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for seed in seeds:
+        counts.update(_said(simulate(world, seed)))
+    return counts
 
 
 def _said(said: Said) -> list[str]:
