@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+
 import pytest
 
+from benchmarks.statistics.__main__ import (
+    KINDS,
+    RATES,
+    SHAPES,
+    WORLDS,
+    print_corpora,
+    print_coverage,
+)
+from benchmarks.statistics.coverage import METHODS, Corpus, coverage, share_held
 from benchmarks.statistics.rates import GAIN, RIGHT, WRONG, coverage_rates, verdict_rates
 from benchmarks.statistics.simulated_sweep import World, centre_of, mean_of
 
@@ -44,3 +56,36 @@ def test_one_group_decides_nothing() -> None:
 
 def test_the_true_recall_of_a_world_is_what_it_says() -> None:
     assert mean_of(centre_of(0.4, 1.3), 1.3) == pytest.approx(0.4)
+
+
+def test_other_processes_find_what_one_finds() -> None:
+    figures = [(Corpus(8), "printed", 20), (Corpus(12), "Wilson", 20)]
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        assert coverage_rates(FEW, 45, pool.map) == coverage_rates(FEW, 45), "and its last few"
+        held = list(pool.map(share_held, figures))
+    assert held == [coverage(one, METHODS[name], num_sweeps=20) for one, name, _ in figures]
+
+
+def test_the_tables_have_a_row_for_each_world(capsys: pytest.CaptureFixture[str]) -> None:
+    print_coverage(2, map)
+    _, _, *rows = cells_of(capsys.readouterr().out)
+    assert len(rows) == len({(one.num_videos, one.num_groups) for one in WORLDS})
+    assert {len(row) for row in rows} == {1 + len(KINDS)}
+    without = {row[0] for row in rows if row[1:] == ["none printed"] * len(KINDS)}
+    assert without == {"48, 1"}
+    assert {cell for row in rows if row[0] not in without for cell in row[1:]} <= {
+        "0.000",
+        "0.500",
+        "1.000",
+    }
+    print_corpora(1, map)
+    _, _, *rows = cells_of(capsys.readouterr().out)
+    assert rows[6][:2] == ["12 (8)", "0.1"]
+    assert len(rows) == len(SHAPES) * len(RATES)
+    assert {len(row) for row in rows} == {2 + len(METHODS)}
+
+
+def cells_of(printed: str) -> list[list[str]]:
+    """Those of the rows of a printed table."""
+    rows = [line for line in printed.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
