@@ -132,7 +132,8 @@ def print_power(number: int, mapping: Mapping) -> None:
             "validation (test) videos, groups (the first is so many times as large)",
             "the gain is of",
             *RIGHT,
-            *WRONG[:2],
+            "false: a rate set is named",
+            "false: worse than random initialisation",
         ]
     )
     _row(["---"] * (4 + len(RIGHT)))
@@ -141,8 +142,12 @@ def print_power(number: int, mapping: Mapping) -> None:
             rates = verdict_rates(
                 world, number, gain=gain, pretraining=pretraining, mapping=mapping
             )
-            cells = [f"{rates[name]:.3f}" for name in (*RIGHT, *WRONG[:2])]
-            _row([_name(world), of, *cells])
+            cells = [f"{rates[name]:.3f}" for name in RIGHT]
+            named = rates[WRONG[0]]
+            if not gain:  # no rate set is better than another
+                named += rates[RIGHT[0]]
+                cells[:2] = ["-", "-"]
+            _row([_name(world), of, *cells, f"{named:.3f}", f"{rates[WRONG[1]]:.3f}"])
 
 
 def _arguments() -> argparse.Namespace:
