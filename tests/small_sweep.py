@@ -19,7 +19,7 @@ from orchestrator.report.record import (
 from orchestrator.run_model import Difference
 from orchestrator.trial_state import TrialState
 
-CONFIG = load_config("demo")
+CONFIG = load_config("demo", ["sweep.num_trials=8"])
 
 
 RECALL = "retrieval/recall_at_1"
