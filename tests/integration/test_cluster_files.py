@@ -477,7 +477,10 @@ def test_images_run_a_user_who_is_not_root_from_locked_packages() -> None:
         assert not [
             line for line in lines if "pip install" in line and "--require-hashes" not in line
         ], name
-    assert "uv sync --frozen" in (CLUSTER / "Dockerfile").read_text()
+    image = (CLUSTER / "Dockerfile").read_text()
+    (installed,) = re.findall(r"^RUN uv sync (.*)", image, re.M)
+    assert "--frozen" in installed
+    assert "--compile-bytecode" in installed, "its user cannot write what Python compiles"
 
 
 def bases_of(dockerfile: str) -> list[str]:
