@@ -26,7 +26,7 @@ def run_of(data: PretrainData, folder: Path) -> PretrainRun:
     checkpoints = CheckpointFolder(LocalStore(folder))
     reporter = MemoryReporter()
     return PretrainRun(
-        config_with(), data, World.alone(), checkpoints, reporter, None, Signals(), lambda: 0.0
+        config_with(), data, World.alone(), checkpoints, reporter, None, Signals(), "", lambda: 0.0
     )
 
 
