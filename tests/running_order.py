@@ -71,13 +71,13 @@ FIRST: tuple[tuple[str, ...], ...] = (
     ("e2e/test_workers.py",),
     ("integration/test_token_cluster.py",),
     ("integration/test_slow_ray_start.py",),
-    ("unit/prp_core/pretext/test_published_networks.py",),
+    ("golden/test_published_networks.py",),
     ("contracts/test_readers_selective.py",),
     COMPILED,
     ("unit/prp_core/data/test_decode_process.py",),
 )
 # Files whose tests share nothing and are long: each test goes to the next process that is free.
-DIVIDED = ("unit/prp_core/pretext/test_published_networks.py",)
+DIVIDED = ("golden/test_published_networks.py",)
 TESTS = Path(__file__).parent
 
 
