@@ -41,8 +41,26 @@ def environment_in(root: Path) -> dict[str, str]:
     return {
         **os.environ,
         "LD_LIBRARY_PATH": ":".join(map(str, [*places, *sorted(below)])),
-        "FONTCONFIG_SYSROOT": str(root),
+        "FONTCONFIG_FILE": str(_fonts_below(root)),
     }
+
+
+def _fonts_below(root: Path) -> Path:
+    """A configuration of Fontconfig with the fonts below `root` and no others.
+
+    With ``FONTCONFIG_SYSROOT`` Fontconfig names them by paths that exist below `root` alone, where
+    a browser does not look: it finds no font, and never ends drawing a page.
+    """
+    path = root / "fonts-below.conf"
+    if not path.is_file():
+        new = path.with_suffix(f".{os.getpid()}")
+        new.write_text(
+            '<?xml version="1.0"?>\n<!DOCTYPE fontconfig SYSTEM "urn:fontconfig:fonts.dtd">\n'
+            f"<fontconfig><dir>{root}/usr/share/fonts</dir>"
+            f"<cachedir>{root}/var/cache/fontconfig</cachedir></fontconfig>\n"
+        )
+        new.rename(path)
+    return path
 
 
 def _fetch(root: Path, packages: tuple[str, ...]) -> None:
