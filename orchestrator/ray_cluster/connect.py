@@ -175,8 +175,6 @@ def use_environment(*, verbose: bool = False) -> dict[str, str]:
     # Tune's own CSV, JSON and TensorBoard files: MLflow and the journal have what they would say,
     # and the TensorBoard writer loads torch into the driver.
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-    # How long a head's start waits for Ray's control store, which a busy machine delays.
-    os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "120")
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = (
         "1"  # an interrupt belongs to the sweep, which closes its runs
     )

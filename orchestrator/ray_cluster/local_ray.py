@@ -26,7 +26,7 @@ import ray
 from ray._private import parameter as ray_parameter  # no public names for what is used of these
 from ray._private import ray_constants
 from ray._private.node import Node
-from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
+from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 from ray.job_config import JobConfig
 
 from prp_core.errors import PrpError, UserError
@@ -37,6 +37,7 @@ NUM_STARTS = 3
 PRESTART = "RAY_prestart_worker_first_driver"
 TOKEN = "RAY_AUTH_TOKEN"
 TOKEN_PATH = "RAY_AUTH_TOKEN_PATH"
+MODE = "RAY_AUTH_MODE"
 # The bytes that the path of a Unix socket may have, and what Ray appends to its sessions' folder.
 SOCKET_BYTES = 103 if sys.platform == "darwin" else 107
 BELOW_FOLDER = "/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.10"
@@ -163,8 +164,11 @@ def _check_length(base: Path) -> None:
 def token_of_its_own() -> Iterator[None]:
     """A context in which Ray asks for a token that only this user can read.
 
-    A token that the user has set in the environment stays.
+    A token that the user has set in the environment stays. Ray switches its process to tokens for
+    good; after the context it is as before, or the next cluster that starts here waits for a
+    control store that has ended, because it has no token.
     """
+    mode = os.environ.get(MODE)
     if TOKEN in os.environ or TOKEN_PATH in os.environ:
         yield
         return
@@ -179,6 +183,9 @@ def token_of_its_own() -> Iterator[None]:
         yield
     finally:
         os.environ.pop(TOKEN_PATH, None)
+        if mode is None:
+            os.environ.pop(MODE, None)
+            Config.initialize("")  # which reads the environment
         AuthenticationTokenLoader.instance().reset_cache()  # or the next Ray here is given this one
 
 

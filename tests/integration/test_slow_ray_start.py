@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import secrets
 import time
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 import ray
 from ray._private import node, services
+from ray._private.authentication.authentication_utils import is_token_auth_enabled
 
 from orchestrator.ray_cluster import local_ray
 from orchestrator.ray_cluster.connect import ray_cluster
@@ -51,6 +53,7 @@ def test_it_is_started_again_and_nothing_of_the_first_try_stays(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     busy = BusyMachine(monkeypatch, 1)
+    before = os.environ.get("RAY_AUTH_MODE"), is_token_auth_enabled()
     with (
         caplog.at_level(logging.WARNING, "orchestrator.ray_cluster.local_ray"),
         ray_cluster(num_cpus=1),
@@ -58,6 +61,9 @@ def test_it_is_started_again_and_nothing_of_the_first_try_stays(
         assert ray.cluster_resources()["CPU"] == 1
         assert busy.processes[0] and not busy.processes[0] & set(marked_processes(busy.marker))
     assert "starting it again" in caplog.text
+    assert (os.environ.get("RAY_AUTH_MODE"), is_token_auth_enabled()) == before, (
+        "Ray switches its process to tokens for good, and the next cluster here may have none"
+    )
 
 
 def test_in_the_end_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
