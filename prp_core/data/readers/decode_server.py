@@ -5,9 +5,8 @@ FOLDER...``. Messages both ways: 4 bytes length (little-endian), JSON of that le
 length of a request may come the descriptor of shared memory for its frames: a reply that is
 ``in_memory`` has put them there, and otherwise its ``shape`` announces that many raw bytes after
 it. ``progress`` is no reply yet: the decoder has decoded that many pixels and goes on. Where the
-kernel offers it the process has no
-network and reads only below its folders, and each video is decoded by a thread of its own that can
-read no other (`confinement`).
+kernel offers it the process has no network and reads only below its folders, and each video is
+decoded by a thread of its own that can read no other (`confinement`).
 """
 
 from __future__ import annotations
