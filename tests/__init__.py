@@ -9,5 +9,5 @@ os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 # MLflow's telemetry thread changes the environment while other threads read it.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
-# Two test processes share two cores (`-n 2` in pyproject.toml): each computes with one thread.
+# Several test processes share the cores (`-n` in pyproject.toml): each computes with one thread.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

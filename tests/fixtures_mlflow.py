@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -11,7 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +20,42 @@ import pytest
 
 from orchestrator.tracking.local_files import locked_file
 
+FORKING = Path(__file__).parent / "tools" / "forked_mlflow.py"
 OTHER_PYTHON = "PRP_TEST_MLFLOW_PYTHON"  # a Python with another MLflow, whose server is tested
 START_SECONDS = 180.0  # importing MLflow takes seconds, and more on a machine that is busy
+
+
+class MlflowForks:
+    """Starts MLflow servers as forks of one process, which imports MLflow once
+    (`tests/tools/forked_mlflow.py`).
+    """
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self, port: int, environment: Mapping[str, str], log: Path) -> int:
+        """The process id of a new server."""
+        if self._process is None:
+            with log.open("ab") as errors:
+                self._process = subprocess.Popen(
+                    [sys.executable, str(FORKING)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=errors,
+                    env=dict(environment),
+                    text=True,
+                )
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(json.dumps([port, dict(environment), str(log)]) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        assert answer, f"MLflow cannot be imported: {log.read_text()[-2000:]}"
+        return int(answer)
+
+    def close(self) -> None:
+        """End the process; servers go on."""
+        if self._process is not None:
+            self._process.communicate()
 
 
 @dataclass
@@ -31,7 +66,9 @@ class MlflowServer:
 
     folder: Path
     port: int
-    process: subprocess.Popen[bytes] | None = None
+    forks: MlflowForks
+    process_id: int = 0
+    """Zero: it does not run."""
 
     @property
     def uri(self) -> str:
@@ -52,30 +89,29 @@ class MlflowServer:
             "MLFLOW_DISABLE_TELEMETRY": "true",
         }
         if OTHER_PYTHON in os.environ:
-            words = self._by_command(os.environ[OTHER_PYTHON])
+            self.process_id = self._start_by_command(os.environ[OTHER_PYTHON], environment)
         else:
-            words = [sys.executable, "-m", "uvicorn", "mlflow.server.fastapi_app:app"]
-            words += ["--host", "127.0.0.1", "--port", str(self.port), "--log-level", "warning"]
             environment |= self._of_the_app()
-        with self.log_path.open("ab") as log:
-            self.process = subprocess.Popen(
-                words, stdout=log, stderr=log, env=environment, start_new_session=True
-            )
+            self.process_id = self.forks.start(self.port, environment, self.log_path)
         deadline = time.monotonic() + START_SECONDS
         while not self.answers():
-            assert self.process.poll() is None, f"MLflow ended: {self.log_path.read_text()[-2000:]}"
+            assert is_running(self.process_id), f"MLflow ended: {self.log_path.read_text()[-2000:]}"
             assert time.monotonic() < deadline, (
                 f"MLflow did not answer within {START_SECONDS} s: "
                 f"{self.log_path.read_text()[-2000:]}"
             )
-            time.sleep(0.2)
+            time.sleep(0.1)
 
-    def _by_command(self, python: str) -> list[str]:
-        """``mlflow server`` of the MLflow that `python` has."""
+    def _start_by_command(self, python: str, environment: Mapping[str, str]) -> int:
+        """The process id of ``mlflow server`` of the MLflow that `python` has."""
         words = [python, "-m", "mlflow", "server", "--workers", "1"]
         words += ["--host", "127.0.0.1", "--port", str(self.port)]
         words += ["--backend-store-uri", self._database_uri]
-        return [*words, "--artifacts-destination", str(self.folder / "artifacts")]
+        words += ["--artifacts-destination", str(self.folder / "artifacts")]
+        with self.log_path.open("ab") as log:
+            return subprocess.Popen(
+                words, stdout=log, stderr=log, env=environment, start_new_session=True
+            ).pid
 
     def _of_the_app(self) -> dict[str, str]:
         """What ``mlflow server`` tells the application that it starts (`mlflow.server.constants`,
@@ -108,11 +144,21 @@ class MlflowServer:
             return False
 
     def kill(self) -> None:
-        """Kill the server and its workers as a lost machine would."""
-        if self.process is not None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-            self.process = None
+        """Kill the server and its workers as a lost machine would; returns when it is gone."""
+        if self.process_id:
+            os.killpg(self.process_id, signal.SIGKILL)
+            while is_running(self.process_id):
+                time.sleep(0.01)
+            self.process_id = 0
+
+
+def is_running(process_id: int) -> bool:
+    """Whether the process is there and has not ended."""
+    try:
+        stat = Path(f"/proc/{process_id}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] not in "ZX"
 
 
 @pytest.fixture(scope="session")
@@ -123,7 +169,8 @@ def mlflow_server(
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    server = MlflowServer(tmp_path_factory.mktemp("mlflow-server"), port)
+    forks = MlflowForks()
+    server = MlflowServer(tmp_path_factory.mktemp("mlflow-server"), port, forks)
     if OTHER_PYTHON not in os.environ:  # another MLflow has other tables
         shutil.copy(empty_mlflow_database, server.database_path)
     try:
@@ -131,6 +178,7 @@ def mlflow_server(
         yield server
     finally:
         server.kill()
+        forks.close()
 
 
 @pytest.fixture(scope="session")

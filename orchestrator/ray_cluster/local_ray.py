@@ -18,17 +18,18 @@ import stat
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray._private import parameter as ray_parameter  # no public names for what is used of these
-from ray._private import ray_constants
+from ray._private import ray_constants, services
 from ray._private.node import Node
 from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 from ray.job_config import JobConfig
 
+from orchestrator.ray_cluster import absent_agent, setup_worker
 from prp_core.errors import PrpError, UserError
 
 _LOGGER = logging.getLogger(__name__)
@@ -93,18 +94,27 @@ def _on_loopback() -> Iterator[None]:
 
 @contextlib.contextmanager
 def lean_node(*, log_to_driver: bool = False) -> Iterator[None]:
-    """A context in which a node starts without dashboard and autoscaler's monitor, without workers
-    that wait for the first task, and without a log monitor unless workers' logs go to the driver.
+    """A context in which a node starts without dashboard, its agent and autoscaler's monitor,
+    without workers that wait for the first task, and without a log monitor unless workers' logs go
+    to the driver. Its workers start by a program that does not import Ray first.
 
     Each is a process of some 90 MB and of one CPU-second at the start. Ray has no option for the
-    monitors, and starts its dashboard's process also where ``include_dashboard=False``. Workers
-    that wait lack the runtime environment of a sweep, so that none of them is used.
+    monitors and the agent, and starts its dashboard's process also where
+    ``include_dashboard=False``. Workers that wait lack the runtime environment of a sweep, so that
+    none of them is used.
     """
     make, serve = ray_parameter.RayParams, Node.start_api_server
+    python_for = services._build_python_executable_command_memory_profileable
     ray_parameter.RayParams = functools.partial(  # type: ignore[assignment, misc]
-        make, no_monitor=True, include_log_monitor=log_to_driver
+        make,
+        no_monitor=True,
+        include_log_monitor=log_to_driver,
+        setup_worker_path=setup_worker.__file__,
     )
     Node.start_api_server = _no_dashboard  # type: ignore[method-assign]
+    services._build_python_executable_command_memory_profileable = functools.partial(
+        _no_agent, python_for
+    )
     given = os.environ.get(PRESTART)
     os.environ[PRESTART] = given or "0"
     try:
@@ -112,6 +122,7 @@ def lean_node(*, log_to_driver: bool = False) -> Iterator[None]:
     finally:
         ray_parameter.RayParams = make  # type: ignore[misc]
         Node.start_api_server = serve  # type: ignore[method-assign]
+        services._build_python_executable_command_memory_profileable = python_for
         if given is None:
             os.environ.pop(PRESTART)
 
@@ -119,6 +130,17 @@ def lean_node(*, log_to_driver: bool = False) -> Iterator[None]:
 def _no_dashboard(node: Any, **_: Any) -> None:
     """In the place of `Node.start_api_server`: the node's dashboard has no address."""
     node._webui_url = ""
+
+
+def _no_agent(
+    python_for: Callable[..., list[str]], component: str, *arguments: Any, **options: Any
+) -> list[str]:
+    """Ray's words for ``python``, `python_for`, with which it starts the program of `component`;
+    the dashboard's agent becomes an argument of the program that takes its place.
+    """
+    words = python_for(component, *arguments, **options)
+    is_agent = component == ray_constants.PROCESS_TYPE_DASHBOARD_AGENT
+    return [*words, absent_agent.__file__] if is_agent else words
 
 
 def private_folder() -> Path:

@@ -33,7 +33,7 @@ pytestmark = [pytest.mark.campaign, pytest.mark.timeout(3600)]
 # What their command lines say. A node goes with either of its agents, the driver with the head.
 OF_THE_HEAD = os.environ.get(
     "PRP_OF_THE_HEAD",
-    "log_monitor.py,monitor.py,dashboard.py,ray::DashboardAgent,ray::RuntimeEnvAgent,gcs_server",
+    "log_monitor.py,monitor.py,dashboard.py,absent_agent.py,ray::RuntimeEnvAgent,gcs_server",
 ).split(",")
 ENDS_THE_DRIVER = ("gcs_server",)
 OF_CONFIRMING = ("ray::_drive", "ray::RayTrainWorker")

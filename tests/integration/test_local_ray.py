@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import ray
 
+from orchestrator.ray_cluster import absent_agent
 from orchestrator.ray_cluster.connect import ray_cluster
 from orchestrator.ray_cluster.local_ray import close_token_file, private_folder
 from tests.tools.marked_processes import MARKER_VARIABLE, marked_processes
@@ -34,6 +35,8 @@ class Found:
     token: Path = Path()
     from_tasks: list[dict[str, Any]] = field(default_factory=list)
     num_processes: int = 0
+    commands: list[str] = field(default_factory=list)
+    """The command lines of its processes; Ray's programs give themselves titles."""
 
 
 @ray.remote
@@ -62,6 +65,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Found]:
             seen.session = Path(ray._private.worker._global_node.get_session_dir_path())
             seen.token = Path(os.environ["RAY_AUTH_TOKEN_PATH"])
             seen.listeners, seen.num_processes = listeners_once_all_are_up(marker)
+            seen.commands = [command_of(pid) for pid in marked_processes(marker)]
         assert "RAY_AUTH_TOKEN_PATH" not in os.environ
         assert not (Path.home() / ".ray" / "auth_token").exists()
     assert not (folder / "ran").exists()
@@ -80,6 +84,11 @@ def listeners_once_all_are_up(marker: str) -> tuple[list[tuple[str, str]], int]:
             return found, len(processes)
         seen = found
         time.sleep(3)
+
+
+def command_of(pid: int) -> str:
+    """The command line of process `pid`."""
+    return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
 
 
 def listeners_of(pid: int) -> list[tuple[str, str]]:
@@ -107,6 +116,12 @@ def test_it_listens_on_loopback_and_nowhere_else(found: Found) -> None:
     programs = {program for program, _ in found.listeners}
     assert {"gcs_server", "raylet"} <= programs and len(found.listeners) > 4, found.listeners
     assert [entry for entry in found.listeners if entry[1] not in LOOPBACK] == []
+
+
+def test_no_process_serves_a_dashboard_that_is_not_there(found: Found) -> None:
+    assert [one for one in found.commands if "DashboardAgent" in one] == []
+    (agent,) = (one for one in found.commands if "dashboard" in one and "raylet_socket" not in one)
+    assert absent_agent.__file__ in agent
 
 
 def test_no_other_user_can_open_its_files(found: Found) -> None:

@@ -292,7 +292,7 @@ def test_what_the_page_says(recorded: Recorded, page: Path) -> None:
         and "training from epoch 3 to 6" in text
         and "Cost per point: " in text
     )
-    assert f"prp reproduce {record.best.run_id}" in text
+    assert prp(f"reproduce {record.best.run_id}") in text
     assert "Pretext accuracy is not a score" in text
 
 

@@ -17,6 +17,7 @@ import pytest
 
 from orchestrator.config.run_config import load_config, to_tree
 from orchestrator.config.sweep_spec import SweepSpec
+from orchestrator.config.typed_command import prp
 from orchestrator.coordinator.steering_desk import SteeringDesk
 from orchestrator.coordinator.steering_notes import PAUSED, STOPPED, TRIAL_STOPPED
 from orchestrator.coordinator.trial_table import TrialTable
@@ -111,7 +112,7 @@ def test_each_request_changes_the_study_and_is_answered(tmp_path: Path) -> None:
     one = Coordinator(store)
     assert one.ask() == 0
     done, text = asked(one, store, action=Action.PAUSE)
-    assert done and text.endswith("1 running trial goes on") and "prp continue steered" in text
+    assert done and text.endswith("1 running trial goes on") and prp("continue steered") in text
     assert one.study.sweep_note(PAUSED) == one.desk.paused()
     assert one.desk.paused().startswith("paused by anna@lab")
     assert asked(one, store, action=Action.CONTINUE) == (True, "trials start again")

@@ -164,7 +164,7 @@ class Battlefield:
         if kind == Kind.RAYLET:
             return self._nodes.raylets()
         if kind == Kind.MLFLOW:
-            return process_group(self.mlflow.process.pid) if self.mlflow.process else []
+            return process_group(self.mlflow.process_id) if self.mlflow.process_id else []
         if kind == Kind.S3:
             return [self._s3.process_id()] if self._s3 else []
         alive: list[Any] = [

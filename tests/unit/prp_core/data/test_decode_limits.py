@@ -114,7 +114,9 @@ def test_a_video_that_changes_its_size_has_one_size_and_one_budget(
 
 
 def test_a_span_fits_whatever_was_read_before(tmp_path: Path) -> None:
-    video = make_video(tmp_path / "large.mp4", 64, size=(1280, 720), moving=False)
+    fast = Encoding(options={"preset": "ultrafast"})
+    size = (1280, 720)
+    video = make_video(tmp_path / "large.mp4", 64, size=size, moving=False, encoding=fast)
     shape = FrameShape(720, 1280)
     with DecodeProcess(LoaderConfig(decode_memory_bytes=1 << 29)) as process:
         for first in (8, 0):  # 155 and 177 MB do not fit side by side, nor either of them whole
