@@ -13,12 +13,15 @@ from mlflow.entities import Run
 from tests.tools.hook_server import hook_server
 from tests.tools.study_process import TINY_PRESET, StudyProcess, rung_rows, trial_rows
 
-# Of the values that this seed draws, whatever trial is first at a rung: the second diverges (it is
-# made to), the fourth is pruned, the first and the third reach the end.
+# Of the values that this seed draws: the second diverges (it is made to), the fourth is pruned, the
+# first and the third reach the end. The first one is interrupted when its second rung, at epoch 2,
+# is in: reached after the third one's, it would prune the first.
 SEED = 51
+PAST_ITS_SECOND_RUNG = r"trial 0 running at epoch (?:[3-9]|1\d)/"
 # The first trial takes long enough to be interrupted.
-ENVIRONMENT = {"PRP_TEST_DIVERGE": "1", "PRP_TEST_SLOW": "1"}
-RUNGS_OF_FIRST = [1, 2, 4, 8, 16, 24]
+SLOW = {"PRP_TEST_SLOW": "1", "PRP_TEST_SLOW_EPOCHS": "16"}
+ENVIRONMENT = {"PRP_TEST_DIVERGE": "1", **SLOW}
+RUNGS_OF_FIRST = [1, 2, 4, 8, 16]
 BESIDE_WORKERS = ("Coordinator", "ImplicitFunc")  # by their names in Ray
 
 
@@ -85,7 +88,7 @@ def _disturbed(home: Path, videos: Path, environment: dict[str, str]) -> Swept:
     for setting in ("showcase.num_trials=1", f"seed={SEED}", "sweep.sampler=random"):
         words += ["--set", setting]
     with StudyProcess(machine, words, environment) as first:
-        first.wait_for(r"trial 0 running at epoch [1-9]")
+        first.wait_for(PAST_ITS_SECOND_RUNG)
         first.interrupt()
         exit_code = first.wait(120)
         left_behind = first.left_behind()

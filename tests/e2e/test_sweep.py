@@ -25,7 +25,7 @@ from prp_core.errors import UserError
 from prp_core.training.checkpoint import CheckpointFolder
 from prp_core.training.encoder_export import checkpoint_encoder_weights
 from tests.e2e import tiny_study
-from tests.e2e.disturbed_sweep import ENVIRONMENT, RUNGS_OF_FIRST, SEED, Swept, runs_at
+from tests.e2e.disturbed_sweep import ENVIRONMENT, RUNGS_OF_FIRST, SEED, SLOW, Swept, runs_at
 from tests.journals import ledger_of
 from tests.tools.study_process import (
     REPOSITORY,
@@ -190,7 +190,8 @@ def test_a_run_is_enough_to_train_its_trial_again_and_every_figure_is_equal(
 def test_a_later_sweep_finds_the_ended_trials_in_mlflow_and_counts_them(
     swept: Swept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PRP_TEST_SLOW", ENVIRONMENT["PRP_TEST_SLOW"])  # the space that was searched
+    for name, value in SLOW.items():  # the space that was searched
+        monkeypatch.setenv(name, value)
     found = read_past_trials(
         f"sqlite:///{swept.home / 'mlflow.db'}",
         "tiny",

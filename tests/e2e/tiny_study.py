@@ -4,7 +4,7 @@
 
 The environment can make it misbehave on purpose: ``PRP_TEST_DIVERGE=2`` gives trial 2 a learning
 rate that no loss survives, and ``PRP_TEST_SLOW=1`` makes the first trial long enough to be
-interrupted (``PRP_TEST_SLOW=9`` the first 9).
+interrupted (``PRP_TEST_SLOW=9`` the first 9): ``PRP_TEST_SLOW_EPOCHS``, or 24, epochs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ def space(trial: Any) -> None:
     if os.environ.get("PRP_TEST_DIVERGE") == str(trial.number):
         trial.suggest_float("training.learning_rate", 1e30, 1e30)
     if trial.number < int(os.environ.get("PRP_TEST_SLOW") or 0):
-        trial.suggest_int("training.num_epochs", 24, 24)
+        epochs = int(os.environ.get("PRP_TEST_SLOW_EPOCHS") or 24)
+        trial.suggest_int("training.num_epochs", epochs, epochs)
 
 
 if __name__ == "__main__":
