@@ -17,6 +17,7 @@ pytest_plugins = [
     "tests.fixtures_s3",
     "tests.fixtures_mlflow",
     "tests.fixtures_postgres",
+    "tests.fixtures_training",
     "tests.fixtures_videos",
 ]
 

@@ -19,7 +19,7 @@ from xdist.workermanage import WorkerController
 FORKED = (
     "integration/test_points.py",
     "integration/test_shared_frames_s3.py",
-    "unit/prp_core/training/test_loop.py",
+    "integration/test_training_runs.py",
     "unit/prp_core/training/test_checkpoint_writer.py",
     "unit/prp_core/training/test_checkpoint_times.py",
     "unit/prp_core/training/test_learner.py",

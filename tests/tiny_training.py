@@ -1,8 +1,11 @@
-"""A pretraining run of two steps an epoch on the tiny corpus."""
+"""A pretraining run of two steps an epoch on the tiny corpus, and the state that it leaves."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from prp_core.data.clip_config import ClipConfig
 from prp_core.data.manifest import Parts
@@ -14,7 +17,7 @@ from prp_core.evaluation.views import ViewsConfig
 from prp_core.pretext.playback_rate import PlaybackRate
 from prp_core.pretext.pretext_config import PretextTasks
 from prp_core.reporting import Reporter
-from prp_core.training.checkpoint import CheckpointFolder
+from prp_core.training.checkpoint import CheckpointFolder, from_bytes
 from prp_core.training.loop import PretrainOutcome, pretrain
 from prp_core.training.pretrain_config import PretrainConfig
 from prp_core.training.pretrain_data import PretrainData
@@ -81,3 +84,40 @@ def train(
     return pretrain(
         config, data, world, checkpoints=checkpoints, reporter=reporter, hits_of=hits_of
     )
+
+
+def last_state(folder: Path) -> dict[str, Any]:
+    """Everything in the newest checkpoint, flat, by path."""
+    checkpoints = CheckpointFolder(LocalStore(folder))
+    checkpoint = checkpoints.latest_committed()
+    assert checkpoint is not None and checkpoint.skipped == ()
+    return {
+        part.name: flat(from_bytes(checkpoints.read(checkpoint, part.name)))
+        for part in checkpoint.parts
+    }
+
+
+def flat(tree: Any, path: str = "") -> dict[str, Any]:
+    if isinstance(tree, dict | list | tuple):
+        items = tree.items() if isinstance(tree, dict) else enumerate(tree)
+        return {
+            key: value
+            for name, branch in items
+            for key, value in flat(branch, f"{path}/{name}").items()
+        }
+    return {path: tree}
+
+
+def assert_same(first: dict[str, Any], second: dict[str, Any]) -> None:
+    """Two `last_state`s hold the same, tensors bit for bit."""
+    assert first.keys() == second.keys()
+    for name in first:
+        assert first[name].keys() == second[name].keys()
+        different = [
+            path for path, value in first[name].items() if not same(value, second[name][path])
+        ]
+        assert different == [], name
+
+
+def same(first: Any, second: Any) -> bool:
+    return torch.equal(first, second) if isinstance(first, torch.Tensor) else bool(first == second)

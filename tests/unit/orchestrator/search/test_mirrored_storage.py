@@ -1,9 +1,8 @@
-"""The mirror answers as Optuna's contract wants, and as the database would, without asking it."""
+"""The mirror answers as the database would, without asking it."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +10,10 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
-from optuna.testing.pytest_storages import StorageTestCase
 from optuna.trial import TrialState, create_trial
 
 from orchestrator.search.mirrored_storage import MirroredStorage
 from tests.study_databases import study_storage
-
-
-@pytest.fixture(params=["sqlite", "memory"])
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BaseStorage]:
-    backend = study_storage(tmp_path) if request.param == "sqlite" else InMemoryStorage()
-    yield MirroredStorage(backend)
-    backend.remove_session()
-
-
-class TestOptunasContract(StorageTestCase):
-    """Optuna's own suite for storages."""
 
 
 def write(storage: BaseStorage, study_id: int, draw: random.Random, running: list[int]) -> None:

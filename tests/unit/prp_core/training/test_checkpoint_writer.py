@@ -24,9 +24,8 @@ from prp_core.training.checkpoint_writer import CheckpointWriter, HostMemory
 from prp_core.training.loop import PretrainData, pretrain
 from prp_core.world import World
 from tests.dying_store import DyingStore
-from tests.tiny_training import config_with, train
+from tests.tiny_training import assert_same, config_with, last_state, train
 from tests.unit.prp_core.training.test_async_evaluation import MemoryEvaluator
-from tests.unit.prp_core.training.test_loop import assert_same, last_state
 from tests.warm_processes import warm_context
 from tests.worker_group import run_workers
 

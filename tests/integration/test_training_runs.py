@@ -24,14 +24,14 @@ from prp_core.errors import DivergedError, UserError
 from prp_core.evaluation.downstream import evaluate_encoder
 from prp_core.pretext.targets import PackedBatch
 from prp_core.reporting import MemoryReporter
-from prp_core.training.checkpoint import CheckpointFolder, from_bytes
+from prp_core.training.checkpoint import CheckpointFolder
 from prp_core.training.encoder_export import checkpoint_encoder_weights, rebuild_encoder
 from prp_core.training.loop import PretrainOutcome, pretrain
 from prp_core.training.metrics import OBJECTIVE
 from prp_core.training.pretrain_data import PretrainData
 from prp_core.world import World
 from tests.tiny_corpus import LOADER, make_corpus, open_source
-from tests.tiny_training import config_with, parts_of, train
+from tests.tiny_training import assert_same, config_with, last_state, parts_of, train
 from tests.worker_group import run_workers
 
 ALONE = World.alone()
@@ -61,43 +61,6 @@ class MortalReporter(MemoryReporter):
         if epoch == self.dies_at_rung:
             raise Died
         return super().at_rung(epoch=epoch, step=step, metrics=metrics, hits=hits)
-
-
-def last_state(folder: Path) -> dict[str, Any]:
-    """Everything in the newest checkpoint, flat, by path."""
-    checkpoints = CheckpointFolder(LocalStore(folder))
-    checkpoint = checkpoints.latest_committed()
-    assert checkpoint is not None and checkpoint.skipped == ()
-    return {
-        part.name: flat(from_bytes(checkpoints.read(checkpoint, part.name)))
-        for part in checkpoint.parts
-    }
-
-
-def flat(tree: Any, path: str = "") -> dict[str, Any]:
-    if isinstance(tree, dict | list | tuple):
-        items = tree.items() if isinstance(tree, dict) else enumerate(tree)
-        return {
-            key: value
-            for name, branch in items
-            for key, value in flat(branch, f"{path}/{name}").items()
-        }
-    return {path: tree}
-
-
-def assert_same(first: dict[str, Any], second: dict[str, Any]) -> None:
-    """Two `last_state`s hold the same, tensors bit for bit."""
-    assert first.keys() == second.keys()
-    for name in first:
-        assert first[name].keys() == second[name].keys()
-        different = [
-            path for path, value in first[name].items() if not same(value, second[name][path])
-        ]
-        assert different == [], name
-
-
-def same(first: Any, second: Any) -> bool:
-    return torch.equal(first, second) if isinstance(first, torch.Tensor) else bool(first == second)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The tiny corpus, once for each file of tests."""
+"""The tiny corpus and what is trained on it, once for each file of tests."""
 
 from __future__ import annotations
 
