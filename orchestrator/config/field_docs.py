@@ -74,6 +74,7 @@ UNITS_BY_PATH = {
     "resources.usd_per_gpu_hour": "USD",
     "resources.usd_per_cpu_hour": "USD",
     "sweep.paired_standard_errors": "standard errors",
+    "sweep.pruner_min_trials": "trials",
     "budget.usd": "USD",
 }
 

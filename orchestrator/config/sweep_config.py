@@ -40,6 +40,9 @@ class SweepConfig:
     """What ends trials at rungs: ``asha`` (asynchronous successive halving), ``paired`` (the same,
     but a trial below the bar goes on unless it is told worse query by query), ``median``, or
     ``none``."""
+    pruner_min_trials: int = 1
+    """How many other trials must have a value at a rung before a trial is pruned there (Optuna's
+    ``n_min_trials``)."""
     paired_standard_errors: float = 1.0
     """By how many standard errors of the paired differences a trial has to lie below the trial at
     the bar for ``paired`` to prune it; 0: as ``asha``."""
@@ -75,6 +78,12 @@ class SweepConfig:
             "sweep.num_startup_trials",
             self.num_startup_trials,
             "must not be negative (0: as many as suit)",
+        )
+        check(
+            self.pruner_min_trials >= 1,
+            "sweep.pruner_min_trials",
+            self.pruner_min_trials,
+            "must be at least 1",
         )
         check(
             self.paired_standard_errors >= 0,

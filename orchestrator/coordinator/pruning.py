@@ -20,6 +20,7 @@ def rule_of(config: RunConfig, queries: Queries) -> PruningRule:
     return PruningRule(
         config.sweep.pruner,
         config.training.reduction_factor,
+        min_trials=config.sweep.pruner_min_trials,
         standard_errors=config.sweep.paired_standard_errors,
         queries=queries,
     )

@@ -116,14 +116,14 @@ PRUNERS: dict[str, Pruner] = {
 class PruningRule:
     """How a sweep prunes: the name of a pruner in `PRUNERS`, and its settings.
 
-    `reduction_factor` lies between the epochs of two rungs; a rung prunes once `num_startup` other
+    `reduction_factor` lies between the epochs of two rungs; a rung prunes once `min_trials` other
     trials were there. A pruner that compares `queries` prunes what is worse by more than
     `standard_errors`.
     """
 
     pruner: str = "asha"
     reduction_factor: int = 3
-    num_startup: int = 1
+    min_trials: int = 1
     standard_errors: float = 1.0
     queries: Queries = NO_QUERIES
 
@@ -148,7 +148,7 @@ def decide(
     """The decision on trial `number` by its value (higher is better) after `epoch` epochs.
 
     `scores` hold that value and those of the other trials, `marks_of` what each of them hit. At
-    the last rung a trial is finished, not pruned. Fewer others than the rule's `num_startup`: the
+    the last rung a trial is finished, not pruned. Fewer others than the rule's `min_trials`: the
     trial goes on.
     """
     value = scores[number][epoch]
@@ -158,11 +158,11 @@ def decide(
     bar = PRUNERS[rule.pruner].bar([*others_at_rung, value], rule.reduction_factor)
     if bar is None:
         return PruningDecision(True, f"rung {epoch}: {value:.4f}; pruning is off")
-    if len(others_at_rung) < rule.num_startup:
+    if len(others_at_rung) < rule.min_trials:
         return PruningDecision(
             True,
             f"rung {epoch}: {value:.4f}; only {len(others_at_rung)} others have been "
-            f"here, {rule.num_startup} needed to compare",
+            f"here, {rule.min_trials} needed to compare",
         )
     return _compare(rule, bar, number, epoch, scores, marks_of)
 
@@ -213,7 +213,8 @@ def decide_overtaken(
     """
     pruner = PRUNERS[rule.pruner]
     values = values_at(epoch, scores)
-    bar = pruner.bar(values, rule.reduction_factor) if pruner.compares_again and values else None
+    is_due = pruner.compares_again and len(values) > rule.min_trials
+    bar = pruner.bar(values, rule.reduction_factor) if is_due else None
     if bar is None:
         return {}
     decisions = {

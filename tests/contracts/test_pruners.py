@@ -56,7 +56,7 @@ def test_what_queries_tell_spares_a_trial_and_never_prunes_one(name: str) -> Non
 
 @pytest.mark.parametrize("name", PRUNERS)
 def test_the_last_rung_and_a_rung_with_too_few_trials_prune_nobody(name: str) -> None:
-    rule = PruningRule(name, 2, num_startup=4)
+    rule = PruningRule(name, 2, min_trials=4)
     assert _decided(rule, 0.0, [1.0] * 3).go_on
     scores = {number: {9: 0.0 if number == 0 else 1.0} for number in range(10)}
     assert decide(rule, number=0, epoch=9, scores=scores, is_last_rung=True).go_on

@@ -204,7 +204,7 @@ def test_a_trial_is_extended_as_a_trial_of_its_own_which_nothing_prunes(tmp_path
     assert again.table.config_of(4).training.num_epochs == 9
     assert again.table.config_of(3).training.num_epochs == CONFIG.training.num_epochs
 
-    rule = PruningRule("asha", reduction_factor=2, num_startup=1)
+    rule = PruningRule("asha", reduction_factor=2, min_trials=1)
     reasons = []
     for number, score in ((4, 0.1), (0, 0.5)):
         again.study.report(number, 3, score)

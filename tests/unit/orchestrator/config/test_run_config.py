@@ -63,6 +63,7 @@ REFUSED = [
         {"sweep": {"paired_standard_errors": -0.5}},
         "sweep.paired_standard_errors = -0.5: must not be negative",
     ),
+    ({"sweep": {"pruner_min_trials": 0}}, "sweep.pruner_min_trials = 0: must be at least 1"),
     ({"sweep": {"name": "n" * 121}}, "a letter or digit first, at most 120; "),
 ]
 

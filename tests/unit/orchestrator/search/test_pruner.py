@@ -61,7 +61,7 @@ def test_the_best_of_a_rung_and_who_ties_with_it_go_on(pruner: str) -> None:
 
 
 def test_nobody_is_pruned_before_enough_others_were_there() -> None:
-    assert decided(PruningRule("asha", 3, num_startup=2), 0.0, [1.0]).go_on
+    assert decided(PruningRule("asha", 3, min_trials=2), 0.0, [1.0]).go_on
 
 
 def test_the_reason_names_both_numbers() -> None:
