@@ -161,8 +161,8 @@ def decide(
     if len(others_at_rung) < rule.min_trials:
         return PruningDecision(
             True,
-            f"rung {epoch}: {value:.4f}; only {len(others_at_rung)} others have been "
-            f"here, {rule.min_trials} needed to compare",
+            f"rung {epoch}: {value:.4f}; others there: {len(others_at_rung)}, needed to compare: "
+            f"{rule.min_trials}",
         )
     return _compare(rule, bar, number, epoch, scores, marks_of)
 

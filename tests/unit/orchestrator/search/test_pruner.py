@@ -194,7 +194,7 @@ def test_who_is_overtaken(
 @pytest.mark.parametrize("pruner", PRUNERS)
 def test_overtaken_trials_are_those_that_a_decision_now_would_prune(seed: int, pruner: str) -> None:
     draw = random.Random(seed)
-    rule = PruningRule(pruner, draw.choice([2, 3]))
+    rule = PruningRule(pruner, draw.choice([2, 3]), min_trials=draw.choice([1, 2, 3]))
     scores = {
         number: {
             epoch: draw.choice([0.1, 0.2, 0.3, 0.4]) for epoch in (1, 2, 4)[: draw.randrange(4)]
