@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.tracking.local_files import locked_file
+from tests.tools.process_state import is_there
 
 FORKING = Path(__file__).parent / "tools" / "forked_mlflow.py"
 OTHER_PYTHON = "PRP_TEST_MLFLOW_PYTHON"  # a Python with another MLflow, whose server is tested
@@ -95,7 +96,7 @@ class MlflowServer:
             self.process_id = self.forks.start(self.port, environment, self.log_path)
         deadline = time.monotonic() + START_SECONDS
         while not self.answers():
-            assert is_running(self.process_id), f"MLflow ended: {self.log_path.read_text()[-2000:]}"
+            assert is_there(self.process_id), f"MLflow ended: {self.log_path.read_text()[-2000:]}"
             assert time.monotonic() < deadline, (
                 f"MLflow did not answer within {START_SECONDS} s: "
                 f"{self.log_path.read_text()[-2000:]}"
@@ -147,18 +148,9 @@ class MlflowServer:
         """Kill the server and its workers as a lost machine would; returns when it is gone."""
         if self.process_id:
             os.killpg(self.process_id, signal.SIGKILL)
-            while is_running(self.process_id):
+            while is_there(self.process_id):
                 time.sleep(0.01)
             self.process_id = 0
-
-
-def is_running(process_id: int) -> bool:
-    """Whether the process is there and has not ended."""
-    try:
-        stat = Path(f"/proc/{process_id}/stat").read_text()
-    except OSError:
-        return False
-    return stat.rpartition(")")[2].split()[0] not in "ZX"
 
 
 @pytest.fixture(scope="session")

@@ -21,8 +21,13 @@ POLL_SECONDS = 0.5
 
 
 def option(words: Sequence[str], name: str) -> str:
-    """The value of ``--name=value`` among the arguments `words`. Raises `KeyError` without one."""
-    return dict(word.removeprefix("--").split("=", 1) for word in words if "=" in word)[name]
+    """The value of ``--name=value`` among the arguments `words`. Raises `SystemExit` without one,
+    whose message Ray keeps in its session's logs.
+    """
+    given = dict(word.removeprefix("--").split("=", 1) for word in words if "=" in word)
+    if name not in given:
+        raise SystemExit(f"Ray starts its dashboard's agent without --{name}: {' '.join(words)}")
+    return given[name]
 
 
 def say_that_nothing_is_served(session: Path, node_id: str) -> None:

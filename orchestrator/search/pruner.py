@@ -161,8 +161,8 @@ def decide(
     if len(others_at_rung) < rule.min_trials:
         return PruningDecision(
             True,
-            f"rung {epoch}: {value:.4f}; others there: {len(others_at_rung)}, needed to compare: "
-            f"{rule.min_trials}",
+            f"rung {epoch}: {value:.4f}; other trials with a value there: {len(others_at_rung)}, "
+            f"needed to prune: {rule.min_trials}",
         )
     return _compare(rule, bar, number, epoch, scores, marks_of)
 

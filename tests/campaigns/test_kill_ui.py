@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.recorded_sweep import build_sweep
-from tests.tools.nemesis import is_there, process_group
+from tests.tools.process_state import is_there, process_group
 from tests.tools.study_process import REPOSITORY
 
 pytestmark = [pytest.mark.campaign, pytest.mark.timeout(600)]

@@ -24,7 +24,8 @@ from orchestrator.journal.sweep_folder import REQUESTS
 from orchestrator.storage.open_store import open_store
 from tests.fixtures_mlflow import MlflowServer
 from tests.journals import ledger_of
-from tests.tools.nemesis import Battlefield, Kind, parent_of
+from tests.tools.nemesis import Battlefield, Kind
+from tests.tools.process_state import parent_of
 
 pytestmark = [pytest.mark.campaign, pytest.mark.timeout(3600)]
 

@@ -24,6 +24,7 @@ from orchestrator.storage.open_store import open_store
 from tests.fixtures_mlflow import MlflowServer
 from tests.fixtures_s3 import S3Server
 from tests.tools.cluster_nodes import ThreeNodes
+from tests.tools.process_state import is_there, process_group, state_of
 from tests.tools.study_process import TINY_PRESET, StudyProcess
 
 PATIENCE_SECONDS = 240.0
@@ -226,33 +227,3 @@ class Battlefield:
             self.outputs.append(self.study.output)
             self.study.__exit__()
             self.study = None
-
-
-def state_of(process_id: int) -> str:
-    """The state of a process as ``/proc`` has it, ``T`` for one that is stopped; empty: it is
-    gone.
-    """
-    try:
-        return Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return ""
-
-
-def parent_of(process_id: int) -> int:
-    """The process that has started another one, which runs."""
-    return int(Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[1])
-
-
-def is_there(process_id: int) -> bool:
-    """Whether a process of that id runs, and is no zombie."""
-    return state_of(process_id) not in ("", "Z", "X")
-
-
-def process_group(leader: int) -> list[int]:
-    """The processes of the group of `leader`, which come and go."""
-    members = []
-    for path in Path("/proc").iterdir():
-        with contextlib.suppress(OSError, ValueError):
-            if os.getpgid(int(path.name)) == leader:
-                members.append(int(path.name))
-    return members

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from ray._raylet import (
@@ -17,6 +18,7 @@ from ray._raylet import (
 )
 
 from orchestrator.ray_cluster import absent_agent
+from tests.tools.process_state import is_there
 
 NODE = "ab" * 28  # a node's id in hexadecimal
 NAMES = METRICS_AGENT_PORT_NAME, METRICS_EXPORT_PORT_NAME, DASHBOARD_AGENT_LISTEN_PORT_NAME
@@ -27,19 +29,10 @@ def files_of(folder: Path) -> dict[str, str]:
     return {path.name: path.read_text() for path in folder.iterdir()}
 
 
-def is_running(pid: int) -> bool:
-    """Whether process `pid` is there, zombies left out."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state not in "ZX"
-
-
-def wait_until(what: object, seconds: float = 60.0) -> None:
+def wait_until(what: Callable[[], bool], seconds: float = 60.0) -> None:
     """Return when ``what()`` is true. Raises `AssertionError` after `seconds`."""
     deadline = time.monotonic() + seconds
-    while not what():  # type: ignore[operator]
+    while not what():
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
@@ -66,8 +59,8 @@ def test_it_ends_when_its_raylet_is_killed(tmp_path: Path) -> None:
         assert raylet.stdout is not None
         agent = int(raylet.stdout.readline())
         wait_until(lambda: len(files_of(tmp_path)) == 3)
-        assert is_running(agent)
+        assert is_there(agent)
     finally:
         os.kill(raylet.pid, signal.SIGKILL)
         raylet.wait()
-    wait_until(lambda: not is_running(agent))
+    wait_until(lambda: not is_there(agent))
