@@ -63,7 +63,9 @@ class Swept:
     left_behind: dict[str, list[str]]
     """The processes that outlived the driver that was killed, and the one that ended."""
     with_torch: list[str]
-    """Which processes beside the workers had torch in their memory while trials trained."""
+    """Which processes beside the workers had loaded torch while trials trained."""
+    fork_servers: tuple[set[int], set[int]]
+    """The processes whose forks were the workers: those that were killed, and those after them."""
     notified: list[dict[str, str]]
     """What its drivers posted to a hook."""
 
@@ -114,20 +116,35 @@ def _disturbed(home: Path, videos: Path, environment: dict[str, str]) -> Swept:
         with StudyProcess(other_machine, last, environment) as third:
             third.wait_for(r"trial 0 running at epoch")
             with_torch = third.ray_processes_with_torch(*BESIDE_WORKERS)
-            kill_parts(third)
+            fork_servers = kill_parts(third)
             assert third.wait() == 0, third.output[-4000:]
             left = {"ended": third.left_behind()}
         left["killed"] = second.left_behind()
         outputs.append(third.output)
     whole_output = "\n".join(outputs)
     ended = outputs[-1]
-    return Swept(home, sweep_id, interrupted, rival, ended, whole_output, left, with_torch, [])
+    return Swept(
+        home,
+        sweep_id,
+        interrupted,
+        rival,
+        ended,
+        whole_output,
+        left,
+        with_torch,
+        fork_servers,
+        [],
+    )
 
 
-def kill_parts(study: StudyProcess) -> None:
-    """kill -9 of the driver of a trial, and of the coordinator while it is told of that."""
+def kill_parts(study: StudyProcess) -> tuple[set[int], set[int]]:
+    """kill -9 of the fork server, of the driver of a trial, and of the coordinator while it is told
+    of that. The fork servers that were killed, and those that came for what starts again.
+    """
+    killed = study.kill_fork_servers()
     study.kill_ray_process("ImplicitFunc")
     study.kill_ray_process("Coordinator")
+    return killed, study.wait_for_fork_servers()
 
 
 def runs_at(home: Path) -> tuple[MlflowClient, list[Run]]:

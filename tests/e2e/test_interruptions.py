@@ -56,5 +56,10 @@ def test_no_process_outlives_its_driver(swept: Swept) -> None:
     assert swept.left_behind == {"ended": [], "killed": []}, "Ray's agents stay for a minute"
 
 
-def test_no_process_beside_the_workers_has_torch(swept: Swept) -> None:
+def test_no_process_beside_the_workers_loads_torch(swept: Swept) -> None:
     assert swept.with_torch == [], "it costs each of them some 300 MB"
+
+
+def test_workers_are_forked_also_after_their_server_was_killed(swept: Swept) -> None:
+    killed, then = swept.fork_servers
+    assert len(killed) == len(then) == 1 and killed != then

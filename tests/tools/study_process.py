@@ -12,12 +12,16 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+from orchestrator.ray_cluster import fork_server
 from tests.journals import study_of
 from tests.tools.marked_processes import MARKER_VARIABLE, end_marked_processes, marked_processes
+from tests.tools.process_state import parent_of
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TINY_STUDY = REPOSITORY / "tests" / "e2e" / "tiny_study.py"
 TINY_PRESET = REPOSITORY / "tests" / "e2e" / "tiny.toml"
+# The loader writes 2.7 MB of addresses into the pages of torch's library that it loads.
+RELOCATED_KILOBYTES = 1000
 
 
 class StudyProcess:
@@ -107,11 +111,32 @@ class StudyProcess:
         return {one for one in processes if _command_line(one).startswith(f"ray::{name}")}
 
     def ray_processes_with_torch(self, *names: str) -> list[str]:
-        """Those of `names` of which a process has torch in its memory, and ``driver`` where this
-        one has.
+        """Those of `names` of which a process has loaded torch itself, and ``driver`` where this
+        one has; one that was forked from a process with torch shares that one's memory.
         """
-        beside = [name for name in names if any(map(_maps_torch, self.ray_processes(name)))]
-        return [*beside, *(["driver"] if _maps_torch(self.process.pid) else [])]
+        beside = [name for name in names if any(map(_has_loaded_torch, self.ray_processes(name)))]
+        return [*beside, *(["driver"] if _has_loaded_torch(self.process.pid) else [])]
+
+    def fork_servers(self) -> set[int]:
+        """The ids of the processes whose forks become its workers."""
+        processes = marked_processes(self.marker)
+        servers = {one for one in processes if fork_server.__file__ in _command_line(one)}
+        return {one for one in servers if parent_of(one) not in servers}  # no fork without a name
+
+    def kill_fork_servers(self) -> set[int]:
+        """kill -9 of all of them; their ids."""
+        servers = self.fork_servers()
+        for one in servers:
+            os.kill(one, signal.SIGKILL)
+        return servers
+
+    def wait_for_fork_servers(self, timeout_seconds: float = 120.0) -> set[int]:
+        """The ids of those that there are then."""
+        deadline = time.monotonic() + timeout_seconds
+        while not (servers := self.fork_servers()):
+            assert time.monotonic() < deadline, f"no fork server:\n{self.output[-3000:]}"
+            time.sleep(0.2)
+        return servers
 
     def kill_ray_process(
         self, name: str, *, but_not: Collection[int] = (), timeout_seconds: float = 120.0
@@ -168,11 +193,19 @@ def _listen_to_ctrl_c() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def _maps_torch(process_id: int) -> bool:
+def _has_loaded_torch(process_id: int) -> bool:
+    """Whether the process has pages of torch's libraries that it shares with no other one."""
+    library, found = "", 0
     try:
-        return "libtorch" in Path(f"/proc/{process_id}/maps").read_text()
+        for line in Path(f"/proc/{process_id}/smaps").read_text().splitlines():
+            words = line.split()
+            if not words[0].endswith(":"):  # the first line of a mapping
+                library = words[-1]
+            elif words[0] == "Private_Dirty:" and library.endswith("libtorch_cpu.so"):
+                found += int(words[1])
     except OSError:  # it has just ended
         return False
+    return found > RELOCATED_KILOBYTES
 
 
 def _command_line(process_id: int) -> str:

@@ -14,6 +14,7 @@ from ray._private.runtime_env.context import RuntimeEnvContext
 from ray._private.workers import setup_worker as program_of_ray
 
 from orchestrator.ray_cluster import setup_worker
+from orchestrator.ray_cluster.local_ray import BELOW_FOLDER
 
 WORKER = ["-s", "/site packages/default_worker.py", "--node-ip=127.0.0.1", "--x=a b'c\"d$e;f", ""]
 CONTEXTS: dict[str, dict[str, Any]] = {
@@ -65,7 +66,7 @@ def arguments(context: dict[str, Any], language: str = "PYTHON") -> list[str]:
 @pytest.mark.parametrize("context", CONTEXTS.values(), ids=CONTEXTS.keys())
 def test_a_worker_starts_as_ray_starts_it(context: dict[str, Any]) -> None:
     words = arguments(context)
-    assert setup_worker.shell_command(words) is not None, "by our own program"
+    assert setup_worker.worker_start(words) is not None, "by our own program"
     ours = started_by(setup_worker.__file__, words)
     assert ours == started_by(program_of_ray.__file__, words)
     assert ours[0] == "bash" and ours[2].items() >= context.get("env_vars", {}).items()
@@ -75,15 +76,50 @@ def test_what_it_does_not_know_is_left_to_ray(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("PRP_OUTER", "outer")
     expanded = arguments({"env_vars": {"PRP_A": "${PRP_OUTER}:${PRP_ABSENT}", "PRP_B": "a"}})
     for words in (expanded, arguments({}, "CPP")):
-        assert setup_worker.shell_command(words) is None
+        assert setup_worker.worker_start(words) is None
         ours = started_by(setup_worker.__file__, words)
         assert ours == started_by(program_of_ray.__file__, words)
     assert started_by(setup_worker.__file__, expanded)[2]["PRP_A"] == "outer:"
     later = json.dumps({"env_vars": {}, "a_field_of_a_later_ray": 1})
-    assert setup_worker.shell_command(["x", "--language=PYTHON", setup_worker.CONTEXT + later]) is (
+    assert setup_worker.worker_start(["x", "--language=PYTHON", setup_worker.CONTEXT + later]) is (
         None
     )
 
 
 def test_its_file_has_the_name_by_which_a_raylet_knows_it() -> None:
     assert Path(setup_worker.__file__).name == Path(program_of_ray.__file__).name
+
+
+FORKED = setup_worker.WorkerStart({}, [], sys.executable, ["/ray/worker.py", "--raylet-name=/s/r"])
+ENVIRONMENT = {"RAY_RAYLET_PID": "1", "OMP_NUM_THREADS": "1"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "environment"),
+    [
+        ({"python": "uv run python"}, {}),
+        ({"prefix": ["cd", "/x", "&&"]}, {}),
+        ({"words": ["-c", "1"]}, {}),
+        ({}, {"OMP_NUM_THREADS": "2"}),
+        ({}, {"MKL_NUM_THREADS": "1"}),
+        ({}, {setup_worker.NO_FORKS: "1"}),
+    ],
+)
+def test_what_is_no_fork(changes: dict[str, Any], environment: dict[str, str]) -> None:
+    assert setup_worker.is_forked(FORKED, ENVIRONMENT)
+    assert not setup_worker.is_forked(FORKED._replace(**changes), ENVIRONMENT | environment)
+    assert not setup_worker.is_forked(FORKED, {"OMP_NUM_THREADS": "1"}), "no raylet has started it"
+
+
+def test_nothing_is_forked_beside_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(setup_worker, "GPU_DEVICES", ("/absent", os.devnull))
+    assert not setup_worker.is_forked(FORKED, ENVIRONMENT)
+
+
+def test_a_server_is_one_of_its_session_and_of_what_libraries_read() -> None:
+    first = setup_worker.socket_of_server(FORKED, ENVIRONMENT)
+    assert first is not None and first.parent == Path("/s")
+    assert len(first.name) <= len(Path(BELOW_FOLDER).name), "a socket's path is short"
+    assert setup_worker.socket_of_server(FORKED, ENVIRONMENT | {"PRP_A": "1"}) == first
+    assert setup_worker.socket_of_server(FORKED, ENVIRONMENT | {"LD_PRELOAD": "x"}) != first
+    assert setup_worker.socket_of_server(FORKED._replace(words=["/w.py"]), ENVIRONMENT) is None
