@@ -5,8 +5,9 @@ In the order that data flows:
 - `errors`, `catalogue`, `checks`: what can be chosen, and how a wrong choice is refused;
 - `documents`, `tensor_file`: JSON, TOML and tensors that others wrote, read without surprises;
 - `closed_at_exit`: the base of what ``with`` closes; `isolated_start`: a child's safe start;
-- `numerics`: the precision of products, and determinism; `eager_optimisers`: torch's optimisers
-  without its compiler; `allocator`: what becomes of freed memory;
+- `numerics`: the precision of products, and determinism; `eager_optimisers` and
+  `eager_data_parallel`: torch's optimisers and DDP without its compiler; `allocator`: what becomes
+  of freed memory;
 - `randomness`: draws that are pure functions of their keys; `world`: this worker's rank and device;
   `agreement`: workers that succeed or fail together; `reporting`: the protocols of a run's
   reporter and evaluator; `step_numbers`: the numbers of steps, read when they are asked for;

@@ -17,6 +17,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from prp_core.eager_data_parallel import EagerDataParallel
+
 
 @dataclass(frozen=True)
 class World:
@@ -67,7 +69,7 @@ class World:
             return network
         with warnings.catch_warnings():  # the new name of the second argument is not in torch 2.11
             warnings.simplefilter("ignore", FutureWarning)
-            return nn.parallel.DistributedDataParallel(
+            return EagerDataParallel(
                 network,
                 broadcast_buffers=False,
                 gradient_as_bucket_view=True,

@@ -15,7 +15,7 @@ from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import WorkerController
 
 # Files whose worker processes are forked from one server (`tests/warm_processes.py`), which imports
-# torch, its compiler and MLflow once: 5 CPU-seconds for each test process that has such a file.
+# torch and MLflow once: 4 CPU-seconds for each test process that has such a file.
 FORKED = (
     "integration/test_points.py",
     "integration/test_shared_frames_s3.py",
@@ -29,6 +29,7 @@ FORKED = (
     "unit/prp_core/evaluation/test_features.py",
     "unit/prp_core/pretext/test_playing_direction.py",
     "unit/prp_core/test_world.py",
+    "unit/prp_core/test_eager_data_parallel.py",
 )
 # Short files that need the S3 server: a third one would cost its start and its idle time.
 WITH_S3 = (

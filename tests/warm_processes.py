@@ -11,8 +11,7 @@ from collections.abc import Callable, Mapping
 from multiprocessing.context import ForkServerContext
 from typing import Any
 
-# DistributedDataParallel imports torch._dynamo.
-PRELOADED = ["torch", "torch.distributed", "torch._dynamo", "prp_core.training.loop", "mlflow"]
+PRELOADED = ["torch", "torch.distributed", "prp_core.training.loop", "mlflow"]
 
 
 def warm_context() -> ForkServerContext:
