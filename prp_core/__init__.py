@@ -17,6 +17,5 @@ In the order that data flows:
 - `evaluation`: retrieval, a linear probe, recognition, and the baselines beside them;
 - `training`: the loop, its steps and its checkpoints.
 
-Importing this package imports nothing; every module in it imports where only torch and numpy are
-installed.
+Importing this package imports nothing; every module in it needs torch and numpy alone.
 """
