@@ -15,7 +15,7 @@ from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import WorkerController
 
 # Files whose worker processes are forked from one server (`tests/warm_processes.py`), which imports
-# torch and MLflow once: 4 CPU-seconds for each test process that has such a file.
+# torch once, and MLflow if the first of them needs it, for each test process that has such a file.
 FORKED = (
     "integration/test_points.py",
     "integration/test_shared_frames_s3.py",

@@ -1,4 +1,4 @@
-"""New processes that have torch and MLflow imported, forked from a server that did nothing else.
+"""New processes that have torch imported, forked from a server that did nothing else.
 
 A process that starts from nothing spends more time on these imports than on its work.
 """
@@ -11,13 +11,15 @@ from collections.abc import Callable, Mapping
 from multiprocessing.context import ForkServerContext
 from typing import Any
 
-PRELOADED = ["torch", "torch.distributed", "prp_core.training.loop", "mlflow"]
+PRELOADED = ["torch", "torch.distributed", "prp_core.training.loop"]
 
 
-def warm_context() -> ForkServerContext:
-    """What `multiprocessing` offers, with processes that are forked from the server."""
+def warm_context(*also: str) -> ForkServerContext:
+    """What `multiprocessing` offers, with processes that are forked from the server. Modules of
+    `also` are imported there too, if this test process asks for the first one.
+    """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
+    context.set_forkserver_preload([*PRELOADED, *also])
     return context
 
 

@@ -137,7 +137,7 @@ def on_cluster(
     """
 
     def make_shards(job: PrepareJob, pending: Sequence[PlannedShard], on_shard: OnShard) -> None:
-        with ray_cluster(address, num_cpus=num_workers, verbose=verbose):
+        with ray_cluster(address, num_cpus=num_workers, use_torch=False, verbose=verbose):
             run_tasks(job, pending, on_shard)
 
     return make_shards

@@ -23,6 +23,7 @@ from orchestrator.ray_cluster.local_ray import (
     start_local_ray,
     token_of_its_own,
 )
+from orchestrator.ray_cluster.setup_worker import NO_FORKS
 from orchestrator.ray_cluster.train_controller import NO_AUTOSCALER_VARIABLE, WATCH_VARIABLE
 from prp_core.errors import UserError
 
@@ -51,13 +52,18 @@ WORKING_DIR_EXCLUDES = [".git", ".venv", ".prp", "**/__pycache__", "*.mp4", "*.a
 
 @contextlib.contextmanager
 def ray_cluster(
-    address: str = "", *, num_cpus: int | None = None, verbose: bool = False
+    address: str = "",
+    *,
+    num_cpus: int | None = None,
+    use_torch: bool = True,
+    verbose: bool = False,
 ) -> Iterator[None]:
     """A context with a connection to Ray: to the cluster at `address`, to the one that this job
     runs on, or to a local one that ends with the context.
 
     The process's handler of SIGTERM stays what it was. `num_cpus` sizes the local one (default: the
-    cores of this machine). Raises `UserError` when `address` does not answer.
+    cores of this machine), whose workers are forked from a process with torch if they `use_torch`.
+    Raises `UserError` when `address` does not answer.
     """
     added = use_environment(verbose=verbose)
     on_sigterm = signal.getsignal(signal.SIGTERM)
@@ -92,6 +98,7 @@ def ray_cluster(
                         "env_vars": {
                             **worker_environment(),
                             **LOCAL_VARIABLES,
+                            **({} if use_torch else {NO_FORKS: "1"}),
                             NO_AUTOSCALER_VARIABLE: "1",
                         },
                         SETUP_HOOK: process_setup_hook(),

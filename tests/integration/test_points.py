@@ -25,7 +25,7 @@ def trained(uri: str, sweep_id: str, folder: Path, *faults: int) -> str:
     left = folder / "left"
     left.unlink(missing_ok=True)
     place = (uri, "points", sweep_id, folder)
-    process = warm_context().Process(
+    process = warm_context("mlflow").Process(
         target=in_environment, args=(dict(os.environ), train_and_track, place, *faults, left)
     )
     process.start()
