@@ -94,15 +94,7 @@ def ray_cluster(
                     logging_level=quiet,
                     object_store_memory=LOCAL_OBJECT_STORE_BYTES,
                     job_config=job_config_without_working_dir(),
-                    runtime_env={
-                        "env_vars": {
-                            **worker_environment(),
-                            **LOCAL_VARIABLES,
-                            **({} if use_torch else {NO_FORKS: "1"}),
-                            NO_AUTOSCALER_VARIABLE: "1",
-                        },
-                        SETUP_HOOK: process_setup_hook(),
-                    },
+                    runtime_env=_environment_on_this_machine(use_torch=use_torch),
                 )
                 # for a training that this process itself drives
                 os.environ[NO_AUTOSCALER_VARIABLE] = "1"
@@ -116,6 +108,14 @@ def ray_cluster(
         stack.callback(ray.shutdown)
         _handle_sigterm_by(on_sigterm)
         yield
+
+
+def _environment_on_this_machine(*, use_torch: bool) -> dict[str, Any]:
+    """Ray's runtime environment for a local cluster."""
+    variables = {**worker_environment(), **LOCAL_VARIABLES, NO_AUTOSCALER_VARIABLE: "1"}
+    if not use_torch:
+        variables[NO_FORKS] = "1"
+    return {"env_vars": variables, SETUP_HOOK: process_setup_hook()}
 
 
 def _environment_on_cluster(added: dict[str, str]) -> dict[str, Any]:
