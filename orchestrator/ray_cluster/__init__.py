@@ -4,8 +4,8 @@
 (`local_ray.py`, whose nodes run `setup_worker.py` to start a worker, which asks a `fork_server.py`
 for a process that has torch, and `absent_agent.py` in the place of the dashboard's agent),
 `head_watch.py` says when its head is away, `concurrency.py` says how many trials run there at once
-and where their rungs are evaluated, `worker_group.py` runs one
-training on a group of Ray Train workers, whose controller runs in the process that starts it
+and where their rungs are evaluated, `worker_group.py` runs one training on a group of Ray Train
+workers, whose controller runs in the process that starts it
 (`train_controller.py`), which `process_group.py` joins to torch's process group and which hear of
 it when a machine of theirs goes away (`preemption.py`); `named_groups.py` takes back what a group
 holds whose driver died. `driver_placement.py` says where the processes run that drive them,

@@ -29,7 +29,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-# What each worker of a sweep imports that Ray's own modules are not among. Each starts no thread.
+# Libraries that the workers of a sweep import, Ray's own modules aside. None starts a thread.
 PRELOADED = ("torch", "aiohttp", "jsonschema", "pydantic", "requests", "yaml")
 TAKEN = b"1"
 NUM_STREAMS = 3
@@ -59,7 +59,7 @@ def user_at_the_other_end(connection: socket.socket) -> int:
 
 
 def receive(connection: socket.socket) -> Worker | None:
-    """What a connection asks for; `None` where it is another user's, or closes before the end."""
+    """What a connection asks for; `None` where it is another user's, or no whole request."""
     connection.settimeout(READ_SECONDS)
     streams: list[int] = []
     try:
@@ -69,7 +69,7 @@ def receive(connection: socket.socket) -> Worker | None:
         text = _exactly(connection, struct.unpack("<Q", head)[0])
         request: dict[str, Any] = json.loads(text)
         return Worker(**request, streams=streams)
-    except (OSError, struct.error):
+    except (OSError, TypeError, ValueError, struct.error):
         for stream in streams:
             os.close(stream)
         return None

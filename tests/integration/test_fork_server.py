@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -161,6 +163,19 @@ def test_starts_at_once_make_one_server(session: Session) -> None:
     waits = [session.start() for _ in range(4)]
     assert len({wait()["process"] for wait in waits}) == 4
     assert len(session.servers()) == 1
+
+
+def test_what_is_no_request_leaves_the_server_as_it_was(session: Session) -> None:
+    session.start()()
+    (server,) = session.servers()
+    (path,) = (one for one in (session.folder / "sockets").iterdir() if one.is_socket())
+    for text in (b"", b"no JSON", b'{"words": []}', b"[]"):
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(path))
+            socket.send_fds(connection, [struct.pack("<Q", len(text))], [0, 1, 2])
+            connection.sendall(text)
+            assert connection.recv(1) == b"", "not taken"
+    assert session.start()()["torch"] and session.servers() == [server]
 
 
 def test_a_killed_server_takes_no_worker_along_and_the_next_start_makes_another(
