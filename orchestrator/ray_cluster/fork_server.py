@@ -29,6 +29,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+# Peers' users and descriptors of processes; `setup_worker` starts it nowhere else.
+assert sys.platform == "linux", "the fork server of Ray workers runs on Linux alone"
+
 # Libraries that the workers of a sweep import, Ray's own modules aside. None starts a thread.
 PRELOADED = ("torch", "aiohttp", "jsonschema", "pydantic", "requests", "yaml")
 TAKEN = b"1"
