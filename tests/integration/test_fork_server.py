@@ -172,8 +172,8 @@ def test_what_is_no_request_leaves_the_server_as_it_was(session: Session) -> Non
     for text in (b"", b"no JSON", b'{"words": []}', b"[]"):
         with socket.socket(socket.AF_UNIX) as connection:
             connection.connect(str(path))
-            socket.send_fds(connection, [struct.pack("<Q", len(text))], [0, 1, 2])
-            connection.sendall(text)
+            # At once: it closes the connection as soon as it has read what it refuses.
+            socket.send_fds(connection, [struct.pack("<Q", len(text)) + text], [0, 1, 2])
             assert connection.recv(1) == b"", "not taken"
     assert session.start()()["torch"] and session.servers() == [server]
 
