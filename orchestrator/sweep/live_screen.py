@@ -43,7 +43,8 @@ class Progress:
         clock: Callable[[], float],
         get_cost: Callable[[], str] | None = None,
     ):
-        """Show what `get_views` returns, and what `get_cost` says of the spending so far.
+        """Show what `get_views` returns, and what `get_cost` says of the spending so far. Both may
+        raise; the context ends when they have returned.
 
         `clock` is in seconds; `num_trials` is how many there will be, `objective` their metric.
         """
@@ -68,13 +69,16 @@ class Progress:
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        self._thread.join(timeout=5)
+        self._thread.join()  # whatever it still asks for: Ray must not disconnect meanwhile
 
     def _run(self) -> None:
         if not self._console.is_terminal:
+            polled: Sequence[TrialView] | None = ()
             while not self._stop.wait(1.0):
-                self.say_events(self._poll())
-            self.say_events(self._poll(), is_last=True)
+                polled = self._poll()
+                self.say_events(polled)
+            if polled is not None:  # or the end would wait for who does not answer
+                self.say_events(self._poll(), is_last=True)
             return
         with Live(console=self._console, refresh_per_second=2, transient=True) as live:
             views: Sequence[TrialView] | None = None

@@ -1,7 +1,8 @@
 """The driver's side of steering: every second it lets the coordinator do what people asked for.
 
 A stop of the sweep reaches the driver's main thread as SIGTERM does, so that there is one way to
-leave.
+leave. The thread has ended when the context has: Ray ends a process, with exit code 1, in which a
+thread still waits for an answer while the main thread disconnects.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import ray
 from orchestrator.coordinator.coordinator import CoordinatorHandle
 
 ADVANCE_SECONDS = 1.0
+LOOK_SECONDS = 0.2  # while it waits for the coordinator, whether the context has ended
 
 
 class SteeringLoop:
@@ -33,13 +35,22 @@ class SteeringLoop:
 
     def __exit__(self, *_: object) -> None:
         self._end.set()
+        self._thread.join()
 
     def _run(self) -> None:
         while not self._end.wait(ADVANCE_SECONDS):
             try:
-                self.stopped_by = ray.get(self._coordinator.steering.advance.remote())
+                self.stopped_by = self._advance()
             except ray.exceptions.RayError:  # it is being restarted, and asked again
                 continue
             if self.stopped_by and not self._end.is_set():
                 signal.raise_signal(signal.SIGTERM)
                 return
+
+    def _advance(self) -> str:
+        """Who stopped the sweep; nobody is known where the context ends before the answer."""
+        answer = self._coordinator.steering.advance.remote()
+        while not ray.wait([answer], timeout=LOOK_SECONDS)[0]:
+            if self._end.is_set():
+                return ""
+        return str(ray.get(answer))

@@ -25,6 +25,7 @@ import pytest
 
 from orchestrator.ray_cluster import fork_server, setup_worker
 from tests.tools.process_state import is_there, parent_of, process_group
+from tests.tools.waiting import wait_until
 
 WORKER = """
 import json, os, signal, sys, time
@@ -106,14 +107,6 @@ class Session:
                 ):
                     found.append(int(entry.name))
         return [one for one in found if is_there(one) and parent_of(one) not in found]
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    """Return once it holds. Raises `AssertionError` after a minute."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, condition
-        time.sleep(0.02)
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from ray.util import placement_group_table
 from orchestrator.config.run_config import RunConfig, load_config
 from orchestrator.ray_cluster.connect import ray_cluster
 from orchestrator.ray_cluster.worker_group import fit_workers
+from tests.tools.waiting import wait_until
 
 CONFIG = load_config("demo")
 CONTROLLER = "ray-train-controller"  # the thread's name
@@ -52,13 +53,6 @@ def fit(folder: Path, result: int | None, config: RunConfig = CONFIG) -> int:
     )
     assert signal.getsignal(signal.SIGINT) is of_ctrl_c, "Ray Train leaves its own"
     return int(fitted)
-
-
-def wait_until(what: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def living_actors() -> dict[int, str]:

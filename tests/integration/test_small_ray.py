@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import json
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -47,6 +48,7 @@ from orchestrator.search.space import Fit, TrialLimits
 from orchestrator.search.study import SweepStudy
 from orchestrator.storage.manifest_file import write_manifest
 from orchestrator.sweep.driver import CoordinatorLost, close_failed
+from orchestrator.sweep.steering_loop import SteeringLoop
 from orchestrator.trial.evaluate_rung import hits_of
 from orchestrator.trial.messages import Answer, Rung, Sender
 from orchestrator.trial.worker import CoordinatorReporter
@@ -64,6 +66,7 @@ from tests.journals import journal_in
 from tests.small_ray import small_ray
 from tests.study_databases import study_database
 from tests.tiny_corpus import make_corpus
+from tests.tools.waiting import wait_until
 
 CONFIG = with_values(
     RunConfig(),
@@ -197,6 +200,34 @@ def test_a_sweep_whose_coordinator_has_ended_for_good_says_how_to_go_on() -> Non
 
 def anything(values: Mapping[str, Any]) -> Fit:
     return Fit(True, "")
+
+
+@ray.remote(num_cpus=0)
+class BusyCoordinator:
+    """Answers a driver's `SteeringLoop` after a long while."""
+
+    def __init__(self, asked: Path) -> None:
+        self._asked = asked
+
+    def advance(self) -> str:
+        self._asked.touch()
+        time.sleep(600)
+        return ""
+
+
+def test_no_thread_waits_for_the_coordinator_when_a_driver_disconnects(tmp_path: Path) -> None:
+    """Ray ended one driver in a hundred with exit code 1 after it had said all, for such a thread.
+
+    The thread may be within any of Ray's calls: there is no moment for a test to disconnect at.
+    """
+    asked = tmp_path / "asked"
+    actor = BusyCoordinator.remote(asked)
+    loop = SteeringLoop(SimpleNamespace(steering=actor))
+    with loop:
+        wait_until(asked.exists)
+    assert "steering" not in {thread.name for thread in threading.enumerate()}
+    assert loop.stopped_by == ""
+    ray.kill(actor)
 
 
 class Sweep:

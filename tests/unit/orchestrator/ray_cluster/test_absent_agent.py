@@ -6,8 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from ray._raylet import (
@@ -19,6 +17,7 @@ from ray._raylet import (
 
 from orchestrator.ray_cluster import absent_agent
 from tests.tools.process_state import is_there
+from tests.tools.waiting import wait_until
 
 NODE = "ab" * 28  # a node's id in hexadecimal
 NAMES = METRICS_AGENT_PORT_NAME, METRICS_EXPORT_PORT_NAME, DASHBOARD_AGENT_LISTEN_PORT_NAME
@@ -27,14 +26,6 @@ NAMES = METRICS_AGENT_PORT_NAME, METRICS_EXPORT_PORT_NAME, DASHBOARD_AGENT_LISTE
 def files_of(folder: Path) -> dict[str, str]:
     """The files of `folder` with their content."""
     return {path.name: path.read_text() for path in folder.iterdir()}
-
-
-def wait_until(what: Callable[[], bool], seconds: float = 60.0) -> None:
-    """Return when ``what()`` is true. Raises `AssertionError` after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_it_says_what_rays_own_agent_says_without_a_dashboard(tmp_path: Path) -> None:

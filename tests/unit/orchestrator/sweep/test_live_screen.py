@@ -3,6 +3,8 @@
 import io
 import math
 import re
+import threading
+import time
 
 import pytest
 from rich.console import Console
@@ -193,6 +195,23 @@ def test_a_log_gets_each_event_once(capsys) -> None:
     assert lines[1].endswith("[rates 1-2-4, length 16, loss_weight 0.123]"), (
         "what stands in brackets is text, not markup"
     )
+
+
+def test_its_thread_has_ended_with_the_context_however_long_an_answer_takes() -> None:
+    asked, answered = threading.Event(), []
+
+    def late() -> list[TrialView]:
+        asked.set()
+        time.sleep(6.0)  # it was left behind after 5 s once, and Ray ended the driver with code 1
+        answered.append(True)
+        raise TimeoutError
+
+    with Progress(
+        late, title="t", num_trials=8, objective="retrieval/recall_at_1", clock=time.monotonic
+    ):
+        assert asked.wait(30.0)
+    assert answered == [True], "and who does not answer is not asked once more"
+    assert "progress" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_durations() -> None:
