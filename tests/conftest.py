@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from tests.optional_reader import install_decord
 from tests.running_order import GroupScheduling, in_running_order
@@ -31,6 +32,10 @@ sys.dont_write_bytecode = False
 MEMORY = Path("/dev/shm")
 if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 8 << 30:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+# No test compares distributed tensors, whose module takes a CPU-second to import: without this,
+# `torch.testing.assert_close` imports it in each process to see whether it was given one.
+torch.testing._comparison._HAS_DTENSOR = False
 
 MADE_CACHE = pytest.StashKey[str]()
 

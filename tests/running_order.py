@@ -48,10 +48,12 @@ WITH_S3 = (
     "integration/test_s3_store.py",
     "e2e/test_bad_input.py",
 )
-# Files that use torch's compiler, whose import takes 1.5 CPU-seconds.
+# Files that use torch's compiler (torchvision imports it), which takes 1.5 CPU-seconds to import.
 COMPILED = (
     "unit/prp_core/training/test_step_options.py",
     "unit/prp_core/evaluation/test_portable_encoder.py",
+    "unit/benchmarks/test_gpu_ladder.py",
+    "unit/prp_core/data/shards/test_shards.py",
 )
 # Groups of files in the order in which they are taken; a group is one process's. What is not named
 # here comes after them, in the order of the names, each file by itself.

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import inspect
-import textwrap
 import typing
 from collections.abc import Iterator
 from dataclasses import MISSING, dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from orchestrator.config.run_config import RunConfig, table_of
@@ -110,10 +111,25 @@ def _sentences(config_class: type) -> dict[str, str]:
     found: dict[str, str] = {}
     for base in reversed(config_class.__mro__):
         if dataclasses.is_dataclass(base):
-            source = textwrap.dedent(inspect.getsource(base))
-            (definition,) = ast.parse(source).body
-            assert isinstance(definition, ast.ClassDef)
-            found |= _sentences_below(definition.body)
+            found |= _sentences_in(inspect.getfile(base))[base.__qualname__]
+    return found
+
+
+@functools.cache
+def _sentences_in(file: str) -> dict[str, dict[str, str]]:
+    """Those of each class of a file, by the class's qualified name."""
+    found = {}
+    waiting: list[tuple[str, ast.AST]] = [("", ast.parse(Path(file).read_text(encoding="utf-8")))]
+    while waiting:
+        prefix, node = waiting.pop()
+        for child in ast.iter_child_nodes(node):
+            name = prefix
+            if isinstance(child, ast.ClassDef):
+                found[f"{prefix}{child.name}"] = _sentences_below(child.body)
+                name = f"{prefix}{child.name}."
+            elif isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+                name = f"{prefix}{child.name}.<locals>."
+            waiting.append((name, child))
     return found
 
 

@@ -1,7 +1,8 @@
 """Workers that are forked from a process with torch: what they see, and what dies when.
 
 The raylet is a process that sleeps, and the worker a program that writes down what it sees; both
-ways of its start, and the server, are real.
+ways of its start, and the server, are real. The first test preloads torch itself, as every sweep
+does; to the others the libraries are empty files of their names, which load in no time.
 """
 
 from __future__ import annotations
@@ -62,6 +63,15 @@ class Session:
     folder: Path
     raylets: list[subprocess.Popen[bytes]] = field(default_factory=list)
     num_workers: int = 0
+    import_path: str = os.environ.get("PYTHONPATH", "")
+
+    def empty_libraries(self) -> None:
+        """Let empty files stand for the libraries that its servers import."""
+        libraries = self.folder / "libraries"
+        libraries.mkdir()
+        for name in fork_server.PRELOADED:
+            (libraries / f"{name}.py").touch()
+        self.import_path = os.pathsep.join(filter(None, [str(libraries), self.import_path]))
 
     def add_raylet(self) -> None:
         """One more raylet."""
@@ -79,6 +89,7 @@ class Session:
         words += [f"--serialized-runtime-env-context={json.dumps(context)}"]
         given = {name: text for name, text in os.environ.items() if name != "OMP_NUM_THREADS"}
         given |= {"PRP_TEST_SEEN": str(seen), "PRP_TEST_CHANGED": "the raylet's"}
+        given["PYTHONPATH"] = self.import_path
         given["RAY_RAYLET_PID"] = str(self.raylets[raylet].pid)
         with (self.folder / "printed").open("ab") as output:
             process = subprocess.Popen(
@@ -110,7 +121,7 @@ class Session:
 
 
 @pytest.fixture
-def session(tmp_path: Path) -> Iterator[Session]:
+def session_with_torch(tmp_path: Path) -> Iterator[Session]:
     (tmp_path / "sockets").mkdir()
     made = Session(tmp_path)
     made.add_raylet()
@@ -121,7 +132,16 @@ def session(tmp_path: Path) -> Iterator[Session]:
     wait_until(lambda: made.servers() == [])
 
 
-def test_a_fork_sees_what_a_worker_sees_that_started_from_nothing(session: Session) -> None:
+@pytest.fixture
+def session(session_with_torch: Session) -> Session:
+    session_with_torch.empty_libraries()
+    return session_with_torch
+
+
+def test_a_fork_sees_what_a_worker_sees_that_started_from_nothing(
+    session_with_torch: Session,
+) -> None:
+    session = session_with_torch
     variables = {"PRP_TEST_ADDED": "two words; 'quoted' \\ \n", "PRP_TEST_CHANGED": "the job's"}
     first = session.start(**variables, PRP_TEST_GONE="1")()
     fork = session.start(**variables)()
