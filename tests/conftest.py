@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.optional_reader import install_decord
-from tests.running_order import GroupScheduling, in_running_order
+from tests.running_order import GroupScheduling, in_running_order, num_processes
 
 pytest_plugins = [
     "tests.fixtures_s3",
@@ -91,6 +91,11 @@ def pytest_collection_finish() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the files that take longest first."""
     items[:] = in_running_order(items)
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """What ``-n auto`` means here."""
+    return num_processes(config.args, os.cpu_count() or 1)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GroupScheduling | None:

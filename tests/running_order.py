@@ -1,7 +1,7 @@
 """The order in which the test processes take the files, with the files that share a process.
 
-The suite runs in three processes (`addopts` in ``pyproject.toml``). What takes longest comes first,
-so that all end at the same time. Files that share a server or a cluster go to the same process,
+The suite runs in three processes (`num_processes`). What takes longest comes first, so that all end
+at the same time. Files that share a server or a cluster go to the same process,
 which starts it once; a file of a few long tests is divided.
 """
 
@@ -82,6 +82,7 @@ FIRST: tuple[tuple[str, ...], ...] = (
 # Files whose tests share nothing and are long: each test goes to the next process that is free.
 DIVIDED = ("golden/test_published_networks.py",)
 TESTS = Path(__file__).parent
+MOST_PROCESSES = 8  # each imports torch anew
 
 
 class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]
@@ -126,6 +127,18 @@ class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]
         for other in self.assigned_work:
             self._reschedule(other)
         return crashed
+
+
+def num_processes(paths: Sequence[str], num_cores: int) -> int:
+    """How many processes run the tests in `paths`, a command's arguments, on `num_cores`.
+
+    Unit tests compute: one for each core. The others start clusters and servers and wait for much
+    of their time: three, each of which starts some anew.
+    """
+    places = [Path(path.partition("::")[0]).resolve() for path in paths]
+    if places and all(place.is_relative_to(TESTS / "unit") for place in places):
+        return min(num_cores, MOST_PROCESSES)
+    return 3
 
 
 def in_running_order(items: Sequence[pytest.Item]) -> list[pytest.Item]:
