@@ -216,9 +216,10 @@ class BusyCoordinator:
 
 
 def test_no_thread_waits_for_the_coordinator_when_a_driver_disconnects(tmp_path: Path) -> None:
-    """Ray ended one driver in a hundred with exit code 1 after it had said all, for such a thread.
+    """For such a thread Ray ended a driver with exit code 1, after it had said all.
 
-    The thread may be within any of Ray's calls: there is no moment for a test to disconnect at.
+    The thread may be within any of Ray's calls: there is no moment for a test to disconnect at
+    (`tests/campaigns/test_disconnect.py` tries many).
     """
     asked = tmp_path / "asked"
     actor = BusyCoordinator.remote(asked)
