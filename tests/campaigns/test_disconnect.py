@@ -2,7 +2,8 @@
 
     uv run pytest -s -m campaign tests/campaigns/test_disconnect.py
 
-``PRP_CAMPAIGN_DRIVERS=20`` starts as many. In the suite: `integration/test_small_ray.py`, that no thread is left.
+``PRP_CAMPAIGN_DRIVERS=20`` starts as many. In the suite, that no thread is left:
+`integration/test_small_ray.py`.
 """
 
 from __future__ import annotations
