@@ -38,10 +38,13 @@ def main() -> None:
     with ray_cluster(sys.argv[1]):
         actor: Any = Coordinator.remote()
         ray.get(actor.advance.remote())
+        loops = [SteeringLoop(SimpleNamespace(steering=actor)) for _ in range(NUM_THREADS)]
         with contextlib.ExitStack() as stack:
-            for _ in range(NUM_THREADS):
-                stack.enter_context(SteeringLoop(SimpleNamespace(steering=actor)))
+            for loop in loops:
+                stack.enter_context(loop)
             time.sleep(ASKING_SECONDS)
+            for loop in loops:  # or each would be waited for before the next one is told
+                loop._end.set()
     time.sleep(1.0)  # a thread that was left behind would meet a process without Ray
 
 
