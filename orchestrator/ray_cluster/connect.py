@@ -145,7 +145,10 @@ def _refusal(given: str, error: str) -> str:
     if not given:
         logs = private_folder()
         return f"Ray does not start on this machine: {lines[0][:300]}; its logs are in {logs}"
-    return f"Ray at {where} cannot be used: {lines[0][:300]}; check --address and RAY_AUTH_TOKEN"
+    return (
+        f"Ray at {where} cannot be used: {lines[0][:300]}; check --address, and where the cluster "
+        "has a token (`ray start` makes one) set RAY_AUTH_MODE=token: docs/clusters.md says how"
+    )
 
 
 def _not_sent(error: str) -> str:

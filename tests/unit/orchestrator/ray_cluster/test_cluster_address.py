@@ -95,3 +95,9 @@ def test_a_folder_in_which_ray_can_make_no_socket_is_refused(
 def test_a_local_ray_that_does_not_start_is_not_blamed_on_an_address() -> None:
     told = _refusal("", "no memory")
     assert told.startswith("Ray does not start on this machine: no memory; its logs are in ")
+
+
+def test_a_cluster_that_wants_a_token_is_joined_once_the_mode_is_set_as_the_error_says() -> None:
+    told = _refusal("10.0.0.5:6379", "Failed to connect to Ray cluster at 10.0.0.5:6379")
+    assert told.startswith("Ray at 10.0.0.5:6379 cannot be used: Failed to connect")
+    assert "RAY_AUTH_MODE=token" in told and "docs/clusters.md" in told
