@@ -29,7 +29,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-# Peers' users and descriptors of processes; `setup_worker` starts it nowhere else.
+# It asks Linux whose a socket is, and when a process ends; `setup_worker` starts it only there.
 assert sys.platform == "linux", "the fork server of Ray workers runs on Linux alone"
 
 # Libraries that the workers of a sweep import, Ray's own modules aside. None starts a thread.

@@ -186,7 +186,7 @@ def _connected_within(path: Path, seconds: float) -> socket.socket:
 def _connected(path: Path) -> socket.socket:
     """A connection to the server at `path`, of this user and no other. Raises `OSError`."""
     if sys.platform != "linux":
-        raise OSError("whose a socket is, is asked on Linux alone")
+        raise OSError("which user a socket belongs to can be asked on Linux alone")
     connection = socket.socket(socket.AF_UNIX)
     try:
         connection.connect(str(path))

@@ -73,12 +73,9 @@ class Progress:
 
     def _run(self) -> None:
         if not self._console.is_terminal:
-            polled: Sequence[TrialView] | None = ()
             while not self._stop.wait(1.0):
-                polled = self._poll()
-                self.say_events(polled)
-            if polled is not None:  # or the end would wait for who does not answer
-                self.say_events(self._poll(), is_last=True)
+                self.say_events(self._poll())
+            self.say_events(self._poll(), is_last=True)
             return
         with Live(console=self._console, refresh_per_second=2, transient=True) as live:
             views: Sequence[TrialView] | None = None

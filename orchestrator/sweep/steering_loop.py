@@ -2,7 +2,7 @@
 
 A stop of the sweep reaches the driver's main thread as SIGTERM does, so that there is one way to
 leave. The thread has ended when the context has: Ray ends a process, with exit code 1, in which a
-thread still waits for an answer while the main thread disconnects.
+thread is within one of its calls when the main thread disconnects.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class SteeringLoop:
                 return
 
     def _advance(self) -> str:
-        """Who stopped the sweep; nobody is known where the context ends before the answer."""
+        """Who stopped the sweep; empty: nobody, or the context ended before the answer came."""
         answer = self._coordinator.steering.advance.remote()
         while not ray.wait([answer], timeout=LOOK_SECONDS)[0]:
             if self._end.is_set():
